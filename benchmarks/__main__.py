@@ -1,0 +1,7 @@
+"""`python -m benchmarks` is `sfd bench`."""
+
+import sys
+
+from sfd.cli import run_command
+
+sys.exit(run_command("bench"))

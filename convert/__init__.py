@@ -1,0 +1,1 @@
+"""Offline: a Caffe model in, a verified ONNX file out."""

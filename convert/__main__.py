@@ -1,0 +1,7 @@
+"""`python -m convert` is `sfd convert`."""
+
+import sys
+
+from sfd.cli import run_command
+
+sys.exit(run_command("convert"))

@@ -1,0 +1,1 @@
+"""Pure NumPy maths of boxes, shared by converter, service and training."""

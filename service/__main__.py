@@ -1,0 +1,7 @@
+"""`python -m service` is `sfd serve`."""
+
+import sys
+
+from sfd.cli import run_command
+
+sys.exit(run_command("serve"))

@@ -1,0 +1,7 @@
+"""`python -m sfd` is the console command `sfd`."""
+
+import sys
+
+from sfd.cli import main
+
+sys.exit(main())

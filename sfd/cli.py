@@ -1,0 +1,99 @@
+"""The console command `sfd`: runs the module that owns a subcommand, errors into exit codes."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import version
+from typing import Protocol, cast
+
+from sfd.errors import SfdError
+
+COMMANDS = {
+    "convert": ("convert.command", "turn a Caffe model into a verified ONNX file"),
+    "models": ("store.command", "list, show, verify, add and pull the models of the store"),
+    "serve": ("service.commands.serve", "answer POST /detect with face boxes"),
+    "detect": ("service.commands.detect", "find the faces of image files, without a server"),
+    "train": ("training.commands.train", "train a detector and write its caffemodel"),
+    "evaluate": ("training.commands.evaluate", "measure a detector on labelled images"),
+    "bench": ("benchmarks.command", "measure speed side by side with peers"),
+}
+
+
+class Command(Protocol):
+    """What the module of a subcommand defines."""
+
+    DESCRIPTION: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the arguments of the subcommand."""
+
+    def run(self, arguments: argparse.Namespace) -> None:
+        """Do the work; raise SfdError for a failure that the user can act on."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `sfd` with argv (default: the process's) and return its exit code: 0, 1 or 2."""
+    parser = argparse.ArgumentParser(
+        prog="sfd",
+        description="Face detectors trained in Caffe, converted to ONNX and served over HTTP.",
+        epilog="`sfd COMMAND --help` explains a command and all its options.",
+    )
+    parser.add_argument("--version", action="version", version=f"sfd {version('sfd')}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (_, summary) in COMMANDS.items():
+        commands.add_parser(name, help=summary, add_help=False)
+    arguments, rest = parser.parse_known_args(argv)
+    return run_command(arguments.command, rest)
+
+
+def run_command(name: str, argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand with its own arguments and return its exit code.
+
+    Only the module of this subcommand is imported: `sfd serve` starts without the converter's
+    libraries, and `sfd convert` without the web framework.
+    """
+    module, _ = COMMANDS[name]
+    prog = f"sfd {name}"
+    try:
+        command = cast(Command, import_module(module))
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        _complain(prog, f"needs the Python package {missing!r}; install it, or the extra of sfd "
+                  "that carries it (see the README)")  # fmt: skip
+        return 1
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=command.DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of a failure")
+    command.add_arguments(parser)
+    arguments = parser.parse_args(argv)
+    try:
+        command.run(arguments)
+    except SfdError as error:
+        if arguments.debug:
+            raise
+        _complain(prog, str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        _complain(prog, "interrupted")
+        return 1
+    except BrokenPipeError:
+        return 1
+    except Exception as error:
+        if arguments.debug:
+            raise
+        detail = " ".join(f"unexpected {type(error).__name__}: {error}".split())
+        _complain(prog, f"{detail} (a bug: run again with --debug and report the traceback)")
+        return 1
+    return 0
+
+
+def _complain(prog: str, message: str) -> None:
+    print(f"{prog}: {message}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Reads, checks and fills the model folders under model_store/."""

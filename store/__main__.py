@@ -1,0 +1,7 @@
+"""`python -m store` is `sfd models`."""
+
+import sys
+
+from sfd.cli import run_command
+
+sys.exit(run_command("models"))

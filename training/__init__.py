@@ -1,0 +1,1 @@
+"""Generates the architecture, trains it, and measures what it finds."""
