@@ -1,0 +1,44 @@
+"""Boxes as arrays: `boxes` [N, 4] as x1, y1, x2, y2, in any one unit, with no +1 anywhere.
+
+A box is half-open in the plane: its width is x2 - x1. One whose corners are swapped covers
+nothing, as in Caffe (`BBoxSize` with normalized coordinates).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating]
+
+
+def area(boxes: Floats) -> Floats:
+    """Areas [N] of `boxes` [N, 4]; 0 where a box's corners are swapped."""
+    width = boxes[:, 2] - boxes[:, 0]
+    height = boxes[:, 3] - boxes[:, 1]
+    return np.where((width < 0) | (height < 0), 0, width * height)
+
+
+def intersection(one: Floats, other: Floats) -> Floats:
+    """Areas [N, M] that `one` [N, 4] and `other` [M, 4] have in common."""
+    top_left = np.maximum(one[:, None, :2], other[None, :, :2])
+    bottom_right = np.minimum(one[:, None, 2:], other[None, :, 2:])
+    sides = np.maximum(bottom_right - top_left, 0)
+    return np.asarray(sides[..., 0] * sides[..., 1])
+
+
+def iou(one: Floats, other: Floats) -> Floats:
+    """Intersection over union [N, M] of `one` [N, 4] and `other` [M, 4], in 0–1.
+
+    Caffe's `JaccardOverlap`, in the arrays' own precision and its order of operations:
+    intersection / (area of one + area of other - intersection), and 0 where nothing intersects.
+    """
+    common = intersection(one, other)
+    union = area(one)[:, None] + area(other)[None, :] - common
+    return np.divide(common, union, out=np.zeros_like(common), where=common > 0)
+
+
+def clip(boxes: Floats, width: float, height: float) -> Floats:
+    """The parts of `boxes` [N, 4] inside 0, 0, width, height; a new array.
+
+    A box wholly outside becomes an empty one on the nearest edge.
+    """
+    return np.clip(boxes, 0, np.asarray([width, height, width, height], boxes.dtype))

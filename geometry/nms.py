@@ -1,0 +1,29 @@
+"""Greedy non-maximum suppression, as Caffe does it."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geometry.boxes import Floats, iou
+
+
+def nms(
+    boxes: Floats, scores: Floats, iou_threshold: float, top_k: int = -1, limit: int = -1
+) -> NDArray[np.int64]:
+    """Indices of the boxes kept of `boxes` [N, 4], best score of `scores` [N] first.
+
+    Caffe's `ApplyNMSFast`: take the boxes by descending score (equal scores: lowest index
+    first), the first `top_k` of them (all if negative), and drop each one that overlaps a box
+    already kept by more than `iou_threshold`. At most `limit` are kept (all if negative): since
+    they come best first, that equals cutting the full answer there, and it bounds the time.
+    """
+    order = np.argsort(-scores, kind="stable")
+    if top_k >= 0:
+        order = order[:top_k]
+    kept: list[int] = []
+    while order.size and len(kept) != limit:
+        best, order = order[0], order[1:]
+        kept.append(int(best))
+        overlap = iou(boxes[best : best + 1], boxes[order])[0]
+        # Caffe compares two float32: 0.3 as a double would drop an overlap of float32(0.3).
+        order = order[overlap <= overlap.dtype.type(iou_threshold)]
+    return np.asarray(kept, np.int64)
