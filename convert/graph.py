@@ -1,0 +1,261 @@
+"""An ONNX graph under construction: values with static shapes, nodes, constants, a ModelProto.
+
+Every dimension but the batch is known while the graph grows, because Caffe's rules (ceil pooling,
+priors, flattening) need numbers. A value whose content is known too is a constant: nodes on
+constants alone are computed at once and never reach the file.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+OPSET: Final = 17
+"""The oldest operator set that has all we use, so that most runtimes load the files."""
+IR_VERSION: Final = 8
+BATCH: Final = "batch"
+"""The name of the one dimension that stays open."""
+
+Dim = int | str
+Shape = tuple[Dim, ...]
+Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class Value:
+    """One tensor of the graph: its ONNX name, its shape, and its content where that is constant."""
+
+    name: str
+    shape: Shape
+    dtype: np.dtype[np.generic] = field(default_factory=lambda: np.dtype(np.float32))
+    constant: Array | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def rank(self) -> int:
+        """The number of dimensions, batch included."""
+        return len(self.shape)
+
+    def static(self, axis: int) -> int:
+        """The size of a dimension that must be a number; ValueError where it is the batch."""
+        dim = self.shape[axis]
+        if isinstance(dim, str):
+            raise ValueError(f"dimension {axis} of {self.name} is the {dim}, which has no size yet")
+        return dim
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operator of the graph; inputs and outputs by name, '' for an input left out."""
+
+    operator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+class GraphBuilder:
+    """Collects nodes, constants, inputs and outputs, and writes them as a model.
+
+    `blobs` maps Caffe's names to values; several may share one value (Split and Dropout make no
+    node). Constants may be float64 so that folding stays exact: the file gets float32.
+    """
+
+    def __init__(self) -> None:
+        self.blobs: dict[str, Value] = {}
+        self.values: dict[str, Value] = {}
+        self.nodes: list[Node] = []
+        self.inputs: list[str] = []
+        self.outputs: list[str] = []
+        self._reserved: set[str] = set()
+
+    def reserve(self, names: Sequence[str]) -> None:
+        """Keep these names for the network's own values: `fresh` will not hand them out."""
+        self._reserved.update(names)
+
+    def fresh(self, name: str) -> str:
+        """The name itself, or the name with a number where it is taken."""
+        candidate, number = name, 1
+        while candidate in self.values or candidate in self._reserved:
+            number += 1
+            candidate = f"{name}_{number}"
+        return candidate
+
+    def bind(self, blob: str, value: Value) -> None:
+        """Say that the network's blob of this name is this value."""
+        self.blobs[blob] = value
+
+    def input(self, name: str, shape: Shape, dtype: DTypeLike = np.float32) -> Value:
+        """Add an input of the graph, and the blob of that name."""
+        value = self._add(Value(name, shape, np.dtype(dtype)))
+        self.inputs.append(name)
+        self.bind(name, value)
+        return value
+
+    def constant(self, content: ArrayLike, name: str, *, exact_name: bool = False) -> Value:
+        """Add a constant under this name, or under one like it if it's taken.
+
+        `exact_name` is for a top of the network: the name must be its own.
+        """
+        array: Array = np.asarray(content)
+        name = name if exact_name else self.fresh(name)
+        return self._add(Value(name, array.shape, array.dtype, array))
+
+    def node(
+        self,
+        operator: str,
+        inputs: Sequence[Value | None],
+        shape: Shape,
+        *,
+        name: str | None = None,
+        dtype: DTypeLike = np.float32,
+        **attributes: Any,
+    ) -> Value:
+        """Add an operator with one output of this shape; None stands for an input left out.
+
+        Without a name the output is called after the first input. On constants alone the result
+        is computed now, and is a constant.
+        """
+        return self.node_with_outputs(
+            operator, inputs, [shape], names=[name], dtypes=[dtype], **attributes
+        )[0]
+
+    def node_with_outputs(
+        self,
+        operator: str,
+        inputs: Sequence[Value | None],
+        shapes: Sequence[Shape],
+        *,
+        names: Sequence[str | None] | None = None,
+        dtypes: Sequence[DTypeLike] | None = None,
+        **attributes: Any,
+    ) -> list[Value]:
+        """Add an operator with several outputs; see `node`."""
+        stem = next((value.name for value in inputs if value is not None), "graph")
+        values: list[Value] = []
+        for position, shape in enumerate(shapes):
+            name = names[position] if names else None
+            dtype = np.dtype(dtypes[position] if dtypes else np.float32)
+            values.append(Value(name or self.fresh(f"{stem}/{operator}"), shape, dtype))
+            self._add(values[-1])
+        node = Node(
+            operator,
+            tuple(value.name if value is not None else "" for value in inputs),
+            tuple(value.name for value in values),
+            attributes,
+        )
+        present = [value for value in inputs if value is not None]
+        if present and all(value.constant is not None for value in present):
+            return self._compute(node, values)
+        self.nodes.append(node)
+        return values
+
+    def output(self, name: str, value: Value) -> None:
+        """Make a value an output of the graph under this name."""
+        made_by_a_node = value.constant is None and value.name not in self.inputs
+        if value.name != name or not made_by_a_node:
+            alias = name if name not in self.values else self.fresh(name)
+            if alias != name:
+                raise ValueError(f"the graph already has a value named {name}")
+            node = Node("Identity", (value.name,), (name,))
+            self._add(Value(name, value.shape, value.dtype))
+            self.nodes.append(node)
+        self.outputs.append(name)
+
+    def model(self, name: str, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
+        """Write what the outputs need as a model: equal constants once, all floats as float32."""
+        nodes = self.needed_nodes()
+        produced = {output for node in nodes for output in node.outputs}
+        aliases, initializers = self._initializers(nodes)
+        graph = helper.make_graph(
+            [
+                helper.make_node(
+                    node.operator,
+                    [aliases.get(input_name, input_name) for input_name in node.inputs],
+                    list(node.outputs),
+                    name=node.outputs[0],
+                    **node.attributes,
+                )
+                for node in nodes
+            ],
+            name,
+            [self._value_info(value) for value in self.inputs],
+            [self._value_info(value) for value in self.outputs],
+            initializers,
+            value_info=[
+                self._value_info(value)
+                for value in self.values
+                if value in produced and value not in self.outputs
+            ],
+        )
+        model = helper.make_model(
+            graph,
+            producer_name="sfd",
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=IR_VERSION,
+        )
+        helper.set_model_props(model, dict(metadata or {}))
+        return model
+
+    def needed_nodes(self) -> list[Node]:
+        """The nodes that the outputs depend on, in order."""
+        needed = set(self.outputs)
+        kept: list[Node] = []
+        for node in reversed(self.nodes):
+            if needed.intersection(node.outputs):
+                needed.update(node.inputs)
+                kept.append(node)
+        return kept[::-1]
+
+    def _add(self, value: Value) -> Value:
+        if value.name in self.values:
+            raise ValueError(f"the graph already has a value named {value.name}")
+        self.values[value.name] = value
+        return value
+
+    def _compute(self, node: Node, values: Sequence[Value]) -> list[Value]:
+        graph = helper.make_graph(
+            [helper.make_node(node.operator, node.inputs, node.outputs, **node.attributes)],
+            "constant",
+            [],
+            [self._value_info(output) for output in node.outputs],
+            [_tensor(name, self.values[name].constant) for name in dict.fromkeys(node.inputs)],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+        results = [np.asarray(result) for result in ReferenceEvaluator(model).run(None, {})]
+        constants = [
+            Value(value.name, result.shape, result.dtype, result)
+            for value, result in zip(values, results, strict=True)
+        ]
+        self.values.update({constant.name: constant for constant in constants})
+        return constants
+
+    def _initializers(self, nodes: Sequence[Node]) -> tuple[dict[str, str], list[TensorProto]]:
+        aliases: dict[str, str] = {}
+        tensors: dict[tuple[int, tuple[int, ...], bytes], TensorProto] = {}
+        for name in dict.fromkeys(name for node in nodes for name in node.inputs):
+            constant = self.values[name].constant if name else None
+            if constant is not None:
+                tensor = _tensor(name, constant)
+                key = (tensor.data_type, tuple(tensor.dims), tensor.raw_data)
+                aliases[name] = tensors.setdefault(key, tensor).name
+        return aliases, list(tensors.values())
+
+    def _value_info(self, name: str) -> onnx.ValueInfoProto:
+        value = self.values[name]
+        dtype = np.dtype(np.float32) if value.dtype == np.float64 else value.dtype
+        return helper.make_tensor_value_info(
+            name, helper.np_dtype_to_tensor_dtype(dtype), list(value.shape)
+        )
+
+
+def _tensor(name: str, array: Array | None) -> TensorProto:
+    if array is None:
+        raise ValueError(f"{name} is no constant")
+    if array.dtype == np.float64:
+        array = array.astype(np.float32)
+    return numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)

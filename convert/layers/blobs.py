@@ -1,0 +1,68 @@
+"""Checks on shapes that handlers share: of a layer's blobs, and of its bottoms."""
+
+from collections.abc import Sequence
+
+from convert.caffe.network import Layer
+from convert.graph import Shape, Value
+from convert.layers.registry import LayerError
+
+
+def check_blobs(layer: Layer, expected: Sequence[tuple[int, ...]]) -> None:
+    """Raise LayerError unless the layer's blobs have these shapes.
+
+    Shapes match as Caffe's do (Blob::ShapeEquals): the legacy form writes four dimensions, so that
+    a bias of shape (n) reads as (1, 1, 1, n).
+    """
+    if len(layer.blobs) != len(expected):
+        raise LayerError(
+            f"expected {len(expected)} weight blobs of shapes {_list(expected)}, found "
+            f"{len(layer.blobs)}; is this the weights file of this prototxt?"
+        )
+    wrong = [
+        f"weight blob {position}: expected shape {_text(shape)}, found {_text(blob.shape)}; "
+        "is this the weights file of this prototxt?"
+        for position, (blob, shape) in enumerate(zip(layer.blobs, expected, strict=True))
+        if not _same(blob.shape, shape)
+    ]
+    if wrong:
+        raise LayerError(*wrong)
+
+
+def image_size(value: Value) -> tuple[int, int]:
+    """Height and width of a value that must be [batch, channels, height, width]."""
+    if value.rank != 4:
+        raise LayerError(
+            f"expected a bottom of shape [batch, channels, height, width], found {value.name} "
+            f"of shape {_text(value.shape)}"
+        )
+    return static(value, 2), static(value, 3)
+
+
+def static(value: Value, axis: int) -> int:
+    """The size of a dimension; LayerError where it is the batch."""
+    try:
+        return value.static(axis)
+    except ValueError as error:
+        raise LayerError(f"{error}; keep the batch on the first axis") from error
+
+
+def canonical_axis(axis: int, rank: int, name: str = "axis") -> int:
+    """An axis that may count from the end, as one from the start (Blob::CanonicalAxisIndex)."""
+    if not -rank <= axis < rank:
+        raise LayerError(f"{name} is {axis}, but the bottom has {rank} dimensions")
+    return axis % rank
+
+
+def _same(found: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    if found == expected:
+        return True
+    padding = max(0, 4 - len(expected))
+    return len(found) == 4 and found == (1,) * padding + expected
+
+
+def _text(shape: Shape) -> str:
+    return "[" + ", ".join(map(str, shape)) + "]"
+
+
+def _list(shapes: Sequence[tuple[int, ...]]) -> str:
+    return " and ".join(map(_text, shapes))

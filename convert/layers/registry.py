@@ -1,0 +1,80 @@
+"""Which function translates which Caffe layer type.
+
+A handler is a function that takes the layer, the graph under construction and the values of the
+layer's bottoms, adds nodes, and returns the values of the tops. It gives the value that it makes
+for a top that top's name, and works out its static shape by Caffe's rules. What it can't translate
+it explains by raising `LayerError`. Its docstring says what Caffe computes.
+
+A new layer type is a new module in this package; nothing else changes.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import convert.layers
+from convert.caffe.network import Layer
+from convert.graph import GraphBuilder, Value
+
+Translate = Callable[[Layer, GraphBuilder, Sequence[Value]], Value | Sequence[Value]]
+
+
+class LayerError(Exception):
+    """Why a layer can't be translated, and what to do; a layer may have several such reasons."""
+
+    def __init__(self, *messages: str) -> None:
+        super().__init__("; ".join(messages))
+        self.messages = messages
+
+
+@dataclass(frozen=True)
+class Handler:
+    """How one layer type is translated, and how many bottoms and tops it may have."""
+
+    type: str
+    translate: Translate
+    bottoms: tuple[int, int | None]
+    tops: tuple[int, int | None]
+
+    @property
+    def summary(self) -> str:
+        """The first line of the handler's docstring: what Caffe computes."""
+        return (inspect.getdoc(self.translate) or "").partition("\n")[0]
+
+
+_handlers: dict[str, Handler] = {}
+
+
+def handler(
+    *types: str,
+    bottoms: int | tuple[int, int | None] = 1,
+    tops: int | tuple[int, int | None] = 1,
+) -> Callable[[Translate], Translate]:
+    """Register a function for these layer types; a count may be a range, open where it's None."""
+
+    def register(translate: Translate) -> Translate:
+        for layer_type in types:
+            if layer_type in _handlers:
+                raise ValueError(f"layer type {layer_type} has two handlers")
+            _handlers[layer_type] = Handler(layer_type, translate, _range(bottoms), _range(tops))
+        return translate
+
+    return register
+
+
+def handlers() -> dict[str, Handler]:
+    """Every handler by layer type, in alphabetical order."""
+    for module in pkgutil.iter_modules(convert.layers.__path__):
+        importlib.import_module(f"{convert.layers.__name__}.{module.name}")
+    return dict(sorted(_handlers.items()))
+
+
+def layer_types() -> dict[str, str]:
+    """Every layer type with the first line of what Caffe computes, for listings."""
+    return {layer_type: found.summary for layer_type, found in handlers().items()}
+
+
+def _range(count: int | tuple[int, int | None]) -> tuple[int, int | None]:
+    return count if isinstance(count, tuple) else (count, count)

@@ -1,0 +1,89 @@
+"""The walk over a Caffe network that lets each layer's handler add its part to the ONNX graph."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from convert.caffe.network import Layer, Network
+from convert.graph import BATCH, GraphBuilder, Value
+from convert.layers.registry import Handler, LayerError, handlers
+from sfd.errors import SfdError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why one layer can't be translated, and what to do about it."""
+
+    layer: str
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}, layer {self.layer}: {self.message}"
+
+
+class TranslationError(SfdError):
+    """Every problem of a network at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__("\n  ".join([f"the network has {count}:", *map(str, problems)]))
+        self.problems = tuple(problems)
+
+
+def build_graph(
+    network: Network, graph: GraphBuilder, overrides: Mapping[str, Handler] | None = None
+) -> None:
+    """Add a whole network to a graph; afterwards `graph.blobs` has each of its values by name.
+
+    Inputs of the network that the graph already has as blobs are taken from there; the others
+    become inputs of the graph, their first dimension the open batch. `overrides` replace handlers
+    by layer type. No output is declared, nothing is folded: that's for the caller.
+
+    Raises TranslationError with all problems. A layer behind one that failed is only checked for
+    having a handler, so that one cause gives one problem.
+    """
+    known = {**handlers(), **(overrides or {})}
+    graph.reserve([*network.inputs, *(top for layer in network.layers for top in layer.tops)])
+    for name, shape in network.inputs.items():
+        if name not in graph.blobs:
+            graph.input(name, (BATCH, *shape[1:]))
+    problems: list[Problem] = []
+    for layer in network.layers:
+        try:
+            _translate(layer, graph, known)
+        except LayerError as error:
+            problems += [Problem(layer.name, layer.line, text) for text in error.messages]
+    if problems:
+        raise TranslationError(problems)
+
+
+def _translate(layer: Layer, graph: GraphBuilder, known: Mapping[str, Handler]) -> None:
+    found = known.get(layer.type)
+    if found is None:
+        raise LayerError(_unknown(layer.type, known))
+    _check_count("bottom", len(layer.bottoms), found.bottoms)
+    _check_count("top", len(layer.tops), found.tops)
+    if any(bottom not in graph.blobs for bottom in layer.bottoms):
+        return  # a layer above failed and has been reported
+    inputs = [graph.blobs[bottom] for bottom in layer.bottoms]
+    made = found.translate(layer, graph, inputs)
+    values = [made] if isinstance(made, Value) else made
+    for top, value in zip(layer.tops, values, strict=True):
+        graph.bind(top, value)
+
+
+def _unknown(layer_type: str, known: Mapping[str, Handler]) -> str:
+    by_case = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(layer_type.lower(), by_case, n=3)
+    hint = f"; did you mean {' or '.join(by_case[name] for name in near)}?" if near else ""
+    return f"layers of type {layer_type} can't be converted{hint}"
+
+
+def _check_count(kind: str, count: int, allowed: tuple[int, int | None]) -> None:
+    low, high = allowed
+    if count < low or (high is not None and count > high):
+        expected = (
+            f"{low}" if high == low else f"{low} or more" if high is None else f"{low}–{high}"
+        )
+        raise LayerError(f"expected {expected} {kind}s, found {count}")
