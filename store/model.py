@@ -1,0 +1,325 @@
+"""A model folder as data: what `model.toml` says, and whether the files still match it.
+
+The service imports this module, so it needs neither the converter nor its libraries.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from sfd.errors import SfdError
+
+MODEL_FILE = "model.toml"
+ONNX_FILE = "model.onnx"
+BUILD_FILE = "build.json"
+NAME_PATTERN = r"[a-z0-9][a-z0-9._-]*"
+
+_STRICT = ConfigDict(extra="forbid")
+
+Name = Annotated[str, StringConstraints(pattern=rf"^{NAME_PATTERN}$", max_length=100)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Pixels = Annotated[int, Field(ge=1, le=8192)]
+Limit = Annotated[int, Field(ge=-1)]
+
+
+class ModelError(SfdError):
+    """A model that is missing, wrongly described, or whose files do not match their hashes."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Input:
+    """The picture a network takes, and what Caffe did to it first: (pixel - mean) * scale."""
+
+    height: Pixels
+    width: Pixels
+    channels: Literal[1, 3]
+    channel_order: Literal["bgr", "rgb", "gray"]
+    """The order in which the network, not the ONNX file, takes the channels."""
+    mean: tuple[float, ...]
+    """One value a channel, 0-255, in `channel_order`."""
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if (self.channels == 1) != (self.channel_order == "gray"):
+            raise ValueError("channels is 1 exactly where channel_order is 'gray'")
+        if len(self.mean) != self.channels:
+            raise ValueError(f"mean has {len(self.mean)} values for {self.channels} channels")
+
+    @property
+    def mean_rgb(self) -> tuple[int, int, int]:
+        """The mean colour as whole red, green, blue values 0-255: what letterboxing pads with."""
+        red, green, blue = {
+            "bgr": self.mean[::-1],
+            "rgb": self.mean,
+            "gray": self.mean * 3,
+        }[self.channel_order]
+        return _byte(red), _byte(green), _byte(blue)
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Thresholds:
+    """Which of the priors become detections; all are applied after inference."""
+
+    default_score: Fraction
+    nms_iou: Fraction
+    top_k: Limit
+    """How many of the best candidates enter NMS; -1 means all."""
+    keep_top_k: Limit
+    """How many detections an image keeps after NMS; -1 means all."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Source:
+    """A file of the model folder and its hash."""
+
+    file: FileName
+    sha256: Sha256
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Result:
+    """What was measured, on what and how. No values means: not yet measured."""
+
+    dataset: Text
+    protocol: Text
+    metric: Text = "average precision at IoU 0.5"
+    values: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    measured: str = ""
+    """When and by whom."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Description:
+    """The contents of `model.toml`."""
+
+    name: Name
+    version: Text
+    title: Text
+    description: Text
+    licence: Text
+    origin: Text
+    classes: Annotated[tuple[Text, ...], Field(min_length=1)]
+    """Names of the foreground classes, in the order of the `scores` output."""
+    input: Input
+    thresholds: Thresholds
+    sources: Mapping[str, Source]
+    """By role: `deploy` and `weights` always; `train`, `test`, `solver` where they are known."""
+    results: tuple[Result, ...] = ()
+
+    def __post_init__(self) -> None:
+        for role in ("deploy", "weights"):
+            if role not in self.sources:
+                raise ValueError(f"sources.{role} is missing")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Build:
+    """The contents of `build.json`: from what, and by what, `model.onnx` was made."""
+
+    sha256: Sha256
+    """Of `model.onnx`."""
+    sources: Mapping[str, Sha256]
+    """By role, as in `Description.sources`: of the deploy prototxt and the weights."""
+    recipe: Sha256
+    """Of everything else in `model.toml` that goes into the conversion (`recipe_hash`)."""
+    converter: str
+    verification: str
+    """`passed`, with what; or `unverified`."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Model(Description):
+    """A described model and the folder it lies in."""
+
+    folder: Path
+
+    @property
+    def onnx(self) -> Path:
+        """Where the converted network lies once it is built."""
+        return self.folder / ONNX_FILE
+
+    @property
+    def deploy(self) -> Path:
+        """The prototxt that is converted."""
+        return self.folder / self.sources["deploy"].file
+
+    @property
+    def weights(self) -> Path:
+        """The caffemodel that is converted."""
+        return self.folder / self.sources["weights"].file
+
+    @classmethod
+    def of(cls, description: Description, folder: Path) -> Self:
+        """A description placed in its folder."""
+        fields = dataclasses.fields(description)
+        return cls(**{f.name: getattr(description, f.name) for f in fields}, folder=folder)
+
+
+def load(folder: Path) -> Model:
+    """Read and validate a model folder's `model.toml`; ModelError names the file and the key.
+
+    The files themselves are not looked at: see `check`.
+    """
+    path = folder / MODEL_FILE
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ModelError(
+            f"no model {folder.name!r} in {folder.parent} (`sfd models list` shows what is there)"
+        ) from None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: is not valid TOML: {_line(error)}") from None
+    try:
+        description = TypeAdapter(Description).validate_python(data)
+    except ValidationError as error:
+        raise ModelError(f"{path}: {problems(error)}") from None
+    if description.name != folder.name:
+        raise ModelError(
+            f"{path}: name is {description.name!r}, but its folder is {folder.name!r}; "
+            "make them the same"
+        )
+    return Model.of(description, folder)
+
+
+def find(store: Path) -> tuple[Path, ...]:
+    """The model folders of a store, by name; one that is being written is not among them."""
+    try:
+        entries = sorted(store.iterdir())
+    except FileNotFoundError:
+        raise ModelError(
+            f"the model store {store} does not exist; set SFD_MODEL_STORE, or give --store DIR"
+        ) from None
+    except OSError as error:
+        raise ModelError(f"the model store {store}: {error.strerror or error}") from None
+    return tuple(
+        entry
+        for entry in entries
+        if re.fullmatch(NAME_PATTERN, entry.name) and (entry / MODEL_FILE).is_file()
+    )
+
+
+def folder_of(store: Path, name: str) -> Path:
+    """The folder of a model by its name; a name that is no plain name is refused."""
+    if not re.fullmatch(NAME_PATTERN, name) or len(name) > 100:
+        raise ModelError(
+            f"{name!r} is not a model name: small letters, digits, '.', '_' and '-', "
+            "beginning with a letter or digit"
+        )
+    return store / name
+
+
+def default_store() -> Path:
+    """$SFD_MODEL_STORE, else ./model_store, else the store of the checkout this code is in."""
+    if chosen := os.environ.get("SFD_MODEL_STORE"):
+        return Path(chosen)
+    here = Path("model_store")
+    checkout = Path(__file__).resolve().parent.parent / "model_store"
+    return checkout if not here.is_dir() and checkout.is_dir() else here
+
+
+def check(model: Model) -> Build:
+    """Compare every file of a model with its hash, and return how `model.onnx` was built.
+
+    Raises ModelError for a source that does not match `model.toml`, a `model.onnx` that is
+    missing or does not match `build.json`, and a `build.json` made from other sources.
+    """
+    check_sources(model)
+    build = read_build(model)
+    again = f"run `sfd models build {model.name}`"
+    if not is_current(model, build):
+        raise ModelError(f"{model.onnx}: was built from other sources or settings; {again}")
+    try:
+        found = sha256(model.onnx)
+    except FileNotFoundError:
+        raise ModelError(f"{model.onnx}: is missing; {again}") from None
+    except OSError as error:
+        raise ModelError(f"{model.onnx}: cannot be read: {error.strerror or error}") from None
+    if found != build.sha256:
+        raise ModelError(f"{model.onnx}: does not match its sha256 in {BUILD_FILE}; {again}")
+    return build
+
+
+def check_sources(model: Model) -> None:
+    """Compare the sources of a model with `model.toml`; ModelError lists all that differ."""
+    wrong = []
+    for source in model.sources.values():
+        try:
+            found = sha256(model.folder / source.file)
+        except FileNotFoundError:
+            wrong.append(f"{source.file} is missing")
+        except OSError as error:
+            wrong.append(f"{source.file} cannot be read ({error.strerror or error})")
+        else:
+            if found != source.sha256:
+                wrong.append(f"{source.file} does not match its sha256 in {MODEL_FILE}")
+    if wrong:
+        raise ModelError(
+            f"{model.folder}: {'; '.join(wrong)}: get the file again "
+            "(a pulled model: delete the folder and pull it again)"
+        )
+
+
+def read_build(model: Model) -> Build:
+    """Read `build.json`; ModelError where it is missing or broken."""
+    path = model.folder / BUILD_FILE
+    again = f"run `sfd models build {model.name}`"
+    try:
+        return TypeAdapter(Build).validate_python(json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise ModelError(f"{model.folder}: is not built yet; {again}") from None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (ValidationError, ValueError, RecursionError):
+        raise ModelError(f"{path}: is broken; {again}") from None
+
+
+def is_current(model: Model, build: Build) -> bool:
+    """Whether a build was made from the sources and settings that `model.toml` has now."""
+    sources = {role: model.sources[role].sha256 for role in ("deploy", "weights")}
+    return build.sources == sources and build.recipe == recipe_hash(model)
+
+
+def recipe_hash(model: Description) -> str:
+    """Sha256 of what a conversion takes from `model.toml` besides the source files."""
+    recipe = TypeAdapter(Description).dump_python(
+        model, mode="json", include={"name", "classes", "input", "thresholds"}
+    )
+    return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def problems(error: ValidationError) -> str:
+    """All problems of a validation in one line, each with its key."""
+    listed = []
+    for problem in error.errors(include_url=False):
+        key = ".".join(map(str, problem["loc"]))
+        message = problem["msg"].removeprefix("Value error, ")
+        listed.append(f"{key}: {message}" if key else message)
+    return _line("; ".join(listed))
+
+
+def _line(message: object) -> str:
+    return " ".join(str(message).split())
+
+
+def _byte(value: float) -> int:
+    return min(255, max(0, round(value)))
