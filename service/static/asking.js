@@ -1,0 +1,91 @@
+// Pictures in, answers back: opens what was taken and asks the service about it.
+
+import { detect, listModels } from "./api.js";
+import { askForKey, currentKey } from "./key.js";
+import { openPicture } from "./picture.js";
+import { changed, choose, complain, state } from "./state.js";
+
+const MOST = 24; // pictures kept
+const AT_ONCE = 3; // requests under way
+
+export async function take(files) {
+  state.complaint = null;
+  const added = files.slice(0, MOST).map((file) => ({
+    name: file.name || "pasted picture",
+    file,
+    picture: null,
+    answer: null,
+    problem: null,
+    abort: null,
+  }));
+  state.photos.push(...added);
+  for (const old of state.photos.splice(0, Math.max(0, state.photos.length - MOST))) {
+    old.abort?.abort();
+    old.picture?.bitmap.close();
+    old.file = null;
+  }
+  if (files.length > MOST) complain(`Only the first ${MOST} of ${files.length} pictures were taken.`);
+  choose(added[0]);
+  await Promise.all([openAll(added), askAll(added)]);
+}
+
+// One after the other: a large photograph takes a hundred megabytes while it is being opened.
+async function openAll(photos) {
+  for (const photo of photos) {
+    if (photo.file === null) continue;
+    photo.picture = await openPicture(photo.file);
+    changed();
+  }
+}
+
+export async function askAll(photos) {
+  const waiting = [...photos];
+  for (const photo of waiting) {
+    photo.abort?.abort();
+    Object.assign(photo, { abort: new AbortController(), answer: null, problem: null });
+  }
+  changed();
+  const worker = async () => {
+    for (let photo = waiting.shift(); photo; photo = waiting.shift()) await ask(photo);
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+}
+
+async function ask(photo) {
+  const { abort } = photo;
+  try {
+    const { answer, roundTrip } = await detect(photo.file, {
+      model: state.models.length > 1 ? state.model.name : "",
+      minScore: state.lowest,
+      key: currentKey(),
+      signal: abort.signal,
+    });
+    if (photo.abort !== abort) return; // asked again meanwhile
+    Object.assign(photo, { answer, roundTrip, abort: null });
+  } catch (problem) {
+    if (photo.abort !== abort) return;
+    Object.assign(photo, { problem, abort: null });
+    if (problem.status === 401) askForKey();
+  }
+  changed();
+}
+
+// Fill state.models and state.model; true if it worked.
+export async function loadModels() {
+  try {
+    state.models = await listModels(currentKey());
+  } catch (problem) {
+    complain(problem);
+    if (problem.status === 401) askForKey();
+    return false;
+  }
+  state.complaint = null;
+  state.model = state.models[0] ?? null;
+  changed();
+  return true;
+}
+
+// Ask again about the pictures whose answer may be another now.
+export async function retry() {
+  await askAll(state.photos.filter(({ problem }) => problem?.again || problem?.status === 401));
+}
