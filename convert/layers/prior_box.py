@@ -1,0 +1,85 @@
+"""PriorBox: the boxes that a detector starts from, as constants."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from convert.caffe import caffe_pb2
+from convert.caffe.network import Layer
+from convert.graph import GraphBuilder, Value
+from convert.layers.registry import LayerError, handler
+from geometry.priors import PriorSpec, priors
+
+
+@handler("PriorBox", bottoms=2)
+def prior_box(layer: Layer, graph: GraphBuilder, bottoms: Sequence[Value]) -> Value:
+    """Boxes of several sizes and shapes around each cell of a feature map, and their variances.
+
+    The top is [1, 2, priors * 4]: corners in fractions of the image, then variances
+    (`prior_box_layer.cpp`; geometry.priors has the formula). Only the shapes of the bottoms
+    count: the feature map's, and the image's. Hence it is a constant for one input size.
+    """
+    spec = prior_spec(layer.parameter.prior_box_param)
+    cells, image = bottoms
+    if cells.rank != 4 or image.rank != 4:
+        raise LayerError("needs a feature map and an image with four dimensions as its bottoms")
+    boxes, variances = priors(
+        spec, cells.static(3), cells.static(2), image.static(3), image.static(2)
+    )
+    both = np.stack([boxes.reshape(-1), variances.reshape(-1)])[None]
+    return graph.constant(both, layer.tops[0], exact_name=True)
+
+
+def prior_spec(parameter: caffe_pb2.PriorBoxParameter) -> PriorSpec:
+    """The checked parameters of a layer; LayerError lists all that Caffe would refuse."""
+    problems: list[str] = []
+
+    def check(holds: bool, message: str) -> None:
+        if not holds:
+            problems.append(message)
+
+    least, largest = parameter.min_size, parameter.max_size
+    check(len(least) > 0, "has no min_size: give at least one")
+    check(all(0 < size < 2**31 for size in least), "min_size must be positive")
+    if largest:
+        check(len(largest) == len(least), "needs as many max_size as min_size, or none")
+        check(
+            all(low < high < 2**31 for low, high in zip(least, largest, strict=False)),
+            "each max_size must be greater than its min_size",
+        )
+    check(all(0 < ratio < 1e6 for ratio in parameter.aspect_ratio), "aspect_ratio must be positive")
+    check(len(parameter.variance) in (0, 1, 4), "needs one variance or four")
+    check(all(value > 0 for value in parameter.variance), "variance must be positive")
+    check(np.isfinite(parameter.offset).item(), "offset must be a number")
+
+    width, height = parameter.img_w, parameter.img_h
+    if parameter.HasField("img_w") or parameter.HasField("img_h"):
+        check(not parameter.HasField("img_size"), "give either img_size or img_h and img_w")
+        check(width > 0 and height > 0, "img_h and img_w must both be positive")
+    elif parameter.HasField("img_size"):
+        width = height = parameter.img_size
+        check(width > 0, "img_size must be positive")
+
+    step_width, step_height = parameter.step_w, parameter.step_h
+    if parameter.HasField("step_w") or parameter.HasField("step_h"):
+        check(not parameter.HasField("step"), "give either step or step_h and step_w")
+        check(step_width > 0 and step_height > 0, "step_h and step_w must both be positive")
+    elif parameter.HasField("step"):
+        step_width = step_height = parameter.step
+        check(step_width > 0, "step must be positive")
+
+    if problems:
+        raise LayerError(*problems)
+    return PriorSpec(
+        min_sizes=tuple(least),
+        max_sizes=tuple(largest),
+        aspect_ratios=tuple(parameter.aspect_ratio),
+        flip=parameter.flip,
+        clip=parameter.clip,
+        variances=tuple(parameter.variance) or (0.1,),
+        step_width=step_width,
+        step_height=step_height,
+        offset=parameter.offset,
+        image_width=width,
+        image_height=height,
+    )

@@ -1,0 +1,1 @@
+"""What a converted file takes in and gives out: `heads`, `detections` or `raw`."""
