@@ -1,0 +1,42 @@
+"""What can be wrong with a model's files, as data: one problem, and the error that lists them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sfd.errors import SfdError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong (or, among a network's warnings, one thing odd), where, and what to do."""
+
+    message: str
+    line: int | None = None
+    """The line of the prototxt, 1-based; None for what concerns the weights or the whole file."""
+    column: int | None = None
+    layer: str | None = None
+
+    def __str__(self) -> str:
+        place = [] if self.line is None else [f"line {self.line}"]
+        if self.column is not None:
+            place.append(f"column {self.column}")
+        if self.layer is not None:
+            place.append(f"layer {self.layer}")
+        return f"{', '.join(place)}: {self.message}" if place else self.message
+
+
+class CaffeError(SfdError):
+    """A Caffe file that can't be used, with every problem found in it.
+
+    The message is one line for one problem, else a line that counts them and one line for each.
+    """
+
+    def __init__(self, source: str, problems: Sequence[Problem]) -> None:
+        texts = [str(problem) for problem in problems]
+        head = f"{source}: " if source else ""
+        super().__init__(
+            head + texts[0]
+            if len(texts) == 1
+            else "\n  ".join([f"{head}{len(texts)} problems:", *texts])
+        )
+        self.problems = tuple(problems)

@@ -1,0 +1,305 @@
+"""Prototxt text to messages, with a line for everything and nothing dropped silently; and back.
+
+The grammar is protobuf's text format, tokenised by protobuf itself; the reading of fields is ours,
+since the library's parser either stops at the first unknown field or forgets it, and keeps no
+lines. What is an error and what is not follows C++'s `TextFormat::Parse`, which Caffe calls from
+`ReadProtoFromTextFile` (src/caffe/util/io.cpp), but for unknown fields: those are warnings.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+from google.protobuf import text_format
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from convert.caffe import caffe_pb2
+from convert.caffe.problems import CaffeError, Problem
+
+M = TypeVar("M", bound=Message)
+
+MAX_BYTES = 64 << 20
+MAX_DEPTH = 64
+"""Messages in messages; Caffe's own schema needs eight."""
+MAX_ERRORS = 50
+"""Beyond this many mistakes the file isn't what it is taken for."""
+
+_INTEGERS = frozenset(
+    [
+        FieldDescriptor.CPPTYPE_INT32,
+        FieldDescriptor.CPPTYPE_INT64,
+        FieldDescriptor.CPPTYPE_UINT32,
+        FieldDescriptor.CPPTYPE_UINT64,
+    ]
+)
+_FLOATS = frozenset([FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE])
+
+
+@dataclass(frozen=True)
+class Parsed(Generic[M]):
+    """A message and what is known about the text it came from."""
+
+    message: M
+    lines: Mapping[str, Sequence[int]]
+    """Of each top-level field, by name: the line (1-based) of each time it occurs, in order."""
+    warnings: tuple[Problem, ...]
+    """One for each field that the schema lacks, with its place."""
+
+
+def read(path: Path, kind: type[M]) -> Parsed[M]:
+    """Parse the file as a message of type `kind`, such as NetParameter or SolverParameter.
+
+    Raises CaffeError as `parse` does, and where the file can't be read.
+    """
+    return parse(read_text(path), kind, source=str(path))
+
+
+def read_text(path: Path) -> str:
+    """The file's text, as UTF-8 or, where it isn't, as Latin-1 (comments come in any encoding)."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise CaffeError(str(path), [Problem("larger than 64 MiB, so no prototxt")])
+        data = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or "can't be read"
+        raise CaffeError(str(path), [Problem(f"can't read it: {reason}")]) from error
+    if b"\0" in data:
+        advice = "is this the caffemodel? The prototxt comes first"
+        raise CaffeError(str(path), [Problem(f"a binary file, not a prototxt: {advice}")])
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def parse(text: str, kind: type[M], *, source: str = "prototxt") -> Parsed[M]:
+    """Parse text as a message of type `kind`.
+
+    Raises CaffeError with the place of every wrong value; the first mistake in the structure (an
+    unbalanced brace, a missing colon) is the last problem of the list, as what follows it can't be
+    told. A text none of whose fields is known to `kind` is an error too.
+    """
+    reader = _Reader(text)
+    message = kind()
+    try:
+        reader.fields(message, end=None, depth=0)
+    except text_format.ParseError as error:
+        reader.errors.append(reader.problem(error))
+    except _TooManyError:
+        reader.errors.append(Problem("and more: is this file really a prototxt?"))
+    if not reader.lines:
+        what = f"this is no prototxt of a {kind.DESCRIPTOR.name}"
+        cause = str(reader.errors[0]) if reader.errors else "it has no field that Caffe knows"
+        raise CaffeError(source, [Problem(f"{what}: {cause}")])
+    if reader.errors:
+        raise CaffeError(source, reader.errors)
+    return Parsed(message, reader.lines, tuple(reader.warnings))
+
+
+def parse_net(text: str, *, source: str = "prototxt") -> Parsed[caffe_pb2.NetParameter]:
+    """Parse text as a network; `lines["layer"]` (or `["layers"]`) has the line of each layer."""
+    return parse(text, caffe_pb2.NetParameter, source=source)
+
+
+def write(message: Message) -> str:
+    """The message as prototxt: two-space indents, fields by number, shortest floats; deterministic.
+
+    Floats without a fraction keep their `.0`, as in files that Caffe's Python interface wrote.
+    """
+    return text_format.MessageToString(message)
+
+
+class _TooManyError(Exception):
+    """Stops the reading of a hopeless file."""
+
+
+class _Reader:
+    """One pass over the tokens of one text; collects errors, warnings and top-level lines."""
+
+    def __init__(self, text: str) -> None:
+        self.errors: list[Problem] = []
+        self.warnings: list[Problem] = []
+        self.lines: dict[str, list[int]] = {}
+        self._path: list[str] = []
+        # Not splitlines(): that also breaks at form feeds and the like, inside strings too.
+        self._text = text.split("\n")
+        self._tokens = text_format.Tokenizer(self._text)
+
+    def problem(self, error: text_format.ParseError) -> Problem:
+        """What the tokenizer says, without the place and the line that its message starts with."""
+        line, column = error.GetLine() or 0, error.GetColumn() or 0
+        quoted = self._text[line - 1] if 0 < line <= len(self._text) else ""
+        message = str(error).removeprefix(f"{line}:{column} : ").removeprefix(f"'{quoted}': ")
+        return Problem(message.rstrip("."), line, column)
+
+    def fields(self, message: Message, end: str | None, depth: int, start: int = 0) -> None:
+        """Read fields into `message` up to the token `end` (None: up to the end of the text).
+
+        `start` is the line on which the message was opened.
+        """
+        tokens = self._tokens
+        self._check_depth(depth)
+        known = message.DESCRIPTOR.fields_by_name
+        seen: set[str] = set()
+        while not self._at(end, start):
+            line, column = self._place()
+            name = self._name()
+            field = known.get(name)
+            self._path.append(name)
+            if field is None:
+                where = ".".join(self._path)
+                self.warnings.append(Problem(f"unknown field {where} is ignored", line, column))
+                self._skip(depth)
+            else:
+                if depth == 0:
+                    self.lines.setdefault(name, []).append(line)
+                if name in seen and not field.is_repeated:
+                    self._error(Problem(f"{name} is given twice; keep one", line, column))
+                seen.add(name)
+                self._field(message, field, depth)
+            self._path.pop()
+            if not tokens.TryConsume(","):
+                tokens.TryConsume(";")
+
+    def _at(self, end: str | None, start: int) -> bool:
+        if end is None:
+            return self._tokens.AtEnd()
+        if self._tokens.AtEnd():
+            raise self._failure(f"the file ends before the '{end}' of the block of line {start}")
+        return self._tokens.TryConsume(end)
+
+    def _field(self, message: Message, field: Any, depth: int) -> None:
+        is_message = field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE
+        if is_message:
+            self._tokens.TryConsume(":")
+        else:
+            self._tokens.Consume(":")
+        for _ in self._items(field.is_repeated):
+            if is_message:
+                self._message(message, field, depth)
+            else:
+                self._value(message, field)
+
+    def _items(self, repeated: bool) -> Iterator[None]:
+        """Once for a plain value; for a list in brackets, once an item."""
+        tokens = self._tokens
+        if not (repeated and tokens.TryConsume("[")):
+            yield
+            return
+        if tokens.TryConsume("]"):
+            return
+        while True:
+            yield
+            if tokens.TryConsume("]"):
+                return
+            tokens.Consume(",")
+
+    def _message(self, message: Message, field: Any, depth: int) -> None:
+        inner = getattr(message, field.name)
+        if field.is_repeated:
+            inner = inner.add()
+        else:
+            inner.SetInParent()
+        start, _ = self._place()
+        if self._tokens.TryConsume("<"):
+            self.fields(inner, ">", depth + 1, start)
+        else:
+            self._tokens.Consume("{")
+            self.fields(inner, "}", depth + 1, start)
+
+    def _value(self, message: Message, field: Any) -> None:
+        """Read one scalar; a wrong one is recorded and passed over, so that more are found."""
+        place = self._place()
+        try:
+            value = self._scalar(field)
+            if field.is_repeated:
+                getattr(message, field.name).append(value)
+            else:
+                setattr(message, field.name, value)
+        except text_format.ParseError as error:
+            found = self.problem(error)
+            self._error(Problem(f"{field.name}: {found.message}", found.line, found.column))
+            if place == self._place():
+                if self._tokens.token in ("{", "<", "}", ">", "[", "]", ""):
+                    raise
+                self._tokens.NextToken()
+        except (ValueError, TypeError) as error:
+            self._error(Problem(f"{field.name}: {error}", *place))
+
+    def _scalar(self, field: Any) -> Any:
+        tokens, kind = self._tokens, field.cpp_type
+        if kind in _INTEGERS:
+            return tokens.ConsumeInteger()
+        if kind in _FLOATS:
+            return tokens.ConsumeFloat()
+        if kind == FieldDescriptor.CPPTYPE_BOOL:
+            return tokens.ConsumeBool()
+        if kind == FieldDescriptor.CPPTYPE_ENUM:
+            return tokens.ConsumeEnum(field)
+        if field.type == FieldDescriptor.TYPE_BYTES:
+            return tokens.ConsumeByteString()
+        return tokens.ConsumeString()
+
+    def _skip(self, depth: int) -> None:
+        """Pass over the value of an unknown field: a scalar, a message, or a list of either."""
+        tokens = self._tokens
+        if tokens.TryConsume(":"):
+            for _ in self._items(repeated=True):
+                self._skip_one(depth)
+        else:
+            self._skip_one(depth, scalar=False)
+
+    def _skip_one(self, depth: int, scalar: bool = True) -> None:
+        tokens = self._tokens
+        self._check_depth(depth)
+        start, _ = self._place()
+        for opening, end in (("{", "}"), ("<", ">")):
+            if tokens.TryConsume(opening):
+                while not self._at(end, start):
+                    self._name()
+                    self._skip(depth + 1)
+                    if not tokens.TryConsume(","):
+                        tokens.TryConsume(";")
+                return
+        if not scalar:
+            raise self._failure("Expected ':' or '{'")
+        first = tokens.token[:1]
+        if first and first in "\"'":
+            tokens.ConsumeByteString()
+        elif first.isalnum() or (first and first in "_-+."):
+            tokens.NextToken()
+        else:
+            raise self._failure(f"Expected a value but found '{tokens.token}'")
+
+    def _name(self) -> str:
+        """A field's name; one of an extension (in brackets) is nothing that Caffe has."""
+        tokens = self._tokens
+        if not tokens.TryConsume("["):
+            return tokens.ConsumeIdentifier()
+        name = ""
+        while not tokens.TryConsume("]"):
+            if tokens.AtEnd():
+                raise self._failure("the file ends before the ']' of a name")
+            name += tokens.token
+            tokens.NextToken()
+        return f"[{name}]"
+
+    def _check_depth(self, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            raise self._failure(f"more than {MAX_DEPTH} messages inside each other")
+
+    def _failure(self, message: str) -> text_format.ParseError:
+        # The stubs take the text for a protobuf message.
+        return self._tokens.ParseError(cast(Any, message))
+
+    def _place(self) -> tuple[int, int]:
+        # The tokenizer tells its place through the errors that it makes and in no other public way.
+        here = self._failure("")
+        return here.GetLine() or 0, here.GetColumn() or 0
+
+    def _error(self, problem: Problem) -> None:
+        self.errors.append(problem)
+        if len(self.errors) >= MAX_ERRORS:
+            raise _TooManyError
