@@ -1,0 +1,154 @@
+"""The family as data: what distinguishes one SFD MobileNet-V2 detector from another."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Block:
+    """An inverted residual block of MobileNetV2: expand 1×1, depthwise 3×3, project 1×1 linearly.
+
+    Its input is added to its output where both have the same shape.
+    """
+
+    width: int
+    """Channels that the block puts out."""
+    stride: int = 1
+    expansion: int = 3
+    """Channels of the depthwise convolution as a multiple of the block's input."""
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A feature layer behind the backbone, at half the size: 1×1 squeeze, then a separable 3×3."""
+
+    squeeze: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where faces of some sizes are predicted, one square prior a size and position."""
+
+    feature: str
+    """The top on which the head sits; its name begins the names of the head's layers."""
+    sizes: tuple[float, ...]
+    """Sides of the priors, in pixels of the input."""
+    step: float
+    """Distance of neighbouring priors, in pixels of the input: the stride of the feature layer."""
+
+
+def stage(
+    width: int, repeat: int, *, stride: int = 1, expansion: int = 3, entry: int | None = None
+) -> tuple[Block, ...]:
+    """`repeat` blocks of one width: the first has the stride and the expansion `entry`."""
+    first = Block(width, stride, expansion if entry is None else entry)
+    return (first, *[Block(width, 1, expansion)] * (repeat - 1))
+
+
+def heads(fine: str) -> tuple[Head, ...]:
+    """The published heads: two small sizes on `fine`, then one a halving of the resolution."""
+    return (
+        Head(fine, (16, 32), 8),
+        Head("Conv_1", (64,), 16),
+        Head("layer_19_2_2", (128,), 32),
+        Head("layer_19_2_3", (256,), 64),
+        Head("layer_19_2_4", (512,), 128),
+    )
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One detector of the family. The default is mod2 at 640×640, this project's own."""
+
+    name: str = "MobileNetv2-SSD"
+    height: int = 640
+    width: int = 640
+    mean: tuple[float, float, float] = (104, 117, 123)
+    """Blue, green, red: what Caffe subtracts from the pixels."""
+    stem: int = 32
+    """Channels of the first convolution, at half the resolution."""
+    second_stem: bool = False
+    """Whether a 3×3 convolution `Conv_a` follows the first (mod11)."""
+    first_width: int = 16
+    """Channels of the first, unexpanded block."""
+    blocks: tuple[Block, ...] = (
+        *stage(24, 2, stride=2),
+        *stage(32, 3),
+        *stage(64, 4, stride=2),
+        *stage(96, 3),
+        *stage(160, 3, stride=2),
+        *stage(320, 1),
+    )
+    """`conv_1`, `conv_2`, …"""
+    last_width: int = 1280
+    """Channels of `Conv_1`, which ends the backbone."""
+    extras: tuple[Extra, ...] = (Extra(256, 512), Extra(128, 256), Extra(128, 256))
+    """`layer_19_2_2`, `layer_19_2_3`, …"""
+    heads: tuple[Head, ...] = heads("conv_13/expand_")
+    suffix: str = "_"
+    """Ends the names of the heads; with another one, fine-tuning starts the heads afresh."""
+    batch_norm: bool = True
+    """Off: convolutions have biases instead, as after merging BatchNorm into them."""
+    head_bias_stated: bool = False
+    """Whether the heads say `bias_term: true`, which is Caffe's default (the merged files do)."""
+
+
+MOD2 = Architecture()
+
+
+def mod5(*, suffix: str = "-_", batch_norm: bool = True) -> Architecture:
+    """The published mod5 at 320×320, with BatchNorm layers or merged."""
+    return Architecture(
+        height=320,
+        width=320,
+        stem=48,
+        first_width=48,
+        blocks=(
+            *stage(48, 5, stride=2, expansion=2, entry=4),
+            *stage(96, 7, stride=2, expansion=2, entry=4),
+            *stage(128, 4, stride=2, expansion=2, entry=4),
+        ),
+        last_width=256,
+        extras=(Extra(128, 256), Extra(128, 256), Extra(128, 256)),
+        suffix=suffix,
+        batch_norm=batch_norm,
+        head_bias_stated=not batch_norm,
+    )
+
+
+def mod11(
+    stem: int, widths: tuple[int, int, int], last_width: int, extras: tuple[Extra, Extra, Extra]
+) -> Architecture:
+    """The published mod11 at 320×320; its letters (l, e, g) differ in widths only."""
+    early, middle, late = widths
+    return Architecture(
+        height=320,
+        width=320,
+        stem=stem,
+        second_stem=True,
+        first_width=stem,
+        blocks=(
+            *stage(early, 4, stride=2, expansion=2),
+            *stage(middle, 5, stride=2, expansion=2),
+            *stage(late, 7, stride=2, expansion=2),
+        ),
+        last_width=last_width,
+        extras=extras,
+        heads=heads("conv_10/expand_"),
+        suffix="-_",
+    )
+
+
+MOD11L = mod11(24, (48, 72, 128), 256, (Extra(128, 256), Extra(128, 256), Extra(128, 256)))
+MOD11E = mod11(8, (16, 36, 64), 96, (Extra(48, 96), Extra(80, 160), Extra(80, 160)))
+MOD11G = mod11(4, (8, 16, 32), 64, (Extra(42, 85), Extra(56, 113), Extra(70, 141)))
+
+PUBLISHED = {
+    "mod2": MOD2,
+    "mod5": mod5(),
+    "mod5-nobn": mod5(batch_norm=False),
+    "mod11l": MOD11L,
+    "mod11e": MOD11E,
+    "mod11g": MOD11G,
+}
+"""The architectures of github.com/bonseyes/SFD that this generator writes, by their names there."""
