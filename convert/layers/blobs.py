@@ -1,9 +1,11 @@
-"""Checks on shapes that handlers share: of a layer's blobs, and of its bottoms."""
+"""What handlers share about shapes: of a layer's blobs, of its bottoms, and changing them."""
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from convert.caffe.network import Layer
-from convert.graph import Shape, Value
+from convert.graph import GraphBuilder, Shape, Value
 from convert.layers.registry import LayerError
 
 
@@ -19,7 +21,7 @@ def check_blobs(layer: Layer, expected: Sequence[tuple[int, ...]]) -> None:
             f"{len(layer.blobs)}; is this the weights file of this prototxt?"
         )
     wrong = [
-        f"weight blob {position}: expected shape {_text(shape)}, found {_text(blob.shape)}; "
+        f"weight blob {position}: expected shape {text(shape)}, found {text(blob.shape)}; "
         "is this the weights file of this prototxt?"
         for position, (blob, shape) in enumerate(zip(layer.blobs, expected, strict=True))
         if not _same(blob.shape, shape)
@@ -33,7 +35,7 @@ def image_size(value: Value) -> tuple[int, int]:
     if value.rank != 4:
         raise LayerError(
             f"expected a bottom of shape [batch, channels, height, width], found {value.name} "
-            f"of shape {_text(value.shape)}"
+            f"of shape {text(value.shape)}"
         )
     return static(value, 2), static(value, 3)
 
@@ -53,6 +55,18 @@ def canonical_axis(axis: int, rank: int, name: str = "axis") -> int:
     return axis % rank
 
 
+def reshaped(graph: GraphBuilder, x: Value, shape: Shape, name: str | None = None) -> Value:
+    """Give x another shape of as many elements; the batch, where there is one, stays open."""
+    numbers = [-1 if isinstance(dim, str) else dim for dim in shape]
+    target = graph.constant(np.array(numbers, np.int64), f"{name or x.name}/shape")
+    return graph.node("Reshape", [x, target], shape, name=name)
+
+
+def text(shape: Shape) -> str:
+    """A shape as messages show it: [batch, 3, 300, 300]."""
+    return "[" + ", ".join(map(str, shape)) + "]"
+
+
 def _same(found: tuple[int, ...], expected: tuple[int, ...]) -> bool:
     if found == expected:
         return True
@@ -60,9 +74,5 @@ def _same(found: tuple[int, ...], expected: tuple[int, ...]) -> bool:
     return len(found) == 4 and found == (1,) * padding + expected
 
 
-def _text(shape: Shape) -> str:
-    return "[" + ", ".join(map(str, shape)) + "]"
-
-
 def _list(shapes: Sequence[tuple[int, ...]]) -> str:
-    return " and ".join(map(_text, shapes))
+    return " and ".join(map(text, shapes))

@@ -1,0 +1,161 @@
+"""Folding: multiplications and additions by constants merge with each other and with what's before.
+
+BatchNorm, Scale, Bias and Power arrive here as Mul and Add nodes. Behind a Convolution,
+Deconvolution or InnerProduct whose result nothing else uses they move into its weights; elsewhere
+a row of them becomes one Mul and one Add. All arithmetic is in float64.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convert.graph import GraphBuilder, Node, Value
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Affine:
+    """The value `name` as scale · source + shift; both constants broadcast over the source."""
+
+    source: str
+    name: str
+    scale: Floats
+    shift: Floats
+
+    def then(self, after: "Affine") -> "Affine":
+        """This, and then another that starts from this one's result."""
+        return Affine(
+            self.source,
+            after.name,
+            self.scale * after.scale,
+            self.shift * after.scale + after.shift,
+        )
+
+
+def fold(graph: GraphBuilder) -> None:
+    """Merge constants into the graph's nodes, once its outputs are declared.
+
+    Outputs keep their names and values. Values that are no outputs may vanish.
+    """
+    nodes = graph.needed_nodes()
+    uses = Counter([*(name for node in nodes for name in node.inputs), *graph.outputs])
+    producers: dict[str, int] = {}
+    affines: dict[str, Affine] = {}
+    merged: list[Node | Affine | None] = []
+    for node in nodes:
+        affine = _affine(graph, node)
+        if affine is None:
+            producers.update((name, len(merged)) for name in node.outputs)
+            merged.append(node)
+            continue
+        before = affines.get(affine.source)
+        if before is not None and uses[before.name] == 1:
+            affine = before.then(affine)
+            merged[producers[before.name]] = None
+        affines[affine.name] = affine
+        place = producers.get(affine.source)
+        maker = merged[place] if place is not None else None
+        if place is not None and isinstance(maker, Node) and uses[affine.source] == 1:
+            absorbed = _absorb(graph, maker, affine)
+            if absorbed is not None:
+                merged[place] = absorbed
+                del affines[affine.name]
+                producers[affine.name] = place
+                uses[affine.source] = 0
+                continue
+        producers[affine.name] = len(merged)
+        merged.append(affine)
+    graph.nodes = [
+        node
+        for item in merged
+        if item is not None
+        for node in ([item] if isinstance(item, Node) else _spelt_out(graph, item))
+    ]
+
+
+def _affine(graph: GraphBuilder, node: Node) -> Affine | None:
+    """The node as an Affine, if it multiplies by or adds a constant and leaves the shape alone."""
+    if node.operator not in ("Mul", "Add"):
+        return None
+    left, right = (graph.values[name] for name in node.inputs)
+    x, constant = (left, right) if left.constant is None else (right, left)
+    (name,) = node.outputs
+    if x.constant is not None or constant.constant is None:
+        return None
+    if not np.issubdtype(x.dtype, np.floating) or x.shape != graph.values[name].shape:
+        return None
+    number = np.asarray(constant.constant, np.float64)
+    if node.operator == "Mul":
+        return Affine(x.name, name, number, np.zeros(()))
+    return Affine(x.name, name, np.ones(()), number)
+
+
+def _absorb(graph: GraphBuilder, node: Node, affine: Affine) -> Node | None:
+    """The node with the affine step in its weights, if it has such and the step is per channel."""
+    if node.operator not in ("Conv", "ConvTranspose", "Gemm"):
+        return None
+    made = graph.values[affine.name]
+    weight = graph.values[node.inputs[1]]
+    channels = made.static(1)
+    scale = _per_channel(affine.scale, made.rank, channels)
+    shift = _per_channel(affine.shift, made.rank, channels)
+    if weight.constant is None or scale is None or shift is None:
+        return None
+    old_bias = graph.values[node.inputs[2]].constant if len(node.inputs) > 2 else np.zeros(channels)
+    if old_bias is None:
+        return None
+    weights = np.asarray(weight.constant, np.float64)
+    if node.operator == "Gemm":
+        scaled = weights * (scale[:, None] if node.attributes.get("transB") else scale)
+    elif node.operator == "Conv":
+        scaled = weights * scale.reshape(-1, *(1,) * (weights.ndim - 1))
+    else:  # weights of ConvTranspose are [in, out of a group, height, width]
+        groups = node.attributes["group"]
+        grouped = weights.reshape(groups, -1, *weights.shape[1:])
+        factors = scale.reshape(groups, 1, -1, *(1,) * (weights.ndim - 2))
+        scaled = (grouped * factors).reshape(weights.shape)
+    stem = weight.name.removesuffix("/weight")
+    bias = np.asarray(old_bias, np.float64) * scale + shift
+    return replace(
+        node,
+        inputs=(
+            node.inputs[0],
+            _constant(graph, scaled, f"{stem}/weight").name,
+            _constant(graph, bias, f"{stem}/bias").name,
+        ),
+        outputs=(affine.name,),
+    )
+
+
+def _per_channel(constant: Floats, rank: int, channels: int) -> Floats | None:
+    """The constant as one number for each channel (axis 1), or None where it varies otherwise."""
+    full = constant.reshape((1,) * (rank - constant.ndim) + constant.shape)
+    if full.size != full.shape[1]:
+        return None
+    return np.broadcast_to(full.reshape(-1), (channels,))
+
+
+def _spelt_out(graph: GraphBuilder, affine: Affine) -> list[Node]:
+    """The step as a Mul and an Add, or one of them where the other would do nothing."""
+    made = graph.values[affine.name]
+    multiplies, adds = bool((affine.scale != 1).any()), bool((affine.shift != 0).any())
+    nodes: list[Node] = []
+    source = affine.source
+    if multiplies or not adds:
+        product = graph.fresh(f"{affine.name}/Mul") if adds else affine.name
+        if adds:
+            graph.values[product] = Value(product, made.shape, made.dtype)
+        scale = _constant(graph, affine.scale, f"{affine.name}/scale")
+        nodes.append(Node("Mul", (source, scale.name), (product,)))
+        source = product
+    if adds:
+        shift = _constant(graph, affine.shift, f"{affine.name}/shift")
+        nodes.append(Node("Add", (source, shift.name), (affine.name,)))
+    return nodes
+
+
+def _constant(graph: GraphBuilder, array: Floats, name: str) -> Value:
+    return graph.constant(array.astype(np.float64), name)

@@ -1,0 +1,37 @@
+"""y = scale · x + shift with constants laid along one axis: what BatchNorm, Scale and Bias become.
+
+The constants stay float64 until the file is written, so that convert.fold can merge them exactly.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convert.graph import GraphBuilder, Value
+
+
+def affine(
+    graph: GraphBuilder,
+    x: Value,
+    name: str,
+    constants: str,
+    axis: int,
+    *,
+    scale: NDArray[np.float32] | NDArray[np.float64] | None = None,
+    shift: NDArray[np.float32] | NDArray[np.float64] | None = None,
+) -> Value:
+    """Multiply by `scale`, then add `shift`, whose axes lie on those of x from `axis` on.
+
+    `name` is the result's, `constants` what the constants' names start with. At least one of both
+    must be given.
+    """
+    steps = [
+        (operator, kind, array)
+        for operator, kind, array in (("Mul", "scale", scale), ("Add", "shift", shift))
+        if array is not None
+    ]
+    for operator, kind, array in steps:
+        spread = array.astype(np.float64).reshape(array.shape + (1,) * (x.rank - axis - array.ndim))
+        constant = graph.constant(spread, f"{constants}/{kind}")
+        last = kind == steps[-1][1]
+        x = graph.node(operator, [x, constant], x.shape, name=name if last else None)
+    return x

@@ -1,0 +1,35 @@
+"""Concat."""
+
+from collections.abc import Sequence
+
+from convert.caffe.network import Layer
+from convert.graph import GraphBuilder, Value
+from convert.layers.blobs import canonical_axis, static, text
+from convert.layers.registry import LayerError, handler
+
+
+@handler("Concat", bottoms=(1, None))
+def concat(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
+    """The bottoms one behind the other along `axis` (in old files `concat_dim`).
+
+    Caffe: src/caffe/layers/concat_layer.cpp.
+    """
+    parameter = layer.parameter.concat_param
+    old = parameter.HasField("concat_dim")
+    first = inputs[0]
+    axis = canonical_axis(parameter.concat_dim if old else parameter.axis, first.rank)
+    if len(inputs) == 1:
+        return first
+    for bottom, value in zip(layer.bottoms, inputs, strict=True):
+        if value.rank != first.rank or _others(value, axis) != _others(first, axis):
+            raise LayerError(
+                f"bottom {bottom}: expected the shape {text(first.shape)} of {layer.bottoms[0]} "
+                f"but for axis {axis}, found {text(value.shape)}"
+            )
+    total = sum(static(value, axis) for value in inputs)
+    shape = (*first.shape[:axis], total, *first.shape[axis + 1 :])
+    return graph.node("Concat", inputs, shape, name=layer.tops[0], axis=axis)
+
+
+def _others(value: Value, axis: int) -> tuple[int | str, ...]:
+    return value.shape[:axis] + value.shape[axis + 1 :]

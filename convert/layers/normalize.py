@@ -1,0 +1,35 @@
+"""Normalize."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from convert.caffe.network import Layer
+from convert.graph import GraphBuilder, Value
+from convert.layers.blobs import check_blobs, image_size, static
+from convert.layers.registry import handler
+
+
+@handler("Normalize")
+def normalize(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
+    """Quotients scale · x / √(Σ x² + eps), summed over the channels of each pixel or the image.
+
+    `across_spatial` sums over the image. The scale is one for each channel, or one for all with
+    `channel_shared`. Caffe, SSD branch: src/caffe/layers/normalize_layer.cpp.
+    """
+    (x,) = inputs
+    parameter = layer.parameter.norm_param
+    image_size(x)
+    channels = 1 if parameter.channel_shared else static(x, 1)
+    found = layer.blobs[0].shape if layer.blobs else ()
+    check_blobs(layer, [() if parameter.channel_shared and found == () else (channels,)])
+    sum_axes = [1, 2, 3] if parameter.across_spatial else [1]
+    one = tuple(1 if axis in sum_axes else dim for axis, dim in enumerate(x.shape))
+    axes = graph.constant(np.array(sum_axes, np.int64), f"{layer.name}/axes")
+    eps = graph.constant(parameter.eps, f"{layer.name}/eps")
+    scale = graph.constant(layer.blobs[0].reshape(channels, 1, 1), f"{layer.name}/scale")
+    squares = graph.node("Mul", [x, x], x.shape)
+    total = graph.node("ReduceSum", [squares, axes], one, keepdims=1)
+    norm = graph.node("Sqrt", [graph.node("Add", [total, eps], one)], one)
+    unit = graph.node("Div", [x, norm], x.shape)
+    return graph.node("Mul", [unit, scale], x.shape, name=layer.tops[0])

@@ -1,0 +1,137 @@
+"""Pooling."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from convert.caffe import caffe_pb2
+from convert.caffe.network import Layer
+from convert.graph import GraphBuilder, Value
+from convert.layers.blobs import image_size
+from convert.layers.registry import LayerError, handler
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The windows along one axis."""
+
+    length: int
+    kernel: int
+    stride: int
+    pad: int
+    count: int
+
+    @property
+    def end(self) -> int:
+        """The padding behind the input that the last window reaches into."""
+        return max(0, (self.count - 1) * self.stride + self.kernel - self.length - self.pad)
+
+    @property
+    def counted(self) -> list[int]:
+        """How many pixels of each window an average is divided by: up to `pad` behind the input."""
+        starts = [index * self.stride - self.pad for index in range(self.count)]
+        return [min(start + self.kernel, self.length + self.pad) - start for start in starts]
+
+
+@handler("Pooling", tops=(1, 2))
+def pooling(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
+    """The maximum or the average of each window, out = ⌈(in + 2·pad − kernel) / stride⌉ + 1.
+
+    `round_mode: FLOOR` and `ceil_mode: false` round down. With padding, a last window that would
+    start behind the input and its front padding is left out. An average is divided by the part of
+    the window that lies in the input and its padding, not beyond.
+    Caffe: src/caffe/layers/pooling_layer.cpp.
+    """
+    (x,) = inputs
+    parameter = layer.parameter.pooling_param
+    if len(layer.tops) == 2:
+        raise LayerError(
+            "the second top (the mask of maxima) can't be converted; remove it and what uses it"
+        )
+    if parameter.pool == caffe_pb2.PoolingParameter.STOCHASTIC:
+        raise LayerError("pool STOCHASTIC gives random results; use MAX or AVE")
+    average = parameter.pool == caffe_pb2.PoolingParameter.AVE
+    height, width = image_size(x)
+    if parameter.global_pooling:
+        _check_global(parameter)
+        operator = "GlobalAveragePool" if average else "GlobalMaxPool"
+        return graph.node(operator, [x], (*x.shape[:2], 1, 1), name=layer.tops[0])
+    axes = _axes(parameter, height, width)
+    shape = (*x.shape[:2], *(axis.count for axis in axes))
+    window = {
+        "kernel_shape": [axis.kernel for axis in axes],
+        "strides": [axis.stride for axis in axes],
+        # ONNX's own ceil_mode differs from Caffe in the last window, so the padding is spelt out
+        "pads": [*(axis.pad for axis in axes), *(axis.end for axis in axes)],
+    }
+    if not average:
+        return graph.node("MaxPool", [x], shape, name=layer.tops[0], **window)
+    if not any(axis.pad for axis in axes):
+        # all padding lies beyond what Caffe counts
+        return graph.node(
+            "AveragePool", [x], shape, name=layer.tops[0], count_include_pad=0, **window
+        )
+    whole = all(axis.end <= axis.pad for axis in axes)
+    name = layer.tops[0] if whole else None
+    pooled = graph.node("AveragePool", [x], shape, name=name, count_include_pad=1, **window)
+    if whole:
+        return pooled
+    counted = np.outer(*(np.array(axis.counted, np.float64) for axis in axes))
+    correction = axes[0].kernel * axes[1].kernel / counted
+    constant = graph.constant(correction, f"{layer.name}/clipped")
+    return graph.node("Mul", [pooled, constant], shape, name=layer.tops[0])
+
+
+def _check_global(parameter: caffe_pb2.PoolingParameter) -> None:
+    if any(parameter.HasField(name) for name in ("kernel_size", "kernel_h", "kernel_w")):
+        raise LayerError("global_pooling takes the whole image; remove the kernel size")
+    if parameter.pad or parameter.pad_h or parameter.pad_w:
+        raise LayerError("global_pooling takes no padding; remove it")
+    if parameter.stride != 1 or max(parameter.stride_h, parameter.stride_w) > 1:
+        raise LayerError("global_pooling takes no stride; remove it")
+
+
+def _axes(parameter: caffe_pb2.PoolingParameter, height: int, width: int) -> list[Axis]:
+    kernel = _pair(parameter, "kernel_size", "kernel_h", "kernel_w")
+    stride = _pair(parameter, "stride", "stride_h", "stride_w")
+    pad = _pair(parameter, "pad", "pad_h", "pad_w")
+    if min(kernel) < 1:
+        raise LayerError("kernel_size is missing; state it, or kernel_h and kernel_w")
+    if min(stride) < 1:
+        raise LayerError("stride must be at least 1")
+    if pad[0] >= kernel[0] or pad[1] >= kernel[1]:
+        raise LayerError(f"pad {pad} must be smaller than the kernel {kernel}")
+    floor = parameter.round_mode == caffe_pb2.PoolingParameter.FLOOR or not parameter.ceil_mode
+    return [
+        _axis(length, *sizes, floor=floor, clip=any(pad))
+        for length, *sizes in zip((height, width), kernel, stride, pad, strict=True)
+    ]
+
+
+def _axis(length: int, kernel: int, stride: int, pad: int, *, floor: bool, clip: bool) -> Axis:
+    steps = (length + 2 * pad - kernel) / stride
+    count = (math.floor(steps) if floor else math.ceil(steps)) + 1
+    if clip and (count - 1) * stride >= length + pad:
+        count -= 1
+    if count < 1:
+        raise LayerError(
+            f"the kernel of {kernel} pixels doesn't fit the padded input of {length + 2 * pad}; "
+            "use a larger input size"
+        )
+    if (count - 1) * stride >= length + pad:
+        raise LayerError(
+            f"the last window starts behind the input of {length} pixels, where Caffe's result "
+            "is undefined; use a stride no larger than the kernel, or another input size"
+        )
+    return Axis(length, kernel, stride, pad, count)
+
+
+def _pair(
+    parameter: caffe_pb2.PoolingParameter, name: str, height: str, width: str
+) -> tuple[int, int]:
+    if parameter.HasField(height) or parameter.HasField(width):
+        return getattr(parameter, height), getattr(parameter, width)
+    both: int = getattr(parameter, name)
+    return both, both
