@@ -1,0 +1,83 @@
+# The service as an image: `docker build .` for CPUs, `docker build --target gpu .` for NVIDIA GPUs.
+#
+# A package index other than pip's default comes in as a secret, so that neither its address nor
+# its password stays in a layer: docker build --secret id=pip_conf,src=$HOME/.config/pip/pip.conf .
+
+FROM python:3.11-slim-bookworm AS base
+ENV PYTHONUNBUFFERED=1
+
+# --- The wheel of this project and the packages of the converter.
+FROM base AS converter
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /src
+RUN python -m venv /opt/converter
+COPY requirements/build.txt requirements/
+RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
+    /opt/converter/bin/pip install --require-hashes -r requirements/build.txt
+
+# --- Every model of the store as ONNX, each verified against OpenCV's own Caffe importer.
+FROM converter AS models
+COPY sfd sfd
+COPY geometry geometry
+COPY convert convert
+COPY store store
+COPY pyproject.toml README.md ./
+RUN /opt/converter/bin/pip install --no-index --no-deps --no-build-isolation .
+COPY model_store /models
+ENV SFD_MODEL_STORE=/models
+RUN /opt/converter/bin/sfd models build
+
+FROM converter AS wheel
+COPY . .
+RUN /opt/converter/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheel .
+
+# --- What runs: the service's own requirements, and no pip to add to them.
+FROM base AS venv
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+RUN python -m venv --without-pip /opt/venv
+WORKDIR /src
+
+FROM venv AS venv-cpu
+COPY requirements/service.txt .
+RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
+    pip --python /opt/venv/bin/python install --require-hashes -r service.txt
+COPY --from=wheel /wheel /wheel
+RUN pip --python /opt/venv/bin/python install --no-index --no-deps /wheel/*.whl
+
+FROM venv AS venv-gpu
+COPY requirements/gpu.txt .
+RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
+    pip --python /opt/venv/bin/python install --require-hashes -r gpu.txt
+COPY --from=wheel /wheel /wheel
+RUN pip --python /opt/venv/bin/python install --no-index --no-deps /wheel/*.whl
+
+FROM base AS service
+LABEL org.opencontainers.image.title="sfd" \
+      org.opencontainers.image.description="Face detection over HTTP" \
+      org.opencontainers.image.licenses="MIT"
+# The user has no home: what some library wants to cache goes to the one place that is writable.
+ENV PATH=/opt/venv/bin:$PATH \
+    HOME=/tmp \
+    SFD_HOST=0.0.0.0 \
+    SFD_PORT=8000 \
+    SFD_MODEL_STORE=/models
+COPY docker/healthcheck.py /opt/healthcheck.py
+COPY --from=models /models /models
+WORKDIR /tmp
+USER 10001:10001
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+# Ready, not only alive: `docker compose up --wait` and a proxy's depends_on mean "takes traffic".
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s --retries=3 \
+    CMD ["python", "-I", "-S", "/opt/healthcheck.py"]
+ENTRYPOINT ["sfd"]
+CMD ["serve"]
+
+FROM service AS gpu
+# Wheels of CUDA lie outside the loader's path.
+ENV LD_LIBRARY_PATH=/opt/venv/lib/python3.11/site-packages/nvidia/cu13/lib:/opt/venv/lib/python3.11/site-packages/nvidia/cudnn/lib \
+    SFD_PROVIDER=cuda
+COPY --from=venv-gpu /opt/venv /opt/venv
+
+FROM service AS cpu
+COPY --from=venv-cpu /opt/venv /opt/venv
