@@ -132,7 +132,7 @@ class _Reader:
         line, column = error.GetLine() or 0, error.GetColumn() or 0
         quoted = self._text[line - 1] if 0 < line <= len(self._text) else ""
         message = str(error).removeprefix(f"{line}:{column} : ").removeprefix(f"'{quoted}': ")
-        return Problem(message.rstrip("."), line, column)
+        return Problem(message.removeprefix("'': ").rstrip("."), line, column)
 
     def fields(self, message: Message, end: str | None, depth: int, start: int = 0) -> None:
         """Read fields into `message` up to the token `end` (None: up to the end of the text).

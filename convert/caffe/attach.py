@@ -1,0 +1,153 @@
+"""Which blobs of a weights file belong to which layer of a network."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from convert.caffe.blobs import BlobError, decode
+from convert.caffe.legacy import Entry
+from convert.caffe.problems import Problem
+from convert.caffe.weights import Blobs, LayerWeights, Weights
+
+WEIGHTED = frozenset(
+    [
+        "BN",
+        "BatchNorm",
+        "Convolution",
+        "ConvolutionDepthwise",
+        "Deconvolution",
+        "DepthwiseConvolution",
+        "DepthWiseConvolution",
+        "ConvolutionDepthWise",
+        "Embed",
+        "InnerProduct",
+        "LSTM",
+        "Normalize",
+        "PReLU",
+        "Parameter",
+        "RNN",
+    ]
+)
+"""Types that compute nothing useful without blobs."""
+
+WEIGHTED_ALONE = frozenset(["Bias", "Scale"])
+"""Types that need blobs only where they have one bottom; a second bottom replaces the blobs."""
+
+NAMES_SHOWN = 10
+
+
+def attach(
+    entries: Sequence[Entry], stored: Weights | None
+) -> tuple[list[Blobs], list[Problem], list[Problem]]:
+    """The blobs of each layer, with warnings and problems.
+
+    Blobs go by layer name (Net::CopyTrainedLayersFrom, src/caffe/net.cpp). Layers that share a
+    parameter by name all get the copy that Caffe would end up with: the last one in the weights
+    file (Net::AppendParam). Without weights, blobs written in the prototxt itself count.
+    """
+    problems: list[Problem] = []
+    warnings = list(stored.warnings) if stored else []
+    by_name = {layer.name: layer for layer in stored.layers} if stored else {}
+    result: list[Blobs] = []
+    for entry in entries:
+        layer = entry.parameter
+        own = by_name.get(layer.name)
+        if own is None and layer.blobs:
+            own = _written_out(entry)
+        if own is not None:
+            problems += [
+                Problem(problem.message, entry.line, layer=layer.name) for problem in own.problems
+            ]
+        result.append(own.blobs if own else ())
+    order = {layer.name: index for index, layer in enumerate(stored.layers)} if stored else {}
+    _share(entries, result, order, problems, warnings)
+    if stored:
+        missing = [
+            Problem("no weights for it in the caffemodel", entry.line, layer=entry.parameter.name)
+            for entry, blobs in zip(entries, result, strict=True)
+            if not blobs and needs_weights(entry) and not _has_problem(by_name, entry)
+        ]
+        problems += missing
+        warnings += _surplus(entries, stored)
+    problems += _repeated(entries)
+    return result, warnings, problems
+
+
+def needs_weights(entry: Entry) -> bool:
+    """Whether the layer's type can't do without blobs."""
+    layer = entry.parameter
+    return layer.type in WEIGHTED or (layer.type in WEIGHTED_ALONE and len(layer.bottom) < 2)
+
+
+def _has_problem(by_name: dict[str, LayerWeights], entry: Entry) -> bool:
+    own = by_name.get(entry.parameter.name)
+    return own is not None and bool(own.problems)
+
+
+def _written_out(entry: Entry) -> LayerWeights:
+    layer, arrays, problems = entry.parameter, [], []
+    for index, blob in enumerate(layer.blobs):
+        try:
+            arrays.append(decode(blob))
+        except BlobError as error:
+            problems.append(Problem(f"blob {index} of the prototxt: {error}", layer=layer.name))
+    return LayerWeights(layer.name, layer.type, tuple(arrays), tuple(problems))
+
+
+def _share(
+    entries: Sequence[Entry],
+    result: list[Blobs],
+    order: dict[str, int],
+    problems: list[Problem],
+    warnings: list[Problem],
+) -> None:
+    """Give all layers that name a parameter the same values for it."""
+    sharers: dict[str, list[tuple[int, int]]] = {}
+    for index, entry in enumerate(entries):
+        for position, spec in enumerate(entry.parameter.param):
+            if spec.name:
+                sharers.setdefault(spec.name, []).append((index, position))
+    for name, places in sharers.items():
+        if len(places) < 2:
+            continue
+        having = [(i, p) for i, p in places if p < len(result[i])]
+        if not having:
+            continue
+        last = max(having, key=lambda place: order.get(entries[place[0]].parameter.name, -1))
+        value = result[last[0]][last[1]]
+        for index, position in places:
+            layer, blobs = entries[index].parameter, list(result[index])
+            if position < len(blobs):
+                own = blobs[position]
+                if own.size != value.size:
+                    text = f"shares {name}, of {value.size} values, but its own blob has {own.size}"
+                    problems.append(Problem(text, entries[index].line, layer=layer.name))
+                    continue
+                if own.ravel().tobytes() != value.ravel().tobytes():
+                    text = f"shares {name}, yet has other values in the file; those are not used"
+                    warnings.append(Problem(text, entries[index].line, layer=layer.name))
+                blobs[position] = value.reshape(own.shape)
+            elif position == len(blobs):
+                blobs.append(value)
+            else:
+                text = f"shares {name} as blob {position}, but has only {len(blobs)} blobs"
+                problems.append(Problem(text, entries[index].line, layer=layer.name))
+            result[index] = tuple(blobs)
+
+
+def _surplus(entries: Sequence[Entry], stored: Weights) -> list[Problem]:
+    wanted = {entry.parameter.name for entry in entries}
+    names = [layer.name for layer in stored.layers if layer.name not in wanted]
+    if not names:
+        return []
+    shown = ", ".join(names[:NAMES_SHOWN]) + (", …" if len(names) > NAMES_SHOWN else "")
+    return [Problem(f"weights of {len(names)} layers that the prototxt lacks are unused: {shown}")]
+
+
+def _repeated(entries: Sequence[Entry]) -> list[Problem]:
+    """Weights go by name, so two weighted layers of one name would get the same ones."""
+    counts = Counter(entry.parameter.name for entry in entries if needs_weights(entry))
+    return [
+        Problem("another layer has this name; rename one", entry.line, layer=entry.parameter.name)
+        for entry in entries
+        if counts[entry.parameter.name] > 1 and needs_weights(entry)
+    ]

@@ -1,0 +1,92 @@
+"""One blob of weights: from any of the encodings that Caffe's forks wrote to a float32 array."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convert.caffe import caffe_pb2
+
+MAX_AXES = 32
+"""Caffe's kMaxBlobAxes (include/caffe/blob.hpp)."""
+
+_RAW_TYPES: dict[int, np.dtype[Any]] = {
+    caffe_pb2.DOUBLE: np.dtype("<f8"),
+    caffe_pb2.FLOAT: np.dtype("<f4"),
+    caffe_pb2.FLOAT16: np.dtype("<f2"),
+}
+
+
+class BlobError(ValueError):
+    """A blob contradicts itself; the message says how."""
+
+
+def shape_of(blob: caffe_pb2.BlobProto) -> tuple[int, ...]:
+    """The blob's shape as the file gives it: legacy dimensions win over `shape`.
+
+    Source: Blob::FromProto and Blob::Reshape (src/caffe/blob.cpp).
+    Raises BlobError for a negative dimension or more than 32 of them.
+    """
+    legacy = ("num", "channels", "height", "width")
+    if any(blob.HasField(name) for name in legacy):
+        shape = (blob.num, blob.channels, blob.height, blob.width)
+    else:
+        shape = tuple(blob.shape.dim)
+    if len(shape) > MAX_AXES:
+        raise BlobError(f"its shape has {len(shape)} dimensions; Caffe allows {MAX_AXES}")
+    if any(dimension < 0 for dimension in shape):
+        raise BlobError(f"its shape {_times(shape)} has a negative dimension")
+    return shape
+
+
+def decode(blob: caffe_pb2.BlobProto) -> NDArray[np.float32]:
+    """The blob's values as a float32 array in the shape that the file gives.
+
+    Values come from `raw_data` (NVIDIA Caffe: doubles, floats or halves, little-endian), else from
+    `double_data`, else from `data`. Nothing is allocated before the count is known to fit.
+
+    Raises BlobError where count and shape disagree, raw bytes are of no such type, or a value is
+    not finite (a diverged training or a damaged file: no output of the network would be usable).
+    """
+    shape = shape_of(blob)
+    if blob.HasField("raw_data"):
+        values = _raw_values(blob)
+    elif blob.double_data:
+        values = np.array(blob.double_data, dtype=np.float64)
+    else:
+        values = np.array(blob.data, dtype=np.float32)
+    # Python's integers: the product of a damaged shape must not overflow into a plausible count.
+    count = math.prod(shape)
+    if values.size != count:
+        raise BlobError(f"it has {values.size} values where its shape {_times(shape)} has {count}")
+    with np.errstate(over="ignore"):
+        array = values.astype(np.float32)
+    wrong = int(array.size - np.count_nonzero(np.isfinite(array)))
+    if wrong:
+        raise BlobError(f"{wrong} of its {array.size} values are infinite or not a number")
+    return array.reshape(shape)
+
+
+def encode(array: NDArray[np.float32]) -> caffe_pb2.BlobProto:
+    """The blob that Caffe itself writes for a float32 array: `shape` and packed `data`."""
+    blob = caffe_pb2.BlobProto()
+    blob.shape.dim.extend(array.shape)
+    blob.data.extend(array.astype(np.float32).ravel().tolist())
+    return blob
+
+
+def _raw_values(blob: caffe_pb2.BlobProto) -> NDArray[Any]:
+    # proto2 gives an absent enum its first value, DOUBLE, as NVIDIA Caffe reads it too.
+    kind = _RAW_TYPES.get(blob.raw_data_type)
+    if kind is None:
+        raise BlobError("its raw_data is integers; weights are DOUBLE, FLOAT or FLOAT16")
+    if len(blob.raw_data) % kind.itemsize:
+        size = f"{len(blob.raw_data)} bytes of raw_data"
+        raise BlobError(f"its {size} are no whole number of {kind.itemsize}-byte values")
+    return np.frombuffer(blob.raw_data, dtype=kind)
+
+
+def _times(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape)) or "()"

@@ -1,0 +1,40 @@
+"""Which layers a network has in one state: phase, level and stages against the layers' rules.
+
+Source: Net::FilterNet and Net::StateMeetsRule (src/caffe/net.cpp).
+"""
+
+from collections.abc import Iterable
+
+from convert.caffe import caffe_pb2
+from convert.caffe.legacy import Entry
+from convert.caffe.problems import Problem
+
+
+def select(
+    entries: Iterable[Entry], state: caffe_pb2.NetState
+) -> tuple[list[Entry], list[Problem]]:
+    """The layers that `state` includes; a layer with both kinds of rules is a problem."""
+    kept: list[Entry] = []
+    problems: list[Problem] = []
+    for entry in entries:
+        layer = entry.parameter
+        if layer.include and layer.exclude:
+            text = "has include and exclude rules; Caffe takes only one kind"
+            problems.append(Problem(text, entry.line, layer=layer.name))
+        elif layer.include:
+            if any(meets(state, rule) for rule in layer.include):
+                kept.append(entry)
+        elif not any(meets(state, rule) for rule in layer.exclude):
+            kept.append(entry)
+    return kept, problems
+
+
+def meets(state: caffe_pb2.NetState, rule: caffe_pb2.NetStateRule) -> bool:
+    """Whether every condition that the rule states holds; a rule without any always does."""
+    return not (
+        (rule.HasField("phase") and rule.phase != state.phase)
+        or (rule.HasField("min_level") and state.level < rule.min_level)
+        or (rule.HasField("max_level") and state.level > rule.max_level)
+        or not set(rule.stage) <= set(state.stage)
+        or set(rule.not_stage) & set(state.stage)
+    )

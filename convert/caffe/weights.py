@@ -1,0 +1,230 @@
+"""Caffemodel files: each layer's blobs as float32 arrays, and back."""
+
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.unknown_fields import UnknownFieldSet
+from numpy.typing import NDArray
+
+from convert.caffe import blobs, caffe_pb2, legacy
+from convert.caffe.problems import CaffeError, Problem
+
+Blobs = tuple[NDArray[np.float32], ...]
+
+MAX_BYTES = (1 << 31) - 1
+"""A protobuf message can't be larger."""
+
+_LAYER_TAGS = frozenset([100 << 3 | 2, 2 << 3 | 2])
+
+
+@dataclass(frozen=True)
+class LayerWeights:
+    """The blobs of one layer of the file, or why some of them can't be used."""
+
+    name: str
+    type: str
+    blobs: Blobs
+    problems: tuple[Problem, ...] = ()
+    """Not empty: `blobs` lacks the blobs that these are about."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The content of a caffemodel: layers with blobs, in the file's order."""
+
+    name: str
+    layers: tuple[LayerWeights, ...]
+    warnings: tuple[Problem, ...] = field(default=())
+
+
+def read(path: Path) -> dict[str, Blobs]:
+    """Of each layer that has any, the blobs as float32 arrays in the shapes of the file.
+
+    Raises CaffeError with all problems, as `read_all` does, or for any blob that can't be used.
+    """
+    weights = read_all(path)
+    problems = [problem for layer in weights.layers for problem in layer.problems]
+    if problems:
+        raise CaffeError(str(path), problems)
+    return {layer.name: layer.blobs for layer in weights.layers}
+
+
+def read_all(path: Path) -> Weights:
+    """Read a caffemodel in any form: `layer` or legacy `layers`, any encoding of blobs.
+
+    A blob that can't be used is a problem of its layer, since the network may not need it; fields
+    that the schema lacks are warnings. Where a name occurs twice, the last one counts, as in
+    Net::CopyTrainedLayersFrom (src/caffe/net.cpp).
+
+    Raises CaffeError for a file that is missing, truncated, or of another kind.
+    """
+    net = _parse(path)
+    unknown: Counter[str] = Counter()
+    _count_unknown(net, "the network", unknown)
+    layers: dict[str, LayerWeights] = {}
+    warnings: list[Problem] = []
+    for layer in _layers(net, unknown):
+        if layer.name in layers:
+            text = "the weights file has this layer twice; the last one is used"
+            warnings.append(Problem(text, layer=layer.name))
+        layers[layer.name] = layer
+    if not layers:
+        if net.layer or net.layers:
+            what = "it describes a network but holds no weights: give the trained .caffemodel"
+        else:
+            what = "it holds no layer, so it is no caffemodel"
+        raise CaffeError(str(path), [Problem(what)])
+    warnings += [
+        Problem(f"unknown field {name} of the weights file is ignored ({count} times)")
+        for name, count in unknown.items()
+    ]
+    return Weights(_text(net.name), tuple(layers.values()), tuple(warnings))
+
+
+def write(
+    path: Path,
+    name: str,
+    layers: Mapping[str, Sequence[NDArray[np.float32]]],
+    types: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Write a caffemodel that Caffe and OpenCV read: float32 blobs by layer name.
+
+    `types` gives layers their Caffe type; readers don't need it. The file appears whole or not at
+    all: it is written beside `path` and then renamed.
+    """
+    net = caffe_pb2.NetParameter(name=name)
+    for layer_name, arrays in layers.items():
+        layer = net.layer.add(name=layer_name, blobs=[blobs.encode(array) for array in arrays])
+        if layer_name in types:
+            layer.type = types[layer_name]
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(net.SerializeToString(deterministic=True))
+            # mkstemp's 0600 would keep a service that runs as another user from reading it.
+            os.fchmod(file.fileno(), 0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _parse(path: Path) -> caffe_pb2.NetParameter:
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise CaffeError(str(path), [Problem("larger than 2 GiB, so no caffemodel")])
+        data = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or "can't be read"
+        raise CaffeError(str(path), [Problem(f"can't read it: {reason}")]) from error
+    kind = _other_kind(data)
+    if kind:
+        raise CaffeError(str(path), [Problem(kind)])
+    try:
+        return caffe_pb2.NetParameter.FromString(data)
+    except DecodeError as error:
+        whole, cut = _count_layers(data)
+        if whole and cut:
+            what = f"truncated: {len(data)} bytes end inside the layer after the first {whole}"
+        elif whole:
+            what = f"damaged after its first {whole} layers"
+        else:
+            what = "no caffemodel (a serialised NetParameter), or a damaged one"
+        raise CaffeError(str(path), [Problem(f"{what}; get the file again")]) from error
+
+
+def _other_kind(data: bytes) -> str:
+    """What the file is, and what to do, when it is one of the usual mistakes; else nothing."""
+    if not data:
+        return "an empty file; get it again"
+    if data.startswith(b"\x89HDF"):
+        return "an HDF5 snapshot; save it from Caffe with snapshot_format: BINARYPROTO"
+    if data.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the weights; run `git lfs pull`"
+    if data.startswith((b"PK\x03\x04", b"\x1f\x8b")):
+        return "a compressed archive; unpack it first"
+    if b"\0" not in data[:4096] and b"layer" in data and b"{" in data:
+        return "text, not weights; the prototxt comes first and the caffemodel second"
+    return ""
+
+
+def _count_layers(data: bytes) -> tuple[int, bool]:
+    """The number of whole layers that a damaged file starts with, and whether it is cut off."""
+    whole, position = 0, 0
+    try:
+        while position < len(data):
+            tag, position = _varint(data, position)
+            if tag & 7 == 2:
+                length, position = _varint(data, position)
+                position += length
+            elif tag & 7 == 0:
+                _, position = _varint(data, position)
+            elif tag & 7 in (1, 5):
+                position += 8 if tag & 7 == 1 else 4
+            else:
+                return whole, False
+            if position > len(data):
+                return whole, True
+            whole += tag in _LAYER_TAGS
+    except IndexError:
+        return whole, True
+    return whole, False
+
+
+def _varint(data: bytes, position: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            break
+    return value, position
+
+
+def _layers(net: caffe_pb2.NetParameter, unknown: Counter[str]) -> Iterator[LayerWeights]:
+    """The layers that have blobs, `layers` (2014) and in them `layer` (2013) included."""
+    for layer in net.layer:
+        _count_unknown(layer, "a layer", unknown)
+        if layer.blobs:
+            yield _decode(_text(layer.name), _text(layer.type), layer.blobs, unknown)
+    for old in net.layers:
+        _count_unknown(old, "a layer", unknown)
+        name = old.layer.name if old.HasField("layer") else old.name
+        found = old.blobs or old.layer.blobs
+        if found:
+            kind = legacy.upgrade_type(old)
+            yield _decode(_text(name), kind, found, unknown)
+
+
+def _decode(
+    name: str, kind: str, protos: Sequence[caffe_pb2.BlobProto], unknown: Counter[str]
+) -> LayerWeights:
+    arrays: list[NDArray[np.float32]] = []
+    problems: list[Problem] = []
+    for index, blob in enumerate(protos):
+        _count_unknown(blob, "a blob", unknown)
+        try:
+            arrays.append(blobs.decode(blob))
+        except blobs.BlobError as error:
+            problems.append(Problem(f"blob {index} of the weights file: {error}", layer=name))
+    return LayerWeights(name, kind, tuple(arrays), tuple(problems))
+
+
+def _count_unknown(message: Message, where: str, unknown: Counter[str]) -> None:
+    fields = UnknownFieldSet(message)
+    for index in range(len(fields)):
+        unknown[f"{fields[index].field_number} of {where}"] += 1
+
+
+def _text(value: str | bytes) -> str:
+    # proto2 strings that aren't UTF-8 come as bytes.
+    return value if isinstance(value, str) else value.decode("utf-8", "replace")
