@@ -6,6 +6,7 @@ a row of them becomes one Mul and one Add. All arithmetic is in float64.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -26,7 +27,7 @@ class Affine:
     shift: Floats
 
     def then(self, after: "Affine") -> "Affine":
-        """This, and then another that starts from this one's result."""
+        """Join the step that starts from this one's result."""
         return Affine(
             self.source,
             after.name,
@@ -46,7 +47,7 @@ def fold(graph: GraphBuilder) -> None:
     affines: dict[str, Affine] = {}
     merged: list[Node | Affine | None] = []
     for node in nodes:
-        affine = _affine(graph, node)
+        affine = _affine(graph, node, uses)
         if affine is None:
             producers.update((name, len(merged)) for name in node.outputs)
             merged.append(node)
@@ -59,7 +60,7 @@ def fold(graph: GraphBuilder) -> None:
         place = producers.get(affine.source)
         maker = merged[place] if place is not None else None
         if place is not None and isinstance(maker, Node) and uses[affine.source] == 1:
-            absorbed = _absorb(graph, maker, affine)
+            absorbed = _absorb(graph, maker, affine, uses)
             if absorbed is not None:
                 merged[place] = absorbed
                 del affines[affine.name]
@@ -76,7 +77,7 @@ def fold(graph: GraphBuilder) -> None:
     ]
 
 
-def _affine(graph: GraphBuilder, node: Node) -> Affine | None:
+def _affine(graph: GraphBuilder, node: Node, uses: Counter[str]) -> Affine | None:
     """The node as an Affine, if it multiplies by or adds a constant and leaves the shape alone."""
     if node.operator not in ("Mul", "Add"):
         return None
@@ -88,12 +89,13 @@ def _affine(graph: GraphBuilder, node: Node) -> Affine | None:
     if not np.issubdtype(x.dtype, np.floating) or x.shape != graph.values[name].shape:
         return None
     number = np.asarray(constant.constant, np.float64)
+    _forget(graph, [constant.name], uses)
     if node.operator == "Mul":
         return Affine(x.name, name, number, np.zeros(()))
     return Affine(x.name, name, np.ones(()), number)
 
 
-def _absorb(graph: GraphBuilder, node: Node, affine: Affine) -> Node | None:
+def _absorb(graph: GraphBuilder, node: Node, affine: Affine, uses: Counter[str]) -> Node | None:
     """The node with the affine step in its weights, if it has such and the step is per channel."""
     if node.operator not in ("Conv", "ConvTranspose", "Gemm"):
         return None
@@ -117,6 +119,7 @@ def _absorb(graph: GraphBuilder, node: Node, affine: Affine) -> Node | None:
         grouped = weights.reshape(groups, -1, *weights.shape[1:])
         factors = scale.reshape(groups, 1, -1, *(1,) * (weights.ndim - 2))
         scaled = (grouped * factors).reshape(weights.shape)
+    _forget(graph, node.inputs[1:], uses)
     stem = weight.name.removesuffix("/weight")
     bias = np.asarray(old_bias, np.float64) * scale + shift
     return replace(
@@ -155,6 +158,13 @@ def _spelt_out(graph: GraphBuilder, affine: Affine) -> list[Node]:
         shift = _constant(graph, affine.shift, f"{affine.name}/shift")
         nodes.append(Node("Add", (source, shift.name), (affine.name,)))
     return nodes
+
+
+def _forget(graph: GraphBuilder, constants: Sequence[str], uses: Counter[str]) -> None:
+    """Free the names of constants that only the node in question uses."""
+    for name in constants:
+        if uses[name] == 1:
+            del graph.values[name]
 
 
 def _constant(graph: GraphBuilder, array: Floats, name: str) -> Value:

@@ -14,7 +14,7 @@ from convert.layers.registry import LayerError, handler
 
 @handler("Scale", bottoms=(1, 2))
 def scale(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """Products x · scale (+ bias): scale spans `num_axes` axes from `axis` on, the others repeat it.
+    """Products x · scale (+ bias); scale spans `num_axes` axes from `axis` on, and repeats.
 
     The scale is the first blob or the second bottom; the bias is the last blob.
     Caffe: src/caffe/layers/scale_layer.cpp.
@@ -43,7 +43,7 @@ def scale(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
 
 @handler("Bias", bottoms=(1, 2))
 def bias(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """Sums x + bias: bias spans `num_axes` axes from `axis` on, the others repeat it.
+    """Sums x + bias; bias spans `num_axes` axes from `axis` on, and repeats.
 
     The bias is the first blob or the second bottom. Caffe: src/caffe/layers/bias_layer.cpp.
     """
