@@ -1,0 +1,173 @@
+"""`sfd convert`: a Caffe model in, a verified ONNX file out."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from convert.conversion import NOT_ASKED, STEPS, Options, VerificationError, convert
+from convert.outputs.kinds import Kind
+from convert.outputs.preprocessing import ChannelOrder
+from convert.report import Report, Status
+from sfd.errors import SfdError
+
+DESCRIPTION = """\
+Turn a Caffe model into one ONNX file of standard operators, prove it against OpenCV's own Caffe
+importer, and write it only if both agree.
+
+  heads        images uint8 [batch, height, width, 3] RGB in; boxes and scores of every prior out
+  detections   the same in; rows of image, label, score, x1, y1, x2, y2 out, as Caffe's thresholds
+               and NMS leave them
+  raw          data float32 [batch, channels, height, width] in, as Caffe was fed; every top that
+               no layer consumes out, by its own name
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `sfd convert`."""
+    parser.add_argument("prototxt", type=Path, metavar="DEPLOY.prototxt", help="the network")
+    parser.add_argument("weights", type=Path, metavar="WEIGHTS.caffemodel", help="its weights")
+    parser.add_argument(
+        "-o", dest="onnx", type=Path, metavar="OUT.onnx", required=True, help="the file to write"
+    )
+    parser.add_argument(
+        "--input-size",
+        type=_input_size,
+        metavar="N | HxW",
+        help="height and width of the input in pixels (default: the prototxt's)",
+    )
+    parser.add_argument(
+        "--mean",
+        type=_numbers,
+        metavar="104,117,123",
+        help="what is subtracted from each channel, in the network's channel order "
+        "(default: 104,117,123 for blue, green, red)",
+    )
+    parser.add_argument(
+        "--scale",
+        type=_number,
+        default=1.0,
+        metavar="1.0",
+        help="what pixels are multiplied by after that (default: 1.0)",
+    )
+    parser.add_argument(
+        "--channel-order",
+        type=ChannelOrder,
+        choices=list(ChannelOrder),
+        metavar="bgr|rgb|gray",
+        help="the order the network was trained with; pictures are RGB or gray in any case "
+        "(default: bgr, or gray for one channel)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Kind,
+        choices=list(Kind),
+        metavar="heads|detections|raw",
+        help="what the file gives out (default: heads for a detector, raw for another network)",
+    )
+    parser.add_argument(
+        "--verify",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="compare the result with OpenCV's before it is written (default: yes)",
+    )
+    parser.add_argument(
+        "--report", type=Path, metavar="REPORT.json", help="write every comparison to this file"
+    )
+    parser.add_argument(
+        "--name", metavar="NAME", help="the model's name in the metadata (default: the prototxt's)"
+    )
+    parser.add_argument(
+        "--class-names",
+        type=_words,
+        metavar="A,B",
+        help="names of the classes without the background (default: face, if there is only one)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Convert, write the report, say what came of it; SfdError if nothing did."""
+    options = Options(
+        output=arguments.output,
+        input_size=arguments.input_size,
+        channel_order=arguments.channel_order,
+        mean=arguments.mean,
+        scale=arguments.scale,
+        name=arguments.name,
+        class_names=arguments.class_names,
+        verify=arguments.verify,
+    )
+    # disable=None: only on a terminal.
+    with tqdm(total=len(STEPS), disable=None, leave=False, unit="step") as bar:
+
+        def progress(step: str) -> None:
+            bar.set_description(step)
+            bar.n = STEPS.index(step)
+            bar.refresh()
+
+        try:
+            report = convert(
+                arguments.prototxt, arguments.weights, arguments.onnx, options, progress
+            )
+        except VerificationError as error:
+            _write(error.report, arguments.report)
+            raise
+    _write(report, arguments.report)
+    _summarize(report, arguments.onnx)
+
+
+def _summarize(report: Report, path: Path) -> None:
+    verification = report.verification
+    for warning in report.warnings:
+        print(f"sfd convert: warning: {warning}", file=sys.stderr)
+    if verification.status is Status.UNVERIFIED and verification.reason != NOT_ASKED:
+        print(f"sfd convert: warning: {path} is {verification}", file=sys.stderr)
+    outputs = ", ".join(f"{name} {shape}" for name, shape in report.outputs.items())
+    print(
+        f"{path}: {report.kind} of {report.name}, {report.layers} layers as {report.nodes} nodes, "
+        f"{report.parameters:,} parameters; "
+        f"{verification.status} ({len(verification.comparisons)} comparisons)\n"
+        f"  {report.input['name']} {report.input['shape']} -> {outputs}"
+    )
+
+
+def _write(report: Report, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        report.write(path)
+    except OSError as error:
+        raise SfdError(f"can't write the report {path}: {error.strerror or error}") from error
+
+
+def _input_size(text: str) -> tuple[int, int]:
+    """N or HxW as height and width."""
+    height, separator, width = text.lower().partition("x")
+    try:
+        size = int(height), int(width if separator else height)
+    except ValueError:
+        size = (0, 0)
+    if min(size) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number such as 640, or HxW, found {text!r}")
+    return size
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected numbers with commas between, such as 104,117,123, found {text!r}"
+        ) from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a number, found {text!r}") from None
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(","))

@@ -1,0 +1,83 @@
+"""What a file says about itself: `metadata_props` with the prefix `sfd.`."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from convert.outputs.kinds import Built
+from convert.report import Verification
+from convert.verify.detections import finite_threshold
+from sfd.errors import UsageError
+
+FACE = ("face",)
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def class_names(built: Built, given: tuple[str, ...] | None) -> tuple[str, ...]:
+    """A name for each foreground class: as given, `face` for the only one, else `class LABEL`."""
+    labels = built.heads.detection.labels if built.heads else ()
+    if given is None:
+        return FACE if len(labels) == 1 else tuple(f"class {label}" for label in labels)
+    if built.heads and len(given) != len(labels):
+        raise UsageError(
+            f"--class-names has {len(given)} names, but the network has {len(labels)} classes "
+            "besides the background"
+        )
+    return given
+
+
+def metadata(
+    built: Built,
+    name: str,
+    names: tuple[str, ...],
+    sources: Mapping[str, str],
+    verification: Verification,
+) -> dict[str, str]:
+    """All properties. They hold neither times nor paths: equal sources give equal files.
+
+    Lists of words are JSON, lists of numbers have commas; a property without a value is left out.
+    """
+    channels, height, width = next(iter(built.network.inputs.values()))[1:]
+    properties = {
+        "name": name,
+        "output": str(built.kind),
+        "prototxt_sha256": sources["prototxt"],
+        "caffemodel_sha256": sources["caffemodel"],
+        "input_size": f"{height}x{width}",
+        "channels": str(channels),
+        "converter_version": version("sfd"),
+        "verification": str(verification),
+    }
+    if built.preprocessing:
+        properties |= {
+            "channel_order": str(built.preprocessing.channel_order),
+            "mean": ",".join(map(_number, built.preprocessing.mean)),
+            "scale": _number(built.preprocessing.scale),
+        }
+    if names:
+        properties["class_names"] = json.dumps(names, ensure_ascii=False)
+    if built.heads:
+        detection = built.heads.detection
+        threshold = finite_threshold(detection)
+        properties |= {
+            "nms_threshold": _number(detection.nms_threshold),
+            "top_k": str(detection.top_k),
+            "keep_top_k": str(detection.keep_top_k),
+        }
+        if threshold is not None:
+            properties["default_score"] = _number(threshold)
+    return {f"sfd.{key}": value for key, value in sorted(properties.items())}
+
+
+def _number(value: float) -> str:
+    """The shortest decimal that reads as the same float32: 0.3 for 0.300000011921."""
+    return np.format_float_positional(np.float32(value), trim="-")

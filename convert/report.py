@@ -1,0 +1,85 @@
+"""What a conversion did and how it was judged, as data that becomes JSON."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+
+class Status(StrEnum):
+    """How far a conversion has been proved."""
+
+    VERIFIED = "verified"
+    UNVERIFIED = "unverified"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One output on one input, against what it should be."""
+
+    input: str
+    """Which picture: noise, constant, gradient, impulse, scene; or a batch of them."""
+    output: str
+    """Which blob or output."""
+    judge: str
+    """What it was compared with."""
+    difference: float
+    """The largest difference found, of values or of scores."""
+    bound: float
+    """The largest difference allowed."""
+    passed: bool
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """All comparisons of a conversion, and what follows from them."""
+
+    status: Status
+    reason: str = ""
+    """Why it is unverified, or what failed."""
+    comparisons: tuple[Comparison, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.status}: {self.reason}" if self.reason else str(self.status)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One conversion. Paths are left out, so that equal work gives equal reports but for times."""
+
+    name: str
+    kind: str
+    input: Mapping[str, object]
+    outputs: Mapping[str, list[int | str]]
+    layers: int
+    nodes: int
+    parameters: int
+    sources: Mapping[str, str]
+    """sha256 of prototxt and weights."""
+    onnx_sha256: str
+    metadata: Mapping[str, str]
+    versions: Mapping[str, str]
+    warnings: tuple[str, ...]
+    verification: Verification
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The report as indented JSON, numbers that JSON lacks as null."""
+        return json.dumps(_finite(asdict(self)), indent=2, allow_nan=False) + "\n"
+
+    def write(self, path: Path) -> None:
+        """Write the JSON."""
+        path.write_text(self.to_json(), encoding="utf-8")
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        return None
+    return value

@@ -1,0 +1,225 @@
+"""Caffe's DetectionOutput in NumPy, and whether two answers to one image are the same.
+
+Two engines round differently, so a choice that hangs on a hair may fall either way: a score on the
+threshold, an overlap on the NMS threshold, two scores that tie. Such a difference is told apart
+from an error without loosening any bound: first every candidate must agree (its score within
+SCORE_BOUND, its box by IOU_BOUND), and only then may a detection of one side be missing on the
+other, if its selection is shown to hang on a hair.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convert.outputs.detection import Detection
+from geometry.boxes import area, clip, iou
+from geometry.coding import decode
+from geometry.nms import nms
+
+F32 = NDArray[np.float32]
+
+SCORE_BOUND = 1e-4
+IOU_BOUND = 0.999
+HAIR = 2 * (1 - IOU_BOUND)
+"""How far the IoU of two boxes can move if each is replaced by one that it overlaps by IOU_BOUND:
+1 - IoU is a metric, so the triangle inequality holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What NMS chooses from in one image: boxes [classes, P, 4], scores [classes, P].
+
+    Classes are those of the foreground, in the order of their labels.
+    """
+
+    boxes: F32
+    scores: F32
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How two answers compare."""
+
+    passed: bool
+    difference: float
+    """The largest score difference."""
+    note: str
+
+
+def decode_candidates(detection: Detection, loc: F32, conf: F32, priors: F32) -> Candidates:
+    """Candidates of one image from flat `loc` and `conf` and `priors` [1, 2, P * 4]."""
+    boxes, variances = priors.reshape(2, -1, 4)
+    codes = loc.reshape(len(boxes), detection.location_classes, 4).transpose(1, 0, 2)
+    if not detection.share_location:
+        codes = codes[list(detection.labels)]
+    decoded = decode(
+        codes, boxes, variances, detection.code_type, detection.variance_encoded_in_target
+    )
+    if detection.clip:
+        decoded = clip(decoded.reshape(-1, 4), 1, 1).reshape(decoded.shape)
+    scores = conf.reshape(len(boxes), detection.classes).T[list(detection.labels)]
+    return from_heads(decoded, scores.T)
+
+
+def from_heads(boxes: NDArray[np.floating], scores: F32) -> Candidates:
+    """Candidates from `boxes` [P, 4] or [classes, P, 4] and `scores` [P, classes]."""
+    by_class = scores.T
+    all_boxes = np.broadcast_to(boxes, (len(by_class), *boxes.shape[-2:]))
+    return Candidates(all_boxes.astype(np.float32), by_class.astype(np.float32))
+
+
+def detect(detection: Detection, found: Candidates) -> F32:
+    """Caffe's rows [n, 7] for one image: 0, label, score, x1, y1, x2, y2."""
+    rows: list[F32] = []
+    threshold = np.float32(detection.confidence_threshold)
+    for label, boxes, scores in zip(detection.labels, found.boxes, found.scores, strict=True):
+        above = np.flatnonzero(scores > threshold)
+        kept = above[nms(boxes[above], scores[above], detection.nms_threshold, detection.top_k)]
+        head = np.stack([np.zeros(len(kept)), np.full(len(kept), label), scores[kept]], axis=1)
+        rows.append(np.concatenate([head, boxes[kept]], axis=1).astype(np.float32))
+    every = np.concatenate(rows)
+    if 0 <= detection.keep_top_k < len(every):
+        every = every[np.sort(np.argsort(-every[:, 2], kind="stable")[: detection.keep_top_k])]
+    return every
+
+
+def compare_candidates(detection: Detection, expected: Candidates, found: Candidates) -> Verdict:
+    """Whether all candidates near or above the threshold agree."""
+    limit = detection.confidence_threshold - SCORE_BOUND
+    chosen = (expected.scores > limit) | (found.scores > limit)
+    one, other = expected.boxes[chosen], found.boxes[chosen]
+    if not len(one):
+        return Verdict(True, 0.0, "no candidate above the threshold")
+    scores = np.abs(expected.scores[chosen] - found.scores[chosen])
+    overlap = _same_box(one, other)
+    worst = float(scores.max())
+    passed = bool(worst <= SCORE_BOUND and overlap.min() >= IOU_BOUND)
+    return Verdict(passed, worst, f"{len(one)} candidates, least IoU {overlap.min():.6f}")
+
+
+def compare_rows(
+    detection: Detection, candidates: Candidates, expected: F32, found: F32
+) -> Verdict:
+    """Whether two answers [n, 7] to one image agree one to one, but for choices on a hair.
+
+    `candidates` are those of either side: both have been shown to agree.
+    """
+    pairs = _match(expected, found)
+    worst = max((abs(float(expected[i, 2] - found[j, 2])) for i, j in pairs), default=0.0)
+    left = [
+        (expected[[i for i in range(len(expected)) if i not in {i for i, _ in pairs}]], found),
+        (found[[j for j in range(len(found)) if j not in {j for _, j in pairs}]], expected),
+    ]
+    unexplained, explained = _unexplained(detection, candidates, left)
+    note = f"{len(pairs)} detections agree"
+    if explained:
+        note += f", {explained} more hang on a hair of a threshold"
+    if unexplained:
+        row = unexplained[0]
+        note += (
+            f", {len(unexplained)} have no counterpart (label {row[1]:.0f}, score {row[2]:.4f}, "
+            f"box {', '.join(f'{number:.4f}' for number in row[3:])})"
+        )
+    return Verdict(not unexplained, worst, note)
+
+
+def _match(expected: F32, found: F32) -> list[tuple[int, int]]:
+    """Pairs that agree in image, label, score and box; each row in one pair at most."""
+    pairs: list[tuple[int, int]] = []
+    free = np.ones(len(found), bool)
+    for index, row in enumerate(expected):
+        near = np.flatnonzero(
+            free
+            & (found[:, :2] == row[:2]).all(axis=1)
+            & (np.abs(found[:, 2] - row[2]) <= SCORE_BOUND)
+        )
+        if not near.size:
+            continue
+        overlap = _same_box(np.broadcast_to(row[3:], (len(near), 4)), found[near, 3:])
+        best = int(overlap.argmax())
+        if overlap[best] >= IOU_BOUND:
+            free[near[best]] = False
+            pairs.append((index, int(near[best])))
+    return pairs
+
+
+def _same_box(one: F32, other: F32) -> NDArray[np.float64]:
+    """IoU [N] of boxes pair by pair; 1 for two boxes without area at one place."""
+    a, b = one.astype(np.float64), other.astype(np.float64)
+    sides = np.maximum(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0)
+    common = sides.prod(axis=1)
+    union = area(a) + area(b) - common
+    overlap = np.divide(common, union, out=np.zeros_like(common), where=common > 0)
+    empty = (area(a) == 0) | (area(b) == 0)
+    close = np.isclose(a, b, rtol=1e-5, atol=1e-6).all(axis=1)
+    return np.where(empty & close, 1.0, overlap)
+
+
+def _unexplained(
+    detection: Detection, candidates: Candidates, left: list[tuple[F32, F32]]
+) -> tuple[list[F32], int]:
+    """The rows without counterpart that no hair explains, and the number of those explained.
+
+    `left` has, for each side, its rows without counterpart and all rows of the other side.
+    """
+    waiting = [(row, other) for rows, other in left for row in rows]
+    explained: list[F32] = []
+    while True:
+        hanging = [
+            (row, other)
+            for row, other in waiting
+            if _hangs(detection, candidates, row, other, explained)
+        ]
+        if not hanging:
+            return [row for row, _ in waiting], len(explained)
+        explained += [row for row, _ in hanging]
+        done = {id(row) for row, _ in hanging}
+        waiting = [(row, other) for row, other in waiting if id(row) not in done]
+
+
+def _hangs(
+    detection: Detection, candidates: Candidates, row: F32, other: F32, explained: list[F32]
+) -> bool:
+    """Whether rounding may decide if this row is selected."""
+    score, box = float(row[2]), row[3:][None].astype(np.float64)
+    if abs(score - detection.confidence_threshold) <= SCORE_BOUND:
+        return True
+    at_limit = len(other) == detection.keep_top_k
+    if at_limit and score <= float(other[:, 2].min()) + 2 * SCORE_BOUND:
+        return True
+    position = detection.labels.index(int(row[1]))
+    scores = candidates.scores[position].astype(np.float64)
+    if 0 <= detection.top_k < (scores > detection.confidence_threshold).sum():
+        cut = np.sort(scores)[-detection.top_k]
+        if abs(score - cut) <= 2 * SCORE_BOUND:
+            return True
+    rivals = np.flatnonzero(
+        (scores >= score - 2 * SCORE_BOUND)
+        & (scores > detection.confidence_threshold - SCORE_BOUND)
+    )
+    boxes = candidates.boxes[position][rivals].astype(np.float64)
+    overlap = iou(box, boxes)[0]
+    own = (
+        int(np.argmax(_same_box(np.broadcast_to(box[0], boxes.shape), boxes))) if rivals.size else 0
+    )
+    others = np.arange(len(rivals)) != own
+    if (np.abs(overlap - detection.nms_threshold)[others] <= HAIR).any():
+        return True
+    tie = np.abs(scores[rivals] - score) <= 2 * SCORE_BOUND
+    if (overlap > detection.nms_threshold - HAIR)[others & tie].any():
+        return True
+    # A box that a flipped one would have suppressed, or did.
+    return any(
+        flipped[1] == row[1]
+        and float(flipped[2]) >= score - 2 * SCORE_BOUND
+        and iou(box, flipped[3:][None].astype(np.float64))[0, 0] > detection.nms_threshold - HAIR
+        for flipped in explained
+    )
+
+
+def finite_threshold(detection: Detection) -> float | None:
+    """The score threshold, or None where the model has none."""
+    threshold = detection.confidence_threshold
+    return threshold if math.isfinite(threshold) else None
