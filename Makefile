@@ -1,0 +1,84 @@
+# What there is to do with a checkout: `make` lists it.
+#
+# All that is installed goes into .venv, from the hashed lock; all that is built lies where git
+# ignores it. PYTHON=… names the interpreter to make .venv with, PORT=… the port to serve on.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PORT ?= 8000
+PHOTO ?= photo.jpg
+LOCKS := build service gpu
+LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header
+TOO_OLD := import sys; v = sys.version_info; sys.exit("sfd needs Python 3.11 or newer, and %s is \
+	%d.%d: name another, as in `make PYTHON=python3.12` (and remove .venv if it has the old one)" \
+	% (sys.executable, v[0], v[1]) if v < (3, 11) else 0)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help run test lint models lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make run    serve on port $(PORT), after setting up and building the model where needed'
+	@echo 'make test   check and test everything that needs no network'
+	@echo 'make lint   check format, style and types'
+	@echo 'make models build the ONNX files of the models under model_store'
+	@echo 'make lock   choose the newest versions that pyproject.toml allows, and hash them'
+	@echo 'make clean  remove what the others made'
+
+run: models
+	@echo 'When it is ready, try:'
+	@echo '  curl --data-binary @$(PHOTO) http://127.0.0.1:$(PORT)/detect'
+	@SFD_PORT=$(PORT) exec $(PY) -m sfd serve
+
+test: lint models
+	$(PY) -m pytest -m 'not docker'
+
+lint: $(VENV)/.installed
+	$(PY) -m ruff format --check
+	$(PY) -m ruff check
+	$(PY) -m mypy
+
+models: $(VENV)/.installed
+	@$(PY) -m sfd models build
+
+# An old .venv that still fits is brought up to date, not made anew.
+$(VENV)/.installed: requirements/dev.txt pyproject.toml | $(PY)
+	@$(PY) -c '$(TOO_OLD)'
+	@echo 'Installing the packages of requirements/dev.txt into $(VENV)'
+	@$(PY) -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@$(PY) -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(PY):
+	@python='$(PYTHON)'; \
+	if [ -z "$$python" ]; then \
+		for found in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+			if "$$found" -c '$(TOO_OLD)' 2>/dev/null; then python=$$found; break; fi; \
+		done; \
+	fi; \
+	if [ -z "$$python" ]; then \
+		echo 'sfd needs Python 3.11 or newer, and there is none on the PATH: install one, or' \
+			'name it, as in `make PYTHON=/opt/python3.12/bin/python`' >&2; \
+		exit 1; \
+	fi; \
+	"$$python" -c '$(TOO_OLD)' || exit 1; \
+	"$$python" -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
+
+# The other locks take their versions from dev.txt, so that what is tested is what is shipped.
+lock: $(PY)
+	$(PY) -m pip install --quiet uv
+	$(PY) -m uv $(LOCK) --upgrade --extra dev pyproject.toml -o requirements/dev.txt >/dev/null
+	for name in $(LOCKS); do \
+		$(PY) -m uv $(LOCK) --upgrade -c requirements/dev.txt requirements/$$name.in \
+			-o requirements/$$name.txt >/dev/null || exit 1; \
+	done
+	@if grep -nE 'file://|https?://|^ *-(i|f)|^ *--(index|extra-index|find-links)' \
+		requirements/*.txt; then echo 'a lock names a place to install from' >&2; exit 1; fi
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -f model_store/*/model.onnx model_store/*/build.json
+	rm -rf model_store/.*.tmp
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

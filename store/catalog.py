@@ -1,0 +1,89 @@
+"""The catalog: published models that can be pulled, each described as it will be installed."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from store.model import Description, ModelError, Name, Source, default_store, problems
+
+CATALOG_FILE = "catalog.toml"
+MAX_FILE_BYTES = 1 << 30
+
+_STRICT = ConfigDict(extra="forbid")
+_LOOPBACK = frozenset(["localhost", "127.0.0.1", "::1"])
+
+
+def is_loopback(url: SplitResult) -> bool:
+    """Whether a URL names this machine itself."""
+    return url.hostname in _LOOPBACK
+
+
+def allowed(address: str) -> str:
+    """The address itself; ValueError unless it is https, or http on this machine.
+
+    The hash would catch changed bytes, but plain http also tells everybody on the way what is
+    fetched, and `file:` would let a catalog read what only its user may. http on loopback is for
+    mirrors and tests.
+    """
+    url = urlsplit(address)
+    if not url.hostname or not (
+        url.scheme == "https" or (url.scheme == "http" and is_loopback(url))
+    ):
+        raise ValueError(f"{address!r} is not an https address")
+    return address
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class Download(Source):
+    """A file to be fetched; `file` is its name in the model folder."""
+
+    url: Annotated[str, AfterValidator(allowed)]
+    size: Annotated[int, Field(ge=1, le=MAX_FILE_BYTES)]
+    """In bytes."""
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class Entry(Description):
+    """A model that can be pulled."""
+
+    sources: Mapping[str, Download]
+
+    @property
+    def size(self) -> int:
+        """Bytes to fetch in all."""
+        return sum(source.size for source in self.sources.values())
+
+
+Catalog = Mapping[str, Entry]
+
+
+def load(path: Path) -> Catalog:
+    """Read a catalog, entries by name; ModelError names the file and the key of every mistake."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: is not valid TOML: {error}") from None
+    for name, table in data.items():
+        if isinstance(table, dict):
+            table.setdefault("name", name)
+    try:
+        catalog = TypeAdapter(dict[Name, Entry]).validate_python(data)
+    except ValidationError as error:
+        raise ModelError(f"{path}: {problems(error)}") from None
+    for name, entry in catalog.items():
+        if entry.name != name:
+            raise ModelError(f"{path}: {name}.name: is {entry.name!r}; leave it out")
+    return catalog
+
+
+def default_catalog(store: Path) -> Path:
+    """The catalog of a store, or that of the default store where it has none of its own."""
+    own = store / CATALOG_FILE
+    return own if own.is_file() else default_store() / CATALOG_FILE

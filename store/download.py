@@ -1,0 +1,128 @@
+"""One file over HTTP: streamed to disk, no longer than promised, kept only if its hash fits."""
+
+import hashlib
+import http.client
+import socket
+import ssl
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+from tqdm import tqdm
+
+from store.catalog import Download, allowed, is_loopback
+from store.model import ModelError
+
+TIMEOUT_S = 30.0
+"""How long a server may stay silent."""
+_CHUNK = 1 << 16
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows only to addresses that a catalog may have."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        allowed(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def fetch(download: Download, path: Path, *, timeout: float = TIMEOUT_S) -> None:
+    """Fetch a file to `path`; ModelError, and no file, unless size and hash are as promised.
+
+    Nothing is resumed: half a file is removed, whatever stopped it. OSError of the disk (no
+    space, no rights) is left to the caller.
+    """
+    try:
+        _stream(download, path, timeout)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _stream(download: Download, path: Path, timeout: float) -> None:
+    digest = hashlib.sha256()
+    with (
+        _open(download, timeout) as response,
+        path.open("xb") as file,
+        tqdm(
+            total=download.size,
+            desc=download.file,
+            unit="B",
+            unit_scale=True,
+            disable=None,
+            leave=False,
+        ) as progress,
+    ):
+        received = 0
+        while chunk := _read(response, download):
+            received += len(chunk)
+            if received > download.size:
+                raise _failure(download, f"is longer than the {download.size} bytes it should have")
+            digest.update(chunk)
+            file.write(chunk)
+            progress.update(len(chunk))
+    if received < download.size:
+        raise _failure(download, f"ended after {received} of {download.size} bytes; try again")
+    if digest.hexdigest() != download.sha256:
+        raise _failure(
+            download,
+            f"has sha256 {digest.hexdigest()}, not {download.sha256} as the catalog says; "
+            "it was changed, so it is not used",
+        )
+
+
+def _open(download: Download, timeout: float) -> http.client.HTTPResponse:
+    handlers: list[urllib.request.BaseHandler] = [_Redirects()]
+    if is_loopback(urlsplit(download.url)):
+        handlers.append(urllib.request.ProxyHandler({}))
+    request = urllib.request.Request(download.url, headers={"User-Agent": "sfd"})
+    try:
+        response: http.client.HTTPResponse = urllib.request.build_opener(*handlers).open(
+            request, timeout=timeout
+        )
+    except urllib.error.HTTPError as error:
+        with error:
+            raise _failure(download, f"the server answered {error.code} {error.reason}") from None
+    except urllib.error.URLError as error:
+        raise _failure(download, _reason(error.reason)) from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _failure(download, _reason(error)) from None
+    return response
+
+
+def _read(response: http.client.HTTPResponse, download: Download) -> bytes:
+    try:
+        return response.read(_CHUNK)
+    except http.client.IncompleteRead as error:
+        return error.partial
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _failure(download, _reason(error)) from None
+
+
+def _reason(error: object) -> str:
+    match error:
+        case TimeoutError():
+            return "the server stayed silent for too long; try again"
+        case ConnectionRefusedError():
+            return "the connection was refused"
+        case socket.gaierror():
+            return f"the host was not found ({error.strerror})"
+        case ssl.SSLError():
+            return f"the secure connection failed ({error.reason or error})"
+        case OSError():
+            return error.strerror or str(error) or type(error).__name__
+    return str(error) or type(error).__name__
+
+
+def _failure(download: Download, reason: str) -> ModelError:
+    return ModelError(f"{download.url}: {' '.join(reason.split())}")

@@ -1,0 +1,65 @@
+"""New model folders come into being whole: made beside the others, then renamed."""
+
+import dataclasses
+import errno
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import tomli_w
+from pydantic import TypeAdapter
+
+from store.model import MODEL_FILE, Description, ModelError, Source, folder_of
+
+
+@contextmanager
+def staged(store: Path, name: str) -> Iterator[Path]:
+    """An empty folder that becomes `store/name` when the block ends, or vanishes when it fails.
+
+    It lies in the store itself, since only a rename within one file system is atomic, in a
+    directory whose dot keeps it from being taken for a model. Raises ModelError where the model
+    is there already, and for a full disk or missing rights, also out of the block.
+    """
+    target = folder_of(store, name)
+    refuse_existing(target)
+    try:
+        store.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{name}-", suffix=".tmp", dir=store) as around:
+            folder = Path(around) / name
+            folder.mkdir()
+            yield folder
+            refuse_existing(target)
+            folder.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            refuse_existing(target)
+        raise ModelError(f"{store}: {name} cannot be written: {_reason(error)}") from None
+
+
+def refuse_existing(target: Path) -> None:
+    """ModelError where a model's folder is taken."""
+    if target.exists() or target.is_symlink():
+        raise ModelError(f"{target} exists already; delete it first, or choose another name")
+
+
+def write_description(description: Description, folder: Path) -> None:
+    """Write `model.toml`. Of a subclass, such as a catalog's entry, only what belongs there."""
+    plain = _shaped(description)
+    text = tomli_w.dumps(TypeAdapter(Description).dump_python(plain, mode="json"))
+    (folder / MODEL_FILE).write_text(text, encoding="utf-8")
+
+
+def _shaped(description: Description) -> Description:
+    fields = {f.name: getattr(description, f.name) for f in dataclasses.fields(Description)}
+    fields["sources"] = {
+        role: Source(file=source.file, sha256=source.sha256)
+        for role, source in description.sources.items()
+    }
+    return Description(**fields)
+
+
+def _reason(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "no space left there; free some and try again"
+    return error.strerror or str(error)
