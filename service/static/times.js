@@ -21,12 +21,12 @@ export function showTimes(answer, roundTrip) {
     part.style.flexGrow = String(time);
     bar.append(part);
     const term = document.createElement("dt");
-    term.textContent = name;
+    term.append(swatch(stage), name);
     const value = document.createElement("dd");
     value.className = "number";
     value.textContent = milliseconds(time);
     const row = document.createElement("div");
-    row.append(swatch(stage), term, value);
+    row.append(term, value);
     legend.append(row);
   }
   const batch = answer.batch_size > 1 ? `, in a batch of ${answer.batch_size}` : "";

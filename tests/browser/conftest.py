@@ -1,0 +1,229 @@
+"""A real Chromium in front of the real service with the real default model."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Request,
+    sync_playwright,
+)
+
+from store.model import load
+
+ROOT = Path(__file__).resolve().parents[2]
+STATIC = ROOT / "service" / "static"
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM_FLAGS = (
+    "--no-sandbox",  # containers run the tests as root
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    found = [path for name in CHROMIUM_NAMES if (path := shutil.which(name))]
+    if not found:
+        reason = "no Chromium here (Debian: apt-get install chromium)"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found[0], args=CHROMIUM_FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@contextmanager
+def running_service(**settings: str) -> Iterator[str]:
+    """The address of `sfd serve` with these SFD_ settings, ready to detect."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {name: v for name, v in os.environ.items() if not name.startswith("SFD_")}
+    environment |= {"SFD_HOST": "127.0.0.1", "SFD_PORT": str(port), "SFD_PROVIDER": "cpu"}
+    environment |= {f"SFD_{name}": value for name, value in settings.items()}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sfd", "serve"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait_until_ready(process, address)
+        yield address
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+def _wait_until_ready(process: subprocess.Popen[str], address: str) -> None:
+    give_up = time.monotonic() + 120
+    while time.monotonic() < give_up:
+        if process.poll() is not None:
+            output = process.communicate()[0]
+            pytest.fail(f"the service stopped with exit code {process.returncode}:\n{output}")
+        try:
+            if httpx.get(f"{address}/readyz", timeout=5).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    pytest.fail("the service was not ready within two minutes")
+
+
+@pytest.fixture(scope="session")
+def built_model() -> None:
+    """Build the default model's ONNX file as `make run` does, where it is not there yet."""
+    name = "sfd-640-mobilenetv2-mod2"
+    if not (ROOT / "model_store" / name / "model.onnx").is_file():
+        command = [sys.executable, "-m", "sfd", "models", "build", name]
+        subprocess.run(command, cwd=ROOT, check=True)
+
+
+@pytest.fixture(scope="session")
+def service(built_model: None) -> Iterator[str]:
+    with running_service() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def guarded_service(built_model: None) -> Iterator[str]:
+    """A service that asks for the key "open-sesame" and takes at most 100 kB."""
+    with running_service(API_KEYS="open-sesame", MAX_BYTES="100000") as address:
+        yield address
+
+
+@pytest.fixture
+def expected_statuses() -> set[int]:
+    """The HTTP statuses that a test provokes: Chromium's note of them is no error. 0: no answer."""
+    return set()
+
+
+@pytest.fixture
+def open_page(
+    browser: Browser, service: str, expected_statuses: set[int]
+) -> Iterator[Callable[..., Page]]:
+    """Open the demo page in a fresh profile: open_page(address, width=…, color_scheme=…, …).
+
+    Afterwards the test fails on any console error (which is how Chromium tells of a breach of the
+    content security policy), any uncaught exception and any request to another host.
+    """
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+
+    def hear(message: ConsoleMessage) -> None:
+        status = re.search(r"responded with a status of (\d+)|net::(ERR)_", message.text)
+        provoked = status and int(status[1] or 0) in expected_statuses
+        if message.type in ("error", "warning") and not provoked:
+            complaints.append(message.text)
+
+    def open_(
+        address: str = service, *, width: int = 1280, height: int = 900, **options: Any
+    ) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", hear)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+
+        def check_host(request: Request) -> None:
+            if not request.url.startswith((address, "blob:", "data:")):
+                complaints.append(f"a request to {request.url}")
+
+        page.on("request", check_host)
+        page.goto(address)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Page]) -> Page:
+    opened: Page = open_page()
+    return opened
+
+
+@pytest.fixture
+def detect(service: str) -> Callable[[bytes, float], Any]:
+    """What POST /detect says of a picture's bytes at a least score."""
+
+    def detect_(picture: bytes, min_score: float) -> Any:
+        response = httpx.post(
+            f"{service}/detect",
+            params={"min_score": min_score},
+            content=picture,
+            headers={"Content-Type": "application/octet-stream"},
+            timeout=60,
+        )
+        assert response.status_code == 200, response.text
+        return response.json()
+
+    return detect_
+
+
+@pytest.fixture(scope="session")
+def portrait() -> Path:
+    """The bundled sample: one face."""
+    return STATIC / "sample.jpg"
+
+
+@pytest.fixture(scope="session")
+def sideways_portrait(portrait: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The right half of the sample, stored lying down with the EXIF tag that rights it."""
+    path = tmp_path_factory.mktemp("pictures") / "sideways.jpg"
+    with Image.open(portrait) as image:
+        upright = image.crop((100, 0, 400, 512))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # show rotated by 90 degrees clockwise
+    upright.transpose(Image.Transpose.ROTATE_90).save(path, quality=95, exif=exif)
+    return path
+
+
+@pytest.fixture(scope="session")
+def empty_picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pictures") / "gray.png"
+    Image.new("RGB", (320, 240), (128, 128, 128)).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def default_score() -> float:
+    """Of the default model, as its own file says."""
+    return load(ROOT / "model_store" / "sfd-640-mobilenetv2-mod2").thresholds.default_score

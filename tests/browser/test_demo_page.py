@@ -1,0 +1,409 @@
+"""What a visitor can do on the demo page, done in Chromium."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image, ImageChops
+from playwright.sync_api import Page, Route, expect
+
+OpenPage = Callable[..., Page]
+Detect = Callable[[bytes, float], Any]
+
+POLICY = {
+    "default-src 'none'",
+    "script-src 'self'",
+    "style-src 'self'",
+    "img-src 'self' blob: data:",
+    "connect-src 'self'",
+    "media-src 'self' blob:",
+    "frame-ancestors 'none'",
+    "base-uri 'none'",
+    "form-action 'none'",
+}
+
+
+def faces_on(page: Page) -> list[dict[str, float]]:
+    """The boxes and scores as the page lists them."""
+    listed: list[dict[str, str]] = page.locator("#faces li").evaluate_all(
+        "items => items.map(({dataset}) => ({...dataset}))"
+    )
+    return [{name: float(value) for name, value in face.items()} for face in listed]
+
+
+def answer_on(page: Page) -> Any:
+    """The answer of POST /detect as the page shows it."""
+    return json.loads(page.locator("#json").text_content() or "")
+
+
+def faces_in(answer: Any) -> list[dict[str, float]]:
+    return [{**face["box"], "score": face["score"]} for face in answer["faces"]]
+
+
+def drop(page: Page, *paths: Path) -> None:
+    """Drag files over the page and let go of them there, as from a file manager."""
+    session = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        session.send(
+            "Input.dispatchDragEvent",
+            {
+                "type": kind,
+                "x": 300,
+                "y": 300,
+                "data": {"items": [], "files": [str(p) for p in paths], "dragOperationsMask": 1},
+            },
+        )
+
+
+def choose(page: Page, *paths: Path) -> None:
+    with page.expect_file_chooser() as chooser:
+        page.get_by_text("Choose photos").click()
+    chooser.value.set_files(paths)
+
+
+def wait_for_result(page: Page) -> None:
+    expect(page.locator("#status")).to_have_text(re.compile(r"^\d+ faces? found$"))
+
+
+def set_slider(page: Page, score: float) -> None:
+    page.locator("#score").fill(f"{score:.2f}")
+
+
+def shown_score(page: Page) -> float:
+    return float(page.locator("#score").input_value())
+
+
+def pixels_of_canvas(page: Page, x: float, y: float, width: float, height: float) -> list[int]:
+    """RGBA of a part of the canvas; the part in fractions of the canvas."""
+    values: list[int] = page.locator("#canvas").evaluate(
+        """(canvas, [x, y, width, height]) => {
+            const copy = new OffscreenCanvas(width * canvas.width, height * canvas.height);
+            const context = copy.getContext("2d", {willReadFrequently: true});
+            context.drawImage(canvas, -x * canvas.width, -y * canvas.height);
+            return [...context.getImageData(0, 0, copy.width, copy.height).data];
+        }""",
+        [x, y, width, height],
+    )
+    return values
+
+
+def test_a_dropped_photograph_shows_what_the_service_answers(
+    page: Page, portrait: Path, detect: Detect, default_score: float
+) -> None:
+    drop(page, portrait)
+    wait_for_result(page)
+    assert shown_score(page) == pytest.approx(default_score, abs=0.005)
+    expected = faces_in(detect(portrait.read_bytes(), shown_score(page)))
+    assert len(expected) >= 1
+    assert faces_on(page) == expected
+
+
+def test_a_chosen_photograph_shows_what_the_service_answers(
+    page: Page, portrait: Path, detect: Detect
+) -> None:
+    choose(page, portrait)
+    wait_for_result(page)
+    assert faces_on(page) == faces_in(detect(portrait.read_bytes(), shown_score(page)))
+
+
+def test_a_pasted_photograph_shows_what_the_service_answers(
+    open_page: OpenPage, portrait: Path, detect: Detect, tmp_path: Path
+) -> None:
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    page.evaluate(
+        """async () => {
+            const bitmap = await createImageBitmap(await (await fetch("static/sample.jpg")).blob());
+            const canvas = new OffscreenCanvas(bitmap.width, bitmap.height);
+            canvas.getContext("2d").drawImage(bitmap, 0, 0);
+            const png = await canvas.convertToBlob({type: "image/png"});
+            await navigator.clipboard.write([new ClipboardItem({"image/png": png})]);
+        }"""
+    )
+    page.keyboard.press("Control+v")
+    wait_for_result(page)
+    with Image.open(portrait) as image:
+        image.save(tmp_path / "portrait.png")
+    expected = faces_in(detect((tmp_path / "portrait.png").read_bytes(), shown_score(page)))
+    assert [face.keys() for face in faces_on(page)] == [face.keys() for face in expected]
+    for found, face in zip(faces_on(page), expected, strict=True):
+        # Chromium's JPEG decoder may round otherwise than ours.
+        assert found == pytest.approx(face, abs=1)
+
+
+def test_a_frame_of_the_camera_is_looked_at(open_page: OpenPage) -> None:
+    page = open_page(permissions=["camera"])
+    page.get_by_role("button", name="Use the camera").click()
+    page.get_by_role("button", name="Take the picture").click()
+    expect(page.locator("#detail")).to_contain_text("camera.jpg")
+    expect(page.locator("#status")).to_contain_text("found")
+    image = answer_on(page)["image"]
+    assert f"{image['width']} × {image['height']} px" in page.locator("#detail").inner_text()
+    expect(page.locator("video")).to_be_hidden()
+    assert page.evaluate("document.getElementById('video').srcObject") is None
+
+
+def test_the_slider_filters_without_a_request(page: Page, portrait: Path, detect: Detect) -> None:
+    choose(page, portrait)
+    wait_for_result(page)
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    counts = []
+    for score in (0.05, 0.2, 0.5, 0.99):
+        set_slider(page, score)
+        expected = faces_in(detect(portrait.read_bytes(), score))
+        expect(page.locator("#faces li")).to_have_count(len(expected))
+        assert faces_on(page) == expected
+        counts.append(len(expected))
+    assert counts[0] > counts[-1]
+    expect(page.locator("#status")).to_have_text("No faces found")
+    assert requests == []
+
+
+def test_blurring_changes_the_face_and_nothing_else(page: Page, portrait: Path) -> None:
+    choose(page, portrait)
+    wait_for_result(page)
+    page.get_by_label("Draw boxes").uncheck()
+    face = faces_on(page)[0]
+    inner = (
+        (face["x"] + face["width"] / 4) / 512,
+        (face["y"] + face["height"] / 4) / 512,
+        face["width"] / 2 / 512,
+        face["height"] / 2 / 512,
+    )
+    corner = (0.7, 0.7, 0.25, 0.25)
+    page.wait_for_timeout(100)
+    face_before, corner_before = pixels_of_canvas(page, *inner), pixels_of_canvas(page, *corner)
+    page.get_by_label("Blur faces").check()
+    page.wait_for_timeout(100)
+    face_after, corner_after = pixels_of_canvas(page, *inner), pixels_of_canvas(page, *corner)
+    assert corner_after == corner_before
+    differences = [abs(a - b) for a, b in zip(face_after, face_before, strict=True)]
+    assert sum(differences) / len(differences) > 4
+    page.get_by_label("Blur faces").uncheck()
+    page.wait_for_timeout(100)
+    assert pixels_of_canvas(page, *inner) == face_before
+
+
+def test_the_download_is_the_whole_picture_with_blurred_faces(
+    page: Page, portrait: Path, tmp_path: Path
+) -> None:
+    choose(page, portrait)
+    wait_for_result(page)
+    page.get_by_label("Draw boxes").uncheck()
+    page.get_by_label("Blur faces").check()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download").click()
+    assert download.value.suggested_filename == "sample-faces.jpeg"
+    saved = tmp_path / "saved.jpg"
+    download.value.save_as(saved)
+    face = faces_on(page)[0]
+    box = (face["x"], face["y"], face["x"] + face["width"], face["y"] + face["height"])
+    with Image.open(saved) as after, Image.open(portrait) as before:
+        assert after.size == before.size
+        change = ImageChops.difference(after.convert("L"), before.convert("L"))
+        assert mean(change.crop(box)) > 5 * mean(change.crop((350, 350, 512, 512)))
+
+
+def mean(image: Image.Image) -> float:
+    histogram = image.histogram()
+    return sum(value * count for value, count in enumerate(histogram)) / sum(histogram)
+
+
+def test_a_picture_with_an_orientation_tag_stands_upright(
+    page: Page, sideways_portrait: Path, detect: Detect
+) -> None:
+    choose(page, sideways_portrait)
+    wait_for_result(page)
+    answer = detect(sideways_portrait.read_bytes(), shown_score(page))
+    assert answer["image"] == {"width": 300, "height": 512}
+    assert faces_on(page) == faces_in(answer)
+    shown = page.locator("#canvas").bounding_box()
+    assert shown is not None
+    assert shown["width"] / shown["height"] == pytest.approx(300 / 512, rel=0.01)
+
+
+def test_several_photographs_can_be_leafed_through(
+    page: Page, portrait: Path, empty_picture: Path
+) -> None:
+    choose(page, portrait, empty_picture)
+    wait_for_result(page)
+    page.get_by_role("button", name="gray.png: 0 faces").click()
+    expect(page.locator("#status")).to_have_text("No faces found")
+    page.get_by_role("button", name=re.compile("sample.jpg: [1-9]")).click()
+    wait_for_result(page)
+
+
+def test_a_picture_without_faces_says_so(page: Page, empty_picture: Path) -> None:
+    choose(page, empty_picture)
+    expect(page.locator("#status")).to_have_text("No faces found")
+    expect(page.locator("#faces li")).to_have_count(0)
+
+
+def test_the_stage_times_are_those_of_the_answer(page: Page, portrait: Path) -> None:
+    choose(page, portrait)
+    wait_for_result(page)
+    timings = answer_on(page)["timings_ms"]
+    for stage in timings.keys() - {"total"}:
+        row = page.locator("#times div").filter(has_text=stage)
+        expect(row.locator("dd")).to_have_text(
+            f"{timings[stage]:.{stage_digits(timings[stage])}f} ms"
+        )
+    total = timings["total"]
+    expect(page.locator("#times-total")).to_have_text(f"{total:.{stage_digits(total)}f} ms")
+    bar = page.locator("#times-bar").bounding_box()
+    part = page.locator("#times-bar i[data-stage='4']").bounding_box()
+    assert bar is not None
+    assert part is not None
+    assert part["width"] / bar["width"] == pytest.approx(timings["inference"] / total, abs=0.1)
+
+
+def stage_digits(milliseconds: float) -> int:
+    return 1 if milliseconds < 99.95 else 0
+
+
+def test_the_picture_is_sharp_on_a_dense_screen(open_page: OpenPage, portrait: Path) -> None:
+    page = open_page(device_scale_factor=2)
+    choose(page, portrait)
+    wait_for_result(page)
+    shown = page.locator("#canvas").bounding_box()
+    assert shown is not None
+    assert page.locator("#canvas").evaluate("canvas => canvas.width") == 2 * shown["width"]
+
+
+def test_a_file_that_is_no_picture_is_explained(
+    page: Page, tmp_path: Path, expected_statuses: set[int]
+) -> None:
+    expected_statuses |= {400, 415}
+    (tmp_path / "notes.txt").write_text("no picture at all\n")
+    drop(page, tmp_path / "notes.txt")
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("notes.txt: ")
+    with_status = alert.inner_text()
+    assert len(with_status) > len("notes.txt: ") + 15
+    assert "{" not in with_status
+    expect(page.locator("#status")).to_have_text("No answer")
+
+
+def test_a_later_picture_clears_the_problem(
+    page: Page, portrait: Path, tmp_path: Path, expected_statuses: set[int]
+) -> None:
+    expected_statuses |= {400, 415}
+    (tmp_path / "notes.txt").write_text("no picture at all\n")
+    choose(page, tmp_path / "notes.txt")
+    expect(page.get_by_role("alert")).to_contain_text("notes.txt")
+    choose(page, portrait)
+    wait_for_result(page)
+    expect(page.get_by_role("alert")).to_be_empty()
+
+
+def test_a_service_out_of_reach_can_be_tried_again(
+    page: Page, portrait: Path, expected_statuses: set[int]
+) -> None:
+    expected_statuses.add(0)
+    page.route("**/detect?*", lambda route: route.abort())
+    choose(page, portrait)
+    expect(page.get_by_role("alert")).to_contain_text("The service cannot be reached")
+    page.unroute("**/detect?*")
+    page.get_by_role("button", name="Try again").click()
+    wait_for_result(page)
+    expect(page.get_by_role("alert")).to_be_empty()
+
+
+def test_an_overloaded_service_says_when_to_try_again(
+    page: Page, portrait: Path, expected_statuses: set[int]
+) -> None:
+    expected_statuses.add(503)
+
+    def refuse(route: Route) -> None:
+        route.fulfill(
+            status=503,
+            headers={"Retry-After": "2", "Content-Type": "application/problem+json"},
+            body='{"type": "overloaded", "title": "Overloaded", "status": 503, '
+            '"detail": "The queue is full."}',
+        )
+
+    page.route("**/detect?*", refuse)
+    choose(page, portrait)
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("The queue is full.")
+    expect(alert).to_contain_text("Try again in 2 seconds.")
+
+
+def test_the_key_is_asked_for_after_a_401_and_sent_from_then_on(
+    open_page: OpenPage, guarded_service: str, portrait: Path, expected_statuses: set[int]
+) -> None:
+    expected_statuses.add(401)
+    page = open_page(guarded_service)
+    choose(page, portrait)
+    key = page.get_by_label("This service asks for an API key")
+    key.fill("wrong")
+    key.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("That API key was not accepted.")
+    key.fill("open-sesame")
+    key.press("Enter")
+    wait_for_result(page)
+    expect(key).to_be_hidden()
+    expect(page.get_by_role("alert")).to_be_empty()
+
+
+def test_no_key_is_asked_for_where_none_is_needed(page: Page, portrait: Path) -> None:
+    choose(page, portrait)
+    wait_for_result(page)
+    expect(page.locator("#key")).to_be_hidden()
+
+
+def test_a_picture_over_the_limit_is_explained(
+    open_page: OpenPage, guarded_service: str, portrait: Path, tmp_path: Path,
+    expected_statuses: set[int],
+) -> None:  # fmt: skip
+    expected_statuses |= {401, 413}
+    with Image.open(portrait) as image:
+        image.save(tmp_path / "large.png")
+    page = open_page(guarded_service)
+    choose(page, portrait)
+    key = page.get_by_label("This service asks for an API key")
+    key.fill("open-sesame")
+    key.press("Enter")
+    wait_for_result(page)
+    choose(page, tmp_path / "large.png")
+    expect(page.get_by_role("alert")).to_contain_text("Try a smaller picture.")
+
+
+def test_the_models_can_be_chosen_where_there_are_several(page: Page, portrait: Path) -> None:
+    def answer(route: Route) -> None:
+        models = httpx.get(route.request.url).json()["models"]
+        route.fulfill(json={"models": [*models, {**models[0], "name": "other", "default": False}]})
+
+    asked: list[str] = []
+
+    def note(route: Route) -> None:
+        asked.append(route.request.url.partition("model=")[2])
+        route.continue_(url=route.request.url.replace("model=other", "nms_iou=0.3"))
+
+    page.route("**/models", answer)
+    page.route("**/detect?*", note)
+    page.reload()
+    picker = page.get_by_label("Model", exact=True)
+    expect(picker).to_be_visible()
+    choose(page, portrait)
+    wait_for_result(page)
+    picker.select_option("other")
+    wait_for_result(page)
+    assert asked == ["sfd-640-mobilenetv2-mod2", "other"]
+
+
+def test_the_page_is_served_with_a_strict_policy(service: str) -> None:
+    response = httpx.get(service)
+    policy = response.headers["Content-Security-Policy"]
+    assert {directive.strip() for directive in policy.split(";") if directive.strip()} == POLICY
+
+
+@pytest.mark.parametrize("source", sorted({"sample.jpg", "app.js", "style.css", "favicon.svg"}))
+def test_assets_are_served_under_static(service: str, source: str) -> None:
+    response = httpx.get(f"{service}/static/{source}")
+    assert response.status_code == 200
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
