@@ -35,8 +35,9 @@ def batch_norm(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Va
     check_blobs(layer, shapes)
     mean, variance, factor, *rest = (blob.astype(np.float64).reshape(-1) for blob in layer.blobs)
     share = 0.0 if factor[0] == 0 else 1 / factor[0]
-    scale = 1 / np.sqrt(variance * share + parameter.eps)
-    shift = -mean * share * scale
+    with np.errstate(divide="ignore", invalid="ignore"):  # judged below
+        scale = 1 / np.sqrt(variance * share + parameter.eps)
+        shift = -mean * share * scale
     if rest:
         scale, shift = scale * rest[0], shift * rest[0] + rest[1]
     if not (np.isfinite(scale).all() and np.isfinite(shift).all()):

@@ -1,6 +1,5 @@
 """Interp and Upsample."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -101,8 +100,8 @@ def _resize(
 
 
 def _ratio(source: int, target: int) -> float:
-    """A float32 ratio for which ⌊source · ratio⌋ is the target in float32 too."""
+    """The first float32 ratio for which ⌊source · ratio⌋ is the target, however it's computed."""
     ratio = np.float32(target / source)
-    while math.floor(np.float32(source) * ratio) < target:
+    while source * float(ratio) < target:
         ratio = np.nextafter(ratio, np.float32(np.inf))
     return float(ratio)

@@ -1,0 +1,123 @@
+"""Layers that join several bottoms: Eltwise and Concat, judged by OpenCV or NumPy."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+Run = Callable[..., dict[str, Array]]
+
+
+def layer(layer_type: str, parameter: str = "", bottoms: str = "a b c") -> str:
+    names = " ".join(f'bottom: "{name}"' for name in bottoms.split())
+    return f'layer {{ name: "joined" type: "{layer_type}" {names} top: "joined" {parameter} }}'
+
+
+def three(images: Callable[..., Array], *shape: int) -> dict[str, Array]:
+    return {name: images(*shape) for name in "abc"}
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        "",
+        "eltwise_param { operation: SUM coeff: 0.5 coeff: -1 coeff: 1 }",
+        "eltwise_param { operation: SUM coeff: 2 coeff: 2 coeff: 2 }",
+        "eltwise_param { operation: PROD }",
+        "eltwise_param { operation: MAX }",
+    ],
+)
+def test_eltwise_agrees_with_opencv(
+    agree: Run, images: Callable[..., Array], parameter: str
+) -> None:
+    agree(layer("Eltwise", parameter), three(images, 3, 4, 5))
+
+
+def test_eltwise_may_name_a_bottom_twice(run: Run, images: Callable[..., Array]) -> None:
+    x = images(3, 4, 5)
+    found = run(layer("Eltwise", "eltwise_param { operation: PROD }", "data data"), x)["joined"]
+    np.testing.assert_allclose(found, x * x)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "message"),
+    [
+        ("coeff: 1 coeff: 2", "expected 3 coeff values, found 2"),
+        ("operation: PROD coeff: 1 coeff: 2 coeff: 3", "SUM only"),
+    ],
+)
+def test_coefficients_that_do_not_fit_are_explained(
+    problems: Callable[..., list[str]],
+    images: Callable[..., Array],
+    parameter: str,
+    message: str,
+) -> None:
+    text = layer("Eltwise", f"eltwise_param {{ {parameter} }}")
+    (found,) = problems(text, three(images, 3, 4, 5))
+    assert message in found
+
+
+def test_eltwise_of_different_shapes_names_the_bottom(
+    problems: Callable[..., list[str]], images: Callable[..., Array]
+) -> None:
+    (found,) = problems(layer("Eltwise"), {**three(images, 3, 4, 5), "b": images(3, 1, 5)})
+    assert found.startswith("bottom b: expected shape [batch, 3, 4, 5]")
+    assert "found [batch, 3, 1, 5]" in found
+
+
+@pytest.mark.parametrize(
+    ("parameter", "axis"),
+    [
+        ("", 1),
+        ("concat_param { axis: 2 }", 2),
+        ("concat_param { axis: -1 }", 3),
+        ("concat_param { concat_dim: 3 }", 3),
+    ],
+)
+def test_concat_lays_the_bottoms_behind_each_other(
+    run: Run, images: Callable[..., Array], parameter: str, axis: int
+) -> None:
+    inputs = {}
+    for length, name in enumerate("abc", start=2):
+        shape = [2, 3, 4]
+        shape[axis - 1] = length
+        inputs[name] = images(*shape)
+    found = run(layer("Concat", parameter), inputs)["joined"]
+    np.testing.assert_array_equal(found, np.concatenate(list(inputs.values()), axis))
+
+
+def test_concat_of_channels_agrees_with_opencv(agree: Run, images: Callable[..., Array]) -> None:
+    agree(layer("Concat"), {"a": images(1, 4, 5), "b": images(2, 4, 5), "c": images(3, 4, 5)})
+
+
+def test_concat_of_one_bottom_is_the_bottom(run: Run, images: Callable[..., Array]) -> None:
+    x = images(2, 3)
+    np.testing.assert_array_equal(run(layer("Concat", "", "data"), x)["joined"], x)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "message"),
+    [
+        ("", "bottom b: expected the shape [batch, 3, 4, 5]"),
+        ("concat_param { axis: 0 }", "bottom b"),
+        ("concat_param { axis: 4 }", "axis is 4"),
+    ],
+)
+def test_concat_of_different_shapes_names_the_bottom(
+    problems: Callable[..., list[str]],
+    images: Callable[..., Array],
+    parameter: str,
+    message: str,
+) -> None:
+    inputs = {**three(images, 3, 4, 5), "b": images(3, 1, 5)}
+    (found,) = problems(layer("Concat", parameter), inputs)
+    assert message in found
+
+
+def test_concat_along_the_batch_is_refused(
+    problems: Callable[..., list[str]], images: Callable[..., Array]
+) -> None:
+    (found,) = problems(layer("Concat", "concat_param { axis: 0 }"), three(images, 3, 4, 5))
+    assert "keep the batch on the first axis" in found

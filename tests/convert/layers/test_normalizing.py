@@ -1,0 +1,143 @@
+"""Softmax, Normalize and LRN, judged by OpenCV and by Caffe's formulas."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+Run = Callable[..., dict[str, Array]]
+
+
+def layer(layer_type: str, parameter: str = "") -> str:
+    return f'layer {{ name: "norm" type: "{layer_type}" bottom: "data" top: "norm" {parameter} }}'
+
+
+@pytest.mark.parametrize(
+    ("parameter", "shape"),
+    [
+        ("", (5,)),
+        ("", (5, 3, 4)),
+        ("softmax_param { axis: 2 }", (5, 3)),
+        ("softmax_param { axis: -1 }", (5, 3, 4)),
+    ],
+)
+def test_softmax_agrees_with_opencv(
+    agree: Run, images: Callable[..., Array], parameter: str, shape: tuple[int, ...]
+) -> None:
+    agree(layer("Softmax", parameter), 5 * images(*shape))
+
+
+def test_softmax_over_the_batch_is_refused(
+    problems: Callable[..., list[str]], images: Callable[..., Array]
+) -> None:
+    (found,) = problems(layer("Softmax", "softmax_param { axis: 0 }"), images(3))
+    assert "mix images" in found
+
+
+@pytest.mark.parametrize("across_spatial", [True, False])
+@pytest.mark.parametrize("channel_shared", [True, False])
+@pytest.mark.parametrize("eps", [1e-10, 0.5])
+def test_normalize_adds_eps_below_the_root(
+    run: Run,
+    images: Callable[..., Array],
+    rng: np.random.Generator,
+    across_spatial: bool,
+    channel_shared: bool,
+    eps: float,
+) -> None:
+    x = images(5, 3, 4)
+    scale = rng.uniform(1, 20, size=1 if channel_shared else 5).astype(np.float32)
+    parameter = f"""norm_param {{ across_spatial: {str(across_spatial).lower()} eps: {eps}
+                                 channel_shared: {str(channel_shared).lower()} }}"""
+    found = run(layer("Normalize", parameter), x, {"norm": [scale]})["norm"]
+    total = (x.astype(float) ** 2).sum((1, 2, 3) if across_spatial else 1, keepdims=True)
+    expected = x / np.sqrt(total + eps) * scale.reshape(-1, 1, 1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "scales"),
+    [("across_spatial: false channel_shared: false", 5), ("channel_shared: true", 1)],
+)
+def test_normalize_agrees_with_opencv(
+    agree: Run, images: Callable[..., Array], rng: np.random.Generator, parameter: str, scales: int
+) -> None:
+    """OpenCV takes no scale for each channel where it sums over the image."""
+    text = layer("Normalize", f"norm_param {{ {parameter} }}")
+    agree(text, images(5, 3, 4), {"norm": [rng.uniform(1, 20, size=scales)]})
+
+
+def test_a_shared_scale_may_be_a_blob_without_axes(run: Run, images: Callable[..., Array]) -> None:
+    x = images(5, 3, 4)
+    found = run(layer("Normalize"), x, {"norm": [np.array(3.0)]})["norm"]
+    expected = 3 * x / np.sqrt((x**2).sum((1, 2, 3), keepdims=True))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_normalize_of_zeros_is_zero(run: Run) -> None:
+    x = np.zeros((7, 5, 3, 4), np.float32)
+    parameter = "norm_param { across_spatial: false channel_shared: false }"
+    found = run(layer("Normalize", parameter), x, {"norm": [np.ones(5)]})["norm"]
+    np.testing.assert_array_equal(found, x)
+
+
+def test_normalize_with_a_scale_for_other_channels_is_explained(
+    problems: Callable[..., list[str]], images: Callable[..., Array]
+) -> None:
+    text = layer("Normalize", "norm_param { channel_shared: false }")
+    (found,) = problems(text, images(5, 3, 4), {"norm": [np.ones(4)]})
+    assert "expected shape [5], found [4]" in found
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        "lrn_param { local_size: 3 alpha: 0.5 beta: 0.6 }",
+        "lrn_param { local_size: 7 alpha: 0.0001 beta: 0.75 }",
+        "lrn_param { norm_region: WITHIN_CHANNEL local_size: 3 alpha: 0.5 beta: 0.6 }",
+    ],
+)
+def test_lrn_agrees_with_opencv(agree: Run, images: Callable[..., Array], parameter: str) -> None:
+    agree(layer("LRN", parameter), images(9, 5, 6))
+
+
+@pytest.mark.parametrize(
+    ("parameter", "size", "alpha", "beta", "k"),
+    [("", 5, 1, 0.75, 1), ("lrn_param { local_size: 3 alpha: 2 beta: 0.5 k: 2 }", 3, 2, 0.5, 2)],
+)
+def test_lrn_across_channels_is_caffes_formula(
+    run: Run,
+    images: Callable[..., Array],
+    parameter: str,
+    size: int,
+    alpha: float,
+    beta: float,
+    k: float,
+) -> None:
+    """OpenCV takes 0.0001 for a missing alpha and ignores k."""
+    x = images(9, 2, 3)
+    squares = np.pad(x**2, [(0, 0), (size // 2, size // 2), (0, 0), (0, 0)])
+    windows = np.lib.stride_tricks.sliding_window_view(squares, size, axis=1)
+    expected = x / (k + alpha / size * windows.sum(-1)) ** beta
+    np.testing.assert_allclose(run(layer("LRN", parameter), x)["norm"], expected, rtol=1e-4)
+
+
+def test_lrn_within_a_channel_averages_over_padded_windows(
+    run: Run, images: Callable[..., Array]
+) -> None:
+    """x · (1 + alpha · mean of x² over 5 × 5 pixels, zeros outside) ^ −beta; k plays no part."""
+    x = images(2, 6, 7)
+    parameter = "lrn_param { norm_region: WITHIN_CHANNEL local_size: 5 alpha: 2 beta: 0.5 k: 9 }"
+    squares = np.pad(x**2, [(0, 0), (0, 0), (2, 2), (2, 2)])
+    windows = np.lib.stride_tricks.sliding_window_view(squares, (5, 5), axis=(2, 3))
+    expected = x * (1 + 2 * windows.mean((-2, -1))) ** -0.5
+    np.testing.assert_allclose(run(layer("LRN", parameter), x)["norm"], expected, rtol=1e-4)
+
+
+def test_an_even_window_is_refused(
+    problems: Callable[..., list[str]], images: Callable[..., Array]
+) -> None:
+    (found,) = problems(layer("LRN", "lrn_param { local_size: 4 }"), images(9, 5, 6))
+    assert "odd" in found

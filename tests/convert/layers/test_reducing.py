@@ -1,0 +1,107 @@
+"""ArgMax and Reduction, which OpenCV lacks or reads otherwise, judged by Caffe's formulas."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+Run = Callable[..., dict[str, Array]]
+
+
+def layer(layer_type: str, parameter: str) -> str:
+    field = {"ArgMax": "argmax_param", "Reduction": "reduction_param"}[layer_type]
+    return f"""layer {{ name: "few" type: "{layer_type}" bottom: "data" top: "few"
+                        {field} {{ {parameter} }} }}"""
+
+
+def largest(x: Array, axis: int, top_k: int) -> tuple[Array, Array]:
+    """Elements and indices sorted by std::greater<pair<element, index>> (argmax_layer.cpp)."""
+    flipped = np.flip(x, axis)
+    order = np.argsort(-flipped, axis, kind="stable")
+    indices = x.shape[axis] - 1 - np.take(order, np.arange(top_k), axis)
+    return np.take_along_axis(x, indices, axis), indices.astype(np.float32)
+
+
+@pytest.fixture
+def ties(rng: np.random.Generator) -> Array:
+    """Images of few different numbers, so that many are equal."""
+    return rng.integers(0, 4, size=(7, 5, 3, 4)).astype(np.float32)
+
+
+@pytest.mark.parametrize("axis", [1, 2, -1])
+@pytest.mark.parametrize("top_k", [1, 3])
+def test_along_an_axis_the_last_of_equal_ones_comes_first(
+    run: Run, ties: Array, axis: int, top_k: int
+) -> None:
+    elements, indices = largest(ties, axis, top_k)
+    parameter = f"axis: {axis} top_k: {top_k}"
+    found = run(layer("ArgMax", parameter), ties)["few"]
+    np.testing.assert_array_equal(found, indices)
+    found = run(layer("ArgMax", f"{parameter} out_max_val: true"), ties)["few"]
+    np.testing.assert_array_equal(found, elements)
+
+
+@pytest.mark.parametrize("top_k", [1, 6])
+@pytest.mark.parametrize("shape", [(7, 60), (7, 5, 12), (7, 5, 3, 4)])
+def test_without_an_axis_the_image_is_one_row(
+    run: Run, ties: Array, top_k: int, shape: tuple[int, ...]
+) -> None:
+    x = ties.reshape(shape)
+    elements, indices = largest(ties.reshape(7, 60), 1, top_k)
+    rest = (1,) * max(0, len(shape) - 3)
+    found = run(layer("ArgMax", f"top_k: {top_k}"), x)["few"]
+    np.testing.assert_array_equal(found, indices.reshape(7, 1, top_k, *rest))
+    found = run(layer("ArgMax", f"top_k: {top_k} out_max_val: true"), x)["few"]
+    both = np.stack([indices, elements], 1)
+    np.testing.assert_array_equal(found, both.reshape(7, 2, top_k, *rest))
+
+
+@pytest.mark.parametrize(
+    ("parameter", "message"),
+    [
+        ("top_k: 0", "expected 1 to 60"),
+        ("top_k: 6 axis: 1", "expected 1 to 5"),
+        ("axis: 0", "keep the batch"),
+    ],
+)
+def test_counts_that_do_not_fit_are_explained(
+    problems: Callable[..., list[str]], ties: Array, parameter: str, message: str
+) -> None:
+    (found,) = problems(layer("ArgMax", parameter), ties)
+    assert message in found
+
+
+FORMULAS: dict[str, Callable[..., Array]] = {
+    "SUM": np.sum,
+    "ASUM": lambda x, axis: np.abs(x).sum(axis),
+    "SUMSQ": lambda x, axis: (x**2).sum(axis),
+    "MEAN": np.mean,
+}
+
+
+@pytest.mark.parametrize("operation", FORMULAS)
+@pytest.mark.parametrize(("axis", "axes"), [(1, (1, 2, 3)), (2, (2, 3)), (-1, (3,))])
+@pytest.mark.parametrize("coeff", [1, -0.5])
+def test_reduction_takes_all_axes_that_follow(
+    run: Run,
+    images: Callable[..., Array],
+    operation: str,
+    axis: int,
+    axes: tuple[int, ...],
+    coeff: float,
+) -> None:
+    x = images(2, 3, 4)
+    parameter = f"operation: {operation} axis: {axis} coeff: {coeff}"
+    found = run(layer("Reduction", parameter), x)["few"]
+    expected = coeff * FORMULAS[operation](x, axis=axes)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_reduction_over_the_batch_is_refused(
+    problems: Callable[..., list[str]], images: Callable[..., Array]
+) -> None:
+    (found,) = problems(layer("Reduction", ""), images(2, 3, 4))
+    assert "mixes images" in found
