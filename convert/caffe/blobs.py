@@ -29,6 +29,7 @@ def shape_of(blob: caffe_pb2.BlobProto) -> tuple[int, ...]:
     Source: Blob::FromProto and Blob::Reshape (src/caffe/blob.cpp).
     Raises BlobError for a negative dimension or more than 32 of them.
     """
+    shape: tuple[int, ...]
     legacy = ("num", "channels", "height", "width")
     if any(blob.HasField(name) for name in legacy):
         shape = (blob.num, blob.channels, blob.height, blob.width)

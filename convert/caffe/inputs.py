@@ -114,11 +114,12 @@ def _data_shape(layer: caffe_pb2.LayerParameter, size: tuple[int, int] | None) -
         sides = (dummy.num, dummy.channels, dummy.height, dummy.width)
         return tuple(side[0] for side in sides) if all(sides) else None
     channels = 1 if transform.force_gray or len(transform.mean_value) == 1 else 3
-    # The last step of DataTransformer::Transform wins: the crop, then the resize.
+    # In the order of DataTransformer::InferBlobShape: a crop comes after a resize, so it wins.
     for height, width in (
         (transform.crop_size, transform.crop_size),
         (transform.crop_h, transform.crop_w),
         (layer.data_param.crop_size, layer.data_param.crop_size),
+        (layer.image_data_param.crop_size, layer.image_data_param.crop_size),
         (transform.resize_param.height, transform.resize_param.width),
         (layer.image_data_param.new_height, layer.image_data_param.new_width),
         size or (0, 0),

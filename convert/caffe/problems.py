@@ -5,6 +5,9 @@ from dataclasses import dataclass
 
 from sfd.errors import SfdError
 
+MAX_SHOWN = 100
+MAX_LENGTH = 300
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -22,21 +25,33 @@ class Problem:
             place.append(f"column {self.column}")
         if self.layer is not None:
             place.append(f"layer {self.layer}")
-        return f"{', '.join(place)}: {self.message}" if place else self.message
+        return _printable(f"{', '.join(place)}: {self.message}" if place else self.message)
 
 
 class CaffeError(SfdError):
     """A Caffe file that can't be used, with every problem found in it.
 
-    The message is one line for one problem, else a line that counts them and one line for each.
+    The message is one line for one problem, else a line that counts them and one line for each of
+    the first hundred.
     """
 
     def __init__(self, source: str, problems: Sequence[Problem]) -> None:
-        texts = [str(problem) for problem in problems]
+        texts = [str(problem) for problem in problems[:MAX_SHOWN]]
+        if len(problems) > MAX_SHOWN:
+            texts.append(f"and {len(problems) - MAX_SHOWN} more")
         head = f"{source}: " if source else ""
         super().__init__(
             head + texts[0]
             if len(texts) == 1
-            else "\n  ".join([f"{head}{len(texts)} problems:", *texts])
+            else "\n  ".join([f"{head}{len(problems)} problems:", *texts])
         )
         self.problems = tuple(problems)
+
+
+def _printable(text: str) -> str:
+    """The text on one line of bounded length: names come from files that may be damaged."""
+    if len(text) > MAX_LENGTH:
+        text = text[: MAX_LENGTH - 1] + "…"
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )

@@ -153,12 +153,10 @@ class _Reader:
                 self.warnings.append(Problem(f"unknown field {where} is ignored", line, column))
                 self._skip(depth)
             else:
-                if depth == 0:
-                    self.lines.setdefault(name, []).append(line)
                 if name in seen and not field.is_repeated:
                     self._error(Problem(f"{name} is given twice; keep one", line, column))
                 seen.add(name)
-                self._field(message, field, depth)
+                self._field(message, field, depth, line)
             self._path.pop()
             if not tokens.TryConsume(","):
                 tokens.TryConsume(";")
@@ -170,28 +168,31 @@ class _Reader:
             raise self._failure(f"the file ends before the '{end}' of the block of line {start}")
         return self._tokens.TryConsume(end)
 
-    def _field(self, message: Message, field: Any, depth: int) -> None:
+    def _field(self, message: Message, field: Any, depth: int, line: int) -> None:
         is_message = field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE
         if is_message:
             self._tokens.TryConsume(":")
         else:
             self._tokens.Consume(":")
-        for _ in self._items(field.is_repeated):
+        for is_listed in self._items(field.is_repeated):
+            if depth == 0:
+                start = self._place()[0] if is_listed else line
+                self.lines.setdefault(field.name, []).append(start)
             if is_message:
                 self._message(message, field, depth)
             else:
                 self._value(message, field)
 
-    def _items(self, repeated: bool) -> Iterator[None]:
-        """Once for a plain value; for a list in brackets, once an item."""
+    def _items(self, repeated: bool) -> Iterator[bool]:
+        """Once for a plain value (False); for a list in brackets, once an item (True)."""
         tokens = self._tokens
         if not (repeated and tokens.TryConsume("[")):
-            yield
+            yield False
             return
         if tokens.TryConsume("]"):
             return
         while True:
-            yield
+            yield True
             if tokens.TryConsume("]"):
                 return
             tokens.Consume(",")
@@ -219,11 +220,11 @@ class _Reader:
             else:
                 setattr(message, field.name, value)
         except text_format.ParseError as error:
+            if self._tokens.token in ("{", "<", "}", ">", "[", "]", ""):
+                raise
             found = self.problem(error)
             self._error(Problem(f"{field.name}: {found.message}", found.line, found.column))
             if place == self._place():
-                if self._tokens.token in ("{", "<", "}", ">", "[", "]", ""):
-                    raise
                 self._tokens.NextToken()
         except (ValueError, TypeError) as error:
             self._error(Problem(f"{field.name}: {error}", *place))
