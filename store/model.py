@@ -133,10 +133,10 @@ class Build:
     sources: Mapping[str, Sha256]
     """By role, as in `Description.sources`: of the deploy prototxt and the weights."""
     recipe: Sha256
-    """Of everything else in `model.toml` that goes into the conversion (`recipe_hash`)."""
+    """Of what else in `model.toml` goes into the conversion (`recipe_hash`)."""
     converter: str
     verification: str
-    """`passed`, with what; or `unverified`."""
+    """`verified`, or `unverified: ` and why."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -294,9 +294,12 @@ def is_current(model: Model, build: Build) -> bool:
 
 
 def recipe_hash(model: Description) -> str:
-    """Sha256 of what a conversion takes from `model.toml` besides the source files."""
+    """Sha256 of what a conversion takes from `model.toml` besides the source files.
+
+    Thresholds are applied after inference: changing one needs no new build.
+    """
     recipe = TypeAdapter(Description).dump_python(
-        model, mode="json", include={"name", "classes", "input", "thresholds"}
+        model, mode="json", include={"name", "classes", "input"}
     )
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 

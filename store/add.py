@@ -1,0 +1,108 @@
+"""Anyone's Caffe detector as a model of the store: converted, verified, and described."""
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from convert.conversion import Options, convert
+from convert.outputs.kinds import Kind
+from convert.report import Report
+from store.build import Progress, record
+from store.model import (
+    ONNX_FILE,
+    Description,
+    Input,
+    Model,
+    ModelError,
+    Source,
+    Thresholds,
+    folder_of,
+    load,
+    sha256,
+)
+from store.staging import refuse_existing, staged, write_description
+
+DEPLOY_FILE = "deploy.prototxt"
+WEIGHTS_FILE = "weights.caffemodel"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the files themselves don't say about a model."""
+
+    title: str = ""
+    version: str = "1"
+    licence: str = "not stated"
+    origin: str = ""
+    default_score: float = 0.5
+
+
+def add(
+    store: Path,
+    name: str,
+    prototxt: Path,
+    caffemodel: Path,
+    *,
+    options: Options | None = None,
+    card: Card | None = None,
+    progress: Progress = lambda _: None,
+) -> Model:
+    """Make `store/name` out of a deploy prototxt and its weights, and return it.
+
+    Input, classes and thresholds are taken from the network, but for what `options` say. Raises
+    ModelError for a name that is taken or impossible, and SfdError for all that the converter
+    refuses; then the store is as it was.
+    """
+    refuse_existing(folder_of(store, name))
+    card = card or Card()
+    with staged(store, name) as folder:
+        made = replace(options or Options(), output=Kind.HEADS, name=name)
+        report = convert(prototxt, caffemodel, folder / ONNX_FILE, made, progress)
+        sources = {
+            "deploy": _copied(prototxt, folder / DEPLOY_FILE, report.sources["prototxt"]),
+            "weights": _copied(caffemodel, folder / WEIGHTS_FILE, report.sources["caffemodel"]),
+        }
+        origin = card.origin or f"added from {prototxt.name} and {caffemodel.name}"
+        write_description(describe(report, name, sources, replace(card, origin=origin)), folder)
+        record(load(folder), report)
+    return load(store / name)
+
+
+def describe(report: Report, name: str, sources: Mapping[str, Source], card: Card) -> Description:
+    """What a conversion found out about a network, with its card, as `model.toml` has it."""
+    found = {key.removeprefix("sfd."): value for key, value in report.metadata.items()}
+    height, width = map(int, found["input_size"].split("x"))
+    title = card.title or name
+    return Description(
+        name=name,
+        version=card.version,
+        title=title,
+        description=f"{title}, a network of {report.parameters:,} parameters.",
+        licence=card.licence,
+        origin=card.origin,
+        classes=tuple(json.loads(found["class_names"])),
+        input=Input(
+            height=height,
+            width=width,
+            channels=1 if found["channels"] == "1" else 3,
+            channel_order=found["channel_order"],  # type: ignore[arg-type]  # pydantic checks it
+            mean=tuple(map(float, found["mean"].split(","))),
+            scale=float(found["scale"]),
+        ),
+        thresholds=Thresholds(
+            default_score=card.default_score,
+            nms_iou=float(found["nms_threshold"]),
+            top_k=int(found["top_k"]),
+            keep_top_k=int(found["keep_top_k"]),
+        ),
+        sources=sources,
+    )
+
+
+def _copied(source: Path, target: Path, expected: str) -> Source:
+    shutil.copyfile(source, target)
+    if sha256(target) != expected:
+        raise ModelError(f"{source}: changed while it was being converted; try again")
+    return Source(file=target.name, sha256=expected)

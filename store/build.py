@@ -1,0 +1,70 @@
+"""From a model folder's sources to its `model.onnx`, and the record of what that was made from."""
+
+import json
+from collections.abc import Callable
+from importlib.metadata import version
+
+from pydantic import TypeAdapter
+
+from convert.conversion import Options, convert, write_atomically
+from convert.outputs.kinds import Kind
+from convert.outputs.preprocessing import ChannelOrder
+from convert.report import Report
+from store.model import (
+    BUILD_FILE,
+    Build,
+    Model,
+    ModelError,
+    check,
+    check_sources,
+    recipe_hash,
+)
+
+Progress = Callable[[str], object]
+
+
+def is_built(model: Model) -> bool:
+    """Whether `model.onnx` is there, fits the sources, and was made by this converter."""
+    try:
+        return check(model).converter == version("sfd")
+    except ModelError:
+        return False
+
+
+def build(model: Model, *, verify: bool = True, progress: Progress = lambda _: None) -> Build:
+    """Convert a folder's sources to `model.onnx` in heads form and write `build.json`.
+
+    Each appears whole or not at all; should the process die between the two, `check` finds that
+    they don't fit. Raises ModelError for sources that differ from `model.toml`, and SfdError for
+    what the converter refuses.
+    """
+    check_sources(model)
+    options = Options(
+        output=Kind.HEADS,
+        input_size=(model.input.height, model.input.width),
+        channel_order=ChannelOrder(model.input.channel_order),
+        mean=model.input.mean,
+        scale=model.input.scale,
+        name=model.name,
+        class_names=model.classes,
+        verify=verify,
+    )
+    report = convert(model.deploy, model.weights, model.onnx, options, progress)
+    return record(model, report)
+
+
+def record(model: Model, report: Report) -> Build:
+    """Write `build.json` for a `model.onnx` that a conversion has just put into its folder."""
+    made = Build(
+        sha256=report.onnx_sha256,
+        sources={
+            "deploy": report.sources["prototxt"],
+            "weights": report.sources["caffemodel"],
+        },
+        recipe=recipe_hash(model),
+        converter=report.metadata["sfd.converter_version"],
+        verification=report.metadata["sfd.verification"],
+    )
+    text = json.dumps(TypeAdapter(Build).dump_python(made, mode="json"), indent=2) + "\n"
+    write_atomically(model.folder / BUILD_FILE, text.encode())
+    return made

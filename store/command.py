@@ -1,0 +1,277 @@
+"""`sfd models`: what is in the store, whether it is whole, and how more gets into it."""
+
+import argparse
+import json
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from tqdm import tqdm
+
+from sfd.errors import SfdError
+from store.catalog import Catalog, default_catalog
+from store.catalog import load as load_catalog
+from store.listing import Listed, card, data, examine, listing, table
+from store.model import MODEL_FILE, ModelError, default_store, find, folder_of, load
+
+# The converter and its libraries are imported by what needs them: `sfd models verify` runs where
+# only the service is installed.
+
+DESCRIPTION = """\
+List, show and verify the models of the store; build their ONNX files; add and pull models.
+
+The store is a folder with one folder a model: --store DIR, else $SFD_MODEL_STORE, else
+./model_store, else that of the checkout that sfd was installed from.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommands of `sfd models`."""
+    for_store = "the folder of models"
+    for_catalog = "what can be pulled (default: catalog.toml of the store, or of the default store)"
+    parser.add_argument("--store", type=Path, metavar="DIR", help=for_store)
+    parser.add_argument("--catalog", type=Path, metavar="FILE", help=for_catalog)
+    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    def command(name: str, summary: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+        )
+        # Accepted on both sides of ACTION; SUPPRESS keeps a default here from undoing the other.
+        absent = argparse.SUPPRESS
+        made.add_argument("--store", type=Path, metavar="DIR", default=absent, help=for_store)
+        made.add_argument("--catalog", type=Path, metavar="FILE", default=absent, help=for_catalog)
+        made.add_argument(
+            "--debug", action="store_true", default=absent, help="show the traceback of a failure"
+        )
+        return made
+
+    for_json = "print JSON for programs"
+    listed = command("list", "list the models of the store, and those that can be pulled")
+    listed.add_argument("--json", action="store_true", help=for_json)
+    shown = command("show", "show all that is known about a model")
+    shown.add_argument("name", metavar="NAME", help="as `sfd models list` shows it")
+    shown.add_argument("--json", action="store_true", help=for_json)
+    verified = command("verify", "compare every file of the models with its hash")
+    verified.add_argument("names", nargs="*", metavar="NAME", help="default: all of the store")
+
+    built = command("build", "convert the models whose ONNX file is missing or out of date")
+    built.add_argument("names", nargs="*", metavar="NAME", help="default: all of the store")
+    built.add_argument("--force", action="store_true", help="also those that are up to date")
+    added = command("add", "convert a Caffe detector of your own and put it into the store")
+    added.add_argument("prototxt", type=Path, metavar="PROTOTXT", help="its deploy prototxt")
+    added.add_argument("caffemodel", type=Path, metavar="CAFFEMODEL", help="its weights")
+    added.add_argument("--name", required=True, help="what the service will call it")
+    added.add_argument(
+        "--mean", type=_numbers, metavar="B,G,R", help="subtracted from pixels (104,117,123)"
+    )
+    added.add_argument("--scale", type=float, default=1.0, help="multiplied with that (1.0)")
+    added.add_argument(
+        "--channel-order", choices=("bgr", "rgb", "gray"), help="that the network takes (bgr)"
+    )
+    added.add_argument("--score", type=_fraction, default=0.5, help="default min_score (0.5)")
+    added.add_argument(
+        "--class-names", type=_words, metavar="A,B", help="without the background (face)"
+    )
+    added.add_argument("--title", default="", help="what it is, in a few words")
+    added.add_argument("--licence", default="not stated", help="of the weights")
+    added.add_argument("--origin", default="", help="where it came from")
+    pulled = command("pull", "download a published model of the catalog into the store")
+    pulled.add_argument("name", metavar="NAME", help="as `sfd models list` shows it")
+    for parser_of_size in (added, pulled):
+        parser_of_size.add_argument(
+            "--input-size", type=_size, metavar="N|HxW", help="other than its own"
+        )
+    for converting in (built, added, pulled):
+        converting.add_argument(
+            "--verify",
+            action=argparse.BooleanOptionalAction,
+            default=True,
+            help="compare the ONNX file with OpenCV's Caffe importer (default: yes)",
+        )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run a subcommand; SfdError for a failure."""
+    store = arguments.store or default_store()
+    actions = {
+        "list": _list,
+        "show": _show,
+        "verify": _verify,
+        "build": _build,
+        "add": _add,
+        "pull": _pull,
+    }
+    actions[arguments.action](store, arguments)
+
+
+def _list(store: Path, arguments: argparse.Namespace) -> None:
+    find(store)  # a store that isn't there is an error, not an empty list
+    rows = listing(store, _catalog(store, arguments.catalog))
+    print(_json([data(row) for row in rows]) if arguments.json else table(rows))
+
+
+def _show(store: Path, arguments: argparse.Namespace) -> None:
+    folder = folder_of(store, arguments.name)
+    catalog = _catalog(store, arguments.catalog)
+    if (folder / MODEL_FILE).is_file() or arguments.name not in catalog:
+        row = examine(folder)
+        if row.description is None:
+            raise ModelError(row.problem)
+    else:
+        row = Listed(arguments.name, "available", description=catalog[arguments.name])
+    print(_json(data(row)) if arguments.json else card(row))
+
+
+def _verify(store: Path, arguments: argparse.Namespace) -> None:
+    rows = [examine(folder) for folder in _folders(store, arguments.names)]
+    for row in rows:
+        if not row.problem:
+            print(f"{row.name}: all files match their hashes")
+    _complain([row.problem for row in rows if row.problem])
+
+
+def _build(store: Path, arguments: argparse.Namespace) -> None:
+    from store.build import build, is_built
+
+    failures = []
+    for folder in _folders(store, arguments.names):
+        try:
+            model = load(folder)
+            if is_built(model) and not arguments.force:
+                print(f"{model.name}: {model.onnx.name} is up to date")
+                continue
+            with _progress(model.name) as progress:
+                made = build(model, verify=arguments.verify, progress=progress)
+            print(f"{model.name}: built {model.onnx}, {made.verification}")
+        except SfdError as error:
+            failures.append(f"{folder.name}: {error}")
+    _complain(failures)
+
+
+def _add(store: Path, arguments: argparse.Namespace) -> None:
+    from convert.conversion import Options
+    from convert.outputs.preprocessing import ChannelOrder
+    from store.add import Card, add
+
+    order = arguments.channel_order
+    options = Options(
+        input_size=arguments.input_size,
+        channel_order=ChannelOrder(order) if order else None,
+        mean=arguments.mean,
+        scale=arguments.scale,
+        class_names=arguments.class_names,
+        verify=arguments.verify,
+    )
+    about = Card(
+        title=arguments.title,
+        licence=arguments.licence,
+        origin=arguments.origin,
+        default_score=arguments.score,
+    )
+    sources = arguments.prototxt, arguments.caffemodel
+    with _terminable(), _progress(arguments.name) as progress:
+        model = add(store, arguments.name, *sources, options=options, card=about, progress=progress)
+    print(f"{model.name}: added in {model.folder}")
+
+
+def _pull(store: Path, arguments: argparse.Namespace) -> None:
+    from store.pull import pull
+
+    path = arguments.catalog or default_catalog(store)
+    with _terminable(), _progress(arguments.name) as progress:
+        model = pull(
+            store,
+            arguments.name,
+            load_catalog(path),
+            input_size=arguments.input_size,
+            verify=arguments.verify,
+            progress=progress,
+        )
+    print(f"{model.name}: pulled into {model.folder}")
+
+
+def _folders(store: Path, names: Sequence[str]) -> tuple[Path, ...]:
+    if names:
+        return tuple(folder_of(store, name) for name in dict.fromkeys(names))
+    folders = find(store)
+    if not folders:
+        raise ModelError(f"the model store {store} has no model: `sfd models pull NAME` gets one")
+    return folders
+
+
+def _catalog(store: Path, chosen: Path | None) -> Catalog:
+    """The catalog; empty where there is none and none was asked for."""
+    path = chosen or default_catalog(store)
+    return load_catalog(path) if chosen or path.is_file() else {}
+
+
+def _complain(failures: Sequence[str]) -> None:
+    if failures:
+        raise ModelError("; ".join(failures))
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Callable[[str], None]]:
+    # disable=None: only on a terminal.
+    with tqdm(desc=name, disable=None, leave=False, unit=" steps") as bar:
+
+        def show(step: str) -> None:
+            bar.set_postfix_str(step, refresh=False)
+            bar.update()
+
+        yield show
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM clean up as SIGINT does, instead of leaving a half-made folder behind."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, separator, width = text.partition("x")
+    try:
+        size = int(height), int(width if separator else height)
+    except ValueError:
+        size = (0, 0)
+    if not 1 <= min(size) <= max(size) <= 8192:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither N nor HEIGHTxWIDTH in pixels")
+    return size
+
+
+def _fraction(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return value
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(map(float, text.split(",")))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a list of numbers like 104,117,123"
+        ) from None
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(","))

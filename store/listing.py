@@ -1,0 +1,148 @@
+"""What a store holds and what could be pulled into it, as text for people and JSON for programs."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from store.catalog import Catalog, Entry
+from store.model import Description, Model, ModelError, check, find, load
+
+State = Literal["ready", "unusable", "available"]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A line of the listing."""
+
+    name: str
+    state: State
+    """`ready` to serve, installed but `unusable`, or `available` from the catalog."""
+    problem: str = ""
+    """Why it is unusable, and what to do."""
+    description: Description | None = None
+    """None where `model.toml` can't be read."""
+
+
+def listing(store: Path, catalog: Catalog) -> tuple[Listed, ...]:
+    """The models of a store, then those of the catalog that it lacks; every hash is compared."""
+    installed = [examine(folder) for folder in (find(store) if store.is_dir() else ())]
+    names = {listed.name for listed in installed}
+    available = (
+        Listed(name, "available", description=entry)
+        for name, entry in sorted(catalog.items())
+        if name not in names
+    )
+    return (*installed, *available)
+
+
+def examine(folder: Path) -> Listed:
+    """The state of one model folder."""
+    try:
+        model = load(folder)
+    except ModelError as error:
+        return Listed(folder.name, "unusable", str(error))
+    try:
+        check(model)
+    except ModelError as error:
+        return Listed(model.name, "unusable", str(error), model)
+    return Listed(model.name, "ready", description=model)
+
+
+def table(rows: Sequence[Listed]) -> str:
+    """The listing in columns, and below it what is wrong with the unusable ones."""
+    cells = [("NAME", "STATE", "INPUT", "SCORE", "LICENCE", "TITLE")]
+    for row in rows:
+        about = row.description
+        cells.append(
+            (row.name, row.state, "?", "?", "?", "?")
+            if about is None
+            else (
+                row.name,
+                row.state,
+                _size(about),
+                f"{about.thresholds.default_score:g}",
+                about.licence,
+                about.title,
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    ]
+    lines += [f"{row.name}: {row.problem}" for row in rows if row.problem]
+    return "\n".join(lines)
+
+
+def data(row: Listed) -> dict[str, Any]:
+    """A line of the listing as JSON's types: what `model.toml` says, with `state` and `problem`."""
+    about = row.description
+    found: dict[str, Any] = {"name": row.name, "state": row.state, "problem": row.problem}
+    if about is not None:
+        kind = Entry if isinstance(about, Entry) else Description
+        found = {**TypeAdapter(kind).dump_python(_plain(about), mode="json"), **found}
+    if isinstance(about, Model):
+        found["folder"] = str(about.folder)
+    return found
+
+
+def card(row: Listed) -> str:
+    """Everything about one model, for people."""
+    return "\n".join(_card(row))
+
+
+def _card(row: Listed) -> Iterator[str]:
+    yield f"{row.name}: {row.state}" + (f" ({row.problem})" if row.problem else "")
+    about = row.description
+    if about is None:
+        return
+    yield about.title
+    yield ""
+    yield _wrapped(about.description)
+    limits = about.thresholds
+    yield ""
+    facts: Mapping[str, str] = {
+        "version": about.version,
+        "licence": about.licence,
+        "origin": _wrapped(about.origin),
+        "classes": ", ".join(about.classes),
+        "input": f"{_size(about)} (height x width), {about.input.channel_order}, "
+        f"mean {', '.join(f'{value:g}' for value in about.input.mean)}, "
+        f"scale {about.input.scale:g}",
+        "thresholds": f"score {limits.default_score:g}, NMS IoU {limits.nms_iou:g}, "
+        f"{limits.top_k} into NMS, {limits.keep_top_k} kept",
+    }
+    if isinstance(about, Model):
+        facts = {**facts, "folder": str(about.folder)}
+    if isinstance(about, Entry):
+        facts = {**facts, "to fetch": f"{about.size:,} bytes"}
+    for name, fact in facts.items():
+        yield f"{name + ':':<12}{fact}"
+    for source in about.sources.values():
+        yield f"{'file:':<12}{source.file}, sha256 {source.sha256}"
+    for result in about.results:
+        values = ", ".join(f"{name} {value:g}" for name, value in result.values.items())
+        yield f"{'result:':<12}{result.dataset}, {result.protocol}, {result.metric}:"
+        yield f"{'':<12}{values or 'not yet measured'}" + (
+            f" ({result.measured})" if result.measured else ""
+        )
+
+
+def _plain(about: Description) -> Description:
+    """Without what a subclass of Description adds to it, but for a catalog's."""
+    if isinstance(about, Entry):
+        return about
+    names = (field.name for field in dataclasses.fields(Description))
+    return Description(**{name: getattr(about, name) for name in names})
+
+
+def _size(about: Description) -> str:
+    return f"{about.input.height}x{about.input.width}"
+
+
+def _wrapped(text: str) -> str:
+    return " ".join(text.split())
