@@ -96,11 +96,12 @@ function paint(canvas, scene, unit) {
     for (const face of scene.faces) paintBlur(context, scene, face.box, scale);
   }
   if (!scene.boxes) return;
-  // The best face last: its label stays on top.
-  for (let i = scene.faces.length - 1; i >= 0; i -= 1) {
-    if (i !== scene.lit) paintBox(context, scene.faces[i], scale, unit, false);
-  }
-  if (scene.faces[scene.lit]) paintBox(context, scene.faces[scene.lit], scale, unit, true);
+  // The best face on top; of labels that would cover each other, the better one.
+  const order = scene.faces.map((_, index) => index).reverse();
+  for (const i of order) paintBox(context, scene.faces[i].box, scale, unit, i === scene.lit);
+  const taken = [];
+  const labelled = order.reverse().sort((a, b) => Number(b === scene.lit) - Number(a === scene.lit));
+  for (const i of labelled) paintScore(context, scene.faces[i], scale, unit, taken, i === scene.lit);
 }
 
 function paintPlate(context, canvas, unit) {
@@ -176,13 +177,14 @@ function inBitmap(scene, box) {
   };
 }
 
-function paintBox(context, face, scale, unit, lit) {
-  const x = face.box.x * scale;
-  const y = face.box.y * scale;
-  const width = face.box.width * scale;
-  const height = face.box.height * scale;
-  const corner = Math.min(width, height) * 0.28;
-  const line = (lit ? 3 : 2) * unit;
+function paintBox(context, box, scale, unit, lit) {
+  const x = box.x * scale;
+  const y = box.y * scale;
+  const width = box.width * scale;
+  const height = box.height * scale;
+  const shorter = Math.min(width, height);
+  const corner = shorter * 0.28;
+  const line = Math.min(2 * unit, Math.max(unit, shorter / 24)) * (lit ? 1.6 : 1);
   context.lineJoin = "round";
   context.lineCap = "round";
   // A dark line below the bright one keeps the box visible on any picture.
@@ -206,26 +208,34 @@ function paintBox(context, face, scale, unit, lit) {
     context.stroke();
   }
   context.globalAlpha = 1;
-  if (lit || width >= 30 * unit) paintScore(context, face.score, x, y, height, unit);
 }
 
-function paintScore(context, score, x, y, height, unit) {
+// The score above its box (or below, at the picture's upper edge), unless the box is tiny or the
+// place is taken.
+function paintScore(context, { box, score }, scale, unit, taken, lit) {
+  if (!lit && box.width * scale < 26 * unit) return;
   const text = formatScore(score);
   context.font = `600 ${12 * unit}px system-ui, sans-serif`;
   context.textAlign = "left";
   context.textBaseline = "middle";
-  const wide = context.measureText(text).width + 10 * unit;
-  const high = 18 * unit;
+  const width = context.measureText(text).width + 10 * unit;
+  const height = 18 * unit;
   const gap = 5 * unit;
-  const left = Math.max(0, Math.min(x, context.canvas.width - wide));
-  const above = y - high - gap;
-  const top = above >= 0 ? above : Math.min(y + height + gap, context.canvas.height - high);
+  const x = Math.max(0, Math.min(box.x * scale, context.canvas.width - width));
+  const above = box.y * scale - height - gap;
+  const below = Math.min((box.y + box.height) * scale + gap, context.canvas.height - height);
+  const y = above >= 0 ? above : below;
+  const covers = (other) =>
+    x < other.x + other.width && other.x < x + width &&
+    y < other.y + other.height && other.y < y + height;
+  if (taken.some(covers)) return;
+  taken.push({ x, y, width, height });
   context.fillStyle = MARK;
   context.beginPath();
-  context.roundRect(left, top, wide, high, 5 * unit);
+  context.roundRect(x, y, width, height, 5 * unit);
   context.fill();
   context.fillStyle = DARK;
-  context.fillText(text, left + 5 * unit, top + high / 2 + unit * 0.5);
+  context.fillText(text, x + 5 * unit, y + height / 2 + unit * 0.5);
 }
 
 // Two digits, and never a rounded-up 1.00.

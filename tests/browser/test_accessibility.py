@@ -109,3 +109,13 @@ def test_motion_is_left_out_on_request(open_page: OpenPage) -> None:
     page = open_page(reduced_motion="reduce")
     page.locator("#busy").evaluate("busy => { busy.hidden = false; }")
     assert page.locator("#busy").evaluate("b => getComputedStyle(b).animationName") == "none"
+
+
+def test_a_long_list_of_faces_scrolls_in_its_own_box(page: Page) -> None:
+    try_the_sample(page)
+    height = "document.documentElement.scrollHeight"
+    before = page.evaluate(height)
+    page.locator("#score").press("Home")
+    expect(page.locator("#faces li").nth(20)).to_be_attached()
+    # The list grows to its full height, some 17 lines of text, and no further.
+    assert page.evaluate(height) - before < 300
