@@ -1,0 +1,173 @@
+"""The image and the stack, built and started once for all tests that need a Docker engine."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).parent
+STANDINS = {"nginx:1.28.0": "nginx", "grafana/grafana:11.6.0": "grafana"}
+IMAGE = "sfd:test"
+PROJECT = "sfdtest"
+PORTS = {
+    "SFD_HOST_PORT": 18000,
+    "SFD_BALANCER_PORT": 18080,
+    "PROMETHEUS_PORT": 19090,
+    "GRAFANA_PORT": 13000,
+}
+ENVIRONMENT = {
+    **os.environ,
+    **{name: str(port) for name, port in PORTS.items()},
+    "SFD_TAG": "test",
+    "COMPOSE_PROJECT_NAME": PROJECT,
+    # All replicas share the few cores of the machine that tests.
+    "SFD_CPUS": str(min(2, os.cpu_count() or 1)),
+}
+
+Run = Callable[..., str]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test of this folder, and no other, as one that needs an engine."""
+    for item in items:
+        if item.path.is_relative_to(HERE):
+            item.add_marker(pytest.mark.docker)
+
+
+def _run(*command: str, check: bool = True) -> str:
+    """Run a command and return what it printed on stdout; its stderr is in the failure."""
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT)
+    if check and done.returncode:
+        raise AssertionError(f"{command} exited {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def run() -> Run:
+    """Run a command in the checkout, with the variables of the tests' compose project."""
+    return _run
+
+
+@pytest.fixture(scope="session")
+def engine() -> None:
+    """A Docker engine that answers, or a skip; .ci/run's stage of its own must have one."""
+    docker = shutil.which("docker")
+    if docker and subprocess.run([docker, "version"], capture_output=True).returncode == 0:
+        return
+    reason = "no Docker engine answers"
+    if os.environ.get("SFD_DOCKER_REQUIRED"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def photo() -> Path:
+    """The portrait that the demo page offers: one face, in the public domain."""
+    return ROOT / "service" / "static" / "sample.jpg"
+
+
+@pytest.fixture(scope="session")
+def image(engine: None) -> str:
+    """The image for CPUs, built from this checkout."""
+    secret = []
+    if configuration := os.environ.get("SFD_PIP_CONF"):
+        secret = ["--secret", f"id=pip_conf,src={configuration}"]
+    _run("docker", "build", *secret, "-t", IMAGE, ".")
+    return IMAGE
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The running compose project."""
+
+    detector: str = f"http://127.0.0.1:{PORTS['SFD_HOST_PORT']}"
+    balancer: str = f"http://127.0.0.1:{PORTS['SFD_BALANCER_PORT']}"
+    prometheus: str = f"http://127.0.0.1:{PORTS['PROMETHEUS_PORT']}"
+    grafana: str = f"http://127.0.0.1:{PORTS['GRAFANA_PORT']}"
+
+    def compose(self, *arguments: str, check: bool = True) -> str:
+        """Run `docker compose` with all profiles that need no GPU."""
+        return _run("docker", "compose", "--profile", "scale", *arguments, check=check)
+
+    def container(self, service: str) -> str:
+        """Id of the first container of a service."""
+        return self.compose("ps", "-q", service).split()[0]
+
+    def inspect(self, service: str) -> dict[str, Any]:
+        """What the engine says about that container."""
+        described: list[dict[str, Any]] = json.loads(
+            _run("docker", "inspect", self.container(service))
+        )
+        return described[0]
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Ask the stack's Prometheus."""
+        answer = httpx.get(f"{self.prometheus}/api/v1/query", params={"query": expression})
+        result: list[dict[str, Any]] = answer.raise_for_status().json()["data"]["result"]
+        return result
+
+
+@pytest.fixture(scope="session")
+def stack(image: str) -> Iterator[Stack]:
+    """The compose project with the balancer and two replicas, up and healthy."""
+    if os.environ.get("SFD_ENGINE"):
+        for name, folder in STANDINS.items():
+            _run("docker", "build", "-t", name, str(HERE / "standins" / folder))
+    running = Stack()
+    try:
+        running.compose("up", "--detach", "--no-build", "--wait", "--wait-timeout", "180")
+        yield running
+    finally:
+        logs = running.compose("logs", "--no-color", "--tail", "200", check=False)
+        print(logs)  # pytest shows it where a test failed
+        running.compose("down", "--volumes", "--timeout", "5", check=False)
+
+
+def _eventually(probe: Callable[[], object], seconds: float) -> object:
+    """What probe() returns once it is true; an assertion when the time is up."""
+    until = time.monotonic() + seconds
+    while not (value := probe()):
+        assert time.monotonic() < until, f"not true after {seconds} s"
+        time.sleep(1)
+    return value
+
+
+@pytest.fixture(scope="session")
+def eventually() -> Callable[[Callable[[], object], float], object]:
+    """Wait for something that another process brings about."""
+    return _eventually
+
+
+@pytest.fixture(scope="session")
+def load() -> Callable[..., Any]:
+    """A context in which clients post the photograph all the time."""
+
+    @contextmanager
+    def under(program: list[str], url: str, photo: str) -> Iterator[list[dict[str, Any]]]:
+        outcomes: list[dict[str, Any]] = []
+        process = subprocess.Popen(
+            [*program, url, photo, "4"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=ENVIRONMENT,
+        )
+        try:
+            time.sleep(3)
+            yield outcomes
+            time.sleep(3)
+        finally:
+            printed, _ = process.communicate("")  # the end of its input stops it
+        outcomes += [json.loads(line) for line in printed.splitlines()]
+
+    return under

@@ -1,0 +1,68 @@
+"""Restarts and replacements under constant load: what was accepted is answered."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.docker.conftest import Stack
+
+Run = Callable[..., str]
+Outcomes = list[dict[str, Any]]
+Load = Callable[[list[str], str, str], AbstractContextManager[Outcomes]]
+PROGRAM = Path(__file__).with_name("load.py")
+
+
+def test_rolling_replacement_behind_the_balancer_fails_no_request(
+    stack: "Stack", run: Run, load: Load, photo: Path
+) -> None:
+    before = set(stack.compose("ps", "-q", "replica", "detector").split())
+    with load([sys.executable, str(PROGRAM)], stack.balancer, str(photo)) as outcomes:
+        run("docker/rolling-update")
+    after = set(stack.compose("ps", "-q", "replica", "detector").split())
+    assert len(after) == 3
+    assert not before & after
+    failed = [outcome for outcome in outcomes if outcome["status"] != 200]
+    assert not failed, failed[:5]
+    assert len(outcomes) > 50
+
+
+def test_restart_of_the_only_detector_loses_no_accepted_request(
+    stack: "Stack", run: Run, load: Load, photo: Path, image: str
+) -> None:
+    """Connections refused in between were never accepted; 503 says so to the client."""
+    # From inside the network: Docker's port proxy would accept what the detector refuses.
+    inside = [
+        "docker", "run", "--rm", "--interactive", "--network", "sfdtest_default",
+        "--volume", f"{PROGRAM}:/load.py:ro", "--volume", f"{photo}:/photo.jpg:ro",
+        "--entrypoint", "python", image, "/load.py",
+    ]  # fmt: skip
+    since = run("date", "+%s")
+    with load(inside, "http://detector:8000", "/photo.jpg") as outcomes:
+        stack.compose("restart", "--no-deps", "detector")
+        stack.compose("up", "--detach", "--no-build", "--no-recreate", "--wait", "detector")
+    died = run(
+        "docker", "events", "--since", since, "--until", run("date", "+%s"),
+        "--filter", f"container={stack.container('detector')}", "--filter", "event=die",
+        "--format", '{{.Actor.Attributes.exitCode}}',
+    )  # fmt: skip
+    assert died.split() == ["0"]
+
+    counted = Counter(outcome["status"] for outcome in outcomes)
+    assert counted[200] > 20
+    assert set(counted) <= {200, 503, 0}, counted
+    broken = [o for o in outcomes if o["connected"] and not o["status"]]
+    accepted = _accepted(stack)
+    assert accepted >= {outcome["id"] for outcome in outcomes if outcome["status"] == 200}
+    assert not [o for o in broken if o["id"] in accepted], broken[:5]
+
+
+def _accepted(stack: "Stack") -> set[str]:
+    """Ids of all requests that the detector's log tells of."""
+    lines = stack.compose("logs", "--no-log-prefix", "--no-color", "detector").splitlines()
+    entries = [json.loads(line) for line in lines if line.startswith("{")]
+    return {str(entry["request_id"]) for entry in entries if "request_id" in entry}
