@@ -53,17 +53,22 @@ export async function askAll(photos) {
 
 async function ask(photo) {
   const { abort } = photo;
+  const key = currentKey();
   try {
     const { answer, roundTrip } = await detect(photo.file, {
       model: state.models.length > 1 ? state.model.name : "",
       minScore: state.lowest,
-      key: currentKey(),
+      key,
       signal: abort.signal,
     });
     if (photo.abort !== abort) return; // asked again meanwhile
     Object.assign(photo, { answer, roundTrip, abort: null });
   } catch (problem) {
     if (photo.abort !== abort) return;
+    if (problem.status === 401 && currentKey() !== "" && currentKey() !== key) {
+      await ask(photo); // the user gave another key meanwhile
+      return;
+    }
     Object.assign(photo, { problem, abort: null });
     if (problem.status === 401) askForKey();
   }

@@ -36,13 +36,17 @@ export function takePictures(take, refuse) {
     depth = change === 0 ? 0 : Math.max(0, depth + change);
     veil.hidden = depth === 0;
   };
-  document.addEventListener("dragenter", () => veilFor(+1));
-  document.addEventListener("dragleave", () => veilFor(-1));
-  document.addEventListener("dragover", (event) => event.preventDefault());
+  const carriesFiles = (event) => event.dataTransfer.types.includes("Files");
+  document.addEventListener("dragenter", (event) => carriesFiles(event) && veilFor(+1));
+  document.addEventListener("dragleave", (event) => carriesFiles(event) && veilFor(-1));
+  document.addEventListener("dragover", (event) => {
+    if (!isTextField(event.target)) event.preventDefault();
+  });
   document.addEventListener("drop", (event) => {
-    event.preventDefault();
     veilFor(0);
     const files = [...event.dataTransfer.files];
+    if (files.length === 0 && isTextField(event.target)) return;
+    event.preventDefault();
     if (files.length > 0) take(files);
     else refuse("That was no file. Save the picture first, then drop the file here.");
   });

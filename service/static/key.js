@@ -1,16 +1,16 @@
-// The API key: asked for after a 401, kept for this tab only.
+// The API key: asked for after a 401, and kept in memory only.
 
 const form = document.getElementById("key-form");
 const field = document.getElementById("key");
-const SLOT = "sfd-api-key";
+let key = "";
 
 export function currentKey() {
-  return sessionStorage.getItem(SLOT) ?? "";
+  return key;
 }
 
 // Show the field; the service has refused what we have.
 export function askForKey() {
-  sessionStorage.removeItem(SLOT);
+  key = "";
   if (!form.hidden) return;
   form.hidden = false;
   field.focus();
@@ -19,7 +19,7 @@ export function askForKey() {
 export function onKey(use) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    sessionStorage.setItem(SLOT, field.value.trim());
+    key = field.value.trim();
     field.value = "";
     form.hidden = true;
     use();

@@ -21,6 +21,7 @@ from playwright.sync_api import (
     ConsoleMessage,
     Page,
     Request,
+    expect,
     sync_playwright,
 )
 
@@ -57,6 +58,7 @@ def browser() -> Iterator[Browser]:
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
+    expect.set_options(timeout=20_000)  # a busy machine with two cores
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=found[0], args=CHROMIUM_FLAGS)
         yield chromium
