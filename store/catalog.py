@@ -68,7 +68,7 @@ def load(path: Path) -> Catalog:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"{path}: is not valid TOML: {error}") from None
     for name, table in data.items():
         if isinstance(table, dict):

@@ -181,7 +181,7 @@ def load(folder: Path) -> Model:
         ) from None
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelError(f"{path}: is not valid TOML: {_line(error)}") from None
     try:
         description = TypeAdapter(Description).validate_python(data)

@@ -1,0 +1,124 @@
+"""A detector small enough to convert in a moment, and a store to put it into."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from convert.caffe import prototxt, weights
+from convert.caffe.caffe_pb2 import NetParameter
+from store import model
+from store.model import Description, Input, Model, Source, Thresholds
+from store.staging import write_description
+from training.architecture import networks
+from training.architecture.family import Architecture, Block, Extra, Head
+
+TINY = Architecture(
+    height=64,
+    width=64,
+    stem=4,
+    first_width=4,
+    blocks=(Block(8, stride=2), Block(8)),
+    last_width=8,
+    extras=(Extra(4, 8),),
+    heads=(Head("Conv_1", (8, 16), 4), Head("layer_19_2_2", (32,), 8)),
+    batch_norm=False,
+    head_bias_stated=True,
+)
+
+
+@dataclass(frozen=True)
+class Detector:
+    """The two files of a Caffe detector."""
+
+    prototxt: Path
+    caffemodel: Path
+
+
+@pytest.fixture(scope="session")
+def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
+    """A detector of random weights on 64x64 pixels."""
+    folder = tmp_path_factory.mktemp("detector")
+    made = Detector(folder / "tiny.prototxt", folder / "tiny.caffemodel")
+    net = networks.deploy(TINY)
+    made.prototxt.write_text(prototxt.write(net), encoding="utf-8")
+    weights.write(made.caffemodel, "tiny", random_blobs(net))
+    return made
+
+
+def random_blobs(net: NetParameter) -> dict[str, tuple[NDArray[np.float32], ...]]:
+    random = np.random.default_rng(0)
+    channels = {"data": 3}
+    blobs: dict[str, tuple[NDArray[np.float32], ...]] = {}
+    for layer in net.layer:
+        before = channels[layer.bottom[0]]
+        if layer.type == "Convolution":
+            conv = layer.convolution_param
+            size = conv.kernel_size[0]
+            shape = (conv.num_output, before // (conv.group or 1), size, size)
+            # Predictions near 0, as after training: e to the power of a size must not overflow.
+            scale = np.sqrt(2 / np.prod(shape[1:])) * (0.01 if "mbox" in layer.name else 1)
+            kernel = random.normal(0, scale, shape).astype(np.float32)
+            blobs[layer.name] = (kernel, np.zeros(conv.num_output, np.float32))
+            before = conv.num_output
+        channels[layer.top[0]] = before
+    return blobs
+
+
+def describe(detector: Detector, name: str) -> Description:
+    return Description(
+        name=name,
+        version="1",
+        title="A tiny detector",
+        description="Random weights.",
+        licence="MIT",
+        origin="made by a test",
+        classes=("face",),
+        input=Input(height=64, width=64, channels=3, channel_order="bgr", mean=(104, 117, 123)),
+        thresholds=Thresholds(default_score=0.5, nms_iou=0.3, top_k=5000, keep_top_k=750),
+        sources={
+            "deploy": Source("deploy.prototxt", model.sha256(detector.prototxt)),
+            "weights": Source("weights.caffemodel", model.sha256(detector.caffemodel)),
+        },
+    )
+
+
+@pytest.fixture
+def description(detector: Detector) -> Description:
+    """What `model.toml` says of the detector, named `tiny`."""
+    return describe(detector, "tiny")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    """An empty store."""
+    folder = tmp_path / "model_store"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def unbuilt(store: Path, detector: Detector, description: Description) -> Model:
+    """The detector in the store, not converted yet."""
+    folder = store / "tiny"
+    folder.mkdir()
+    (folder / "deploy.prototxt").write_bytes(detector.prototxt.read_bytes())
+    (folder / "weights.caffemodel").write_bytes(detector.caffemodel.read_bytes())
+    write_description(description, folder)
+    return model.load(folder)
+
+
+@pytest.fixture
+def built(unbuilt: Model) -> Model:
+    """The detector in the store, converted."""
+    from store.build import build
+
+    build(unbuilt, verify=False)
+    return unbuilt
+
+
+def everything_in(folder: Path) -> set[str]:
+    """Every path below a folder, hidden ones too."""
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
