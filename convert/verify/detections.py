@@ -5,6 +5,10 @@ threshold, an overlap on the NMS threshold, two scores that tie. Such a differen
 from an error without loosening any bound: first every candidate must agree (its score within
 SCORE_BOUND, its box by IOU_BOUND), and only then may a detection of one side be missing on the
 other, if its selection is shown to hang on a hair.
+
+Noise makes small networks find boxes of a hundredth of a pixel, whose IoU is lost in the rounding
+of float32. Of boxes less than a pixel wide or high, which no detection is, the corners must agree
+within CORNER_BOUND.
 """
 
 import math
@@ -22,6 +26,11 @@ F32 = NDArray[np.float32]
 
 SCORE_BOUND = 1e-4
 IOU_BOUND = 0.999
+CORNER_BOUND = 0.01
+"""In pixels of the input, for boxes of less than a pixel."""
+Pixel = tuple[float, float]
+"""Width and height of a pixel of the input, in fractions of the input."""
+
 HAIR = 2 * (1 - IOU_BOUND)
 """How far the IoU of two boxes can move if each is replaced by one that it overlaps by IOU_BOUND:
 1 - IoU is a metric, so the triangle inequality holds."""
@@ -85,7 +94,9 @@ def detect(detection: Detection, found: Candidates) -> F32:
     return every
 
 
-def compare_candidates(detection: Detection, expected: Candidates, found: Candidates) -> Verdict:
+def compare_candidates(
+    detection: Detection, pixel: Pixel, expected: Candidates, found: Candidates
+) -> Verdict:
     """Whether all candidates near or above the threshold agree."""
     limit = detection.confidence_threshold - SCORE_BOUND
     chosen = (expected.scores > limit) | (found.scores > limit)
@@ -93,26 +104,26 @@ def compare_candidates(detection: Detection, expected: Candidates, found: Candid
     if not len(one):
         return Verdict(True, 0.0, "no candidate above the threshold")
     scores = np.abs(expected.scores[chosen] - found.scores[chosen])
-    overlap = _same_box(one, other)
+    agreement = _agreement(one, other, pixel)
     worst = float(scores.max())
-    passed = bool(worst <= SCORE_BOUND and overlap.min() >= IOU_BOUND)
-    return Verdict(passed, worst, f"{len(one)} candidates, least IoU {overlap.min():.6f}")
+    passed = bool(worst <= SCORE_BOUND and agreement.min() >= IOU_BOUND)
+    return Verdict(passed, worst, f"{len(one)} candidates, least IoU {agreement.min():.6f}")
 
 
 def compare_rows(
-    detection: Detection, candidates: Candidates, expected: F32, found: F32
+    detection: Detection, pixel: Pixel, candidates: Candidates, expected: F32, found: F32
 ) -> Verdict:
     """Whether two answers [n, 7] to one image agree one to one, but for choices on a hair.
 
     `candidates` are those of either side: both have been shown to agree.
     """
-    pairs = _match(expected, found)
+    pairs = _match(pixel, expected, found)
     worst = max((abs(float(expected[i, 2] - found[j, 2])) for i, j in pairs), default=0.0)
     left = [
         (expected[[i for i in range(len(expected)) if i not in {i for i, _ in pairs}]], found),
         (found[[j for j in range(len(found)) if j not in {j for _, j in pairs}]], expected),
     ]
-    unexplained, explained = _unexplained(detection, candidates, left)
+    unexplained, explained = _unexplained(detection, pixel, candidates, left)
     note = f"{len(pairs)} detections agree"
     if explained:
         note += f", {explained} more hang on a hair of a threshold"
@@ -125,7 +136,7 @@ def compare_rows(
     return Verdict(not unexplained, worst, note)
 
 
-def _match(expected: F32, found: F32) -> list[tuple[int, int]]:
+def _match(pixel: Pixel, expected: F32, found: F32) -> list[tuple[int, int]]:
     """Pairs that agree in image, label, score and box; each row in one pair at most."""
     pairs: list[tuple[int, int]] = []
     free = np.ones(len(found), bool)
@@ -137,28 +148,30 @@ def _match(expected: F32, found: F32) -> list[tuple[int, int]]:
         )
         if not near.size:
             continue
-        overlap = _same_box(np.broadcast_to(row[3:], (len(near), 4)), found[near, 3:])
-        best = int(overlap.argmax())
-        if overlap[best] >= IOU_BOUND:
+        row_box = np.broadcast_to(row[3:], (len(near), 4))
+        agreement = _agreement(row_box, found[near, 3:], pixel)
+        best = int(agreement.argmax())
+        if agreement[best] >= IOU_BOUND:
             free[near[best]] = False
             pairs.append((index, int(near[best])))
     return pairs
 
 
-def _same_box(one: F32, other: F32) -> NDArray[np.float64]:
-    """IoU [N] of boxes pair by pair; 1 for two boxes without area at one place."""
+def _agreement(
+    one: NDArray[np.floating], other: NDArray[np.floating], pixel: Pixel
+) -> NDArray[np.float64]:
+    """IoU [N] of boxes pair by pair; 1 for two of less than a pixel whose corners agree."""
     a, b = one.astype(np.float64), other.astype(np.float64)
     sides = np.maximum(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0)
     common = sides.prod(axis=1)
     union = area(a) + area(b) - common
     overlap = np.divide(common, union, out=np.zeros_like(common), where=common > 0)
-    empty = (area(a) == 0) | (area(b) == 0)
-    close = np.isclose(a, b, rtol=1e-5, atol=1e-6).all(axis=1)
-    return np.where(empty & close, 1.0, overlap)
+    close = (np.abs(a - b) <= CORNER_BOUND * np.asarray(pixel * 2)).all(axis=1)
+    return np.where(_tiny(a, pixel) & close, 1.0, overlap)
 
 
 def _unexplained(
-    detection: Detection, candidates: Candidates, left: list[tuple[F32, F32]]
+    detection: Detection, pixel: Pixel, candidates: Candidates, left: list[tuple[F32, F32]]
 ) -> tuple[list[F32], int]:
     """The rows without counterpart that no hair explains, and the number of those explained.
 
@@ -170,7 +183,7 @@ def _unexplained(
         hanging = [
             (row, other)
             for row, other in waiting
-            if _hangs(detection, candidates, row, other, explained)
+            if _hangs(detection, pixel, candidates, row, other, explained)
         ]
         if not hanging:
             return [row for row, _ in waiting], len(explained)
@@ -180,43 +193,58 @@ def _unexplained(
 
 
 def _hangs(
-    detection: Detection, candidates: Candidates, row: F32, other: F32, explained: list[F32]
+    detection: Detection,
+    pixel: Pixel,
+    candidates: Candidates,
+    row: F32,
+    other: F32,
+    explained: list[F32],
 ) -> bool:
     """Whether rounding may decide if this row is selected."""
-    score, box = float(row[2]), row[3:][None].astype(np.float64)
+    score, box = float(row[2]), row[None, 3:].astype(np.float64)
+    slack, limit = 2 * SCORE_BOUND, detection.nms_threshold - HAIR
     if abs(score - detection.confidence_threshold) <= SCORE_BOUND:
         return True
-    at_limit = len(other) == detection.keep_top_k
-    if at_limit and score <= float(other[:, 2].min()) + 2 * SCORE_BOUND:
+    if len(other) == detection.keep_top_k and score <= float(other[:, 2].min()) + slack:
         return True
     position = detection.labels.index(int(row[1]))
     scores = candidates.scores[position].astype(np.float64)
-    if 0 <= detection.top_k < (scores > detection.confidence_threshold).sum():
+    if 0 < detection.top_k < (scores > detection.confidence_threshold).sum():
         cut = np.sort(scores)[-detection.top_k]
-        if abs(score - cut) <= 2 * SCORE_BOUND:
+        if abs(score - cut) <= slack:
             return True
     rivals = np.flatnonzero(
-        (scores >= score - 2 * SCORE_BOUND)
-        & (scores > detection.confidence_threshold - SCORE_BOUND)
+        (scores >= score - slack) & (scores > detection.confidence_threshold - SCORE_BOUND)
     )
     boxes = candidates.boxes[position][rivals].astype(np.float64)
+    if rivals.size:  # The row is among them: no rival of its own.
+        own = _agreement(np.repeat(box, len(boxes), 0), boxes, pixel).argmax()
+        rivals, boxes = np.delete(rivals, own), np.delete(boxes, own, 0)
     overlap = iou(box, boxes)[0]
-    own = (
-        int(np.argmax(_same_box(np.broadcast_to(box[0], boxes.shape), boxes))) if rivals.size else 0
-    )
-    others = np.arange(len(rivals)) != own
-    if (np.abs(overlap - detection.nms_threshold)[others] <= HAIR).any():
+    close = np.abs(overlap - detection.nms_threshold) <= HAIR
+    # Rounding moves a box of less than a pixel by much of its own size.
+    near = iou(_widened(box, pixel), _widened(boxes, pixel))[0] > 0
+    close |= near & (_tiny(box, pixel) | _tiny(boxes, pixel))
+    tied = (np.abs(scores[rivals] - score) <= slack) & (overlap > limit)
+    if (close | tied).any():
         return True
-    tie = np.abs(scores[rivals] - score) <= 2 * SCORE_BOUND
-    if (overlap > detection.nms_threshold - HAIR)[others & tie].any():
-        return True
-    # A box that a flipped one would have suppressed, or did.
+    # A box that one of those would have suppressed, or did.
     return any(
         flipped[1] == row[1]
-        and float(flipped[2]) >= score - 2 * SCORE_BOUND
-        and iou(box, flipped[3:][None].astype(np.float64))[0, 0] > detection.nms_threshold - HAIR
+        and float(flipped[2]) >= score - slack
+        and iou(box, flipped[None, 3:].astype(np.float64))[0, 0] > limit
         for flipped in explained
     )
+
+
+def _tiny(boxes: NDArray[np.float64], pixel: Pixel) -> NDArray[np.bool_]:
+    return np.asarray((boxes[:, 2:] - boxes[:, :2] < pixel).any(axis=1))
+
+
+def _widened(boxes: NDArray[np.float64], pixel: Pixel) -> NDArray[np.float64]:
+    """Boxes with a margin as wide as corners may move."""
+    margin = CORNER_BOUND * np.asarray(pixel)
+    return boxes + np.concatenate([-margin, margin])
 
 
 def finite_threshold(detection: Detection) -> float | None:

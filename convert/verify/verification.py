@@ -15,6 +15,7 @@ from convert.report import Comparison, Status, Verification
 from convert.verify.detections import (
     SCORE_BOUND,
     Candidates,
+    Pixel,
     Verdict,
     compare_candidates,
     compare_rows,
@@ -63,6 +64,7 @@ class _Trial:
     built: Built
     reference: Reference
     deviates: str | None
+    pixel: Pixel
     comparisons: list[Comparison] = field(default_factory=list)
 
     def values(self, picture: str, output: str, expected: F32, found: NDArray[np.generic]) -> None:
@@ -113,7 +115,7 @@ def verify(
         probe = _File(built.model, inner)
     except Exception as error:  # onnxruntime raises what it likes
         return _failed(f"onnxruntime can't load the file: {error}")
-    trial = _Trial(built, judge, deviates)
+    trial = _Trial(built, judge, deviates, (1 / width, 1 / height))
     answers: dict[str, Arrays] = {}
     scenes: dict[str, Candidates] = {}
     for name, image in images.items():
@@ -124,9 +126,10 @@ def verify(
         except JudgeError as error:
             return Verification(Status.UNVERIFIED, str(error), tuple(trial.comparisons))
         answers[name] = file.run(batch)
-        _compare_blobs(trial, name, expected, probe.run(batch), answers[name])
+        inside = probe.run(batch)
+        _compare_blobs(trial, name, expected, inside, answers[name])
         if heads and {heads.loc, heads.conf} <= expected.keys():
-            scenes[name] = _compare_detections(trial, heads, name, expected, answers[name])
+            scenes[name] = _compare_detections(trial, heads, name, expected, answers[name], inside)
     progress("batch")
     stack = [inputs[name] if built.kind is Kind.RAW else images[name][None] for name in BATCHED]
     _compare_batch(trial, file.run(np.concatenate(stack)), answers, scenes)
@@ -176,7 +179,12 @@ def _compare_blobs(
 
 
 def _compare_detections(
-    trial: _Trial, heads: Heads, picture: str, expected: Mapping[str, F32], answer: Arrays
+    trial: _Trial,
+    heads: Heads,
+    picture: str,
+    expected: Mapping[str, F32],
+    answer: Arrays,
+    inside: Arrays,
 ) -> Candidates:
     """Decoded boxes, scores and final rows of one picture; returns the true candidates."""
     detection, kind = heads.detection, trial.built.kind
@@ -192,14 +200,29 @@ def _compare_detections(
         found = from_heads(boxes, scores)
         trial.values(picture, BOXES, true.boxes, found.boxes)
         trial.values(picture, SCORES, true.scores, found.scores)
-        trial.verdict(picture, "candidates", CAFFE, compare_candidates(detection, true, found))
+        trial.verdict(
+            picture, "candidates", CAFFE, compare_candidates(detection, trial.pixel, true, found)
+        )
         rows, output = detect(detection, found), "heads, after NMS"
     else:
         output = DETECTIONS if kind is Kind.DETECTIONS else heads.top
         if output not in answer:
             return true
         rows = _rows(answer[output])
-    trial.verdict(picture, output, judge, compare_rows(detection, true, true_rows, rows))
+        # Flat pictures give equal scores, whose order is up to rounding: so judge the choice
+        # also by the very numbers it was made from.
+        loc, conf = (
+            np.asarray(inside[trial.built.values[blob]], np.float32)
+            for blob in (heads.loc, heads.conf)
+        )
+        own = decode_candidates(detection, loc, conf, heads.prior_boxes)
+        verdict = compare_rows(detection, trial.pixel, own, detect(detection, own), rows)
+        trial.verdict(
+            picture, output, "Caffe's DetectionOutput on the file's loc and conf", verdict
+        )
+    trial.verdict(
+        picture, output, judge, compare_rows(detection, trial.pixel, true, true_rows, rows)
+    )
     return true
 
 
@@ -221,7 +244,9 @@ def _compare_batch(
                 rows = _rows(array)
                 rows = rows[rows[:, 0] == index]
                 rows[:, 0] = 0
-                verdict = compare_rows(heads.detection, scenes[name], _rows(single), rows)
+                verdict = compare_rows(
+                    heads.detection, trial.pixel, scenes[name], _rows(single), rows
+                )
                 trial.verdict(picture, output, "the single picture", verdict)
             else:
                 part = array[index] if len(array) == len(BATCHED) else array
