@@ -1,0 +1,58 @@
+"""`sfd bench`: how fast a model of the store runs here, beside what ran it before."""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from tqdm import tqdm
+
+from benchmarks.contest import Timing, measure
+from benchmarks.peers import onnx_peers, opencv_peer
+from sfd.errors import UsageError
+from store.model import check, default_store, folder_of, load
+
+DESCRIPTION = """Measure inference speed side by side, in one run: the converted model in
+onnxruntime at several batch sizes, and OpenCV 4 running the caffemodel itself. Prints the median
+milliseconds per image, and the median ratio to the first line. Needs the extra `verify`."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `sfd bench`."""
+    parser.add_argument(
+        "--model", default="sfd-640-mobilenetv2-mod2", metavar="NAME", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--store", type=Path, metavar="DIR", help="the model store; default: $SFD_MODEL_STORE"
+    )
+    parser.add_argument("--rounds", type=int, default=15, metavar="N", help="default: %(default)s")
+    parser.add_argument("--threads", type=int, default=2, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--batch", type=int, nargs="+", default=[1, 8], metavar="N", help="default: 1 8"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure and print."""
+    if min(arguments.rounds, arguments.threads, *arguments.batch) < 1:
+        raise UsageError("--rounds, --threads and --batch take whole numbers of at least 1")
+    model = load(folder_of(arguments.store or default_store(), arguments.model))
+    check(model)
+    contestants = [
+        opencv_peer(model, arguments.threads),
+        *onnx_peers(model, arguments.batch, arguments.threads),
+    ]
+    with tqdm(total=arguments.rounds, unit="round", disable=None, leave=False) as bar:
+        timings = measure(contestants, arguments.rounds, bar.update)
+    print(json.dumps([asdict(t) for t in timings]) if arguments.json else table(timings))
+
+
+def table(timings: list[Timing]) -> str:
+    """A line a contestant; `time` is per image and relative to the first line."""
+    lines = [f"{'':28} {'ms/image':>9} {'min':>8} {'max':>8} {'time':>6}"]
+    lines += [
+        f"{t.name:28} {t.median_ms:9.1f} {t.low_ms:8.1f} {t.high_ms:8.1f} {t.ratio:5.2f}x"
+        for t in timings
+    ]
+    return "\n".join(lines)

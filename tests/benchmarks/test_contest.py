@@ -1,0 +1,48 @@
+from collections.abc import Callable
+
+import pytest
+
+from benchmarks.contest import Contestant, measure
+
+
+class Clock:
+    """Seconds that pass only while a contestant runs."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def takes(self, *seconds: float) -> Callable[[], None]:
+        durations = iter(seconds)
+
+        def run() -> None:
+            self.now += next(durations)
+
+        return run
+
+
+def test_reports_milliseconds_per_image_without_the_warm_up_and_ratios_to_the_first() -> None:
+    clock = Clock()
+    single = Contestant("single", 1, clock.takes(9.0, 0.1, 0.2, 0.4))
+    batch = Contestant("batch", 4, clock.takes(9.0, 0.2, 0.4, 0.8))
+    first, second = measure([single, batch], rounds=3, clock=clock)
+    assert (first.name, first.median_ms, first.low_ms, first.high_ms) == pytest.approx(
+        ("single", 200, 100, 400)
+    )
+    assert first.ratio == 1
+    assert second.median_ms == pytest.approx(100)
+    assert second.ratio == pytest.approx(0.5)
+
+
+def test_contestants_take_turns_so_that_a_drifting_machine_hits_all() -> None:
+    order: list[str] = []
+    contestants = [
+        Contestant(name, 1, lambda name=name: order.append(name))  # type: ignore[misc]
+        for name in "ab"
+    ]
+    rounds: list[int] = []
+    measure(contestants, rounds=2, after_round=lambda: rounds.append(len(order)))
+    assert order == ["a", "b"] * 3
+    assert rounds == [4, 6]
