@@ -120,17 +120,15 @@ def _absorb(graph: GraphBuilder, node: Node, affine: Affine, uses: Counter[str])
         factors = scale.reshape(groups, 1, -1, *(1,) * (weights.ndim - 2))
         scaled = (grouped * factors).reshape(weights.shape)
     _forget(graph, node.inputs[1:], uses)
-    stem = weight.name.removesuffix("/weight")
+    stem = weight.name.rpartition("/")[0] or weight.name
     bias = np.asarray(old_bias, np.float64) * scale + shift
-    return replace(
-        node,
-        inputs=(
-            node.inputs[0],
-            _constant(graph, scaled, f"{stem}/weight").name,
-            _constant(graph, bias, f"{stem}/bias").name,
-        ),
-        outputs=(affine.name,),
-    )
+    constants = [
+        graph.constant(array, f"{stem}/{kind}").name
+        for kind, array in (("weight", scaled), ("bias", bias))
+    ]
+    for name in constants:
+        uses[name] = 1
+    return replace(node, inputs=(node.inputs[0], *constants), outputs=(affine.name,))
 
 
 def _per_channel(constant: Floats, rank: int, channels: int) -> Floats | None:
@@ -151,11 +149,11 @@ def _spelt_out(graph: GraphBuilder, affine: Affine) -> list[Node]:
         product = graph.fresh(f"{affine.name}/Mul") if adds else affine.name
         if adds:
             graph.values[product] = Value(product, made.shape, made.dtype)
-        scale = _constant(graph, affine.scale, f"{affine.name}/scale")
+        scale = graph.constant(affine.scale, f"{affine.name}/scale")
         nodes.append(Node("Mul", (source, scale.name), (product,)))
         source = product
     if adds:
-        shift = _constant(graph, affine.shift, f"{affine.name}/shift")
+        shift = graph.constant(affine.shift, f"{affine.name}/shift")
         nodes.append(Node("Add", (source, shift.name), (affine.name,)))
     return nodes
 
@@ -165,7 +163,3 @@ def _forget(graph: GraphBuilder, constants: Sequence[str], uses: Counter[str]) -
     for name in constants:
         if uses[name] == 1:
             del graph.values[name]
-
-
-def _constant(graph: GraphBuilder, array: Floats, name: str) -> Value:
-    return graph.constant(array.astype(np.float64), name)

@@ -26,6 +26,10 @@ Shape = tuple[Dim, ...]
 Array = NDArray[np.generic]
 
 
+class OpenDimensionError(ValueError):
+    """A number was needed of the dimension whose size is open, the batch."""
+
+
 @dataclass(frozen=True)
 class Value:
     """One tensor of the graph: its ONNX name, its shape, and its content where that is constant."""
@@ -41,10 +45,13 @@ class Value:
         return len(self.shape)
 
     def static(self, axis: int) -> int:
-        """The size of a dimension that must be a number; ValueError where it is the batch."""
+        """The size of a dimension that must be a number; OpenDimensionError if it is open."""
         dim = self.shape[axis]
         if isinstance(dim, str):
-            raise ValueError(f"dimension {axis} of {self.name} is the {dim}, which has no size yet")
+            raise OpenDimensionError(
+                f"axis {axis} of {self.name} is the {dim}, whose size is open; "
+                "keep the batch on the first axis and work on those behind it"
+            )
         return dim
 
 
@@ -156,14 +163,16 @@ class GraphBuilder:
 
     def output(self, name: str, value: Value) -> None:
         """Make a value an output of the graph under this name."""
-        made_by_a_node = value.constant is None and value.name not in self.inputs
-        if value.name != name or not made_by_a_node:
-            alias = name if name not in self.values else self.fresh(name)
-            if alias != name:
-                raise ValueError(f"the graph already has a value named {name}")
-            node = Node("Identity", (value.name,), (name,))
+        if value.name == name and value.constant is not None:
+            # an output must be made by a node: the constant moves, and a node makes its old name
+            del self.values[name]
+            value = self.constant(value.constant, f"{name}/constant")
+        if value.name != name:
             self._add(Value(name, value.shape, value.dtype))
-            self.nodes.append(node)
+            node = Node("Identity", (value.name,), (name,))
+            self.nodes.insert(0 if value.constant is not None else len(self.nodes), node)
+        elif name in self.inputs:
+            raise ValueError(f"{name} is an input, so it can't be an output of the same name")
         self.outputs.append(name)
 
     def model(self, name: str, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
@@ -223,7 +232,11 @@ class GraphBuilder:
             "constant",
             [],
             [self._value_info(output) for output in node.outputs],
-            [_tensor(name, self.values[name].constant) for name in dict.fromkeys(node.inputs)],
+            [
+                _tensor(name, self.values[name].constant)
+                for name in dict.fromkeys(node.inputs)
+                if name
+            ],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
         results = [np.asarray(result) for result in ReferenceEvaluator(model).run(None, {})]
@@ -257,5 +270,6 @@ def _tensor(name: str, array: Array | None) -> TensorProto:
     if array is None:
         raise ValueError(f"{name} is no constant")
     if array.dtype == np.float64:
-        array = array.astype(np.float32)
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)
     return numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)

@@ -1,34 +1,24 @@
 """The walk over a Caffe network that lets each layer's handler add its part to the ONNX graph."""
 
 import difflib
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from convert.caffe.network import Layer, Network
-from convert.graph import BATCH, GraphBuilder, Value
+from convert.caffe.problems import CaffeError, Problem
+from convert.graph import BATCH, GraphBuilder, OpenDimensionError, Value
+from convert.layers.blobs import text
 from convert.layers.registry import Handler, LayerError, handlers
-from sfd.errors import SfdError
+
+MAX_ELEMENTS = 2**31 - 1
+"""Of one image's blob: Caffe counts in int."""
 
 
-@dataclass(frozen=True)
-class Problem:
-    """Why one layer can't be translated, and what to do about it."""
-
-    layer: str
-    line: int
-    message: str
-
-    def __str__(self) -> str:
-        return f"line {self.line}, layer {self.layer}: {self.message}"
-
-
-class TranslationError(SfdError):
-    """Every problem of a network at once."""
+class TranslationError(CaffeError):
+    """What of a network can't be translated: every problem at once."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__("\n  ".join([f"the network has {count}:", *map(str, problems)]))
-        self.problems = tuple(problems)
+        super().__init__("the network can't be converted", problems)
 
 
 def build_graph(
@@ -53,7 +43,9 @@ def build_graph(
         try:
             _translate(layer, graph, known)
         except LayerError as error:
-            problems += [Problem(layer.name, layer.line, text) for text in error.messages]
+            problems += [Problem(text, layer.line, layer=layer.name) for text in error.messages]
+        except OpenDimensionError as error:
+            problems.append(Problem(str(error), layer.line, layer=layer.name))
     if problems:
         raise TranslationError(problems)
 
@@ -70,6 +62,10 @@ def _translate(layer: Layer, graph: GraphBuilder, known: Mapping[str, Handler]) 
     made = found.translate(layer, graph, inputs)
     values = [made] if isinstance(made, Value) else made
     for top, value in zip(layer.tops, values, strict=True):
+        if math.prod(dim for dim in value.shape if isinstance(dim, int)) > MAX_ELEMENTS:
+            raise LayerError(
+                f"top {top} would be of shape {text(value.shape)}, too large for Caffe"
+            )
         graph.bind(top, value)
 
 
@@ -83,7 +79,6 @@ def _unknown(layer_type: str, known: Mapping[str, Handler]) -> str:
 def _check_count(kind: str, count: int, allowed: tuple[int, int | None]) -> None:
     low, high = allowed
     if count < low or (high is not None and count > high):
-        expected = (
-            f"{low}" if high == low else f"{low} or more" if high is None else f"{low}–{high}"
-        )
-        raise LayerError(f"expected {expected} {kind}s, found {count}")
+        expected = f"{low}" if high == low else f"{low} to {high}" if high else f"{low} or more"
+        plural = "" if expected == "1" else "s"
+        raise LayerError(f"expected {expected} {kind}{plural}, found {count}")

@@ -7,7 +7,7 @@ import numpy as np
 
 from convert.caffe.network import Layer
 from convert.graph import Dim, GraphBuilder, Shape, Value
-from convert.layers.blobs import canonical_axis, reshaped, static
+from convert.layers.blobs import canonical_axis, reshaped
 from convert.layers.registry import LayerError, handler
 
 
@@ -25,12 +25,12 @@ def arg_max(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value
     top = layer.tops[0]
     if parameter.HasField("axis"):
         axis = canonical_axis(parameter.axis, x.rank)
-        _check_count(top_k, static(x, axis))
+        _check_count(top_k, x.static(axis))
         shape = (*x.shape[:axis], top_k, *x.shape[axis + 1 :])
         elements, indices = _largest(layer, graph, x, axis, shape)
         chosen = elements if parameter.out_max_val else indices
         return graph.node("Identity", [chosen], shape, name=top)
-    count = math.prod(static(x, axis) for axis in range(1, x.rank))
+    count = math.prod(x.static(axis) for axis in range(1, x.rank))
     _check_count(top_k, count)
     batch: Dim = x.shape[0]
     flat = reshaped(graph, x, (batch, 1, count))
@@ -56,7 +56,7 @@ def _largest(
 
     ONNX's TopK puts the first of equal elements first, Caffe the last: so it sees them reversed.
     """
-    last = static(x, axis) - 1
+    last = x.static(axis) - 1
     numbers = [
         graph.constant(np.array([number], np.int64), f"{layer.name}/{kind}")
         for kind, number in (("starts", last), ("ends", -last - 2), ("axes", axis), ("steps", -1))

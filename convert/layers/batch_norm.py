@@ -7,7 +7,7 @@ import numpy as np
 from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Value
 from convert.layers.affine import affine
-from convert.layers.blobs import check_blobs, static
+from convert.layers.blobs import check_blobs
 from convert.layers.registry import LayerError, handler
 
 
@@ -28,14 +28,14 @@ def batch_norm(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Va
         )
     if x.rank < 2:
         raise LayerError("expected a bottom with channels on axis 1, found one axis")
-    channels = static(x, 1)
+    channels = x.static(1)
     shapes: list[tuple[int, ...]] = [(channels,), (channels,), (1,)]
     if parameter.scale_bias:
         shapes += [(channels,), (channels,)]
     check_blobs(layer, shapes)
     mean, variance, factor, *rest = (blob.astype(np.float64).reshape(-1) for blob in layer.blobs)
-    share = 0.0 if factor[0] == 0 else 1 / factor[0]
-    with np.errstate(divide="ignore", invalid="ignore"):  # judged below
+    with np.errstate(all="ignore"):  # judged below
+        share = 0.0 if factor[0] == 0 else 1 / factor[0]
         scale = 1 / np.sqrt(variance * share + parameter.eps)
         shift = -mean * share * scale
     if rest:

@@ -10,7 +10,7 @@ from convert.layers.registry import LayerError
 
 
 def check_blobs(layer: Layer, expected: Sequence[tuple[int, ...]]) -> None:
-    """Raise LayerError unless the layer's blobs have these shapes.
+    """Raise LayerError unless the layer's blobs have these shapes and finite numbers.
 
     Shapes match as Caffe's do (Blob::ShapeEquals): the legacy form writes four dimensions, so that
     a bias of shape (n) reads as (1, 1, 1, n).
@@ -26,6 +26,11 @@ def check_blobs(layer: Layer, expected: Sequence[tuple[int, ...]]) -> None:
         for position, (blob, shape) in enumerate(zip(layer.blobs, expected, strict=True))
         if not _same(blob.shape, shape)
     ]
+    wrong += [
+        f"weight blob {position} holds numbers that are not finite; the weights file is damaged"
+        for position, blob in enumerate(layer.blobs)
+        if not np.isfinite(blob).all()
+    ]
     if wrong:
         raise LayerError(*wrong)
 
@@ -37,15 +42,7 @@ def image_size(value: Value) -> tuple[int, int]:
             f"expected a bottom of shape [batch, channels, height, width], found {value.name} "
             f"of shape {text(value.shape)}"
         )
-    return static(value, 2), static(value, 3)
-
-
-def static(value: Value, axis: int) -> int:
-    """The size of a dimension; LayerError where it is the batch."""
-    try:
-        return value.static(axis)
-    except ValueError as error:
-        raise LayerError(f"{error}; keep the batch on the first axis") from error
+    return value.static(2), value.static(3)
 
 
 def canonical_axis(axis: int, rank: int, name: str = "axis") -> int:

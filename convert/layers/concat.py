@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Value
-from convert.layers.blobs import canonical_axis, static, text
+from convert.layers.blobs import canonical_axis, text
 from convert.layers.registry import LayerError, handler
 
 
@@ -26,7 +26,7 @@ def concat(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
                 f"bottom {bottom}: expected the shape {text(first.shape)} of {layer.bottoms[0]} "
                 f"but for axis {axis}, found {text(value.shape)}"
             )
-    total = sum(static(value, axis) for value in inputs)
+    total = sum(value.static(axis) for value in inputs)
     shape = (*first.shape[:axis], total, *first.shape[axis + 1 :])
     return graph.node("Concat", inputs, shape, name=layer.tops[0], axis=axis)
 

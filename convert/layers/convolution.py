@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from convert.caffe.network import Layer
 from convert.graph import Array, GraphBuilder, Value
-from convert.layers.blobs import check_blobs, image_size, static
+from convert.layers.blobs import check_blobs, image_size
 from convert.layers.registry import LayerError, handler
 
 
@@ -51,7 +51,7 @@ def convolution(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> l
     values: list[Value] = []
     for x, top in zip(inputs, layer.tops, strict=True):
         height, width = image_size(x)
-        channels = static(x, 1)
+        channels = x.static(1)
         outputs, groups = read_outputs(layer, channels)
         check_blobs(
             layer,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Value
-from convert.layers.blobs import check_blobs, image_size, static
+from convert.layers.blobs import check_blobs, image_size
 from convert.layers.convolution import check_pairing, constants, has_bias, read_outputs, read_window
 from convert.layers.registry import LayerError, handler
 
@@ -21,7 +21,7 @@ def deconvolution(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) ->
     values: list[Value] = []
     for x, top in zip(inputs, layer.tops, strict=True):
         lengths = image_size(x)
-        channels = static(x, 1)
+        channels = x.static(1)
         outputs, groups = read_outputs(layer, channels)
         shape = (channels, outputs // groups, *window.kernel)
         check_blobs(layer, [shape] + [(outputs,)] * has_bias(layer))

@@ -6,7 +6,7 @@ import numpy as np
 
 from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Value
-from convert.layers.blobs import check_blobs, image_size, static
+from convert.layers.blobs import check_blobs, image_size
 from convert.layers.registry import handler
 
 
@@ -20,7 +20,7 @@ def normalize(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Val
     (x,) = inputs
     parameter = layer.parameter.norm_param
     image_size(x)
-    channels = 1 if parameter.channel_shared else static(x, 1)
+    channels = 1 if parameter.channel_shared else x.static(1)
     found = layer.blobs[0].shape if layer.blobs else ()
     check_blobs(layer, [() if parameter.channel_shared and found == () else (channels,)])
     sum_axes = [1, 2, 3] if parameter.across_spatial else [1]

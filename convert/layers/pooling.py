@@ -132,6 +132,8 @@ def _pair(
     parameter: caffe_pb2.PoolingParameter, name: str, height: str, width: str
 ) -> tuple[int, int]:
     if parameter.HasField(height) or parameter.HasField(width):
+        if parameter.HasField(name):
+            raise LayerError(f"{name} and {height}/{width} are both given; keep one of them")
         return getattr(parameter, height), getattr(parameter, width)
     both: int = getattr(parameter, name)
     return both, both

@@ -34,8 +34,8 @@ def exp(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     logarithm = _logarithm(parameter.base)
     steps = [
         ("Mul", logarithm * parameter.scale, 1.0),
+        ("Add", logarithm * parameter.shift, 0.0),
         ("Exp", None, None),
-        ("Mul", math.exp(logarithm * parameter.shift), 1.0),
     ]
     return _chain(layer, graph, inputs[0], steps)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Value
-from convert.layers.blobs import check_blobs, static
+from convert.layers.blobs import check_blobs
 from convert.layers.registry import LayerError, handler
 
 
@@ -18,7 +18,7 @@ def prelu(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     if x.rank < 2:
         raise LayerError("expected a bottom with channels on axis 1, found one axis")
     shared = layer.parameter.prelu_param.channel_shared
-    shape = () if shared else (static(x, 1),)
+    shape = () if shared else (x.static(1),)
     if shared and layer.blobs and layer.blobs[0].shape == (1,):
         shape = (1,)
     check_blobs(layer, [shape])

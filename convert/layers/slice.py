@@ -7,7 +7,7 @@ import numpy as np
 
 from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Value
-from convert.layers.blobs import canonical_axis, static
+from convert.layers.blobs import canonical_axis
 from convert.layers.registry import LayerError, handler
 
 
@@ -21,7 +21,7 @@ def slice_layer(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> l
     parameter = layer.parameter.slice_param
     old = parameter.HasField("slice_dim")
     axis = canonical_axis(parameter.slice_dim if old else parameter.axis, x.rank)
-    length = static(x, axis)
+    length = x.static(axis)
     points = list(parameter.slice_point)
     count = len(layer.tops)
     if points and len(points) != count - 1:
@@ -62,7 +62,7 @@ def crop(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     for position, offset in enumerate(offsets, start=axis):
         if x.shape[position] == reference.shape[position] and offset == 0:
             continue
-        length, wanted = static(x, position), static(reference, position)
+        length, wanted = x.static(position), reference.static(position)
         if offset + wanted > length:
             raise LayerError(
                 f"axis {position}: offset {offset} and size {wanted} reach past the {length} "

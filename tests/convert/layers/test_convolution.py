@@ -138,3 +138,11 @@ def test_all_wrong_blobs_of_a_layer_are_named(
     arrays = [np.zeros((2, 3, 3, 3)), np.zeros(5)]
     found = problems(layer("num_output: 2 kernel_size: 1"), images(3, 8, 8), {"conv": arrays})
     assert len(found) == 2
+
+
+def test_weights_that_are_no_numbers_are_damage(
+    problems: Callable[..., list[str]], images: Callable[..., Array]
+) -> None:
+    blobs = [np.zeros((2, 3, 1, 1)), np.array([0, np.nan])]
+    (found,) = problems(layer("num_output: 2 kernel_size: 1"), images(3, 8, 8), {"conv": blobs})
+    assert "weight blob 1 holds numbers that are not finite" in found

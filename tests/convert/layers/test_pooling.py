@@ -118,6 +118,7 @@ def test_a_kernel_larger_than_the_input_takes_what_there_is(
         ("pool: STOCHASTIC kernel_size: 2", "STOCHASTIC"),
         ("pool: MAX", "kernel_size is missing"),
         ("kernel_size: 2 stride: 0", "stride"),
+        ("kernel_size: 2 kernel_h: 3 kernel_w: 3", "both given"),
         ("kernel_size: 2 pad: 2", "smaller than the kernel"),
         ("kernel_size: 20", "doesn't fit"),
         ("kernel_size: 1 stride: 3", "starts behind the input"),
