@@ -23,7 +23,7 @@ export async function openPicture(file) {
 
 async function decode(file) {
   try {
-    return await createImageBitmap(file, { imageOrientation: "from-image" });
+    return await createImageBitmap(file); // upright: EXIF is applied unless one asks otherwise
   } catch {
     return null;
   }
