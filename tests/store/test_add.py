@@ -1,0 +1,116 @@
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from convert.conversion import Options
+from sfd.errors import SfdError
+from store import model
+from store.add import Card, add
+from store.build import is_built
+from store.model import ModelError
+
+
+class Detector(Protocol):
+    prototxt: Path
+    caffemodel: Path
+
+
+UNVERIFIED = Options(verify=False)
+
+
+def test_an_added_model_is_verified_and_described_by_its_own_files(
+    store: Path, detector: Detector
+) -> None:
+    added = add(store, "mine", detector.prototxt, detector.caffemodel)
+    assert model.check(added).verification == "verified"
+    assert is_built(added)
+    assert (added.input.height, added.input.width) == (64, 64)
+    assert added.input.mean == (104, 117, 123)
+    assert added.classes == ("face",)
+    assert added.thresholds == model.Thresholds(0.5, 0.3, 5000, 750)
+    assert added.origin == "added from tiny.prototxt and tiny.caffemodel"
+    assert [path.name for path in store.iterdir()] == ["mine"]
+
+
+def test_what_is_told_is_what_is_described(store: Path, detector: Detector) -> None:
+    options = Options(
+        input_size=(32, 48), mean=(1, 2.5, 3), scale=0.5, class_names=("head",), verify=False
+    )
+    card = Card(title="Heads", licence="CC0", origin="my garage", default_score=0.25)
+    added = add(store, "heads", detector.prototxt, detector.caffemodel, options=options, card=card)
+    assert added.title == "Heads"
+    assert (added.licence, added.origin) == ("CC0", "my garage")
+    assert (added.input.height, added.input.width) == (32, 48)
+    assert (added.input.mean, added.input.scale) == ((1, 2.5, 3), 0.5)
+    assert added.classes == ("head",)
+    assert added.thresholds.default_score == 0.25
+    assert is_built(added)
+
+
+@pytest.mark.parametrize(
+    ("which", "content"),
+    [
+        ("prototxt", b"layer {"),
+        ("prototxt", b"no prototxt at all"),
+        ("prototxt", b'name: "empty"'),
+        ("caffemodel", b""),
+        ("caffemodel", b"\xff" * 100),
+    ],
+)
+def test_files_that_are_no_detector_leave_nothing(
+    store: Path, detector: Detector, tmp_path: Path, which: str, content: bytes
+) -> None:
+    broken = tmp_path / f"broken.{which}"
+    broken.write_bytes(content)
+    files = {"prototxt": detector.prototxt, "caffemodel": detector.caffemodel, which: broken}
+    with pytest.raises(SfdError):
+        add(store, "mine", files["prototxt"], files["caffemodel"], options=UNVERIFIED)
+    assert list(store.iterdir()) == []
+
+
+def test_missing_files_leave_nothing(store: Path, detector: Detector, tmp_path: Path) -> None:
+    with pytest.raises(SfdError, match="nowhere"):
+        add(store, "mine", detector.prototxt, tmp_path / "nowhere", options=UNVERIFIED)
+    assert list(store.iterdir()) == []
+
+
+def test_a_name_that_is_taken_is_refused_before_any_work(
+    built: model.Model, store: Path, tmp_path: Path
+) -> None:
+    before = built.onnx.stat().st_mtime_ns
+    with pytest.raises(ModelError, match="tiny exists already; delete it first, or choose"):
+        add(store, "tiny", tmp_path / "nowhere", tmp_path / "nowhere")
+    assert built.onnx.stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("name", ["../out", "/tmp/out", "Upper", ""])
+def test_a_name_that_leads_elsewhere_is_refused(store: Path, detector: Detector, name: str) -> None:
+    with pytest.raises(ModelError, match="is not a model name"):
+        add(store, name, detector.prototxt, detector.caffemodel)
+    assert list(store.iterdir()) == []
+
+
+def test_a_store_that_is_missing_is_made(tmp_path: Path, detector: Detector) -> None:
+    new = tmp_path / "deep" / "store"
+    add(new, "mine", detector.prototxt, detector.caffemodel, options=UNVERIFIED)
+    assert [path.name for path in model.find(new)] == ["mine"]
+
+
+def test_a_store_that_cannot_be_made_is_explained(tmp_path: Path, detector: Detector) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelError, match="mine cannot be written: Not a directory"):
+        add(tmp_path / "file/store", "mine", detector.prototxt, detector.caffemodel)
+
+
+def test_real_published_models_can_be_added_at_another_size(store: Path, shared: Path) -> None:
+    folder = shared / "models/upstream/sfd-320-mod5-nobn"
+    added = add(
+        store,
+        "mod5",
+        folder / "deploy.prototxt",
+        folder / "weights.caffemodel",
+        options=Options(input_size=(640, 640), verify=False),
+    )
+    assert (added.input.height, added.input.width) == (640, 640)
+    model.check(added)

@@ -1,0 +1,208 @@
+import json
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from sfd.cli import main
+from store import model
+from store.model import Model
+
+ROOT = Path(__file__).parents[2]
+CATALOG = str(ROOT / "model_store/catalog.toml")
+
+
+class Detector(Protocol):
+    prototxt: Path
+    caffemodel: Path
+
+
+@pytest.fixture(autouse=True)
+def chosen(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test's own store is the one that `sfd models` takes."""
+    monkeypatch.setenv("SFD_MODEL_STORE", str(store))
+
+
+def test_list_shows_what_is_installed_and_what_can_be_pulled(
+    built: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", "list", "--catalog", CATALOG]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["NAME", "STATE", "INPUT", "SCORE", "LICENCE", "TITLE"]
+    assert lines[1].split()[:5] == [built.name, "ready", "64x64", "0.5", "MIT"]
+    assert [line.split()[1] for line in lines[2:]] == ["available"] * 5
+
+
+def test_list_says_what_is_wrong_with_a_model_and_goes_on(
+    built: Model, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (store / "broken").mkdir()
+    (store / "broken/model.toml").write_text("x", "utf-8")
+    built.onnx.unlink()
+    assert main(["models", "list"]) == 0
+    out = capsys.readouterr().out
+    assert "broken: " in out
+    assert "is not valid TOML" in out
+    assert "tiny: " in out
+    assert "run `sfd models build tiny`" in out
+
+
+def test_list_as_json_has_every_model_with_its_state(
+    built: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", "list", "--json", "--catalog", CATALOG]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["state"] for row in rows] == ["ready"] + ["available"] * 5
+    assert rows[0]["name"] == "tiny"
+    assert rows[0]["folder"] == str(built.folder)
+    assert rows[1]["sources"]["weights"]["size"] > 0
+
+
+def test_show_tells_results_that_were_not_measured(
+    store: Path, unbuilt: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (unbuilt.folder / "model.toml").open("a", encoding="utf-8") as file:
+        file.write('\n[[results]]\ndataset = "WIDER FACE"\nprotocol = "official"\n')
+    text = (unbuilt.folder / "model.toml").read_text("utf-8").replace("results = []\n", "")
+    (unbuilt.folder / "model.toml").write_text(text, "utf-8")
+    assert main(["models", "show", "tiny"]) == 0
+    assert "not yet measured" in capsys.readouterr().out
+
+
+def test_show_knows_models_that_can_be_pulled(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "show", "sfd-320-mod11l", "--catalog", CATALOG]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("sfd-320-mod11l: available\n")
+    assert "to fetch:" in out
+    assert "easy 0.884, medium 0.862, hard 0.752" in out
+
+
+def test_show_as_json_says_what_the_toml_says(
+    built: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", "show", "tiny", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["state"] == "ready"
+    assert shown["input"]["mean"] == [104, 117, 123]
+    assert shown["sources"]["deploy"] == {
+        "file": "deploy.prototxt",
+        "sha256": built.sources["deploy"].sha256,
+    }
+
+
+def test_verify_passes_whole_models(built: Model, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "verify"]) == 0
+    assert capsys.readouterr().out == "tiny: all files match their hashes\n"
+
+
+def test_build_is_done_once_and_again_when_forced(
+    unbuilt: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build = ["models", "build", "tiny", "--no-verify"]
+    for arguments, said in (
+        (build, "built"),
+        (build, "up to date"),
+        ([*build, "--force"], "built"),
+    ):
+        assert main(arguments) == 0
+        assert said in capsys.readouterr().out
+    model.check(unbuilt)
+
+
+def test_build_goes_on_after_a_model_that_fails(
+    unbuilt: Model, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (store / "broken").mkdir()
+    (store / "broken/model.toml").write_text("x", "utf-8")
+    assert main(["models", "build", "--no-verify"]) == 1
+    model.check(unbuilt)
+    assert "sfd models: broken: " in capsys.readouterr().err
+
+
+def test_add_then_verify(
+    store: Path, detector: Detector, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(detector.prototxt), str(detector.caffemodel)]
+    told = ["--name", "mine", "--mean", "1,2,3", "--score", "0.4", "--input-size", "32x64"]
+    assert main(["models", "add", *files, *told, "--no-verify"]) == 0
+    assert main(["models", "verify", "mine"]) == 0
+    added = model.load(store / "mine")
+    assert added.input == model.Input(32, 64, 3, "bgr", (1, 2, 3))
+    assert added.thresholds.default_score == 0.4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "nothing"], "no model 'nothing' in "),
+        (["show", "../tiny"], "is not a model name"),
+        (["verify", "nothing"], "no model 'nothing' in "),
+        (["verify"], "has no model: `sfd models pull NAME` gets one"),
+        (["build"], "has no model: `sfd models pull NAME` gets one"),
+        (["list", "--store", "/nowhere"], "the model store /nowhere does not exist"),
+        (["list", "--catalog", "/nowhere"], "/nowhere: cannot be read: No such file"),
+        (["pull", "nothing", "--catalog", CATALOG], "the catalog has no model 'nothing'; it has"),
+        (["add", "/nowhere", "/nowhere", "--name", "mine"], "/nowhere"),
+    ],
+)
+def test_a_failure_is_one_line_and_exit_code_1(
+    store: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", *arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("sfd models: ")
+    assert message in error
+    assert error.count("\n") == 1
+    assert list(store.iterdir()) == []
+
+
+def test_all_models_that_do_not_match_are_named(
+    built: Model, store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (store / "broken").mkdir()
+    (store / "broken/model.toml").write_text("x", "utf-8")
+    built.onnx.write_bytes(b"")
+    assert main(["models", "verify"]) == 1
+    error = capsys.readouterr().err
+    assert "model.onnx: does not match its sha256" in error
+    assert "broken/model.toml: is not valid TOML" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["dance"],
+        ["show"],
+        ["pull"],
+        ["add", "a", "b"],
+        ["add", "a", "b", "--name", "c", "--score", "2"],
+        ["add", "a", "b", "--name", "c", "--mean", "x"],
+        ["add", "a", "b", "--name", "c", "--channel-order", "cmyk"],
+        ["pull", "a", "--input-size", "0"],
+        ["pull", "a", "--input-size", "640x"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["models", *arguments])
+    assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize("action", ["list", "show", "verify", "build", "add", "pull"])
+def test_every_action_explains_itself_and_all_its_options(
+    action: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["models", action, "--help"])
+    assert stopped.value.code == 0
+    assert "--store DIR" in capsys.readouterr().out
+
+
+def test_the_store_can_be_named_on_either_side_of_the_action(
+    built: Model, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SFD_MODEL_STORE", "/nowhere")
+    assert main(["models", "--store", str(store), "verify"]) == 0
+    assert main(["models", "verify", "--store", str(store)]) == 0
