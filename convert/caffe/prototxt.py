@@ -6,6 +6,7 @@ lines. What is an error and what is not follows C++'s `TextFormat::Parse`, which
 `ReadProtoFromTextFile` (src/caffe/util/io.cpp), but for unknown fields: those are warnings.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,10 @@ def parse(text: str, kind: type[M], *, source: str = "prototxt") -> Parsed[M]:
     reader = _Reader(text)
     message = kind()
     try:
-        reader.fields(message, end=None, depth=0)
+        with warnings.catch_warnings():
+            # About an escape that is none, as in "C:\sets"; it stays as it is written.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            reader.fields(message, end=None, depth=0)
     except text_format.ParseError as error:
         reader.errors.append(reader.problem(error))
     except _TooManyError:

@@ -28,6 +28,7 @@ class _Value:
     blob: str
     maker: str
     is_input: bool = False
+    is_missing: bool = False
     is_read: bool = False
     name: str = ""
 
@@ -53,13 +54,13 @@ def resolve(entries: Sequence[Entry], inputs: Iterable[str], absent: Mapping[str
                 text = _undefined(blob, versions, later, absent)
                 problems.append(Problem(text, entry.line, layer=layer.name))
                 # Known from here on, so that one mistake is told once.
-                versions[blob] = [_Value(blob, "", is_input=True)]
+                versions[blob] = [_Value(blob, "", is_missing=True)]
             versions[blob][-1].is_read = True
             reads.append(versions[blob][-1])
         makes: list[_Value] = []
         for index, blob in enumerate(layer.top):
             in_place = index < len(layer.bottom) and layer.bottom[index] == blob
-            if blob in versions and not in_place:
+            if blob in versions and not in_place and not versions[blob][0].is_missing:
                 text = f"top {blob} is already made by {_maker(versions[blob][0])}; rename one"
                 problems.append(Problem(text, entry.line, layer=layer.name))
             value = _Value(blob, layer.name)

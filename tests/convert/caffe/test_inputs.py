@@ -1,0 +1,144 @@
+import pytest
+
+from convert.caffe import inputs, prototxt
+from convert.caffe.legacy import Entry
+
+
+def entry(text: str) -> Entry:
+    return Entry(prototxt.parse_net(f"layer {{ {text} }}").message.layer[0], 9)
+
+
+@pytest.mark.parametrize(
+    ("text", "shapes"),
+    [
+        ("", {}),
+        ("input: 'a' input_shape { dim: 1 dim: 3 dim: 8 dim: 9 }", {"a": (1, 3, 8, 9)}),
+        ("input: 'a' input_shape { dim: [2, 3, 8, 9] }", {"a": (2, 3, 8, 9)}),
+        ("input: 'a' input_dim: 1 input_dim: 3 input_dim: 8 input_dim: 9", {"a": (1, 3, 8, 9)}),
+        ("input: 'a' input_dim: [1, 3, 8, 9]", {"a": (1, 3, 8, 9)}),
+        (
+            "input: ['a', 'b'] input_shape { dim: [1, 3, 8, 9] } input_shape { dim: [1, 3] }",
+            {"a": (1, 3, 8, 9), "b": (1, 3)},
+        ),
+        (
+            "input: 'a' input_dim: [1, 3, 8, 9] input: 'b' input_dim: [1, 3, 1, 1]",
+            {"a": (1, 3, 8, 9), "b": (1, 3, 1, 1)},
+        ),
+    ],
+)
+def test_inputs_are_declared_with_shapes_or_dims(
+    text: str, shapes: dict[str, tuple[int, ...]]
+) -> None:
+    assert inputs.declared(prototxt.parse_net("name: 'n' " + text)) == (shapes, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("input: 'a'", "0 input_dim for 1 input: give four each"),
+        ("input: 'a' input_dim: [1, 3, 8]", "3 input_dim for 1 input"),
+        ("input: 'a' input_dim: [1, 3, 8, 9, 9]", "5 input_dim for 1 input"),
+        ("input: ['a', 'b'] input_dim: [1, 3, 8, 9]", "4 input_dim for 2 input"),
+        ("input: ['a', 'b'] input_shape { dim: 1 }", "1 input_shape for 2 input"),
+        ("input: ['a', 'a'] input_dim: [1,1,1,1,1,1,1,1]", "input a is declared twice"),
+        ("input: 'a' input_dim: [1, 3, -8, 9]", "1×3×-8×9: every dimension must be at least 1"),
+        ("input: 'a' input_dim: [0, 3, 8, 9]", "every dimension must be at least 1"),
+        ("input: 'a' input_shape { }", "the shape nothing: every dimension"),
+        ("input: 'a' input_dim: [1, 3, 8, 70000]", "too large to run"),
+        ("input: 'a' input_dim: [1, 60000, 60000, 9]", "too large to run"),
+    ],
+)
+def test_inputs_without_a_sound_shape_are_a_problem(text: str, message: str) -> None:
+    _, (problem,) = inputs.declared(prototxt.parse_net("\n" + text))
+    assert message in problem.message
+    assert problem.line == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "shapes"),
+    [
+        ("top: 'a' input_param { shape { dim: [1, 3, 8, 9] } }", {"a": (1, 3, 8, 9)}),
+        ("top: ['a', 'b'] input_param { shape { dim: [1, 3] } }", {"a": (1, 3), "b": (1, 3)}),
+        (
+            "top: ['a', 'b'] input_param { shape { dim: [1, 3] } shape { dim: [4] } }",
+            {"a": (1, 3), "b": (4,)},
+        ),
+    ],
+)
+def test_an_input_layer_gives_one_shape_for_all_or_one_each(
+    text: str, shapes: dict[str, tuple[int, ...]]
+) -> None:
+    assert inputs.of_input_layer(entry("type: 'Input' " + text)) == (shapes, [])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "top: 'a'",
+        "top: 'a' input_param { shape { } }",
+        "top: 'a' input_param { shape { dim: [1] } shape { dim: [2] } }",
+    ],
+)
+def test_an_input_layer_without_a_sound_shape_is_a_problem(text: str) -> None:
+    _, problems = inputs.of_input_layer(entry("name: 'i' type: 'Input' " + text))
+    assert [(problem.line, problem.layer) for problem in problems] == [(9, "i")]
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        ("type: 'Data' transform_param { crop_size: 227 }", (1, 3, 227, 227)),
+        ("type: 'Data' transform_param { crop_h: 20 crop_w: 30 }", (1, 3, 20, 30)),
+        ("type: 'Data' data_param { crop_size: 40 }", (1, 3, 40, 40)),
+        (
+            "type: 'AnnotatedData' transform_param { resize_param { height: 20 width: 30 } }",
+            (1, 3, 20, 30),
+        ),
+        (
+            "type: 'AnnotatedData' transform_param { crop_size: 9 "
+            "resize_param { height: 20 width: 30 } }",
+            (1, 3, 9, 9),
+        ),
+        ("type: 'ImageData' image_data_param { new_height: 4 new_width: 5 }", (1, 3, 4, 5)),
+        ("type: 'Data' transform_param { crop_size: 9 force_gray: true }", (1, 1, 9, 9)),
+        ("type: 'Data' transform_param { crop_size: 9 mean_value: 128 }", (1, 1, 9, 9)),
+        (
+            "type: 'MemoryData' memory_data_param { batch_size: 2 channels: 3 height: 4 width: 5 }",
+            (2, 3, 4, 5),
+        ),
+        ("type: 'DummyData' dummy_data_param { shape { dim: [1, 2, 3, 4] } }", (1, 2, 3, 4)),
+        (
+            "type: 'DummyData' dummy_data_param { num: 1 channels: 2 height: 3 width: 4 }",
+            (1, 2, 3, 4),
+        ),
+        ("type: 'Data'", (1, 3, 6, 7)),
+    ],
+)
+def test_a_data_layer_becomes_the_image_that_it_feeds(text: str, shape: tuple[int, ...]) -> None:
+    found, problems = inputs.of_data_layer(entry("top: 'data' top: 'label' " + text), (6, 7))
+    assert (found, problems) == ({"data": shape}, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("top: 'data'", "give the input size"),
+        ("top: 'data' transform_param { crop_size: 100000 }", "too large"),
+        ("", "without a top"),
+    ],
+)
+def test_a_data_layer_of_unknown_size_is_a_problem(text: str, message: str) -> None:
+    _, (problem,) = inputs.of_data_layer(entry("type: 'Data' " + text), None)
+    assert message in problem.message
+
+
+def test_an_input_size_replaces_that_of_images_only() -> None:
+    shapes = {"data": (1, 3, 8, 9), "im_info": (1, 3)}
+    assert inputs.resized(shapes, (20, 30)) == {"data": (1, 3, 20, 30), "im_info": (1, 3)}
+    assert inputs.resized(shapes, None) == shapes
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, -1), (1 << 17, 5)])
+def test_an_impossible_input_size_is_a_problem(size: tuple[int, int]) -> None:
+    assert len(inputs.check_size(size)) == 1
+    assert inputs.check_size(None) == inputs.check_size((1, 1 << 16)) == []
