@@ -108,7 +108,7 @@ function paintPlate(context, canvas, unit) {
   context.fillStyle = "#26302d";
   context.fillRect(0, 0, canvas.width, canvas.height);
   context.fillStyle = "#e8efec";
-  context.font = `${14 * unit}px system-ui, sans-serif`;
+  context.font = `${14 * unit}px Inter, system-ui, sans-serif`;
   context.textAlign = "center";
   const words = "This browser cannot show the format; the boxes are right.";
   context.fillText(words, canvas.width / 2, canvas.height / 2, canvas.width * 0.9);
@@ -215,7 +215,7 @@ function paintBox(context, box, scale, unit, lit) {
 function paintScore(context, { box, score }, scale, unit, taken, lit) {
   if (!lit && box.width * scale < 26 * unit) return;
   const text = formatScore(score);
-  context.font = `600 ${12 * unit}px system-ui, sans-serif`;
+  context.font = `600 ${12 * unit}px Inter, system-ui, sans-serif`;
   context.textAlign = "left";
   context.textBaseline = "middle";
   const width = context.measureText(text).width + 10 * unit;
