@@ -241,3 +241,7 @@ def test_real_files_read_as_protobuf_itself_reads_them_with_no_unknown_field(
         parsed = prototxt.read(path, kind)
         assert parsed.warnings == ()
         assert parsed.message == text_format.Parse(path.read_text(), kind())
+
+
+def test_a_backslash_that_escapes_nothing_is_kept() -> None:
+    assert layer(r'name: "C:\sets"').name == r"C:\sets"

@@ -114,3 +114,10 @@ def test_a_blob_that_can_not_be_is_a_problem(rows: list[Row], line: int, message
 def test_a_missing_blob_is_told_once() -> None:
     found = run([("a", ["q"], ["x"]), ("b", ["q"], ["y"]), ("c", ["q"], ["q"])], [])
     assert len(found.problems) == 1
+
+
+def test_a_cycle_is_told_where_it_starts_and_only_there() -> None:
+    rows = [("a", ["data", "z"], ["x"]), ("b", ["x"], ["y"]), ("c", ["y"], ["z"])]
+    (problem,) = run(rows, ["data"]).problems
+    assert problem.layer == "a"
+    assert "made only later, by layer c on line 3" in problem.message

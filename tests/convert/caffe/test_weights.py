@@ -136,7 +136,7 @@ def test_opencv_gives_the_same_outputs_for_a_real_model_written_anew(
     for path in (original, copy):
         net = cv2.dnn.readNetFromCaffe(str(prototxt), str(path))
         net.setInput(image)
-        outputs.append(net.forward(["mbox_loc_", "mbox_conf_flatten"]))
+        outputs.append(net.forward(["mbox_conf_flatten", "detection_out"]))
     for left, right in zip(*outputs, strict=True):
         np.testing.assert_array_equal(left, right)
 
