@@ -10,6 +10,7 @@ const REASONS = {
 
 // Start the live picture; throws an Error whose message can be shown.
 export async function openCamera() {
+  closeCamera();
   if (!navigator.mediaDevices) {
     throw new Error("Browsers give the camera to a page over HTTPS or on localhost only.");
   }
