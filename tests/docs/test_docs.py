@@ -1,0 +1,64 @@
+"""The pages for operators name everything there is, and their links lead somewhere."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([ROOT / "README.md", *DOCS.glob("*.md")])
+LINKS = [
+    (page, target)
+    for page in PAGES
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8"))
+    if not re.match(r"[a-z]+:", target)
+]
+
+
+def _page(name: str) -> str:
+    return (DOCS / name).read_text("utf-8")
+
+
+def _anchors(page: Path) -> set[str]:
+    """GitHub's anchors of a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_generated_tables_are_up_to_date() -> None:
+    command = [sys.executable, str(DOCS / "generate.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, f"run `python docs/generate.py`\n{done.stdout}{done.stderr}"
+
+
+@pytest.mark.parametrize(("page", "target"), LINKS, ids=lambda value: getattr(value, "name", value))
+def test_link_leads_to_a_page_and_a_heading_that_exist(page: Path, target: str) -> None:
+    path, _, anchor = target.partition("#")
+    found = (page.parent / path) if path else page
+    assert found.exists()
+    assert not anchor or anchor in _anchors(found)
+
+
+def test_contents_name_every_page() -> None:
+    listed = set(re.findall(r"\((\w+\.md)\)", _page("README.md")))
+    assert listed == {page.name for page in DOCS.glob("*.md")} - {"README.md"}
+
+
+def test_every_alert_has_its_paragraph_with_check_and_mend() -> None:
+    rules = yaml.safe_load((ROOT / "docker/prometheus/rules/alerts.yml").read_text("utf-8"))
+    runbook = _page("runbook.md")
+    for rule in rules["groups"][0]["rules"]:
+        paragraph = runbook.partition(f"## {rule['alert']}\n")[2].partition("\n## ")[0]
+        assert f"**{rule['labels']['severity']}" in paragraph, rule["alert"]
+        assert "*Check" in paragraph, rule["alert"]
+        assert "mend" in paragraph.lower(), rule["alert"]
+
+
+def test_every_variable_of_the_compose_file_is_explained() -> None:
+    compose = (ROOT / "docker-compose.yml").read_text("utf-8")
+    for variable in set(re.findall(r"\$\{(\w+)", compose)):
+        assert f"`{variable}`" in _page("deployment.md"), variable
