@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Run = Callable[..., str]
 Outcomes = list[dict[str, Any]]
 Load = Callable[[list[str], str, str], AbstractContextManager[Outcomes]]
-PROGRAM = Path(__file__).with_name("load.py")
+PROGRAM = Path(__file__).resolve().parents[2] / "docker" / "load.py"
 
 
 def test_rolling_replacement_behind_the_balancer_fails_no_request(

@@ -1,0 +1,110 @@
+"""Post one picture again and again from several clients at once, and tell how it went.
+
+    python docker/load.py http://127.0.0.1:8000 photo.jpg --clients 8 --seconds 20
+
+Prints the answers by status, the throughput, and percentiles of the duration. Each request has a
+connection of its own, as from many users, and carries an X-Request-ID. Standard library only, so
+that it also runs inside the service's image. Only for a server of your own.
+"""
+
+import argparse
+import http.client
+import json
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TypedDict
+from urllib.parse import urlsplit
+
+
+class Outcome(TypedDict):
+    """What became of one request."""
+
+    id: str
+    connected: bool
+    status: int
+    """0 without an answer."""
+    error: str
+    seconds: float
+
+
+def post(host: str, port: int, body: bytes, request: str) -> Outcome:
+    """Send one request on a connection of its own."""
+    connection = http.client.HTTPConnection(host, port, timeout=60)
+    outcome = Outcome(id=request, connected=False, status=0, error="", seconds=0)
+    start = time.perf_counter()
+    try:
+        connection.connect()
+        outcome["connected"] = True
+        headers = {"Content-Type": "application/octet-stream", "X-Request-ID": request}
+        connection.request("POST", "/detect", body, headers)
+        answer = connection.getresponse()
+        answer.read()
+        outcome["status"] = answer.status
+    except (OSError, http.client.HTTPException) as error:
+        outcome["error"] = repr(error)
+        time.sleep(0.05)  # a refused connection costs nothing: do not spin
+    finally:
+        connection.close()
+    outcome["seconds"] = time.perf_counter() - start
+    return outcome
+
+
+def summary(outcomes: list[Outcome], seconds: float) -> str:
+    """Return throughput and percentiles of the requests answered with 200."""
+    counted = Counter(outcome["status"] or outcome["error"] for outcome in outcomes)
+    lines = [f"{count:6} x {status}" for status, count in counted.most_common()]
+    took = sorted(outcome["seconds"] for outcome in outcomes if outcome["status"] == 200)
+    if took:
+        p50, p90, p99 = (
+            took[min(int(share * len(took)), len(took) - 1)] for share in (0.5, 0.9, 0.99)
+        )
+        lines.append(
+            f"{len(took) / seconds:.1f} images/s, "
+            f"p50 {p50 * 1000:.0f} ms, p90 {p90 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run the clients until the time is up."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("url", help="address of the service")
+    parser.add_argument("photo", type=Path, help="what to post")
+    parser.add_argument("--clients", type=int, default=4, help="requests at a time (default: 4)")
+    parser.add_argument("--seconds", type=float, help="default: until standard input ends")
+    parser.add_argument("--each", action="store_true", help="print every outcome as a line of JSON")
+    arguments = parser.parse_args()
+    address = urlsplit(arguments.url)
+    body = arguments.photo.read_bytes()
+    stop = threading.Event()
+    outcomes: list[Outcome] = []
+
+    def client(number: int) -> None:
+        turn = 0
+        while not stop.is_set():
+            name = f"load-{number}-{turn}"
+            outcomes.append(post(address.hostname or "", address.port or 80, body, name))
+            turn += 1
+
+    threads = [threading.Thread(target=client, args=(n,)) for n in range(arguments.clients)]
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    if arguments.seconds:
+        time.sleep(arguments.seconds)
+    else:
+        sys.stdin.read()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    if arguments.each:
+        print("\n".join(map(json.dumps, outcomes)))
+    else:
+        print(summary(outcomes, time.perf_counter() - start))
+
+
+if __name__ == "__main__":
+    main()
