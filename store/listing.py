@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from store.catalog import Catalog, Entry
-from store.model import Description, Model, ModelError, check, find, load
+from store.model import ONNX_FILE, Build, Description, Model, ModelError, check, find, load
 
 State = Literal["ready", "unusable", "available"]
 
@@ -25,6 +25,8 @@ class Listed:
     """Why it is unusable, and what to do."""
     description: Description | None = None
     """None where `model.toml` can't be read."""
+    build: Build | None = None
+    """How its `model.onnx` was made, where it is ready."""
 
 
 def listing(store: Path, catalog: Catalog) -> tuple[Listed, ...]:
@@ -46,10 +48,10 @@ def examine(folder: Path) -> Listed:
     except ModelError as error:
         return Listed(folder.name, "unusable", str(error))
     try:
-        check(model)
+        build = check(model)
     except ModelError as error:
         return Listed(model.name, "unusable", str(error), model)
-    return Listed(model.name, "ready", description=model)
+    return Listed(model.name, "ready", description=model, build=build)
 
 
 def table(rows: Sequence[Listed]) -> str:
@@ -87,6 +89,8 @@ def data(row: Listed) -> dict[str, Any]:
         found = {**TypeAdapter(kind).dump_python(_plain(about), mode="json"), **found}
     if isinstance(about, Model):
         found["folder"] = str(about.folder)
+    if row.build:
+        found["build"] = TypeAdapter(Build).dump_python(row.build, mode="json")
     return found
 
 
@@ -124,6 +128,9 @@ def _card(row: Listed) -> Iterator[str]:
         yield f"{name + ':':<12}{fact}"
     for source in about.sources.values():
         yield f"{'file:':<12}{source.file}, sha256 {source.sha256}"
+    if row.build:
+        yield f"{'file:':<12}{ONNX_FILE}, sha256 {row.build.sha256}"
+        yield f"{'build:':<12}{row.build.verification}, by sfd {row.build.converter}"
     for result in about.results:
         values = ", ".join(f"{name} {value:g}" for name, value in result.values.items())
         yield f"{'result:':<12}{result.dataset}, {result.protocol}, {result.metric}:"

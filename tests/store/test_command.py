@@ -77,12 +77,22 @@ def test_show_knows_models_that_can_be_pulled(capsys: pytest.CaptureFixture[str]
     assert "easy 0.884, medium 0.862, hard 0.752" in out
 
 
+def test_show_tells_how_the_onnx_file_was_built(
+    built: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["models", "show", "tiny"]) == 0
+    out = capsys.readouterr().out
+    assert "build:      unverified: verification was switched off, by sfd " in out
+
+
 def test_show_as_json_says_what_the_toml_says(
     built: Model, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["models", "show", "tiny", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["state"] == "ready"
+    assert shown["build"]["sha256"] == model.sha256(built.onnx)
+    assert shown["build"]["verification"] == "unverified: verification was switched off"
     assert shown["input"]["mean"] == [104, 117, 123]
     assert shown["sources"]["deploy"] == {
         "file": "deploy.prototxt",

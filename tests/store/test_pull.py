@@ -192,6 +192,24 @@ def test_another_input_size_can_be_chosen(store: Path, offered: Catalog) -> None
     model.check(pulled)
 
 
+def test_a_published_detector_runs_at_640_pixels_once_it_is_pulled(
+    store: Path, server: Server, shared: Path
+) -> None:
+    name = "sfd-320-mod11e"
+    entry = catalog.load(ROOT / "model_store/catalog.toml")[name]
+    for source in entry.sources.values():
+        path = shared / "models/upstream" / name / source.file
+        server.files[source.file] = path.read_bytes()
+    sources = {
+        role: replace(source, url=f"{server.address}/{source.file}")
+        for role, source in entry.sources.items()
+    }
+    pulled = pull(store, name, {name: replace(entry, sources=sources)})
+    assert (pulled.input.height, pulled.input.width) == (640, 640)
+    assert model.check(pulled).verification == "verified"
+    assert pulled.results[0].values == {"easy": 0.808, "medium": 0.768, "hard": 0.59}
+
+
 @pytest.mark.parametrize("file", ["deploy.prototxt", "weights.caffemodel"])
 @pytest.mark.parametrize(
     ("answer", "reason"),
