@@ -1,0 +1,114 @@
+"""Whatever numbers a prototxt gives a layer, it is translated or the reason is explained."""
+
+import random
+import zlib
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from convert.caffe import caffe_pb2
+from convert.caffe.network import Layer, Network
+from convert.fold import fold
+from convert.graph import GraphBuilder
+from convert.layers.registry import handlers
+from convert.translate import TranslationError, build_graph
+
+TRIALS = 150
+FLOATS = [0, 1, -1, 0.5, 2, -3, 1e-30, 1e38, -1e38, float("nan"), float("inf")]
+LIMITS = {
+    FieldDescriptor.CPPTYPE_INT32: (-(2**31), 2**31 - 1),
+    FieldDescriptor.CPPTYPE_INT64: (-(2**63), 2**63 - 1),
+    FieldDescriptor.CPPTYPE_UINT32: (0, 2**32 - 1),
+}
+OWN_FIELDS = {"ArgMax": "argmax", "LRN": "lrn", "Normalize": "norm"}
+
+
+def parameter_field(layer_type: str) -> str:
+    """The field of the layer's own parameters: Pooling's is pooling_param."""
+    if "Depthwise" in layer_type or "Conv" in layer_type or layer_type == "Deconvolution":
+        return "convolution_param"
+    names = [field.name for field in caffe_pb2.LayerParameter.DESCRIPTOR.fields]
+    stem = OWN_FIELDS.get(layer_type, layer_type).lower()
+    return next((name for name in names if name.replace("_", "") == f"{stem}param"), "")
+
+
+def fill(message: Message, rng: random.Random) -> None:
+    """Set about half the fields of a message, at any depth, to anything."""
+    for field in message.DESCRIPTOR.fields:
+        if rng.random() < 0.5:
+            continue
+        many = hasattr(getattr(message, field.name), "append")
+        if field.cpp_type == FieldDescriptor.CPPTYPE_MESSAGE:
+            inner = getattr(message, field.name).add() if many else getattr(message, field.name)
+            inner.SetInParent()
+            fill(inner, rng)
+        elif many:
+            numbers = [number(field, rng) for _ in range(rng.randint(0, 4))]
+            getattr(message, field.name).extend(numbers)
+        else:
+            setattr(message, field.name, number(field, rng))
+
+
+def number(field: Any, rng: random.Random) -> int | float | str:
+    if field.enum_type is not None:
+        return int(rng.choice([value.number for value in field.enum_type.values]))
+    if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
+        return rng.random() < 0.5
+    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+        return "constant"
+    if field.cpp_type not in LIMITS:
+        return rng.choice(FLOATS)
+    low, high = LIMITS[field.cpp_type]
+    small = rng.randint(max(low, -5), 5)
+    return rng.choice([small, small, small, small, small, low, high, 1_000_000])
+
+
+def layer_of(layer_type: str, rng: random.Random) -> tuple[Layer, dict[str, tuple[int, ...]]]:
+    """A layer of any parameters, bottoms, tops and blobs, and the shapes of its bottoms."""
+    parameter = caffe_pb2.LayerParameter(name="layer", type=layer_type)
+    field = parameter_field(layer_type)
+    if field:
+        getattr(parameter, field).SetInParent()
+        fill(getattr(parameter, field), rng)
+
+    def shape() -> tuple[int, ...]:
+        return (1, *(rng.randint(1, 6) for _ in range(rng.choice([0, 1, 2, 3, 3, 3, 4]))))
+
+    common = shape()
+    bottoms = {
+        f"bottom{index}": common if rng.random() < 0.7 else shape()
+        for index in range(rng.choice([0, 1, 1, 1, 2, 3]))
+    }
+    blob_shapes = [(), (1,), common[1:2], common[1:], (*common[1:2], 1, 1, 1)]
+    blobs = [np.ones(rng.choice(blob_shapes), np.float32) for _ in range(rng.randint(0, 3))]
+    tops = tuple(f"top{index}" for index in range(rng.choice([0, 1, 1, 1, 2, 3])))
+    return Layer("layer", layer_type, 1, tuple(bottoms), tops, parameter, tuple(blobs)), bottoms
+
+
+@pytest.mark.parametrize("layer_type", sorted(set(handlers()) - {"Input", "DetectionOutput"}))
+def test_any_parameters_give_a_valid_file_or_an_explanation(layer_type: str) -> None:
+    rng = random.Random(zlib.crc32(layer_type.encode()))
+    for _ in range(TRIALS):
+        layer, inputs = layer_of(layer_type, rng)
+        graph = GraphBuilder()
+        try:
+            build_graph(Network("hostile", inputs, (layer,)), graph)
+        except TranslationError:
+            continue
+        for top in layer.tops:
+            graph.output(top, graph.blobs[top])
+        fold(graph)
+        if layer.tops:
+            onnx.checker.check_model(graph.model("hostile"), full_check=True)
+
+
+@pytest.mark.parametrize(
+    ("layer_type", "field"),
+    [("Pooling", "pooling_param"), ("ArgMax", "argmax_param"), ("Normalize", "norm_param")],
+)
+def test_the_trial_finds_the_layers_own_parameters(layer_type: str, field: str) -> None:
+    assert parameter_field(layer_type) == field
