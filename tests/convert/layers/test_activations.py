@@ -26,6 +26,7 @@ def layer(layer_type: str, parameter: str = "") -> str:
         ("Sigmoid", ""),
         ("TanH", ""),
         ("AbsVal", ""),
+        ("Exp", "exp_param { base: 2 scale: 0.5 shift: 1 }"),
         ("Power", "power_param { power: 2 }"),
         ("Power", "power_param { power: 3 scale: -0.5 shift: 1.5 }"),
         ("Power", "power_param { scale: 2 }"),
@@ -91,7 +92,7 @@ def test_exp_and_log_know_their_base(
     scale: float,
     shift: float,
 ) -> None:
-    """OpenCV has no Log for Caffe files."""
+    """OpenCV computes Log without its parameters, and Exp as here (above)."""
     x = images(2, 3, 3)
     exp = run(layer("Exp", f"exp_param {{ {parameter} }}"), x)["f"]
     np.testing.assert_allclose(exp, base ** (shift + scale * x), rtol=1e-5)

@@ -34,12 +34,11 @@ def test_agrees_with_opencv(
 
 
 def test_a_factor_of_zero_leaves_only_eps(
-    run: Run, images: Callable[..., Array], rng: np.random.Generator
+    agree: Run, images: Callable[..., Array], rng: np.random.Generator
 ) -> None:
-    """OpenCV divides by the factor 0; Caffe sets both statistics to 0."""
     x, blobs = images(5, 6, 4), statistics(rng, 5, 1)
     blobs[2] = np.zeros(1, np.float32)
-    found = run(layer("eps: 0.25"), x, {"bn": blobs})["bn"]
+    found = agree(layer("eps: 0.25"), x, {"bn": blobs})["bn"]
     np.testing.assert_allclose(found, x / 0.5, rtol=1e-6)
 
 

@@ -86,11 +86,10 @@ def test_cuts_that_do_not_fit_are_explained(
     ],
 )
 def test_crop_cuts_to_the_size_of_the_second_bottom(
-    run: Run, images: Callable[..., Array], parameter: str, offsets: tuple[int, int, int]
+    agree: Run, images: Callable[..., Array], parameter: str, offsets: tuple[int, int, int]
 ) -> None:
-    """OpenCV reads no two inputs of a Crop at once when the batch changes; NumPy will do."""
     x, size = images(5, 8, 9), images(3, 4, 5)
-    found = run(cropped(parameter), {"data": x, "size": size})["cut"]
+    found = agree(cropped(parameter), {"data": x, "size": size})["cut"]
     axis = 2 if "axis" not in parameter else int(parameter.split()[1]) % 4
     expected = x
     for position in range(axis, 4):

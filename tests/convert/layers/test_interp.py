@@ -17,7 +17,10 @@ def layer(layer_type: str, parameter: str) -> str:
 
 
 def caffe_interp(x: Array, height: int, width: int) -> Array:
-    """caffe_cpu_interp2 (DeepLab's src/caffe/util/interp.cpp): bilinear, corners on corners."""
+    """caffe_cpu_interp2 (DeepLab's src/caffe/util/interp.cpp): bilinear, corners on corners.
+
+    OpenCV knows neither pad_beg and pad_end nor a shrink_factor alone.
+    """
     result = x.astype(float)
     for axis, size in ((2, height), (3, width)):
         length = x.shape[axis]

@@ -79,6 +79,7 @@ def test_eltwise_of_different_shapes_names_the_bottom(
 def test_concat_lays_the_bottoms_behind_each_other(
     run: Run, images: Callable[..., Array], parameter: str, axis: int
 ) -> None:
+    """OpenCV ignores concat_dim."""
     inputs = {}
     for length, name in enumerate("abc", start=2):
         shape = [2, 3, 4]

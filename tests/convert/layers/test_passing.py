@@ -17,11 +17,11 @@ def test_dropout_is_the_bottom_itself(agree: Run, images: Callable[..., Array]) 
     np.testing.assert_array_equal(agree(text, x)["drop"], x)
 
 
-def test_dropout_of_forks_that_scale_in_testing(run: Run, images: Callable[..., Array]) -> None:
+def test_dropout_of_forks_that_scale_in_testing(agree: Run, images: Callable[..., Array]) -> None:
     text = """layer { name: "drop" type: "Dropout" bottom: "data" top: "drop"
                       dropout_param { dropout_ratio: 0.75 scale_train: false } }"""
     x = images(2, 3, 3)
-    np.testing.assert_allclose(run(text, x)["drop"], x / 4)
+    np.testing.assert_allclose(agree(text, x)["drop"], x / 4)
 
 
 def test_every_top_of_a_split_is_its_bottom(agree: Run, images: Callable[..., Array]) -> None:
