@@ -5,7 +5,7 @@
 
 VENV := .venv
 PY := $(VENV)/bin/python
-PORT ?= 8000
+PORT ?= $(or $(SFD_PORT),8000)
 PHOTO ?= photo.jpg
 LOCKS := build service gpu
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes \
