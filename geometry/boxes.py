@@ -1,7 +1,8 @@
 """Boxes as arrays: `boxes` [N, 4] as x1, y1, x2, y2, in any one unit, with no +1 anywhere.
 
 A box is half-open in the plane: its width is x2 - x1. One whose corners are swapped covers
-nothing, as in Caffe (`BBoxSize` with normalized coordinates).
+nothing, as in Caffe (`BBoxSize` with normalized coordinates). Untrained weights give boxes of any
+size, infinite ones too: they overflow without a warning, as in Caffe.
 """
 
 import numpy as np
@@ -12,17 +13,19 @@ Floats = NDArray[np.floating]
 
 def area(boxes: Floats) -> Floats:
     """Areas [N] of `boxes` [N, 4]; 0 where a box's corners are swapped."""
-    width = boxes[:, 2] - boxes[:, 0]
-    height = boxes[:, 3] - boxes[:, 1]
-    return np.where((width < 0) | (height < 0), 0, width * height)
+    with np.errstate(over="ignore", invalid="ignore"):
+        width = boxes[:, 2] - boxes[:, 0]
+        height = boxes[:, 3] - boxes[:, 1]
+        return np.where((width < 0) | (height < 0), 0, width * height)
 
 
 def intersection(one: Floats, other: Floats) -> Floats:
     """Areas [N, M] that `one` [N, 4] and `other` [M, 4] have in common."""
     top_left = np.maximum(one[:, None, :2], other[None, :, :2])
     bottom_right = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    sides = np.maximum(bottom_right - top_left, 0)
-    return np.asarray(sides[..., 0] * sides[..., 1])
+    with np.errstate(over="ignore", invalid="ignore"):
+        sides = np.maximum(bottom_right - top_left, 0)
+        return np.asarray(sides[..., 0] * sides[..., 1])
 
 
 def iou(one: Floats, other: Floats) -> Floats:
@@ -32,8 +35,9 @@ def iou(one: Floats, other: Floats) -> Floats:
     intersection / (area of one + area of other - intersection), and 0 where nothing intersects.
     """
     common = intersection(one, other)
-    union = area(one)[:, None] + area(other)[None, :] - common
-    return np.divide(common, union, out=np.zeros_like(common), where=common > 0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        union = area(one)[:, None] + area(other)[None, :] - common
+        return np.divide(common, union, out=np.zeros_like(common), where=common > 0)
 
 
 def clip(boxes: Floats, width: float, height: float) -> Floats:

@@ -45,8 +45,10 @@ def decode(
             return np.asarray(priors + scaled * np.concatenate([sides, sides], axis=-1))
         case CodeType.CENTER_SIZE:
             centres = scaled[..., :2] * sides + (priors[:, :2] + priors[:, 2:]) / 2
-            half = np.exp(scaled[..., 2:]) * sides / 2
-            return np.concatenate([centres - half, centres + half], axis=-1)
+            # Untrained weights overflow here, as in Caffe: the box is infinite, not an error.
+            with np.errstate(over="ignore", invalid="ignore"):
+                half = np.exp(scaled[..., 2:]) * sides / 2
+                return np.concatenate([centres - half, centres + half], axis=-1)
 
 
 def encode(
