@@ -6,13 +6,15 @@ from an error without loosening any bound: first every candidate must agree (its
 SCORE_BOUND, its box by IOU_BOUND), and only then may a detection of one side be missing on the
 other, if its selection is shown to hang on a hair.
 
-Noise makes small networks find boxes of a hundredth of a pixel, whose IoU is lost in the rounding
+Bounds give way only as far as the judge differs from itself: see `Bounds.widened`.
+
+Noise makes small networks find boxes of a hundredth of a bounds, whose IoU is lost in the rounding
 of float32. Of boxes less than a pixel wide or high, which no detection is, the corners must agree
 within CORNER_BOUND.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +30,37 @@ SCORE_BOUND = 1e-4
 IOU_BOUND = 0.999
 CORNER_BOUND = 0.01
 """In pixels of the input, for boxes of less than a pixel."""
-Pixel = tuple[float, float]
-"""Width and height of a pixel of the input, in fractions of the input."""
 
-HAIR = 2 * (1 - IOU_BOUND)
-"""How far the IoU of two boxes can move if each is replaced by one that it overlaps by IOU_BOUND:
-1 - IoU is a metric, so the triangle inequality holds."""
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How far two answers to one image may be apart."""
+
+    pixel: tuple[float, float]
+    """Width and height of a pixel of the input, in fractions of the input."""
+    score: float = SCORE_BOUND
+    iou: float = IOU_BOUND
+
+    @property
+    def hair(self) -> float:
+        """How far the IoU of two boxes can move if each is replaced by one that agrees with it.
+
+        1 - IoU is a metric, so the triangle inequality holds.
+        """
+        return 2 * (1 - self.iou)
+
+    def widened(self, detection: Detection, one: "Candidates", other: "Candidates") -> "Bounds":
+        """Bounds that hold for two answers of the judge itself, to one image.
+
+        Untrained weights can make logits of many hundreds, where float32 can't hold a probability
+        to 1e-4: OpenCV's two ways to convolve then differ by more, and neither can convict.
+        """
+        chosen = _chosen(detection, one, other)
+        scores = np.abs(one.scores - other.scores)[chosen].max(initial=0)
+        agreement = _agreement(one.boxes[chosen], other.boxes[chosen], self).min(initial=1)
+        return replace(
+            self, score=max(self.score, float(scores)), iou=min(self.iou, float(agreement))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,35 +122,34 @@ def detect(detection: Detection, found: Candidates) -> F32:
 
 
 def compare_candidates(
-    detection: Detection, pixel: Pixel, expected: Candidates, found: Candidates
+    detection: Detection, bounds: Bounds, expected: Candidates, found: Candidates
 ) -> Verdict:
     """Whether all candidates near or above the threshold agree."""
-    limit = detection.confidence_threshold - SCORE_BOUND
-    chosen = (expected.scores > limit) | (found.scores > limit)
+    chosen = _chosen(detection, expected, found)
     one, other = expected.boxes[chosen], found.boxes[chosen]
     if not len(one):
         return Verdict(True, 0.0, "no candidate above the threshold")
     scores = np.abs(expected.scores[chosen] - found.scores[chosen])
-    agreement = _agreement(one, other, pixel)
+    agreement = _agreement(one, other, bounds)
     worst = float(scores.max())
-    passed = bool(worst <= SCORE_BOUND and agreement.min() >= IOU_BOUND)
+    passed = bool(worst <= bounds.score and agreement.min() >= bounds.iou)
     return Verdict(passed, worst, f"{len(one)} candidates, least IoU {agreement.min():.6f}")
 
 
 def compare_rows(
-    detection: Detection, pixel: Pixel, candidates: Candidates, expected: F32, found: F32
+    detection: Detection, bounds: Bounds, candidates: Candidates, expected: F32, found: F32
 ) -> Verdict:
     """Whether two answers [n, 7] to one image agree one to one, but for choices on a hair.
 
     `candidates` are those of either side: both have been shown to agree.
     """
-    pairs = _match(pixel, expected, found)
+    pairs = _match(bounds, expected, found)
     worst = max((abs(float(expected[i, 2] - found[j, 2])) for i, j in pairs), default=0.0)
     left = [
         (expected[[i for i in range(len(expected)) if i not in {i for i, _ in pairs}]], found),
         (found[[j for j in range(len(found)) if j not in {j for _, j in pairs}]], expected),
     ]
-    unexplained, explained = _unexplained(detection, pixel, candidates, left)
+    unexplained, explained = _unexplained(detection, bounds, candidates, left)
     note = f"{len(pairs)} detections agree"
     if explained:
         note += f", {explained} more hang on a hair of a threshold"
@@ -136,7 +162,7 @@ def compare_rows(
     return Verdict(not unexplained, worst, note)
 
 
-def _match(pixel: Pixel, expected: F32, found: F32) -> list[tuple[int, int]]:
+def _match(bounds: Bounds, expected: F32, found: F32) -> list[tuple[int, int]]:
     """Pairs that agree in image, label, score and box; each row in one pair at most."""
     pairs: list[tuple[int, int]] = []
     free = np.ones(len(found), bool)
@@ -144,34 +170,41 @@ def _match(pixel: Pixel, expected: F32, found: F32) -> list[tuple[int, int]]:
         near = np.flatnonzero(
             free
             & (found[:, :2] == row[:2]).all(axis=1)
-            & (np.abs(found[:, 2] - row[2]) <= SCORE_BOUND)
+            & (np.abs(found[:, 2] - row[2]) <= bounds.score)
         )
         if not near.size:
             continue
         row_box = np.broadcast_to(row[3:], (len(near), 4))
-        agreement = _agreement(row_box, found[near, 3:], pixel)
+        agreement = _agreement(row_box, found[near, 3:], bounds)
         best = int(agreement.argmax())
-        if agreement[best] >= IOU_BOUND:
+        if agreement[best] >= bounds.iou:
             free[near[best]] = False
             pairs.append((index, int(near[best])))
     return pairs
 
 
+def _chosen(detection: Detection, one: Candidates, other: Candidates) -> NDArray[np.bool_]:
+    """Candidates [classes, P] above the threshold on either side, or nearly."""
+    limit = detection.confidence_threshold - SCORE_BOUND
+    return np.asarray((one.scores > limit) | (other.scores > limit))
+
+
 def _agreement(
-    one: NDArray[np.floating], other: NDArray[np.floating], pixel: Pixel
+    one: NDArray[np.floating], other: NDArray[np.floating], bounds: Bounds
 ) -> NDArray[np.float64]:
-    """IoU [N] of boxes pair by pair; 1 for two of less than a pixel whose corners agree."""
+    """IoU [N] of boxes pair by pair; 1 for equal ones, and tiny ones whose corners agree."""
     a, b = one.astype(np.float64), other.astype(np.float64)
     sides = np.maximum(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0)
     common = sides.prod(axis=1)
     union = area(a) + area(b) - common
     overlap = np.divide(common, union, out=np.zeros_like(common), where=common > 0)
-    close = (np.abs(a - b) <= CORNER_BOUND * np.asarray(pixel * 2)).all(axis=1)
-    return np.where(_tiny(a, pixel) & close, 1.0, overlap)
+    close = (np.abs(a - b) <= CORNER_BOUND * np.asarray(bounds.pixel * 2)).all(axis=1)
+    equal = (a == b).all(axis=1)  # even if infinite, whose IoU is no number
+    return np.where(equal | (_tiny(a, bounds) & close), 1.0, overlap)
 
 
 def _unexplained(
-    detection: Detection, pixel: Pixel, candidates: Candidates, left: list[tuple[F32, F32]]
+    detection: Detection, bounds: Bounds, candidates: Candidates, left: list[tuple[F32, F32]]
 ) -> tuple[list[F32], int]:
     """The rows without counterpart that no hair explains, and the number of those explained.
 
@@ -183,7 +216,7 @@ def _unexplained(
         hanging = [
             (row, other)
             for row, other in waiting
-            if _hangs(detection, pixel, candidates, row, other, explained)
+            if _hangs(detection, bounds, candidates, row, other, explained)
         ]
         if not hanging:
             return [row for row, _ in waiting], len(explained)
@@ -194,7 +227,7 @@ def _unexplained(
 
 def _hangs(
     detection: Detection,
-    pixel: Pixel,
+    bounds: Bounds,
     candidates: Candidates,
     row: F32,
     other: F32,
@@ -202,8 +235,8 @@ def _hangs(
 ) -> bool:
     """Whether rounding may decide if this row is selected."""
     score, box = float(row[2]), row[None, 3:].astype(np.float64)
-    slack, limit = 2 * SCORE_BOUND, detection.nms_threshold - HAIR
-    if abs(score - detection.confidence_threshold) <= SCORE_BOUND:
+    slack, limit = 2 * bounds.score, detection.nms_threshold - bounds.hair
+    if abs(score - detection.confidence_threshold) <= bounds.score:
         return True
     if len(other) == detection.keep_top_k and score <= float(other[:, 2].min()) + slack:
         return True
@@ -214,17 +247,17 @@ def _hangs(
         if abs(score - cut) <= slack:
             return True
     rivals = np.flatnonzero(
-        (scores >= score - slack) & (scores > detection.confidence_threshold - SCORE_BOUND)
+        (scores >= score - slack) & (scores > detection.confidence_threshold - bounds.score)
     )
     boxes = candidates.boxes[position][rivals].astype(np.float64)
     if rivals.size:  # The row is among them: no rival of its own.
-        own = _agreement(np.repeat(box, len(boxes), 0), boxes, pixel).argmax()
+        own = _agreement(np.repeat(box, len(boxes), 0), boxes, bounds).argmax()
         rivals, boxes = np.delete(rivals, own), np.delete(boxes, own, 0)
     overlap = iou(box, boxes)[0]
-    close = np.abs(overlap - detection.nms_threshold) <= HAIR
+    close = np.abs(overlap - detection.nms_threshold) <= bounds.hair
     # Rounding moves a box of less than a pixel by much of its own size.
-    near = iou(_widened(box, pixel), _widened(boxes, pixel))[0] > 0
-    close |= near & (_tiny(box, pixel) | _tiny(boxes, pixel))
+    near = iou(_widened(box, bounds), _widened(boxes, bounds))[0] > 0
+    close |= near & (_tiny(box, bounds) | _tiny(boxes, bounds))
     tied = (np.abs(scores[rivals] - score) <= slack) & (overlap > limit)
     if (close | tied).any():
         return True
@@ -237,14 +270,14 @@ def _hangs(
     )
 
 
-def _tiny(boxes: NDArray[np.float64], pixel: Pixel) -> NDArray[np.bool_]:
-    return np.asarray((boxes[:, 2:] - boxes[:, :2] < pixel).any(axis=1))
+def _tiny(boxes: NDArray[np.float64], bounds: Bounds) -> NDArray[np.bool_]:
+    return np.asarray((boxes[:, 2:] - boxes[:, :2] < bounds.pixel).any(axis=1))
 
 
-def _widened(boxes: NDArray[np.float64], pixel: Pixel) -> NDArray[np.float64]:
+def _widened(boxes: NDArray[np.float64], bounds: Bounds) -> NDArray[np.float64]:
     """Boxes with a margin as wide as corners may move."""
-    margin = CORNER_BOUND * np.asarray(pixel)
-    return boxes + np.concatenate([-margin, margin])
+    margin = CORNER_BOUND * np.asarray(bounds.pixel)
+    return np.asarray(boxes + np.concatenate([-margin, margin]))
 
 
 def finite_threshold(detection: Detection) -> float | None:

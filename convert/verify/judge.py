@@ -53,22 +53,25 @@ class Judge:
                         for index, top in enumerate(layer.tops)}  # fmt: skip
         self._blobs = [blob for blob in blobs if blob in self._makers]
         # As arrays of bytes: OpenCV takes `bytes` for paths.
-        prototxt, model = (
+        self._files = [
             np.frombuffer(file, np.uint8) for file in (judged_prototxt(part).encode(), weights)
-        )
-        with _quiet(self._cv2):
-            try:
-                self._net = self._cv2.dnn.readNetFromCaffe(prototxt, model)
-            except self._cv2.error as error:
-                raise JudgeError(_reason(error)) from error
+        ]
+        self._nets = {False: self._read(winograd=False)}
 
-    def run(self, data: F32) -> Mapping[str, F32]:
-        """The blobs for `data` [1, channels, height, width]; JudgeError where OpenCV fails."""
+    def run(self, data: F32, *, winograd: bool = False) -> Mapping[str, F32]:
+        """The blobs for `data` [1, channels, height, width]; JudgeError where OpenCV fails.
+
+        Convolutions are plain sums, which is the more exact way, or use Winograd's transform,
+        which is OpenCV's custom.
+        """
+        if winograd not in self._nets:
+            self._nets[winograd] = self._read(winograd)
+        net = self._nets[winograd]
         names = list(dict.fromkeys(self._makers[blob][0] for blob in self._blobs))
         with _quiet(self._cv2):
             try:
-                self._net.setInput(data, self._input)
-                answers = dict(zip(names, self._net.forwardAndRetrieve(names), strict=True))
+                net.setInput(data, self._input)
+                answers = dict(zip(names, net.forwardAndRetrieve(names), strict=True))
             except self._cv2.error as error:
                 raise JudgeError(_reason(error)) from error
         # Copies: OpenCV reuses its buffers in the next run.
@@ -76,6 +79,16 @@ class Judge:
             blob: np.array(answers[self._makers[blob][0]][self._makers[blob][1]], np.float32)
             for blob in self._blobs
         }
+
+    def _read(self, winograd: bool) -> Any:
+        """A network of its own for each way: it keeps the way of its first run."""
+        with _quiet(self._cv2):
+            try:
+                net = self._cv2.dnn.readNetFromCaffe(*self._files)
+            except self._cv2.error as error:
+                raise JudgeError(_reason(error)) from error
+            net.enableWinograd(winograd)
+            return net
 
 
 def needed_for(network: Network, blobs: Iterable[str]) -> Network:

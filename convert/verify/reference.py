@@ -26,9 +26,13 @@ class Reference:
     unjudged: Mapping[str, str]
     """Blobs that nobody can judge, with the reason."""
 
-    def run(self, data: F32) -> Mapping[str, F32]:
+    def run(self, data: F32, *, winograd: bool = False) -> Mapping[str, F32]:
         """The blobs for `data` [1, C, H, W]; JudgeError where OpenCV fails."""
-        return {blob: array for judge in self.judges for blob, array in judge.run(data).items()}
+        return {
+            blob: array
+            for judge in self.judges
+            for blob, array in judge.run(data, winograd=winograd).items()
+        }
 
 
 def reference(network: Network, weights: bytes, blobs: Sequence[str], probe: F32) -> Reference:
