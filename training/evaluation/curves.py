@@ -1,0 +1,101 @@
+"""Precision–recall curves and the area under them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geometry.boxes import iou
+
+F64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a detector found in one image, best first."""
+
+    boxes: F64
+    """[N, 4] as x1, y1, x2, y2 in pixels."""
+    scores: F64
+    """[N]."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Precision and recall [T] by falling score threshold, and the area between them."""
+
+    name: str
+    recall: F64
+    precision: F64
+    thresholds: F64
+    """The score at and above which a detection counts, in the detector's own scores."""
+    average_precision: float
+    faces: int
+
+
+def average_precision(recall: F64, precision: F64) -> float:
+    """The area under the curve whose precision is made to fall: VOC's, and WIDER FACE's `VOCap`.
+
+    Each precision is replaced by the best at the same or a greater recall; the area is the sum
+    over all steps of recall, from 0.
+    """
+    stops = np.concatenate([[0.0], recall, [1.0]])
+    heights = np.concatenate([[0.0], np.nan_to_num(precision), [0.0]])
+    heights = np.maximum.accumulate(heights[::-1])[::-1]
+    steps = np.flatnonzero(stops[1:] != stops[:-1])
+    return float(((stops[steps + 1] - stops[steps]) * heights[steps + 1]).sum())
+
+
+def match(found: Detections, faces: F64, overlap: float = 0.5) -> NDArray[np.bool_]:
+    """Which detections [N] are true: best first, each takes the free face it overlaps most.
+
+    A face counts as found when the overlap is at least `overlap`, and only once (as in COCO).
+    """
+    true = np.zeros(len(found.scores), np.bool_)
+    if not len(faces) or not len(found.scores):
+        return true
+    shared = iou(found.boxes, faces)
+    free = np.ones(len(faces), np.bool_)
+    for index in np.argsort(-found.scores, kind="stable"):
+        candidates = np.where(free, shared[index], -1.0)
+        best = int(candidates.argmax())
+        if candidates[best] >= overlap:
+            true[index] = True
+            free[best] = False
+    return true
+
+
+def marked_faces(
+    found: Sequence[Detections], faces: Sequence[F64], name: str = "faces", overlap: float = 0.5
+) -> Curve:
+    """The exact curve over all scores, for images whose every face is marked.
+
+    `faces` is a [N, 4] for each image; images without faces count their false detections.
+    """
+    total = sum(len(boxes) for boxes in faces)
+    scores = np.concatenate([each.scores for each in found]) if found else np.zeros(0)
+    true = (
+        np.concatenate(
+            [match(each, boxes, overlap) for each, boxes in zip(found, faces, strict=True)]
+        )
+        if found
+        else np.zeros(0, np.bool_)
+    )
+    order = np.argsort(-scores, kind="stable")
+    hits = true[order].cumsum()
+    recall = hits / max(total, 1)
+    precision = hits / np.arange(1, len(hits) + 1)
+    # Equal scores can't be told apart by a threshold: only the last of them is a point.
+    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True)) if len(order) else order
+    recall, precision = recall[last], precision[last]
+    area = average_precision(recall, precision)
+    return Curve(name, recall, precision, scores[order][last], area, total)
+
+
+def at_score(curve: Curve, score: float) -> tuple[float, float]:
+    """Precision and recall of the detections with at least this score; 1 and 0 without any."""
+    count = int((curve.thresholds >= score).sum())
+    if count == 0:
+        return 1.0, 0.0
+    return float(curve.precision[count - 1]), float(curve.recall[count - 1])

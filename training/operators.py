@@ -1,0 +1,269 @@
+"""Caffe's layers as torch modules, each with its blobs in and out."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from convert.caffe import caffe_pb2
+from convert.caffe.network import CaffeError, Layer, Problem
+from convert.layers.convolution import read_window
+from convert.layers.prior_box import prior_spec
+from convert.layers.registry import LayerError
+from geometry.priors import PriorSpec, priors
+
+F32 = NDArray[np.float32]
+Build = Callable[[Layer, Layer | None, Sequence[int]], nn.Module]
+
+DEPTHWISE = frozenset(
+    ["ConvolutionDepthwise", "DepthwiseConvolution", "DepthwiseConv", "ConvolutionDW"]
+)
+
+
+class Convolution(nn.Conv2d):
+    """Σ weight · window + bias per group."""
+
+    def blobs(self) -> list[list[F32]]:
+        """The weight [out, in / group, kh, kw] and, if there is one, the bias [out]."""
+        own = [_array(self.weight)]
+        return [own if self.bias is None else [*own, _array(self.bias)]]
+
+    def absorb(self, norm: "BatchNorm") -> None:
+        """Take over what a BatchNorm after this convolution does with its running statistics."""
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        self.weight, self.bias = fuse_conv_bn_weights(
+            self.weight,
+            self.bias,
+            norm.running_mean,
+            norm.running_var,
+            norm.eps,
+            norm.weight if norm.affine else None,
+            norm.bias if norm.affine else None,
+        )
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """BatchNorm and the Scale layer after it, if any."""
+
+    def blobs(self) -> list[list[F32]]:
+        """Mean, variance and factor of BatchNorm; weight and bias of Scale."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        # The factor divides the sums in the file; these are already means.
+        first = [_array(self.running_mean), _array(self.running_var), np.ones(1, np.float32)]
+        return [first, [_array(self.weight), _array(self.bias)]] if self.affine else [first]
+
+
+class Eltwise(nn.Module):
+    """The weighted sum, product or largest of its bottoms."""
+
+    def __init__(self, operation: int, coefficients: Sequence[float]) -> None:
+        super().__init__()
+        self.operation = operation
+        self.coefficients = tuple(coefficients)
+
+    def forward(self, *bottoms: Tensor) -> Tensor:
+        """All bottoms have one shape."""
+        parts = list(bottoms)
+        if self.coefficients:
+            parts = [part * factor for part, factor in zip(parts, self.coefficients, strict=True)]
+        result = parts[0]
+        for part in parts[1:]:
+            match self.operation:
+                case caffe_pb2.EltwiseParameter.SUM:
+                    result = result + part
+                case caffe_pb2.EltwiseParameter.PROD:
+                    result = result * part
+                case _:
+                    result = torch.maximum(result, part)
+        return result
+
+
+class Concat(nn.Module):
+    """Its bottoms one after the other along an axis."""
+
+    def __init__(self, axis: int) -> None:
+        super().__init__()
+        self.axis = axis
+
+    def forward(self, *bottoms: Tensor) -> Tensor:
+        """Bottoms that differ only along the axis."""
+        return torch.cat(bottoms, dim=self.axis)
+
+
+class Permute(nn.Module):
+    """The axes in another order."""
+
+    def __init__(self, order: Sequence[int]) -> None:
+        super().__init__()
+        self.order = tuple(order)
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        """Axes that the order leaves out follow in their own order, as in Caffe."""
+        rest = [axis for axis in range(bottom.dim()) if axis not in self.order]
+        return bottom.permute(*self.order, *rest)
+
+
+class Flatten(nn.Module):
+    """Axes `axis` to `end_axis` as one."""
+
+    def __init__(self, axis: int, end_axis: int) -> None:
+        super().__init__()
+        self.axis = axis
+        self.end_axis = end_axis
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        """Any shape."""
+        return bottom.flatten(self.axis, self.end_axis)
+
+
+class Reshape(nn.Module):
+    """Another shape: 0 keeps an axis, -1 takes what is left."""
+
+    def __init__(self, parameter: caffe_pb2.ReshapeParameter) -> None:
+        super().__init__()
+        self.shape = tuple(parameter.shape.dim)
+        self.axis = parameter.axis
+        self.num_axes = parameter.num_axes
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        """The axes before `axis` and after `axis + num_axes` stay."""
+        first = self.axis if self.axis >= 0 else bottom.dim() + self.axis + 1
+        last = bottom.dim() if self.num_axes == -1 else first + self.num_axes
+        kept = [
+            bottom.shape[first + index] if side == 0 else side
+            for index, side in enumerate(self.shape)
+        ]
+        return bottom.reshape(*bottom.shape[:first], *kept, *bottom.shape[last:])
+
+
+class PriorBox(nn.Module):
+    """The priors of a feature map, computed once for each size of map and image."""
+
+    def __init__(self, spec: PriorSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.made: dict[tuple[int, int, int, int], Tensor] = {}
+
+    def forward(self, cells: Tensor, image: Tensor) -> Tensor:
+        """[1, 2, priors * 4]: corners in fractions of the image, then variances."""
+        key = (cells.shape[3], cells.shape[2], image.shape[3], image.shape[2])
+        if key not in self.made:
+            boxes, variances = priors(self.spec, *key)
+            both = np.stack([boxes.reshape(-1), variances.reshape(-1)])[None]
+            self.made[key] = torch.from_numpy(both)
+        return self.made[key]
+
+
+def _convolution(layer: Layer, _: Layer | None, channels: Sequence[int]) -> nn.Module:
+    parameter = layer.parameter.convolution_param
+    try:
+        window = read_window(layer)
+    except LayerError as error:
+        raise CaffeError(layer.name, [Problem(str(error), layer.line, layer=layer.name)]) from error
+    groups = channels[0] if layer.type in DEPTHWISE else parameter.group
+    module = Convolution(
+        channels[0],
+        parameter.num_output,
+        window.kernel,
+        window.stride,
+        window.pad,
+        window.dilation,
+        groups,
+        bias=parameter.bias_term,
+    )
+    with torch.no_grad():
+        if layer.blobs:
+            module.weight.copy_(torch.from_numpy(layer.blobs[0]).reshape(module.weight.shape))
+        else:
+            _fill(module.weight, parameter.weight_filler)
+        if module.bias is not None:
+            if len(layer.blobs) > 1:
+                module.bias.copy_(torch.from_numpy(layer.blobs[1]).reshape(-1))
+            else:
+                _fill(module.bias, parameter.bias_filler)
+    return module
+
+
+def _batch_norm(layer: Layer, scale: Layer | None, channels: Sequence[int]) -> nn.Module:
+    parameter = layer.parameter.batch_norm_param
+    # Caffe keeps sums that decay by the fraction; their ratio is a mean with this momentum.
+    momentum = 1 - parameter.moving_average_fraction
+    module = BatchNorm(channels[0], parameter.eps, momentum, affine=scale is not None)
+    assert module.running_mean is not None
+    assert module.running_var is not None
+    with torch.no_grad():
+        if layer.blobs:
+            factor = float(layer.blobs[2].reshape(-1)[0])
+            share = 0.0 if factor == 0 else 1 / factor
+            module.running_mean.copy_(torch.from_numpy(layer.blobs[0].reshape(-1) * share))
+            module.running_var.copy_(torch.from_numpy(layer.blobs[1].reshape(-1) * share))
+        if scale is not None:
+            if scale.blobs:
+                module.weight.copy_(torch.from_numpy(scale.blobs[0]).reshape(-1))
+            has_bias = scale.parameter.scale_param.bias_term
+            if has_bias and len(scale.blobs) > 1:
+                module.bias.copy_(torch.from_numpy(scale.blobs[1]).reshape(-1))
+            module.bias.requires_grad_(has_bias)
+    return module
+
+
+def _fill(target: Tensor, filler: caffe_pb2.FillerParameter) -> None:
+    """Random or constant values as `include/caffe/filler.hpp` makes them."""
+    fan_in = target[0].numel()
+    fan_out = target.numel() // target.shape[1] if target.dim() > 1 else target.numel()
+    norm = {0: fan_in, 1: fan_out, 2: (fan_in + fan_out) / 2}[filler.variance_norm]
+    match filler.type:
+        case "msra":
+            target.normal_(0, (2 / norm) ** 0.5)
+        case "xavier":
+            bound = (3 / norm) ** 0.5
+            target.uniform_(-bound, bound)
+        case "gaussian":
+            target.normal_(filler.mean, filler.std)
+        case "uniform":
+            target.uniform_(filler.min, filler.max)
+        case _:
+            target.fill_(filler.value)
+
+
+def _array(tensor: Tensor) -> F32:
+    return np.ascontiguousarray(tensor.detach().float().cpu().numpy())
+
+
+def out_channels(module: nn.Module, channels: Sequence[int]) -> int:
+    """Channels of what a module makes from bottoms with `channels`."""
+    if isinstance(module, Convolution):
+        return module.out_channels
+    return sum(channels) if isinstance(module, Concat) else channels[0]
+
+
+BUILDERS: dict[str, Build] = {
+    "Convolution": _convolution,
+    **dict.fromkeys(DEPTHWISE, _convolution),
+    "BatchNorm": _batch_norm,
+    "ReLU": lambda layer, scale, channels: (
+        nn.LeakyReLU(layer.parameter.relu_param.negative_slope, inplace=False)
+        if layer.parameter.relu_param.negative_slope
+        else nn.ReLU(inplace=False)
+    ),
+    "ReLU6": lambda layer, scale, channels: nn.ReLU6(),
+    "Eltwise": lambda layer, scale, channels: Eltwise(
+        layer.parameter.eltwise_param.operation, layer.parameter.eltwise_param.coeff
+    ),
+    "Concat": lambda layer, scale, channels: Concat(layer.parameter.concat_param.axis),
+    "Permute": lambda layer, scale, channels: Permute(layer.parameter.permute_param.order),
+    "Flatten": lambda layer, scale, channels: Flatten(
+        layer.parameter.flatten_param.axis, layer.parameter.flatten_param.end_axis
+    ),
+    "Reshape": lambda layer, scale, channels: Reshape(layer.parameter.reshape_param),
+    "Sigmoid": lambda layer, scale, channels: nn.Sigmoid(),
+    "Softmax": lambda layer, scale, channels: nn.Softmax(layer.parameter.softmax_param.axis),
+    "PriorBox": lambda layer, scale, channels: PriorBox(
+        prior_spec(layer.parameter.prior_box_param)
+    ),
+}

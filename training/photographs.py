@@ -1,0 +1,77 @@
+"""Lists of photographs with their faces: JSON lines, and WIDER FACE's annotation text."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sfd.errors import SfdError
+
+F32 = NDArray[np.float32]
+
+
+class DatasetError(SfdError):
+    """A list of photographs that can't be used."""
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """One image file and the faces in it."""
+
+    path: Path
+    name: str
+    """The image as the list names it."""
+    width: int
+    height: int
+    boxes: F32 | None
+    """[N, 4] as x1, y1, x2, y2 in pixels; None where there are faces that nobody has marked."""
+
+
+def read_json_lines(path: Path, images: Path | None = None) -> list[Photograph]:
+    """The photographs of a file of lines {"image", "width", "height", "boxes"}.
+
+    `images` is the folder that `image` is relative to; else the folder of the file.
+    """
+    folder = images or path.parent
+    photographs = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DatasetError(f"{path}: can't read it: {error.strerror}") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+            boxes = entry["boxes"]
+            array = None if boxes is None else np.asarray(boxes, np.float32).reshape(-1, 4)
+            photographs.append(
+                Photograph(
+                    folder / entry["image"],
+                    entry["image"],
+                    int(entry["width"]),
+                    int(entry["height"]),
+                    array,
+                )
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise DatasetError(
+                f"{path}, line {number}: needs an object with image, width, height and boxes "
+                f"([[x1, y1, x2, y2], …] or null): {error}"
+            ) from error
+    if not photographs:
+        raise DatasetError(f"{path}: lists no photographs")
+    return photographs
+
+
+def split(photographs: Sequence[Photograph], held_out: float) -> tuple[list[Photograph], ...]:
+    """Those to train on and those held out, by a hash of the name: the same on every machine."""
+    parts: tuple[list[Photograph], list[Photograph]] = ([], [])
+    for photograph in photographs:
+        digest = hashlib.sha256(photograph.name.encode()).digest()
+        parts[int.from_bytes(digest[:4], "big") < held_out * 2**32].append(photograph)
+    return parts
