@@ -1,0 +1,1 @@
+"""The subcommands `sfd serve` and `sfd detect`."""

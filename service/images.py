@@ -1,0 +1,123 @@
+"""Image files to upright RGB images, however broken or odd the bytes."""
+
+import warnings
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from service import media_types
+from service.errors import InvalidImage, TooManyPixels, UnsupportedMediaType
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
+"""Pillow's names of what we read; its other decoders never see a client's bytes."""
+
+_MODES = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"}
+_ALPHA_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
+_ORIENTATION = 0x0112
+# EXIF 2.32, section 4.6.4: where row 0 and column 0 of the stored picture belong.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# All plugins now, in one thread: Pillow else imports them when the first odd file comes.
+Image.init()
+# Our own limit is checked before anything is decoded, and a larger one may be set.
+Image.MAX_IMAGE_PIXELS = None
+# Pillow warns of odd metadata; a client's bytes must not fill our log. The filter is the
+# process's, since `warnings.catch_warnings` is not safe in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def decode(data: bytes, *, max_pixels: int, background: tuple[int, int, int]) -> Image.Image:
+    """The first frame of an image file, upright, as a Pillow image of mode RGB.
+
+    What the file is, is judged by its bytes. The EXIF orientation is applied, transparency
+    flattened on the colour `background`, 16-bit and floating-point samples scaled to 8 bits.
+    Colour profiles are ignored.
+
+    Raises InvalidImage, TooManyPixels (before decoding) or UnsupportedMediaType, nothing else.
+    """
+    kind = media_types.kind(data)
+    if not data:
+        raise InvalidImage("there are no bytes")
+    if kind is not None and kind not in media_types.READ:
+        raise UnsupportedMediaType(f"this is {kind}, not one of {', '.join(media_types.READ)}")
+    try:
+        return _decode(data, max_pixels, background)
+    except (TooManyPixels, UnsupportedMediaType):
+        raise
+    except UnidentifiedImageError:
+        raise InvalidImage(
+            f"the {kind} header is broken, or of a variant that we do not read"
+            if kind
+            else "the bytes are no image that we know"
+        ) from None
+    except Exception as error:
+        # Pillow's decoders raise nearly anything on broken files: OSError, SyntaxError,
+        # struct.error, zlib.error, KeyError, OverflowError, MemoryError…
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InvalidImage(f"the {kind or 'image'} data is broken: {reason}") from None
+
+
+def _decode(data: bytes, max_pixels: int, background: tuple[int, int, int]) -> Image.Image:
+    with Image.open(BytesIO(data), formats=FORMATS) as image:
+        width, height = image.size
+        if width * height > max_pixels:
+            raise TooManyPixels(
+                f"the image has {width} x {height} pixels; at most {max_pixels} are decoded"
+            )
+        image.load()
+        return _flatten(_upright(image), background)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The picture as its EXIF orientation wants it; a broken EXIF block means as stored."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:
+        # As above: a broken EXIF block raises nearly anything, and the pixels are good.
+        return image
+    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if method is None else image.transpose(method)
+
+
+def _flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    """Any mode as RGB."""
+    mode = image.mode
+    if mode.startswith("I;16"):
+        return _gray(np.asarray(image).astype(np.float32) / 257)
+    if mode in ("I", "F"):
+        return _gray(_to_byte_range(np.asarray(image).astype(np.float64), floating=mode == "F"))
+    if mode in _ALPHA_MODES or (mode in _MODES and "transparency" in image.info):
+        transparent = image.convert("RGBA")
+        canvas = Image.new("RGBA", transparent.size, (*background, 255))
+        return Image.alpha_composite(canvas, transparent).convert("RGB")
+    if mode in _MODES:
+        return image.convert("RGB")
+    raise UnsupportedMediaType(f"an image with {mode} samples")
+
+
+def _gray(values: NDArray[np.floating]) -> Image.Image:
+    return Image.fromarray(np.rint(values).astype(np.uint8), "L").convert("RGB")
+
+
+def _to_byte_range(values: NDArray[np.float64], *, floating: bool) -> NDArray[np.float64]:
+    """Samples of unstated range as 0-255.
+
+    The file does not say which value is white: take 1 (floating point), 255, or 65535, the
+    first that no sample exceeds, and else stretch from the least to the greatest.
+    """
+    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    low, high = float(values.min()), float(values.max())
+    for white in (1, 255, 65535) if floating else (255, 65535):
+        if low >= 0 and high <= white:
+            return values * (255 / white)
+    return (values - low) * (255 / (high - low))
