@@ -1,0 +1,112 @@
+"""Real models, and the largest architecture of the family, through the whole conversion."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from convert.caffe import weights
+from convert.conversion import Options, convert
+from convert.outputs.kinds import Kind
+from convert.report import Report, Status
+
+F32 = NDArray[np.float32]
+
+
+class Files(Protocol):
+    """The two files of a model."""
+
+    prototxt: Path
+    caffemodel: Path
+
+
+DETECTORS = [
+    "sfd-320-mod5-nobn",
+    "sfd-320-mod5-bn",
+    "sfd-320-mod11l",
+    "sfd-320-mod11e",
+    "sfd-320-mod11g",
+]
+
+
+def check(report: Report, path: Path) -> None:
+    """A verified report, and a file of standard operators whose only input is the image."""
+    assert report.verification.status is Status.VERIFIED, report.verification.reason
+    assert report.verification.comparisons
+    model = onnx.load(path)
+    onnx.checker.check_model(model, full_check=True)
+    assert {node.domain for node in model.graph.node} == {""}
+    assert "BatchNormalization" not in {node.op_type for node in model.graph.node}
+    assert len(model.graph.input) == 1
+    assert [(item.domain, item.version) for item in model.opset_import] == [("", 17)]
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+    metadata = {item.key: item.value for item in model.metadata_props}
+    assert metadata["sfd.verification"] == "verified"
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("size", [320, 640])
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_published_detector_converts_verified(
+    shared: Path, tmp_path: Path, name: str, size: int, kind: Kind
+) -> None:
+    folder, output = shared / "models" / "upstream" / name, tmp_path / "model.onnx"
+    own_size = 320
+    options = Options(output=kind, input_size=None if size == own_size else (size, size))
+    report = convert(folder / "deploy.prototxt", folder / "weights.caffemodel", output, options)
+    check(report, output)
+    expected = {
+        Kind.HEADS: {"boxes", "scores"},
+        Kind.DETECTIONS: {"detections"},
+        Kind.RAW: {"detection_out"},
+    }
+    assert set(report.outputs) == expected[kind]
+    assert report.input["shape"] == (
+        ["batch", 3, size, size] if kind is Kind.RAW else ["batch", size, size, 3]
+    )
+
+
+def test_a_published_classifier_converts_verified(shared: Path, tmp_path: Path) -> None:
+    folder, output = shared / "models" / "upstream" / "imagenet-mod11e", tmp_path / "model.onnx"
+    report = convert(folder / "deploy.prototxt", folder / "weights.caffemodel", output)
+    check(report, output)
+    assert (report.kind, report.outputs) == ("raw", {"prob": ["batch", 1000, 1, 1]})
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_our_first_weights_convert_verified(shared: Path, tmp_path: Path, kind: Kind) -> None:
+    report = convert(
+        shared / "models" / "reference" / "sfd-640-mod2" / "deploy.prototxt",
+        shared / "models" / "first-weights" / "sfd-640-mobilenetv2-mod2.caffemodel",
+        tmp_path / "model.onnx",
+        Options(output=kind),
+    )
+    check(report, tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_opencvs_own_face_detector_converts_verified(
+    res10: Files, tmp_path: Path, kind: Kind
+) -> None:
+    model, output = res10, tmp_path / "model.onnx"
+    report = convert(model.prototxt, model.caffemodel, output, Options(output=kind))
+    check(report, output)
+
+
+@pytest.mark.parametrize(("kind", "size"), [("heads", 640), ("detections", 256), ("raw", 256)])
+def test_vgg_with_random_weights_converts_verified(
+    shared: Path,
+    tmp_path: Path,
+    filler: Callable[..., Mapping[str, list[F32]]],
+    kind: str,
+    size: int,
+) -> None:
+    prototxt = shared / "models" / "reference" / "sfd-640-vgg" / "deploy.prototxt"
+    caffemodel, output = tmp_path / "random.caffemodel", tmp_path / "model.onnx"
+    weights.write(caffemodel, "vgg", filler(prototxt, 7))
+    options = Options(output=Kind(kind), input_size=(size, size))
+    check(convert(prototxt, caffemodel, output, options), output)
