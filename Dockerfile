@@ -80,4 +80,5 @@ ENV LD_LIBRARY_PATH=/opt/venv/lib/python3.11/site-packages/nvidia/cu13/lib:/opt/
 COPY --from=venv-gpu /opt/venv /opt/venv
 
 FROM service AS cpu
+ENV SFD_PROVIDER=cpu
 COPY --from=venv-cpu /opt/venv /opt/venv

@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import cast
 
 import yaml
+from prometheus_client.metrics import MetricWrapperBase
 
 from convert.layers import registry
 from service import errors, settings
+from service.metrics import Metrics
 from sfd.cli import COMMANDS, Command
 
 DOCS = Path(__file__).parent
@@ -71,6 +73,18 @@ def alerts_table() -> str:
     return table(("alert", "severity", "for", "when"), rows)
 
 
+def metrics_table() -> str:
+    """Every metric of the service itself, under the name that a query uses."""
+    rows = []
+    for metric in vars(Metrics()).values():
+        if isinstance(metric, MetricWrapperBase):
+            [family] = metric.describe()
+            name = f"{family.name}_total" if family.type == "counter" else family.name
+            labels = ", ".join(f"`{label}`" for label in metric._labelnames)
+            rows.append((f"`{name}`", family.type, labels, family.documentation))
+    return table(("metric", "type", "labels", "what"), rows)
+
+
 def commands_list() -> str:
     """Every command with its arguments."""
     sections = []
@@ -121,6 +135,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "commands": commands_list,
     "errors": errors_table,
     "layers": layers_table,
+    "metrics": metrics_table,
     "settings": settings_table,
 }
 
