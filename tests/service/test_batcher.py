@@ -39,6 +39,7 @@ class FakeClock:
 
     async def advance(self, seconds: float) -> None:
         """Let time pass, with everything that falls due in its order."""
+        await settle()
         end = self.now + seconds
         while self.timers and self.timers[0][0] <= end:
             when, _, timer = heapq.heappop(self.timers)

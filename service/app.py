@@ -1,0 +1,92 @@
+"""The ASGI application around a Runtime."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import NoReturn
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from service import openapi, problems
+from service.middleware.api_keys import ApiKeys
+from service.middleware.failures import Failures
+from service.middleware.observations import Observations
+from service.middleware.request_ids import HEADER, RequestIds
+from service.middleware.security_headers import SecurityHeaders
+from service.routes import detect, health, models, pages
+from service.runtime import Runtime
+
+DESCRIPTION = (
+    "Finds faces in images. Every error is an `application/problem+json` (RFC 9457) with the id "
+    "of the request, which is also in the `X-Request-ID` header of every answer."
+)
+
+
+def create_app(runtime: Runtime) -> FastAPI:
+    """An app that answers from `runtime`; at its shutdown it finishes what was accepted.
+
+    Whoever runs it also awaits `runtime.warm_up()`: until then it is alive, not ready.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await runtime.close()
+
+    app = FastAPI(
+        title="SFD face detection",
+        version=version("sfd"),
+        description=DESCRIPTION,
+        middleware=middleware(runtime),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        redirect_slashes=False,
+    )
+    app.state.runtime = runtime
+    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
+    app.add_exception_handler(HTTPException, _raise_http)
+    app.add_exception_handler(RequestValidationError, _raise_validation)
+    for module in (detect, health, models, pages):
+        app.include_router(module.router)
+    app.router.routes.extend(pages.MOUNTS)
+    return app
+
+
+def middleware(runtime: Runtime) -> list[Middleware]:
+    """What every request passes, outermost first."""
+    settings = runtime.settings
+    keys = [key.get_secret_value() for key in settings.api_keys]
+    stack = [
+        Middleware(RequestIds),
+        Middleware(Observations, metrics=runtime.metrics),
+        Middleware(SecurityHeaders),
+    ]
+    if settings.cors_origins:
+        stack.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=list(settings.cors_origins),
+                allow_methods=["GET", "POST"],
+                allow_headers=["Content-Type", "X-API-Key", "Authorization", HEADER, "traceparent"],
+                expose_headers=[HEADER, "Server-Timing", "Retry-After"],
+            )
+        )
+    # Inside CORS: a page of another origin may read why its request failed.
+    return [*stack, Middleware(Failures, metrics=runtime.metrics), Middleware(ApiKeys, keys=keys)]
+
+
+# The framework catches its own exceptions here; raised on, `Failures` renders all alike.
+async def _raise_http(request: Request, error: Exception) -> NoReturn:
+    assert isinstance(error, HTTPException)
+    raise problems.of_http(error, request.url.path, request.method) from None
+
+
+async def _raise_validation(request: Request, error: Exception) -> NoReturn:
+    assert isinstance(error, RequestValidationError)
+    raise problems.of_validation(error) from None

@@ -1,0 +1,82 @@
+"""Request bodies, judged while they stream in."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from starlette.types import Receive
+
+from service.errors import ClientGone, Overloaded, PayloadTooLarge, Timeout
+
+
+@dataclass(slots=True)
+class BodyMemory:
+    """How many bytes of request bodies are held now, in all: bounds what many clients can do."""
+
+    limit: int
+    held: int = 0
+
+    @contextmanager
+    def hold(self) -> Iterator["Held"]:
+        """Count the bytes of one request's body until its answer is made."""
+        held = Held(self)
+        try:
+            yield held
+        finally:
+            self.held -= held.count
+
+
+@dataclass(slots=True)
+class Held:
+    """The share of one request in the memory of bodies."""
+
+    memory: BodyMemory
+    count: int = 0
+
+    def add(self, count: int) -> None:
+        """Hold more bytes; Overloaded if all requests together hold too many."""
+        if self.memory.held + count > self.memory.limit:
+            raise Overloaded("too many uploads at the same time")
+        self.memory.held += count
+        self.count += count
+
+
+async def stream(
+    receive: Receive,
+    headers: Mapping[str, str],
+    *,
+    max_bytes: int,
+    deadline: float,
+    held: Held,
+) -> AsyncIterator[bytes]:
+    """The chunks of a request's body, until `deadline` of the event loop's clock.
+
+    Raises PayloadTooLarge as soon as the stated or the real length passes `max_bytes`, Timeout
+    for a client that sends too slowly, Overloaded, and ClientGone.
+    """
+    stated = headers.get("content-length", "")
+    if stated.isdecimal() and int(stated) > max_bytes:
+        raise _too_large(max_bytes)
+    received = 0
+    more = True
+    while more:
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await receive()
+        except TimeoutError:
+            raise Timeout("the request body did not arrive in time") from None
+        if message["type"] == "http.disconnect":
+            raise ClientGone("the client disconnected while it sent the body")
+        chunk: bytes = message.get("body", b"")
+        received += len(chunk)
+        if received > max_bytes:
+            raise _too_large(max_bytes)
+        held.add(len(chunk))
+        if chunk:
+            yield chunk
+        more = message.get("more_body", False)
+
+
+def _too_large(max_bytes: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"the request body is larger than {max_bytes} bytes")

@@ -1,0 +1,79 @@
+"""The Prometheus metrics of one service process, each in one place.
+
+Names and labels are promises (docs, dashboard and alerts use them); every label has few values.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from service.timings import STAGES, Timings
+
+SECONDS = tuple(0.001 * 2**power for power in range(14))
+"""From 1 ms to 8.192 s by factors of 2."""
+BATCHES = tuple(2**power for power in range(9))
+PIXELS = tuple(10_000 * 4**power for power in range(8))
+
+
+class Metrics:
+    """All collectors, in a registry of their own so that a process can hold several services."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "sfd_requests", "Requests answered.", ["route", "status"], registry=registry
+        )
+        self.request_seconds = Histogram(
+            "sfd_request_seconds",
+            "Seconds from a request's headers to the end of its answer.",
+            ["route"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.stage_seconds = Histogram(
+            "sfd_stage_seconds",
+            "Seconds that an image spent in a stage.",
+            ["stage"],
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.batch_size = Histogram(
+            "sfd_batch_size", "Images in an inference.", buckets=BATCHES, registry=registry
+        )
+        self.queue_depth = Gauge(
+            "sfd_queue_depth", "Images accepted and not yet in inference.", registry=registry
+        )
+        self.in_flight = Gauge("sfd_in_flight", "Requests being answered.", registry=registry)
+        self.rejected = Counter(
+            "sfd_rejected",
+            "Requests and images that got a problem in place of faces, by its type.",
+            ["reason"],
+            registry=registry,
+        )
+        self.faces = Counter("sfd_faces", "Faces found.", registry=registry)
+        self.image_pixels = Histogram(
+            "sfd_image_pixels", "Pixels of an image.", buckets=PIXELS, registry=registry
+        )
+        self.model_info = Gauge(
+            "sfd_model_info",
+            "1 for each model, with the provider that runs it.",
+            ["model", "version", "provider"],
+            registry=registry,
+        )
+        self.model_ready = Gauge(
+            "sfd_model_ready",
+            "1 when a model is warmed up and takes requests.",
+            ["model"],
+            registry=registry,
+        )
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        for stage in STAGES:
+            self.stage_seconds.labels(stage)
+
+    def observe(self, timings: Timings) -> None:
+        """Count the stage times of one image."""
+        for stage in STAGES:
+            self.stage_seconds.labels(stage).observe(getattr(timings, stage))

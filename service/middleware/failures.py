@@ -1,0 +1,92 @@
+"""Whatever goes wrong inside becomes a problem answer; nothing of a traceback gets out."""
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service import problems
+from service.errors import ClientGone, Problem
+from service.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+LINGER_S = 2.0
+LINGER_BYTES = 64 * 2**20
+
+
+class Failures:
+    """Renders Problems, logs unexpected exceptions, and lets a rejected upload end in peace."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+        body_read = False
+
+        async def send_and_see(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        async def receive_and_see() -> Message:
+            nonlocal body_read
+            message = await receive()
+            body_read = body_read or not message.get("more_body", False)
+            return message
+
+        try:
+            await self.app(scope, receive_and_see, send_and_see)
+        except Exception as error:
+            # The last line of defence: any exception at all must become an answer.
+            problem = self._problem_of(error)
+            if started:
+                raise
+            self.metrics.rejected.labels(problem.slug).inc()
+            if isinstance(problem, ClientGone):
+                return
+            answer = problems.response(problem, scope["state"]["request_id"])
+            if body_read or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+                await answer(scope, receive, send)
+            else:
+                await _answer_and_linger(answer.body, answer.raw_headers, problem.status,
+                                         receive, send)  # fmt: skip
+
+    def _problem_of(self, error: Exception) -> Problem:
+        if isinstance(error, Problem):
+            return error
+        log.exception("unexpected %s", type(error).__name__)
+        return Problem("something broke inside the service; its log has the request id")
+
+
+async def _answer_and_linger(
+    body: bytes | memoryview,
+    headers: list[tuple[bytes, bytes]],
+    status: int,
+    receive: Receive,
+    send: Send,
+) -> None:
+    """Answer a client that may still be sending, and read on for a moment.
+
+    Closing at once would reset the connection, and most clients would report that in place of
+    the answer (RFC 9112, section 9.6). The answer is complete for the client, by its
+    Content-Length, before its last, empty message is sent here.
+    """
+    headers = [*headers, (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": bytes(body), "more_body": True})
+    with suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            left, more = LINGER_BYTES, True
+            while more and left > 0:
+                message = await receive()
+                left -= len(message.get("body", b""))
+                more = message.get("more_body", False)
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,0 +1,64 @@
+"""One log line and one count for each request, when its answer has ended."""
+
+import logging
+import time
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import ClientGone
+from service.metrics import Metrics
+
+log = logging.getLogger("service.access")
+
+# Asked every few seconds by machines; their lines would bury the others.
+QUIET = {"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
+
+
+class Observations:
+    """Measures each request from its headers to the end of its answer."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        # Where no answer starts, nobody was there to read it.
+        status = ClientGone.status
+
+        async def send_and_see(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        started = time.perf_counter()
+        self.metrics.in_flight.inc()
+        try:
+            await self.app(scope, receive, send_and_see)
+        finally:
+            self.metrics.in_flight.dec()
+            seconds = time.perf_counter() - started
+            route = route_of(scope)
+            self.metrics.requests.labels(route, str(status)).inc()
+            self.metrics.request_seconds.labels(route).observe(seconds)
+            level = logging.DEBUG if route in QUIET and status < 400 else logging.INFO
+            fields = {
+                "method": scope["method"],
+                "path": scope["path"],
+                "route": route,
+                "status": status,
+                "duration_ms": round(seconds * 1000, 3),
+                "client": (scope.get("client") or ("",))[0],
+            }
+            fields |= scope.get("state", {}).get("log_fields", {})
+            log.log(level, "%s %s %s", scope["method"], scope["path"], status,
+                    extra={"fields": fields})  # fmt: skip
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the route that answers, never the client's own path: labels are bounded."""
+    return getattr(scope.get("route"), "path", None) or "other"

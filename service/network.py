@@ -1,0 +1,172 @@
+"""A checked model of the store, opened in onnxruntime on the wanted provider."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from geometry.boxes import Floats
+from service.errors import StartError
+from service.letterboxing import Pixels
+from store import model as models
+from store.model import Build, Model
+
+log = logging.getLogger(__name__)
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
+INPUT, OUTPUTS = "images", ["boxes", "scores"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """What the network says of one image, before any threshold.
+
+    `boxes` [priors, 4] as x1, y1, x2, y2 in fractions of the input, `scores` [priors].
+    """
+
+    boxes: Floats
+    scores: Floats
+
+
+@dataclass(frozen=True)
+class Network:
+    """An open model; `run` may be called from several threads at once."""
+
+    model: Model
+    build: Build
+    session: ort.InferenceSession
+    provider: str
+    """The provider that runs it: a key of PROVIDERS."""
+    fallback: str | None
+    """Why `auto` did not take a faster provider; None where it did, or was not asked."""
+
+    def run(self, images: Sequence[Pixels]) -> list[Candidates]:
+        """Infer a batch of images, each uint8 [height, width, channels] in RGB or gray."""
+        boxes, scores = self.session.run(OUTPUTS, {INPUT: np.stack(images)})
+        return [Candidates(b, s) for b, s in zip(boxes, scores[:, :, 0], strict=True)]
+
+    def blank(self) -> Pixels:
+        """An input of the mean colour, for warming up."""
+        shape = self.model.input.height, self.model.input.width, self.model.input.channels
+        return np.full(shape, self.model.input.mean_rgb[: shape[2]], np.uint8)
+
+    def warm_up(self, batch_sizes: Sequence[int]) -> None:
+        """Run once at each size: the first run allocates, picks kernels and builds engines."""
+        for size in batch_sizes:
+            self.run([self.blank()] * size)
+
+
+def load(model: Model, provider: str, threads: int, max_batch: int) -> Network:
+    """Check a model's files and open its ONNX file.
+
+    `provider` is a key of PROVIDERS, or "auto". Raises ModelError for files that do not match
+    their hashes, and StartError, with the reason, for a model or provider that does not work.
+    """
+    build = models.check(model)
+    if len(model.classes) != 1:
+        raise StartError(
+            f"{model.name}: has {len(model.classes)} classes; the service serves detectors of one"
+        )
+
+    def open_on(name: str) -> ort.InferenceSession:
+        return _open(model, name, threads, max_batch)
+
+    session, chosen, fallback = choose(provider, ort.get_available_providers(), open_on)
+    if fallback is not None:
+        log.warning("%s: runs on the CPU: %s", model.name, fallback)
+    _check_signature(model, session)
+    return Network(model, build, session, chosen, fallback)
+
+
+def choose(
+    provider: str, available: Sequence[str], open_on: Callable[[str], ort.InferenceSession]
+) -> tuple[ort.InferenceSession, str, str | None]:
+    """Open a session by the rules of SFD_PROVIDER: (session, provider, reason of a fallback).
+
+    A named provider works or StartError says why not. `auto` is CUDA where it works, else the
+    CPU: TensorRT builds engines for minutes, so it has to be asked for.
+    """
+    wanted = "cuda" if provider == "auto" else provider
+    try:
+        if PROVIDERS[wanted] not in available:
+            raise StartError(
+                f"this onnxruntime has no {PROVIDERS[wanted]}, only {', '.join(available)} "
+                f"(install the package that has it: {_package(wanted)})"
+            )
+        return open_on(wanted), wanted, None
+    except StartError as error:
+        if provider != "auto":
+            raise StartError(f"SFD_PROVIDER={provider} does not work: {error}") from None
+        return open_on("cpu"), "cpu", str(error)
+
+
+def _package(provider: str) -> str:
+    return {"openvino": "onnxruntime-openvino"}.get(provider, "onnxruntime-gpu, the extra `gpu`")
+
+
+def _open(model: Model, provider: str, threads: int, max_batch: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # Idle inference threads must not burn the CPU quota that the decoding threads need.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Warnings are for whoever converts; a provider that fails to load reports an error.
+    options.log_severity_level = 3
+    if provider in ("cuda", "tensorrt") and hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()
+    wanted = PROVIDERS[provider]
+    try:
+        session = ort.InferenceSession(
+            str(model.onnx),
+            options,
+            providers=[(wanted, _provider_options(provider, model, max_batch))],
+        )
+    except Exception as error:
+        # onnxruntime's own exceptions share no base class but Exception.
+        reason = " ".join(str(error).split())[:300]
+        raise StartError(f"{model.onnx}: does not open on {wanted}: {reason}") from None
+    if wanted not in session.get_providers():
+        # onnxruntime logs the reason and goes on without the provider.
+        raise StartError(
+            f"{wanted} does not load: its libraries or its device are missing or of another "
+            "version (onnxruntime's message on stderr names which)"
+        )
+    return session
+
+
+def _provider_options(provider: str, model: Model, max_batch: int) -> dict[str, Any]:
+    shape = f"{model.input.height}x{model.input.width}x{model.input.channels}"
+    match provider:
+        case "cuda":
+            # An exhaustive search would stall the first batch of each size.
+            return {"cudnn_conv_algo_search": "HEURISTIC"}
+        case "tensorrt":
+            # One engine for all batch sizes, in place of a new one whenever a size is first seen.
+            return {
+                "trt_profile_min_shapes": f"{INPUT}:1x{shape}",
+                "trt_profile_opt_shapes": f"{INPUT}:{max_batch}x{shape}",
+                "trt_profile_max_shapes": f"{INPUT}:{max_batch}x{shape}",
+            }
+        case "openvino":
+            return {"device_type": "CPU"}
+    return {}
+
+
+def _check_signature(model: Model, session: ort.InferenceSession) -> None:
+    inputs = {value.name: (value.type, value.shape[1:]) for value in session.get_inputs()}
+    taken = [model.input.height, model.input.width, model.input.channels]
+    outputs = [value.name for value in session.get_outputs()]
+    if inputs != {INPUT: ("tensor(uint8)", taken)} or set(outputs) != set(OUTPUTS):
+        raise StartError(
+            f"{model.onnx}: takes {inputs} and gives {outputs}, not uint8 {INPUT} "
+            f"[batch, {', '.join(map(str, taken))}] and {' and '.join(OUTPUTS)}: "
+            f"run `sfd models build {model.name}`"
+        )

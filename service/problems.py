@@ -1,0 +1,47 @@
+"""Problems as answers: RFC 9457 `application/problem+json`, from one place."""
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+
+from service.errors import InvalidParameter, MethodNotAllowed, NotFound, Problem
+
+MEDIA_TYPE = "application/problem+json"
+
+
+def body(problem: Problem, request_id: str) -> dict[str, str | int]:
+    """The members of a problem."""
+    return {
+        "type": problem.slug,
+        "title": problem.title,
+        "status": problem.status,
+        "detail": str(problem),
+        "request_id": request_id,
+    }
+
+
+def response(problem: Problem, request_id: str) -> JSONResponse:
+    """The answer to a request that failed."""
+    return JSONResponse(
+        body(problem, request_id), problem.status, problem.headers, media_type=MEDIA_TYPE
+    )
+
+
+def of_http(error: HTTPException, path: str, method: str) -> Problem:
+    """The framework's own 404 and 405 as problems."""
+    if error.status_code == 405:
+        allow = (error.headers or {}).get("Allow", "")
+        return MethodNotAllowed(f"{path} takes {allow or 'another method'}, not {method}", allow)
+    if error.status_code == 404:
+        return NotFound(f"no {path[:200]} here; /docs shows what there is")
+    return Problem(error.detail)
+
+
+def of_validation(error: RequestValidationError) -> InvalidParameter:
+    """The framework's complaints about parameters, all in one line."""
+    listed = []
+    for problem in error.errors():
+        name = ".".join(str(part) for part in problem["loc"][1:]) or str(problem["loc"][0])
+        words = "unknown parameter" if problem["type"] == "extra_forbidden" else problem["msg"]
+        listed.append(f"{name[:100]}: {words}")
+    return InvalidParameter("; ".join(listed[:10]))

@@ -1,0 +1,58 @@
+"""Probes and metrics, for machines."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client.exposition import choose_encoder
+from pydantic import BaseModel
+
+from service.runtime import Runtime
+
+router = APIRouter(tags=["operation"])
+
+
+class Health(BaseModel):
+    """The state of the service."""
+
+    status: Literal["alive", "ready", "warming up", "draining"]
+
+
+@router.get("/livez", summary="Is the process alive?")
+async def livez() -> Health:
+    """Answers without touching a model: when this fails, restart the process."""
+    return Health(status="alive")
+
+
+@router.get(
+    "/readyz",
+    summary="Does it take requests?",
+    response_model=Health,
+    responses={503: {"model": Health, "description": "Warming up, or draining"}},
+)
+async def readyz(request: Request) -> Response:
+    """200 from the end of the warm-up until a SIGTERM: send traffic only then."""
+    runtime: Runtime = request.app.state.runtime
+    if runtime.draining:
+        return JSONResponse({"status": "draining"}, 503)
+    if not runtime.ready:
+        return JSONResponse({"status": "warming up"}, 503)
+    return JSONResponse({"status": "ready"})
+
+
+@router.get(
+    "/metrics",
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "In the text format of Prometheus or of OpenMetrics, as accepted",
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+        }
+    },
+)
+async def metrics(request: Request) -> Response:
+    """All metrics of this process."""
+    runtime: Runtime = request.app.state.runtime
+    encode, content_type = choose_encoder(request.headers.get("accept", ""))
+    return Response(encode(runtime.metrics.registry), headers={"Content-Type": content_type})

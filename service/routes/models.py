@@ -1,0 +1,138 @@
+"""GET /models: what this service runs."""
+
+from collections.abc import Mapping
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+
+from service import openapi
+from service.detector import Detector
+from service.errors import Unauthorized, UnknownModel
+from service.runtime import Runtime
+
+router = APIRouter(tags=["models"])
+
+
+class Size(BaseModel):
+    """The network's input in pixels."""
+
+    width: int
+    height: int
+
+
+class Thresholds(BaseModel):
+    """Defaults for what a request does not say; top_k and keep_top_k of -1 mean no limit."""
+
+    min_score: float
+    nms_iou: float
+    top_k: int
+    keep_top_k: int
+
+
+class ModelSummary(BaseModel):
+    """One model of this process."""
+
+    name: str
+    version: str
+    title: str
+    default: bool
+    ready: bool
+    provider: str
+    """What runs it: cpu, cuda, tensorrt or openvino."""
+    provider_fallback: str | None
+    """Why SFD_PROVIDER=auto did not take a faster provider."""
+    input: Size
+    thresholds: Thresholds
+
+
+class ModelResult(BaseModel):
+    """What was measured."""
+
+    dataset: str
+    protocol: str
+    metric: str
+    values: Mapping[str, float]
+
+
+class ModelDetails(ModelSummary):
+    """One model with its origin and how it was made."""
+
+    description: str
+    licence: str
+    origin: str
+    classes: list[str]
+    sources: dict[str, str]
+    """Sha256 of each source file."""
+    onnx: str
+    """Sha256 of the ONNX file."""
+    converter: str
+    verification: str
+    results: list[ModelResult]
+
+
+class ModelList(BaseModel):
+    """All models of this process, the default one first."""
+
+    models: list[ModelSummary]
+
+
+@router.get("/models", summary="List the models", responses=openapi.responses(Unauthorized))
+async def models(request: Request) -> ModelList:
+    """The models that requests can name, the default one first."""
+    runtime: Runtime = request.app.state.runtime
+    return ModelList(models=[summary(runtime, each) for each in runtime.detectors.values()])
+
+
+@router.get(
+    "/models/{name}",
+    summary="Describe a model",
+    responses=openapi.responses(Unauthorized, UnknownModel),
+)
+async def model(request: Request, name: str) -> ModelDetails:
+    """One model with its licence, origin, hashes and measured results."""
+    runtime: Runtime = request.app.state.runtime
+    detector = runtime.detector(name)
+    described, build = detector.network.model, detector.network.build
+    return ModelDetails(
+        **summary(runtime, detector).model_dump(),
+        description=described.description,
+        licence=described.licence,
+        origin=described.origin,
+        classes=list(described.classes),
+        sources={role: source.sha256 for role, source in described.sources.items()},
+        onnx=build.sha256,
+        converter=build.converter,
+        verification=build.verification,
+        results=[
+            ModelResult(
+                dataset=each.dataset,
+                protocol=each.protocol,
+                metric=each.metric,
+                values=each.values,
+            )
+            for each in described.results
+            if each.values
+        ],
+    )
+
+
+def summary(runtime: Runtime, detector: Detector) -> ModelSummary:
+    """What the list says of a model."""
+    network = detector.network
+    thresholds = network.model.thresholds
+    return ModelSummary(
+        name=network.model.name,
+        version=network.model.version,
+        title=network.model.title,
+        default=detector is runtime.default,
+        ready=runtime.ready and not runtime.draining,
+        provider=network.provider,
+        provider_fallback=network.fallback,
+        input=Size(width=network.model.input.width, height=network.model.input.height),
+        thresholds=Thresholds(
+            min_score=thresholds.default_score,
+            nms_iou=thresholds.nms_iou,
+            top_k=thresholds.top_k,
+            keep_top_k=thresholds.keep_top_k,
+        ),
+    )

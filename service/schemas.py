@@ -1,0 +1,162 @@
+"""The JSON of the API, as models: what the routes write and the OpenAPI document shows."""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from geometry.boxes import Floats
+from service.detector import Detection, Detector, Query
+from service.timings import Timings
+
+
+class DetectParameters(BaseModel):
+    """The query of POST /detect; a parameter that is none of these is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    min_score: Annotated[
+        float | None,
+        Field(ge=0, le=1, description="Least score of a face (default: the model's)."),
+    ] = None
+    nms_iou: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=1,
+            description="Overlap (IoU) above which the weaker of two boxes is dropped "
+            "(default: the model's).",
+        ),
+    ] = None
+    max_faces: Annotated[
+        int | None, Field(ge=1, le=100_000, description="Most faces of an image, best first.")
+    ] = None
+    model: Annotated[
+        str | None,
+        Field(description="Name of the model, one of GET /models (default: the service's)."),
+    ] = None
+
+    def query(self) -> Query:
+        """What the detector is asked."""
+        return Query(self.min_score, self.nms_iou, self.max_faces)
+
+
+class Box(BaseModel):
+    """A rectangle in pixels of the upright image: its left top corner and its size."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+class Face(BaseModel):
+    """One face."""
+
+    box: Box
+    score: Annotated[float, Field(ge=0, le=1)]
+
+
+class ImageSize(BaseModel):
+    """Size of the upright image in pixels."""
+
+    width: int
+    height: int
+
+
+class ModelVersion(BaseModel):
+    """Which model answered."""
+
+    name: str
+    version: str
+
+    @classmethod
+    def of(cls, detector: Detector) -> Self:
+        """The model of a detector."""
+        model = detector.network.model
+        return cls(name=model.name, version=model.version)
+
+
+class StageTimes(BaseModel):
+    """Milliseconds in each stage."""
+
+    decode: float
+    preprocess: float
+    queue: float
+    inference: float
+    postprocess: float
+    total: float
+
+    @classmethod
+    def of(cls, timings: Timings) -> Self:
+        """From seconds."""
+        return cls(**timings.milliseconds())
+
+
+class ImageResult(BaseModel):
+    """The faces of one image, best first; none is an empty list."""
+
+    image: ImageSize
+    faces: list[Face]
+    timings_ms: StageTimes
+    batch_size: Annotated[int, Field(description="Images in the same inference.")]
+
+    @classmethod
+    def of(cls, detection: Detection) -> Self:
+        """The JSON of a detection."""
+        return cls(
+            image=ImageSize(width=detection.width, height=detection.height),
+            faces=faces(detection.boxes, detection.scores),
+            timings_ms=StageTimes.of(detection.timings),
+            batch_size=detection.batch_size,
+        )
+
+
+class DetectAnswer(ImageResult):
+    """The answer for one image."""
+
+    request_id: str
+    model: ModelVersion
+
+
+class Problem(BaseModel):
+    """What went wrong (RFC 9457)."""
+
+    type: Annotated[str, Field(description="The kind of problem.")]
+    title: Annotated[str, Field(description="The kind of problem, in words.")]
+    status: Annotated[int, Field(description="The HTTP status.")]
+    detail: Annotated[str, Field(description="What happened this time.")]
+    request_id: str
+
+
+class ImageError(BaseModel):
+    """An image of several that failed; the others did not."""
+
+    error: Problem
+
+
+class DetectManyAnswer(BaseModel):
+    """The answer for several images, in their order."""
+
+    request_id: str
+    model: ModelVersion
+    results: list[ImageResult | ImageError]
+    timings_ms: Annotated[
+        StageTimes,
+        Field(description="Of each stage the longest among the images; `total` is the request's."),
+    ]
+
+
+def faces(boxes: Floats, scores: Floats) -> list[Face]:
+    """Boxes [N, 4] as x1, y1, x2, y2 and scores [N] as JSON.
+
+    A hundredth of a pixel: a tenth would cost a face of ten pixels a percent of its area.
+    """
+    return [
+        Face(
+            box=Box(
+                x=round(x1, 2), y=round(y1, 2), width=round(x2 - x1, 2), height=round(y2 - y1, 2)
+            ),
+            score=round(score, 4),
+        )
+        for (x1, y1, x2, y2), score in zip(boxes.tolist(), scores.tolist(), strict=True)
+    ]

@@ -1,0 +1,89 @@
+"""The image files of a request to detect, in whichever of the three ways they were sent."""
+
+import base64
+import binascii
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from service import multipart
+from service.errors import (
+    InvalidImage,
+    InvalidParameter,
+    PayloadTooLarge,
+    Problem,
+    UnsupportedMediaType,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """Files in the order they were sent, and whether the answer is one result or a list."""
+
+    files: list[bytes | Problem]
+    several: bool
+
+
+class JsonImages(BaseModel):
+    """A JSON body: `image` for one image, or `images` for a list, each in base64."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    image: str | None = None
+    images: list[str] | None = None
+
+
+async def read(
+    content_type: str, content_encoding: str, chunks: AsyncIterator[bytes], *, max_images: int
+) -> Uploads:
+    """Read a body by its Content-Type: multipart, JSON, or else the bytes of one image.
+
+    What a single body is, is judged by its bytes: its label may be any, or absent.
+    """
+    if content_encoding not in ("", "identity"):
+        raise UnsupportedMediaType("a compressed body (Content-Encoding); send it as it is")
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type == "multipart/form-data":
+        parts = await multipart.parts(content_type, chunks, max_parts=max_images)
+        if not parts:
+            raise InvalidImage("the multipart body has no part")
+        return Uploads(list(parts), several=len(parts) > 1)
+    body = b"".join([chunk async for chunk in chunks])
+    if media_type == "application/json":
+        return from_json(body, max_images=max_images)
+    if not body:
+        raise InvalidImage("the request has no body; send an image file")
+    return Uploads([body], several=False)
+
+
+def from_json(body: bytes, *, max_images: int) -> Uploads:
+    """The images of a JSON body; `images` is answered by a list also when it holds one."""
+    try:
+        given = JsonImages.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the JSON body"
+        raise InvalidParameter(f"{where}: {first['msg']}") from None
+    if (given.image is None) == (given.images is None):
+        raise InvalidParameter("the JSON body must have either `image` or `images`")
+    if given.images is None:
+        file = decode_base64(given.image or "")
+        if isinstance(file, Problem):
+            raise file
+        return Uploads([file], several=False)
+    if len(given.images) > max_images:
+        raise PayloadTooLarge(f"the request has more than {max_images} images")
+    if not given.images:
+        raise InvalidParameter("`images` is empty")
+    return Uploads([decode_base64(text) for text in given.images], several=True)
+
+
+def decode_base64(text: str) -> bytes | Problem:
+    """The bytes of base64 text (RFC 4648), or of a `data:` URL of it; line breaks are ignored."""
+    if text.startswith("data:"):
+        text = text.partition(",")[2]
+    try:
+        return base64.b64decode("".join(text.split()), validate=True)
+    except (binascii.Error, ValueError):
+        return InvalidImage("the text is not base64")
