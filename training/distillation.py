@@ -4,7 +4,7 @@ import copy
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,9 +15,11 @@ from torch.nn import functional
 
 from training.coding import encode, overlaps
 from training.distortions import degrade, obscure
-from training.network import CaffeNetwork
+from training.network import CaffeNetwork, channels_last
+from training.operators import BatchNorm
 from training.photographs import Photograph
 from training.scenes import Scene, compose
+from training.trainer import STATE, TrainingError
 
 MEAN_BGR = (104.0, 117.0, 123.0)
 
@@ -44,6 +46,11 @@ class Recipe:
     seed: int = 1
     save_minutes: float = 4.0
 
+    def rate_at(self, step: int, share: float) -> float:
+        """The rate after `step` updates and a share of the hours: a warm-up, then half a cosine."""
+        warm = min(1.0, (step + 1) / self.warmup)
+        return self.rate * warm * (0.02 + 0.98 * (1 + math.cos(math.pi * min(share, 1))) / 2)
+
 
 def as_input(images: Sequence[np.ndarray]) -> Tensor:
     """RGB uint8 [S, S, 3] pictures as Caffe's BGR, mean-free [N, 3, S, S] in channels_last."""
@@ -52,21 +59,19 @@ def as_input(images: Sequence[np.ndarray]) -> Tensor:
 
 
 @torch.no_grad()
-def ensemble(
-    teachers: Sequence[CaffeNetwork], shares: Sequence[float], data: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def ensemble(teachers: Sequence[CaffeNetwork], data: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean codes [N, P, 4], mean probabilities [N, P, 2] and priors [P, 8] of several teachers.
 
     Codes are weighted by each teacher's own probability of a face.
     """
     parts = []
-    for teacher, share in zip(teachers, shares, strict=True):
+    for teacher in teachers:
         codes, logits, priors = teacher.detect(data)
         probability = logits.float().sigmoid()
-        weight = share * (probability[..., 1:] + 1e-4)
-        parts.append((codes.float() * weight, probability * share, weight))
+        weight = probability[..., 1:] + 1e-4
+        parts.append((codes.float() * weight, probability, weight))
     codes, probabilities, weight = (sum(part[1:], part[0]) for part in zip(*parts, strict=True))
-    return codes / weight, probabilities / sum(shares), priors
+    return codes / weight, probabilities / len(teachers), priors
 
 
 def add_marks(scene: Scene, codes: Tensor, probabilities: Tensor, priors: Tensor) -> None:
@@ -120,14 +125,6 @@ def distillation_loss(
     return confidence, (away * share).sum() / count
 
 
-def channels_last(network: CaffeNetwork) -> CaffeNetwork:
-    """The network with its weights laid out as oneDNN's fastest convolutions want them."""
-    for parameter in network.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return network
-
-
 class Average:
     """A moving average of a network's weights and statistics."""
 
@@ -151,103 +148,168 @@ class Average:
 def distil(
     student: CaffeNetwork,
     teachers: Sequence[CaffeNetwork],
-    shares: Sequence[float],
     photographs: Sequence[Photograph],
     folder: Path,
     recipe: Recipe,
-) -> None:
-    """Train until the hours are over; state, averaged weights and a log go to `folder`."""
+    *,
+    resume: bool,
+    progress: Callable[[float, float], object],
+    clock: Callable[[], float] = time.monotonic,
+) -> Path:
+    """Train until the hours are over; returns the caffemodel of averaged weights.
+
+    State, snapshots of the average and a log of JSON lines go to `folder`. `progress` is told
+    the share of the hours that is over, and the loss; `clock` counts seconds.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _check(student, teachers, recipe)
     torch.manual_seed(recipe.seed)
     for module in student.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = recipe.momentum
-    decayed = [p for p in student.parameters() if p.dim() > 1]
-    other = [p for p in student.parameters() if p.dim() == 1]
+        if isinstance(module, BatchNorm):
+            module.settle(recipe.momentum)
+    channels_last(student)
+    for teacher in teachers:
+        # Probabilities change by a hundredth; the time, by a factor of three.
+        channels_last(teacher).bfloat16()
     optimizer = torch.optim.AdamW(
         [
-            {"params": decayed, "weight_decay": recipe.weight_decay},
-            {"params": other, "weight_decay": 0.0},
+            {
+                "params": [each for each in student.parameters() if each.dim() > 1],
+                "weight_decay": recipe.weight_decay,
+            },
+            {
+                "params": [each for each in student.parameters() if each.dim() == 1],
+                "weight_decay": 0.0,
+            },
         ],
         lr=recipe.rate,
     )
-    channels_last(student)
     average = Average(student, recipe.average)
-    folder.mkdir(parents=True, exist_ok=True)
-    state_path = folder / "state.pt"
-    step, spent = 0, 0.0
-    if state_path.exists():
-        state = torch.load(state_path)
-        student.load_state_dict(state["student"])
-        average.network.load_state_dict(state["average"])
-        average.updates = state["step"]
-        optimizer.load_state_dict(state["optimizer"])
-        step, spent = state["step"], state["spent"]
-    for teacher in teachers:
-        channels_last(teacher.eval())
-    random = np.random.default_rng([recipe.seed, step])
-    log = (folder / "log.jsonl").open("a")
-    log.write(json.dumps(asdict(recipe)) + "\n")
-    started = saved = time.monotonic()
-    sums: list[tuple[float, float]] = []
+    run = _Run(student, average, optimizer, folder)
+    run.begin(resume)
     limit = recipe.hours * 3600
-    while True:
-        now = time.monotonic()
-        elapsed = spent + now - started
-        done = elapsed >= limit
-        if done or now - saved > recipe.save_minutes * 60:
-            saved = now
-            state = {
-                "student": student.state_dict(),
-                "average": average.network.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "step": step,
-                "spent": elapsed,
-            }
-            torch.save(state, folder / "state.tmp")
-            (folder / "state.tmp").replace(state_path)
-            average.network.save(folder / f"average-{step:06d}.caffemodel")
-        if done:
-            return
-        large = random.random() < recipe.large_share
-        size = recipe.large_size if large else recipe.size
-        count = max(recipe.batch // 4, 1) if large else recipe.batch
-        scenes = [compose(photographs, size, random) for _ in range(count)]
-        clear = [obscure(scene.image, random) for scene in scenes]
-        spoilt = [degrade(image, random) for image in clear]
-        rate = recipe.rate * min(1, (step + 1) / recipe.warmup)
-        rate *= 0.02 + 0.98 * (1 + math.cos(math.pi * min(elapsed / limit, 1))) / 2
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        with torch.autocast("cpu", torch.bfloat16):
-            taught_codes, taught, priors = ensemble(teachers, shares, as_input(clear))
-            for index, scene in enumerate(scenes):
-                add_marks(scene, taught_codes[index], taught[index], priors)
-            student.train()
-            codes, logits, _ = student.detect(as_input(spoilt))
-        confidence, location = distillation_loss(
-            codes.float(), logits.float(), taught_codes, taught, recipe.power
-        )
-        loss = confidence + recipe.location_weight * location
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        torch.nn.utils.clip_grad_norm_(student.parameters(), 10.0)
-        optimizer.step()
-        average.update(student)
-        step += 1
-        sums.append((confidence.item(), location.item()))
-        if step % 10 == 0:
-            means = np.mean(sums, 0)
-            log.write(
-                json.dumps(
-                    {
-                        "step": step,
-                        "minutes": round(elapsed / 60, 2),
-                        "rate": rate,
-                        "confidence": round(float(means[0]), 4),
-                        "location": round(float(means[1]), 4),
-                    }
+    started = saved = clock()
+    before = run.spent
+    with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
+        log.write(json.dumps(asdict(recipe)) + "\n")
+        recent: list[tuple[float, float]] = []
+        while run.spent < limit:
+            rate = recipe.rate_at(run.step, run.spent / limit)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            random = np.random.default_rng([recipe.seed, run.step])
+            recent.append(_step(student, teachers, photographs, optimizer, recipe, random))
+            average.update(student)
+            run.step += 1
+            run.spent = before + clock() - started
+            confidence, location = np.mean(recent, axis=0).tolist()
+            progress(min(run.spent / limit, 1), confidence + recipe.location_weight * location)
+            if not math.isfinite(confidence + location):
+                raise TrainingError("the loss is no number any more: lower --rate and --resume")
+            if len(recent) == 10:
+                entry = {
+                    "step": run.step,
+                    "minutes": round(run.spent / 60, 2),
+                    "rate": rate,
+                    "confidence": confidence,
+                    "location": location,
+                }
+                log.write(json.dumps(entry) + "\n")
+                log.flush()
+                recent.clear()
+            if clock() - saved > recipe.save_minutes * 60:
+                saved = clock()
+                run.save()
+    return run.save()
+
+
+def _check(student: CaffeNetwork, teachers: Sequence[CaffeNetwork], recipe: Recipe) -> None:
+    """Teachers and student must have the same priors, in the same order."""
+    probe = torch.zeros(1, 3, recipe.size, recipe.size)
+    with torch.no_grad():
+        own = student.eval().detect(probe)[2]
+        for teacher in teachers:
+            other = teacher.eval().detect(probe)[2]
+            if other.shape != own.shape or not torch.allclose(other, own):
+                raise TrainingError(
+                    f"{teacher.source.name}: its priors are not those of the network to train; "
+                    "a teacher must be of the same family"
                 )
-                + "\n"
+
+
+def _step(
+    student: CaffeNetwork,
+    teachers: Sequence[CaffeNetwork],
+    photographs: Sequence[Photograph],
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    random: np.random.Generator,
+) -> tuple[float, float]:
+    """One update; returns the losses of confidence and location."""
+    large = random.random() < recipe.large_share
+    size = recipe.large_size if large else recipe.size
+    count = max(recipe.batch // 4, 1) if large else recipe.batch
+    scenes = [compose(photographs, size, random) for _ in range(count)]
+    clear = [obscure(scene.image, random) for scene in scenes]
+    spoilt = [degrade(image, random) for image in clear]
+    with torch.autocast("cpu", torch.bfloat16):
+        taught_codes, taught, priors = ensemble(teachers, as_input(clear))
+        for index, scene in enumerate(scenes):
+            add_marks(scene, taught_codes[index], taught[index], priors)
+        codes, logits, _ = student.train().detect(as_input(spoilt))
+    confidence, location = distillation_loss(
+        codes.float(), logits.float(), taught_codes, taught, recipe.power
+    )
+    optimizer.zero_grad(set_to_none=True)
+    torch.autograd.backward(confidence + recipe.location_weight * location)
+    torch.nn.utils.clip_grad_norm_(student.parameters(), 10.0)
+    optimizer.step()
+    return confidence.item(), location.item()
+
+
+@dataclass
+class _Run:
+    """What a run must remember to go on."""
+
+    student: CaffeNetwork
+    average: Average
+    optimizer: torch.optim.Optimizer
+    folder: Path
+    step: int = 0
+    spent: float = 0.0
+    """Seconds."""
+
+    def begin(self, resume: bool) -> None:
+        path = self.folder / STATE
+        if path.exists() != resume:
+            raise TrainingError(
+                f"no {path} to resume from: start without --resume"
+                if resume
+                else f"{path} is there already: continue with --resume, or give another --output"
             )
-            log.flush()
-            sums.clear()
+        if not resume:
+            return
+        state = torch.load(path, weights_only=True)
+        try:
+            self.student.load_state_dict(state["student"])
+            self.average.network.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise TrainingError(f"{path} is the state of another network") from error
+        self.step, self.spent = state["step"], state["spent"]
+        self.average.updates = self.step
+
+    def save(self) -> Path:
+        state = {
+            "student": self.student.state_dict(),
+            "average": self.average.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "spent": self.spent,
+        }
+        temporary = (self.folder / STATE).with_suffix(".tmp")
+        torch.save(state, temporary)
+        temporary.replace(self.folder / STATE)
+        path = self.folder / f"average-{self.step:06d}.caffemodel"
+        self.average.network.save(path)
+        return path

@@ -19,6 +19,7 @@ from convert.caffe import weights
 from convert.caffe.network import CaffeError, Layer, Network, Problem
 from training import operators
 from training.heads import Heads, find_heads
+from training.solver import Trained
 
 Blobs = tuple[NDArray[np.float32], ...]
 
@@ -127,6 +128,21 @@ class CaffeNetwork(nn.Module):
                 self.operators[index] = nn.Identity()
         return self.eval()
 
+    def trained(self) -> list[Trained]:
+        """The parameters with the rates that the prototxt's `param` entries give them."""
+        sources = {layer.name: layer for layer in self.source.layers}
+        found = []
+        for name, module in self.modules_of.items():
+            # Of a BatchNorm, only what the Scale layer after it carries is trained.
+            source = sources[self._partners.get(name, name)]
+            for index, (part, tensor) in enumerate(module.named_parameters(recurse=False)):
+                specs = source.parameter.param
+                lr_mult = specs[index].lr_mult if index < len(specs) else 1.0
+                decay_mult = specs[index].decay_mult if index < len(specs) else 1.0
+                if tensor.requires_grad:
+                    found.append(Trained(f"{name}.{part}", tensor, lr_mult, decay_mult))
+        return found
+
     def layer_blobs(self) -> dict[str, Blobs]:
         """The weights as Caffe stores them, by layer name, in the order of the network."""
         blobs: dict[str, Blobs] = {}
@@ -146,6 +162,14 @@ class CaffeNetwork(nn.Module):
         """Write a caffemodel that Caffe and OpenCV read."""
         types = {layer.name: layer.type for layer in self.source.layers}
         weights.write(path, self.source.name, self.layer_blobs(), types)
+
+
+def channels_last(network: CaffeNetwork) -> CaffeNetwork:
+    """The network with its weights laid out as oneDNN's fastest convolutions want them."""
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network
 
 
 def _scale_partners(layers: Sequence[Layer]) -> dict[str, str]:

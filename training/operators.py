@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from convert.caffe import caffe_pb2
@@ -33,29 +34,74 @@ class Convolution(nn.Conv2d):
 
     def absorb(self, norm: "BatchNorm") -> None:
         """Take over what a BatchNorm after this convolution does with its running statistics."""
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
         self.weight, self.bias = fuse_conv_bn_weights(
             self.weight,
             self.bias,
             norm.running_mean,
             norm.running_var,
             norm.eps,
-            norm.weight if norm.affine else None,
-            norm.bias if norm.affine else None,
+            norm.weight,
+            norm.bias,
         )
 
 
-class BatchNorm(nn.BatchNorm2d):
-    """BatchNorm and the Scale layer after it, if any."""
+class BatchNorm(nn.Module):
+    """BatchNorm and the Scale layer after it, if any.
+
+    Caffe sums means and variances with a decay and counts with the same decay in `factor`; their
+    ratio, kept here, moves by 1 / factor towards each batch (batch_norm_layer.cpp).
+    """
+
+    running_mean: Tensor
+    running_var: Tensor
+    factor: Tensor
+
+    def __init__(
+        self, channels: int, eps: float, fraction: float, *, scaled: bool, frozen: bool = False
+    ) -> None:
+        super().__init__()
+        self.eps = eps
+        self.fraction = fraction
+        self.frozen = frozen
+        """Whether training too uses the running statistics."""
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.zeros(channels))
+        self.register_buffer("factor", torch.zeros(()))
+        self.weight = nn.Parameter(torch.ones(channels)) if scaled else None
+        self.bias = nn.Parameter(torch.zeros(channels)) if scaled else None
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        """[N, C, H, W], by the batch's own statistics in training."""
+        own = self.training and not self.frozen
+        momentum = 0.0
+        if own:
+            self.factor.mul_(self.fraction).add_(1)
+            momentum = 1 / float(self.factor)
+        return functional.batch_norm(
+            bottom,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            own,
+            momentum,
+            self.eps,
+        )
+
+    def settle(self, momentum: float) -> None:
+        """From now on move by `momentum`, whatever was seen before."""
+        self.fraction = 1 - momentum
+        self.factor.fill_(1 / momentum)
 
     def blobs(self) -> list[list[F32]]:
-        """Mean, variance and factor of BatchNorm; weight and bias of Scale."""
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        # The factor divides the sums in the file; these are already means.
-        first = [_array(self.running_mean), _array(self.running_var), np.ones(1, np.float32)]
-        return [first, [_array(self.weight), _array(self.bias)]] if self.affine else [first]
+        """Sums of mean and variance and their factor of BatchNorm; weight and bias of Scale."""
+        # Without a batch seen, Caffe too has zeros.
+        factor = self.factor
+        first = [_array(self.running_mean * factor), _array(self.running_var * factor)]
+        first.append(_array(factor.reshape(1)))
+        if self.weight is None or self.bias is None:
+            return [first]
+        return [first, [_array(self.weight), _array(self.bias)]]
 
 
 class Eltwise(nn.Module):
@@ -191,24 +237,27 @@ def _convolution(layer: Layer, _: Layer | None, channels: Sequence[int]) -> nn.M
 
 def _batch_norm(layer: Layer, scale: Layer | None, channels: Sequence[int]) -> nn.Module:
     parameter = layer.parameter.batch_norm_param
-    # Caffe keeps sums that decay by the fraction; their ratio is a mean with this momentum.
-    momentum = 1 - parameter.moving_average_fraction
-    module = BatchNorm(channels[0], parameter.eps, momentum, affine=scale is not None)
-    assert module.running_mean is not None
-    assert module.running_var is not None
+    module = BatchNorm(
+        channels[0],
+        parameter.eps,
+        parameter.moving_average_fraction,
+        scaled=scale is not None,
+        frozen=parameter.use_global_stats,
+    )
     with torch.no_grad():
         if layer.blobs:
             factor = float(layer.blobs[2].reshape(-1)[0])
             share = 0.0 if factor == 0 else 1 / factor
+            module.factor.fill_(factor)
             module.running_mean.copy_(torch.from_numpy(layer.blobs[0].reshape(-1) * share))
             module.running_var.copy_(torch.from_numpy(layer.blobs[1].reshape(-1) * share))
-        if scale is not None:
+        if scale is not None and module.weight is not None and module.bias is not None:
             if scale.blobs:
                 module.weight.copy_(torch.from_numpy(scale.blobs[0]).reshape(-1))
-            has_bias = scale.parameter.scale_param.bias_term
-            if has_bias and len(scale.blobs) > 1:
+            if len(scale.blobs) > 1:
                 module.bias.copy_(torch.from_numpy(scale.blobs[1]).reshape(-1))
-            module.bias.requires_grad_(has_bias)
+            # OpenCV and Caffe read a bias that the prototxt does not ask for as surplus.
+            module.bias.requires_grad_(scale.parameter.scale_param.bias_term)
     return module
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sfd.errors import SfdError
+from training.evaluation import wider
 
 F32 = NDArray[np.float32]
 
@@ -25,8 +26,6 @@ class Photograph:
     path: Path
     name: str
     """The image as the list names it."""
-    width: int
-    height: int
     boxes: F32 | None
     """[N, 4] as x1, y1, x2, y2 in pixels; None where there are faces that nobody has marked."""
 
@@ -49,23 +48,38 @@ def read_json_lines(path: Path, images: Path | None = None) -> list[Photograph]:
             entry = json.loads(line)
             boxes = entry["boxes"]
             array = None if boxes is None else np.asarray(boxes, np.float32).reshape(-1, 4)
-            photographs.append(
-                Photograph(
-                    folder / entry["image"],
-                    entry["image"],
-                    int(entry["width"]),
-                    int(entry["height"]),
-                    array,
-                )
-            )
+            photographs.append(Photograph(folder / entry["image"], entry["image"], array))
         except (ValueError, KeyError, TypeError) as error:
             raise DatasetError(
-                f"{path}, line {number}: needs an object with image, width, height and boxes "
+                f"{path}, line {number}: needs an object with image and boxes "
                 f"([[x1, y1, x2, y2], …] or null): {error}"
             ) from error
     if not photographs:
         raise DatasetError(f"{path}: lists no photographs")
     return photographs
+
+
+def read_wider(path: Path, images: Path) -> list[Photograph]:
+    """The photographs of WIDER FACE's annotation text, such as `wider_face_train_bbx_gt.txt`.
+
+    Faces marked invalid, or without a size, are left out.
+    """
+    photographs = []
+    for marked in wider.read_text(path):
+        faces = marked.faces[marked.counted["hard"]].astype(np.float32)
+        boxes = np.concatenate([faces[:, :2], faces[:, :2] + faces[:, 2:]], axis=1)
+        name = f"{marked.name}.jpg"
+        photographs.append(Photograph(images / name, name, boxes))
+    if not photographs:
+        raise DatasetError(f"{path}: lists no photographs")
+    return photographs
+
+
+def read(path: Path, images: Path | None = None) -> list[Photograph]:
+    """A list of either form, told apart by its suffix: `.txt` is WIDER FACE's."""
+    if path.suffix == ".txt":
+        return read_wider(path, images or path.parent)
+    return read_json_lines(path, images)
 
 
 def split(photographs: Sequence[Photograph], held_out: float) -> tuple[list[Photograph], ...]:

@@ -1,0 +1,79 @@
+"""A tiny network of the family and tiny photographs, so that training takes seconds."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from training.architecture import files
+from training.architecture.family import Architecture, Extra, heads, stage
+from training.photographs import Photograph
+
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Tensors are tiny here: more threads would only wait for each other."""
+    if HAS_TORCH:
+        import torch
+
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the deploy, train, test and solver prototxt of a tiny detector."""
+    architecture = Architecture(
+        height=128,
+        width=128,
+        stem=8,
+        first_width=8,
+        blocks=(
+            *stage(8, 1, stride=2),
+            *stage(16, 1, stride=2),
+            *stage(24, 1, stride=2),
+        ),
+        last_width=48,
+        extras=(Extra(16, 32), Extra(16, 32), Extra(16, 32)),
+        heads=heads("conv_3/expand_"),
+    )
+    folder = tmp_path_factory.mktemp("tiny")
+    files.write(architecture, "tiny", folder)
+    for name in ("train.prototxt", "test.prototxt", "deploy.prototxt"):
+        path = folder / name
+        # The published 0.999 needs thousands of iterations to forget the random start.
+        text = path.read_text().replace(
+            "batch_norm_param {", "batch_norm_param { moving_average_fraction: 0.9"
+        )
+        path.write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def portraits(tmp_path_factory: pytest.TempPathFactory) -> list[Photograph]:
+    """Eight pictures of one or two pale discs with eyes on dark noise."""
+    folder = tmp_path_factory.mktemp("portraits")
+    random = np.random.default_rng(5)
+    photographs = []
+    for number in range(8):
+        noise = random.integers(0, 90, (128, 128, 3), dtype=np.uint8)
+        picture = Image.fromarray(noise)
+        pen = ImageDraw.Draw(picture)
+        boxes = []
+        for index in range(1 + number % 2):
+            side = int(random.integers(24, 44))
+            left = int(random.integers(2, 60 - side)) + 64 * index if side < 58 else 0
+            top = int(random.integers(4, 120 - side))
+            box = (left, top, left + side, top + side)
+            pen.ellipse(box, fill=(235, 200, 180))
+            for eye in (0.3, 0.7):
+                x, y = left + eye * side, top + 0.4 * side
+                pen.ellipse((x - 3, y - 3, x + 3, y + 3), fill=(20, 20, 20))
+            boxes.append(box)
+        path = folder / f"{number}.png"
+        picture.save(path)
+        photographs.append(Photograph(path, path.name, np.asarray(boxes, np.float32)))
+    return photographs

@@ -1,0 +1,132 @@
+"""A tiny network learns tiny photographs by heart, stops, goes on, and says what went wrong."""
+
+import dataclasses
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch (extra train)")
+
+from convert.caffe import network as caffe  # noqa: E402
+from convert.caffe import weights  # noqa: E402
+from convert.caffe.caffe_pb2 import SolverParameter  # noqa: E402
+from training.annotated import AnnotatedData  # noqa: E402
+from training.multibox import MultiBoxLoss  # noqa: E402
+from training.network import CaffeNetwork  # noqa: E402
+from training.photographs import Photograph  # noqa: E402
+from training.trainer import Job, TrainingError, train  # noqa: E402
+from training.validation import Validation, validate  # noqa: E402
+
+Make = Callable[..., Job]
+
+
+@pytest.fixture
+def job(tiny: Path, portraits: list[Photograph], tmp_path: Path) -> Make:
+    """A job on the tiny network; keywords are settings of the solver."""
+
+    def make(**settings: object) -> Job:
+        torch.manual_seed(3)
+        defaults = {
+            "type": "Adam", "base_lr": 0.003, "lr_policy": "fixed", "momentum": 0.9,
+            "max_iter": 4, "snapshot_prefix": "somewhere/tiny", "display": 1, "average_loss": 1,
+        }  # fmt: skip
+        solver = SolverParameter(**(defaults | settings))  # type: ignore[arg-type]
+        source = caffe.load(tiny / "train.prototxt", None, phase="TRAIN")
+        loss = next(layer for layer in source.aside if layer.type == "MultiBoxLoss")
+        data = AnnotatedData.of_network(source, "train.prototxt")
+        test = caffe.load(tiny / "test.prototxt", None)
+        return Job(
+            solver=solver,
+            network=CaffeNetwork(source),
+            data=dataclasses.replace(data, batch=4),
+            loss=MultiBoxLoss.of_layer(loss),
+            photographs=portraits,
+            folder=tmp_path / "run",
+            held_out=portraits,
+            validation=Validation.of_network(test, "MaxIntegral"),
+        )
+
+    return make
+
+
+def silent(done: int, loss: float) -> None:
+    pass
+
+
+def entries(job: Job, key: str) -> list[float]:
+    lines = (job.folder / "log.jsonl").read_text().splitlines()
+    return [entry[key] for entry in map(json.loads, lines) if key in entry]
+
+
+def test_a_tiny_network_learns_its_photographs_by_heart(job: Make) -> None:
+    own = job(max_iter=120, lr_policy="multistep", gamma=0.2, stepvalue=[90])
+    plain = dataclasses.replace(own.data, samplers=())
+    own = dataclasses.replace(own, data=plain)
+    train(own, resume=False, progress=silent)
+    assert own.validation is not None
+    assert validate(own.network, own.data, own.held_out, own.validation) == pytest.approx(1.0)
+    losses = entries(own, "loss")
+    assert losses[-1] < losses[0] / 4
+
+
+def test_a_resumed_run_ends_with_the_weights_of_one_that_never_stopped(
+    job: Make, tmp_path: Path
+) -> None:
+    whole = job(type="SGD", base_lr=0.001, iter_size=2)
+    expected = weights.read(train(whole, resume=False, progress=silent))
+    first = dataclasses.replace(
+        job(type="SGD", base_lr=0.001, iter_size=2, max_iter=2), folder=tmp_path / "parts"
+    )
+    train(first, resume=False, progress=silent)
+    torch.manual_seed(99)
+    second = dataclasses.replace(
+        job(type="SGD", base_lr=0.001, iter_size=2), folder=tmp_path / "parts"
+    )
+    found = weights.read(train(second, resume=True, progress=silent))
+    for name, blobs in expected.items():
+        for one, other in zip(blobs, found[name], strict=True):
+            assert one == pytest.approx(other, rel=1e-5, abs=1e-7), name
+
+
+def test_snapshots_have_the_names_that_caffe_gives_them(job: Make) -> None:
+    own = job(snapshot=2)
+    last = train(own, resume=False, progress=silent)
+    assert last == own.folder / "tiny_iter_4.caffemodel"
+    assert (own.folder / "tiny_iter_2.caffemodel").exists()
+
+
+def test_validation_runs_when_the_solver_says(job: Make) -> None:
+    own = job(test_interval=2, test_initialization=False)
+    train(own, resume=False, progress=silent)
+    assert len(entries(own, "average_precision")) == 2
+
+
+def test_a_stopped_run_saves_its_state_and_says_how_to_go_on(job: Make) -> None:
+    own = job(max_iter=50)
+
+    def stop(done: int, loss: float) -> None:
+        if done == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(TrainingError, match="after iteration 2; continue with --resume"):
+        train(own, resume=False, progress=stop)
+    again = job(max_iter=3)
+    seen: list[int] = []
+    train(again, resume=True, progress=lambda done, loss: seen.append(done))
+    assert seen == [3]
+
+
+def test_a_run_is_not_overwritten_by_mistake(job: Make) -> None:
+    train(job(max_iter=1), resume=False, progress=silent)
+    with pytest.raises(TrainingError, match="--resume"):
+        train(job(max_iter=1), resume=False, progress=silent)
+
+
+def test_a_loss_that_explodes_stops_the_run_with_advice(job: Make) -> None:
+    own = job(type="SGD", base_lr=1e12, max_iter=20)
+    with pytest.raises(TrainingError, match="lower base_lr"):
+        train(own, resume=False, progress=silent)

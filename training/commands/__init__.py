@@ -1,0 +1,1 @@
+"""The subcommands of `sfd` that train and measure."""

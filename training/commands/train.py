@@ -1,0 +1,206 @@
+"""`sfd train`: by a solver file and marked faces, or by what other detectors see."""
+
+import argparse
+import importlib.util
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+from sfd.errors import SfdError, UsageError
+
+DESCRIPTION = """\
+Train a detector and write its caffemodel.
+
+  sfd train SOLVER.prototxt --images DIR --annotations FILE --output DIR
+      obeys the solver file and the train and test prototxt that it names: MultiBoxLoss, samplers
+      and distortions. The annotations are WIDER FACE's text (.txt), or JSON lines (.jsonl) of
+      {"image": PATH, "boxes": [[x1, y1, x2, y2], ...]} with boxes in pixels.
+
+  sfd train DEPLOY.prototxt --teacher DEPLOY CAFFEMODEL [--teacher ...] --hours H ...
+      distils: the network learns what one or several other detectors of its family see in the
+      photographs. "boxes" may be null where nobody marked the faces.
+
+Both save their state every few minutes; --resume goes on after any stop.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `sfd train`."""
+    parser.add_argument(
+        "prototxt",
+        type=Path,
+        metavar="SOLVER.prototxt",
+        help="the solver file; with --teacher, the deploy prototxt of the network to train",
+    )
+    parser.add_argument(
+        "--annotations", type=Path, required=True, metavar="FILE", help="what to train on"
+    )
+    parser.add_argument(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="the folder that the annotations' image names start from (default: the file's own)",
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="for weights, state and log"
+    )
+    parser.add_argument(
+        "--weights", type=Path, metavar="CAFFEMODEL", help="start from these, not at random"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on from the state in --output")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="threads of computation (default: all cores)"
+    )
+    parser.add_argument(
+        "--held-out",
+        type=_share,
+        default=0.077,
+        metavar="SHARE",
+        help="share of the photographs never trained on, chosen by the hash of their names "
+        "(default: %(default)s)",
+    )
+    solver = parser.add_argument_group("by a solver file")
+    solver.add_argument(
+        "--validation",
+        type=Path,
+        metavar="FILE",
+        help="what to test on at test_interval (default: the held-out share)",
+    )
+    solver.add_argument(
+        "--bfloat16",
+        action="store_true",
+        help="compute in bfloat16 where that is safe: faster on recent CPUs",
+    )
+    teachers = parser.add_argument_group("by teachers")
+    teachers.add_argument(
+        "--teacher",
+        type=Path,
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("DEPLOY", "CAFFEMODEL"),
+        help="a detector to learn from; several are averaged",
+    )
+    teachers.add_argument("--hours", type=float, default=2.0, help="default: %(default)s")
+    teachers.add_argument("--batch", type=int, default=8, metavar="N", help="default: %(default)s")
+    teachers.add_argument(
+        "--rate", type=float, default=8e-4, help="AdamW's highest rate (default: %(default)s)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train as the arguments say and print where the weights are."""
+    if importlib.util.find_spec("torch") is None:
+        raise SfdError("training needs PyTorch: pip install 'sfd[train]'")
+    import torch
+
+    if arguments.threads is not None:
+        if arguments.threads < 1:
+            raise UsageError("--threads must be at least 1")
+        torch.set_num_threads(arguments.threads)
+    print(_distil(arguments) if arguments.teacher else _train(arguments))
+
+
+def _train(arguments: argparse.Namespace) -> Path:
+    from convert.caffe import network as caffe
+    from convert.caffe.network import CaffeError, Problem
+    from training import photographs, solver
+    from training.annotated import AnnotatedData
+    from training.multibox import MultiBoxLoss
+    from training.network import CaffeNetwork
+    from training.trainer import Job, train
+    from training.validation import Validation
+
+    settings = solver.read(arguments.prototxt)
+    path = _beside(arguments.prototxt, settings.train_net or settings.net)
+    source = caffe.load(path, arguments.weights, phase="TRAIN")
+    losses = [layer for layer in source.aside if layer.type == "MultiBoxLoss"]
+    if not losses:
+        raise CaffeError(str(path), [Problem("has no MultiBoxLoss layer to train by")])
+    listed = photographs.read(arguments.annotations, arguments.images)
+    marked = [each for each in listed if each.boxes is not None and len(each.boxes)]
+    if arguments.validation:
+        kept, held_out = marked, photographs.read(arguments.validation, arguments.images)
+        held_out = [each for each in held_out if each.boxes is not None]
+    else:
+        kept, held_out = photographs.split(marked, arguments.held_out)
+    if not kept:
+        raise SfdError(f"{arguments.annotations}: no photograph with marked faces to train on")
+    validation = None
+    tests = list(settings.test_net) or [settings.net]
+    if settings.test_interval and tests[0]:
+        test = caffe.load(_beside(arguments.prototxt, tests[0]), None, phase="TEST")
+        validation = Validation.of_network(test, settings.ap_version)
+    job = Job(
+        solver=settings,
+        network=CaffeNetwork(source),
+        data=AnnotatedData.of_network(source, str(path)),
+        loss=MultiBoxLoss.of_layer(losses[0]),
+        photographs=kept,
+        folder=arguments.output,
+        held_out=held_out,
+        validation=validation,
+        seed=arguments.seed,
+        bfloat16=arguments.bfloat16,
+    )
+    with tqdm(total=settings.max_iter, unit="it", disable=not sys.stderr.isatty()) as bar:
+
+        def progress(done: int, loss: float) -> None:
+            bar.update(done - bar.n)
+            bar.set_postfix(loss=f"{loss:.3f}")
+
+        return train(job, resume=arguments.resume, progress=progress)
+
+
+def _distil(arguments: argparse.Namespace) -> Path:
+    from convert.caffe import network as caffe
+    from training import photographs
+    from training.distillation import Recipe, distil
+    from training.network import CaffeNetwork
+
+    if arguments.hours <= 0 or arguments.batch < 1 or arguments.rate <= 0:
+        raise UsageError("--hours, --batch and --rate must be positive")
+    student = CaffeNetwork(caffe.load(arguments.prototxt, arguments.weights))
+    teachers = [CaffeNetwork(caffe.load(*pair)).fold() for pair in arguments.teacher]
+    listed = photographs.read(arguments.annotations, arguments.images)
+    kept, _ = photographs.split(listed, arguments.held_out)
+    recipe = Recipe(
+        hours=arguments.hours, batch=arguments.batch, rate=arguments.rate, seed=arguments.seed
+    )
+    with tqdm(
+        total=1.0, disable=not sys.stderr.isatty(), bar_format="{l_bar}{bar}{postfix}"
+    ) as bar:
+
+        def progress(done: float, loss: float) -> None:
+            bar.update(done - bar.n)
+            bar.set_postfix(loss=f"{loss:.3f}")
+
+        return distil(
+            student,
+            teachers,
+            kept,
+            arguments.output,
+            recipe,
+            resume=arguments.resume,
+            progress=progress,
+        )
+
+
+def _beside(solver: Path, name: str) -> Path:
+    """The network file that a solver names: from the current folder, or from the solver's."""
+    if not name:
+        raise SfdError(f"{solver}: names no train_net and no net")
+    places = [Path(name), solver.parent / name, solver.parent / Path(name).name]
+    for place in places:
+        if place.is_file():
+            return place
+    raise SfdError(f"{solver}: its {name} is neither here nor beside the solver")
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError("needs a share from 0 to below 1")
+    return value

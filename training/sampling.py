@@ -1,0 +1,81 @@
+"""SSD's batch samplers: parts of a photograph that see its faces in one way or another.
+
+Source: `src/caffe/util/sampler.cpp` of github.com/weiliu89/caffe.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from convert.caffe.caffe_pb2 import BatchSampler, SampleConstraint, Sampler
+from geometry.boxes import area, intersection, iou
+from training.matching import F32
+
+WHOLE = np.asarray([0, 0, 1, 1], np.float32)
+
+
+def draw(samplers: Iterable[BatchSampler], faces: F32, random: np.random.Generator) -> F32:
+    """One part [4] of the photograph, in fractions of it, for its `faces` [N, 4].
+
+    Each sampler makes up to `max_sample` parts that meet its constraint within `max_trials`; one
+    of all of them is drawn, and the whole photograph where there is none.
+    """
+    found: list[F32] = []
+    for sampler in samplers:
+        if not sampler.use_original_image:
+            continue
+        own = 0
+        for _ in range(sampler.max_trials):
+            if sampler.HasField("max_sample") and own >= sampler.max_sample:
+                break
+            part = propose(sampler.sampler, random)
+            if satisfies(part, faces, sampler.sample_constraint):
+                own += 1
+                found.append(part)
+    return found[int(random.integers(len(found)))] if found else WHOLE
+
+
+def propose(sampler: Sampler, random: np.random.Generator) -> F32:
+    """A part of random scale, aspect ratio and place, inside the photograph."""
+    scale = random.uniform(sampler.min_scale, sampler.max_scale)
+    low = max(sampler.min_aspect_ratio, scale**2)
+    high = min(sampler.max_aspect_ratio, 1 / scale**2)
+    ratio = random.uniform(low, high) if low < high else low
+    width, height = min(scale * ratio**0.5, 1.0), min(scale / ratio**0.5, 1.0)
+    left, top = random.uniform(0, 1 - width), random.uniform(0, 1 - height)
+    return np.asarray([left, top, left + width, top + height], np.float32)
+
+
+def satisfies(part: F32, faces: F32, constraint: SampleConstraint) -> bool:
+    """Whether any face meets any one kind of limit; without limits, any part will do."""
+    kinds = (("jaccard_overlap", 0), ("sample_coverage", 1), ("object_coverage", 2))
+    limits = [
+        (index, constraint.HasField(f"min_{kind}"), constraint.HasField(f"max_{kind}"), kind)
+        for kind, index in kinds
+    ]
+    limits = [limit for limit in limits if limit[1] or limit[2]]
+    if not limits:
+        return True
+    if not len(faces):
+        return False
+    common = intersection(part[None], faces)[0]
+    measures = (iou(part[None], faces)[0], common / area(part[None]), common / area(faces))
+    for index, has_least, has_most, kind in limits:
+        values = measures[index]
+        good = np.ones(len(faces), np.bool_)
+        if has_least:
+            good &= values >= np.float32(getattr(constraint, f"min_{kind}"))
+        if has_most:
+            good &= values <= np.float32(getattr(constraint, f"max_{kind}"))
+        if good.any():
+            return True
+    return False
+
+
+def project(faces: F32, part: F32) -> F32:
+    """The faces [N, 4] whose centres lie in the part, cut at its edges, in fractions of it."""
+    centres = (faces[:, :2] + faces[:, 2:]) / 2
+    inside = ((centres >= part[:2]) & (centres <= part[2:])).all(1)
+    sides = np.tile(part[2:] - part[:2], 2)
+    moved = ((faces[inside] - np.tile(part[:2], 2)) / sides).clip(0, 1).astype(np.float32)
+    return moved[((moved[:, 2:] - moved[:, :2]) > 0).all(1)]

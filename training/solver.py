@@ -1,0 +1,165 @@
+"""Caffe's solvers: the rate by iteration, and each type's update, formula for formula.
+
+Sources: `src/caffe/solvers/*.cpp` and `SGDSolver::GetLearningRate` in `sgd_solver.cpp`.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from convert.caffe import prototxt
+from convert.caffe.caffe_pb2 import SolverParameter
+from convert.caffe.network import CaffeError, Problem
+
+_OLD_TYPES = {
+    SolverParameter.SGD: "SGD",
+    SolverParameter.NESTEROV: "Nesterov",
+    SolverParameter.ADAGRAD: "AdaGrad",
+    SolverParameter.RMSPROP: "RMSProp",
+    SolverParameter.ADADELTA: "AdaDelta",
+    SolverParameter.ADAM: "Adam",
+}
+TYPES = frozenset(_OLD_TYPES.values())
+POLICIES = frozenset(["fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid"])
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A parameter and the factors of its own on rate and weight decay."""
+
+    name: str
+    tensor: Tensor
+    lr_mult: float = 1.0
+    decay_mult: float = 1.0
+
+
+def read(path: Path) -> SolverParameter:
+    """A solver file; CaffeError for settings that Caffe, or this, would refuse."""
+    solver = prototxt.read(path, SolverParameter).message
+    if not solver.HasField("type") and solver.HasField("solver_type"):
+        solver.type = _OLD_TYPES[solver.solver_type]
+    checks = {
+        f"type {solver.type!r}: choose one of {', '.join(sorted(TYPES))}": solver.type in TYPES,
+        f"lr_policy {solver.lr_policy!r}: choose one of {', '.join(sorted(POLICIES))}": (
+            solver.lr_policy in POLICIES
+        ),
+        "base_lr must be positive": solver.base_lr > 0,
+        "max_iter must be positive": solver.max_iter > 0,
+        "iter_size must be positive": solver.iter_size > 0,
+        "stepsize must be positive": solver.lr_policy != "step" or solver.stepsize > 0,
+        "regularization_type: choose L1 or L2": solver.regularization_type in ("L1", "L2"),
+        f"momentum can't be used with {solver.type}": (
+            solver.momentum == 0 or solver.type not in ("RMSProp", "AdaGrad")
+        ),
+    }
+    problems = [Problem(message) for message, holds in checks.items() if not holds]
+    if problems:
+        raise CaffeError(str(path), problems)
+    return solver
+
+
+def rate(solver: SolverParameter, iteration: int) -> float:
+    """The learning rate at an iteration, 0-based."""
+    base, gamma = solver.base_lr, solver.gamma
+    match solver.lr_policy:
+        case "step":
+            return float(base * gamma ** (iteration // solver.stepsize))
+        case "exp":
+            return float(base * gamma**iteration)
+        case "inv":
+            return float(base * (1 + gamma * iteration) ** -solver.power)
+        case "multistep":
+            return float(base * gamma ** sum(iteration >= value for value in solver.stepvalue))
+        case "poly":
+            return float(base * (1 - iteration / solver.max_iter) ** solver.power)
+        case "sigmoid":
+            return float(base / (1 + math.exp(-gamma * (iteration - solver.stepsize))))
+        case _:
+            return float(base)
+
+
+class Updater:
+    """Applies a solver's updates to parameters and keeps what it must remember of each."""
+
+    def __init__(self, solver: SolverParameter, parameters: Iterable[Trained]) -> None:
+        self.solver = solver
+        self.parameters = [each for each in parameters if each.lr_mult != 0]
+        self.history: dict[str, list[Tensor]] = {
+            each.name: [torch.zeros_like(each.tensor) for _ in range(2)] for each in self.parameters
+        }
+
+    @torch.no_grad()
+    def step(self, iteration: int) -> float:
+        """One update from the summed gradients of `iter_size` batches; returns the rate.
+
+        As in Caffe, the sum is clipped first, then divided by `iter_size`, then decayed.
+        """
+        solver = self.solver
+        current = rate(solver, iteration)
+        gradients = {
+            each.name: each.tensor.grad for each in self.parameters if each.tensor.grad is not None
+        }
+        scale = 1 / solver.iter_size
+        if solver.clip_gradients > 0:
+            length = math.sqrt(sum(float(grad.square().sum()) for grad in gradients.values()))
+            if length > solver.clip_gradients:
+                scale *= solver.clip_gradients / length
+        for each in self.parameters:
+            if each.name not in gradients:
+                continue
+            grad = gradients[each.name] * scale
+            decay = solver.weight_decay * each.decay_mult
+            if decay:
+                sign_only = solver.regularization_type == "L1"
+                grad += decay * (each.tensor.sign() if sign_only else each.tensor)
+            first, second = self.history[each.name]
+            change = self._change(grad, current * each.lr_mult, first, second, iteration)
+            each.tensor.sub_(change)
+        return current
+
+    def _change(
+        self, grad: Tensor, local: float, first: Tensor, second: Tensor, iteration: int
+    ) -> Tensor:
+        """What is subtracted from the parameter; the memories change in place."""
+        solver = self.solver
+        momentum, delta = solver.momentum, solver.delta
+        match solver.type:
+            case "SGD":
+                return first.mul_(momentum).add_(grad, alpha=local)
+            case "Nesterov":
+                before = first.clone()
+                first.mul_(momentum).add_(grad, alpha=local)
+                return (1 + momentum) * first - momentum * before
+            case "AdaGrad":
+                first.add_(grad.square())
+                return local * grad / (first.sqrt() + delta)
+            case "RMSProp":
+                first.mul_(solver.rms_decay).add_(grad.square(), alpha=1 - solver.rms_decay)
+                return local * grad / (first.sqrt() + delta)
+            case "AdaDelta":
+                first.mul_(momentum).add_(grad.square(), alpha=1 - momentum)
+                change = grad * ((second + delta) / (first + delta)).sqrt()
+                second.mul_(momentum).add_(change.square(), alpha=1 - momentum)
+                return local * change
+            case _:
+                beta = solver.momentum2
+                first.mul_(momentum).add_(grad, alpha=1 - momentum)
+                second.mul_(beta).add_(grad.square(), alpha=1 - beta)
+                time = iteration + 1
+                correction = math.sqrt(1 - beta**time) / (1 - momentum**time)
+                return local * correction * first / (second.sqrt() + delta)
+
+    def state(self) -> dict[str, Any]:
+        """What to save so that training goes on as if never stopped."""
+        return {"history": self.history}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a saved state of the same parameters."""
+        for name, tensors in self.history.items():
+            for mine, saved in zip(tensors, state["history"][name], strict=True):
+                mine.copy_(saved)

@@ -1,0 +1,227 @@
+"""Trains a network as its solver file says, and goes on after any stop."""
+
+import json
+import math
+import resource
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from convert.caffe.caffe_pb2 import SolverParameter
+from sfd.errors import SfdError
+from training.annotated import AnnotatedData
+from training.matching import F32
+from training.multibox import MultiBoxLoss
+from training.network import CaffeNetwork, channels_last
+from training.photographs import Photograph
+from training.solver import Updater
+from training.validation import Validation, validate
+
+STATE = "latest.pt"
+
+
+class TrainingError(SfdError):
+    """Training that can't go on."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that one training needs."""
+
+    solver: SolverParameter
+    network: CaffeNetwork
+    data: AnnotatedData
+    loss: MultiBoxLoss
+    photographs: Sequence[Photograph]
+    folder: Path
+    held_out: Sequence[Photograph] = ()
+    validation: Validation | None = None
+    seed: int = 1
+    bfloat16: bool = False
+    save_minutes: float = 10.0
+
+
+def train(job: Job, *, resume: bool, progress: Callable[[int, float], object]) -> Path:
+    """Train to the solver's `max_iter`; returns the last caffemodel.
+
+    State, snapshots and a log of JSON lines go to the job's folder. SIGINT and SIGTERM save the
+    state after the current iteration and stop. `progress` is told each iteration and its loss.
+    """
+    job.folder.mkdir(parents=True, exist_ok=True)
+    solver, network = job.solver, channels_last(job.network)
+    updater = Updater(solver, network.trained())
+    state_path = job.folder / STATE
+    start = _restore(state_path, network, updater) if resume else 0
+    if not resume and state_path.exists():
+        raise TrainingError(
+            f"{state_path} is there already: continue with --resume, or give another --output"
+        )
+    torch.manual_seed(job.seed)
+    network.train()
+    recent: deque[float] = deque(maxlen=max(solver.average_loss, 1))
+    saved = time.monotonic()
+    with (
+        (job.folder / "log.jsonl").open("a", encoding="utf-8") as log,
+        _stopping() as stop,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        batches = _batches(job, start, pool)
+        for iteration in range(start, solver.max_iter):
+            if _due(iteration, solver.test_interval) and (iteration or solver.test_initialization):
+                _test(job, iteration, log)
+            began = time.monotonic()
+            location, confidence = _accumulate(job, batches)
+            loss = location + confidence
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"the loss is {loss} at iteration {iteration}: lower base_lr in the solver "
+                    "and continue from the last snapshot with --resume"
+                )
+            rate = updater.step(iteration)
+            recent.append(loss)
+            progress(iteration + 1, sum(recent) / len(recent))
+            if _due(iteration, max(solver.display, 1)):
+                entry = {
+                    "iteration": iteration,
+                    "rate": rate,
+                    "loss": sum(recent) / len(recent),
+                    "location": location,
+                    "confidence": confidence,
+                    "seconds": round(time.monotonic() - began, 3),
+                    "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+                }
+                _write(log, entry)
+            done = iteration + 1
+            if stop.asked or time.monotonic() - saved > job.save_minutes * 60:
+                _save(state_path, network, updater, done)
+                saved = time.monotonic()
+            if stop.asked:
+                raise TrainingError(f"stopped after iteration {done}; continue with --resume")
+            if _due(done, solver.snapshot) and done != solver.max_iter:
+                _snapshot(job, updater, done)
+        if job.validation and _due(solver.max_iter, solver.test_interval):
+            _test(job, solver.max_iter, log)
+    return _snapshot(job, updater, solver.max_iter)
+
+
+def _accumulate(job: Job, batches: Iterator[tuple[Tensor, list[F32]]]) -> tuple[float, float]:
+    """Sum the gradients of `iter_size` batches; returns the mean location and confidence loss."""
+    job.network.zero_grad(set_to_none=True)
+    sums = np.zeros(2)
+    for _ in range(job.solver.iter_size):
+        images, faces = next(batches)
+        with torch.autocast("cpu", torch.bfloat16, enabled=job.bfloat16):
+            codes, logits, priors = job.network.detect(images)
+        parts = job.loss(codes.float(), logits.float(), priors, faces)
+        torch.autograd.backward(parts[0] + parts[1])
+        sums += [part.item() for part in parts]
+    location, confidence = sums / job.solver.iter_size
+    return float(location), float(confidence)
+
+
+def _batches(
+    job: Job, iteration: int, pool: ThreadPoolExecutor
+) -> Iterator[tuple[Tensor, list[F32]]]:
+    """Batches from an iteration on, one made ahead; the same whether or not it is a resumption."""
+    size = job.data.batch
+    position = iteration * job.solver.iter_size * size
+    orders: dict[int, list[int]] = {}
+
+    def example(at: int) -> tuple[F32, F32]:
+        epoch, place = divmod(at, len(job.photographs))
+        if epoch not in orders:
+            orders[epoch] = (
+                np.random.default_rng([job.seed, 0, epoch])
+                .permutation(len(job.photographs))
+                .tolist()
+            )
+        random = np.random.default_rng([job.seed, 1, at])
+        return job.data.example(job.photographs[orders[epoch][place]], random)
+
+    waiting = [pool.submit(example, position + index) for index in range(size)]
+    while True:
+        position += size
+        ahead = [pool.submit(example, position + index) for index in range(size)]
+        examples = [future.result() for future in waiting]
+        waiting = ahead
+        images = torch.from_numpy(np.stack([image for image, _ in examples]))
+        yield images.contiguous(memory_format=torch.channels_last), [each for _, each in examples]
+
+
+def _test(job: Job, iteration: int, log: IO[str]) -> None:
+    if job.validation and job.held_out:
+        area = validate(job.network, job.data, job.held_out, job.validation)
+        _write(log, {"iteration": iteration, "average_precision": area})
+
+
+def _snapshot(job: Job, updater: Updater, iteration: int) -> Path:
+    """The weights under the name that Caffe would give them, and the state."""
+    prefix = Path(job.solver.snapshot_prefix or job.network.source.name or "network").name
+    path = job.folder / f"{prefix}_iter_{iteration}.caffemodel"
+    job.network.save(path)
+    _save(job.folder / STATE, job.network, updater, iteration)
+    return path
+
+
+def _save(path: Path, network: CaffeNetwork, updater: Updater, iteration: int) -> None:
+    state = {
+        "network": network.state_dict(),
+        "updater": updater.state(),
+        "iteration": iteration,
+    }
+    temporary = path.with_suffix(".tmp")
+    torch.save(state, temporary)
+    temporary.replace(path)
+
+
+def _restore(path: Path, network: CaffeNetwork, updater: Updater) -> int:
+    if not path.exists():
+        raise TrainingError(f"no {path} to resume from: start without --resume")
+    state = torch.load(path, weights_only=True)
+    try:
+        network.load_state_dict(state["network"])
+        updater.restore(state["updater"])
+    except (KeyError, RuntimeError) as error:
+        raise TrainingError(f"{path} is the state of another network or solver") from error
+    return int(state["iteration"])
+
+
+def _due(iteration: int, interval: int) -> bool:
+    return interval > 0 and iteration % interval == 0
+
+
+def _write(log: IO[str], entry: dict[str, float]) -> None:
+    log.write(json.dumps(entry) + "\n")
+    log.flush()
+
+
+@dataclass
+class _Stop:
+    asked: bool = False
+
+
+@contextmanager
+def _stopping() -> Iterator[_Stop]:
+    """Notes SIGINT and SIGTERM instead of dying of them."""
+    stop = _Stop()
+
+    def note(_: int, __: FrameType | None) -> None:
+        stop.asked = True
+
+    before = {name: signal.signal(name, note) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)

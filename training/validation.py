@@ -1,0 +1,109 @@
+"""What a test prototxt measures: average precision of the network on held-out photographs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+
+from convert.caffe import caffe_pb2
+from convert.caffe.network import CaffeError, Network, Problem
+from geometry.coding import CodeType, decode
+from geometry.nms import nms
+from training.annotated import AnnotatedData
+from training.evaluation.curves import Curve, Detections, marked_faces
+from training.network import CaffeNetwork
+from training.photographs import Photograph
+
+AP_VERSIONS = ("11point", "MaxIntegral", "Integral")
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How detections are made and counted."""
+
+    batch: int
+    score: float
+    nms_iou: float
+    top_k: int
+    keep_top_k: int
+    ap_version: str
+
+    @classmethod
+    def of_network(cls, network: Network, ap_version: str) -> "Validation":
+        """By the DetectionOutput layer of a test network."""
+        outputs = [layer for layer in network.layers if layer.type == "DetectionOutput"]
+        if not outputs:
+            raise CaffeError(network.name, [Problem("the test network has no DetectionOutput")])
+        own = outputs[0].parameter.detection_output_param
+        if own.code_type != caffe_pb2.PriorBoxParameter.CENTER_SIZE:
+            problem = Problem("validation needs code_type CENTER_SIZE", outputs[0].line)
+            raise CaffeError(network.name, [problem])
+        batch = next(iter(network.inputs.values()))[0]
+        return cls(
+            max(batch, 1),
+            own.confidence_threshold,
+            own.nms_param.nms_threshold,
+            own.nms_param.top_k,
+            own.keep_top_k,
+            ap_version,
+        )
+
+
+@torch.no_grad()
+def validate(
+    network: CaffeNetwork,
+    data: AnnotatedData,
+    photographs: Sequence[Photograph],
+    how: Validation,
+) -> float:
+    """Average precision at IoU 0.5 on photographs warped to the network's input, as in Caffe."""
+    network.eval()
+    found: list[Detections] = []
+    faces = []
+    for start in range(0, len(photographs), how.batch):
+        part = photographs[start : start + how.batch]
+        pictures = []
+        for photograph in part:
+            with Image.open(photograph.path) as opened:
+                picture = opened.convert("RGB")
+            size = np.asarray([picture.width, picture.height] * 2, np.float64)
+            boxes = photograph.boxes if photograph.boxes is not None else np.zeros((0, 4))
+            faces.append(np.asarray(boxes, np.float64) / size)
+            warped = picture.resize((data.width, data.height), Image.Resampling.BILINEAR)
+            pixels = np.asarray(warped, np.float32)[..., ::-1]
+            pictures.append(pixels - np.asarray(data.transform.mean_value, np.float32))
+        images = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
+        codes, logits, priors = network.detect(images * data.transform.scale)
+        heads = network.heads
+        assert heads is not None
+        scores = logits.sigmoid() if heads.activation == "logistic" else logits.softmax(-1)
+        for code, score in zip(codes.numpy(), scores.numpy(), strict=True):
+            found.append(_detections(code, score[:, 1 - heads.background], priors.numpy(), how))
+    network.train()
+    return _area(marked_faces(found, faces), how.ap_version)
+
+
+def _detections(
+    codes: np.ndarray[tuple[int, int], np.dtype[np.float32]],
+    scores: np.ndarray[tuple[int], np.dtype[np.float32]],
+    priors: np.ndarray[tuple[int, int], np.dtype[np.float32]],
+    how: Validation,
+) -> Detections:
+    good = np.flatnonzero(scores > how.score)
+    boxes = decode(codes[good], priors[good, :4], priors[good, 4:], CodeType.CENTER_SIZE)
+    kept = nms(boxes, scores[good], how.nms_iou, how.top_k, how.keep_top_k)
+    return Detections(boxes[kept].astype(np.float64), scores[good][kept].astype(np.float64))
+
+
+def _area(curve: Curve, version: str) -> float:
+    """`ComputeAP` (bbox_util.cpp)."""
+    if version == "11point":
+        levels = np.linspace(0, 1, 11)
+        tops = [curve.precision[curve.recall >= level] for level in levels]
+        return float(np.mean([top.max() if len(top) else 0.0 for top in tops]))
+    if version == "Integral":
+        steps = np.diff(np.append(0.0, curve.recall))
+        return float((steps * curve.precision).sum())
+    return curve.average_precision
