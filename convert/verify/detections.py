@@ -149,6 +149,8 @@ def compare_rows(
         (expected[[i for i in range(len(expected)) if i not in {i for i, _ in pairs}]], found),
         (found[[j for j in range(len(found)) if j not in {j for _, j in pairs}]], expected),
     ]
+    if 0 <= detection.keep_top_k < len(found):
+        return Verdict(False, worst, f"{len(found)} rows, more than keep_top_k")
     unexplained, explained = _unexplained(detection, bounds, candidates, left)
     note = f"{len(pairs)} detections agree"
     if explained:
@@ -233,41 +235,42 @@ def _hangs(
     other: F32,
     explained: list[F32],
 ) -> bool:
-    """Whether rounding may decide if this row is selected."""
-    score, box = float(row[2]), row[None, 3:].astype(np.float64)
-    slack, limit = 2 * bounds.score, detection.nms_threshold - bounds.hair
+    """Whether rounding may be why this row is not among the rows of the other side."""
+    score, slack = float(row[2]), 2 * bounds.score
+    if not _is_candidate(detection, bounds, candidates, row):
+        return False
     if abs(score - detection.confidence_threshold) <= bounds.score:
         return True
     if len(other) == detection.keep_top_k and score <= float(other[:, 2].min()) + slack:
         return True
-    position = detection.labels.index(int(row[1]))
-    scores = candidates.scores[position].astype(np.float64)
-    if 0 < detection.top_k < (scores > detection.confidence_threshold).sum():
-        cut = np.sort(scores)[-detection.top_k]
-        if abs(score - cut) <= slack:
-            return True
-    rivals = np.flatnonzero(
-        (scores >= score - slack) & (scores > detection.confidence_threshold - bounds.score)
-    )
-    boxes = candidates.boxes[position][rivals].astype(np.float64)
-    if rivals.size:  # The row is among them: no rival of its own.
-        own = _agreement(np.repeat(box, len(boxes), 0), boxes, bounds).argmax()
-        rivals, boxes = np.delete(rivals, own), np.delete(boxes, own, 0)
-    overlap = iou(box, boxes)[0]
-    close = np.abs(overlap - detection.nms_threshold) <= bounds.hair
-    # Rounding moves a box of less than a pixel by much of its own size.
-    near = iou(_widened(box, bounds), _widened(boxes, bounds))[0] > 0
-    close |= near & (_tiny(box, bounds) | _tiny(boxes, bounds))
-    tied = (np.abs(scores[rivals] - score) <= slack) & (overlap > limit)
-    if (close | tied).any():
+    scores = candidates.scores[detection.labels.index(int(row[1]))]
+    above = np.sort(scores[scores > detection.confidence_threshold])
+    if 0 < detection.top_k < len(above) and score <= float(above[-detection.top_k]) + slack:
         return True
-    # A box that one of those would have suppressed, or did.
-    return any(
-        flipped[1] == row[1]
-        and float(flipped[2]) >= score - slack
-        and iou(box, flipped[None, 3:].astype(np.float64))[0, 0] > limit
-        for flipped in explained
+    # Else a row of the other side has suppressed it there, and could not do so here.
+    rivals = other[(other[:, 1] == row[1]) & (other[:, 2] >= score - slack)]
+    box, boxes = row[None, 3:].astype(np.float64), rivals[:, 3:].astype(np.float64)
+    overlap = iou(box, boxes)[0]
+    # Rounding moves a box of less than a pixel by much of its own size.
+    blurred = (_tiny(box, bounds) | _tiny(boxes, bounds)) & (
+        iou(_widened(box, bounds), _widened(boxes, bounds))[0] > 0
     )
+    on_threshold = blurred | (np.abs(overlap - detection.nms_threshold) <= bounds.hair)
+    over = blurred | (overlap > detection.nms_threshold - bounds.hair)
+    tied = np.abs(rivals[:, 2] - score) <= slack
+    absent_here = np.asarray(
+        [any(np.array_equal(rival, flipped) for flipped in explained) for rival in rivals], bool
+    )
+    return bool((on_threshold | (over & (tied | absent_here))).any())
+
+
+def _is_candidate(detection: Detection, bounds: Bounds, candidates: Candidates, row: F32) -> bool:
+    """Whether there is such a box of such a score to choose at all."""
+    position = detection.labels.index(int(row[1]))
+    near = np.abs(candidates.scores[position] - row[2]) <= bounds.score
+    boxes = candidates.boxes[position][near]
+    agreement = _agreement(np.broadcast_to(row[3:], boxes.shape), boxes, bounds)
+    return bool((agreement >= bounds.iou).any())
 
 
 def _tiny(boxes: NDArray[np.float64], bounds: Bounds) -> NDArray[np.bool_]:

@@ -11,23 +11,32 @@ from onnx import helper
 F32 = NDArray[np.float32]
 
 
+class FileError(Exception):
+    """onnxruntime can't load or run the file; the message is its reason."""
+
+
 class ConvertedFile:
     """The file as it will be written, or a copy that also gives out some inner values."""
 
     def __init__(self, model: onnx.ModelProto, inner: Sequence[str] = ()) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(
-            _with_outputs(model, inner).SerializeToString(),
-            options,
-            providers=["CPUExecutionProvider"],
-        )
+        content = _with_outputs(model, inner).SerializeToString()
+        try:
+            self._session = onnxruntime.InferenceSession(
+                content, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime's exceptions have no common class
+            raise FileError(f"onnxruntime can't load the file: {error}") from error
         self._input = self._session.get_inputs()[0].name
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, batch: NDArray[np.generic]) -> Mapping[str, F32]:
         """The outputs by name."""
-        arrays = self._session.run(self._outputs, {self._input: batch})
+        try:
+            arrays = self._session.run(self._outputs, {self._input: batch})
+        except Exception as error:
+            raise FileError(f"onnxruntime can't run the file: {error}") from error
         return dict(zip(self._outputs, arrays, strict=True))
 
 

@@ -1,6 +1,6 @@
 """The same pictures through OpenCV's Caffe importer and through the file, and their comparison."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +18,7 @@ from convert.verify.detections import (
     detect,
     from_heads,
 )
-from convert.verify.file import ConvertedFile
+from convert.verify.file import ConvertedFile, FileError
 from convert.verify.inputs import pictures
 from convert.verify.judge import JudgeError
 from convert.verify.reference import deviation, reference
@@ -54,21 +54,32 @@ def verify(
         judge = reference(network, weights, blobs, inputs["constant"])
     except JudgeError as error:
         return Verification(Status.UNVERIFIED, str(error))
-    inner = {blob: built.values[blob] for blob in blobs if blob in built.values}
-    try:
-        file = ConvertedFile(built.model)
-        probe = ConvertedFile(built.model, list(inner.values()))
-    except Exception as error:  # onnxruntime raises what it likes
-        return _failed(f"onnxruntime can't load the file: {error}")
     trial = Trial(built, judge, deviates, Bounds((1 / width, 1 / height)))
+    try:
+        _try(trial, blobs, inputs, batches, progress)
+    except JudgeError as error:
+        return _conclude(trial, str(error))
+    except FileError as error:
+        return _failed(str(error), tuple(trial.comparisons))
+    return _conclude(trial)
+
+
+def _try(
+    trial: Trial,
+    blobs: Sequence[str],
+    inputs: Mapping[str, F32],
+    batches: Mapping[str, NDArray[np.generic]],
+    progress: Callable[[str], object],
+) -> None:
+    """Run every picture by both; `inputs` are for OpenCV, `batches` the same for the file."""
+    built = trial.built
+    inner = {blob: built.values[blob] for blob in blobs if blob in built.values}
+    file, probe = ConvertedFile(built.model), ConvertedFile(built.model, list(inner.values()))
     singles: dict[str, Mapping[str, F32]] = {}
     scenes: Scenes = {}
-    for name in images:
+    for name, data in inputs.items():
         progress(name)
-        try:
-            expected = judge.run(inputs[name])
-        except JudgeError as error:
-            return Verification(Status.UNVERIFIED, str(error), tuple(trial.comparisons))
+        expected = trial.reference.run(data)
         singles[name] = file.run(batches[name])
         inside = probe.run(batches[name])
         found = {**singles[name], **{blob: inside[value] for blob, value in inner.items()}}
@@ -78,12 +89,11 @@ def verify(
         if not all(comparison.passed for comparison in trial.comparisons[start:]):
             # Is it the file, or is the judge unsure? Ask OpenCV again, the other way.
             del trial.comparisons[start:]
-            twin = judge.run(inputs[name], winograd=True)
+            twin = trial.reference.run(data, winograd=True)
             _compare_picture(trial, replace(sight, twin=twin), scenes)
     progress("batch")
     together = file.run(np.concatenate([batches[name] for name in BATCHED]))
     _compare_batch(trial, together, singles, scenes)
-    return _conclude(trial)
 
 
 def _judged_blobs(built: Built, deviates: str | None) -> list[str]:
@@ -193,7 +203,7 @@ def _compare_batch(
                 trial.verdict(picture, output, SINGLE, bounds, same)
 
 
-def _conclude(trial: Trial) -> Verification:
+def _conclude(trial: Trial, given_up: str = "") -> Verification:
     comparisons = tuple(trial.comparisons)
     failures = [comparison for comparison in comparisons if not comparison.passed]
     if failures:
@@ -204,6 +214,8 @@ def _conclude(trial: Trial) -> Verification:
             + (f" ({first.note})" if first.note else ""),
             comparisons,
         )
+    if given_up:
+        return Verification(Status.UNVERIFIED, given_up, comparisons)
     unjudged = dict(trial.reference.unjudged)
     if trial.built.heads is None:
         unjudged |= dict.fromkeys(_row_tops(trial.built), "one of several DetectionOutput layers")

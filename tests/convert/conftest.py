@@ -49,7 +49,7 @@ layer { name: "priors" type: "PriorBox" bottom: "conv1" bottom: "data" top: "pri
 layer { name: "detection_out" type: "DetectionOutput" bottom: "loc_flat" bottom: "conf_flat"
         bottom: "priors" top: "detection_out" include { phase: TEST }
         detection_output_param { num_classes: CLASSES confidence_threshold: 0.4 keep_top_k: 50
-                                 nms_param { nms_threshold: 0.4 top_k: 80 } DETECTION } }
+                                 nms_param { nms_threshold: 0.45 top_k: 80 } DETECTION } }
 """
 
 
@@ -116,7 +116,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Model]:
         text = text.replace("CONFIDENCES", str(count * classes)).replace("CLASSES", str(classes))
         model = Model(folder / "deploy.prototxt", folder / "weights.caffemodel")
         model.prototxt.write_text(text)
-        weights.write(model.caffemodel, "tiny", fill(model.prototxt, 3, gain=1.5))
+        blobs = fill(model.prototxt, 3, gain=1.5)
+        for layer, gain in (("conf", 0.3), ("loc", 0.6)):  # neither saturated nor wild
+            blobs[layer][0] *= np.float32(gain)
+        weights.write(model.caffemodel, "tiny", blobs)
         return model
 
     return make

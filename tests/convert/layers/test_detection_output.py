@@ -213,7 +213,7 @@ def test_without_a_threshold_negative_scores_count_too(run: Run) -> None:
 
 def test_boxes_with_swapped_corners_suppress_nothing(run: Run) -> None:
     feed = inputs(2)
-    feed["loc"] = np.tile(np.float32([9, 9, -9, -9]), (COUNT, PRIORS))
+    feed["loc"] = np.tile(np.asarray([9, 9, -9, -9], np.float32), (COUNT, PRIORS))
     text = layers(
         "num_classes: 2 code_type: CORNER confidence_threshold: 0.5 "
         "nms_param { nms_threshold: 0.3 }"

@@ -1,0 +1,208 @@
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import onnx
+import pytest
+
+from convert import command, conversion
+from convert.report import Status, Verification
+from sfd.cli import run_command
+
+
+class Files(Protocol):
+    """The two files of a model."""
+
+    prototxt: Path
+    caffemodel: Path
+
+
+Make = Callable[..., Files]
+
+
+def sfd(model: Files, output: Path, *more: str) -> int:
+    return run_command("convert", [str(model.prototxt), str(model.caffemodel), "-o", str(output),
+                                   *more])  # fmt: skip
+
+
+def test_a_conversion_says_what_came_of_it(
+    tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sfd(tiny(), tmp_path / "out.onnx") == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert f"{tmp_path / 'out.onnx'}: heads of tiny, 14 layers as" in said.out
+    assert "; verified (" in said.out
+    assert "images ['batch', 48, 64, 3] -> boxes ['batch', 384, 4]" in said.out
+
+
+def test_every_option_reaches_the_file(tiny: Make, tmp_path: Path) -> None:
+    output, report = tmp_path / "out.onnx", tmp_path / "report.json"
+    code = sfd(
+        tiny(classes=3), output, "--input-size", "32x64", "--mean", "1,2,3", "--scale", "0.5",
+        "--channel-order", "rgb", "--output", "detections", "--name", "two", "--class-names",
+        "face,mask", "--report", str(report), "--verify",
+    )  # fmt: skip
+    assert code == 0
+    found = {item.key: item.value for item in onnx.load(output).metadata_props}
+    expected = {
+        "sfd.name": "two",
+        "sfd.output": "detections",
+        "sfd.input_size": "32x64",
+        "sfd.mean": "1,2,3",
+        "sfd.scale": "0.5",
+        "sfd.channel_order": "rgb",
+        "sfd.class_names": '["face", "mask"]',
+    }
+    assert expected.items() <= found.items()
+    written = json.loads(report.read_text())
+    assert written["metadata"] == found
+    assert written["verification"]["status"] == "verified"
+    comparison = written["verification"]["comparisons"][0]
+    assert set(comparison) == {
+        "input", "output", "judge", "difference", "bound", "passed", "note"
+    }  # fmt: skip
+
+
+def test_verification_can_be_switched_off(
+    tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert sfd(tiny(), tmp_path / "out.onnx", "--no-verify") == 0
+    said = capsys.readouterr()
+    assert "unverified (0 comparisons)" in said.out
+    assert said.err == ""
+
+
+def test_a_file_that_nobody_could_judge_comes_with_a_warning(
+    tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert sfd(tiny(), tmp_path / "out.onnx") == 0
+    said = capsys.readouterr().err
+    assert "warning" in said
+    assert "is unverified: install OpenCV 4" in said
+    assert "pip install 'sfd[verify]'" in said
+
+
+def test_a_failed_verification_exits_1_with_its_report_and_no_file(
+    tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = Verification(Status.FAILED, "boxes differ")
+    monkeypatch.setattr(conversion, "verify", lambda *_: failed)
+    report = tmp_path / "report.json"
+    assert sfd(tiny(), tmp_path / "out.onnx", "--report", str(report)) == 1
+    assert capsys.readouterr().err.startswith(
+        "sfd convert: verification failed, no file written: boxes differ"
+    )
+    assert json.loads(report.read_text())["verification"]["reason"] == "boxes differ"
+    assert not (tmp_path / "out.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--mean", "1,2"],
+        ["--mean", "red"],
+        ["--scale", "big"],
+        ["--scale", "0"],
+        ["--input-size", "0"],
+        ["--input-size", "640x"],
+        ["--input-size", "large"],
+        ["--output", "boxes"],
+        ["--channel-order", "gbr"],
+        ["--channel-order", "gray"],
+        ["--output", "raw", "--mean", "1,2,3"],
+        ["--unknown"],
+    ],
+)
+def test_wrong_usage_exits_2_in_one_message(
+    tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    try:
+        code: object = sfd(tiny(), tmp_path / "out.onnx", *more)
+    except SystemExit as error:  # argparse
+        code = error.code
+    assert code == 2
+    assert "sfd convert: " in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_output_must_be_named(tiny: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tiny()
+    with pytest.raises(SystemExit) as caught:
+        run_command("convert", [str(model.prototxt), str(model.caffemodel)])
+    assert caught.value.code == 2
+    assert "-o" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("missing", ["prototxt", "caffemodel"])
+def test_a_missing_file_exits_1(
+    tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], missing: str
+) -> None:
+    model = tiny()
+    getattr(model, missing).unlink()
+    assert sfd(model, tmp_path / "out.onnx") == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert str(getattr(model, missing)) in said
+
+
+def test_a_report_that_cannot_be_written_is_explained(
+    tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = sfd(tiny(), tmp_path / "out.onnx", "--no-verify", "--report", str(tmp_path))
+    assert code == 1
+    assert "can't write the report" in capsys.readouterr().err
+
+
+def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run_command("convert", ["--help"])
+    assert caught.value.code == 0
+    said = capsys.readouterr().out
+    for option in ("-o", "--input-size", "--mean", "--scale", "--channel-order", "--output",
+                   "--verify", "--no-verify", "--report", "--name", "--class-names"):  # fmt: skip
+        assert option in said
+    assert command.DESCRIPTION.splitlines()[0] in said
+
+
+def test_the_package_is_the_command(tiny: Make, tmp_path: Path) -> None:
+    model = tiny()
+    done = subprocess.run(
+        [sys.executable, "-m", "convert", str(model.prototxt), str(model.caffemodel), "-o",
+         str(tmp_path / "out.onnx")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "out.onnx").is_file()
+
+
+def test_an_interrupt_exits_1_and_leaves_no_file(tiny: Make, tmp_path: Path) -> None:
+    model = tiny()
+    code = (
+        "import os, signal, sys\n"
+        "from convert import conversion\n"
+        "sync = os.fsync\n"
+        "def interrupted(handle):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    sync(handle)\n"
+        "conversion.os.fsync = interrupted\n"
+        "from sfd.cli import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "convert", str(model.prototxt), str(model.caffemodel), "-o",
+         str(tmp_path / "out.onnx"), "--no-verify"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "sfd convert: interrupted\n")
+    assert not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN

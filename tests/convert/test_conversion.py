@@ -1,0 +1,437 @@
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from convert import conversion
+from convert.caffe import caffe_pb2, network, weights
+from convert.conversion import (
+    STEPS,
+    ConversionError,
+    Options,
+    VerificationError,
+    convert,
+    write_atomically,
+)
+from convert.outputs.kinds import Built, Kind
+from convert.outputs.preprocessing import ChannelOrder
+from convert.report import Report, Status, Verification
+from sfd.errors import SfdError, UsageError
+
+
+class Files(Protocol):
+    """The two files of a model."""
+
+    prototxt: Path
+    caffemodel: Path
+
+
+Make = Callable[..., Files]
+Run = Callable[[Path, NDArray[np.generic]], dict[str, NDArray[np.float32]]]
+FAST = Options(verify=False)
+
+
+def run_conversion(model: Files, output: Path, options: Options = FAST) -> Report:
+    return convert(model.prototxt, model.caffemodel, output, options)
+
+
+def graph_bytes(path: Path) -> bytes:
+    return onnx.load(path).graph.SerializeToString(deterministic=True)
+
+
+def reencoded(model: Files, folder: Path, how: str) -> Files:
+    """The weights in another of Caffe's encodings; float32 ones are first rounded to half."""
+    net = caffe_pb2.NetParameter.FromString(model.caffemodel.read_bytes())
+    for layer in net.layer:
+        for blob in layer.blobs:
+            values = np.asarray(blob.data, np.float32).astype(np.float16)
+            blob.ClearField("data")
+            if how == "float":
+                blob.data.extend(values.astype(np.float32))
+            elif how == "double":
+                blob.double_data.extend(values.astype(np.float64))
+            else:
+                blob.raw_data_type = caffe_pb2.FLOAT16
+                blob.raw_data = values.astype("<f2").tobytes()
+    folder.mkdir()
+    (folder / "deploy.prototxt").write_bytes(model.prototxt.read_bytes())
+    (folder / "weights.caffemodel").write_bytes(net.SerializeToString())
+
+    class Copy:
+        prototxt = folder / "deploy.prototxt"
+        caffemodel = folder / "weights.caffemodel"
+
+    return Copy()
+
+
+@pytest.mark.parametrize("how", ["double", "half"])
+@pytest.mark.parametrize("kind", Kind)
+def test_half_and_double_weights_give_the_file_of_their_float_twins(
+    tiny: Make, tmp_path: Path, how: str, kind: Kind
+) -> None:
+    options, model = Options(output=kind, verify=False), tiny()
+    for encoding in ("float", how):
+        run_conversion(
+            reencoded(model, tmp_path / encoding, encoding), tmp_path / f"{encoding}.onnx", options
+        )
+    first, second = (onnx.load(tmp_path / f"{name}.onnx") for name in ("float", how))
+    assert graph_bytes(tmp_path / "float.onnx") == graph_bytes(tmp_path / f"{how}.onnx")
+    differing = [
+        one.key
+        for one, other in zip(first.metadata_props, second.metadata_props, strict=True)
+        if one != other
+    ]
+    assert differing == ["sfd.caffemodel_sha256"]
+
+
+@pytest.mark.parametrize("how", ["float", "double", "half"])
+def test_every_encoding_of_weights_is_verified(tiny: Make, tmp_path: Path, how: str) -> None:
+    model = reencoded(tiny(), tmp_path / "model", how)
+    report = run_conversion(model, tmp_path / "out.onnx", Options())
+    assert report.verification.status is Status.VERIFIED
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_equal_sources_give_equal_bytes(tiny: Make, tmp_path: Path, kind: Kind) -> None:
+    model, options = tiny(), Options(output=kind)
+    reports = [run_conversion(model, tmp_path / name, options) for name in ("a.onnx", "b.onnx")]
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+    assert reports[0].onnx_sha256 == reports[1].onnx_sha256
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_a_batch_of_seven_gives_the_rows_of_seven_single_pictures(
+    tiny: Make, tmp_path: Path, run_onnx: Run, classes: int
+) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (7, 48, 64, 3), np.uint8)
+    model = tiny(classes=classes)
+    for kind in Kind:
+        path = tmp_path / f"{kind}.onnx"
+        run_conversion(model, path, Options(output=kind, verify=False))
+        batch = images
+        if kind is Kind.RAW:
+            batch = images.transpose(0, 3, 1, 2).astype(np.float32)
+        together = run_onnx(path, batch)
+        for index in range(7):
+            alone = run_onnx(path, batch[index : index + 1])
+            for name, array in together.items():
+                if kind is Kind.HEADS:
+                    np.testing.assert_allclose(array[index], alone[name][0], atol=1e-6)
+                    continue
+                rows = array.reshape(-1, 7)
+                rows = rows[rows[:, 0] == index]
+                single = alone[name].reshape(-1, 7)
+                assert len(rows)
+                np.testing.assert_allclose(rows[:, 1:], single[:, 1:], atol=1e-6)
+
+
+def test_a_file_loads_without_a_word_and_only_the_image_goes_in(tiny: Make, tmp_path: Path) -> None:
+    model = tiny()
+    for kind in Kind:
+        run_conversion(model, tmp_path / f"{kind}.onnx", Options(output=kind, verify=False))
+    code = (
+        "import sys, onnxruntime\n"
+        "onnxruntime.set_default_logger_severity(1)\n"
+        "for path in sys.argv[1:]:\n"
+        "    options = onnxruntime.SessionOptions()\n"
+        "    options.log_severity_level = 2\n"
+        "    session = onnxruntime.InferenceSession(path, options,\n"
+        "                                           providers=['CPUExecutionProvider'])\n"
+        "    print(','.join(value.name for value in session.get_inputs()))\n"
+    )
+    paths = [str(tmp_path / f"{kind}.onnx") for kind in Kind]
+    done = subprocess.run([sys.executable, "-c", code, *paths], capture_output=True, text=True)
+    warnings = [line for line in done.stderr.splitlines() if "[W:" in line or "[E:" in line]
+    assert (done.returncode, warnings) == (0, [])
+    assert done.stdout.split() == ["images", "images", "data"]
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize(
+    ("prior", "detection", "classes"),
+    [
+        ("", "code_type: CORNER", 2),
+        ("", "code_type: CORNER_SIZE", 2),
+        ("", "code_type: CENTER_SIZE variance_encoded_in_target: true", 2),
+        ("max_size: 20 max_size: 40 aspect_ratio: 2", "code_type: CENTER_SIZE", 2),
+        ("step_h: 5 step_w: 3 offset: 0.2 clip: true", "code_type: CENTER_SIZE", 2),
+        ("img_size: 100", "code_type: CENTER_SIZE", 2),
+        ("", "code_type: CENTER_SIZE share_location: false", 2),
+        ("", "code_type: CENTER_SIZE background_label_id: 1", 2),
+        ("", "code_type: CENTER_SIZE", 4),
+    ],
+)
+def test_detectors_of_every_make_convert_verified(
+    tiny: Make, tmp_path: Path, kind: Kind, prior: str, detection: str, classes: int
+) -> None:
+    model = tiny(prior, detection, classes)
+    report = run_conversion(model, tmp_path / "out.onnx", Options(output=kind))
+    assert report.verification.status is Status.VERIFIED, report.verification.reason
+    judged = [item for item in report.verification.comparisons if "detections agree" in item.note]
+    assert any(not item.note.startswith("0 ") for item in judged)
+
+
+def test_a_fraction_of_a_min_size_is_dropped_as_in_caffe_and_still_verified(
+    tiny: Make, tmp_path: Path
+) -> None:
+    model = tiny()
+    text = model.prototxt.read_text()
+    model.prototxt.write_text(text.replace("min_size: 12 ", "min_size: 12.9 "))
+    run_conversion(model, tmp_path / "fraction.onnx", Options())
+    model.prototxt.write_text(text)
+    run_conversion(model, tmp_path / "whole.onnx", Options())
+    assert graph_bytes(tmp_path / "fraction.onnx") == graph_bytes(tmp_path / "whole.onnx")
+
+
+@pytest.mark.parametrize("kind", [Kind.DETECTIONS, Kind.RAW])
+def test_a_box_for_each_class_converts_to_rows(tiny: Make, tmp_path: Path, kind: Kind) -> None:
+    model = tiny("", "code_type: CENTER_SIZE share_location: false", 3)
+    report = run_conversion(model, tmp_path / "out.onnx", Options(output=kind))
+    assert report.verification.status is Status.VERIFIED, report.verification.reason
+
+
+def test_a_box_for_each_class_can_be_no_heads(tiny: Make, tmp_path: Path) -> None:
+    model = tiny("", "code_type: CENTER_SIZE share_location: false", 3)
+    with pytest.raises(SfdError, match="convert with --output detections or raw"):
+        run_conversion(model, tmp_path / "out.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_input_size_can_be_chosen(tiny: Make, tmp_path: Path) -> None:
+    report = run_conversion(tiny(), tmp_path / "out.onnx", Options(input_size=(32, 96)))
+    assert report.input["shape"] == ["batch", 32, 96, 3]
+    assert report.outputs["boxes"] == ["batch", 8 * 24 * 2, 4]
+
+
+@pytest.mark.parametrize("order", [ChannelOrder.BGR, ChannelOrder.RGB])
+def test_mean_scale_and_channel_order_are_part_of_the_graph(
+    tiny: Make, tmp_path: Path, run_onnx: Run, order: ChannelOrder
+) -> None:
+    model, image = tiny(), np.random.default_rng(1).integers(0, 256, (1, 48, 64, 3), np.uint8)
+    raw, heads = tmp_path / "raw.onnx", tmp_path / "heads.onnx"
+    run_conversion(model, raw, Options(output=Kind.RAW, verify=False))
+    mean = (10.0, 20.0, 30.0)
+    options = Options(output=Kind.DETECTIONS, channel_order=order, mean=mean, scale=0.5)
+    assert run_conversion(model, heads, options).verification.status is Status.VERIFIED
+    ordered = image[..., ::-1] if order is ChannelOrder.BGR else image
+    data = ((ordered - np.asarray(mean, np.float32)) * np.float32(0.5)).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(
+        run_onnx(heads, image)["detections"],
+        run_onnx(raw, np.ascontiguousarray(data))["detection_out"][0, 0],
+        atol=1e-5,
+    )
+
+
+def test_metadata_say_what_the_file_is(tiny: Make, tmp_path: Path) -> None:
+    model, path = tiny(), tmp_path / "out.onnx"
+    report = run_conversion(model, path, Options(name="my faces"))
+    found = {item.key: item.value for item in onnx.load(path).metadata_props}
+    assert found == report.metadata
+    assert found == {
+        "sfd.name": "my faces",
+        "sfd.output": "heads",
+        "sfd.prototxt_sha256": report.sources["prototxt"],
+        "sfd.caffemodel_sha256": report.sources["caffemodel"],
+        "sfd.input_size": "48x64",
+        "sfd.channels": "3",
+        "sfd.channel_order": "bgr",
+        "sfd.mean": "104,117,123",
+        "sfd.scale": "1",
+        "sfd.class_names": '["face"]',
+        "sfd.default_score": "0.4",
+        "sfd.nms_threshold": "0.45",
+        "sfd.top_k": "80",
+        "sfd.keep_top_k": "50",
+        "sfd.converter_version": report.versions["sfd"],
+        "sfd.verification": "verified",
+    }
+
+
+def test_a_wrong_file_is_not_let_go(
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    translate = conversion._build
+
+    def spoiled(*arguments: object) -> Built:
+        built = translate(*arguments)  # type: ignore[arg-type]
+        weight = max(built.model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+        values = np.frombuffer(weight.raw_data, np.float32).copy()
+        values[: len(values) // 8] *= 1.01
+        weight.raw_data = values.tobytes()
+        return built
+
+    monkeypatch.setattr(conversion, "_build", spoiled)
+    with pytest.raises(VerificationError, match="verification failed, no file written") as caught:
+        run_conversion(tiny(), tmp_path / "out.onnx", Options())
+    assert caught.value.report.verification.status is Status.FAILED
+    assert any(not item.passed for item in caught.value.report.verification.comparisons)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_an_interruption_leaves_nothing_behind(tiny: Make, tmp_path: Path, step: str) -> None:
+    model = tiny()
+
+    def interrupt(begun: str) -> None:
+        if begun == step:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        convert(
+            model.prototxt, model.caffemodel, tmp_path / "out.onnx", Options(), progress=interrupt
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out.onnx"
+    path.write_bytes(b"old")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, b"new")
+    assert [item.name for item in tmp_path.iterdir()] == ["out.onnx"]
+    assert path.read_bytes() == b"old"
+
+
+def test_a_written_file_can_be_read_by_others(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "out.onnx", b"content")
+    assert stat.S_IMODE((tmp_path / "out.onnx").stat().st_mode) == 0o644
+
+
+def test_a_full_disk_is_explained(
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ConversionError, match=r"can't write .*out.onnx: No space left on device"):
+        run_conversion(tiny(), tmp_path / "out.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (Options(mean=(1.0, 2.0)), UsageError, "--mean has 2 values, but the network takes 3"),
+        (Options(channel_order=ChannelOrder.GRAY), UsageError, "does not fit a network of 3"),
+        (Options(scale=0), UsageError, "--scale not 0"),
+        (Options(output=Kind.RAW, mean=(1.0,)), UsageError, "don't go with raw output"),
+        (Options(class_names=("a", "b")), UsageError, "has 2 names, but the network has 1"),
+        (Options(input_size=(20_000, 20)), ConversionError, "16384 pixels at most"),
+    ],
+)
+def test_options_that_do_not_fit_the_model_are_explained(
+    tiny: Make, tmp_path: Path, options: Options, error: type[SfdError], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        run_conversion(tiny(), tmp_path / "out.onnx", options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_must_be_a_new_file_in_a_folder(tiny: Make, tmp_path: Path) -> None:
+    model = tiny()
+    with pytest.raises(ConversionError, match="there is no folder"):
+        run_conversion(model, tmp_path / "missing" / "out.onnx")
+    with pytest.raises(UsageError, match="is a folder"):
+        run_conversion(model, tmp_path)
+    with pytest.raises(UsageError, match="is one of the sources"):
+        run_conversion(model, model.prototxt)
+    assert model.prototxt.is_file()
+
+
+def test_without_opencv_a_file_is_unverified_and_says_so(
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    report = run_conversion(tiny(), tmp_path / "out.onnx", Options())
+    assert report.verification.status is Status.UNVERIFIED
+    assert "pip install 'sfd[verify]'" in report.verification.reason
+    assert report.metadata["sfd.verification"].startswith("unverified: install OpenCV 4")
+    assert (tmp_path / "out.onnx").is_file()
+
+
+def test_a_network_that_ends_in_no_detector_is_raw_and_can_be_nothing_else(
+    tiny: Make, tmp_path: Path
+) -> None:
+    model = tiny()
+    text = model.prototxt.read_text()
+    model.prototxt.write_text(text[: text.index('layer { name: "detection_out"')])
+    report = run_conversion(model, tmp_path / "out.onnx", Options())
+    assert report.kind == "raw"
+    assert set(report.outputs) == {"loc_flat", "conf_flat", "priors"}
+    assert report.verification.status is Status.VERIFIED, report.verification.reason
+    with pytest.raises(UsageError, match="no DetectionOutput layer"):
+        run_conversion(model, tmp_path / "heads.onnx", Options(output=Kind.HEADS))
+
+
+def test_blobs_called_like_our_outputs_do_no_harm(tiny: Make, tmp_path: Path) -> None:
+    model = tiny()
+    text = model.prototxt.read_text()
+    for old, new in (("conf_soft", "scores"), ("loc_perm", "boxes"), ("conf_perm", "images")):
+        text = text.replace(f'"{old}"', f'"{new}"')
+    text = text.replace('"data"', '"pixels"').replace('"loc_flat"', '"data"')
+    model.prototxt.write_text(text)
+    for kind in Kind:
+        report = run_conversion(model, tmp_path / f"{kind}.onnx", Options(output=kind))
+        assert report.verification.status is Status.VERIFIED, report.verification.reason
+        assert report.input["name"] == ("data" if kind is Kind.RAW else "images")
+
+
+def test_a_gray_network_takes_pictures_of_one_channel(
+    tiny: Make, tmp_path: Path, filler: Callable[..., object]
+) -> None:
+    model = tiny()
+    model.prototxt.write_text(model.prototxt.read_text().replace("dim: 3 ", "dim: 1 ", 1))
+    weights.write(
+        model.caffemodel,
+        "gray",
+        filler(model.prototxt, 4),  # type: ignore[arg-type]
+    )
+    report = run_conversion(model, tmp_path / "out.onnx", Options())
+    assert report.input["shape"] == ["batch", 48, 64, 1]
+    assert report.metadata["sfd.channel_order"] == "gray"
+    assert report.verification.status is Status.VERIFIED, report.verification.reason
+
+
+def test_a_network_of_two_inputs_is_refused(tiny: Make, tmp_path: Path) -> None:
+    model = tiny()
+    text = model.prototxt.read_text()
+    more = 'input: "im_info" input_shape { dim: 1 dim: 3 }\nlayer { name: "conv1"'
+    model.prototxt.write_text(text.replace('layer { name: "conv1"', more, 1))
+    with pytest.raises(SfdError, match="must take one input, the image"):
+        run_conversion(model, tmp_path / "out.onnx")
+
+
+def test_reports_hold_neither_paths_nor_what_json_lacks(tiny: Make, tmp_path: Path) -> None:
+    report = run_conversion(tiny(), tmp_path / "out.onnx", Options())
+    text = report.to_json()
+    assert str(tmp_path) not in text
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    assert set(report.seconds) == {"reading", "translating", "checking", "verifying", "writing"}
+
+
+def test_warnings_of_the_sources_reach_the_report(tiny: Make, tmp_path: Path) -> None:
+    model = tiny()
+    stored = dict(weights.read(model.caffemodel))
+    stored["surplus"] = (np.zeros(3, np.float32),)
+    weights.write(model.caffemodel, "more", stored)
+    report = run_conversion(model, tmp_path / "out.onnx")
+    assert any("surplus" in warning for warning in report.warnings)
+    assert isinstance(report.verification, Verification)
+    assert network.load(model.prototxt, model.caffemodel).warnings
