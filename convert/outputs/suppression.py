@@ -17,6 +17,9 @@ from geometry.coding import CodeType
 
 ROWS = "detections"
 """The name of the open dimension: how many detections there are."""
+SELECTED = "selected"
+"""How many NMS selects, before keep_top_k: a name of its own, for runtimes share the memory of
+values whose dimensions have one name."""
 
 
 def suppress(
@@ -87,9 +90,9 @@ def _nms(
         threshold = np.asarray([detection.confidence_threshold], np.float32)
         limits.append(graph.constant(threshold, "confidence_threshold"))
     selected = graph.node(
-        "NonMaxSuppression", [entry_boxes, entry_scores, *limits], (ROWS, 3), dtype=np.int64
+        "NonMaxSuppression", [entry_boxes, entry_scores, *limits], (SELECTED, 3), dtype=np.int64
     )
-    selected_scores = graph.node("GatherND", [entry_scores, selected], (ROWS,))
+    selected_scores = graph.node("GatherND", [entry_scores, selected], (SELECTED,))
     kept = graph.node(
         "ScatterND",
         [_nothing(graph, entry_scores), selected, selected_scores],
