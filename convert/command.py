@@ -10,7 +10,7 @@ from convert.conversion import NOT_ASKED, STEPS, Options, VerificationError, con
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder
 from convert.report import Report, Status
-from sfd.errors import SfdError
+from sfd.errors import SfdError, UsageError
 
 DESCRIPTION = """\
 Turn a Caffe model into one ONNX file of standard operators, prove it against OpenCV's own Caffe
@@ -98,6 +98,8 @@ def run(arguments: argparse.Namespace) -> None:
         class_names=arguments.class_names,
         verify=arguments.verify,
     )
+    if arguments.report and (arguments.report.is_dir() or not arguments.report.parent.is_dir()):
+        raise UsageError(f"can't write the report {arguments.report}: give a file in a folder")
     # disable=None: only on a terminal.
     with tqdm(total=len(STEPS), disable=None, leave=False, unit="step") as bar:
 

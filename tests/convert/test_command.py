@@ -151,12 +151,13 @@ def test_a_missing_file_exits_1(
     assert str(getattr(model, missing)) in said
 
 
-def test_a_report_that_cannot_be_written_is_explained(
+def test_a_report_that_cannot_be_written_is_explained_before_anything_is_done(
     tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = sfd(tiny(), tmp_path / "out.onnx", "--no-verify", "--report", str(tmp_path))
-    assert code == 1
-    assert "can't write the report" in capsys.readouterr().err
+    for report in (tmp_path, tmp_path / "missing" / "report.json"):
+        assert sfd(tiny(), tmp_path / "out.onnx", "--no-verify", "--report", str(report)) == 2
+        assert "can't write the report" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:

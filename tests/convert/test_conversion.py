@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Protocol
 
 import numpy as np
@@ -363,10 +364,11 @@ def test_an_output_must_be_a_new_file_in_a_folder(tiny: Make, tmp_path: Path) ->
     assert model.prototxt.is_file()
 
 
-def test_without_opencv_a_file_is_unverified_and_says_so(
-    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("found", [None, SimpleNamespace(__version__="5.0.0")])
+def test_without_opencv_4_a_file_is_unverified_and_says_so(
+    tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: object
 ) -> None:
-    monkeypatch.setitem(sys.modules, "cv2", None)
+    monkeypatch.setitem(sys.modules, "cv2", found)
     report = run_conversion(tiny(), tmp_path / "out.onnx", Options())
     assert report.verification.status is Status.UNVERIFIED
     assert "pip install 'sfd[verify]'" in report.verification.reason
