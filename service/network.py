@@ -79,9 +79,12 @@ def load(model: Model, provider: str, threads: int, max_batch: int) -> Network:
     def open_on(name: str) -> ort.InferenceSession:
         return _open(model, name, threads, max_batch)
 
-    session, chosen, fallback = choose(provider, ort.get_available_providers(), open_on)
+    available = ort.get_available_providers()
+    session, chosen, fallback = choose(provider, available, open_on)
     if fallback is not None:
-        log.warning("%s: runs on the CPU: %s", model.name, fallback)
+        # Who installed a runtime with CUDA expects it; who did not knows why it is missing.
+        level = logging.WARNING if PROVIDERS["cuda"] in available else logging.INFO
+        log.log(level, "%s: runs on the CPU: %s", model.name, fallback)
     _check_signature(model, session)
     return Network(model, build, session, chosen, fallback)
 

@@ -1,0 +1,287 @@
+"""A small model in a store of its own, and the service around it, in this process or another."""
+
+import base64
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+from pydantic import TypeAdapter
+from starlette.testclient import TestClient
+
+from service import runtime as runtimes
+from service.app import create_app
+from service.runtime import Runtime
+from service.settings import Settings
+from store import model as models
+
+NAME = "cells"
+SIZE = 64
+CELLS = 4
+
+
+def cells_onnx() -> onnx.ModelProto:
+    """A "detector" of bright cells: the input is 4 x 4 cells of 16 pixels, each one prior.
+
+    A cell's score is its mean brightness / 255; its box is the cell. So a test knows the answer
+    to any picture it paints.
+    """
+    side = 1 / CELLS
+    cells = [
+        [x * side, y * side, (x + 1) * side, (y + 1) * side]
+        for y in range(CELLS)
+        for x in range(CELLS)
+    ]
+
+    def constant(name: str, values: NDArray[Any]) -> onnx.TensorProto:
+        return numpy_helper.from_array(values, name)
+
+    nodes = [
+        helper.make_node("Cast", ["images"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["float", "channel"], ["gray"], keepdims=0),
+        helper.make_node("Unsqueeze", ["gray", "one"], ["planes"]),
+        helper.make_node(
+            "AveragePool", ["planes"], ["means"], kernel_shape=[16, 16], strides=[16, 16]
+        ),
+        helper.make_node("Reshape", ["means", "rows"], ["cells"]),
+        helper.make_node("Div", ["cells", "white"], ["scores"]),
+        helper.make_node("Mul", ["cells", "nothing"], ["zeros"]),
+        helper.make_node("Add", ["zeros", "priors"], ["boxes"]),
+    ]
+    initializers = [
+        constant("channel", np.asarray([3], np.int64)),
+        constant("one", np.asarray([1], np.int64)),
+        constant("rows", np.asarray([0, CELLS * CELLS, 1], np.int64)),
+        constant("white", np.asarray(255, np.float32)),
+        constant("nothing", np.asarray(0, np.float32)),
+        constant("priors", np.asarray([cells], np.float32)),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "cells",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", SIZE, SIZE, 3])],
+        [
+            helper.make_tensor_value_info("boxes", TensorProto.FLOAT, ["batch", 16, 4]),
+            helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 16, 1]),
+        ],
+        initializers,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def write_model(store: Path, name: str = NAME, title: str = "Bright cells") -> Path:
+    """A complete model folder around `cells_onnx`."""
+    folder = store / name
+    folder.mkdir(parents=True)
+    (folder / "deploy.prototxt").write_text("# none\n")
+    (folder / "weights.caffemodel").write_bytes(b"none")
+    sources = {"deploy": "deploy.prototxt", "weights": "weights.caffemodel"}
+    text = f"""
+name = "{name}"
+version = "7"
+title = "{title}"
+description = "Bright cells are faces."
+licence = "MIT"
+origin = "the tests"
+classes = ["face"]
+[input]
+height = {SIZE}
+width = {SIZE}
+channels = 3
+channel_order = "bgr"
+mean = [104.0, 117.0, 123.0]
+[thresholds]
+default_score = 0.5
+nms_iou = 0.3
+top_k = 5000
+keep_top_k = 750
+"""
+    for role, file in sources.items():
+        digest = models.sha256(folder / file)
+        text += f'[sources.{role}]\nfile = "{file}"\nsha256 = "{digest}"\n'
+    (folder / "model.toml").write_text(text)
+    onnx.save(cells_onnx(), folder / "model.onnx")
+    described = models.load(folder)
+    build = models.Build(
+        sha256=models.sha256(folder / "model.onnx"),
+        sources={role: described.sources[role].sha256 for role in sources},
+        recipe=models.recipe_hash(described),
+        converter="the tests",
+        verification="unverified",
+    )
+    (folder / "build.json").write_text(
+        json.dumps(TypeAdapter(models.Build).dump_python(build, mode="json"))
+    )
+    return folder
+
+
+def cells_image(*bright: int, size: int = SIZE) -> Image.Image:
+    """A square picture, black but for the given cells (0-15, in rows), which are white."""
+    values = np.zeros((CELLS, CELLS), np.uint8)
+    values.flat[list(bright)] = 255
+    return (
+        Image.fromarray(values, "L").resize((size, size), Image.Resampling.NEAREST).convert("RGB")
+    )
+
+
+def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    """The bytes of a picture's file."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model store with one small model, and a second of the same kind."""
+    folder = tmp_path_factory.mktemp("store")
+    write_model(folder)
+    write_model(folder, "others", "The same again")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bright_cells() -> Callable[..., bytes]:
+    """Makes the file of a picture whose faces are the given cells."""
+
+    def make(*bright: int, kind: str = "PNG", size: int = SIZE, **options: Any) -> bytes:
+        return encode(cells_image(*bright, size=size), kind, **options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def write_small_model() -> Callable[[Path], Path]:
+    """Writes the small model into a store; returns its folder."""
+    return write_model
+
+
+@pytest.fixture
+def settings(store: Path) -> Callable[..., Settings]:
+    """Makes settings for the small model, by field name."""
+
+    def make(**options: Any) -> Settings:
+        defaults: dict[str, Any] = {
+            "model_store": store,
+            "models": (NAME,),
+            "threads": 1,
+            "provider": "cpu",
+        }
+        return Settings(**(defaults | options))
+
+    return make
+
+
+Serve = Callable[..., AbstractContextManager[TestClient]]
+
+
+@pytest.fixture
+def serve(settings: Callable[..., Settings]) -> Serve:
+    """A warm service in this process, with the given settings; `client.app` is the app."""
+
+    @contextmanager
+    def start(
+        change: Callable[[Runtime], None] = lambda _: None, **options: Any
+    ) -> Iterator[TestClient]:
+        runtime = runtimes.load(settings(**options))
+        change(runtime)
+        with TestClient(create_app(runtime), raise_server_exceptions=False) as client:
+            assert client.portal is not None
+            client.portal.call(runtime.warm_up)
+            yield client
+
+    return start
+
+
+@pytest.fixture
+def client(serve: Serve) -> Iterator[TestClient]:
+    """A warm service in this process with the default settings."""
+    with serve() as started:
+        yield started
+
+
+class Server:
+    """A service in a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self.process = process
+        self.log = log
+        self.url = self._wait_for(r'listening on (http://[^"\s]+)')
+        deadline = time.monotonic() + 60
+        with httpx.Client(base_url=self.url) as client:
+            while client.get("/readyz").status_code != 200:
+                assert time.monotonic() < deadline, self.log.read_text()
+                time.sleep(0.02)
+
+    def _wait_for(self, pattern: str) -> str:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if found := re.search(pattern, self.log.read_text()):
+                return found[1]
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.02)
+        raise AssertionError(f"no {pattern!r} in\n{self.log.read_text()}")
+
+
+@contextmanager
+def run_server(folder: Path, environment: dict[str, str]) -> Iterator[Server]:
+    """`python -m service` on a free port; killed at the end if it still runs."""
+    log = folder / "server.log"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("SFD_")}
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "service"],
+            env=clean | {"SFD_PORT": "0"} | environment,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            text=True,
+        )
+    try:
+        yield Server(process, log)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+StartServer = Callable[..., AbstractContextManager[Server]]
+
+
+@pytest.fixture
+def start_server(store: Path, tmp_path: Path) -> StartServer:
+    """Starts `python -m service` for the small model with the given SFD_ settings."""
+
+    def start(**settings: object) -> AbstractContextManager[Server]:
+        environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": NAME, "SFD_THREADS": "1"}
+        environment |= {f"SFD_{name}": str(value) for name, value in settings.items()}
+        return run_server(tmp_path, environment)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def start_real_server() -> Callable[..., AbstractContextManager[Server]]:
+    """Starts `python -m service` with the given environment, in the given folder."""
+    return run_server
+
+
+@pytest.fixture(scope="session")
+def as_base64() -> Callable[[bytes], str]:
+    """Base64 text of bytes."""
+    return lambda data: base64.b64encode(data).decode()

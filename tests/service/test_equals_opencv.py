@@ -1,0 +1,160 @@
+"""The service's boxes are those of OpenCV running the caffemodel itself, on real photographs."""
+
+import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from geometry.boxes import clip, iou
+from geometry.letterbox import Letterbox
+from service.images import decode
+from service.letterboxing import letterbox
+from store import model as models
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "model_store" / "sfd-640-mobilenetv2-mod2"
+# The thresholds of the prototxt's own DetectionOutput layer: all that Caffe would return.
+MIN_SCORE, NMS_IOU = 0.05, 0.3
+SCORE_TOLERANCE, LEAST_IOU = 1e-3, 0.99
+# Two float32 implementations may settle a comparison differently where its sides are this close.
+EDGE_IOU = 2e-3
+CLIENTS = 16
+
+Floats = NDArray[np.float32]
+Detections = tuple[Floats, Floats]
+
+
+@pytest.fixture(scope="module")
+def photographs(shared: Path) -> list[Path]:
+    rows = (shared / "faces" / "test.jsonl").read_text().splitlines()
+    return [shared / "faces" / json.loads(row)["image"] for row in rows]
+
+
+@pytest.fixture(scope="module")
+def expected(photographs: list[Path]) -> list[Detections]:
+    """Boxes [N, 4] in pixels and scores [N] of each photograph, by OpenCV."""
+    model = models.load(FOLDER)
+    network = cv2.dnn.readNetFromCaffe(str(model.deploy), str(model.weights))
+    return [opencv_detections(network, model, file) for file in photographs]
+
+
+def opencv_detections(network: Any, model: models.Model, file: Path) -> Detections:
+    mean = model.input.mean_rgb
+    image = decode(file.read_bytes(), max_pixels=10**8, background=mean)
+    pixels, placement = letterbox(image, model.input.width, model.input.height, 3, mean)
+    blob = pixels[:, :, ::-1].astype(np.float32) - np.asarray(model.input.mean, np.float32)
+    network.setInput(np.ascontiguousarray(blob.transpose(2, 0, 1)[None]))
+    rows = np.asarray(network.forward(), np.float32).reshape(-1, 7)
+    rows = rows[rows[:, 1] == 1]
+    return in_pixels(rows[:, 3:], rows[:, 2], placement, image)
+
+
+def in_pixels(
+    boxes: Floats, scores: Floats, placement: Letterbox, image: Image.Image
+) -> Detections:
+    pixels = clip(placement.to_image(boxes), image.width, image.height).astype(np.float32)
+    inside = (pixels[:, 2] > pixels[:, 0]) & (pixels[:, 3] > pixels[:, 1])
+    return pixels[inside], scores[inside]
+
+
+@pytest.mark.parametrize("max_batch", [1, 8])
+def test_the_service_finds_the_faces_that_opencv_finds_under_16_clients(
+    max_batch: int,
+    photographs: list[Path],
+    expected: list[Detections],
+    start_real_server: Callable[..., AbstractContextManager[Any]],
+    tmp_path: Path,
+) -> None:
+    environment = {"SFD_MODEL_STORE": str(FOLDER.parent), "SFD_MAX_BATCH": str(max_batch),
+                   "SFD_REQUEST_TIMEOUT_S": "120"}  # fmt: skip
+    with start_real_server(tmp_path, environment) as server:
+        answers = ask_for_all(server.url, photographs)
+    if max_batch > 1:
+        assert max(answer["batch_size"] for answer in answers) > 1
+    else:
+        assert {answer["batch_size"] for answer in answers} == {1}
+
+    total = edges = 0
+    for file, answer, wanted in zip(photographs, answers, expected, strict=True):
+        found = detections_of(answer)
+        matched, left_found, left_wanted = match(found, wanted)
+        total += matched + len(left_wanted)
+        unexplained = [
+            *(i for i in left_found if not on_an_edge(i, found, left_found)),
+            *(i for i in left_wanted if not on_an_edge(i, wanted, left_wanted)),
+        ]
+        assert not unexplained, f"{file.name}: {len(unexplained)} boxes without a partner"
+        edges += len(left_found) + len(left_wanted)
+    print(f"\nmax_batch {max_batch}: {total} boxes, {edges} without a partner, each on an edge")
+    assert total > 1000
+    assert edges <= total * 0.005
+
+
+def ask_for_all(url: str, photographs: list[Path]) -> list[dict[str, Any]]:
+    """Post every photograph, 16 at a time; the answers in their order."""
+    local = threading.local()
+    clients: list[httpx.Client] = []
+
+    def ask(file: Path) -> dict[str, Any]:
+        if not hasattr(local, "client"):
+            local.client = httpx.Client(base_url=url, timeout=120)
+            clients.append(local.client)
+        query = {"min_score": MIN_SCORE, "nms_iou": NMS_IOU}
+        answer = local.client.post("/detect", params=query, content=file.read_bytes())
+        assert answer.status_code == 200, answer.text
+        body: dict[str, Any] = answer.json()
+        return body
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        answers = list(pool.map(ask, photographs))
+    for client in clients:
+        client.close()
+    return answers
+
+
+def detections_of(answer: dict[str, Any]) -> Detections:
+    boxes = [
+        (b["x"], b["y"], b["x"] + b["width"], b["y"] + b["height"])
+        for b in (face["box"] for face in answer["faces"])
+    ]
+    scores = [face["score"] for face in answer["faces"]]
+    return np.asarray(boxes, np.float32).reshape(-1, 4), np.asarray(scores, np.float32)
+
+
+def match(found: Detections, wanted: Detections) -> tuple[int, list[int], list[int]]:
+    """One to one, IoU >= 0.99 and score within 1e-3: (pairs, indices left, indices left)."""
+    overlaps = iou(found[0], wanted[0])
+    # A score is written with four digits, half of whose last one is not the service's error.
+    same = (overlaps >= LEAST_IOU) & (
+        np.abs(found[1][:, None] - wanted[1][None, :]) <= SCORE_TOLERANCE + 5e-5
+    )
+    pairs: dict[int, int] = {}
+    for i, j in sorted(zip(*np.nonzero(same), strict=True), key=lambda p: -overlaps[p]):
+        if i not in pairs and j not in pairs.values():
+            pairs[i] = j
+    left_found = [i for i in range(len(found[1])) if i not in pairs]
+    return len(pairs), left_found, sorted(set(range(len(wanted[1]))) - set(pairs.values()))
+
+
+def on_an_edge(index: int, side: Detections, unmatched: list[int]) -> bool:
+    """Whether one side may hold a box that the other dropped, by a comparison too close to call.
+
+    Its score is at the threshold; or its overlap with a better box is at the NMS threshold; or
+    such a box, unmatched itself, is what suppresses it on the other side.
+    """
+    boxes, scores = side
+    if scores[index] - MIN_SCORE <= SCORE_TOLERANCE:
+        return True
+    overlaps = iou(boxes[index : index + 1], boxes)[0]
+    overlaps[index] = 0
+    return bool((np.abs(overlaps - NMS_IOU) <= EDGE_IOU).any())
