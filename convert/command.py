@@ -6,11 +6,18 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from convert.conversion import NOT_ASKED, STEPS, Options, VerificationError, convert
+from convert.conversion import (
+    NOT_ASKED,
+    STEPS,
+    Options,
+    VerificationError,
+    convert,
+    write_atomically,
+)
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder
 from convert.report import Report, Status
-from sfd.errors import SfdError, UsageError
+from sfd.errors import UsageError
 
 DESCRIPTION = """\
 Turn a Caffe model into one ONNX file of standard operators, prove it against OpenCV's own Caffe
@@ -135,12 +142,8 @@ def _summarize(report: Report, path: Path) -> None:
 
 
 def _write(report: Report, path: Path | None) -> None:
-    if path is None:
-        return
-    try:
-        report.write(path)
-    except OSError as error:
-        raise SfdError(f"can't write the report {path}: {error.strerror or error}") from error
+    if path is not None:
+        write_atomically(path, report.to_json().encode())
 
 
 def _input_size(text: str) -> tuple[int, int]:

@@ -10,7 +10,6 @@ import numpy as np
 
 from convert.outputs.kinds import Built
 from convert.report import Verification
-from convert.verify.detections import finite_threshold
 from sfd.errors import UsageError
 
 FACE = ("face",)
@@ -67,14 +66,13 @@ def metadata(
         properties["class_names"] = json.dumps(names, ensure_ascii=False)
     if built.heads:
         detection = built.heads.detection
-        threshold = finite_threshold(detection)
         properties |= {
             "nms_threshold": _number(detection.nms_threshold),
             "top_k": str(detection.top_k),
             "keep_top_k": str(detection.keep_top_k),
         }
-        if threshold is not None:
-            properties["default_score"] = _number(threshold)
+        if detection.default_score is not None:
+            properties["default_score"] = _number(detection.default_score)
     return {f"sfd.{key}": value for key, value in sorted(properties.items())}
 
 

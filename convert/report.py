@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from pathlib import Path
 
 
 class Status(StrEnum):
@@ -69,10 +68,6 @@ class Report:
     def to_json(self) -> str:
         """The report as indented JSON, numbers that JSON lacks as null."""
         return json.dumps(_finite(asdict(self)), indent=2, allow_nan=False) + "\n"
-
-    def write(self, path: Path) -> None:
-        """Write the JSON."""
-        path.write_text(self.to_json(), encoding="utf-8")
 
 
 def _finite(value: object) -> object:

@@ -38,6 +38,11 @@ class Detection:
         """How many boxes each prior has in the location blob."""
         return 1 if self.share_location else self.classes
 
+    @property
+    def default_score(self) -> float | None:
+        """The confidence threshold, or None where the model has none."""
+        return self.confidence_threshold if math.isfinite(self.confidence_threshold) else None
+
 
 def read(layer: Layer) -> Detection:
     """The checked parameters of a layer; LayerError lists all that we or Caffe refuse."""

@@ -13,7 +13,6 @@ of float32. Of boxes less than a pixel wide or high, which no detection is, the 
 within CORNER_BOUND.
 """
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -281,9 +280,3 @@ def _widened(boxes: NDArray[np.float64], bounds: Bounds) -> NDArray[np.float64]:
     """Boxes with a margin as wide as corners may move."""
     margin = CORNER_BOUND * np.asarray(bounds.pixel)
     return np.asarray(boxes + np.concatenate([-margin, margin]))
-
-
-def finite_threshold(detection: Detection) -> float | None:
-    """The score threshold, or None where the model has none."""
-    threshold = detection.confidence_threshold
-    return threshold if math.isfinite(threshold) else None
