@@ -1,0 +1,82 @@
+"""`sfd evaluate` from the console to its files."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from sfd.cli import main
+
+Evaluate = Callable[..., int]
+
+
+@pytest.fixture
+def evaluate(store: Path, photographs: Path, tmp_path: Path) -> Evaluate:
+    """Run the command on the photographs; more arguments, or others, as given."""
+
+    def call(*more: str) -> int:
+        model = ("--model", "small", "--store", str(store), "--provider", "cpu")
+        truth = ("--images", str(photographs), "--ground-truth", str(photographs / "list.jsonl"))
+        return main(["evaluate", *model, *truth, "--output", str(tmp_path / "out"), *more])
+
+    return call
+
+
+@pytest.mark.parametrize("protocol", ["letterbox", "native"])
+def test_it_measures_prints_and_writes(
+    evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str], protocol: str
+) -> None:
+    assert evaluate("--protocol", protocol) == 0
+    result = json.loads((tmp_path / "out/results.json").read_text())
+    assert (result["images"], result["images_missing"]) == (6, 1)
+    measured = result["subsets"]["all"]
+    assert 0.3 < measured["average_precision"] <= 1
+    assert measured["faces"] >= 6
+    with Image.open(tmp_path / "out/curves.png") as picture:
+        assert picture.size == (900, 640)
+    assert f"{measured['average_precision']:.4f}" in capsys.readouterr().out
+
+
+def test_wider_text_measures_every_valid_face_as_hard(
+    evaluate: Evaluate, photographs: Path, tmp_path: Path
+) -> None:
+    lines = [json.loads(line) for line in (photographs / "list.jsonl").read_text().splitlines()]
+    text = ""
+    for line in lines[:-2]:
+        text += f"{line['image']}\n{len(line['boxes'])}\n"
+        for x1, y1, x2, y2 in line["boxes"]:
+            text += f"{x1:.0f} {y1:.0f} {x2 - x1:.0f} {y2 - y1:.0f} 0 0 0 0 0 0\n"
+    truth = tmp_path / "gt.txt"
+    truth.write_text(text)
+    if any(not line["image"].endswith(".jpg") for line in lines[:-2]):
+        pytest.skip("WIDER FACE's images are .jpg")
+    assert evaluate("--ground-truth", str(truth)) == 0
+    result = json.loads((tmp_path / "out/results.json").read_text())
+    assert list(result["subsets"]) == ["hard"]
+    assert result["subsets"]["hard"]["average_precision"] > 0.3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["--protocol", "native", "--url", "http://127.0.0.1:9"], 2, "native needs --model"),
+        (["--min-score", "1.5"], 2, "--min-score"),
+        (["--model", "other"], 1, "no model"),
+        (["--images", "/nowhere"], 1, "none of the images"),
+        (["--ground-truth", "/nowhere.jsonl"], 1, "can't read"),
+        (["--ground-truth", "/nowhere.txt"], 1, "can't read"),
+    ],
+)
+def test_a_failure_is_one_line_that_says_what_to_do(
+    evaluate: Evaluate,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    says: str,
+) -> None:
+    assert evaluate(*arguments) == code
+    printed = capsys.readouterr().err
+    assert says in printed
+    assert printed.count("\n") == 1

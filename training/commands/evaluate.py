@@ -1,0 +1,163 @@
+"""`sfd evaluate`: average precision of what the service finds, on marked images."""
+
+import argparse
+import json
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from sfd.errors import SfdError, UsageError
+from training.evaluation import picture, truth
+from training.evaluation.curves import Curve, at_score
+from training.evaluation.finders import Finder, Local, Remote
+from training.evaluation.native import Native
+from training.evaluation.truth import Truth
+
+DESCRIPTION = """\
+Measure a model of the store, or a running service, on marked images: by WIDER FACE's official
+protocol (easy, medium, hard), or average precision at IoU 0.5 on images whose every face is marked.
+
+  letterbox   the image shrunk or enlarged to the network's input, as the service sees it
+  native      the image at its own resolution, through the network converted to that size
+
+Marked images that are not in --images are left out, and counted in the result. Prints a table and
+writes results.json and curves.png.
+"""
+
+PROTOCOLS = ("letterbox", "native")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `sfd evaluate`."""
+    parser.add_argument("--model", metavar="NAME", help="a model of the store")
+    parser.add_argument("--url", metavar="URL", help="a running service, asked by HTTP")
+    parser.add_argument("--api-key", metavar="KEY", help="of the service at --url")
+    parser.add_argument(
+        "--store", type=Path, metavar="DIR", help="model store (default: $SFD_MODEL_STORE)"
+    )
+    parser.add_argument("--provider", metavar="NAME", help="auto, cpu, cuda, tensorrt or openvino")
+    parser.add_argument(
+        "--images",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="the folder that image names start from; of WIDER FACE, WIDER_val/images",
+    )
+    parser.add_argument(
+        "--ground-truth",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="the folder of the .mat files, wider_face_val_bbx_gt.txt, or a .jsonl file of "
+        '{"image": PATH, "boxes": [[x1, y1, x2, y2], ...]}',
+    )
+    parser.add_argument(
+        "--protocol", choices=PROTOCOLS, default="letterbox", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--min-score",
+        type=float,
+        default=0.01,
+        metavar="S",
+        help="detections below it are not asked for: it ends the curve (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("evaluation"),
+        metavar="DIR",
+        help="for results.json and curves.png (default: %(default)s)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure, print and write."""
+    if (arguments.url is None) and (arguments.model is None):
+        raise UsageError("give --model NAME or --url URL")
+    if not 0 <= arguments.min_score < 1:
+        raise UsageError("--min-score must be from 0 to below 1")
+    marked = truth.read(arguments.ground_truth, arguments.images)
+    finder = _finder(arguments)
+    started = time.monotonic()
+    with tqdm(
+        total=len(marked.files), unit="image", disable=not sys.stderr.isatty(), leave=False
+    ) as bar:
+        found = finder.find(marked.files, arguments.min_score, bar.update)
+    seconds = time.monotonic() - started
+    curves = marked.curves(found)
+    result = _result(arguments, finder, marked, curves, seconds)
+    _write(arguments.output, result, curves)
+    _show(result, arguments.output)
+
+
+def _finder(arguments: argparse.Namespace) -> Finder:
+    if arguments.protocol == "native":
+        if arguments.url is not None:
+            raise UsageError("--protocol native needs --model: a service letterboxes every image")
+        return Native.open(arguments.model, arguments.store)
+    if arguments.url is not None:
+        return Remote.open(arguments.url, arguments.model, arguments.api_key)
+    return Local.open(arguments.model, arguments.store, arguments.provider)
+
+
+def _result(
+    arguments: argparse.Namespace,
+    finder: Finder,
+    marked: Truth,
+    curves: Mapping[str, Curve],
+    seconds: float,
+) -> dict[str, Any]:
+    subsets = {}
+    for name, curve in curves.items():
+        precision, recall = at_score(curve, finder.default_score)
+        subsets[name] = {
+            "average_precision": round(curve.average_precision, 4),
+            "faces": curve.faces,
+            "precision_at_default_score": round(precision, 4),
+            "recall_at_default_score": round(recall, 4),
+        }
+    return {
+        "model": {"name": finder.name, "version": finder.version},
+        "through": arguments.url or "the service's detector in this process",
+        "protocol": arguments.protocol,
+        "rules": marked.rules,
+        "images": len(marked.files),
+        "images_missing": marked.missing,
+        "min_score": arguments.min_score,
+        "default_score": finder.default_score,
+        "subsets": subsets,
+        "seconds": round(seconds, 2),
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+
+
+def _write(folder: Path, result: Mapping[str, Any], curves: Mapping[str, Curve]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+        (folder / "results.json").write_text(text, encoding="utf-8")
+        title = f"{result['model']['name']}, {result['protocol']}, {result['images']} images"
+        picture.draw(list(curves.values()), title, folder / "curves.png")
+    except OSError as error:
+        raise SfdError(f"--output {folder}: can't be written: {error.strerror}") from error
+
+
+def _show(result: Mapping[str, Any], folder: Path) -> None:
+    left_out = f", {result['images_missing']} more not there" * bool(result["images_missing"])
+    print(f"{result['model']['name']} {result['model']['version']}, {result['protocol']}")
+    print(f"{result['rules']}; {result['images']} images{left_out}")
+    score = result["default_score"]
+    print(f"{'':8}{'AP':>8}{'faces':>8}{f'precision at {score}':>20}{f'recall at {score}':>20}")
+    for name, subset in result["subsets"].items():
+        print(
+            f"{name:8}{subset['average_precision']:8.4f}{subset['faces']:8}"
+            f"{subset['precision_at_default_score']:20.4f}{subset['recall_at_default_score']:20.4f}"
+        )
+    print(
+        f"{result['seconds']} s, peak {result['peak_mib']} MiB; {folder}/results.json, curves.png"
+    )

@@ -1,0 +1,130 @@
+"""Images at their own resolution: the network is converted anew for each size of image."""
+
+import tempfile
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+from convert.conversion import Options, convert
+from convert.outputs.kinds import Kind
+from convert.outputs.preprocessing import ChannelOrder
+from geometry.boxes import clip
+from geometry.letterbox import Letterbox
+from service.detector import Query, faces_of
+from service.network import Candidates
+from store import model as models
+from store.model import Model
+from training.evaluation.curves import Detections
+from training.evaluation.finders import EvaluationError, Progress
+
+STEP = 128
+"""Inputs are padded to multiples of the coarsest stride of the family, so that few sizes occur."""
+SESSIONS = 4
+"""Networks kept open; each holds its activations."""
+
+
+@dataclass(frozen=True)
+class Native:
+    """A model of the store on images that are not resized but padded at the right and bottom."""
+
+    model: Model
+
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        return self.model.name
+
+    @property
+    def version(self) -> str:
+        """Of the model."""
+        return self.model.version
+
+    @property
+    def default_score(self) -> float:
+        """Of the model."""
+        return self.model.thresholds.default_score
+
+    @classmethod
+    def open(cls, name: str, store: Path | None) -> "Native":
+        """Check the model's sources."""
+        folder = models.folder_of(store or models.default_store(), name)
+        model = models.load(folder)
+        models.check_sources(model)
+        return cls(model)
+
+    def find(self, files: Sequence[Path], min_score: float, progress: Progress) -> list[Detections]:
+        """As Finder says; images of one size after the other, so that each network is made once."""
+        sizes = [_size(file) for file in files]
+        order = sorted(range(len(files)), key=lambda index: (_padded(*sizes[index]), index))
+        found: dict[int, Detections] = {}
+        with tempfile.TemporaryDirectory(prefix="sfd-native-") as folder:
+            networks = _Networks(self.model, Path(folder))
+            for index in order:
+                found[index] = self._one(files[index], networks, min_score)
+                progress(1)
+        return [found[index] for index in range(len(files))]
+
+    def _one(self, file: Path, networks: "_Networks", min_score: float) -> Detections:
+        with Image.open(file) as opened:
+            picture = opened.convert("RGB")
+        width, height = _padded(picture.width, picture.height)
+        canvas = Image.new("RGB", (width, height), self.model.input.mean_rgb)
+        canvas.paste(picture, (0, 0))
+        boxes, scores = networks.of(width, height).run(
+            ["boxes", "scores"], {"images": np.asarray(canvas)[None]}
+        )
+        candidates = Candidates(boxes[0], scores[0, :, 0])
+        kept = faces_of(candidates, self.model.thresholds, Query(min_score=min_score))
+        size = picture.width, picture.height
+        placed = Letterbox(*size, width, height, *size, 0, 0).to_image(candidates.boxes[kept])
+        inside = clip(placed, *size).astype(np.float64)
+        return Detections(inside, candidates.scores[kept].astype(np.float64))
+
+
+class _Networks:
+    """Open networks by input size, the last few of them."""
+
+    def __init__(self, model: Model, folder: Path) -> None:
+        self.model = model
+        self.folder = folder
+        self.sessions: OrderedDict[tuple[int, int], onnxruntime.InferenceSession] = OrderedDict()
+
+    def of(self, width: int, height: int) -> onnxruntime.InferenceSession:
+        """The network for an input of this size."""
+        key = (width, height)
+        if key not in self.sessions:
+            path = self.folder / f"{width}x{height}.onnx"
+            own = self.model.input
+            options = Options(
+                output=Kind.HEADS,
+                input_size=(height, width),
+                channel_order=ChannelOrder(own.channel_order),
+                mean=own.mean,
+                scale=own.scale,
+                verify=False,
+            )
+            convert(self.model.deploy, self.model.weights, path, options)
+            self.sessions[key] = onnxruntime.InferenceSession(
+                str(path), providers=["CPUExecutionProvider"]
+            )
+            while len(self.sessions) > SESSIONS:
+                self.sessions.popitem(last=False)
+        self.sessions.move_to_end(key)
+        return self.sessions[key]
+
+
+def _size(file: Path) -> tuple[int, int]:
+    try:
+        with Image.open(file) as opened:
+            return opened.size
+    except OSError as error:
+        raise EvaluationError(f"{file}: can't be read as an image: {error}") from error
+
+
+def _padded(width: int, height: int) -> tuple[int, int]:
+    return -(-width // STEP) * STEP, -(-height // STEP) * STEP

@@ -1,0 +1,70 @@
+"""Ground truth of either kind, with the image files that are there."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from training.evaluation import wider
+from training.evaluation.curves import F64, Curve, Detections, marked_faces
+from training.evaluation.wider import GroundTruthError, Marked
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What was marked, and by which rules detections are counted against it."""
+
+    rules: str
+    files: Sequence[Path]
+    missing: int
+    """Marked images whose files are not there: left out, so that a part can be measured."""
+    marked: Sequence[Marked] = ()
+    """Of each file, by WIDER FACE's protocol."""
+    boxes: Sequence[F64] = ()
+    """Of each file, corners [N, 4] where every face is marked."""
+
+    def curves(self, found: Sequence[Detections]) -> Mapping[str, Curve]:
+        """A curve for each subset, for the detections of each file."""
+        if self.marked:
+            named = {each.name: one for each, one in zip(self.marked, found, strict=True)}
+            return wider.curves(named, self.marked)
+        return {"all": marked_faces(found, self.boxes, "all")}
+
+
+def read(path: Path, images: Path) -> Truth:
+    """A folder of `.mat` files, WIDER FACE's annotation text (.txt), or JSON lines.
+
+    Of JSON lines, photographs whose boxes are null are left out.
+    """
+    if path.suffix == ".jsonl":
+        return _lines(path, images)
+    if path.is_dir():
+        marked = wider.read_mat(path)
+        rules = "WIDER FACE, official (.mat, 1000 thresholds)"
+    else:
+        marked = wider.read_text(path)
+        rules = "WIDER FACE (annotation text, every valid face as hard, 1000 thresholds)"
+    present = [each for each in marked if (images / f"{each.name}.jpg").is_file()]
+    _check(present, path, images)
+    files = [images / f"{each.name}.jpg" for each in present]
+    return Truth(rules, files, len(marked) - len(present), marked=present)
+
+
+def _lines(path: Path, images: Path) -> Truth:
+    # Not at the top: photographs reads WIDER's text through this package.
+    from training.photographs import read_json_lines
+
+    marked = [each for each in read_json_lines(path, images) if each.boxes is not None]
+    present = [each for each in marked if each.path.is_file()]
+    _check(present, path, images)
+    boxes = [np.asarray(each.boxes, np.float64).reshape(-1, 4) for each in present]
+    rules = "average precision at IoU 0.5, all scores"
+    return Truth(rules, [each.path for each in present], len(marked) - len(present), boxes=boxes)
+
+
+def _check(present: Sequence[object], path: Path, images: Path) -> None:
+    if not present:
+        raise GroundTruthError(
+            f"none of the images that {path} names is in {images}: check --images"
+        )
