@@ -1,0 +1,117 @@
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service import settings
+from service.cpu import available_cpus
+from service.errors import StartError
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith("SFD_"):
+            monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "field", "value"),
+    [
+        ("SFD_PORT", "9000", "port", 9000),
+        ("SFD_MODELS", "one, two,,", "models", ("one", "two")),
+        ("SFD_MODELS", "", "models", ()),
+        ("SFD_PROVIDER", "CPU", "provider", "cpu"),
+        ("SFD_LOG_LEVEL", "Warning", "log_level", "warning"),
+        ("SFD_MAX_WAIT_MS", "2.5", "max_wait_ms", 2.5),
+        ("SFD_MODEL_STORE", "/models", "model_store", Path("/models")),
+        ("SFD_CORS_ORIGINS", "https://a.org,*", "cors_origins", ("https://a.org", "*")),
+    ],
+)
+def test_a_variable_sets_its_field(
+    variable: str, text: str, field: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, text)
+    assert getattr(settings.load(), field) == value
+
+
+def test_the_defaults_are_those_of_the_design() -> None:
+    loaded = settings.load()
+    assert loaded.max_bytes == 20 * 2**20
+    assert loaded.max_pixels == 50_000_000
+    assert loaded.max_images == 32
+    assert loaded.threads == available_cpus()
+    assert loaded.served_models == (settings.DEFAULT_MODEL,)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "says"),
+    [
+        ("SFD_PORT", "http", "SFD_PORT: must be a whole number from 0 to 65535, not 'http'"),
+        ("SFD_PORT", "65536", "SFD_PORT: must be a whole number from 0 to 65535, not '65536'"),
+        ("SFD_PROVIDER", "gpu", "SFD_PROVIDER: must be auto | cpu | cuda | tensorrt | openvino"),
+        ("SFD_MAX_WAIT_MS", "nan", "SFD_MAX_WAIT_MS: must be a number from 0 to 1000"),
+        ("SFD_REQUEST_TIMEOUT_S", "0", "SFD_REQUEST_TIMEOUT_S: must be a number above 0 up to"),
+        ("SFD_CORS_ORIGINS", "example.org", "SFD_CORS_ORIGINS: must be origins with commas"),
+        ("SFD_MAX_IMAGES", "200", "SFD_MAX_IMAGES: must not be more than SFD_QUEUE_LIMIT"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_the_variable_and_what_it_accepts(
+    variable: str, text: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, text)
+    with pytest.raises(StartError) as caught:
+        settings.load()
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_wrong_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SFD_PORT", "x")
+    monkeypatch.setenv("SFD_THREADS", "0")
+    with pytest.raises(StartError, match=r"SFD_THREADS: .*; SFD_PORT: "):
+        settings.load()
+
+
+def test_a_wrong_api_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SFD_API_KEYS", "secret1,a-good-long-key")
+    with pytest.raises(StartError) as caught:
+        settings.load()
+    assert "SFD_API_KEYS" in str(caught.value)
+    assert "secret1" not in str(caught.value)
+    monkeypatch.setenv("SFD_API_KEYS", "a-good-long-key")
+    assert "a-good-long-key" not in repr(settings.load())
+
+
+@pytest.mark.parametrize(
+    ("given", "served"),
+    [
+        ({}, (settings.DEFAULT_MODEL,)),
+        ({"models": ("a", "b")}, ("a", "b")),
+        ({"models": ("a", "b", "a"), "default_model": "b"}, ("b", "a")),
+        ({"default_model": "c"}, ("c",)),
+    ],
+)
+def test_the_default_model_is_served_first(given: dict[str, Any], served: tuple[str, ...]) -> None:
+    assert settings.load(**given).served_models == served
+
+
+def test_a_default_model_that_is_not_served_is_refused() -> None:
+    with pytest.raises(StartError, match="SFD_DEFAULT_MODEL: must be one of SFD_MODELS"):
+        settings.load(models=("a",), default_model="b")
+
+
+def test_a_misspelt_variable_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SFD_MAXBATCH", "3")
+    monkeypatch.setenv("SFD_MAX_BATCH", "3")
+    assert settings.unknown_variables() == ["SFD_MAXBATCH"]
+
+
+def test_every_setting_has_a_description_and_says_what_it_accepts() -> None:
+    described = settings.describe()
+    assert len(described) == len(settings.Settings.model_fields)
+    for variable, accepted, text in described:
+        assert variable.startswith("SFD_")
+        assert accepted
+        assert text.endswith(".")
