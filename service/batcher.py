@@ -77,6 +77,15 @@ class Reservation(Generic[Item, Result]):
         self._unused -= 1
         return await self._batcher._enqueue(item, deadline)
 
+    def extend(self, places: int) -> None:
+        """Take more places: an item turned out to be several. All or none, or Overloaded.
+
+        Also while draining: the request was accepted.
+        """
+        self._batcher._check_depth(places)
+        self._unused += places
+        self._batcher._expect(places)
+
     def give_up(self) -> None:
         """Give one place back: its item will not come."""
         if self._unused:
@@ -119,8 +128,7 @@ class Batcher(Generic[Item, Result]):
         """Raise Overloaded if `reserve(places)` would now."""
         if self._draining:
             raise Overloaded("the service is shutting down")
-        if self.depth + places > self.queue_limit:
-            raise Overloaded(f"the queue of {self.queue_limit} images is full")
+        self._check_depth(places)
 
     @contextmanager
     def reserve(self, places: int) -> Iterator[Reservation[Item, Result]]:
@@ -136,6 +144,10 @@ class Batcher(Generic[Item, Result]):
         finally:
             self._expect(-reservation._unused)
             reservation._unused = 0
+
+    def _check_depth(self, places: int) -> None:
+        if self.depth + places > self.queue_limit:
+            raise Overloaded(f"the queue of {self.queue_limit} images is full")
 
     async def drain(self) -> None:
         """Accept nothing more; return when every accepted item has its answer."""

@@ -5,7 +5,7 @@ Used by the HTTP routes and by `sfd detect` alike.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -22,6 +22,7 @@ from service.errors import Problem, Timeout
 from service.letterboxing import Pixels, letterbox
 from service.metrics import Metrics
 from service.network import Candidates, Network
+from service.tiles import MOST, Tile, crop, gather, layout
 from service.timings import Timings
 from store.model import Thresholds
 
@@ -36,6 +37,8 @@ class Query:
     min_score: float | None = None
     nms_iou: float | None = None
     max_faces: int | None = None
+    tiles: bool = False
+    """Whether to look at tiles of a large image too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +59,14 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An image as the network takes it, where the picture lies in it, and seconds spent."""
+    """An image as the network takes it, and seconds spent.
 
-    pixels: Pixels
-    placement: Letterbox
+    One picture for the whole image and each of its tiles, and where in each the image lies.
+    """
+
+    tiles: Sequence[Tile]
+    pictures: Sequence[Pixels]
+    placements: Sequence[Letterbox]
     decode: float
     preprocess: float
 
@@ -85,40 +92,43 @@ class Detector:
         """
         started = time.perf_counter()
         try:
-            prepared = await _until(deadline, self._in(self.decoding, self.prepare, data))
+            prepared = await _until(deadline, self._in(self.decoding, self.prepare, data, query))
+            places.extend(len(prepared.pictures) - 1)
         except BaseException:
             places.give_up()
             raise
         waited = time.perf_counter() - started - prepared.decode - prepared.preprocess
-        answer = await places.submit(prepared.pixels, deadline)
+        answers = await _all(places.submit(each, deadline) for each in prepared.pictures)
 
         selecting = time.perf_counter()
         boxes, scores = await self._in(
-            self.selecting, self.select, answer.result, prepared.placement, query
+            self.selecting, self.select, [each.result for each in answers], prepared, query
         )
         ended = time.perf_counter()
+        queued = min(each.queued for each in answers)
         timings = Timings(
             decode=prepared.decode,
             preprocess=prepared.preprocess,
-            queue=max(waited, 0) + answer.queued,
-            inference=answer.inference,
+            queue=max(waited, 0) + queued,
+            # Of tiles: from the first one's inference to the end of the last one's.
+            inference=max(each.queued + each.inference for each in answers) - queued,
             postprocess=ended - selecting,
             total=ended - started,
         )
-        box = prepared.placement
+        whole = prepared.tiles[0]
         self.metrics.observe(timings)
         self.metrics.faces.inc(len(scores))
-        self.metrics.image_pixels.observe(box.image_width * box.image_height)
-        return Detection(
-            box.image_width, box.image_height, boxes, scores, timings, answer.batch_size
-        )
+        self.metrics.image_pixels.observe(whole.width * whole.height)
+        batch_size = max(each.batch_size for each in answers)
+        return Detection(whole.width, whole.height, boxes, scores, timings, batch_size)
 
     async def detect_all(
         self, files: Sequence[bytes | Problem], query: Query, deadline: float
     ) -> list[Detection | Problem]:
         """The faces of each file in order, or its problem; places for all are taken first.
 
-        A file that is already a Problem stays one. Raises Overloaded.
+        A file that is already a Problem stays one. Tiled images are done one after the other, so
+        that one request does not fill the queue. Raises Overloaded.
         """
         good = sum(not isinstance(data, Problem) for data in files)
         with self.batcher.reserve(good) as places:
@@ -131,30 +141,62 @@ class Detector:
                 except Problem as problem:
                     return problem
 
+            if query.tiles:
+                return [await one(data) for data in files]
             return await asyncio.gather(*map(one, files))
 
-    def prepare(self, data: bytes) -> Prepared:
-        """Decode and letterbox an image file; takes a thread for a while."""
+    def prepare(self, data: bytes, query: Query) -> Prepared:
+        """Decode, cut and letterbox an image file; takes a thread for a while."""
         model = self.network.model.input
         started = time.perf_counter()
         image = images.decode(data, max_pixels=self.max_pixels, background=model.mean_rgb)
         decoded = time.perf_counter()
-        pixels, placement = letterbox(
-            image, model.width, model.height, model.channels, model.mean_rgb
+        tiles = layout(
+            image.width, image.height, model.width, model.height, self._most_tiles(query)
         )
-        return Prepared(pixels, placement, decoded - started, time.perf_counter() - decoded)
+        pictures, placements = [], []
+        for tile in tiles:
+            picture, placement = letterbox(
+                crop(image, tile), model.width, model.height, model.channels, model.mean_rgb
+            )
+            pictures.append(picture)
+            placements.append(placement)
+        preprocess = time.perf_counter() - decoded
+        return Prepared(tiles, pictures, placements, decoded - started, preprocess)
+
+    def _most_tiles(self, query: Query) -> int:
+        """Half the queue at most, so that an image with tiles gets in beside others."""
+        return max(1, min(MOST, self.batcher.queue_limit // 2)) if query.tiles else 1
 
     def select(
-        self, candidates: Candidates, placement: Letterbox, query: Query
+        self, candidates: Sequence[Candidates], prepared: Prepared, query: Query
     ) -> tuple[Floats, Floats]:
-        """Boxes [faces, 4] in pixels of the image, and scores [faces], of one network answer."""
+        """Boxes [faces, 4] in pixels of the image, and scores [faces], of the network's answers."""
+        whole = prepared.tiles[0]
         thresholds = self.network.model.thresholds
-        kept = faces_of(candidates, thresholds, query)
-        boxes = placement.to_image(candidates.boxes[kept])
-        boxes = clip(boxes, placement.image_width, placement.image_height)
+        if len(candidates) == 1:
+            kept = faces_of(candidates[0], thresholds, query)
+            boxes = prepared.placements[0].to_image(candidates[0].boxes[kept])
+            scores = candidates[0].scores[kept]
+        else:
+            merged = self._merge(candidates, prepared, min_score_of(thresholds, query))
+            kept = faces_of(merged, thresholds, query)
+            boxes, scores = merged.boxes[kept], merged.scores[kept]
+        boxes = clip(boxes, whole.width, whole.height)
         # A box wholly in the padding is none of the image.
         inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-        return boxes[inside][: query.max_faces], candidates.scores[kept][inside][: query.max_faces]
+        return boxes[inside][: query.max_faces], scores[inside][: query.max_faces]
+
+    def _merge(
+        self, candidates: Sequence[Candidates], prepared: Prepared, min_score: float
+    ) -> Candidates:
+        """What all tiles show above a score as one list, its boxes in pixels of the image."""
+        found = []
+        for each, placement in zip(candidates, prepared.placements, strict=True):
+            above = np.flatnonzero(each.scores > np.float32(min_score))
+            found.append((placement.to_image(each.boxes[above]), each.scores[above]))
+        model = self.network.model.input
+        return Candidates(*gather(prepared.tiles, found, model.width, model.height))
 
     async def _in(self, executor: Executor, work: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(executor, work, *arguments)
@@ -166,7 +208,7 @@ def faces_of(candidates: Candidates, thresholds: Thresholds, query: Query) -> ND
     `DetectionOutput`: scores above the confidence threshold (strictly), the best top_k of them,
     NMS, the best keep_top_k.
     """
-    min_score = thresholds.default_score if query.min_score is None else query.min_score
+    min_score = min_score_of(thresholds, query)
     nms_iou = thresholds.nms_iou if query.nms_iou is None else query.nms_iou
     scores = candidates.scores
     above = np.flatnonzero(scores > np.float32(min_score))
@@ -174,6 +216,21 @@ def faces_of(candidates: Candidates, thresholds: Thresholds, query: Query) -> ND
         candidates.boxes[above], scores[above], nms_iou, thresholds.top_k, thresholds.keep_top_k
     )
     return above[kept]
+
+
+def min_score_of(thresholds: Thresholds, query: Query) -> float:
+    """The score above which a candidate is a face."""
+    return thresholds.default_score if query.min_score is None else query.min_score
+
+
+async def _all(work: Iterable[Coroutine[object, object, T]]) -> list[T]:
+    """All results, or the first exception; then the others are cancelled."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def _until(deadline: float, work: Coroutine[object, object, T]) -> T:

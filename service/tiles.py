@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from geometry.boxes import Floats
 
@@ -75,6 +76,13 @@ def layout(
 def seen_whole(input_side: int) -> int:
     """Side of the largest face, in a level's pixels, that surely lies whole in one of its tiles."""
     return input_side // OVERLAP - 2 * MARGIN
+
+
+def crop(image: Image.Image, tile: Tile) -> Image.Image:
+    """The part of the image inside the tile; the image itself where that is all of it."""
+    if (tile.width, tile.height) == image.size:
+        return image
+    return image.crop((tile.left, tile.top, tile.left + tile.width, tile.top + tile.height))
 
 
 def uncut(
