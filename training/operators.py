@@ -27,6 +27,9 @@ DEPTHWISE = frozenset(
 class Convolution(nn.Conv2d):
     """Σ weight · window + bias per group."""
 
+    weight: nn.Parameter
+    bias: nn.Parameter | None
+
     def blobs(self) -> list[list[F32]]:
         """The weight [out, in / group, kh, kw] and, if there is one, the bias [out]."""
         own = [_array(self.weight)]

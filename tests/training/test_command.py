@@ -1,0 +1,98 @@
+"""`sfd train` from the console to a caffemodel."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="training needs torch (extra train)")
+
+from convert.caffe import prototxt, weights
+from convert.caffe.caffe_pb2 import SolverParameter
+from sfd.cli import main
+from training.photographs import Photograph
+
+
+@pytest.fixture
+def annotations(portraits: Sequence[Photograph], tmp_path: Path) -> Path:
+    lines = []
+    for photograph in portraits:
+        assert photograph.boxes is not None
+        entry = {"image": str(photograph.path), "boxes": photograph.boxes.tolist()}
+        lines.append(json.dumps(entry))
+    path = tmp_path / "list.jsonl"
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.fixture
+def solver(tiny: Path, tmp_path: Path) -> Path:
+    """A solver that names its networks by paths of another machine, as the published ones do."""
+    for name in ("train.prototxt", "test.prototxt"):
+        (tmp_path / name).write_text((tiny / name).read_text())
+    parameter = SolverParameter(
+        train_net="models/elsewhere/train.prototxt",
+        test_net=["models/elsewhere/test.prototxt"],
+        type="RMSProp",
+        base_lr=0.0001,
+        lr_policy="fixed",
+        max_iter=2,
+        test_interval=2,
+        snapshot_prefix="models/elsewhere/tiny",
+    )
+    path = tmp_path / "solver.prototxt"
+    path.write_text(prototxt.write(parameter))
+    return path
+
+
+def test_a_solver_file_trains(
+    solver: Path, annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    arguments = ["train", str(solver), "--annotations", str(annotations), "--output", str(out)]
+    assert main(arguments) == 0
+    written = out / "tiny_iter_2.caffemodel"
+    assert capsys.readouterr().out == f"{written}\n"
+    assert "Conv" in weights.read(written)
+    assert main([*arguments, "--weights", str(written)]) == 1
+    assert "--resume" in capsys.readouterr().err
+    assert main([*arguments, "--resume"]) == 0
+
+
+def test_a_teacher_trains(
+    tiny: Path, solver: Path, annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--annotations", str(annotations), "--held-out", "0"]
+    assert main(["train", str(solver), *arguments, "--output", str(tmp_path / "first")]) == 0
+    teacher = tmp_path / "first/tiny_iter_2.caffemodel"
+    deploy = str(tiny / "deploy.prototxt")
+    arguments += ["--teacher", deploy, str(teacher), "--hours", "0.0001", "--batch", "2"]
+    assert main(["train", deploy, *arguments, "--output", str(tmp_path / "second")]) == 0
+    printed = capsys.readouterr().out.splitlines()[-1]
+    assert weights.read(Path(printed)).keys() == weights.read(teacher).keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "says"),
+    [
+        ({"train_net": "nowhere.prototxt"}, 1, "neither here nor beside"),
+        ({"type": "Lion"}, 1, "Lion"),
+    ],
+)
+def test_a_solver_that_cannot_be_obeyed_says_why(
+    solver: Path,
+    annotations: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: dict[str, str],
+    code: int,
+    says: str,
+) -> None:
+    parameter = prototxt.read(solver, SolverParameter).message
+    for name, value in change.items():
+        setattr(parameter, name, value)
+    solver.write_text(prototxt.write(parameter))
+    arguments = ["--annotations", str(annotations), "--output", str(tmp_path / "out")]
+    assert main(["train", str(solver), *arguments]) == code
+    assert says in capsys.readouterr().err
