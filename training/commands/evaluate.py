@@ -23,13 +23,14 @@ Measure a model of the store, or a running service, on marked images: by WIDER F
 protocol (easy, medium, hard), or average precision at IoU 0.5 on images whose every face is marked.
 
   letterbox   the image shrunk or enlarged to the network's input, as the service sees it
+  pyramid     the same and, of a large image, its tiles at full resolution (tiles=auto)
   native      the image at its own resolution, through the network converted to that size
 
 Marked images that are not in --images are left out, and counted in the result. Prints a table and
 writes results.json and curves.png.
 """
 
-PROTOCOLS = ("letterbox", "native")
+PROTOCOLS = ("letterbox", "pyramid", "native")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,9 +101,10 @@ def _finder(arguments: argparse.Namespace) -> Finder:
         if arguments.url is not None:
             raise UsageError("--protocol native needs --model: a service letterboxes every image")
         return Native.open(arguments.model, arguments.store)
+    tiles = arguments.protocol == "pyramid"
     if arguments.url is not None:
-        return Remote.open(arguments.url, arguments.model, arguments.api_key)
-    return Local.open(arguments.model, arguments.store, arguments.provider)
+        return Remote.open(arguments.url, arguments.model, arguments.api_key, tiles=tiles)
+    return Local.open(arguments.model, arguments.store, arguments.provider, tiles=tiles)
 
 
 def _result(

@@ -6,7 +6,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,12 +58,17 @@ class Local:
     default_score: float
     store: Path | None
     provider: str | None
+    tiles: bool = False
+    """Whether to look at the tiles of large images too."""
 
     @classmethod
-    def open(cls, name: str, store: Path | None, provider: str | None) -> "Local":
+    def open(
+        cls, name: str, store: Path | None, provider: str | None, *, tiles: bool = False
+    ) -> "Local":
         """Check that the model is there and built."""
         model = _load(name, store, provider).default.network.model
-        return cls(model.name, model.version, model.thresholds.default_score, store, provider)
+        score = model.thresholds.default_score
+        return cls(model.name, model.version, score, store, provider, tiles)
 
     def find(self, files: Sequence[Path], min_score: float, progress: Progress) -> list[Detections]:
         """As Finder says."""
@@ -73,9 +78,12 @@ class Local:
         self, files: Sequence[Path], min_score: float, progress: Progress
     ) -> list[Detections]:
         loaded = _load(self.name, self.store, self.provider)
-        query = Query(min_score=min_score)
+        query = Query(min_score=min_score, tiles=self.tiles)
         found = []
-        for group in _groups(files):
+        # The tiles of one image fill batches, and the queue, by themselves.
+        at_once = 1 if self.tiles else FILES_AT_ONCE
+        for start in range(0, len(files), at_once):
+            group = files[start : start + at_once]
             contents = [_read(file) for file in group]
             answers = await loaded.default.detect_all(contents, query, float("inf"))
             for file, answer in zip(group, answers, strict=True):
@@ -97,9 +105,10 @@ class Remote:
     version: str
     default_score: float
     key: str | None = None
+    tiles: bool = False
 
     @classmethod
-    def open(cls, url: str, model: str | None, key: str | None) -> "Remote":
+    def open(cls, url: str, model: str | None, key: str | None, *, tiles: bool = False) -> "Remote":
         """Ask the service what it runs."""
         base = url.rstrip("/")
         answer = _ask(urllib.request.Request(f"{base}/models", headers=_headers(key)))
@@ -107,12 +116,13 @@ class Remote:
         for each in models:
             if each["name"] == model or (model is None and each["default"]):
                 score = float(each["thresholds"]["min_score"])
-                return cls(base, each["name"], each["version"], score, key)
+                return cls(base, each["name"], each["version"], score, key, tiles)
         raise EvaluationError(f"{url} has no model {model!r}")
 
     def find(self, files: Sequence[Path], min_score: float, progress: Progress) -> list[Detections]:
         """As Finder says."""
-        query = urllib.parse.urlencode({"min_score": min_score, "model": self.name})
+        tiles = "auto" if self.tiles else "off"
+        query = urllib.parse.urlencode({"min_score": min_score, "model": self.name, "tiles": tiles})
 
         def one(file: Path) -> Detections:
             headers = {"Content-Type": "application/octet-stream", **_headers(self.key)}
@@ -159,11 +169,6 @@ def _ask(request: urllib.request.Request) -> Any:
 
 def _headers(key: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"} if key else {}
-
-
-def _groups(files: Sequence[Path]) -> Iterator[Sequence[Path]]:
-    for start in range(0, len(files), FILES_AT_ONCE):
-        yield files[start : start + FILES_AT_ONCE]
 
 
 def _read(file: Path) -> bytes:

@@ -24,7 +24,7 @@ def evaluate(store: Path, photographs: Path, tmp_path: Path) -> Evaluate:
     return call
 
 
-@pytest.mark.parametrize("protocol", ["letterbox", "native"])
+@pytest.mark.parametrize("protocol", ["letterbox", "pyramid", "native"])
 def test_it_measures_prints_and_writes(
     evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str], protocol: str
 ) -> None:

@@ -40,10 +40,13 @@ def url(store: Path) -> Iterator[str]:
     listener.close()
 
 
-def test_a_service_finds_what_its_detector_finds(store: Path, photographs: Path, url: str) -> None:
+@pytest.mark.parametrize("tiles", [False, True], ids=["whole", "tiles"])
+def test_a_service_finds_what_its_detector_finds(
+    store: Path, photographs: Path, url: str, tiles: bool
+) -> None:
     files = truth.read(photographs / "list.jsonl", photographs).files
-    local = Local.open("small", store, "cpu")
-    remote = Remote.open(url + "/", "small", None)
+    local = Local.open("small", store, "cpu", tiles=tiles)
+    remote = Remote.open(url + "/", "small", None, tiles=tiles)
     assert (remote.name, remote.version) == (local.name, local.version)
     assert remote.default_score == local.default_score
     ticks: list[int] = []
