@@ -1,0 +1,393 @@
+import io
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from service.letterboxing import Pixels
+from service.network import Candidates, Network
+from service.runtime import Runtime
+
+Cells = Callable[..., bytes]
+Base64 = Callable[[bytes], str]
+SIDE = 16
+
+
+def cells_of(answer: dict[str, Any]) -> set[int]:
+    """Which cells were found."""
+    boxes = [face["box"] for face in answer["faces"]]
+    return {round(b["x"] / SIDE) + 4 * round(b["y"] / SIDE) for b in boxes}
+
+
+def post(client: TestClient, data: bytes, **query: Any) -> Any:
+    return client.post("/detect", content=data, params=query)
+
+
+def problem_of(response: Any, status: int, kind: str) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = response.json()
+    assert set(body) == {"type", "title", "status", "detail", "request_id"}
+    assert (body["type"], body["status"]) == (kind, status)
+    assert body["request_id"] == response.headers["x-request-id"]
+    return body
+
+
+def test_one_image_is_answered_as_designed(client: TestClient, bright_cells: Cells) -> None:
+    response = post(client, bright_cells(5))
+    assert response.status_code == 200
+    body = response.json()
+    assert set(body) == {
+        "request_id", "model", "image", "faces", "timings_ms", "batch_size"
+    }  # fmt: skip
+    assert body["model"] == {"name": "cells", "version": "7"}
+    assert body["image"] == {"width": 64, "height": 64}
+    assert body["faces"] == [{"box": {"x": 16, "y": 16, "width": 16, "height": 16}, "score": 1.0}]
+    assert body["request_id"] == response.headers["x-request-id"]
+    times = body["timings_ms"]
+    assert set(times) == {
+        "decode", "preprocess", "queue", "inference", "postprocess", "total"
+    }  # fmt: skip
+    assert sum(times.values()) - times["total"] <= times["total"] + 0.01  # no stage overlaps
+    assert response.headers["server-timing"] == ", ".join(
+        f"{stage};dur={ms}" for stage, ms in times.items()
+    )
+
+
+def test_no_face_is_an_empty_list(client: TestClient, bright_cells: Cells) -> None:
+    response = post(client, bright_cells())
+    assert response.status_code == 200
+    assert response.json()["faces"] == []
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["image/png", "image/jpeg", "application/octet-stream", "application/x-www-form-urlencoded"],
+)
+def test_a_file_is_known_by_its_bytes_not_by_its_label(
+    client: TestClient, bright_cells: Cells, label: str
+) -> None:
+    data = bright_cells(3)
+    response = client.post("/detect", content=data, headers={"Content-Type": label})
+    assert cells_of(response.json()) == {3}
+
+
+def test_boxes_are_in_pixels_of_the_image_as_sent(client: TestClient, bright_cells: Cells) -> None:
+    body = post(client, bright_cells(10, size=640)).json()
+    assert body["image"] == {"width": 640, "height": 640}
+    assert body["faces"][0]["box"] == {"x": 320, "y": 320, "width": 160, "height": 160}
+
+
+def test_a_multipart_image_may_have_any_field_name(client: TestClient, bright_cells: Cells) -> None:
+    response = client.post("/detect", files={"whatever": ("x", bright_cells(3))})
+    assert cells_of(response.json()) == {3}
+
+
+def test_several_images_are_answered_in_their_order_and_a_bad_one_alone_fails(
+    client: TestClient, bright_cells: Cells
+) -> None:
+    parts = [bright_cells(1), b"no image at all", bright_cells(2), b"%PDF-1.7"]
+    response = client.post("/detect", files=[("image", ("x", part)) for part in parts])
+    assert response.status_code == 200
+    body = response.json()
+    assert set(body) == {"request_id", "model", "results", "timings_ms"}
+    good, bad, other, pdf = body["results"]
+    assert (cells_of(good), cells_of(other)) == ({1}, {2})
+    assert set(good) == {"image", "faces", "timings_ms", "batch_size"}
+    assert (bad["error"]["type"], bad["error"]["status"]) == ("unsupported-media-type", 415)
+    assert pdf["error"]["request_id"] == body["request_id"]
+    assert body["timings_ms"]["total"] > 0
+    assert "total;dur=" in response.headers["server-timing"]
+
+
+def test_the_images_of_one_request_are_inferred_together(
+    client: TestClient, bright_cells: Cells
+) -> None:
+    files = [("image", ("x", bright_cells(i))) for i in range(8)]
+    results = client.post("/detect", files=files).json()["results"]
+    assert [cells_of(result) for result in results] == [{i} for i in range(8)]
+    assert max(result["batch_size"] for result in results) > 1
+
+
+def test_json_brings_one_image(client: TestClient, bright_cells: Cells, as_base64: Base64) -> None:
+    data = as_base64(bright_cells(7))
+    assert cells_of(client.post("/detect", json={"image": data}).json()) == {7}
+    url = f"data:image/png;base64,{data}"
+    assert cells_of(client.post("/detect", json={"image": url}).json()) == {7}
+
+
+def test_json_brings_several_images_and_a_list_is_answered_by_a_list(
+    client: TestClient, bright_cells: Cells, as_base64: Base64
+) -> None:
+    images = [as_base64(bright_cells(7)), "&&&"]
+    good, bad = client.post("/detect", json={"images": images}).json()["results"]
+    assert cells_of(good) == {7}
+    assert bad["error"]["detail"] == "the text is not base64"
+    (only,) = client.post("/detect", json={"images": images[:1]}).json()["results"]
+    assert cells_of(only) == {7}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind"),
+    [
+        (b"{", 422, "invalid-parameter"),
+        (b"[]", 422, "invalid-parameter"),
+        (b"{}", 422, "invalid-parameter"),
+        (b'{"image": 3}', 422, "invalid-parameter"),
+        (b'{"image": "AAAA", "images": []}', 422, "invalid-parameter"),
+        (b'{"images": []}', 422, "invalid-parameter"),
+        (b'{"image": "AAAA", "size": 3}', 422, "invalid-parameter"),
+        (b'{"image": "***"}', 400, "invalid-image"),
+        (b'{"image": ""}', 400, "invalid-image"),
+        (b'{"image": "AAAA"}', 400, "invalid-image"),
+        (b"[" * 100_000, 422, "invalid-parameter"),
+        (b'{"image": "\xff"}', 422, "invalid-parameter"),
+    ],
+)
+def test_wrong_json_is_explained(client: TestClient, body: bytes, status: int, kind: str) -> None:
+    headers = {"Content-Type": "application/json"}
+    problem_of(client.post("/detect", content=body, headers=headers), status, kind)
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("multipart/form-data", b""),
+        ("multipart/form-data; boundary=", b"--x"),
+        ("multipart/form-data; boundary=" + "x" * 71, b"--x"),
+        ("multipart/form-data; boundary=x", b""),
+        ("multipart/form-data; boundary=x", b"garbage"),
+        ("multipart/form-data; boundary=x", b"--x--\r\n"),
+        ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data\r\n\r\nabc"),
+        ("multipart/form-data; boundary=x", b"--x\r\n" + b"a: b\r\n" * 5000),
+        ("multipart/form-data; boundary=x", b"--x\r\n" + b"a" * 100_000 + b": b\r\n\r\n"),
+    ],
+)
+def test_a_broken_multipart_body_is_explained(
+    client: TestClient, content_type: str, body: bytes
+) -> None:
+    response = client.post("/detect", content=body, headers={"Content-Type": content_type})
+    problem_of(response, 400, "invalid-image")
+
+
+def test_an_empty_body_is_explained(client: TestClient) -> None:
+    assert "send an image file" in problem_of(post(client, b""), 400, "invalid-image")["detail"]
+
+
+def test_a_compressed_body_is_not_read(client: TestClient) -> None:
+    response = client.post("/detect", content=b"x", headers={"Content-Encoding": "gzip"})
+    problem_of(response, 415, "unsupported-media-type")
+
+
+def shades(**cells: int) -> bytes:
+    """A picture whose cell c1 has the given gray, and so on."""
+    values = np.zeros((4, 4), np.uint8)
+    for cell, gray in cells.items():
+        values.flat[int(cell[1:])] = gray
+    file = io.BytesIO()
+    Image.fromarray(values).resize((64, 64), Image.Resampling.NEAREST).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("query", "cells"),
+    [
+        ({}, {1, 2}),
+        ({"min_score": 0.05}, {1, 2, 3}),
+        ({"min_score": 0.9}, {1}),
+        ({"min_score": 1}, set()),
+        ({"max_faces": 1}, {1}),
+        ({"model": "cells"}, {1, 2}),
+    ],
+)
+def test_thresholds_are_the_requests_own(
+    client: TestClient, query: dict[str, Any], cells: set[int]
+) -> None:
+    response = post(client, shades(c1=250, c2=200, c3=20), **query)
+    assert cells_of(response.json()) == cells
+
+
+def test_faces_come_best_first(client: TestClient) -> None:
+    faces = post(client, shades(c0=180, c5=250, c9=220)).json()["faces"]
+    assert [face["score"] for face in faces] == [0.9804, 0.8627, 0.7059]
+
+
+@pytest.mark.parametrize(
+    ("query", "says"),
+    [
+        ({"min_score": 1.5}, "min_score: "),
+        ({"min_score": "high"}, "min_score: "),
+        ({"min_score": "nan"}, "min_score: "),
+        ({"nms_iou": -0.1}, "nms_iou: "),
+        ({"max_faces": 0}, "max_faces: "),
+        ({"max_faces": 1.5}, "max_faces: "),
+        ({"minscore": 0.5}, "minscore: unknown parameter"),
+    ],
+)
+def test_a_wrong_parameter_is_refused_by_name(
+    client: TestClient, bright_cells: Cells, query: dict[str, Any], says: str
+) -> None:
+    response = post(client, bright_cells(), **query)
+    assert says in problem_of(response, 422, "invalid-parameter")["detail"]
+
+
+def test_an_unknown_model_is_refused_with_those_there_are(serve: Any, bright_cells: Cells) -> None:
+    with serve(models=("cells", "others")) as client:
+        response = post(client, bright_cells(), model="sfd")
+        detail = problem_of(response, 404, "unknown-model")["detail"]
+        assert detail == "no model 'sfd'; there is cells, others"
+        assert post(client, bright_cells(), model="others").json()["model"]["name"] == "others"
+
+
+def test_a_body_over_the_limit_is_refused_by_its_stated_and_by_its_real_length(
+    serve: Any,
+) -> None:
+    with serve(max_bytes=1000) as client:
+        assert post(client, b"x" * 1000).status_code == 415  # text, all of it read
+        problem_of(post(client, b"x" * 1001), 413, "payload-too-large")
+        chunks = (b"x" * 100 for _ in range(11))  # no Content-Length
+        problem_of(client.post("/detect", content=chunks), 413, "payload-too-large")
+
+
+def test_more_images_than_the_limit_are_refused(
+    serve: Any, bright_cells: Cells, as_base64: Base64
+) -> None:
+    with serve(max_images=2) as client:
+        data = bright_cells()
+        files = [("image", ("x", data))] * 3
+        problem_of(client.post("/detect", files=files), 413, "payload-too-large")
+        images = [as_base64(data)] * 3
+        problem_of(client.post("/detect", json={"images": images}), 413, "payload-too-large")
+        assert len(client.post("/detect", files=files[:2]).json()["results"]) == 2
+
+
+def test_an_image_over_the_pixel_limit_is_refused(serve: Any, bright_cells: Cells) -> None:
+    with serve(max_pixels=1000) as client:
+        problem_of(post(client, bright_cells()), 413, "too-many-pixels")
+
+
+def failing(on: Callable[[Pixels], bool]) -> Callable[[Runtime], None]:
+    """Makes inference raise for a batch that has such an image."""
+
+    def change(runtime: Runtime) -> None:
+        network = runtime.default.network
+
+        def run(images: Sequence[Pixels]) -> list[Candidates]:
+            if any(on(image) for image in images):
+                raise RuntimeError("CUDA error 700: secret detail")
+            return Network.run(network, images)
+
+        object.__setattr__(network, "run", run)
+
+    return change
+
+
+def test_inference_that_raises_is_an_internal_error_for_that_image_alone(
+    serve: Any, bright_cells: Cells
+) -> None:
+    with serve(failing(lambda image: bool(image[0, 0, 0] == 255))) as client:
+        detail = problem_of(post(client, bright_cells(0)), 500, "internal-error")["detail"]
+        assert "secret" not in detail
+        files = [("image", ("x", bright_cells(i))) for i in (1, 0, 2)]
+        one, poison, two = client.post("/detect", files=files).json()["results"]
+        assert (cells_of(one), cells_of(two)) == ({1}, {2})
+        assert poison["error"]["status"] == 500
+        assert cells_of(post(client, bright_cells(3)).json()) == {3}
+
+
+def test_an_exception_nobody_expected_is_a_problem_too(serve: Any, bright_cells: Cells) -> None:
+    def change(runtime: Runtime) -> None:
+        def check_open() -> None:
+            raise ZeroDivisionError("secret detail")
+
+        runtime.check_open = check_open  # type: ignore[method-assign]
+
+    with serve(change) as client:
+        body = problem_of(post(client, bright_cells()), 500, "internal-error")
+        assert "secret" not in body["detail"]
+
+
+class Gate:
+    """Holds inference until it is opened."""
+
+    def __init__(self) -> None:
+        self.opened = threading.Event()
+        self.batches: list[int] = []
+        self.started = threading.Event()
+
+    def __call__(self, runtime: Runtime) -> None:
+        network = runtime.default.network
+
+        def run(images: Sequence[Pixels]) -> list[Candidates]:
+            if runtime.ready:
+                self.batches.append(len(images))
+                self.started.set()
+                assert self.opened.wait(10)
+            return Network.run(network, images)
+
+        object.__setattr__(network, "run", run)
+
+
+def test_a_full_queue_is_overloaded_and_says_when_to_come_back(
+    serve: Any, bright_cells: Cells
+) -> None:
+    gate = Gate()
+    with serve(gate, queue_limit=1, max_images=1) as client, ThreadPoolExecutor(2) as pool:
+        first = pool.submit(post, client, bright_cells(1))
+        assert gate.started.wait(10)
+        second = pool.submit(post, client, bright_cells(2))
+        while client.app.state.runtime.default.batcher.depth < 1:
+            pass
+        third = post(client, bright_cells(3))
+        problem_of(third, 503, "overloaded")
+        assert third.headers["retry-after"] == "1"
+        gate.opened.set()
+        assert cells_of(first.result().json()) == {1}
+        assert cells_of(second.result().json()) == {2}
+
+
+def test_a_deadline_that_passes_in_the_queue_is_a_timeout_and_is_never_inferred(
+    serve: Any, bright_cells: Cells
+) -> None:
+    gate = Gate()
+    with serve(gate, request_timeout_s=0.2) as client, ThreadPoolExecutor(2) as pool:
+        first = pool.submit(post, client, bright_cells(1))
+        assert gate.started.wait(10)
+        second = pool.submit(post, client, bright_cells(2))
+        problem_of(first.result(), 504, "timeout")
+        problem_of(second.result(), 504, "timeout")
+        gate.opened.set()
+    assert gate.batches == [1]
+
+
+def test_a_draining_service_takes_nothing_new(serve: Any, bright_cells: Cells) -> None:
+    with serve() as client:
+        client.app.state.runtime.start_draining()
+        response = post(client, bright_cells())
+        problem_of(response, 503, "overloaded")
+        assert response.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "kind"),
+    [
+        ("GET", "/detect", 405, "method-not-allowed"),
+        ("GET", "/nothing", 404, "not-found"),
+        ("GET", "/models/none", 404, "unknown-model"),
+        ("GET", "/static/none.js", 404, "not-found"),
+        ("GET", "/static/../app.py", 404, "not-found"),
+        ("POST", "/livez", 405, "method-not-allowed"),
+    ],
+)
+def test_the_frameworks_own_errors_are_problems_too(
+    client: TestClient, method: str, path: str, status: int, kind: str
+) -> None:
+    response = client.request(method, path)
+    problem_of(response, status, kind)
+    if status == 405:
+        assert response.headers["allow"]

@@ -1,0 +1,88 @@
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+
+from service.metrics import SECONDS
+
+
+def samples(client: TestClient) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    text = client.get("/metrics").text
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_liveness_needs_no_model(client: TestClient) -> None:
+    assert client.get("/livez").json() == {"status": "alive"}
+
+
+def test_readiness_follows_the_warm_up_and_the_draining(client: TestClient) -> None:
+    runtime = client.app.state.runtime  # type: ignore[attr-defined]
+    assert client.get("/readyz").json() == {"status": "ready"}
+    runtime.ready = False
+    response = client.get("/readyz")
+    assert (response.status_code, response.json()) == (503, {"status": "warming up"})
+    runtime.ready = True
+    runtime.start_draining()
+    response = client.get("/readyz")
+    assert (response.status_code, response.json()) == (503, {"status": "draining"})
+
+
+def test_every_metric_of_the_design_is_there(
+    client: TestClient, bright_cells: Callable[..., bytes]
+) -> None:
+    client.post("/detect", content=bright_cells(1, 2))
+    client.post("/detect", content=b"%PDF-")
+    found = samples(client)
+    route = ("route", "/detect")
+    assert found["sfd_requests_total", (route, ("status", "200"))] == 1
+    assert found["sfd_requests_total", (route, ("status", "415"))] == 1
+    assert found["sfd_request_seconds_count", (route,)] == 2
+    for stage in ("decode", "preprocess", "queue", "inference", "postprocess", "total"):
+        assert found["sfd_stage_seconds_count", (("stage", stage),)] == 1
+    assert found["sfd_batch_size_sum", ()] == 1
+    assert found["sfd_queue_depth", ()] == 0
+    assert found["sfd_in_flight", ()] == 1  # the scrape itself
+    assert found["sfd_rejected_total", (("reason", "unsupported-media-type"),)] == 1
+    assert found["sfd_faces_total", ()] == 2
+    assert found["sfd_image_pixels_sum", ()] == 64 * 64
+    labels = (("model", "cells"), ("provider", "cpu"), ("version", "7"))
+    assert found["sfd_model_info", labels] == 1
+    assert found["sfd_model_ready", (("model", "cells"),)] == 1
+    assert ("process_resident_memory_bytes", ()) in found
+
+
+def test_the_buckets_run_from_1_ms_to_8_s_by_factors_of_2() -> None:
+    assert SECONDS[0] == 0.001
+    assert SECONDS[-1] == 8.192
+    assert all(b == 2 * a for a, b in itertools.pairwise(SECONDS))
+
+
+def test_unknown_paths_share_one_label(client: TestClient) -> None:
+    for path in ("/a", "/b", "/wp-login.php"):
+        client.get(path)
+    client.get("/models/cells")
+    routes = {dict(labels).get("route") for name, labels in samples(client) if labels}
+    assert "other" in routes
+    assert "/models/{name}" in routes
+    assert not {"/a", "/b", "/wp-login.php", "/models/cells"} & routes
+
+
+def test_two_services_in_one_process_count_apart(serve: Any) -> None:
+    with serve() as one, serve() as other:
+        one.get("/livez")
+        assert ("sfd_requests_total", (("route", "/livez"), ("status", "200"))) in samples(one)
+        assert ("sfd_requests_total", (("route", "/livez"), ("status", "200"))) not in samples(
+            other
+        )
+
+
+def test_a_scraper_may_ask_for_openmetrics(client: TestClient) -> None:
+    response = client.get("/metrics", headers={"Accept": "application/openmetrics-text"})
+    assert response.headers["content-type"].startswith("application/openmetrics-text")
+    assert response.text.endswith("# EOF\n")

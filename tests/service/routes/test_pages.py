@@ -1,0 +1,31 @@
+import re
+
+import pytest
+from starlette.testclient import TestClient
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_everything_a_page_loads_comes_from_this_service(client: TestClient, path: str) -> None:
+    response = client.get(path)
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/html")
+    links = re.findall(r'(?:src|href)="([^"#]+)"', response.text)
+    assert links
+    for link in links:
+        assert "//" not in link
+        assert client.get(f"/{link}").status_code == 200, link
+    assert "<script>" not in response.text, "the content security policy forbids inline scripts"
+
+
+def test_the_page_may_run_only_its_own_scripts(client: TestClient) -> None:
+    policy = client.get("/").headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "script-src 'self'" in policy
+    assert "unsafe" not in policy
+
+
+def test_an_answer_of_the_api_may_run_nothing(client: TestClient) -> None:
+    headers = client.get("/models").headers
+    assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert client.get("/nothing").headers["x-content-type-options"] == "nosniff"

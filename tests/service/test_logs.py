@@ -1,0 +1,56 @@
+import json
+import logging
+from collections.abc import Callable, Iterator
+
+import pytest
+from starlette.testclient import TestClient
+
+from service import logs
+
+
+@pytest.fixture
+def lines() -> Iterator[list[dict[str, object]]]:
+    """What is logged at info and above, as parsed JSON lines."""
+    found: list[dict[str, object]] = []
+
+    class Catch(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(json.loads(logs.JsonFormatter().format(record)))
+
+    root, catch = logging.getLogger(), Catch()
+    level = root.level
+    root.addHandler(catch)
+    root.setLevel("INFO")
+    yield found
+    root.removeHandler(catch)
+    root.setLevel(level)
+
+
+def test_a_request_is_one_line_with_its_id(
+    client: TestClient, bright_cells: Callable[..., bytes], lines: list[dict[str, object]]
+) -> None:
+    client.post("/detect?min_score=0.1", content=bright_cells(1, 2), headers={"X-Request-ID": "me"})
+    (line,) = [line for line in lines if line["logger"] == "service.access"]
+    assert line["request_id"] == "me"
+    assert line["route"] == "/detect"
+    assert line["status"] == 200
+    assert line["faces"] == 2
+    assert isinstance(line["duration_ms"], float)
+
+
+def test_probes_are_not_logged_at_info(client: TestClient, lines: list[dict[str, object]]) -> None:
+    client.get("/livez")
+    client.get("/metrics")
+    assert [line for line in lines if line["logger"] == "service.access"] == []
+
+
+def test_a_line_stays_one_line_whatever_is_in_it() -> None:
+    record = logging.makeLogRecord({"msg": 'new\nline "quoted" %s', "args": ("\x00ü",)})
+    text = logs.JsonFormatter().format(record)
+    assert "\n" not in text
+    assert json.loads(text)["message"] == 'new\nline "quoted" \x00ü'
+
+
+def test_the_console_format_shows_the_fields() -> None:
+    record = logging.makeLogRecord({"msg": "hi", "levelname": "INFO", "fields": {"route": "/x"}})
+    assert logs.ConsoleFormatter().format(record).endswith("info    hi  route=/x")
