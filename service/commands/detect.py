@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
     if draw is not None and several:
         if draw.exists() and not draw.is_dir():
             raise UsageError(f"--draw {draw}: is a file; several images need a folder")
-        if len({file.name for file in files}) < len(files):
+        if len({file.stem for file in files}) < len(files):
             raise UsageError("--draw: two images have the same name; draw them one by one")
     elif draw is not None and draw.suffix.lower() not in Image.registered_extensions():
         raise UsageError(f"--draw {draw}: end it in .png, .jpg or .webp")

@@ -1,0 +1,111 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sfd.cli import main
+
+Cells = Callable[..., bytes]
+
+
+@pytest.fixture(autouse=True)
+def _small_model(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
+    monkeypatch.setenv("SFD_MODEL_STORE", str(store))
+    monkeypatch.setenv("SFD_MODELS", "cells")
+    monkeypatch.setenv("SFD_THREADS", "1")
+
+
+@pytest.fixture
+def one(tmp_path: Path, bright_cells: Cells) -> Path:
+    file = tmp_path / "one.png"
+    file.write_bytes(bright_cells(5))
+    return file
+
+
+@pytest.fixture
+def two(tmp_path: Path, bright_cells: Cells) -> Path:
+    file = tmp_path / "two.jpg"
+    file.write_bytes(bright_cells(0, 10, kind="JPEG", quality=100))
+    return file
+
+
+def test_each_face_is_a_line(one: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detect", str(one)]) == 0
+    assert capsys.readouterr().out == f"{one}\t16.0\t16.0\t16.0\t16.0\t1.0\n"
+
+
+def test_json_is_one_object_a_file(
+    one: Path, two: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["detect", "--json", str(one), str(two)]) == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["file"] == str(one)
+    assert first["image"] == {"width": 64, "height": 64}
+    assert [len(first["faces"]), len(second["faces"])] == [1, 2]
+
+
+def test_a_file_that_fails_does_not_stop_the_others_and_the_exit_code_is_1(
+    one: Path, two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(one.read_bytes()[:60])
+    assert main(["detect", str(bad), str(one), str(tmp_path / "absent.png"), str(two)]) == 1
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 3
+    assert f"{bad}: the PNG data is broken" in err
+    assert "absent.png: cannot be read: No such file or directory" in err
+    assert err.splitlines()[-1] == "sfd detect: 2 of 4 images failed"
+
+
+def test_json_tells_of_failures_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detect", "--json", str(tmp_path / "absent.png")]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["type"] == "unreadable-file"
+
+
+def test_the_boxes_are_drawn(one: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "drawn.png"
+    assert main(["detect", str(one), "--draw", str(out)]) == 0
+    before, after = np.asarray(Image.open(one)), np.asarray(Image.open(out))
+    assert before.shape == after.shape
+    changed = np.argwhere((before != after).any(-1))
+    assert changed.min(0).tolist() <= [16, 16]
+    assert (after[40:] == before[40:]).all(), "far from the box nothing is drawn"
+
+
+def test_several_drawings_go_into_a_folder(one: Path, two: Path, tmp_path: Path) -> None:
+    out = tmp_path / "drawn"
+    assert main(["detect", str(one), str(two), "--draw", str(out)]) == 0
+    assert sorted(file.name for file in out.iterdir()) == ["one.png", "two.png"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["x.png", "--min-score", "2"],
+        ["x.png", "--max-faces", "0"],
+        ["x.png", "--draw", "out.xyz"],
+        ["a/x.png", "b/x.jpg", "--draw", "out"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
+    try:
+        code = main(["detect", *arguments])
+    except SystemExit as error:
+        code = int(str(error.code))
+    assert code == 2
+
+
+def test_options_reach_the_detector(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detect", str(two), "--max-faces", "1", "--model", "others"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert main(["detect", str(two), "--min-score", "1"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_a_wrong_provider_is_explained(one: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detect", str(one), "--provider", "gpu"]) == 1
+    assert "must be auto | cpu | cuda" in capsys.readouterr().err
