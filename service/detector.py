@@ -5,7 +5,7 @@ Used by the HTTP routes and by `sfd detect` alike.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -92,7 +92,7 @@ class Detector:
         """
         started = time.perf_counter()
         try:
-            prepared = await _until(deadline, self._in(self.decoding, self.prepare, data, query))
+            prepared = await until(deadline, self._in(self.decoding, self.prepare, data, query))
             places.extend(len(prepared.pictures) - 1)
         except BaseException:
             places.give_up()
@@ -233,7 +233,8 @@ async def _all(work: Iterable[Coroutine[object, object, T]]) -> list[T]:
             task.cancel()
 
 
-async def _until(deadline: float, work: Coroutine[object, object, T]) -> T:
+async def until(deadline: float, work: Awaitable[T]) -> T:
+    """The result of `work`; Timeout where the event loop's clock passes `deadline` first."""
     try:
         async with asyncio.timeout_at(deadline):
             return await work

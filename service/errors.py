@@ -83,6 +83,14 @@ class MethodNotAllowed(Problem):
         return {"Allow": self.allow}
 
 
+class NotAcceptable(Problem):
+    """A rendered picture in a format that we do not write."""
+
+    status = 406
+    slug = "not-acceptable"
+    title = "Not acceptable"
+
+
 class PayloadTooLarge(Problem):
     """More bytes, or more images, than one request may bring."""
 
@@ -158,6 +166,7 @@ DOCUMENTED: tuple[type[Problem], ...] = (
     NotFound,
     UnknownModel,
     MethodNotAllowed,
+    NotAcceptable,
     PayloadTooLarge,
     TooManyPixels,
     UnsupportedMediaType,

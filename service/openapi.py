@@ -79,6 +79,7 @@ _DETAILS = {
     "not-found": "no /detekt here; /docs shows what there is",
     "unknown-model": "no model 'sfd'; there is sfd-640-mobilenetv2-mod2",
     "method-not-allowed": "/detect takes POST, not GET",
+    "not-acceptable": "the picture is sent as image/jpeg or image/png",
     "payload-too-large": "the request body is larger than 20971520 bytes",
     "too-many-pixels": "the image has 20000 x 14000 pixels; at most 50000000 are decoded",
     "unsupported-media-type": "this is PDF, not one of JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF",

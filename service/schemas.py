@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from geometry.boxes import Floats
 from service.detector import Detection, Detector, Query
+from service.rendering import Style
 from service.timings import Timings
 
 
@@ -37,6 +38,13 @@ class DetectParameters(BaseModel):
             "full resolution are looked at too. Finds small faces, for several times the work."
         ),
     ] = "off"
+    render: Annotated[
+        Style | None,
+        Field(
+            description="Answer with the picture: boxes drawn, or faces hidden by blur or "
+            "pixelate. PNG or JPEG, as Accept says, else as the image came. One image only."
+        ),
+    ] = None
     model: Annotated[
         str | None,
         Field(description="Name of the model, one of GET /models (default: the service's)."),

@@ -2,17 +2,19 @@
 
 import asyncio
 import time
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service import body, openapi, problems, uploads
-from service.detector import Detection, Detector
+from service import body, openapi, problems, rendering, uploads
+from service.detector import Detection, Detector, until
 from service.disconnects import unless_client_goes
 from service.errors import (
     InferenceFailed,
     InvalidImage,
     InvalidParameter,
+    NotAcceptable,
     Overloaded,
     PayloadTooLarge,
     Problem,
@@ -41,19 +43,29 @@ router = APIRouter()
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "model": DetectAnswer | DetectManyAnswer,
-        "description": "The faces; of several images, a list of results in their order.",
-        "content": {"application/json": {"example": openapi.ONE_EXAMPLE}},
+        "description": "The faces; of several images, a list of results in their order. With "
+        "`render`, the picture.",
+        "content": {
+            "application/json": {"example": openapi.ONE_EXAMPLE},
+            rendering.JPEG: {"schema": {"type": "string", "format": "binary"}},
+            rendering.PNG: {"schema": {"type": "string", "format": "binary"}},
+        },
         "headers": {
             "Server-Timing": {
                 "description": "The same stage times (W3C Server Timing).",
                 "schema": {"type": "string"},
-            }
+            },
+            "X-Faces": {
+                "description": "With `render`: how many faces were found.",
+                "schema": {"type": "integer"},
+            },
         },
     },
     **openapi.responses(
         InvalidImage,
         Unauthorized,
         UnknownModel,
+        NotAcceptable,
         PayloadTooLarge,
         TooManyPixels,
         UnsupportedMediaType,
@@ -80,11 +92,67 @@ async def detect(request: Request, parameters: Annotated[DetectParameters, Query
     detector.batcher.check_room()
     with runtime.memory.hold() as held:
         files = await read_uploads(request, runtime, deadline, held)
+        if parameters.render is not None:
+            drawing = picture(request, detector, files, parameters, deadline)
+            return await unless_client_goes(request.receive, drawing)
         started = time.perf_counter()
         found = await unless_client_goes(
             request.receive, detector.detect_all(files.files, parameters.query(), deadline)
         )
     return answer(request, runtime, detector, found, files.several, time.perf_counter() - started)
+
+
+async def picture(
+    request: Request,
+    detector: Detector,
+    files: Uploads,
+    parameters: DetectParameters,
+    deadline: float,
+) -> Response:
+    """The picture with its faces drawn or hidden.
+
+    The file is decoded a second time: held decoded, every image in the queue would take as much
+    memory as its pixels.
+    """
+    assert parameters.render is not None
+    if files.several:
+        raise InvalidParameter("render: answers with one picture; send one image a request")
+    (data,) = files.files
+    accept = ",".join(request.headers.getlist("accept"))
+    if isinstance(data, bytes):
+        # Before any work is done; once more when the size is known.
+        rendering.media_type(accept, data, 1, 1)
+    (found,) = await detector.detect_all(files.files, parameters.query(), deadline)
+    if isinstance(found, Problem):
+        raise found
+    assert isinstance(data, bytes)
+    kind = rendering.media_type(accept, data, found.width, found.height)
+    started = time.perf_counter()
+    work = partial(
+        rendering.render,
+        data,
+        found.boxes,
+        found.scores,
+        parameters.render,
+        kind,
+        max_pixels=detector.max_pixels,
+        background=detector.network.model.input.mean_rgb,
+    )
+    loop = asyncio.get_running_loop()
+    content = await until(deadline, loop.run_in_executor(detector.decoding, work))
+    milliseconds = round((time.perf_counter() - started) * 1000, 3)
+    request.state.log_fields = {
+        "model": detector.network.model.name,
+        "images": 1,
+        "faces": len(found.scores),
+    }
+    headers = {
+        "Server-Timing": f"{found.timings.server_timing()}, render;dur={milliseconds}",
+        "X-Faces": str(len(found.scores)),
+        "Cache-Control": "no-store",
+        "Vary": "Accept",
+    }
+    return Response(content, media_type=kind, headers=headers)
 
 
 async def read_uploads(

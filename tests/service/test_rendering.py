@@ -1,0 +1,198 @@
+"""`render=` over HTTP: the picture in place of the boxes."""
+
+import io
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms, PngImagePlugin
+from starlette.testclient import TestClient
+
+from service import rendering
+from service.drawing import COLOUR
+from service.errors import NotAcceptable
+
+Cells = Callable[..., bytes]
+Serve = Callable[..., AbstractContextManager[TestClient]]
+BACKGROUND = (123, 117, 104)
+
+
+def picture(answer: Any) -> Image.Image:
+    assert answer.status_code == 200, answer.text
+    return Image.open(io.BytesIO(answer.content))
+
+
+@pytest.mark.parametrize(
+    ("kind", "accept", "expected"),
+    [
+        ("PNG", "*/*", "PNG"),
+        ("JPEG", "*/*", "JPEG"),
+        ("WEBP", "*/*", "JPEG"),
+        ("BMP", "image/*", "JPEG"),
+        ("PNG", "image/jpeg", "JPEG"),
+        ("JPEG", "image/png", "PNG"),
+        ("JPEG", "image/jpeg;q=0.1, image/png;q=0.2", "PNG"),
+        ("JPEG", "image/jpeg;q=0, image/*", "PNG"),
+    ],
+)
+def test_the_format_is_what_accept_says_else_what_came(
+    client: TestClient, bright_cells: Cells, kind: str, accept: str, expected: str
+) -> None:
+    answer = client.post(
+        "/detect?render=boxes", content=bright_cells(5, kind=kind), headers={"Accept": accept}
+    )
+    image = picture(answer)
+    assert image.format == expected
+    assert answer.headers["content-type"] == f"image/{expected.lower()}"
+    assert image.size == (64, 64)
+
+
+@pytest.mark.parametrize("accept", ["application/json", "image/webp", "*/*;q=0"])
+def test_a_format_that_we_do_not_write_is_not_acceptable(
+    client: TestClient, bright_cells: Cells, accept: str
+) -> None:
+    answer = client.post("/detect?render=blur", content=bright_cells(5), headers={"Accept": accept})
+    assert answer.status_code == 406
+    assert answer.json()["type"] == "not-acceptable"
+    assert "image/png" in answer.json()["detail"]
+
+
+def test_the_boxes_are_drawn_where_the_faces_are(client: TestClient, bright_cells: Cells) -> None:
+    data = bright_cells(5, size=640)
+    answer = client.post("/detect?render=boxes", content=data)
+    drawn = np.asarray(picture(answer))
+    assert tuple(drawn[240, 160]) == COLOUR
+    assert tuple(drawn[240, 240]) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("style", ["blur", "pixelate"])
+def test_a_hidden_face_has_lost_its_details(
+    client: TestClient, bright_cells: Cells, style: str
+) -> None:
+    rng = np.random.default_rng(1)
+    values = np.asarray(Image.open(io.BytesIO(bright_cells(5, size=640)))).copy()
+    face = values[160:320, 160:320]
+    face -= rng.integers(0, 120, face.shape, np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(values, "RGB").save(file, "PNG")
+    hidden = np.asarray(picture(client.post(f"/detect?render={style}", content=file.getvalue())))
+    assert face.std() > 30
+    assert hidden[200:280, 200:280].std() < 6
+    assert (hidden[:100] == values[:100]).all()
+
+
+def test_the_count_and_the_times_are_in_the_headers(
+    client: TestClient, bright_cells: Cells
+) -> None:
+    answer = client.post("/detect?render=boxes", content=bright_cells(0, 5))
+    assert answer.headers["x-faces"] == "2"
+    assert "inference;dur=" in answer.headers["server-timing"]
+    assert "render;dur=" in answer.headers["server-timing"]
+    assert answer.headers["vary"] == "Accept"
+    assert answer.headers["cache-control"] == "no-store"
+
+
+def test_a_picture_of_several_is_refused(client: TestClient, bright_cells: Cells) -> None:
+    files = [("a", bright_cells(1)), ("b", bright_cells(2))]
+    answer = client.post("/detect?render=boxes", files=files)
+    assert answer.status_code == 422
+    assert "one image" in answer.json()["detail"]
+
+
+def test_an_image_that_fails_is_a_problem_as_ever(client: TestClient) -> None:
+    answer = client.post("/detect?render=boxes", content=b"nothing")
+    assert (answer.status_code, answer.json()["type"]) == (415, "unsupported-media-type")
+
+
+def test_another_word_for_render_is_an_invalid_parameter(
+    client: TestClient, bright_cells: Cells
+) -> None:
+    answer = client.post("/detect?render=mosaic", content=bright_cells(1))
+    assert (answer.status_code, answer.json()["type"]) == (422, "invalid-parameter")
+
+
+def secretive(kind: str) -> bytes:
+    """A picture whose metadata says where, by whom and how it was made."""
+    exif = Image.Exif()
+    exif[0x010F] = "SECRET camera"
+    exif.get_ifd(0x8825)[1] = "N"
+    image = Image.new("RGB", (64, 64), (250, 250, 250))
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    file = io.BytesIO()
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Comment", "SECRET text")
+    image.save(
+        file, kind, exif=exif, icc_profile=profile, xmp=b"<x>SECRET</x>", comment=b"SECRET",
+        pnginfo=text,
+    )  # fmt: skip
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+@pytest.mark.parametrize("style", ["boxes", "blur", "pixelate"])
+def test_no_metadata_is_taken_over(client: TestClient, kind: str, style: str) -> None:
+    data = secretive(kind)
+    assert b"SECRET" in data
+    answer = client.post(f"/detect?render={style}", content=data)
+    image = picture(answer)
+    image.load()
+    assert b"SECRET" not in answer.content
+    assert not set(image.info) - {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
+    assert not image.getexif()
+
+
+def test_the_picture_is_upright(client: TestClient) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = Image.new("RGB", (64, 32), (10, 10, 10))
+    file = io.BytesIO()
+    image.save(file, "JPEG", exif=exif)
+    assert picture(client.post("/detect?render=boxes", content=file.getvalue())).size == (32, 64)
+
+
+def swapped() -> bytes:
+    """A profile whose red primary is sRGB's green and the other way round."""
+    icc = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, green = icc.index(b"rXYZ"), icc.index(b"gXYZ")
+    icc[red : red + 4], icc[green : green + 4] = b"gXYZ", b"rXYZ"
+    return bytes(icc)
+
+
+def test_colours_of_a_profile_are_converted_to_srgb() -> None:
+    image = Image.new("RGB", (8, 8), (220, 20, 20))
+    file = io.BytesIO()
+    image.save(file, "PNG", icc_profile=swapped())
+    none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+    content = rendering.render(
+        file.getvalue(), *none, "boxes", rendering.PNG, max_pixels=100, background=BACKGROUND
+    )
+    red, green, _ = Image.open(io.BytesIO(content)).convert("RGB").getpixel((4, 4))  # type: ignore[misc]
+    assert green > 180
+    assert red < 60
+
+
+@pytest.mark.parametrize("icc", [b"no profile at all", b"\0" * 200, swapped()[:300]])
+def test_a_broken_profile_leaves_the_colours_as_they_are(icc: bytes) -> None:
+    image = Image.new("RGB", (8, 8), (220, 20, 20))
+    assert rendering.to_srgb(image, icc).tobytes() == image.tobytes()
+
+
+def test_a_side_too_long_for_jpeg_is_sent_as_png() -> None:
+    jpeg = b"\xff\xd8\xff\xe0"
+    assert rendering.media_type("*/*", jpeg, 70_000, 10) == rendering.PNG
+    with pytest.raises(NotAcceptable, match="image/png"):
+        rendering.media_type("image/jpeg", jpeg, 70_000, 10)
+
+
+def test_many_pictures_at_once_are_each_the_right_one(serve: Serve, bright_cells: Cells) -> None:
+    with serve(threads=4) as client:
+
+        def ask(cell: int) -> bytes:
+            return client.post("/detect?render=boxes", content=bright_cells(cell, size=256)).content
+
+        alone = [ask(cell) for cell in range(16)]
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(ask, list(range(16)) * 3)) == alone * 3
