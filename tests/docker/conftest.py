@@ -128,8 +128,7 @@ def stack(image: str) -> Iterator[Stack]:
         running.compose("up", "--detach", "--no-build", "--wait", "--wait-timeout", "180")
         yield running
     finally:
-        logs = running.compose("logs", "--no-color", "--tail", "200", check=False)
-        print(logs)  # pytest shows it where a test failed
+        print(running.compose("logs", "--no-color", "--tail", "20", check=False))
         running.compose("down", "--volumes", "--timeout", "5", check=False)
 
 
