@@ -4,7 +4,7 @@ import { fromResponse, fromSilence } from "./problems.js";
 
 const ROOT = new URL("../", import.meta.url);
 
-// The models that the service has loaded: [{name, version, default_score, …}], the default first.
+// The models that the service has loaded: [{name, version, thresholds, …}], the default first.
 export async function listModels(key) {
   const { models } = await ask("models", { key });
   return models.toSorted((a, b) => Number(b.default ?? false) - Number(a.default ?? false));

@@ -78,7 +78,7 @@ function useModel() {
   const { model } = state;
   if (model === null) return;
   if (!sliderMoved) {
-    slider.value = String(model.default_score);
+    slider.value = String(model.thresholds.min_score);
     state.minScore = Number(slider.value);
   }
   element("model-line").textContent =

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import httpx
 import pytest
@@ -74,29 +75,30 @@ def running_service(**settings: str) -> Iterator[str]:
     environment = {name: v for name, v in os.environ.items() if not name.startswith("SFD_")}
     environment |= {"SFD_HOST": "127.0.0.1", "SFD_PORT": str(port), "SFD_PROVIDER": "cpu"}
     environment |= {f"SFD_{name}": value for name, value in settings.items()}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sfd", "serve"],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
     address = f"http://127.0.0.1:{port}"
-    try:
-        _wait_until_ready(process, address)
-        yield address
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
+    # A file: a pipe that nobody reads fills with log lines, and then the service stands still.
+    with TemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sfd", "serve"],
+            cwd=ROOT,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            _wait_until_ready(process, address, log)
+            yield address
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
 
 
-def _wait_until_ready(process: subprocess.Popen[str], address: str) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], address: str, log: IO[str]) -> None:
     give_up = time.monotonic() + 120
     while time.monotonic() < give_up:
         if process.poll() is not None:
-            output = process.communicate()[0]
-            pytest.fail(f"the service stopped with exit code {process.returncode}:\n{output}")
+            log.seek(0)
+            pytest.fail(f"the service stopped with exit code {process.returncode}:\n{log.read()}")
         try:
             if httpx.get(f"{address}/readyz", timeout=5).status_code == 200:
                 return
