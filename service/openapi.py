@@ -132,6 +132,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         )
         parts = made.setdefault("components", {})
         parts.setdefault("schemas", {})["Problem"] = schemas.Problem.model_json_schema()
+        _drop_frameworks_422(made)
         parts["securitySchemes"] = {
             "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
             "bearer": {"type": "http", "scheme": "bearer"},
@@ -140,3 +141,14 @@ def document(app: FastAPI) -> dict[str, Any]:
         made["security"] = [{}, {"key": []}, {"bearer": []}]
         app.openapi_schema = made
     return app.openapi_schema
+
+
+def _drop_frameworks_422(made: dict[str, Any]) -> None:
+    """Take out the 422 that FastAPI adds by itself: ours is a Problem, stated where it can be."""
+    for operations in made["paths"].values():
+        for operation in operations.values():
+            stated = operation["responses"].get("422", {})
+            if "HTTPValidationError" in str(stated):
+                del operation["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        made["components"]["schemas"].pop(name, None)

@@ -38,7 +38,7 @@ from service.schemas import Problem as ProblemBody
 from service.timings import slowest
 from service.uploads import Uploads
 
-router = APIRouter()
+router = APIRouter(tags=["detection"])
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {

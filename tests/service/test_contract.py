@@ -1,0 +1,48 @@
+"""The OpenAPI document holds: whatever a client sends by it, the answer is one it describes."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "unsupported_method",
+    "ignored_auth",
+)
+"""All but those of accepted and rejected data: no schema can say which bytes are an image."""
+
+
+@pytest.mark.parametrize("keys", ["", "a-good-long-key"], ids=["open", "with an API key"])
+def test_schemathesis_finds_no_server_error_and_nothing_undocumented(
+    start_server: Any, keys: str, tmp_path: Path
+) -> None:
+    with start_server(API_KEYS=keys) as server:
+        header = [f"--header=X-API-Key: {keys}"] if keys else []
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "schemathesis.cli",
+                "run",
+                f"{server.url}/openapi.json",
+                "--checks=" + ",".join(CHECKS),
+                "--max-examples=50",
+                "--seed=1",
+                "--continue-on-failure",
+                *header,
+            ],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+            cwd=tmp_path,
+        )
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+        assert "Traceback" not in server.log.read_text()
