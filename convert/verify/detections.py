@@ -28,7 +28,9 @@ F32 = NDArray[np.float32]
 SCORE_BOUND = 1e-4
 IOU_BOUND = 0.999
 CORNER_BOUND = 0.01
-"""In pixels of the input, for boxes of less than a pixel."""
+"""What the corners of a tiny box may be off, in pixels of the input."""
+FAR_BOUND = 1e-4
+"""What they may be off besides for each image width or height that they lie outside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +147,8 @@ def compare_rows(
     pairs = _match(bounds, expected, found)
     worst = max((abs(float(expected[i, 2] - found[j, 2])) for i, j in pairs), default=0.0)
     left = [
-        (expected[[i for i in range(len(expected)) if i not in {i for i, _ in pairs}]], found),
-        (found[[j for j in range(len(found)) if j not in {j for _, j in pairs}]], expected),
+        (np.delete(expected, [i for i, _ in pairs], 0), found),
+        (np.delete(found, [j for _, j in pairs], 0), expected),
     ]
     if 0 <= detection.keep_top_k < len(found):
         return Verdict(False, worst, f"{len(found)} rows, more than keep_top_k")
@@ -193,15 +195,23 @@ def _chosen(detection: Detection, one: Candidates, other: Candidates) -> NDArray
 def _agreement(
     one: NDArray[np.floating], other: NDArray[np.floating], bounds: Bounds
 ) -> NDArray[np.float64]:
-    """IoU [N] of boxes pair by pair; 1 for equal ones, and tiny ones whose corners agree."""
+    """IoU [N] of boxes pair by pair.
+
+    Where a side is short the axes count one by one: the overlap along each, and along the short
+    one 1 if the corners agree.
+    """
     a, b = one.astype(np.float64), other.astype(np.float64)
     sides = np.maximum(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0)
     common = sides.prod(axis=1)
     union = area(a) + area(b) - common
     overlap = np.divide(common, union, out=np.zeros_like(common), where=common > 0)
-    close = (np.abs(a - b) <= CORNER_BOUND * np.asarray(bounds.pixel * 2)).all(axis=1)
+    spans = np.maximum(a[:, 2:], b[:, 2:]) - np.minimum(a[:, :2], b[:, :2])
+    along = np.divide(sides, spans, out=np.zeros_like(sides), where=sides > 0)
+    close = (np.abs(a - b) <= _blur(a, bounds)).reshape(-1, 2, 2)
+    short = _short(a, bounds)
+    along = np.where(short & close.all(axis=1), 1.0, along)
     equal = (a == b).all(axis=1)  # even if infinite, whose IoU is no number
-    return np.where(equal | (_tiny(a, bounds) & close), 1.0, overlap)
+    return np.where(equal, 1.0, np.where(short.any(axis=1), along.prod(axis=1), overlap))
 
 
 def _unexplained(
@@ -250,8 +260,8 @@ def _hangs(
     rivals = other[(other[:, 1] == row[1]) & (other[:, 2] >= score - slack)]
     box, boxes = row[None, 3:].astype(np.float64), rivals[:, 3:].astype(np.float64)
     overlap = iou(box, boxes)[0]
-    # Rounding moves a box of less than a pixel by much of its own size.
-    blurred = (_tiny(box, bounds) | _tiny(boxes, bounds)) & (
+    # Rounding moves a short side by much of its own length.
+    blurred = (_short(box, bounds).any() | _short(boxes, bounds).any(axis=1)) & (
         iou(_widened(box, bounds), _widened(boxes, bounds))[0] > 0
     )
     on_threshold = blurred | (np.abs(overlap - detection.nms_threshold) <= bounds.hair)
@@ -272,11 +282,19 @@ def _is_candidate(detection: Detection, bounds: Bounds, candidates: Candidates, 
     return bool((agreement >= bounds.iou).any())
 
 
-def _tiny(boxes: NDArray[np.float64], bounds: Bounds) -> NDArray[np.bool_]:
-    return np.asarray((boxes[:, 2:] - boxes[:, :2] < bounds.pixel).any(axis=1))
+def _blur(boxes: NDArray[np.float64], bounds: Bounds) -> NDArray[np.float64]:
+    """How far each corner coordinate [N, 4] may be off by rounding alone."""
+    outside = np.maximum(np.abs(boxes) - 1, 0)
+    return np.asarray(CORNER_BOUND * np.asarray(bounds.pixel * 2) + FAR_BOUND * outside)
+
+
+def _short(boxes: NDArray[np.float64], bounds: Bounds) -> NDArray[np.bool_]:
+    """Which sides [N, 2] are too short, for the blur of their corners, to have an overlap."""
+    blur = _blur(boxes, bounds)
+    most = np.maximum(blur[:, :2], blur[:, 2:])
+    return np.asarray(boxes[:, 2:] - boxes[:, :2] < most / CORNER_BOUND)
 
 
 def _widened(boxes: NDArray[np.float64], bounds: Bounds) -> NDArray[np.float64]:
     """Boxes with a margin as wide as corners may move."""
-    margin = CORNER_BOUND * np.asarray(bounds.pixel)
-    return np.asarray(boxes + np.concatenate([-margin, margin]))
+    return np.asarray(boxes + _blur(boxes, bounds) * np.asarray([-1, -1, 1, 1]))

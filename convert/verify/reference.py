@@ -7,6 +7,7 @@ import numpy as np
 from google.protobuf.message import EncodeError
 from numpy.typing import NDArray
 
+from convert.caffe import blobs as encoding
 from convert.caffe import caffe_pb2
 from convert.caffe.network import Network
 from convert.outputs.kinds import Heads
@@ -44,16 +45,16 @@ def reference(network: Network, weights: bytes, blobs: Sequence[str], probe: F32
     JudgeError if there is no OpenCV 4.
     """
     name = f"OpenCV {opencv().__version__}"
-    for file, by in ((weights, name), (_encoded(network), f"{name}, weights re-encoded")):
-        if file is None:
-            continue
-        try:
-            return Reference((_tried(network, file, blobs, probe),), by, {})
-        except JudgeError:
-            continue
-    judges: list[Judge] = []
-    unjudged: dict[str, str] = {}
-    file = _encoded(network) or weights
+    try:
+        return Reference((_tried(network, weights, blobs, probe),), name, {})
+    except JudgeError:
+        file = _encoded(network) or weights
+    try:
+        by = f"{name}, weights re-encoded"
+        return Reference((_tried(network, file, blobs, probe),), by, {})
+    except JudgeError:
+        judges: list[Judge] = []
+        unjudged: dict[str, str] = {}
     for blob in blobs:
         try:
             judges.append(_tried(network, file, [blob], probe))
@@ -91,8 +92,7 @@ def _encoded(network: Network) -> bytes | None:
         if layer.blobs:
             entry = message.layer.add(name=layer.name, type=layer.type)
             for array in layer.blobs:
-                blob = entry.blobs.add(data=array.reshape(-1))
-                blob.shape.dim.extend(array.shape)
+                entry.blobs.append(encoding.encode(array))
     try:
         return message.SerializeToString()
     except (EncodeError, ValueError):
