@@ -1,5 +1,7 @@
 """The pages for operators name everything there is, and their links lead somewhere."""
 
+import importlib
+import pkgutil
 import re
 import subprocess
 import sys
@@ -7,6 +9,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fastapi import APIRouter
+from starlette.routing import Route
+
+import service.routes
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -62,3 +68,21 @@ def test_every_variable_of_the_compose_file_is_explained() -> None:
     compose = (ROOT / "docker-compose.yml").read_text("utf-8")
     for variable in set(re.findall(r"\$\{(\w+)", compose)):
         assert f"`{variable}`" in _page("deployment.md"), variable
+
+
+def test_every_endpoint_is_listed() -> None:
+    routes = {
+        f"{method} {route.path}"
+        for module in pkgutil.iter_modules(service.routes.__path__)
+        for route in _router(f"service.routes.{module.name}").routes
+        if isinstance(route, Route) and "." not in route.path.removesuffix(".json")
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+    missing = {route for route in routes if f"`{route}`" not in _page("api.md")}
+    assert routes
+    assert not missing
+
+
+def _router(module: str) -> APIRouter:
+    router: APIRouter = getattr(importlib.import_module(module), "router", None) or APIRouter()
+    return router
