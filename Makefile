@@ -6,7 +6,7 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 PORT ?= $(or $(SFD_PORT),8000)
-PHOTO ?= photo.jpg
+PHOTO ?= service/static/sample.jpg
 LOCKS := build service gpu
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header
