@@ -17,6 +17,7 @@ from convert.layers.registry import LayerError
 from geometry.priors import PriorSpec, priors
 
 F32 = NDArray[np.float32]
+Blobs = tuple[F32, ...]
 Build = Callable[[Layer, Layer | None, Sequence[int]], nn.Module]
 
 DEPTHWISE = frozenset(
@@ -30,10 +31,10 @@ class Convolution(nn.Conv2d):
     weight: nn.Parameter
     bias: nn.Parameter | None
 
-    def blobs(self) -> list[list[F32]]:
+    def blobs(self) -> Blobs:
         """The weight [out, in / group, kh, kw] and, if there is one, the bias [out]."""
-        own = [_array(self.weight)]
-        return [own if self.bias is None else [*own, _array(self.bias)]]
+        weight = _array(self.weight)
+        return (weight,) if self.bias is None else (weight, _array(self.bias))
 
     def absorb(self, norm: "BatchNorm") -> None:
         """Take over what a BatchNorm after this convolution does with its running statistics."""
@@ -96,15 +97,17 @@ class BatchNorm(nn.Module):
         self.fraction = 1 - momentum
         self.factor.fill_(1 / momentum)
 
-    def blobs(self) -> list[list[F32]]:
-        """Sums of mean and variance and their factor of BatchNorm; weight and bias of Scale."""
-        # Without a batch seen, Caffe too has zeros.
+    def blobs(self) -> Blobs:
+        """BatchNorm's: the sums of means and variances, and their factor."""
         factor = self.factor
-        first = [_array(self.running_mean * factor), _array(self.running_var * factor)]
-        first.append(_array(factor.reshape(1)))
-        if self.weight is None or self.bias is None:
-            return [first]
-        return [first, [_array(self.weight), _array(self.bias)]]
+        sums = _array(self.running_mean * factor), _array(self.running_var * factor)
+        return (*sums, _array(factor.reshape(1)))
+
+    def scale_blobs(self) -> Blobs:
+        """The weight and bias of the Scale layer after it."""
+        assert self.weight is not None
+        assert self.bias is not None
+        return _array(self.weight), _array(self.bias)
 
 
 class Eltwise(nn.Module):

@@ -90,8 +90,9 @@ def test_running_statistics_are_caffes_decayed_sums_over_their_factor() -> None:
         # Caffe corrects the bias of the batch's variance: m / (m - 1).
         variance_sum = 0.5 * variance_sum + batch.var().item()
         factor = 0.5 * factor + 1
-    first = norm.blobs()[0]
-    assert [float(each[0]) for each in first] == pytest.approx([mean_sum, variance_sum, factor])
+    assert [float(each[0]) for each in norm.blobs()] == pytest.approx(
+        [mean_sum, variance_sum, factor]
+    )
 
 
 def test_each_parameter_has_the_rates_of_its_prototxt(tiny: Path) -> None:

@@ -1,0 +1,84 @@
+"""The data layer: pictures vary, and faces stay on what they mark."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from convert.caffe import network as caffe
+from convert.caffe.caffe_pb2 import DistortionParameter
+from convert.caffe.network import CaffeError
+from training.annotated import AnnotatedData, distort
+from training.photographs import DatasetError, Photograph
+
+
+@pytest.fixture(scope="module")
+def data(tiny: Path) -> AnnotatedData:
+    network = caffe.load(tiny / "train.prototxt", None, phase="TRAIN")
+    return AnnotatedData.of_network(network, "train.prototxt")
+
+
+@pytest.fixture
+def square(tmp_path: Path) -> Photograph:
+    """A white square on black, marked."""
+    pixels = np.zeros((100, 200, 3), np.uint8)
+    pixels[20:60, 120:180] = 255
+    path = tmp_path / "square.png"
+    Image.fromarray(pixels).save(path)
+    return Photograph(path, path.name, np.asarray([[120, 20, 180, 60]], np.float32))
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_face_stays_on_its_pixels(data: AnnotatedData, square: Photograph, seed: int) -> None:
+    pixels, faces = data.example(square, np.random.default_rng(seed))
+    assert pixels.shape == (3, 128, 128)
+    assert len(faces) == 1
+    x1, y1, x2, y2 = (faces[0] * 128).round().astype(int)
+    bright = pixels.mean(0) > 0
+    assert bright[y1 + 2 : y2 - 2, x1 + 2 : x2 - 2].mean() > 0.95
+    assert bright.sum() <= (y2 - y1 + 4) * (x2 - x1 + 4)
+
+
+def test_the_same_seed_gives_the_same_example(data: AnnotatedData, square: Photograph) -> None:
+    one, other = (data.example(square, np.random.default_rng(7)) for _ in range(2))
+    assert np.array_equal(one[0], other[0])
+    assert np.array_equal(one[1], other[1])
+
+
+def test_a_file_that_is_no_image_is_named(data: AnnotatedData, tmp_path: Path) -> None:
+    path = tmp_path / "text.jpg"
+    path.write_text("no image")
+    photograph = Photograph(path, path.name, None)
+    with pytest.raises(DatasetError, match=r"text\.jpg"):
+        data.example(photograph, np.random.default_rng(0))
+
+
+def test_what_the_data_layer_does_not_do_is_refused(tiny: Path, tmp_path: Path) -> None:
+    path = tmp_path / "train.prototxt"
+    text = (tiny / "train.prototxt").read_text()
+    path.write_text(text.replace("resize_mode: WARP", "resize_mode: FIT_SMALL_SIZE"))
+    network = caffe.load(path, None, phase="TRAIN")
+    with pytest.raises(CaffeError, match="WARP"):
+        AnnotatedData.of_network(network, str(path))
+
+
+@pytest.mark.parametrize(
+    ("settings", "gray"),
+    [
+        ({"saturation_prob": 1.0, "saturation_lower": 0.0, "saturation_upper": 0.0}, True),
+        ({"hue_prob": 1.0, "hue_delta": 18.0}, False),
+    ],
+)
+def test_colours_are_distorted_as_asked(settings: dict[str, float], gray: bool) -> None:
+    picture = Image.new("RGB", (4, 4), (200, 40, 40))
+    parameter = DistortionParameter(**settings)
+    found = np.asarray(distort(picture, parameter, np.random.default_rng(1)), np.int64)
+    assert (np.ptp(found, axis=-1) <= 2).all() == gray
+    assert abs(int(found.max()) - 200) <= 3
+
+
+def test_nothing_is_distorted_where_nothing_is_asked() -> None:
+    picture = Image.new("RGB", (4, 4), (200, 40, 40))
+    found = distort(picture, DistortionParameter(), np.random.default_rng(1))
+    assert np.array_equal(np.asarray(found), np.asarray(picture))
