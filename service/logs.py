@@ -37,7 +37,7 @@ class ConsoleFormatter(logging.Formatter):
         """Time, level, message, and the fields as key=value."""
         fields = {"request_id": request_id.get()} | getattr(record, "fields", {})
         shown = " ".join(f"{key}={value}" for key, value in fields.items() if value != "")
-        message = f"{record.getMessage()}  {shown}".rstrip()
+        message = _printable(f"{record.getMessage()}  {shown}".rstrip())
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         text = f"{clock} {record.levelname.lower():7} {message}"
         if record.exc_info:
@@ -57,6 +57,11 @@ def configure(log_format: str, log_level: str) -> None:
         logger.handlers, logger.propagate = [], True
     # Our own access log has the request id; uvicorn's would be a second line without it.
     logging.getLogger("uvicorn.access").disabled = True
+
+
+def _printable(text: str) -> str:
+    """Control characters escaped: a client's path must not write a log line of its own."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _utc(seconds: float) -> str:

@@ -50,9 +50,10 @@ class Failures:
             if started:
                 raise
             self.metrics.rejected.labels(problem.slug).inc()
+            scope["state"]["log_fields"] = {"problem": problem.slug, "detail": str(problem)}
             if isinstance(problem, ClientGone):
                 return
-            answer = problems.response(problem, scope["state"]["request_id"])
+            answer = problems.response(problem, scope["state"]["request_id"], scope["path"])
             if body_read or scope["method"] in ("GET", "HEAD", "OPTIONS"):
                 await answer(scope, receive, send)
             else:

@@ -54,3 +54,17 @@ def test_a_line_stays_one_line_whatever_is_in_it() -> None:
 def test_the_console_format_shows_the_fields() -> None:
     record = logging.makeLogRecord({"msg": "hi", "levelname": "INFO", "fields": {"route": "/x"}})
     assert logs.ConsoleFormatter().format(record).endswith("info    hi  route=/x")
+
+
+def test_a_clients_path_cannot_write_a_console_line_of_its_own() -> None:
+    record = logging.makeLogRecord({"msg": "GET %s", "args": ("/x\n12:00:00 error  \x1b[31mbad",)})
+    assert "GET /x\\n12:00:00 error  \\x1b[31mbad" in logs.ConsoleFormatter().format(record)
+
+
+def test_a_problem_is_in_its_requests_line(
+    client: TestClient, lines: list[dict[str, object]]
+) -> None:
+    client.post("/detect", content=b"%PDF-1.7")
+    (line,) = [line for line in lines if line["logger"] == "service.access"]
+    assert (line["status"], line["problem"]) == (415, "unsupported-media-type")
+    assert str(line["detail"]).startswith("this is PDF")
