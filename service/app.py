@@ -17,7 +17,7 @@ from service.middleware.failures import Failures
 from service.middleware.observations import Observations
 from service.middleware.request_ids import HEADER, RequestIds
 from service.middleware.security_headers import SecurityHeaders
-from service.routes import detect, health, models, pages
+from service.routes import detect, health, inference, models, pages
 from service.runtime import Runtime
 
 DESCRIPTION = (
@@ -52,7 +52,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     app.add_exception_handler(HTTPException, _raise_http)
     app.add_exception_handler(RequestValidationError, _raise_validation)
-    for module in (detect, health, models, pages):
+    for module in (detect, inference, health, models, pages):
         app.include_router(module.router)
     app.router.routes.extend(pages.MOUNTS)
     return app
@@ -73,8 +73,21 @@ def middleware(runtime: Runtime) -> list[Middleware]:
                 CORSMiddleware,
                 allow_origins=list(settings.cors_origins),
                 allow_methods=["GET", "POST"],
-                allow_headers=["Content-Type", "X-API-Key", "Authorization", HEADER, "traceparent"],
-                expose_headers=[HEADER, "Server-Timing", "Retry-After"],
+                allow_headers=[
+                    "Content-Type",
+                    "X-API-Key",
+                    "Authorization",
+                    HEADER,
+                    "traceparent",
+                    inference.HEADER_LENGTH,
+                ],
+                expose_headers=[
+                    HEADER,
+                    "Server-Timing",
+                    "Retry-After",
+                    "X-Faces",
+                    inference.HEADER_LENGTH,
+                ],
             )
         )
     # Inside CORS: a page of another origin may read why its request failed.

@@ -98,7 +98,7 @@ class Detector:
             places.give_up()
             raise
         waited = time.perf_counter() - started - prepared.decode - prepared.preprocess
-        answers = await _all(places.submit(each, deadline) for each in prepared.pictures)
+        answers = await all_of(places.submit(each, deadline) for each in prepared.pictures)
 
         selecting = time.perf_counter()
         boxes, scores = await self._in(
@@ -223,7 +223,7 @@ def min_score_of(thresholds: Thresholds, query: Query) -> float:
     return thresholds.default_score if query.min_score is None else query.min_score
 
 
-async def _all(work: Iterable[Coroutine[object, object, T]]) -> list[T]:
+async def all_of(work: Iterable[Coroutine[object, object, T]]) -> list[T]:
     """All results, or the first exception; then the others are cancelled."""
     tasks = [asyncio.ensure_future(each) for each in work]
     try:

@@ -37,6 +37,14 @@ class InvalidImage(Problem):
     title = "Invalid image"
 
 
+class InvalidRequest(Problem):
+    """An inference request (/v2) that does not follow its protocol."""
+
+    status = 400
+    slug = "invalid-request"
+    title = "Invalid request"
+
+
 class Unauthorized(Problem):
     """API keys are set and none matches."""
 
@@ -162,6 +170,7 @@ class Timeout(Problem):
 
 DOCUMENTED: tuple[type[Problem], ...] = (
     InvalidImage,
+    InvalidRequest,
     Unauthorized,
     NotFound,
     UnknownModel,

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from service import errors, problems, schemas
+from service.openinference import messages
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _BASE64 = {"type": "string", "format": "byte", "description": "An image file in base64."}
@@ -73,8 +74,9 @@ ONE_EXAMPLE: dict[str, Any] = {
     "batch_size": 3,
 }
 
-_DETAILS = {
+DETAILS = {
     "invalid-image": "the JPEG data is broken: image file is truncated (3 bytes not processed)",
+    "invalid-request": "no input 'photo'; there is image and images",
     "unauthorized": "an API key is needed, in X-API-Key or as Authorization: Bearer",
     "not-found": "no /detekt here; /docs shows what there is",
     "unknown-model": "no model 'sfd'; there is sfd-640-mobilenetv2-mod2",
@@ -88,6 +90,7 @@ _DETAILS = {
     "overloaded": "the queue of 128 images is full",
     "timeout": "the deadline of the request passed",
 }
+"""By slug, an example of what a problem says."""
 
 
 def responses(*kinds: type[errors.Problem]) -> dict[int | str, dict[str, Any]]:
@@ -110,7 +113,7 @@ def responses(*kinds: type[errors.Problem]) -> dict[int | str, dict[str, Any]]:
             "type": kind.slug,
             "title": kind.title,
             "status": kind.status,
-            "detail": _DETAILS[kind.slug],
+            "detail": DETAILS[kind.slug],
             "request_id": ONE_EXAMPLE["request_id"],
         }
         entry["content"][problems.MEDIA_TYPE]["examples"][kind.slug] = {"value": example}
@@ -131,7 +134,11 @@ def document(app: FastAPI) -> dict[str, Any]:
             routes=app.routes,
         )
         parts = made.setdefault("components", {})
-        parts.setdefault("schemas", {})["Problem"] = schemas.Problem.model_json_schema()
+        known = parts.setdefault("schemas", {})
+        # Of models that only our own descriptions refer to.
+        for model in (schemas.Problem, messages.InferenceError, messages.InputTensor,
+                      messages.WantedOutput):  # fmt: skip
+            known[model.__name__] = model.model_json_schema()
         _drop_frameworks_422(made)
         parts["securitySchemes"] = {
             "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},

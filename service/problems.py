@@ -20,8 +20,13 @@ def body(problem: Problem, request_id: str) -> dict[str, str | int]:
     }
 
 
-def response(problem: Problem, request_id: str) -> JSONResponse:
-    """The answer to a request that failed."""
+def response(problem: Problem, request_id: str, path: str) -> JSONResponse:
+    """The answer to a request that failed.
+
+    Under /v2 it is the Open Inference Protocol's `{"error": …}`: its clients know no other.
+    """
+    if path == "/v2" or path.startswith("/v2/"):
+        return JSONResponse({"error": str(problem)}, problem.status, problem.headers)
     return JSONResponse(
         body(problem, request_id), problem.status, problem.headers, media_type=MEDIA_TYPE
     )

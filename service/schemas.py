@@ -10,8 +10,8 @@ from service.rendering import Style
 from service.timings import Timings
 
 
-class DetectParameters(BaseModel):
-    """The query of POST /detect; a parameter that is none of these is refused."""
+class FaceParameters(BaseModel):
+    """What to take for a face; a parameter that is none of these is refused."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -38,6 +38,15 @@ class DetectParameters(BaseModel):
             "full resolution are looked at too. Finds small faces, for several times the work."
         ),
     ] = "off"
+
+    def query(self) -> Query:
+        """What the detector is asked."""
+        return Query(self.min_score, self.nms_iou, self.max_faces, self.tiles == "auto")
+
+
+class DetectParameters(FaceParameters):
+    """The query of POST /detect."""
+
     render: Annotated[
         Style | None,
         Field(
@@ -49,10 +58,6 @@ class DetectParameters(BaseModel):
         str | None,
         Field(description="Name of the model, one of GET /models (default: the service's)."),
     ] = None
-
-    def query(self) -> Query:
-        """What the detector is asked."""
-        return Query(self.min_score, self.nms_iou, self.max_faces, self.tiles == "auto")
 
 
 class Box(BaseModel):
@@ -126,11 +131,15 @@ class ImageResult(BaseModel):
         )
 
 
-class DetectAnswer(ImageResult):
-    """The answer for one image."""
+class Answer(BaseModel):
+    """What every answer begins with."""
 
     request_id: str
     model: ModelVersion
+
+
+class DetectAnswer(ImageResult, Answer):
+    """The answer for one image."""
 
 
 class Problem(BaseModel):
@@ -149,11 +158,9 @@ class ImageError(BaseModel):
     error: Problem
 
 
-class DetectManyAnswer(BaseModel):
+class DetectManyAnswer(Answer):
     """The answer for several images, in their order."""
 
-    request_id: str
-    model: ModelVersion
     results: list[ImageResult | ImageError]
     timings_ms: Annotated[
         StageTimes,

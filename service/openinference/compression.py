@@ -1,0 +1,39 @@
+"""Compressed request bodies, which Triton's clients offer; bounded, so that none is a bomb."""
+
+import zlib
+from collections.abc import AsyncIterator
+
+from service.body import Held
+from service.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+
+# zlib.h, inflateInit2: 15 is a zlib header and the largest window, 16 more is a gzip header.
+# HTTP's "deflate" is the zlib format (RFC 9110, section 8.4.1.2), and so is Triton's.
+_WINDOW_BITS = {"gzip": 31, "deflate": 15}
+
+
+async def read(chunks: AsyncIterator[bytes], encoding: str, *, max_bytes: int, held: Held) -> bytes:
+    """The whole body, decompressed by its Content-Encoding.
+
+    Decompressing stops as soon as it has made more than `max_bytes`: PayloadTooLarge.
+    """
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity"):
+        return b"".join([chunk async for chunk in chunks])
+    if encoding not in _WINDOW_BITS:
+        raise UnsupportedMediaType("Content-Encoding: only gzip and deflate are read")
+    decompressor = zlib.decompressobj(_WINDOW_BITS[encoding])
+    parts: list[bytes] = []
+    left = max_bytes
+    async for chunk in chunks:
+        try:
+            part = decompressor.decompress(chunk, left + 1)
+        except zlib.error as error:
+            raise InvalidRequest(f"the {encoding} data of the body is broken: {error}") from None
+        left -= len(part)
+        if left < 0:
+            raise PayloadTooLarge(f"the request body holds more than {max_bytes} bytes")
+        held.add(len(part))
+        parts.append(part)
+    if not decompressor.eof or decompressor.unused_data:
+        raise InvalidRequest(f"the {encoding} data of the body is cut off, or followed by more")
+    return b"".join(parts)

@@ -1,0 +1,183 @@
+"""A model's two inputs and what each gives, over the detector's own queue.
+
+image   BYTES [n]                         image files, decoded and letterboxed as by /detect
+  -> detections FP32 [faces, 6]           index of the image, x1, y1, x2, y2, score
+     num_detections INT32 [n]             how many of them each image has
+images  UINT8 [n, height, width, channels]  RGB as the ONNX file takes it, no letterbox
+  -> boxes FP32 [n, priors, 4], scores FP32 [n, priors, 1]   as the ONNX file gives them
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service import network
+from service.detector import Detection, Detector, Query, all_of
+from service.errors import InvalidRequest, PayloadTooLarge, Problem
+from service.openinference import tensors
+from service.openinference.messages import (
+    InferenceRequest,
+    InferenceResponse,
+    ModelMetadata,
+    OutputTensor,
+    TensorMetadata,
+)
+from service.openinference.tensors import Received
+
+FILES, PIXELS = "image", network.INPUT
+OUTPUTS: Mapping[str, Mapping[str, str]] = {
+    FILES: {"detections": "FP32", "num_detections": "INT32"},
+    PIXELS: dict.fromkeys(network.OUTPUTS, "FP32"),
+}
+"""By input, its outputs in their order, and the type of each."""
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """All outputs of an input, and the detections behind them where there are any."""
+
+    outputs: Arrays
+    detections: Sequence[Detection] = ()
+
+
+async def infer(
+    detector: Detector, received: Received, query: Query, deadline: float, max_images: int
+) -> Inferred:
+    """The outputs of an input. One file that fails fails the request; the message says which.
+
+    Raises InvalidRequest, PayloadTooLarge, and what `Detector.detect_all` does.
+    """
+    if received.tensor.name == FILES:
+        return await _infer_files(detector, received, query, deadline, max_images)
+    return Inferred(await _infer_pixels(detector, received, deadline, max_images))
+
+
+def check(request: InferenceRequest, metadata: ModelMetadata) -> None:
+    """Whether the one input and the outputs asked for go together; InvalidRequest if not."""
+    if len(request.inputs) != 1:
+        raise InvalidRequest(f"a request has one input, {FILES} or {PIXELS}")
+    (given,) = request.inputs
+    known = {tensor.name: tensor for tensor in metadata.inputs}
+    if given.name not in known:
+        raise InvalidRequest(f"no input {given.name[:100]!r}; there is {' and '.join(known)}")
+    wanted = known[given.name]
+    if given.datatype != wanted.datatype:
+        raise InvalidRequest(f"{given.name}: is {wanted.datatype}, not {given.datatype[:20]}")
+    shape = given.shape[:1] if given.name == FILES and given.shape[1:] == [1] else given.shape
+    if len(shape) != len(wanted.shape) or any(
+        size not in (-1, side) for side, size in zip(shape, wanted.shape, strict=True)
+    ):
+        raise InvalidRequest(f"{given.name}: has the shape {wanted.shape}, not {given.shape}")
+    for output in request.outputs or ():
+        if output.name not in OUTPUTS[given.name]:
+            there_is = " and ".join(OUTPUTS[given.name])
+            raise InvalidRequest(f"no output {output.name[:100]!r} of {given.name}; {there_is} are")
+        for parameter in ("classification", "shared_memory_region"):
+            if parameter in output.parameters:
+                raise InvalidRequest(f"{output.name}: {parameter} is not supported")
+
+
+def respond(
+    detector: Detector, request: InferenceRequest, outputs: Arrays, binary_by_default: bool
+) -> tuple[InferenceResponse, bytes]:
+    """The answer's JSON and the binary data after it: what was asked for, in that order."""
+    (given,) = request.inputs
+    datatypes = OUTPUTS[given.name]
+    wanted = (
+        {output.name: output.parameters for output in request.outputs}
+        if request.outputs
+        else {name: {} for name in datatypes}
+    )
+    sent: list[OutputTensor] = []
+    binary = []
+    for name, parameters in wanted.items():
+        as_binary = parameters.get("binary_data", binary_by_default)
+        if not isinstance(as_binary, bool):
+            raise InvalidRequest(f"{name}: binary_data must be true or false")
+        tensor, data = tensors.send(name, datatypes[name], outputs[name], binary=as_binary)
+        sent.append(tensor)
+        binary.append(data)
+    model = detector.network.model
+    response = InferenceResponse(
+        model_name=model.name, model_version=model.version, id=request.id, outputs=sent
+    )
+    return response, b"".join(binary)
+
+
+def metadata(detector: Detector) -> ModelMetadata:
+    """A model's inputs and outputs, as described above."""
+    model = detector.network.model
+    priors = {each.name: each.shape[1] for each in detector.network.session.get_outputs()}
+
+    def tensor(name: str, datatype: str, *shape: object) -> TensorMetadata:
+        # A dimension that the ONNX file leaves open has a name in place of a number.
+        sides = [side if isinstance(side, int) else -1 for side in shape]
+        return TensorMetadata(name=name, datatype=datatype, shape=sides)
+
+    return ModelMetadata(
+        name=model.name,
+        versions=[model.version],
+        platform="onnxruntime_onnx",
+        inputs=[
+            tensor(FILES, "BYTES", -1),
+            tensor(
+                PIXELS, "UINT8", -1, model.input.height, model.input.width, model.input.channels
+            ),
+        ],
+        outputs=[
+            tensor("detections", "FP32", -1, 6),
+            tensor("num_detections", "INT32", -1),
+            tensor("boxes", "FP32", -1, priors["boxes"], 4),
+            tensor("scores", "FP32", -1, priors["scores"], 1),
+        ],
+    )
+
+
+async def _infer_files(
+    detector: Detector, received: Received, query: Query, deadline: float, max_images: int
+) -> Inferred:
+    files = tensors.files(received)
+    _check_count(len(files), max_images)
+    found = await detector.detect_all(files, query, deadline)
+    detections = []
+    for index, one in enumerate(found):
+        if isinstance(one, Problem):
+            # Of several, the client has to know which.
+            if len(found) > 1:
+                one.args = (f"{FILES} {index}: {one}",)
+            raise one
+        detections.append(one)
+    rows = [
+        np.column_stack([np.full(len(one.scores), index), one.boxes, one.scores])
+        for index, one in enumerate(detections)
+    ]
+    outputs = {
+        "detections": np.concatenate(rows).astype(np.float32),
+        "num_detections": np.asarray([len(one.scores) for one in detections], np.int32),
+    }
+    return Inferred(outputs, detections)
+
+
+async def _infer_pixels(
+    detector: Detector, received: Received, deadline: float, max_images: int
+) -> Arrays:
+    images = tensors.pixels(received)
+    _check_count(len(images), max_images)
+    with detector.batcher.reserve(len(images)) as places:
+        answers = await all_of(places.submit(image, deadline) for image in images)
+    return {
+        "boxes": np.stack([each.result.boxes for each in answers]),
+        "scores": np.stack([each.result.scores for each in answers])[:, :, None],
+    }
+
+
+def _check_count(count: int, most: int) -> None:
+    if not count:
+        raise InvalidRequest("the batch is empty")
+    if count > most:
+        raise PayloadTooLarge(f"the request has {count} images; at most {most} are taken")

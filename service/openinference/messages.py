@@ -1,0 +1,179 @@
+"""The JSON of the protocol, as its specification names it.
+
+Open Inference Protocol, `inference_rest.md`; Triton's `extension_binary_data.md` and
+`extension_parameters.md`. Members that we do not know are ignored, as the protocol allows, but
+an unknown request parameter is refused: a misspelt threshold must not be.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from service.errors import InvalidRequest
+from service.schemas import FaceParameters
+
+Parameters = dict[str, Any]
+Dimension = Annotated[int, Field(ge=0, le=2**31)]
+
+
+class InputTensor(BaseModel):
+    """A tensor of a request: `data` in JSON, or `binary_data_size` bytes after the JSON."""
+
+    name: str
+    shape: Annotated[list[Dimension], Field(min_length=1, max_length=8)]
+    datatype: str
+    parameters: Parameters = {}
+    data: Annotated[
+        list[Any] | None,
+        Field(description="Flat or nested, in row-major order; BYTES as base64 text."),
+    ] = None
+
+
+class WantedOutput(BaseModel):
+    """An output that the client asks for; `binary_data` sends it after the JSON."""
+
+    name: str
+    parameters: Parameters = {}
+
+
+class InferenceRequest(BaseModel):
+    """What to infer. `parameters` are those of POST /detect: min_score, nms_iou, max_faces, tiles.
+
+    The input is either `image`, image files, or `images`, pixels as the network takes them.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "id": "42",
+                "parameters": {"min_score": 0.6},
+                "inputs": [
+                    {
+                        "name": "image",
+                        "shape": [1],
+                        "datatype": "BYTES",
+                        "data": ["R0lGODlhAQABAIAAAAAAAP///ywAAAAAAQABAAACAUwAOw=="],
+                    }
+                ],
+                "outputs": [{"name": "detections"}],
+            }
+        }
+    )
+
+    id: str | None = None
+    parameters: Parameters = {}
+    inputs: Annotated[list[InputTensor], Field(min_length=1, max_length=8)]
+    outputs: Annotated[
+        list[WantedOutput] | None, Field(max_length=8, description="Default: all of the input's.")
+    ] = None
+
+
+class InferenceParameters(FaceParameters):
+    """The request parameters; those of Triton that mean nothing to a model without state pass."""
+
+    binary_data_output: bool = False
+    timeout: Annotated[int | None, Field(ge=0, description="Microseconds; 0 means none.")] = None
+    priority: Any = None
+    sequence_id: Any = None
+    sequence_start: Any = None
+    sequence_end: Any = None
+
+
+class OutputTensor(BaseModel):
+    """A tensor of an answer: `data` flat in row-major order, or a `binary_data_size`."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+    parameters: Parameters | None = None
+    data: list[Any] | None = None
+
+
+class InferenceResponse(BaseModel):
+    """The outputs; binary ones follow the JSON in their order.
+
+    The length of the JSON is then in the header Inference-Header-Content-Length.
+    """
+
+    model_name: str
+    model_version: str
+    id: str | None = None
+    outputs: list[OutputTensor]
+
+
+class InferenceError(BaseModel):
+    """What went wrong."""
+
+    error: str
+
+
+class ServerMetadata(BaseModel):
+    """What answers, and which extensions of the protocol it has."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class ServerLive(BaseModel):
+    """Whether the process answers."""
+
+    live: bool
+
+
+class ServerReady(BaseModel):
+    """Whether requests are taken."""
+
+    ready: bool
+
+
+class ModelReady(BaseModel):
+    """Whether a model takes requests."""
+
+    name: str
+    ready: bool
+
+
+class TensorMetadata(BaseModel):
+    """Name, type and shape of a tensor; -1 is a dimension of any size."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class ModelMetadata(BaseModel):
+    """A model's tensors; a request has one of the two inputs.
+
+    `image` gives `detections` and `num_detections`, `images` gives `boxes` and `scores`.
+    """
+
+    name: str
+    versions: list[str]
+    platform: str
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+
+
+def parse(header: bytes) -> InferenceRequest:
+    """The JSON of a request; InvalidRequest says what is wrong with it."""
+    try:
+        return InferenceRequest.model_validate_json(header)
+    except ValidationError as error:
+        raise InvalidRequest(f"the inference request: {_first(error)}") from None
+
+
+def parse_parameters(given: Parameters) -> InferenceParameters:
+    """The request parameters; InvalidRequest for one that is unknown or out of its range."""
+    kept = {name: v for name, v in given.items() if not name.startswith("triton_")}
+    try:
+        return InferenceParameters.model_validate(kept)
+    except ValidationError as error:
+        raise InvalidRequest(f"the request parameters: {_first(error)}") from None
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(str(part)[:100] for part in first["loc"])
+    words = "unknown parameter" if first["type"] == "extra_forbidden" else first["msg"]
+    return f"{where}: {words}" if where else words

@@ -1,0 +1,61 @@
+"""How the protocol's requests and errors are described, with examples."""
+
+from typing import Any
+
+from service.errors import Problem
+from service.openapi import DETAILS
+from service.openinference.messages import InferenceRequest
+
+ANSWER_EXAMPLE: dict[str, Any] = {
+    "model_name": "sfd-640-mobilenetv2-mod2",
+    "model_version": "1",
+    "id": "42",
+    "outputs": [
+        {
+            "name": "detections",
+            "datatype": "FP32",
+            "shape": [1, 6],
+            "data": [0.0, 412.31, 96.04, 473.53, 176.94, 0.9987],
+        },
+        {"name": "num_detections", "datatype": "INT32", "shape": [1], "data": [1]},
+    ],
+}
+
+
+def responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that can end in these problems, in the protocol's own form."""
+    described: dict[int | str, dict[str, Any]] = {}
+    for kind in kinds:
+        content = {"schema": {"$ref": "#/components/schemas/InferenceError"}, "examples": {}}
+        entry = described.setdefault(
+            kind.status, {"description": kind.title, "content": {"application/json": content}}
+        )
+        examples = entry["content"]["application/json"]["examples"]
+        examples[kind.slug] = {"value": {"error": DETAILS[kind.slug]}}
+    return described
+
+
+def infer_request(header_length: str) -> dict[str, Any]:
+    """The body of an inference request, and the header that says where its JSON ends."""
+    schema = InferenceRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+    schema.pop("$defs")
+    return {
+        "parameters": [
+            {
+                "name": header_length,
+                "in": "header",
+                "description": "Bytes of the JSON at the start of the body, where binary data "
+                "follows it. Without it, the body is JSON.",
+                "schema": {"type": "integer", "minimum": 0},
+            }
+        ],
+        "requestBody": {
+            "required": True,
+            "description": "JSON, alone or with the binary data of its inputs after it. "
+            "Content-Encoding gzip and deflate are read.",
+            "content": {
+                "application/json": {"schema": schema},
+                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+            },
+        },
+    }

@@ -1,0 +1,230 @@
+"""The Open Inference Protocol v2, for Triton's and KServe's clients."""
+
+import asyncio
+from importlib.metadata import version as installed
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from service import body
+from service.detector import Detector
+from service.disconnects import unless_client_goes
+from service.errors import (
+    InferenceFailed,
+    InvalidImage,
+    InvalidRequest,
+    Overloaded,
+    PayloadTooLarge,
+    Timeout,
+    TooManyPixels,
+    Unauthorized,
+    UnknownModel,
+    UnsupportedMediaType,
+)
+from service.openinference import compression, inference, messages, tensors
+from service.openinference.messages import (
+    InferenceResponse,
+    ModelMetadata,
+    ModelReady,
+    ServerLive,
+    ServerMetadata,
+    ServerReady,
+)
+from service.openinference.openapi import ANSWER_EXAMPLE, infer_request, responses
+from service.runtime import Runtime
+from service.timings import slowest
+
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+BINARY = "application/octet-stream"
+
+
+INFER: dict[str, Any] = {
+    "summary": "Infer",
+    "response_model": InferenceResponse,
+    "openapi_extra": infer_request(HEADER_LENGTH),
+    "responses": {
+        200: {
+            "description": "The outputs; where some are binary, they follow the JSON.",
+            "content": {
+                "application/json": {"example": ANSWER_EXAMPLE},
+                BINARY: {"schema": {"type": "string", "format": "binary"}},
+            },
+            "headers": {
+                HEADER_LENGTH: {
+                    "description": "Bytes of the JSON, where binary data follows it.",
+                    "schema": {"type": "integer"},
+                },
+                "Server-Timing": {
+                    "description": "Milliseconds in each stage, for the input `image`.",
+                    "schema": {"type": "string"},
+                },
+            },
+        },
+        **responses(
+            InvalidImage,
+            InvalidRequest,
+            Unauthorized,
+            UnknownModel,
+            PayloadTooLarge,
+            TooManyPixels,
+            UnsupportedMediaType,
+            InferenceFailed,
+            Overloaded,
+            Timeout,
+        ),
+    },
+}
+
+
+@router.get("", summary="Describe the server", responses=responses(Unauthorized))
+async def server() -> ServerMetadata:
+    """Name, version, and the extensions of the protocol."""
+    return ServerMetadata(
+        name="sfd", version=installed("sfd"), extensions=["binary_tensor_data", "parameters"]
+    )
+
+
+@router.get("/health/live", summary="Is the process alive?")
+async def live() -> ServerLive:
+    """As /livez."""
+    return ServerLive(live=True)
+
+
+@router.get(
+    "/health/ready",
+    summary="Does it take requests?",
+    response_model=ServerReady,
+    responses={503: {"model": ServerReady, "description": "Warming up, or draining"}},
+)
+async def ready(request: Request) -> Response:
+    """As /readyz."""
+    is_ready = _is_ready(request)
+    return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
+
+
+@router.get(
+    "/models/{name}",
+    summary="Describe a model's tensors",
+    responses=responses(Unauthorized, UnknownModel),
+)
+async def model(request: Request, name: str) -> ModelMetadata:
+    """Its inputs and outputs."""
+    return inference.metadata(_detector(request, name))
+
+
+@router.get(
+    "/models/{name}/versions/{version}",
+    summary="Describe a model's tensors",
+    responses=responses(Unauthorized, UnknownModel),
+)
+async def model_version(request: Request, name: str, version: str) -> ModelMetadata:
+    """Its inputs and outputs; a model has one version."""
+    return inference.metadata(_detector(request, name, version))
+
+
+MODEL_READY: dict[str, Any] = {
+    "summary": "Does a model take requests?",
+    "response_model": ModelReady,
+    "responses": {
+        **responses(Unauthorized, UnknownModel),
+        503: {"model": ModelReady, "description": "Warming up, or draining"},
+    },
+}
+
+
+@router.get("/models/{name}/ready", **MODEL_READY)
+async def model_ready(request: Request, name: str) -> Response:
+    """As /readyz, for a model of this process."""
+    return _readiness(request, _detector(request, name))
+
+
+@router.get("/models/{name}/versions/{version}/ready", **MODEL_READY)
+async def model_version_ready(request: Request, name: str, version: str) -> Response:
+    """As /readyz, for a model of this process."""
+    return _readiness(request, _detector(request, name, version))
+
+
+@router.post("/models/{name}/infer", **INFER)
+async def infer(request: Request, name: str) -> Response:
+    """Image files to detections, or pixels to the network's own boxes and scores."""
+    return await _infer(request, _detector(request, name))
+
+
+@router.post("/models/{name}/versions/{version}/infer", **INFER)
+async def infer_version(request: Request, name: str, version: str) -> Response:
+    """The same, with the model's version named."""
+    return await _infer(request, _detector(request, name, version))
+
+
+async def _infer(request: Request, detector: Detector) -> Response:
+    runtime: Runtime = request.app.state.runtime
+    settings = runtime.settings
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + settings.request_timeout_s
+    runtime.check_open()
+    detector.batcher.check_room()
+    with runtime.memory.hold() as held:
+        chunks = body.stream(
+            request.receive,
+            request.headers,
+            max_bytes=settings.max_bytes,
+            deadline=deadline,
+            held=held,
+        )
+        content = await compression.read(
+            chunks,
+            request.headers.get("content-encoding", ""),
+            max_bytes=settings.max_bytes,
+            held=held,
+        )
+        header, binary = tensors.split(content, request.headers.get(HEADER_LENGTH))
+        message = messages.parse(header)
+        parameters = messages.parse_parameters(message.parameters)
+        inference.check(message, inference.metadata(detector))
+        (received,) = tensors.assign(message, binary)
+        if parameters.timeout:
+            deadline = min(deadline, loop.time() + parameters.timeout / 1e6)
+        inferred = await unless_client_goes(
+            request.receive,
+            inference.infer(detector, received, parameters.query(), deadline, settings.max_images),
+        )
+    response, data = inference.respond(
+        detector, message, inferred.outputs, parameters.binary_data_output
+    )
+    request.state.log_fields = {
+        "model": detector.network.model.name,
+        "images": received.tensor.shape[0],
+        "faces": sum(len(one.scores) for one in inferred.detections),
+    }
+    json = response.model_dump_json(exclude_none=True).encode()
+    headers = {}
+    if inferred.detections:
+        timings = [one.timings for one in inferred.detections]
+        headers["Server-Timing"] = slowest(timings, max(t.total for t in timings)).server_timing()
+    if all(output.data is not None for output in response.outputs):
+        return Response(json, media_type="application/json", headers=headers)
+    headers[HEADER_LENGTH] = str(len(json))
+    return Response(json + data, media_type=BINARY, headers=headers)
+
+
+def _detector(request: Request, name: str, version: str | None = None) -> Detector:
+    runtime: Runtime = request.app.state.runtime
+    detector = runtime.detector(name)
+    only = detector.network.model.version
+    if version not in (None, only):
+        raise UnknownModel(f"{name} has no version {version[:100]!r}, only {only}")
+    return detector
+
+
+def _is_ready(request: Request) -> bool:
+    runtime: Runtime = request.app.state.runtime
+    return runtime.ready and not runtime.draining
+
+
+def _readiness(request: Request, detector: Detector) -> Response:
+    is_ready = _is_ready(request)
+    content = {"name": detector.network.model.name, "ready": is_ready}
+    return JSONResponse(content, 200 if is_ready else 503)
