@@ -7,6 +7,7 @@ images  UINT8 [n, height, width, channels]  RGB as the ONNX file takes it, no le
   -> boxes FP32 [n, priors, 4], scores FP32 [n, priors, 1]   as the ONNX file gives them
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +74,7 @@ def check(request: InferenceRequest, metadata: ModelMetadata) -> None:
         size not in (-1, side) for side, size in zip(shape, wanted.shape, strict=True)
     ):
         raise InvalidRequest(f"{given.name}: has the shape {wanted.shape}, not {given.shape}")
-    for output in request.outputs or ():
+    for output in request.outputs:
         if output.name not in OUTPUTS[given.name]:
             there_is = " and ".join(OUTPUTS[given.name])
             raise InvalidRequest(f"no output {output.name[:100]!r} of {given.name}; {there_is} are")
@@ -84,8 +85,12 @@ def check(request: InferenceRequest, metadata: ModelMetadata) -> None:
 
 def respond(
     detector: Detector, request: InferenceRequest, outputs: Arrays, binary_by_default: bool
-) -> tuple[InferenceResponse, bytes]:
-    """The answer's JSON and the binary data after it: what was asked for, in that order."""
+) -> tuple[bytes, bytes | None]:
+    """The answer's JSON and the binary data after it: what was asked for, in that order.
+
+    The data is None where every output is in the JSON, and empty where a binary one is empty.
+    Takes a thread for a while: the boxes of all priors are some hundred thousand numbers.
+    """
     (given,) = request.inputs
     datatypes = OUTPUTS[given.name]
     wanted = (
@@ -94,19 +99,21 @@ def respond(
         else {name: {} for name in datatypes}
     )
     sent: list[OutputTensor] = []
-    binary = []
+    binary: list[bytes] = []
     for name, parameters in wanted.items():
         as_binary = parameters.get("binary_data", binary_by_default)
         if not isinstance(as_binary, bool):
             raise InvalidRequest(f"{name}: binary_data must be true or false")
         tensor, data = tensors.send(name, datatypes[name], outputs[name], binary=as_binary)
         sent.append(tensor)
-        binary.append(data)
+        if as_binary:
+            binary.append(data)
     model = detector.network.model
     response = InferenceResponse(
         model_name=model.name, model_version=model.version, id=request.id, outputs=sent
     )
-    return response, b"".join(binary)
+    json = response.model_dump_json(exclude_none=True).encode()
+    return json, b"".join(binary) if binary else None
 
 
 def metadata(detector: Detector) -> ModelMetadata:
@@ -141,7 +148,7 @@ def metadata(detector: Detector) -> ModelMetadata:
 async def _infer_files(
     detector: Detector, received: Received, query: Query, deadline: float, max_images: int
 ) -> Inferred:
-    files = tensors.files(received)
+    files = await asyncio.to_thread(tensors.files, received)
     _check_count(len(files), max_images)
     found = await detector.detect_all(files, query, deadline)
     detections = []
@@ -166,7 +173,7 @@ async def _infer_files(
 async def _infer_pixels(
     detector: Detector, received: Received, deadline: float, max_images: int
 ) -> Arrays:
-    images = tensors.pixels(received)
+    images = await asyncio.to_thread(tensors.pixels, received)
     _check_count(len(images), max_images)
     with detector.batcher.reserve(len(images)) as places:
         answers = await all_of(places.submit(image, deadline) for image in images)

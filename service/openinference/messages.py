@@ -7,10 +7,16 @@ an unknown request parameter is refused: a misspelt threshold must not be.
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
 
-from service.errors import InvalidRequest
+from service.errors import InvalidRequest, PayloadTooLarge
 from service.schemas import FaceParameters
+
+MOST_VALUES = 2_000_000
+"""In JSON. Pixels of one image of 640 x 640 are 1.2 million; more of them belong into binary data:
+a parsed value takes up to a hundred times its bytes."""
+MOST_LISTS = 500_000
+MOST_PARAMETERS = 32
 
 Parameters = dict[str, Any]
 Dimension = Annotated[int, Field(ge=0, le=2**31)]
@@ -20,7 +26,7 @@ class InputTensor(BaseModel):
     """A tensor of a request: `data` in JSON, or `binary_data_size` bytes after the JSON."""
 
     name: str
-    shape: Annotated[list[Dimension], Field(min_length=1, max_length=8)]
+    shape: Annotated[list[Dimension], Field(min_length=1, max_length=8), FailFast()]
     datatype: str
     parameters: Parameters = {}
     data: Annotated[
@@ -62,10 +68,12 @@ class InferenceRequest(BaseModel):
 
     id: str | None = None
     parameters: Parameters = {}
-    inputs: Annotated[list[InputTensor], Field(min_length=1, max_length=8)]
+    inputs: Annotated[list[InputTensor], Field(min_length=1, max_length=8), FailFast()]
     outputs: Annotated[
-        list[WantedOutput] | None, Field(max_length=8, description="Default: all of the input's.")
-    ] = None
+        list[WantedOutput],
+        Field(max_length=8, description="Default: all of the input's."),
+        FailFast(),
+    ] = []
 
 
 class InferenceParameters(FaceParameters):
@@ -156,7 +164,12 @@ class ModelMetadata(BaseModel):
 
 
 def parse(header: bytes) -> InferenceRequest:
-    """The JSON of a request; InvalidRequest says what is wrong with it."""
+    """The JSON of a request; InvalidRequest says what is wrong with it.
+
+    Raises PayloadTooLarge, before parsing, for more values than a request can need.
+    """
+    if header.count(b",") > MOST_VALUES or header.count(b"[") + header.count(b"{") > MOST_LISTS:
+        raise PayloadTooLarge("too many values for JSON; send the tensor as binary data")
     try:
         return InferenceRequest.model_validate_json(header)
     except ValidationError as error:
@@ -165,6 +178,8 @@ def parse(header: bytes) -> InferenceRequest:
 
 def parse_parameters(given: Parameters) -> InferenceParameters:
     """The request parameters; InvalidRequest for one that is unknown or out of its range."""
+    if len(given) > MOST_PARAMETERS:
+        raise InvalidRequest(f"more than {MOST_PARAMETERS} request parameters")
     kept = {name: v for name, v in given.items() if not name.startswith("triton_")}
     try:
         return InferenceParameters.model_validate(kept)

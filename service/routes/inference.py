@@ -181,7 +181,8 @@ async def _infer(request: Request, detector: Detector) -> Response:
             held=held,
         )
         header, binary = tensors.split(content, request.headers.get(HEADER_LENGTH))
-        message = messages.parse(header)
+        # In threads: the largest bodies take a while, in which no other request would move.
+        message = await asyncio.to_thread(messages.parse, header)
         parameters = messages.parse_parameters(message.parameters)
         inference.check(message, inference.metadata(detector))
         (received,) = tensors.assign(message, binary)
@@ -191,20 +192,19 @@ async def _infer(request: Request, detector: Detector) -> Response:
             request.receive,
             inference.infer(detector, received, parameters.query(), deadline, settings.max_images),
         )
-    response, data = inference.respond(
-        detector, message, inferred.outputs, parameters.binary_data_output
+    json, data = await asyncio.to_thread(
+        inference.respond, detector, message, inferred.outputs, parameters.binary_data_output
     )
     request.state.log_fields = {
         "model": detector.network.model.name,
         "images": received.tensor.shape[0],
         "faces": sum(len(one.scores) for one in inferred.detections),
     }
-    json = response.model_dump_json(exclude_none=True).encode()
     headers = {}
     if inferred.detections:
         timings = [one.timings for one in inferred.detections]
         headers["Server-Timing"] = slowest(timings, max(t.total for t in timings)).server_timing()
-    if all(output.data is not None for output in response.outputs):
+    if data is None:
         return Response(json, media_type="application/json", headers=headers)
     headers[HEADER_LENGTH] = str(len(json))
     return Response(json + data, media_type=BINARY, headers=headers)
