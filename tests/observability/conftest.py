@@ -2,15 +2,14 @@
 
 import os
 import shutil
-from pathlib import Path
 
 import pytest
 
 
 def _program(name: str) -> str:
-    """A program of Prometheus: from PATH, or from the stand-in engine's folder."""
-    engine = Path(os.environ.get("SFD_ENGINE", "/tmp/sfd-engine"))
-    found = shutil.which(name) or shutil.which(name, path=str(engine / "prom/usr/bin"))
+    """A program of Prometheus: from PATH, or from the folder of the tests' Docker engine."""
+    engine = os.environ.get("SFD_ENGINE", "")
+    found = shutil.which(name) or shutil.which(name, path=f"{engine}/prom/usr/bin")
     if found:
         return found
     reason = f"{name} is not installed (Debian: apt-get install prometheus)"
