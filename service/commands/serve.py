@@ -14,6 +14,7 @@ import uvicorn
 
 from service import logs, runtime, settings
 from service.app import create_app
+from service.connections import HEAD_BYTES, Connection
 from service.detector import Detection, Query
 from service.errors import Problem, StartError
 from service.routes.pages import SAMPLE
@@ -87,6 +88,8 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                http=Connection,
+                h11_max_incomplete_event_size=HEAD_BYTES,
                 ws="none",
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=math.ceil(loaded.settings.shutdown_grace_s),

@@ -1,0 +1,83 @@
+"""One client's connection: bounds for clients that send or read too slowly, or no HTTP.
+
+The app bounds a request from the end of its head to its answer; these bounds are for what the app
+never sees. h11 holds at most 64 KiB of a head, of a chunk's header and of trailers, and one
+pipelined request at a time; httptools bounds none of them.
+"""
+
+import asyncio
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEAD_S = 20.0
+"""Longest that a client may take from connecting, or the first byte of a request on an open
+connection, to the end of the request's head."""
+STALL_S = 30.0
+"""Longest that a client may let an answer wait that is larger than the socket's buffers."""
+HEAD_BYTES = 64 * 1024
+"""Largest head of a request."""
+
+
+class Connection(H11Protocol):
+    """uvicorn's connection with those bounds; one that breaks them is closed without an answer."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+    _stall_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Expect the first request."""
+        super().connection_made(transport)
+        self._time_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser; then a request has begun, or its head is awaited still."""
+        super().data_received(data)
+        self._time_head()
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request, or see that the last bytes of the answer leave."""
+        super().on_response_complete()
+        if self.transport.is_closing() and self.transport.get_write_buffer_size():
+            self.loop.call_later(STALL_S, self.transport.abort)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection, whether or not its client has read the last answer."""
+        super().timeout_keep_alive_handler()
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+
+    def pause_writing(self) -> None:
+        """Called when more of an answer waits than the client takes."""
+        super().pause_writing()
+        self._stall_timer = self.loop.call_later(STALL_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Called when the client has taken most of what waited."""
+        super().resume_writing()
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Call the timers off."""
+        super().connection_lost(exc)
+        for timer in (self._head_timer, self._stall_timer):
+            if timer is not None:
+                timer.cancel()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP/1.1, unless an answer has begun already."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
+
+    def _time_head(self) -> None:
+        answering = self.cycle is not None and not self.cycle.response_complete
+        if answering or self.transport.is_closing():
+            if self._head_timer is not None:
+                self._head_timer.cancel()
+                self._head_timer = None
+        elif self._head_timer is None:
+            self._head_timer = self.loop.call_later(HEAD_S, self.transport.abort)
