@@ -1,5 +1,6 @@
 """The ASGI application around a Runtime."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -11,12 +12,13 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from service import openapi, problems
+from service import openapi, problems, tracing
 from service.middleware.api_keys import ApiKeys
 from service.middleware.failures import Failures
 from service.middleware.observations import Observations
 from service.middleware.request_ids import HEADER, RequestIds
 from service.middleware.security_headers import SecurityHeaders
+from service.middleware.traces import Traces
 from service.routes import detect, health, inference, models, pages
 from service.runtime import Runtime
 
@@ -31,17 +33,20 @@ def create_app(runtime: Runtime) -> FastAPI:
 
     Whoever runs it also awaits `runtime.warm_up()`: until then it is alive, not ready.
     """
+    traces = tracing.start()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         await runtime.close()
+        if traces is not None:
+            await asyncio.to_thread(traces.close)
 
     app = FastAPI(
         title="SFD face detection",
         version=version("sfd"),
         description=DESCRIPTION,
-        middleware=middleware(runtime),
+        middleware=middleware(runtime, traces),
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -58,12 +63,13 @@ def create_app(runtime: Runtime) -> FastAPI:
     return app
 
 
-def middleware(runtime: Runtime) -> list[Middleware]:
+def middleware(runtime: Runtime, traces: tracing.Tracing | None) -> list[Middleware]:
     """What every request passes, outermost first."""
     settings = runtime.settings
     keys = [key.get_secret_value() for key in settings.api_keys]
     stack = [
         Middleware(RequestIds),
+        *([] if traces is None else [Middleware(Traces, tracing=traces)]),
         Middleware(Observations, metrics=runtime.metrics),
         Middleware(SecurityHeaders),
     ]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from geometry.boxes import Floats, clip
 from geometry.letterbox import Letterbox
 from geometry.nms import nms
-from service import images
+from service import images, tracing
 from service.batcher import Batcher, Reservation
 from service.errors import Problem, Timeout
 from service.letterboxing import Pixels, letterbox
@@ -120,6 +120,18 @@ class Detector:
         self.metrics.faces.inc(len(scores))
         self.metrics.image_pixels.observe(whole.width * whole.height)
         batch_size = max(each.batch_size for each in answers)
+        tracing.record(
+            timings,
+            max(waited, 0),
+            {
+                "sfd.model": self.network.model.name,
+                "sfd.image.width": whole.width,
+                "sfd.image.height": whole.height,
+                "sfd.tiles": len(answers),
+                "sfd.batch_size": batch_size,
+                "sfd.faces": len(scores),
+            },
+        )
         return Detection(whole.width, whole.height, boxes, scores, timings, batch_size)
 
     async def detect_all(

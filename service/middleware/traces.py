@@ -1,0 +1,32 @@
+"""A span of an OpenTelemetry trace around each request but the probes."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import ClientGone
+from service.middleware.observations import QUIET, route_of
+from service.tracing import Tracing
+
+
+class Traces:
+    """Joins each request to the trace that its client began, or begins one."""
+
+    def __init__(self, app: ASGIApp, tracing: Tracing) -> None:
+        self.app = app
+        self.tracing = tracing
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http" or scope["path"] in QUIET:
+            await self.app(scope, receive, send)
+            return
+        # As in Observations: where no answer starts, nobody was there to read it.
+        status = ClientGone.status
+
+        async def send_and_see(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        with self.tracing.request(scope, lambda: (route_of(scope), status)):
+            await self.app(scope, receive, send_and_see)

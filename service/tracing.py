@@ -1,0 +1,160 @@
+"""OpenTelemetry traces: a span for each request, with the stages of each image in it.
+
+Off unless the environment names a collector, `OTEL_EXPORTER_OTLP_ENDPOINT` or
+`OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`. The SDK reads its other variables itself (service name,
+sampler, headers, timeouts, `OTEL_SDK_DISABLED`). Spans carry no image content and no query.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from starlette.types import Scope
+
+from service.timings import Timings
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.propagators.textmap import TextMapPropagator
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Tracer
+
+log = logging.getLogger(__name__)
+
+ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+NANOSECONDS = 1_000_000_000
+
+Attributes = dict[str, str | int]
+
+_current: ContextVar["Tracing | None"] = ContextVar("tracing", default=None)
+
+
+class Tracing:
+    """A tracer that sends to the collector of the environment, in batches, from its own thread."""
+
+    def __init__(
+        self,
+        provider: "TracerProvider",
+        tracer: "Tracer",
+        extract: "Callable[[dict[str, str]], Context]",
+    ) -> None:
+        self._provider = provider
+        self._tracer = tracer
+        self._extract = extract
+
+    @contextmanager
+    def request(self, scope: Scope, end: "Callable[[], tuple[str, int]]") -> Iterator[None]:
+        """A span around a request, joined to the trace of its `traceparent`.
+
+        `end` gives the route's template and the status of the answer, when it has ended.
+        """
+        from opentelemetry.trace import SpanKind, Status, StatusCode
+
+        carrier = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        method = scope["method"]
+        with self._tracer.start_as_current_span(
+            method, context=self._extract(carrier), kind=SpanKind.SERVER
+        ) as span:
+            token = _current.set(self)
+            try:
+                yield
+            finally:
+                _current.reset(token)
+                route, status = end()
+                # OpenTelemetry's semantic conventions for HTTP server spans.
+                span.update_name(f"{method} {route}")
+                span.set_attributes(
+                    {
+                        "http.request.method": method,
+                        "http.route": route,
+                        "http.response.status_code": status,
+                        "url.path": scope["path"],
+                        "url.scheme": scope["scheme"],
+                        "sfd.request_id": scope["state"]["request_id"],
+                    }
+                )
+                if status >= 500:
+                    span.set_status(Status(StatusCode.ERROR))
+
+    def image(
+        self, start_ns: int, stages: Iterable[tuple[str, float]], attributes: Attributes
+    ) -> None:
+        """A span for an image that is done, with its stages, each (name, seconds), one by one."""
+        from opentelemetry.trace import set_span_in_context
+
+        span = self._tracer.start_span("image", start_time=start_ns, attributes=attributes)
+        inside = set_span_in_context(span)
+        at = start_ns
+        for name, seconds in stages:
+            stage = self._tracer.start_span(name, context=inside, start_time=at)
+            at += round(seconds * NANOSECONDS)
+            stage.end(at)
+        span.end(max(at, time.time_ns()))
+
+    def close(self) -> None:
+        """Send what is left; takes some seconds where the collector does not answer."""
+        self._provider.shutdown()
+
+
+def start() -> Tracing | None:
+    """The tracing that the environment asks for, if any.
+
+    A collector that is named where the packages are missing gets one warning: in many clusters
+    every container is given that variable.
+    """
+    if not any(os.environ.get(name) for name in ENDPOINTS):
+        return None
+    if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return None
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+    except ModuleNotFoundError as error:
+        log.warning(
+            "no traces are sent: %s is set, but the package %s is not installed "
+            "(pip install 'sfd[otel]')",
+            next(name for name in ENDPOINTS if os.environ.get(name)),
+            error.name,
+        )
+        return None
+    own: Attributes = {SERVICE_VERSION: version("sfd")}
+    # Resource.create reads these two, but what it is given wins over them.
+    if not os.environ.get("OTEL_SERVICE_NAME") and "service.name=" not in os.environ.get(
+        "OTEL_RESOURCE_ATTRIBUTES", ""
+    ):
+        own[SERVICE_NAME] = "sfd"
+    resource = Resource.create(own)
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    propagator: TextMapPropagator = TraceContextTextMapPropagator()
+    log.info("traces are sent to the collector of the environment")
+    return Tracing(provider, provider.get_tracer("sfd", version("sfd")), propagator.extract)
+
+
+def record(timings: Timings, waited: float, attributes: Attributes) -> None:
+    """The stages of an image that was just done, as spans of the request; nothing when off.
+
+    `waited` are the seconds of `timings.queue` that passed before the decoding.
+    """
+    tracing = _current.get()
+    if tracing is None:
+        return
+    stages = [
+        *([("queue for a thread", waited)] if waited >= 0.0005 else []),
+        ("decode", timings.decode),
+        ("preprocess", timings.preprocess),
+        ("queue", timings.queue - waited),
+        ("inference", timings.inference),
+        ("postprocess", timings.postprocess),
+    ]
+    tracing.image(time.time_ns() - round(timings.total * NANOSECONDS), stages, attributes)

@@ -1,0 +1,223 @@
+"""Traces as a collector gets them: OTLP over HTTP, protobuf, from the service in its process."""
+
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status
+
+from service import tracing
+
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+STAGES = ["decode", "preprocess", "queue", "inference", "postprocess"]
+Cells = Callable[..., bytes]
+
+
+class Collector:
+    """An OTLP/HTTP collector on a free port that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.received: list[ResourceSpans] = []
+        self.paths: set[str] = set()
+        collector = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                collector.paths.add(self.path)
+                collector.received += ExportTraceServiceRequest.FromString(body).resource_spans
+                answer = ExportTraceServiceResponse().SerializeToString()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/x-protobuf")
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Nothing."""
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    @property
+    def spans(self) -> list[Span]:
+        return [
+            span for each in self.received for scope in each.scope_spans for span in scope.spans
+        ]
+
+    def attributes(self, span: Span) -> dict[str, Any]:
+        return {
+            each.key: each.value.string_value or each.value.int_value for each in span.attributes
+        }
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    started = Collector()
+    thread = threading.Thread(target=started.server.serve_forever)
+    thread.start()
+    yield started
+    started.server.shutdown()
+    started.server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def traced(
+    collector: Collector, store: Path, tmp_path: Path, start_real_server: Any
+) -> Callable[[Callable[[str], object]], list[Span]]:
+    """The spans of what a function does with the service, complete after its SIGTERM."""
+
+    def run(ask: Callable[[str], object]) -> list[Span]:
+        environment = {
+            "SFD_MODEL_STORE": str(store),
+            "SFD_MODELS": "cells",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        }
+        with start_real_server(tmp_path, environment) as server:
+            ask(server.url)
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(20) == 0
+        return collector.spans
+
+    return run
+
+
+Traced = Callable[[Callable[[str], object]], list[Span]]
+
+
+def test_a_request_is_a_span_of_its_clients_trace_with_its_stages_inside(
+    traced: Traced, collector: Collector, bright_cells: Cells
+) -> None:
+    def ask(url: str) -> None:
+        answer = httpx.post(
+            f"{url}/detect?min_score=0.4",
+            content=bright_cells(1, 6),
+            headers={"traceparent": f"00-{TRACE}-{PARENT}-01"},
+        )
+        assert answer.headers["x-request-id"] == TRACE
+
+    spans = traced(ask)
+    assert collector.paths == {"/v1/traces"}
+    by_name = {span.name: span for span in spans}
+    request, image = by_name["POST /detect"], by_name["image"]
+    assert {span.trace_id.hex() for span in spans} == {TRACE}
+    assert request.parent_span_id.hex() == PARENT
+    assert request.kind == Span.SPAN_KIND_SERVER
+    assert image.parent_span_id == request.span_id
+    assert [s.name for s in spans if s.parent_span_id == image.span_id][-5:] == STAGES
+    assert collector.attributes(request) == {
+        "http.request.method": "POST",
+        "http.route": "/detect",
+        "http.response.status_code": 200,
+        "url.path": "/detect",
+        "url.scheme": "http",
+        "sfd.request_id": TRACE,
+    }
+    assert collector.attributes(image)["sfd.faces"] == 2
+    assert collector.attributes(image)["sfd.image.width"] == 64
+
+
+def test_the_stages_follow_each_other_inside_the_request(
+    traced: Traced, bright_cells: Cells
+) -> None:
+    spans = traced(lambda url: httpx.post(f"{url}/detect", content=bright_cells(1)))
+    by_name = {span.name: span for span in spans}
+    stages = [by_name[name] for name in STAGES]
+    for earlier, later in pairwise(stages):
+        assert earlier.start_time_unix_nano <= earlier.end_time_unix_nano
+        assert earlier.end_time_unix_nano == later.start_time_unix_nano
+    request = by_name["POST /detect"]
+    # Two clocks and rounding: a millisecond.
+    slack = 1_000_000
+    assert stages[0].start_time_unix_nano >= request.start_time_unix_nano - slack
+    assert stages[-1].end_time_unix_nano <= request.end_time_unix_nano + slack
+
+
+def test_the_service_says_who_it_is(
+    traced: Traced, collector: Collector, bright_cells: Cells
+) -> None:
+    traced(lambda url: httpx.post(f"{url}/detect", content=bright_cells(1)))
+    resource = {
+        each.key: each.value.string_value for each in collector.received[0].resource.attributes
+    }
+    assert resource["service.name"] == "sfd"
+    assert resource["service.version"]
+
+
+def test_failures_are_marked_and_probes_are_left_out(traced: Traced, collector: Collector) -> None:
+    def ask(url: str) -> None:
+        httpx.get(f"{url}/livez")
+        httpx.get(f"{url}/metrics")
+        httpx.get(f"{url}/v2/health/ready")
+        assert httpx.post(f"{url}/detect", content=b"no image").status_code == 415
+        assert httpx.get(f"{url}/nothing-here").status_code == 404
+
+    spans = traced(ask)
+    assert {span.name for span in spans} == {"POST /detect", "GET other"}
+    statuses = {collector.attributes(span)["http.response.status_code"] for span in spans}
+    assert statuses == {415, 404}
+    # A client's mistake is no error of a server span.
+    assert {span.status.code for span in spans} == {Status.STATUS_CODE_UNSET}
+
+
+def test_each_image_of_a_request_has_its_own_span(traced: Traced, bright_cells: Cells) -> None:
+    def ask(url: str) -> None:
+        files = [("image", bright_cells(n)) for n in range(3)]
+        assert httpx.post(f"{url}/detect", files=files).status_code == 200
+
+    names = [span.name for span in traced(ask)]
+    assert names.count("image") == 3
+    assert names.count("inference") == 3
+    assert names.count("POST /detect") == 1
+
+
+def test_without_an_endpoint_nothing_is_traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in tracing.ENDPOINTS:
+        monkeypatch.delenv(name, raising=False)
+    assert tracing.start() is None
+
+
+def test_the_sdk_can_be_disabled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "True")
+    assert tracing.start() is None
+
+
+def test_a_missing_package_is_one_warning_that_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
+    with caplog.at_level(logging.WARNING):
+        assert tracing.start() is None
+    (record,) = caplog.records
+    assert "sfd[otel]" in record.message
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" in record.message
+
+
+def test_a_collector_that_is_away_costs_no_answer_and_no_exit(
+    store: Path, tmp_path: Path, start_real_server: Any, bright_cells: Cells
+) -> None:
+    environment = {
+        "SFD_MODEL_STORE": str(store),
+        "SFD_MODELS": "cells",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+    }
+    with start_real_server(tmp_path, environment) as server:
+        assert httpx.post(f"{server.url}/detect", content=bright_cells(2)).status_code == 200
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
