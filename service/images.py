@@ -1,18 +1,23 @@
 """Image files to upright RGB images, however broken or odd the bytes."""
 
 import warnings
+from collections.abc import Iterator
 from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from service import media_types
+from service import jpeg, media_types
 from service.errors import InvalidImage, TooManyPixels, UnsupportedMediaType
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 """Pillow's names of what we read; its other decoders never see a client's bytes."""
 
+MOST_SCANS = 100
+"""Most scans of a JPEG file; libtiff has the same limit for JPEG data within TIFF."""
+
+_BAND = 256
 _MODES = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"}
 _ALPHA_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
 _ORIENTATION = 0x0112
@@ -52,7 +57,7 @@ def decode(data: bytes, *, max_pixels: int, background: tuple[int, int, int]) ->
         raise UnsupportedMediaType(f"this is {kind}, not one of {', '.join(media_types.READ)}")
     try:
         return _decode(data, max_pixels, background)
-    except (TooManyPixels, UnsupportedMediaType):
+    except (InvalidImage, TooManyPixels, UnsupportedMediaType):
         raise
     except UnidentifiedImageError:
         raise InvalidImage(
@@ -68,55 +73,96 @@ def decode(data: bytes, *, max_pixels: int, background: tuple[int, int, int]) ->
 
 
 def _decode(data: bytes, max_pixels: int, background: tuple[int, int, int]) -> Image.Image:
+    flat, method = _stored(data, max_pixels, background)
+    return flat if method is None else flat.transpose(method)
+
+
+def _stored(
+    data: bytes, max_pixels: int, background: tuple[int, int, int]
+) -> tuple[Image.Image, Image.Transpose | None]:
+    """The picture as it is stored, in RGB, and how it is turned upright.
+
+    Two steps, so that at no time more than two pictures of this size are in memory.
+    """
     with Image.open(BytesIO(data), formats=FORMATS) as image:
         width, height = image.size
         if width * height > max_pixels:
             raise TooManyPixels(
                 f"the image has {width} x {height} pixels; at most {max_pixels} are decoded"
             )
+        # libjpeg goes through the whole picture for each scan, of which 14 bytes make one: a
+        # file within the limits could take hours. Encoders write about 10.
+        if media_types.kind(data) == "JPEG" and jpeg.scans(data, MOST_SCANS) > MOST_SCANS:
+            raise InvalidImage(f"the JPEG data has more than {MOST_SCANS} scans")
         image.load()
-        return _flatten(_upright(image), background)
+        return _flatten(image, background), _upright(image)
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """The picture as its EXIF orientation wants it; a broken EXIF block means as stored."""
+def _upright(image: Image.Image) -> Image.Transpose | None:
+    """What turns the picture as its EXIF orientation wants it; nothing if that block is broken."""
     try:
         orientation = image.getexif().get(_ORIENTATION)
     except Exception:
         # As above: a broken EXIF block raises nearly anything, and the pixels are good.
-        return image
-    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return image if method is None else image.transpose(method)
+        return None
+    return _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
 
 
 def _flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
     """Any mode as RGB."""
     mode = image.mode
-    if mode.startswith("I;16"):
-        return _gray(np.asarray(image).astype(np.float32) / 257)
+    alpha = mode in _ALPHA_MODES or (mode in _MODES and "transparency" in image.info)
+    if mode == "RGB" and not alpha:
+        return image.copy()
     if mode in ("I", "F"):
-        return _gray(_to_byte_range(np.asarray(image).astype(np.float64), floating=mode == "F"))
-    if mode in _ALPHA_MODES or (mode in _MODES and "transparency" in image.info):
-        transparent = image.convert("RGBA")
-        canvas = Image.new("RGBA", transparent.size, (*background, 255))
-        return Image.alpha_composite(canvas, transparent).convert("RGB")
-    if mode in _MODES:
-        return image.convert("RGB")
-    raise UnsupportedMediaType(f"an image with {mode} samples")
+        low, high = _range(image)
+    elif not (alpha or mode in _MODES or mode.startswith("I;16")):
+        raise UnsupportedMediaType(f"an image with {mode} samples")
+    canvas = Image.new("RGB", image.size)
+    for top, band in enumerate(_bands(image)):
+        if mode.startswith("I;16"):
+            rgb = _gray(np.asarray(band).astype(np.float32) / 257)
+        elif mode in ("I", "F"):
+            rgb = _gray(_to_byte_range(_samples(band), low, high, floating=mode == "F"))
+        elif alpha:
+            transparent = band.convert("RGBA")
+            under = Image.new("RGBA", transparent.size, (*background, 255))
+            rgb = Image.alpha_composite(under, transparent).convert("RGB")
+        else:
+            rgb = band.convert("RGB")
+        canvas.paste(rgb, (0, top * _BAND))
+    return canvas
+
+
+def _bands(image: Image.Image) -> Iterator[Image.Image]:
+    """The picture in pieces of _BAND rows, from the top: what is made of them stays small."""
+    for top in range(0, image.height, _BAND):
+        yield image.crop((0, top, image.width, min(top + _BAND, image.height)))
 
 
 def _gray(values: NDArray[np.floating]) -> Image.Image:
     return Image.fromarray(np.rint(values).astype(np.uint8), "L").convert("RGB")
 
 
-def _to_byte_range(values: NDArray[np.float64], *, floating: bool) -> NDArray[np.float64]:
-    """Samples of unstated range as 0-255.
+def _samples(image: Image.Image) -> NDArray[np.float64]:
+    values = np.asarray(image).astype(np.float64)
+    return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _range(image: Image.Image) -> tuple[float, float]:
+    """The least and the greatest sample."""
+    bands = [(float(values.min()), float(values.max())) for values in map(_samples, _bands(image))]
+    return min(low for low, _ in bands), max(high for _, high in bands)
+
+
+def _to_byte_range(
+    values: NDArray[np.float64], low: float, high: float, *, floating: bool
+) -> NDArray[np.float64]:
+    """Samples of unstated range, from `low` to `high` in the whole picture, as 0-255.
 
     The file does not say which value is white: take 1 (floating point), 255, or 65535, the
     first that no sample exceeds, and else stretch from the least to the greatest.
     """
-    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
     for white in (1, 255, 65535) if floating else (255, 65535):
         if low >= 0 and high <= white:
             return values * (255 / white)
