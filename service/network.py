@@ -51,6 +51,9 @@ class Network:
     def run(self, images: Sequence[Pixels]) -> list[Candidates]:
         """Infer a batch of images, each uint8 [height, width, channels] in RGB or gray."""
         boxes, scores = self.session.run(OUTPUTS, {INPUT: np.stack(images)})
+        # No comparison with a threshold is true of them: it would look like images without faces.
+        if np.isnan(scores).any():
+            raise FloatingPointError("the model gave scores that are not numbers (NaN)")
         return [Candidates(b, s) for b, s in zip(boxes, scores[:, :, 0], strict=True)]
 
     def blank(self) -> Pixels:
