@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -229,6 +231,32 @@ class Server:
                 assert time.monotonic() < deadline, self.log.read_text()
                 time.sleep(0.02)
 
+    def connect(self, timeout: float = 20) -> socket.socket:
+        """A bare connection."""
+        parts = urlsplit(self.url)
+        return socket.create_connection((parts.hostname, parts.port), timeout)
+
+    def metrics(self) -> dict[str, float]:
+        """The samples of /metrics by name and labels; the scrape is one request in flight."""
+        lines = httpx.get(f"{self.url}/metrics", timeout=20).text.splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
+    def memory(self, which: str = "VmRSS") -> int:
+        """Resident bytes now, or the most ever ("VmHWM")."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return 1024 * int(status.split(f"{which}:")[1].split()[0])
+
+    def wait_until_idle(self, seconds: float = 20) -> None:
+        """Nothing is queued or in flight but the scrape; AssertionError if that never comes."""
+        deadline = time.monotonic() + seconds
+        while True:
+            found = self.metrics()
+            if (found["sfd_in_flight"], found["sfd_queue_depth"]) == (1, 0):
+                return
+            assert time.monotonic() < deadline, found
+            time.sleep(0.02)
+
     def _wait_for(self, pattern: str) -> str:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -240,13 +268,17 @@ class Server:
 
 
 @contextmanager
-def run_server(folder: Path, environment: dict[str, str]) -> Iterator[Server]:
-    """`python -m service` on a free port; killed at the end if it still runs."""
+def run_server(folder: Path, environment: dict[str, str], before: str = "") -> Iterator[Server]:
+    """`python -m service` on a free port; killed at the end if it still runs.
+
+    `before` is Python that runs first in its process, to change a constant or inject a fault.
+    """
+    serve = "import runpy; runpy.run_module('service', run_name='__main__', alter_sys=True)"
     log = folder / "server.log"
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SFD_")}
     with log.open("w") as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "service"],
+            [sys.executable, *(("-c", f"{before}\n{serve}") if before else ("-m", "service"))],
             env=clean | {"SFD_PORT": "0"} | environment,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
@@ -267,10 +299,10 @@ StartServer = Callable[..., AbstractContextManager[Server]]
 def start_server(store: Path, tmp_path: Path) -> StartServer:
     """Starts `python -m service` for the small model with the given SFD_ settings."""
 
-    def start(**settings: object) -> AbstractContextManager[Server]:
+    def start(before: str = "", **settings: object) -> AbstractContextManager[Server]:
         environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": NAME, "SFD_THREADS": "1"}
         environment |= {f"SFD_{name}": str(value) for name, value in settings.items()}
-        return run_server(tmp_path, environment)
+        return run_server(tmp_path, environment, before)
 
     return start
 
