@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -196,3 +197,18 @@ def test_many_pictures_at_once_are_each_the_right_one(serve: Serve, bright_cells
         alone = [ask(cell) for cell in range(16)]
         with ThreadPoolExecutor(8) as pool:
             assert list(pool.map(ask, list(range(16)) * 3)) == alone * 3
+
+
+def test_no_hostile_file_breaks_the_picture(client: TestClient, shared: Path) -> None:
+    """Each gets its picture or the problem that /detect has for it; a third of them, by turns."""
+    files = sorted(path for path in (shared / "hostile").rglob("*") if path.is_file())[::3]
+    styles = ("boxes", "blur", "pixelate")
+    pictures = 0
+    for index, file in enumerate(files):
+        query = {"render": styles[index % 3], "min_score": "0.1", "tiles": "auto"}
+        answer = client.post("/detect", content=file.read_bytes(), params=query)
+        assert answer.status_code in (200, 400, 413, 415), (file, answer.text[:200])
+        if answer.status_code == 200:
+            picture(answer).load()
+            pictures += 1
+    assert pictures > len(files) / 4

@@ -2,11 +2,14 @@
 
 import gzip
 import json
+import zlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 Cells = Callable[..., bytes]
@@ -174,3 +177,41 @@ def test_what_only_triton_knows_is_ignored(client: TestClient, body: dict[str, A
     parameters = {"priority": 1, "sequence_id": 3, "triton_enable_empty_final_response": True}
     answer = client.post(INFER, json=body | {"parameters": parameters, "model_name": "cells"})
     assert answer.status_code == 200
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    at=st.integers(0, 10_000),
+    replacement=st.binary(max_size=4),
+    length=st.one_of(st.none(), st.integers(0, 400)),
+    encoding=st.sampled_from(["", "", "gzip", "deflate"]),
+)
+def test_a_damaged_request_is_answered_or_told_what_is_wrong(
+    client: TestClient,
+    bright_cells: Cells,
+    at: int,
+    replacement: bytes,
+    length: int | None,
+    encoding: str,
+) -> None:
+    data = bright_cells(5)
+    binary = len(data).to_bytes(4, "little") + data
+    tensor = {"name": "image", "shape": [1], "datatype": "BYTES"}
+    header = json.dumps(
+        {
+            "id": "1",
+            "inputs": [{**tensor, "parameters": {"binary_data_size": len(binary)}}],
+            "parameters": {"min_score": 0.5, "binary_data_output": True},
+        }
+    ).encode()
+    sent = bytearray(header + binary)
+    if encoding:
+        sent = bytearray(gzip.compress(sent) if encoding == "gzip" else zlib.compress(sent))
+    at %= len(sent)
+    sent[at : at + len(replacement)] = replacement
+    headers = {"Content-Encoding": encoding} if encoding else {}
+    headers["Inference-Header-Content-Length"] = str(len(header) if length is None else length)
+    answer = client.post(INFER, content=bytes(sent), headers=headers)
+    assert answer.status_code in (200, 400, 413, 415), answer.text
+    if answer.status_code != 200:
+        assert list(answer.json()) == ["error"]
