@@ -39,21 +39,20 @@ def media_type(accept: str, data: bytes, width: int, height: int) -> str:
     return chosen
 
 
-def render(
+def draw(
     data: bytes,
     boxes: Floats,
     scores: Floats,
     style: Style,
-    kind: str,
     *,
     max_pixels: int,
     background: tuple[int, int, int],
-) -> bytes:
-    """The file of the upright picture with its faces drawn or hidden, at its full size.
+) -> Image.Image:
+    """The upright picture of an image file with its faces drawn or hidden, at its full size.
 
-    `boxes` [N, 4] in pixels of the upright image, `scores` [N]; `kind` is a media type. No EXIF
-    block (position, camera, thumbnail of the open faces), no comment and no colour profile is
-    taken over: colours are converted to sRGB.
+    `boxes` [N, 4] in pixels of the upright image, `scores` [N]. No EXIF block (position, camera,
+    thumbnail of the open faces), no comment and no colour profile is taken over: colours are
+    converted to sRGB.
     """
     image = to_srgb(
         images.decode(data, max_pixels=max_pixels, background=background), profile(data)
@@ -61,11 +60,16 @@ def render(
     drawn = draw_boxes(image, boxes, scores) if style == "boxes" else hide(image, boxes, style)
     # Pillow's encoders write what they find here.
     drawn.info = {}
+    return drawn
+
+
+def encode(picture: Image.Image, kind: str) -> bytes:
+    """The file of a picture, PNG or JPEG by its media type."""
     file = BytesIO()
     if kind == PNG:
-        drawn.save(file, "PNG", compress_level=PNG_COMPRESSION)
+        picture.save(file, "PNG", compress_level=PNG_COMPRESSION)
     else:
-        drawn.save(file, "JPEG", quality=JPEG_QUALITY)
+        picture.save(file, "JPEG", quality=JPEG_QUALITY)
     return file.getvalue()
 
 

@@ -6,14 +6,14 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from PIL import Image
 
-from service import images, problems, runtime, settings
+from service import problems, rendering, runtime, settings
 from service.detector import Detection, Detector, Query
-from service.drawing import draw_boxes
 from service.errors import Problem
+from service.rendering import Style
 from service.schemas import ImageResult
 from sfd.errors import SfdError, UsageError
 
@@ -38,6 +38,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="OUT",
         help="write the picture with its boxes: a file for one image (PNG, JPEG or WebP by its "
         "ending), a folder for several",
+    )
+    parser.add_argument(
+        "--style",
+        choices=get_args(Style),
+        default="boxes",
+        help="what --draw does to the faces (default: boxes)",
+    )
+    parser.add_argument(
+        "--tiles",
+        choices=("off", "auto"),
+        default="off",
+        help="auto: look at tiles of large images too, for small faces (default: off)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object a file")
     parser.add_argument(
@@ -97,7 +109,9 @@ async def detect_files(files: Sequence[Path], arguments: argparse.Namespace) -> 
             provider=arguments.provider,
         )
     )
-    query = Query(arguments.min_score, arguments.nms_iou, arguments.max_faces)
+    query = Query(
+        arguments.min_score, arguments.nms_iou, arguments.max_faces, arguments.tiles == "auto"
+    )
     detector = loaded.default
     failed = 0
     for start in range(0, len(files), FILES_AT_ONCE):
@@ -110,7 +124,7 @@ async def detect_files(files: Sequence[Path], arguments: argparse.Namespace) -> 
                 assert isinstance(one, Detection)
                 assert isinstance(content, bytes)
                 out = arguments.draw / f"{file.stem}.png" if len(files) > 1 else arguments.draw
-                problem = write_drawing(content, one, detector, out)
+                problem = write_drawing(content, one, detector, out, arguments.style)
             show(file, one, as_json=arguments.json)
             if problem is not None:
                 failed += 1
@@ -136,14 +150,20 @@ def read(file: Path) -> bytes | Problem:
 
 
 def write_drawing(
-    content: bytes, found: Detection, detector: Detector, out: Path
+    content: bytes, found: Detection, detector: Detector, out: Path, style: Style
 ) -> Problem | None:
-    """Draw the boxes on the picture and write it, or say why not."""
-    background = detector.network.model.input.mean_rgb
-    image = images.decode(content, max_pixels=detector.max_pixels, background=background)
+    """Draw or hide the faces and write the picture, or say why not."""
+    picture = rendering.draw(
+        content,
+        found.boxes,
+        found.scores,
+        style,
+        max_pixels=detector.max_pixels,
+        background=detector.network.model.input.mean_rgb,
+    )
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        draw_boxes(image, found.boxes, found.scores).save(out)
+        picture.save(out)
     except (OSError, ValueError) as error:
         return UnreadableFile(f"{out}: cannot be written: {error}")
     return None

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -128,18 +127,21 @@ async def picture(
     assert isinstance(data, bytes)
     kind = rendering.media_type(accept, data, found.width, found.height)
     started = time.perf_counter()
-    work = partial(
-        rendering.render,
-        data,
-        found.boxes,
-        found.scores,
-        parameters.render,
-        kind,
-        max_pixels=detector.max_pixels,
-        background=detector.network.model.input.mean_rgb,
-    )
+
+    def work(style: rendering.Style) -> bytes:
+        drawn = rendering.draw(
+            data,
+            found.boxes,
+            found.scores,
+            style,
+            max_pixels=detector.max_pixels,
+            background=detector.network.model.input.mean_rgb,
+        )
+        return rendering.encode(drawn, kind)
+
     loop = asyncio.get_running_loop()
-    content = await until(deadline, loop.run_in_executor(detector.decoding, work))
+    drawing = loop.run_in_executor(detector.decoding, work, parameters.render)
+    content = await until(deadline, drawing)
     milliseconds = round((time.perf_counter() - started) * 1000, 3)
     request.state.log_fields = {
         "model": detector.network.model.name,

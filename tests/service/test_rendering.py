@@ -167,10 +167,8 @@ def test_colours_of_a_profile_are_converted_to_srgb() -> None:
     file = io.BytesIO()
     image.save(file, "PNG", icc_profile=swapped())
     none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-    content = rendering.render(
-        file.getvalue(), *none, "boxes", rendering.PNG, max_pixels=100, background=BACKGROUND
-    )
-    red, green, _ = Image.open(io.BytesIO(content)).convert("RGB").getpixel((4, 4))  # type: ignore[misc]
+    drawn = rendering.draw(file.getvalue(), *none, "boxes", max_pixels=100, background=BACKGROUND)
+    red, green, _ = np.asarray(drawn)[4, 4]
     assert green > 180
     assert red < 60
 

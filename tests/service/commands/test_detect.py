@@ -75,6 +75,27 @@ def test_the_boxes_are_drawn(one: Path, tmp_path: Path) -> None:
     assert (after[40:] == before[40:]).all(), "far from the box nothing is drawn"
 
 
+@pytest.mark.parametrize("style", ["blur", "pixelate"])
+def test_faces_are_hidden_in_place_of_drawn(one: Path, tmp_path: Path, style: str) -> None:
+    out = tmp_path / "hidden.png"
+    assert main(["detect", str(one), "--draw", str(out), "--style", style]) == 0
+    before, after = np.asarray(Image.open(one)), np.asarray(Image.open(out))
+    # The face's box is white and its margin black: their means are gray.
+    assert 0 < after[14, 24].max() < 255
+    assert (after[40:] == before[40:]).all()
+
+
+def test_tiles_find_a_small_face(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "wide.png"
+    image = Image.new("RGB", (256, 64))
+    image.paste((255, 255, 255), (112, 16, 128, 32))
+    image.save(file)
+    assert main(["detect", str(file)]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["detect", "--tiles", "auto", str(file)]) == 0
+    assert capsys.readouterr().out == f"{file}\t112.0\t16.0\t16.0\t16.0\t1.0\n"
+
+
 def test_several_drawings_go_into_a_folder(one: Path, two: Path, tmp_path: Path) -> None:
     out = tmp_path / "drawn"
     assert main(["detect", str(one), str(two), "--draw", str(out)]) == 0
