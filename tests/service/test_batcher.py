@@ -438,3 +438,33 @@ async def simulate(chance: random.Random) -> None:
         if isinstance(answer[0], Answer):
             assert answer[0].result == 2 * item
             assert item not in bench.model.poison
+
+
+@bench_test
+async def test_an_item_that_turns_out_to_be_several_gets_all_its_places_or_none() -> None:
+    bench = Bench(queue_limit=4)
+    with bench.batcher.reserve(1) as places:
+        with pytest.raises(Overloaded, match="queue of 4"):
+            places.extend(4)
+        assert bench.batcher.depth == 1
+        places.extend(3)
+        assert bench.batcher.depth == 4
+        with pytest.raises(Overloaded):
+            bench.batcher.check_room()
+    assert bench.batcher.depth == 0
+
+
+@bench_test
+async def test_what_was_accepted_may_still_turn_out_to_be_several_while_draining() -> None:
+    bench = Bench(max_batch=8)
+    with bench.batcher.reserve(1) as places:
+        draining = asyncio.create_task(bench.batcher.drain())
+        await settle()
+        places.extend(2)
+        tasks = [asyncio.create_task(places.submit(item, NEVER)) for item in (1, 2, 3)]
+        await settle()
+        assert bench.model.batches == [[1, 2, 3]]
+        assert not draining.done()
+        await bench.model.finish()
+        assert [(await task).result for task in tasks] == [2, 4, 6]
+    await draining

@@ -3,9 +3,12 @@
 import asyncio
 import io
 import math
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from starlette.testclient import TestClient
 from geometry.boxes import iou
 from service import runtime as runtimes
 from service.detector import Detection, Query
+from service.runtime import Runtime
 from service.settings import Settings
 from training.evaluation import wider
 
@@ -117,3 +121,43 @@ def test_tiles_find_a_third_more_small_faces_of_crowds(
             itself = iou(one.boxes, one.boxes) - np.eye(len(one.boxes))
             assert not (itself > 0.3 + 1e-6).any()
     assert recalled[True] >= 4 / 3 * recalled[False] > 0
+
+
+def test_tiled_and_plain_requests_at_once_are_all_answered_or_refused(serve: Serve) -> None:
+    """No request waits for places that another one holds: all end, and the queue is empty."""
+    large, small = picture(400, 300, (100, 100, 80)), picture(64, 64, (16, 16, 16))
+    with serve(queue_limit=64, max_batch=4) as client:
+
+        def ask(index: int) -> tuple[bool, int, int]:
+            tiled = index % 3 == 0
+            answer = client.post(
+                f"/detect?tiles={'auto' if tiled else 'off'}", content=large if tiled else small
+            )
+            return tiled, answer.status_code, len(answer.json().get("faces", ()))
+
+        with ThreadPoolExecutor(24) as pool:
+            answers = list(pool.map(ask, range(90)))
+        assert client.app.state.runtime.default.batcher.depth == 0  # type: ignore[attr-defined]
+    assert {status for _, status, _ in answers} <= {200, 503}
+    assert sum(status == 200 for tiled, status, _ in answers if tiled) > 0
+    assert {faces for tiled, status, faces in answers if status == 200 and not tiled} == {1}
+
+
+def test_a_tiled_request_whose_time_runs_out_leaves_nothing_in_the_queue(serve: Serve) -> None:
+    entered = threading.Event()
+
+    def slow(runtime: Runtime) -> None:
+        infer = runtime.default.batcher.infer
+
+        async def delayed(items: Any) -> Any:
+            entered.set()
+            await asyncio.sleep(0.5)
+            return await infer(items)
+
+        runtime.default.batcher.infer = delayed
+
+    with serve(slow, request_timeout_s=0.3, max_batch=2) as client:
+        answer = client.post("/detect?tiles=auto", content=picture(400, 300))
+        assert (answer.status_code, answer.json()["type"]) == (504, "timeout")
+        assert entered.is_set()
+        assert client.app.state.runtime.default.batcher.depth == 0  # type: ignore[attr-defined]

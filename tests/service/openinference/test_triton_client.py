@@ -1,5 +1,6 @@
 """Triton's own Python client, unchanged, against the service on a socket."""
 
+import asyncio
 import io
 import json
 import os
@@ -11,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 import tritonclient.http as triton
+import tritonclient.http.aio as aio
 from numpy.typing import NDArray
 from PIL import Image
 from tritonclient.utils import InferenceServerException
@@ -188,6 +190,19 @@ def test_asynchronous_requests_are_answered(client: Any, bright_cells: Cells) ->
     waiting = [client.async_infer("others", [image_input(bright_cells(n))]) for n in range(4)]
     counts = [each.get_result().as_numpy("num_detections").tolist() for each in waiting]
     assert counts == [[1]] * 4
+
+
+def test_the_client_for_asyncio_works_too(url: str, bright_cells: Cells) -> None:
+    async def ask() -> list[int]:
+        async with aio.InferenceServerClient(url.removeprefix("http://")) as client:
+            assert await client.is_model_ready(MODEL)
+            result = await client.infer(
+                MODEL, [image_input(bright_cells(1, 6))], request_compression_algorithm="gzip"
+            )
+            counts: list[int] = result.as_numpy("num_detections").tolist()
+            return counts
+
+    assert asyncio.run(ask()) == [2]
 
 
 @pytest.mark.parametrize(
