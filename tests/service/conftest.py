@@ -224,6 +224,7 @@ class Server:
     def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
         self.process = process
         self.log = log
+        self.connections: list[socket.socket] = []
         self.url = self._wait_for(r'listening on (http://[^"\s]+)')
         deadline = time.monotonic() + 60
         with httpx.Client(base_url=self.url) as client:
@@ -232,9 +233,10 @@ class Server:
                 time.sleep(0.02)
 
     def connect(self, timeout: float = 20) -> socket.socket:
-        """A bare connection."""
+        """A bare connection, closed at the end of the test at the latest."""
         parts = urlsplit(self.url)
-        return socket.create_connection((parts.hostname, parts.port), timeout)
+        self.connections.append(socket.create_connection((parts.hostname, parts.port), timeout))
+        return self.connections[-1]
 
     def metrics(self) -> dict[str, float]:
         """The samples of /metrics by name and labels; the scrape is one request in flight."""
@@ -284,9 +286,14 @@ def run_server(folder: Path, environment: dict[str, str], before: str = "") -> I
             stderr=stderr,
             text=True,
         )
+    connections: list[socket.socket] = []
     try:
-        yield Server(process, log)
+        server = Server(process, log)
+        connections = server.connections
+        yield server
     finally:
+        for connection in connections:
+            connection.close()
         if process.poll() is None:
             process.kill()
         process.wait()
