@@ -7,7 +7,7 @@ from contextlib import suppress
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import problems
-from service.errors import ClientGone, Problem
+from service.errors import ClientGone, Overloaded, Problem
 from service.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Failures:
 
         try:
             await self.app(scope, receive_and_see, send_and_see)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             # The last line of defence: any exception at all must become an answer.
             problem = self._problem_of(error)
             if started:
@@ -54,15 +54,19 @@ class Failures:
             if isinstance(problem, ClientGone):
                 return
             answer = problems.response(problem, scope["state"]["request_id"], scope["path"])
-            if body_read or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            ended = isinstance(error, asyncio.CancelledError)
+            if ended or body_read or scope["method"] in ("GET", "HEAD", "OPTIONS"):
                 await answer(scope, receive, send)
             else:
                 await _answer_and_linger(answer.body, answer.raw_headers, problem.status,
                                          receive, send)  # fmt: skip
 
-    def _problem_of(self, error: Exception) -> Problem:
+    def _problem_of(self, error: Exception | asyncio.CancelledError) -> Problem:
         if isinstance(error, Problem):
             return error
+        if isinstance(error, asyncio.CancelledError):
+            # The server gives up what outlasts the grace time; another replica can be asked.
+            return Overloaded("the service was shut down before the request was done")
         log.exception("unexpected %s", type(error).__name__)
         return Problem("something broke inside the service; its log has the request id")
 
