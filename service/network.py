@@ -36,6 +36,11 @@ class Candidates:
     scores: Floats
 
 
+# What fails is raised, and logged by us in one format; onnxruntime would write lines of its own.
+_QUIET = ort.RunOptions()
+_QUIET.log_severity_level = 4
+
+
 @dataclass(frozen=True)
 class Network:
     """An open model; `run` may be called from several threads at once."""
@@ -50,7 +55,7 @@ class Network:
 
     def run(self, images: Sequence[Pixels]) -> list[Candidates]:
         """Infer a batch of images, each uint8 [height, width, channels] in RGB or gray."""
-        boxes, scores = self.session.run(OUTPUTS, {INPUT: np.stack(images)})
+        boxes, scores = self.session.run(OUTPUTS, {INPUT: np.stack(images)}, _QUIET)
         # No comparison with a threshold is true of them: it would look like images without faces.
         if np.isnan(scores).any():
             raise FloatingPointError("the model gave scores that are not numbers (NaN)")

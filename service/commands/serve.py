@@ -4,8 +4,10 @@ import argparse
 import asyncio
 import logging
 import math
+import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +35,9 @@ log = logging.getLogger(__name__)
 # Longer than proxies keep their idle connections (nginx: 60 s): the proxy closes first, and never
 # sends a request into a connection that is just being closed here.
 KEEP_ALIVE_S = 75
+
+# After the grace time, how long a batch that has begun may still run: no thread can be stopped.
+HANG_S = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -134,8 +139,19 @@ class Server(uvicorn.Server):
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         log.info("%s: finishing what was accepted", signal.Signals(sig).name)
+        if not self.should_exit:
+            # A thread of its own: the interpreter waits for the hanging one after the loop's end.
+            longest = self.runtime.settings.shutdown_grace_s + HANG_S
+            watchdog = threading.Timer(longest, self._give_up)
+            watchdog.daemon = True
+            watchdog.start()
         self.runtime.start_draining()
         self.should_exit = True
+
+    def _give_up(self) -> None:
+        """End the process though a thread still runs; its batch's clients have their answers."""
+        log.error("an inference hangs: the process ends without it")
+        os._exit(1)
 
 
 async def dry_run(configured: Settings) -> None:

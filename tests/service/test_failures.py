@@ -1,0 +1,318 @@
+"""What breaks inside or around the service: documented answers, and recovery without hands.
+
+Real processes, real models made to fail; `SFD_WORKERS` are threads, so that a worker that is
+killed is the process that is killed.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from store import model as models
+
+Cells = Callable[..., bytes]
+
+POISON = 15
+"""The cell that makes the faulty models fail; any other image is fine."""
+
+SLEEP = """
+import time, service.network as network
+run = network.Network.run
+def slow(self, images):
+    answer = run(self, images)
+    time.sleep({seconds})
+    return answer
+network.Network.run = slow
+"""
+
+
+def break_model(folder: Path, fault: str) -> None:
+    """Make a model's inference "raise" or give "nan" scores where the cell POISON is white."""
+    model = onnx.load(folder / "model.onnx")
+    graph = model.graph
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = ["good" if name == "scores" else name for name in names]
+    graph.initializer.extend(
+        numpy_helper.from_array(values, name)
+        for name, values in (
+            ("poison", np.asarray([POISON], np.int64)),
+            ("half", np.asarray(0.5, np.float32)),
+            ("no", np.asarray(0, np.float32)),
+            ("table", np.zeros(1, np.float32)),
+        )
+    )
+    graph.node.append(helper.make_node("Gather", ["good", "poison"], ["cell"], axis=1))
+    if fault == "raise":
+        # An index beyond the table of one entry, which onnxruntime refuses as it runs.
+        graph.node.append(helper.make_node("Cast", ["cell"], ["index"], to=TensorProto.INT64))
+        graph.node.append(helper.make_node("Gather", ["table", "index"], ["trouble"]))
+    else:
+        # log(0.5 - 1)
+        graph.node.append(helper.make_node("Sub", ["half", "cell"], ["less"]))
+        graph.node.append(helper.make_node("Log", ["less"], ["trouble"]))
+    graph.node.append(helper.make_node("Mul", ["trouble", "no"], ["nothing_or_nan"]))
+    graph.node.append(helper.make_node("Add", ["good", "nothing_or_nan"], ["scores"]))
+    onnx.checker.check_model(model)
+    onnx.save(model, folder / "model.onnx")
+    build = json.loads((folder / "build.json").read_text())
+    build["sha256"] = models.sha256(folder / "model.onnx")
+    (folder / "build.json").write_text(json.dumps(build))
+
+
+@pytest.fixture
+def own_store(tmp_path: Path, write_small_model: Callable[[Path], Path]) -> Path:
+    """A store that a test may break."""
+    write_small_model(tmp_path / "own")
+    return tmp_path / "own"
+
+
+def post_all(url: str, bodies: list[bytes]) -> list[httpx.Response]:
+    async def ask() -> list[httpx.Response]:
+        async with httpx.AsyncClient(base_url=url, timeout=30) as client:
+            return await asyncio.gather(*(client.post("/detect", content=b) for b in bodies))
+
+    return asyncio.run(ask())
+
+
+# --- the model
+
+
+@pytest.mark.parametrize("fault", ["raise", "nan"])
+def test_inference_that_fails_for_one_image_fails_that_image_alone(
+    start_server: Any, own_store: Path, bright_cells: Cells, fault: str
+) -> None:
+    break_model(own_store / "cells", fault)
+    good, bad = bright_cells(2), bright_cells(2, POISON)
+    with start_server(MODEL_STORE=own_store, MAX_BATCH=4, MAX_WAIT_MS=500) as server:
+        answers = post_all(server.url, [good, bad, good, good])
+        assert [answer.status_code for answer in answers] == [200, 500, 200, 200]
+        problem = answers[1].json()
+        assert answers[1].headers["content-type"] == "application/problem+json"
+        assert problem["type"] == "internal-error"
+        assert problem["detail"] == "the model failed on this image"
+
+        files = [("a", good), ("b", bad)]
+        several = httpx.post(f"{server.url}/detect", files=files, timeout=20)
+        assert several.status_code == 200
+        first, second = several.json()["results"]
+        assert len(first["faces"]) == 1
+        assert second["error"]["status"] == 500
+
+        assert httpx.get(f"{server.url}/readyz").status_code == 200
+        server.wait_until_idle()
+        found = server.metrics()
+        assert found['sfd_requests_total{route="/detect",status="500"}'] == 1
+        assert found['sfd_rejected_total{reason="internal-error"}'] == 2
+        errors = [
+            line
+            for line in map(json.loads, server.log.read_text().splitlines())
+            if line["level"] == "error"
+        ]
+        assert errors
+        assert all("inference of cells failed: " in line["message"] for line in errors)
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda folder: (folder / "model.onnx").write_bytes(b""), "sha256"),
+        (lambda folder: os.truncate(folder / "model.onnx", 900), "sha256"),
+        (lambda folder: (folder / "model.onnx").unlink(), "sfd models build cells"),
+        (lambda folder: (folder / "build.json").unlink(), "sfd models build cells"),
+        (lambda folder: (folder / "build.json").write_text("{"), "build.json"),
+        (lambda folder: (folder / "model.toml").write_text("name = "), "model.toml"),
+        (lambda folder: (folder / "weights.caffemodel").write_bytes(b"other"), "sha256"),
+    ],
+    ids=["emptied", "cut", "gone", "build gone", "build broken", "toml broken", "other weights"],
+)
+def test_a_model_damaged_before_the_start_stops_it_with_one_line(
+    own_store: Path, damage: Callable[[Path], object], says: str
+) -> None:
+    damage(own_store / "cells")
+    done = subprocess.run(
+        [sys.executable, "-m", "service"],
+        env=os.environ
+        | {"SFD_MODEL_STORE": str(own_store), "SFD_MODELS": "cells", "SFD_PORT": "0"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    (line,) = (each for each in done.stderr.splitlines() if not each.startswith("{"))
+    assert line.startswith("sfd serve: ")
+    assert says in line
+
+
+def test_a_model_damaged_after_the_start_changes_nothing_until_the_next(
+    start_server: Any, own_store: Path, bright_cells: Cells
+) -> None:
+    with start_server(MODEL_STORE=own_store) as server:
+        # In place: the process must not have mapped the file.
+        with (own_store / "cells" / "model.onnx").open("r+b") as file:
+            file.write(bytes(4096))
+            file.truncate(4096)
+        (own_store / "cells" / "build.json").unlink()
+        answer = httpx.post(f"{server.url}/detect", content=bright_cells(4))
+        assert len(answer.json()["faces"]) == 1
+        assert httpx.get(f"{server.url}/models/cells").status_code == 200
+        assert httpx.get(f"{server.url}/readyz").status_code == 200
+
+
+# --- the process
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+def test_a_process_killed_in_the_middle_of_a_batch_is_replaced_without_hands(
+    tmp_path: Path, store: Path, bright_cells: Cells
+) -> None:
+    # As docker's `restart: unless-stopped`: whenever it ends, it is started again.
+    serve = "import runpy; runpy.run_module('service', run_name='__main__', alter_sys=True)"
+    supervisor = 'echo $$ > boss; while :; do "$@" & echo $! > pid; wait $!; done'
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": "cells", "SFD_PORT": str(port)}
+    with (tmp_path / "log").open("w") as log:
+        boss = subprocess.Popen(
+            ["sh", "-c", supervisor, "sh", sys.executable, "-c", SLEEP.format(seconds=0.5) + serve],
+            env=os.environ | environment,
+            stderr=log,
+            cwd=tmp_path,
+        )
+    try:
+        wait_until_ready(url)
+        with ThreadPoolExecutor(6) as pool:
+            asked = [
+                pool.submit(httpx.post, f"{url}/detect", content=bright_cells(1), timeout=20)
+                for _ in range(6)
+            ]
+            time.sleep(0.3)
+            killed = int((tmp_path / "pid").read_text())
+            os.kill(killed, signal.SIGKILL)
+            ended = time.monotonic()
+            for future in asked:
+                with pytest.raises(httpx.TransportError):
+                    future.result()
+        assert time.monotonic() - ended < 5
+        wait_until_ready(url)
+        assert int((tmp_path / "pid").read_text()) != killed
+        answer = httpx.post(f"{url}/detect", content=bright_cells(1), timeout=20)
+        assert len(answer.json()["faces"]) == 1
+    finally:
+        boss.kill()
+        boss.wait()
+        with suppress(ProcessLookupError):
+            os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+
+
+def wait_until_ready(url: str) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with suppress(httpx.TransportError):
+            if httpx.get(f"{url}/readyz").status_code == 200:
+                return
+        time.sleep(0.05)
+    raise AssertionError("never ready")
+
+
+def test_sigterm_under_load_answers_each_accepted_request(
+    start_server: Any, bright_cells: Cells
+) -> None:
+    with start_server(SLEEP.format(seconds=0.05), MAX_BATCH=2) as server:
+        seen: Counter[object] = Counter()
+
+        def load() -> None:
+            # A connection for each request: one that is kept open may be closed between two.
+            while True:
+                try:
+                    answer = httpx.post(f"{server.url}/detect", content=bright_cells(1), timeout=20)
+                except httpx.ConnectError:
+                    return
+                seen[answer.status_code] += 1
+                if answer.status_code == 503:
+                    assert answer.json()["detail"] == "the service is shutting down"
+                    assert answer.headers["retry-after"]
+
+        with ThreadPoolExecutor(8) as pool:
+            loads = [pool.submit(load) for _ in range(8)]
+            time.sleep(1)
+            server.process.send_signal(signal.SIGTERM)
+            with suppress(httpx.ConnectError):  # as balancers see it a moment later
+                answer = httpx.get(f"{server.url}/readyz")
+                assert (answer.status_code, answer.json()["status"]) == (503, "draining")
+            server.process.send_signal(signal.SIGTERM)
+            for future in loads:
+                future.result()
+        assert set(seen) <= {200, 503}
+        assert seen[200] >= 10
+        assert server.process.wait(20) == 0
+        assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("how", ["the grace time ends", "a second SIGINT"])
+def test_requests_that_the_end_cuts_off_get_503_and_the_exit_code_is_0(
+    start_server: Any, bright_cells: Cells, how: str
+) -> None:
+    grace = 1 if how == "the grace time ends" else 30
+    with (
+        start_server(SLEEP.format(seconds=2), MAX_BATCH=1, SHUTDOWN_GRACE_S=grace) as server,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        asked = [
+            pool.submit(httpx.post, f"{server.url}/detect", content=bright_cells(1), timeout=20)
+            for _ in range(3)
+        ]
+        while server.metrics()["sfd_queue_depth"] < 2:
+            time.sleep(0.01)
+        started = time.monotonic()
+        for _ in range(1 if grace == 1 else 2):
+            server.process.send_signal(signal.SIGINT)
+            time.sleep(0.3)
+        for future in asked:
+            answer = future.result()
+            assert answer.status_code == 503
+            assert answer.json()["type"] == "overloaded"
+            assert answer.headers["retry-after"]
+        assert server.process.wait(20) == 0
+        assert time.monotonic() - started < 5
+    if grace == 1:
+        assert "Traceback" not in server.log.read_text()
+
+
+def test_an_inference_that_hangs_does_not_keep_the_process_for_ever(
+    start_server: Any, bright_cells: Cells
+) -> None:
+    hang = SLEEP.format(seconds="0 if len(images) > 1 or not images[0].max() == 255 else 600")
+    with start_server(
+        hang + "\nimport service.commands.serve as s; s.HANG_S = 0.5",
+        REQUEST_TIMEOUT_S=1,
+        SHUTDOWN_GRACE_S=0.5,
+    ) as server:
+        answer = httpx.post(f"{server.url}/detect", content=bright_cells(1), timeout=20)
+        assert answer.status_code == 504
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(10) == 1
+        assert "an inference hangs" in server.log.read_text().splitlines()[-1]
