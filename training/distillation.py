@@ -1,10 +1,12 @@
 """Teaches one detector what others of its family see, with marked faces where there are any."""
 
 import copy
+import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,12 +15,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.coding import encode, overlaps
+from geometry.nms import nms
+from training.coding import decode, encode, overlaps
 from training.distortions import degrade, obscure
 from training.network import CaffeNetwork, channels_last
 from training.operators import BatchNorm
 from training.photographs import Photograph
 from training.scenes import Scene, compose
+from training.stopping import stopping
 from training.trainer import STATE, TrainingError
 
 MEAN_BGR = (104.0, 117.0, 123.0)
@@ -41,6 +45,8 @@ class Recipe:
     power: float = 1.5
     """Of the difference of probabilities that weighs the logistic loss."""
     location_weight: float = 1.0
+    enlarged_share: float = 0.0
+    """Of the scenes that the teachers also see enlarged twice, for faces smaller than priors."""
     momentum: float = 0.02
     """Of BatchNorm's running statistics."""
     seed: int = 1
@@ -74,21 +80,34 @@ def ensemble(teachers: Sequence[CaffeNetwork], data: Tensor) -> tuple[Tensor, Te
     return codes / weight, probabilities / len(teachers), priors
 
 
-def add_marks(scene: Scene, codes: Tensor, probabilities: Tensor, priors: Tensor) -> None:
-    """Correct one scene's targets in place by what its marks say.
+def look_closer(
+    teachers: Sequence[CaffeNetwork], data: Tensor, least: float = 0.7
+) -> list[tuple[Tensor, Tensor]]:
+    """Faces that the teachers see in `data` [N, 3, S, S] enlarged twice.
 
-    Where no face is, none is taught. A marked face that the teacher overlooks is taught at its
-    priors; one that it sees stays as the teacher has it. What the teacher sees and nobody marked
-    stays too, since marks are incomplete.
+    For each scene boxes [F, 4] in fractions of it, and probabilities [F] of at least `least`.
+    A face smaller than the smallest prior fits one when the scene is enlarged.
     """
-    centres = (priors[:, :2] + priors[:, 2:4]) / 2
-    cell = (centres * scene.cells).long().clamp(0, scene.cells - 1)
-    empty = torch.from_numpy(scene.empty)[cell[:, 1], cell[:, 0]]
-    probabilities[empty, 1] = 0
-    probabilities[empty, 0] = 1
-    if not len(scene.boxes):
+    larger = functional.interpolate(data, scale_factor=2, mode="bicubic", align_corners=False)
+    codes, probabilities, priors = ensemble(teachers, larger)
+    seen = []
+    for code, probability in zip(codes, probabilities[..., 1], strict=True):
+        likely = probability >= least
+        boxes, scores = decode(code[likely], priors[likely]), probability[likely]
+        kept = torch.from_numpy(nms(boxes.numpy(), scores.numpy(), 0.3, 400))
+        seen.append((boxes[kept], scores[kept]))
+    return seen
+
+
+def add_faces(
+    boxes: Tensor, scores: Tensor, codes: Tensor, probabilities: Tensor, priors: Tensor
+) -> None:
+    """Teach faces that the teacher overlooks, in place, at their priors and with their scores.
+
+    One that it sees stays as the teacher has it. `boxes` are [F, 4] in fractions.
+    """
+    if not len(boxes):
         return
-    boxes = torch.from_numpy(scene.boxes)
     shared = overlaps(boxes, priors[:, :4])
     best, owner = shared.max(0)
     matched = best >= 0.4
@@ -98,13 +117,28 @@ def add_marks(scene: Scene, codes: Tensor, probabilities: Tensor, priors: Tensor
         if top.values[index] > 0.2:
             matched[top.indices[index]] = True
             owner[top.indices[index]] = index
-    for index in range(len(boxes)):
+    for index, score in enumerate(scores):
         mine = matched & (owner == index)
         if not mine.any() or probabilities[mine, 1].max() >= 0.6:
             continue
-        probabilities[mine, 1] = probabilities[mine, 1].clamp(min=0.9)
-        probabilities[mine, 0] = probabilities[mine, 0].clamp(max=0.1)
+        probabilities[mine, 1] = probabilities[mine, 1].clamp(min=score)
+        probabilities[mine, 0] = probabilities[mine, 0].clamp(max=1 - score)
         codes[mine] = encode(boxes[index].expand(int(mine.sum()), 4), priors[mine])
+
+
+def add_marks(scene: Scene, codes: Tensor, probabilities: Tensor, priors: Tensor) -> None:
+    """Correct one scene's targets in place by what its marks say.
+
+    Where no face is, none is taught; marked faces are taught as `add_faces` does. What the
+    teacher sees and nobody marked stays, since marks are incomplete.
+    """
+    centres = (priors[:, :2] + priors[:, 2:4]) / 2
+    cell = (centres * scene.cells).long().clamp(0, scene.cells - 1)
+    empty = torch.from_numpy(scene.empty)[cell[:, 1], cell[:, 0]]
+    probabilities[empty, 1] = 0
+    probabilities[empty, 0] = 1
+    boxes = torch.from_numpy(scene.boxes)
+    add_faces(boxes, torch.full((len(boxes),), 0.9), codes, probabilities, priors)
 
 
 def distillation_loss(
@@ -158,7 +192,8 @@ def distil(
 ) -> Path:
     """Train until the hours are over; returns the caffemodel of averaged weights.
 
-    State, snapshots of the average and a log of JSON lines go to `folder`. `progress` is told
+    State, snapshots of the average and a log of JSON lines go to `folder`; SIGINT and SIGTERM
+    save the state after the current step and stop. `progress` is told
     the share of the hours that is over, and the loss; `clock` counts seconds.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -190,15 +225,19 @@ def distil(
     limit = recipe.hours * 3600
     started = saved = clock()
     before = run.spent
-    with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
+    with (
+        (folder / "log.jsonl").open("a", encoding="utf-8") as log,
+        stopping() as stop,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        batches = _batches(photographs, recipe, run.step, pool)
         log.write(json.dumps(asdict(recipe)) + "\n")
         recent: list[tuple[float, float]] = []
         while run.spent < limit:
             rate = recipe.rate_at(run.step, run.spent / limit)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            random = np.random.default_rng([recipe.seed, run.step])
-            recent.append(_step(student, teachers, photographs, optimizer, recipe, random))
+            recent.append(_step(student, teachers, next(batches), optimizer, recipe))
             average.update(student)
             run.step += 1
             run.spent = before + clock() - started
@@ -220,6 +259,9 @@ def distil(
             if clock() - saved > recipe.save_minutes * 60:
                 saved = clock()
                 run.save()
+            if stop.asked:
+                run.save()
+                raise TrainingError(f"stopped after step {run.step}; continue with --resume")
     return run.save()
 
 
@@ -237,26 +279,56 @@ def _check(student: CaffeNetwork, teachers: Sequence[CaffeNetwork], recipe: Reci
                 )
 
 
-def _step(
-    student: CaffeNetwork,
-    teachers: Sequence[CaffeNetwork],
-    photographs: Sequence[Photograph],
-    optimizer: torch.optim.Optimizer,
-    recipe: Recipe,
-    random: np.random.Generator,
-) -> tuple[float, float]:
-    """One update; returns the losses of confidence and location."""
+@dataclass(frozen=True)
+class _Batch:
+    scenes: list[Scene]
+    clear: Tensor
+    """[N, 3, S, S], what the teachers see."""
+    spoilt: Tensor
+    """The same, as the student sees it."""
+    enlarged: int
+    """How many of the scenes the teachers also see enlarged."""
+
+
+def _compose(photographs: Sequence[Photograph], recipe: Recipe, step: int) -> _Batch:
+    random = np.random.default_rng([recipe.seed, step])
     large = random.random() < recipe.large_share
     size = recipe.large_size if large else recipe.size
     count = max(recipe.batch // 4, 1) if large else recipe.batch
     scenes = [compose(photographs, size, random) for _ in range(count)]
     clear = [obscure(scene.image, random) for scene in scenes]
     spoilt = [degrade(image, random) for image in clear]
+    enlarged = math.floor(count * recipe.enlarged_share + random.random())
+    return _Batch(scenes, as_input(clear), as_input(spoilt), enlarged)
+
+
+def _batches(
+    photographs: Sequence[Photograph], recipe: Recipe, start: int, pool: ThreadPoolExecutor
+) -> Iterator[_Batch]:
+    """Batch after batch, the next one made while the one before is used."""
+    upcoming = pool.submit(_compose, photographs, recipe, start)
+    for step in itertools.count(start + 1):
+        following = pool.submit(_compose, photographs, recipe, step)
+        yield upcoming.result()
+        upcoming = following
+
+
+def _step(
+    student: CaffeNetwork,
+    teachers: Sequence[CaffeNetwork],
+    batch: _Batch,
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+) -> tuple[float, float]:
+    """One update; returns the losses of confidence and location."""
     with torch.autocast("cpu", torch.bfloat16):
-        taught_codes, taught, priors = ensemble(teachers, as_input(clear))
-        for index, scene in enumerate(scenes):
-            add_marks(scene, taught_codes[index], taught[index], priors)
-        codes, logits, _ = student.train().detect(as_input(spoilt))
+        taught_codes, taught, priors = ensemble(teachers, batch.clear)
+        closer = look_closer(teachers, batch.clear[: batch.enlarged]) if batch.enlarged else []
+        codes, logits, _ = student.train().detect(batch.spoilt)
+    for index, (boxes, scores) in enumerate(closer):
+        add_faces(boxes, scores, taught_codes[index], taught[index], priors)
+    for index, scene in enumerate(batch.scenes):
+        add_marks(scene, taught_codes[index], taught[index], priors)
     confidence, location = distillation_loss(
         codes.float(), logits.float(), taught_codes, taught, recipe.power
     )

@@ -66,8 +66,9 @@ def crop(
     with Image.open(photograph.path) as opened:
         picture = opened.convert("RGB")
     whole = min(width / picture.width, height / picture.height)
+    # A thumbnail is enlarged as far as it takes to fill the part.
     low, high = 0.85 * whole, max(1.5, 1.2 * whole)
-    scale = float(np.exp(random.uniform(np.log(low), np.log(min(high, 2.5)))))
+    scale = float(np.exp(random.uniform(np.log(low), np.log(high))))
     span_x, span_y = width / scale, height / scale
     marked = photograph.boxes if photograph.boxes is not None else np.zeros((0, 4), np.float32)
     if len(marked) and random.random() < 0.6:

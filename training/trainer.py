@@ -3,15 +3,12 @@
 import json
 import math
 import resource
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import IO
 
 import numpy as np
@@ -26,6 +23,7 @@ from training.multibox import MultiBoxLoss
 from training.network import CaffeNetwork, channels_last
 from training.photographs import Photograph
 from training.solver import Updater
+from training.stopping import stopping
 from training.validation import Validation, validate
 
 STATE = "latest.pt"
@@ -73,7 +71,7 @@ def train(job: Job, *, resume: bool, progress: Callable[[int, float], object]) -
     saved = time.monotonic()
     with (
         (job.folder / "log.jsonl").open("a", encoding="utf-8") as log,
-        _stopping() as stop,
+        stopping() as stop,
         ThreadPoolExecutor(2) as pool,
     ):
         batches = _batches(job, start, pool)
@@ -204,24 +202,3 @@ def _due(iteration: int, interval: int) -> bool:
 def _write(log: IO[str], entry: dict[str, float]) -> None:
     log.write(json.dumps(entry) + "\n")
     log.flush()
-
-
-@dataclass
-class _Stop:
-    asked: bool = False
-
-
-@contextmanager
-def _stopping() -> Iterator[_Stop]:
-    """Notes SIGINT and SIGTERM instead of dying of them."""
-    stop = _Stop()
-
-    def note(_: int, __: FrameType | None) -> None:
-        stop.asked = True
-
-    before = {name: signal.signal(name, note) for name in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)

@@ -88,6 +88,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     teachers.add_argument(
         "--rate", type=float, default=8e-4, help="AdamW's highest rate (default: %(default)s)"
     )
+    teachers.add_argument(
+        "--enlarged",
+        type=_share,
+        default=0.0,
+        metavar="SHARE",
+        help="share of the scenes that the teachers also look at enlarged twice, for small faces "
+        "(default: %(default)s)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -167,7 +175,11 @@ def _distil(arguments: argparse.Namespace) -> Path:
     listed = photographs.read(arguments.annotations, arguments.images)
     kept, _ = photographs.split(listed, arguments.held_out)
     recipe = Recipe(
-        hours=arguments.hours, batch=arguments.batch, rate=arguments.rate, seed=arguments.seed
+        hours=arguments.hours,
+        batch=arguments.batch,
+        rate=arguments.rate,
+        seed=arguments.seed,
+        enlarged_share=arguments.enlarged,
     )
     with tqdm(
         total=1.0, disable=not sys.stderr.isatty(), bar_format="{l_bar}{bar}{postfix}"
