@@ -1,8 +1,10 @@
-"""`sfd convert`: a Caffe model in, a verified ONNX file out."""
+"""`sfd convert`: a Caffe model in, a verified ONNX file out; or TensorFlow's weights to Caffe."""
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -15,8 +17,9 @@ from convert.conversion import (
     write_atomically,
 )
 from convert.outputs.kinds import Kind
-from convert.outputs.preprocessing import ChannelOrder
+from convert.outputs.preprocessing import ChannelOrder, Preprocessing
 from convert.report import Report, Status
+from convert.tensorflow.transfer import transfer
 from sfd.errors import UsageError
 
 DESCRIPTION = """\
@@ -28,15 +31,37 @@ importer, and write it only if both agree.
                and NMS leave them
   raw          data float32 [batch, channels, height, width] in, as Caffe was fed; every top that
                no layer consumes out, by its own name
+
+With --from-tensorflow there is no network to convert, but weights to start a training from: those
+of the frozen graph of an SSD MobileNet-V2 are written as a caffemodel with the layer names of the
+SFD MobileNet-V2 family.
 """
+
+NAME_FROM_TENSORFLOW = "MobileNetv2-SSD"
+"""The name of the family's networks, for what has no prototxt."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sfd convert`."""
-    parser.add_argument("prototxt", type=Path, metavar="DEPLOY.prototxt", help="the network")
-    parser.add_argument("weights", type=Path, metavar="WEIGHTS.caffemodel", help="its weights")
+    model = (
+        parser.add_argument("prototxt", type=Path, metavar="DEPLOY.prototxt", help="the network"),
+        parser.add_argument("weights", type=Path, metavar="WEIGHTS.caffemodel", help="its weights"),
+    )
     parser.add_argument(
-        "-o", dest="onnx", type=Path, metavar="OUT.onnx", required=True, help="the file to write"
+        "--from-tensorflow",
+        type=Path,
+        metavar="FROZEN_GRAPH.pb",
+        action=_Replace,
+        replaced=model,
+        help="instead of both: write the weights of TensorFlow's SSD MobileNet-V2 as a caffemodel",
+    )
+    parser.add_argument(
+        "-o",
+        dest="onnx",
+        type=Path,
+        metavar="OUT.onnx",
+        required=True,
+        help="the file to write (OUT.caffemodel with --from-tensorflow)",
     )
     parser.add_argument(
         "--input-size",
@@ -76,7 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--verify",
         action=argparse.BooleanOptionalAction,
-        default=True,
+        default=None,
         help="compare the result with OpenCV's before it is written (default: yes)",
     )
     parser.add_argument(
@@ -95,6 +120,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Convert, write the report, say what came of it; SfdError if nothing did."""
+    if arguments.from_tensorflow is not None:
+        _from_tensorflow(arguments)
+        return
     options = Options(
         output=arguments.output,
         input_size=arguments.input_size,
@@ -103,7 +131,7 @@ def run(arguments: argparse.Namespace) -> None:
         scale=arguments.scale,
         name=arguments.name,
         class_names=arguments.class_names,
-        verify=arguments.verify,
+        verify=arguments.verify is not False,
     )
     if arguments.report and (arguments.report.is_dir() or not arguments.report.parent.is_dir()):
         raise UsageError(f"can't write the report {arguments.report}: give a file in a folder")
@@ -124,6 +152,53 @@ def run(arguments: argparse.Namespace) -> None:
             raise
     _write(report, arguments.report)
     _summarize(report, arguments.onnx)
+
+
+class _Replace(argparse.Action):
+    """An option in place of positional arguments, which it makes optional."""
+
+    def __init__(self, *, replaced: Sequence[argparse.Action], **more: Any) -> None:
+        super().__init__(**more)
+        self._replaced = replaced
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        setattr(namespace, self.dest, values)
+        # nargs="?" would do it too, but not read `A -o OUT B`: it takes an absent B before -o.
+        for action in self._replaced:
+            action.required = False
+
+
+def _from_tensorflow(arguments: argparse.Namespace) -> None:
+    senseless = {
+        "DEPLOY.prototxt": arguments.prototxt,
+        "WEIGHTS.caffemodel": arguments.weights,
+        "--input-size": arguments.input_size,
+        "--output": arguments.output,
+        "--verify or --no-verify": arguments.verify,
+        "--report": arguments.report,
+        "--class-names": arguments.class_names,
+    }
+    given = [name for name, value in senseless.items() if value is not None]
+    if given:
+        raise UsageError(f"leave out {', '.join(given)}: --from-tensorflow writes a caffemodel")
+    preprocessing = Preprocessing.of(3, arguments.channel_order, arguments.mean, arguments.scale)
+    name = arguments.name or NAME_FROM_TENSORFLOW
+    done = transfer(arguments.from_tensorflow, arguments.onnx, preprocessing, name)
+    for warning in done.warnings:
+        print(f"sfd convert: warning: {warning}", file=sys.stderr)
+    follows = "BatchNorm" if done.batch_norm else "biases (BatchNorm was folded)"
+    mean = ",".join(f"{value:g}" for value in preprocessing.mean)
+    print(
+        f"{arguments.onnx}: {done.convolutions} convolutions with {follows}, {len(done.layers)} "
+        f"layers, {done.parameters:,} parameters\n"
+        f"  for an input of ({preprocessing.channel_order} - {mean}) * {preprocessing.scale:g}"
+    )
 
 
 def _summarize(report: Report, path: Path) -> None:

@@ -1,0 +1,105 @@
+"""Frozen graphs: a GraphDef's constants by name, and the epsilons of its BatchNorm nodes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+
+from convert.caffe.problems import CaffeError, Problem
+from convert.tensorflow.graph_pb2 import GraphDef, NodeDef
+
+MAX_BYTES = (1 << 31) - 1
+"""A protobuf message can't be larger."""
+FUSED_BATCH_NORM_EPSILON = 1e-4
+"""The operator's own default: an exporter may leave out what equals it."""
+
+_FUSED_BATCH_NORMS = frozenset(["FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"])
+_VARIABLES = frozenset(["Variable", "VariableV2", "VarHandleOp"])
+_MAX_HOPS = 16
+_FROZEN = "give the frozen graph (frozen_inference_graph.pb in the zoo's archives)"
+
+
+class GraphError(CaffeError):
+    """A TensorFlow graph that can't be used, with every problem found in it, listed likewise."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What a graph has of weights."""
+
+    constants: Mapping[str, NodeDef]
+    """Const nodes by name; variables that a frozen graph has become such constants."""
+    variables: frozenset[str]
+    """Names of variables that are none: their values are not in this file."""
+    epsilons: Mapping[str, float]
+    """Of FusedBatchNorm nodes, by the name of the constant that is their gamma."""
+
+
+def read(path: Path) -> Graph:
+    """Read a binary GraphDef.
+
+    Raises GraphError for a file that is missing, truncated, or of another kind.
+    """
+    nodes = {node.name: node for node in _parse(path).node}
+    if not nodes:
+        raise GraphError(str(path), [Problem(f"it holds no node, so it is no graph; {_FROZEN}")])
+    return Graph(
+        constants={name: node for name, node in nodes.items() if node.op == "Const"},
+        variables=frozenset(name for name, node in nodes.items() if node.op in _VARIABLES),
+        epsilons={
+            _source(node.input[1], nodes): _epsilon(node)
+            for node in nodes.values()
+            if node.op in _FUSED_BATCH_NORMS and len(node.input) > 1
+        },
+    )
+
+
+def _parse(path: Path) -> GraphDef:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise GraphError(str(path), [Problem("larger than 2 GiB, so no GraphDef")])
+        data = path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or "can't be read"
+        raise GraphError(str(path), [Problem(f"can't read it: {reason}")]) from error
+    kind = _other_kind(data)
+    if kind:
+        raise GraphError(str(path), [Problem(kind)])
+    try:
+        return GraphDef.FromString(data)
+    except DecodeError as error:
+        what = f"no GraphDef, or a truncated or damaged one; get it again, or {_FROZEN}"
+        raise GraphError(str(path), [Problem(what)]) from error
+
+
+def _other_kind(data: bytes) -> str:
+    """What the file is, and what to do, when it is one of the usual mistakes; else nothing."""
+    if not data:
+        return "an empty file; get it again"
+    if data.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the graph; run `git lfs pull`"
+    if data.startswith((b"PK\x03\x04", b"\x1f\x8b")):
+        return f"a compressed archive; unpack it, and {_FROZEN}"
+    if data.startswith(b"\x89HDF"):
+        return f"a Keras file, not a graph; {_FROZEN}"
+    if data[4:8] == b"TFL3":
+        return f"a TensorFlow Lite model, not a graph; {_FROZEN}"
+    if b"\0" not in data[:4096] and b"node" in data and b"{" in data:
+        return f"a graph as text; {_FROZEN}"
+    return ""
+
+
+def _source(name: str, nodes: Mapping[str, NodeDef]) -> str:
+    """The node that an input comes from in the end: freezing leaves an Identity behind each."""
+    for _ in range(_MAX_HOPS):  # a damaged graph may go round in circles
+        name = name.removeprefix("^").split(":")[0]
+        node = nodes.get(name)
+        if node is None or node.op != "Identity" or not node.input:
+            break
+        name = node.input[0]
+    return name
+
+
+def _epsilon(node: NodeDef) -> float:
+    return node.attr["epsilon"].f if "epsilon" in node.attr else FUSED_BATCH_NORM_EPSILON

@@ -1,0 +1,78 @@
+"""One transfer from file to file: a frozen graph in, a caffemodel out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from convert.caffe import weights
+from convert.caffe.problems import Problem
+from convert.caffe.weights import Blobs
+from convert.outputs.preprocessing import Preprocessing
+from convert.tensorflow import graph
+from convert.tensorflow.blobs import blobs
+from convert.tensorflow.graph import GraphError
+from convert.tensorflow.units import find
+from sfd.errors import SfdError, UsageError
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What was written."""
+
+    layers: Mapping[str, Blobs]
+    """In the order of the family's prototxts."""
+    convolutions: int
+    batch_norm: bool
+    """Whether BatchNorm follows each convolution; else each has biases, as in merged files."""
+    warnings: tuple[str, ...]
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the file holds."""
+        return sum(blob.size for arrays in self.layers.values() for blob in arrays)
+
+
+def transfer(source: Path, output: Path, preprocessing: Preprocessing, name: str) -> Transfer:
+    """Write the weights of the frozen graph `source` as the caffemodel `output`, whole or not.
+
+    Raises GraphError with all problems of the graph, UsageError for an `output` that can't be
+    meant, and SfdError for one that can't be written.
+    """
+    _check_output(output, source)
+    found = find(graph.read(source))
+    layers: dict[str, Blobs] = {}
+    for convolution in found.convolutions:
+        # A damaged exponent: what float32 can't hold is told by name.
+        with np.errstate(over="ignore", invalid="ignore"):
+            made = blobs(convolution, preprocessing)
+        if not all(np.isfinite(blob).all() for arrays in made.values() for blob in arrays):
+            text = "its values are too large for float32 once prepared for Caffe's input"
+            found.problems.append(Problem(text, layer=convolution.unit.layer))
+        layers |= made
+    if found.problems:
+        raise GraphError(str(source), found.problems)
+    types = {
+        layer: {"bn": "BatchNorm", "scale": "Scale"}.get(layer.rsplit("/")[-1], "Convolution")
+        for layer in layers
+    }
+    try:
+        weights.write(output, name, layers, types)
+    except OSError as error:
+        raise SfdError(f"can't write {output}: {error.strerror or error}") from error
+    return Transfer(
+        layers,
+        len(found.convolutions),
+        all(convolution.batch_norm for convolution in found.convolutions),
+        tuple(found.warnings),
+    )
+
+
+def _check_output(output: Path, source: Path) -> None:
+    if output.is_dir():
+        raise UsageError(f"{output} is a folder: give the name of the caffemodel")
+    if output.resolve() == source.resolve():
+        raise UsageError(f"{output} is the graph itself: give another name to the caffemodel")
+    if not output.parent.is_dir():
+        raise SfdError(f"there is no folder {output.parent}: create it, or choose another")
