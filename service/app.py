@@ -52,6 +52,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
         redirect_slashes=False,
+        generate_unique_id_function=openapi.operation_id,
     )
     app.state.runtime = runtime
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]

@@ -4,12 +4,43 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from pydantic.json_schema import models_json_schema
 
 from service import errors, problems, schemas
 from service.openinference import messages
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _BASE64 = {"type": "string", "format": "byte", "description": "An image file in base64."}
+GIF = "R0lGODlhAQABAIAAAAAAAP///ywAAAAAAQABAAACAUwAOw=="
+"""The smallest image file there is, in base64."""
+_REFERENCE = "#/components/schemas/{model}"
+
+# By name: generators make a class of each, and call an unnamed one after its whole path.
+REQUESTS: dict[str, dict[str, Any]] = {
+    "OneImage": {
+        "type": "object",
+        "description": "One image; answered by DetectAnswer.",
+        "required": ["image"],
+        "properties": {"image": _BASE64},
+        "additionalProperties": False,
+    },
+    "SeveralImages": {
+        "type": "object",
+        "description": "Several images; answered by DetectManyAnswer, also where it is but one.",
+        "required": ["images"],
+        "properties": {"images": {"type": "array", "items": _BASE64, "minItems": 1}},
+        "additionalProperties": False,
+    },
+    "ImageParts": {
+        "type": "object",
+        "description": "One image file a part, under any name.",
+        "additionalProperties": {"type": "string", "format": "binary"},
+        "minProperties": 1,
+        "properties": {"image": {"type": "string", "format": "binary"}},
+    },
+}
+"""The schemas of bodies that `service.uploads` reads."""
 
 IMAGES: dict[str, Any] = {
     "requestBody": {
@@ -20,37 +51,17 @@ IMAGES: dict[str, Any] = {
         "content": {
             "image/*": _BINARY,
             "application/octet-stream": _BINARY,
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "additionalProperties": {"type": "string", "format": "binary"},
-                    "minProperties": 1,
-                    "properties": {"image": {"type": "string", "format": "binary"}},
-                }
-            },
+            "multipart/form-data": {"schema": {"$ref": _REFERENCE.format(model="ImageParts")}},
             "application/json": {
                 "schema": {
                     "oneOf": [
-                        {
-                            "type": "object",
-                            "title": "One image",
-                            "required": ["image"],
-                            "properties": {"image": _BASE64},
-                            "additionalProperties": False,
-                        },
-                        {
-                            "type": "object",
-                            "title": "Several images",
-                            "required": ["images"],
-                            "properties": {
-                                "images": {"type": "array", "items": _BASE64, "minItems": 1}
-                            },
-                            "additionalProperties": False,
-                        },
+                        {"$ref": _REFERENCE.format(model="OneImage")},
+                        {"$ref": _REFERENCE.format(model="SeveralImages")},
                     ]
                 },
                 "examples": {
-                    "one": {"value": {"image": "R0lGODlhAQABAIAAAAAAAP///ywAAAAAAQABAAACAUwAOw=="}}
+                    "one": {"summary": "One image", "value": {"image": GIF}},
+                    "several": {"summary": "Several images", "value": {"images": [GIF, GIF]}},
                 },
             },
         },
@@ -73,6 +84,7 @@ ONE_EXAMPLE: dict[str, Any] = {
     },
     "batch_size": 3,
 }
+"""The answer for one image."""
 
 DETAILS = {
     "invalid-image": "the JPEG data is broken: image file is truncated (3 bytes not processed)",
@@ -93,6 +105,34 @@ DETAILS = {
 """By slug, an example of what a problem says."""
 
 
+def problem(kind: type[errors.Problem]) -> dict[str, Any]:
+    """An example of the body of a problem."""
+    return {
+        "type": kind.slug,
+        "title": kind.title,
+        "status": kind.status,
+        "detail": DETAILS[kind.slug],
+        "request_id": ONE_EXAMPLE["request_id"],
+    }
+
+
+SEVERAL_EXAMPLE: dict[str, Any] = {
+    "request_id": ONE_EXAMPLE["request_id"],
+    "model": ONE_EXAMPLE["model"],
+    "results": [
+        {name: ONE_EXAMPLE[name] for name in ("image", "faces", "timings_ms", "batch_size")},
+        {"error": problem(errors.InvalidImage)},
+    ],
+    "timings_ms": ONE_EXAMPLE["timings_ms"],
+}
+"""The answer for several images, of which the second is broken."""
+
+
+def example(value: object, **response: object) -> dict[str, Any]:
+    """A route's response in JSON with an example; what else there is to say of it by name."""
+    return {**response, "content": {"application/json": {"example": value}}}
+
+
 def responses(*kinds: type[errors.Problem]) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that can end in these problems, with an example of each."""
     described: dict[int | str, dict[str, Any]] = {}
@@ -103,25 +143,23 @@ def responses(*kinds: type[errors.Problem]) -> dict[int | str, dict[str, Any]]:
                 "description": kind.title,
                 "content": {
                     problems.MEDIA_TYPE: {
-                        "schema": {"$ref": "#/components/schemas/Problem"},
+                        "schema": {"$ref": _REFERENCE.format(model="Problem")},
                         "examples": {},
                     }
                 },
             },
         )
-        example = {
-            "type": kind.slug,
-            "title": kind.title,
-            "status": kind.status,
-            "detail": DETAILS[kind.slug],
-            "request_id": ONE_EXAMPLE["request_id"],
-        }
-        entry["content"][problems.MEDIA_TYPE]["examples"][kind.slug] = {"value": example}
+        entry["content"][problems.MEDIA_TYPE]["examples"][kind.slug] = {"value": problem(kind)}
         if kind is errors.Overloaded:
             entry["headers"] = {
                 "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}
             }
     return described
+
+
+def operation_id(route: APIRoute) -> str:
+    """The name of a route's function: what a generated client calls its own function."""
+    return route.name
 
 
 def document(app: FastAPI) -> dict[str, Any]:
@@ -135,11 +173,19 @@ def document(app: FastAPI) -> dict[str, Any]:
         )
         parts = made.setdefault("components", {})
         known = parts.setdefault("schemas", {})
+        known |= REQUESTS
         # Of models that only our own descriptions refer to.
-        for model in (schemas.Problem, messages.InferenceError, messages.InputTensor,
-                      messages.WantedOutput):  # fmt: skip
-            known[model.__name__] = model.model_json_schema()
+        _, described = models_json_schema(
+            [
+                (schemas.Problem, "validation"),
+                (messages.InferenceError, "validation"),
+                (messages.InferenceRequest, "validation"),
+            ],
+            ref_template=_REFERENCE,
+        )
+        known |= described["$defs"]
         _drop_frameworks_422(made)
+        _drop_null_of_parameters(made)
         parts["securitySchemes"] = {
             "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
             "bearer": {"type": "http", "scheme": "bearer"},
@@ -159,3 +205,15 @@ def _drop_frameworks_422(made: dict[str, Any]) -> None:
                 del operation["responses"]["422"]
     for name in ("HTTPValidationError", "ValidationError"):
         made["components"]["schemas"].pop(name, None)
+
+
+def _drop_null_of_parameters(made: dict[str, Any]) -> None:
+    """Take out the null of parameters that may be left out: a query string has no null."""
+    for operations in made["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", []):
+                schema = parameter["schema"]
+                match schema.get("anyOf"):
+                    case [alternative, {"type": "null"}]:
+                        del schema["anyOf"]
+                        schema |= alternative

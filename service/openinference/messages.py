@@ -7,7 +7,7 @@ an unknown request parameter is refused: a misspelt threshold must not be.
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
+from pydantic import BaseModel, FailFast, Field, ValidationError
 
 from service.errors import InvalidRequest, PayloadTooLarge
 from service.schemas import FaceParameters
@@ -47,24 +47,6 @@ class InferenceRequest(BaseModel):
 
     The input is either `image`, image files, or `images`, pixels as the network takes them.
     """
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "id": "42",
-                "parameters": {"min_score": 0.6},
-                "inputs": [
-                    {
-                        "name": "image",
-                        "shape": [1],
-                        "datatype": "BYTES",
-                        "data": ["R0lGODlhAQABAIAAAAAAAP///ywAAAAAAQABAAACAUwAOw=="],
-                    }
-                ],
-                "outputs": [{"name": "detections"}],
-            }
-        }
-    )
 
     id: str | None = None
     parameters: Parameters = {}

@@ -3,8 +3,14 @@
 from typing import Any
 
 from service.errors import Problem
-from service.openapi import DETAILS
-from service.openinference.messages import InferenceRequest
+from service.openapi import DETAILS, GIF
+
+REQUEST_EXAMPLE: dict[str, Any] = {
+    "id": "42",
+    "parameters": {"min_score": 0.6},
+    "inputs": [{"name": "image", "shape": [1], "datatype": "BYTES", "data": [GIF]}],
+    "outputs": [{"name": "detections"}],
+}
 
 ANSWER_EXAMPLE: dict[str, Any] = {
     "model_name": "sfd-640-mobilenetv2-mod2",
@@ -18,6 +24,22 @@ ANSWER_EXAMPLE: dict[str, Any] = {
             "data": [0.0, 412.31, 96.04, 473.53, 176.94, 0.9987],
         },
         {"name": "num_detections", "datatype": "INT32", "shape": [1], "data": [1]},
+    ],
+}
+
+METADATA_EXAMPLE: dict[str, Any] = {
+    "name": "sfd-640-mobilenetv2-mod2",
+    "versions": ["1"],
+    "platform": "onnxruntime_onnx",
+    "inputs": [
+        {"name": "image", "datatype": "BYTES", "shape": [-1]},
+        {"name": "images", "datatype": "UINT8", "shape": [-1, 640, 640, 3]},
+    ],
+    "outputs": [
+        {"name": "detections", "datatype": "FP32", "shape": [-1, 6]},
+        {"name": "num_detections", "datatype": "INT32", "shape": [-1]},
+        {"name": "boxes", "datatype": "FP32", "shape": [-1, 14925, 4]},
+        {"name": "scores", "datatype": "FP32", "shape": [-1, 14925, 1]},
     ],
 }
 
@@ -37,8 +59,6 @@ def responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
 
 def infer_request(header_length: str) -> dict[str, Any]:
     """The body of an inference request, and the header that says where its JSON ends."""
-    schema = InferenceRequest.model_json_schema(ref_template="#/components/schemas/{model}")
-    schema.pop("$defs")
     return {
         "parameters": [
             {
@@ -54,7 +74,10 @@ def infer_request(header_length: str) -> dict[str, Any]:
             "description": "JSON, alone or with the binary data of its inputs after it. "
             "Content-Encoding gzip and deflate are read.",
             "content": {
-                "application/json": {"schema": schema},
+                "application/json": {
+                    "schema": {"$ref": "#/components/schemas/InferenceRequest"},
+                    "example": REQUEST_EXAMPLE,
+                },
                 "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
             },
         },

@@ -45,7 +45,12 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         "description": "The faces; of several images, a list of results in their order. With "
         "`render`, the picture.",
         "content": {
-            "application/json": {"example": openapi.ONE_EXAMPLE},
+            "application/json": {
+                "examples": {
+                    "one": {"summary": "One image", "value": openapi.ONE_EXAMPLE},
+                    "several": {"summary": "Several images", "value": openapi.SEVERAL_EXAMPLE},
+                }
+            },
             rendering.JPEG: {"schema": {"type": "string", "format": "binary"}},
             rendering.PNG: {"schema": {"type": "string", "format": "binary"}},
         },

@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 from prometheus_client.exposition import choose_encoder
 from pydantic import BaseModel
 
+from service import openapi
 from service.runtime import Runtime
 
 router = APIRouter(tags=["operation"])
@@ -18,7 +19,18 @@ class Health(BaseModel):
     status: Literal["alive", "ready", "warming up", "draining"]
 
 
-@router.get("/livez", summary="Is the process alive?")
+METRICS_EXAMPLE = """\
+# HELP sfd_requests_total Requests answered.
+# TYPE sfd_requests_total counter
+sfd_requests_total{route="/detect",status="200"} 3.0
+"""
+
+
+@router.get(
+    "/livez",
+    summary="Is the process alive?",
+    responses={200: openapi.example({"status": "alive"})},
+)
 async def livez() -> Health:
     """Answers without touching a model: when this fails, restart the process."""
     return Health(status="alive")
@@ -28,7 +40,12 @@ async def livez() -> Health:
     "/readyz",
     summary="Does it take requests?",
     response_model=Health,
-    responses={503: {"model": Health, "description": "Warming up, or draining"}},
+    responses={
+        200: openapi.example({"status": "ready"}),
+        503: openapi.example(
+            {"status": "warming up"}, model=Health, description="Warming up, or draining"
+        ),
+    },
 )
 async def readyz(request: Request) -> Response:
     """200 from the end of the warm-up until a SIGTERM: send traffic only then."""
@@ -47,7 +64,9 @@ async def readyz(request: Request) -> Response:
     responses={
         200: {
             "description": "In the text format of Prometheus or of OpenMetrics, as accepted",
-            "content": {"text/plain": {"schema": {"type": "string"}}},
+            "content": {
+                "text/plain": {"schema": {"type": "string"}, "example": METRICS_EXAMPLE},
+            },
         }
     },
 )

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from service import body
+from service import body, openapi
 from service.detector import Detector
 from service.disconnects import unless_client_goes
 from service.errors import (
@@ -31,7 +31,12 @@ from service.openinference.messages import (
     ServerMetadata,
     ServerReady,
 )
-from service.openinference.openapi import ANSWER_EXAMPLE, infer_request, responses
+from service.openinference.openapi import (
+    ANSWER_EXAMPLE,
+    METADATA_EXAMPLE,
+    infer_request,
+    responses,
+)
 from service.runtime import Runtime
 from service.timings import slowest
 
@@ -39,7 +44,9 @@ router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 BINARY = "application/octet-stream"
+EXTENSIONS = ["binary_tensor_data", "parameters"]
 
+# Functions are named as the calls of the protocol over gRPC: the names are the operation ids.
 
 INFER: dict[str, Any] = {
     "summary": "Infer",
@@ -79,16 +86,25 @@ INFER: dict[str, Any] = {
 }
 
 
-@router.get("", summary="Describe the server", responses=responses(Unauthorized))
-async def server() -> ServerMetadata:
+@router.get(
+    "",
+    summary="Describe the server",
+    responses={
+        200: openapi.example({"name": "sfd", "version": "0.1.0", "extensions": EXTENSIONS}),
+        **responses(Unauthorized),
+    },
+)
+async def server_metadata() -> ServerMetadata:
     """Name, version, and the extensions of the protocol."""
-    return ServerMetadata(
-        name="sfd", version=installed("sfd"), extensions=["binary_tensor_data", "parameters"]
-    )
+    return ServerMetadata(name="sfd", version=installed("sfd"), extensions=EXTENSIONS)
 
 
-@router.get("/health/live", summary="Is the process alive?")
-async def live() -> ServerLive:
+@router.get(
+    "/health/live",
+    summary="Is the process alive?",
+    responses={200: openapi.example({"live": True})},
+)
+async def server_live() -> ServerLive:
     """As /livez."""
     return ServerLive(live=True)
 
@@ -97,9 +113,14 @@ async def live() -> ServerLive:
     "/health/ready",
     summary="Does it take requests?",
     response_model=ServerReady,
-    responses={503: {"model": ServerReady, "description": "Warming up, or draining"}},
+    responses={
+        200: openapi.example({"ready": True}),
+        503: openapi.example(
+            {"ready": False}, model=ServerReady, description="Warming up, or draining"
+        ),
+    },
 )
-async def ready(request: Request) -> Response:
+async def server_ready(request: Request) -> Response:
     """As /readyz."""
     is_ready = _is_ready(request)
     return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
@@ -108,9 +129,12 @@ async def ready(request: Request) -> Response:
 @router.get(
     "/models/{name}",
     summary="Describe a model's tensors",
-    responses=responses(Unauthorized, UnknownModel),
+    responses={
+        200: openapi.example(METADATA_EXAMPLE),
+        **responses(Unauthorized, UnknownModel),
+    },
 )
-async def model(request: Request, name: str) -> ModelMetadata:
+async def model_metadata(request: Request, name: str) -> ModelMetadata:
     """Its inputs and outputs."""
     return inference.metadata(_detector(request, name))
 
@@ -118,9 +142,12 @@ async def model(request: Request, name: str) -> ModelMetadata:
 @router.get(
     "/models/{name}/versions/{version}",
     summary="Describe a model's tensors",
-    responses=responses(Unauthorized, UnknownModel),
+    responses={
+        200: openapi.example(METADATA_EXAMPLE),
+        **responses(Unauthorized, UnknownModel),
+    },
 )
-async def model_version(request: Request, name: str, version: str) -> ModelMetadata:
+async def model_version_metadata(request: Request, name: str, version: str) -> ModelMetadata:
     """Its inputs and outputs; a model has one version."""
     return inference.metadata(_detector(request, name, version))
 
@@ -129,8 +156,13 @@ MODEL_READY: dict[str, Any] = {
     "summary": "Does a model take requests?",
     "response_model": ModelReady,
     "responses": {
+        200: openapi.example({"name": "sfd-640-mobilenetv2-mod2", "ready": True}),
         **responses(Unauthorized, UnknownModel),
-        503: {"model": ModelReady, "description": "Warming up, or draining"},
+        503: openapi.example(
+            {"name": "sfd-640-mobilenetv2-mod2", "ready": False},
+            model=ModelReady,
+            description="Warming up, or draining",
+        ),
     },
 }
 
@@ -148,13 +180,13 @@ async def model_version_ready(request: Request, name: str, version: str) -> Resp
 
 
 @router.post("/models/{name}/infer", **INFER)
-async def infer(request: Request, name: str) -> Response:
+async def model_infer(request: Request, name: str) -> Response:
     """Image files to detections, or pixels to the network's own boxes and scores."""
     return await _infer(request, _detector(request, name))
 
 
 @router.post("/models/{name}/versions/{version}/infer", **INFER)
-async def infer_version(request: Request, name: str, version: str) -> Response:
+async def model_version_infer(request: Request, name: str, version: str) -> Response:
     """The same, with the model's version named."""
     return await _infer(request, _detector(request, name, version))
 

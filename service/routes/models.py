@@ -1,6 +1,7 @@
 """GET /models: what this service runs."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
@@ -76,8 +77,53 @@ class ModelList(BaseModel):
     models: list[ModelSummary]
 
 
-@router.get("/models", summary="List the models", responses=openapi.responses(Unauthorized))
-async def models(request: Request) -> ModelList:
+SUMMARY_EXAMPLE: dict[str, Any] = {
+    "name": "sfd-640-mobilenetv2-mod2",
+    "version": "1",
+    "title": "SFD face detector on MobileNet-V2, 640×640",
+    "default": True,
+    "ready": True,
+    "provider": "cpu",
+    # Null elsewhere, but FastAPI drops members that are null from the document.
+    "provider_fallback": "this onnxruntime has no CUDAExecutionProvider, only "
+    "CPUExecutionProvider (install the package that has it: onnxruntime-gpu, the extra `gpu`)",
+    "input": {"width": 640, "height": 640},
+    "thresholds": {"min_score": 0.65, "nms_iou": 0.3, "top_k": 5000, "keep_top_k": 750},
+}
+
+DETAILS_EXAMPLE: dict[str, Any] = {
+    **SUMMARY_EXAMPLE,
+    "description": "Single-shot face detector: priors of 16 to 512 pixels on five layers.",
+    "licence": "MIT",
+    "origin": "Architecture: github.com/bonseyes/SFD. Weights: made for this project.",
+    "classes": ["face"],
+    "sources": {
+        "deploy": "ff5bc5be4eda857614db74ba515d0cb22939b95d8fa1263a98a2c8505925b902",
+        "weights": "96563f2f2cf95847ca18868e1e5ec0b2ea88b7cdc2cee8b0db6807589e82814e",
+    },
+    "onnx": "8ea643a2d94a9f296f6dc0cb1f60d840d0e2ed5cd342114bcad7a46d02d75b39",
+    "converter": "0.1.0",
+    "verification": "verified",
+    "results": [
+        {
+            "dataset": "held-back photographs",
+            "protocol": "letterbox to 640",
+            "metric": "average precision at IoU 0.5",
+            "values": {"all": 0.757},
+        }
+    ],
+}
+
+
+@router.get(
+    "/models",
+    summary="List the models",
+    responses={
+        200: openapi.example({"models": [SUMMARY_EXAMPLE]}),
+        **openapi.responses(Unauthorized),
+    },
+)
+async def list_models(request: Request) -> ModelList:
     """The models that requests can name, the default one first."""
     runtime: Runtime = request.app.state.runtime
     return ModelList(models=[summary(runtime, each) for each in runtime.detectors.values()])
@@ -86,9 +132,12 @@ async def models(request: Request) -> ModelList:
 @router.get(
     "/models/{name}",
     summary="Describe a model",
-    responses=openapi.responses(Unauthorized, UnknownModel),
+    responses={
+        200: openapi.example(DETAILS_EXAMPLE),
+        **openapi.responses(Unauthorized, UnknownModel),
+    },
 )
-async def model(request: Request, name: str) -> ModelDetails:
+async def describe_model(request: Request, name: str) -> ModelDetails:
     """One model with its licence, origin, hashes and measured results."""
     runtime: Runtime = request.app.state.runtime
     detector = runtime.detector(name)

@@ -1,5 +1,7 @@
+from collections.abc import Iterator
 from typing import Any
 
+import jsonschema_rs
 import pytest
 from starlette.testclient import TestClient
 
@@ -63,12 +65,72 @@ def test_every_operation_has_a_summary_and_a_success(document: dict[str, Any]) -
             assert "200" in operation["responses"]
 
 
+def test_every_operation_has_a_short_id(document: dict[str, Any]) -> None:
+    ids = {each["operationId"] for path in document["paths"].values() for each in path.values()}
+    assert ids == {
+        *("detect", "list_models", "describe_model", "livez", "readyz", "metrics"),
+        *("server_live", "server_ready", "server_metadata"),
+        *("model_ready", "model_metadata", "model_infer"),
+        *("model_version_ready", "model_version_metadata", "model_version_infer"),
+    }
+
+
+def contents(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every body that is not binary, of requests and responses, with its name."""
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            bodies = dict(operation["responses"])
+            if "requestBody" in operation:
+                bodies["request"] = operation["requestBody"]
+            for which, body in bodies.items():
+                assert body["content"], (path, which)
+                for kind, content in body["content"].items():
+                    if "json" in kind or kind.startswith("text/"):
+                        yield f"{method} {path} {which} {kind}", content
+
+
+def examples(content: dict[str, Any]) -> list[Any]:
+    """The examples of a body, given as one or by name."""
+    if "example" in content:
+        return [content["example"]]
+    return [each["value"] for each in content.get("examples", {}).values()]
+
+
+def test_every_body_of_json_or_text_has_examples_of_its_schema(document: dict[str, Any]) -> None:
+    checked = 0
+    for name, content in contents(document):
+        assert examples(content), f"{name} has no example"
+        # Where the references of the schema lead.
+        schema = {**content["schema"], "components": document["components"]}
+        validator = jsonschema_rs.validator_for(schema)
+        for example in examples(content):
+            assert [str(each) for each in validator.iter_errors(example)] == [], name
+            checked += 1
+    assert checked > 50
+
+
+@pytest.mark.parametrize("which", ["one", "several"])
 def test_the_examples_are_what_the_service_answers(
-    client: TestClient, document: dict[str, Any]
+    client: TestClient, document: dict[str, Any], which: str
 ) -> None:
     content = document["paths"]["/detect"]["post"]["responses"]["200"]["content"]
-    example = content["application/json"]["example"]
+    example = content["application/json"]["examples"][which]["value"]
     sent = document["paths"]["/detect"]["post"]["requestBody"]["content"]["application/json"]
-    answer = client.post("/detect", json=sent["examples"]["one"]["value"])
+    answer = client.post("/detect", json=sent["examples"][which]["value"])
     assert answer.status_code == 200
     assert set(answer.json()) == set(example)
+    if which == "several":
+        assert {*answer.json()["results"][0]} == {*example["results"][0]}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/livez", "/readyz", "/models", "/models/{name}", "/v2", "/v2/health/live",
+     "/v2/health/ready", "/v2/models/{name}", "/v2/models/{name}/ready"],
+)  # fmt: skip
+def test_the_examples_have_the_members_of_the_answers(
+    client: TestClient, document: dict[str, Any], path: str
+) -> None:
+    content = document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]
+    answer = client.get(path.format(name="cells")).json()
+    assert set(content["example"]) == set(answer)

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
+from geometry.boxes import clip
+from geometry.nms import nms
+
 MODEL = "cells"
 STORE = Path(__file__).resolve().parents[3] / "model_store"
 Cells = Callable[..., bytes]
@@ -252,21 +255,83 @@ def test_a_missing_key_reaches_the_client_as_its_own_exception(
         assert client.infer(MODEL, [image_input(bright_cells(1))], headers=headers)
 
 
-def test_the_default_model_finds_the_faces_of_detect(
-    shared: Path, tmp_path: Path, start_real_server: Any
-) -> None:
+@pytest.fixture(scope="module")
+def crowds(shared: Path) -> list[bytes]:
+    """The six held-back photographs with the most faces."""
     lines = (shared / "faces" / "test.jsonl").read_text().splitlines()
     rows_ = [json.loads(line) for line in lines]
     crowded = sorted(rows_, key=lambda row: -len(row["boxes"] or ()))[:6]
-    files = [(shared / "faces" / row["image"]).read_bytes() for row in crowded]
+    return [(shared / "faces" / row["image"]).read_bytes() for row in crowded]
+
+
+@pytest.fixture(scope="module")
+def real_url(
+    crowds: list[bytes], tmp_path_factory: pytest.TempPathFactory, start_real_server: Any
+) -> Any:
+    """A service of the default model."""
     environment = {"SFD_MODEL_STORE": str(STORE), "SFD_THREADS": str(min(2, os.cpu_count() or 1))}
-    with start_real_server(tmp_path, environment) as server, connect(server.url) as client:
-        name = httpx.get(f"{server.url}/models").json()["models"][0]["name"]
-        result = client.infer(name, [image_input(*files)])
-        faces = 0
-        for ours, theirs in zip(rows(result, 6), detected(server.url, *files), strict=True):
-            # A batch of another size may round otherwise in the last bits.
-            np.testing.assert_allclose(ours[:, :4], theirs[:, :4], atol=0.1)
-            np.testing.assert_allclose(ours[:, 4], theirs[:, 4], atol=1e-3)
-            faces += len(ours)
-        assert faces > 20
+    with start_real_server(tmp_path_factory.mktemp("real"), environment) as server:
+        yield server.url
+
+
+def wanted(binary: bool, *names: str) -> list[Any]:
+    return [triton.InferRequestedOutput(name, binary_data=binary) for name in names]
+
+
+def assert_same_faces(ours: NDArray[np.float32], theirs: NDArray[np.float64]) -> None:
+    # A batch of another size may round otherwise in the last bits.
+    np.testing.assert_allclose(ours[:, :4], theirs[:, :4], atol=0.1)
+    np.testing.assert_allclose(ours[:, 4], theirs[:, 4], atol=1e-3)
+
+
+@pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
+def test_the_default_model_finds_the_faces_of_detect(
+    crowds: list[bytes], real_url: str, as_base64: Callable[[bytes], str], binary: bool
+) -> None:
+    tensor = image_input(*crowds)
+    if not binary:
+        texts = np.asarray([as_base64(data) for data in crowds], np.object_)
+        tensor.set_data_from_numpy(texts, binary_data=False)
+    outputs = wanted(binary, "detections", "num_detections")
+    with connect(real_url) as client:
+        name = httpx.get(f"{real_url}/models").json()["models"][0]["name"]
+        result = client.infer(name, [tensor], outputs=outputs)
+    assert all(("data" in each) is not binary for each in result.get_response()["outputs"])
+    found = rows(result, 6)
+    for ours, theirs in zip(found, detected(real_url, *crowds), strict=True):
+        assert_same_faces(ours, theirs)
+    assert sum(map(len, found)) > 20
+
+
+@pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
+def test_the_default_models_pixels_hold_the_faces_of_detect(
+    crowds: list[bytes], real_url: str, binary: bool
+) -> None:
+    """One image: its 1.2 million values in JSON are within the limit, those of two are not."""
+    model = httpx.get(f"{real_url}/models").json()["models"][0]
+    limits, size = model["thresholds"], (model["input"]["width"], model["input"]["height"])
+    picture = Image.open(io.BytesIO(crowds[0])).convert("RGB").resize(size)
+    images = np.asarray(picture)[None]
+    tensor = triton.InferInput("images", list(images.shape), "UINT8")
+    tensor.set_data_from_numpy(images, binary_data=binary)
+    with connect(real_url) as client:
+        outputs = wanted(binary, "boxes", "scores")
+        result = client.infer(model["name"], [tensor], outputs=outputs)
+    assert all(("data" in each) is not binary for each in result.get_response()["outputs"])
+    boxes, scores = result.as_numpy("boxes")[0], result.as_numpy("scores")[0, :, 0]
+    above = np.flatnonzero(scores > np.float32(limits["min_score"]))
+    kept = above[
+        nms(
+            boxes[above],
+            scores[above],
+            limits["nms_iou"],
+            limits["top_k"],
+            limits["keep_top_k"],
+        )
+    ]
+    pixels = clip(boxes[kept] * np.asarray(size * 2, np.float32), *size)
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    (theirs,) = detected(real_url, file.getvalue())
+    assert_same_faces(np.column_stack([pixels, scores[kept]]), theirs)
+    assert len(theirs) > 3
