@@ -8,7 +8,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from service.errors import DOCUMENTED
+from service.errors import DOCUMENTED, ClientGone
 from service.timings import STAGES, Timings
 
 SECONDS = tuple(0.001 * 2**power for power in range(14))
@@ -74,8 +74,8 @@ class Metrics:
         for stage in STAGES:
             self.stage_seconds.labels(stage)
         # At zero from the start: a counter that first appears at 1 has no increase to alert on.
-        for problem in DOCUMENTED:
-            self.rejected.labels(problem.slug)
+        for slug in (*(problem.slug for problem in DOCUMENTED), ClientGone.slug):
+            self.rejected.labels(slug)
 
     def observe(self, timings: Timings) -> None:
         """Count the stage times of one image."""

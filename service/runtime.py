@@ -112,7 +112,7 @@ def load(settings: Settings) -> Runtime:
     metrics = Metrics()
     decoding = ThreadPoolExecutor(settings.threads, "decode")
     selecting = ThreadPoolExecutor(1, "select")
-    inferring = ThreadPoolExecutor(settings.workers, "infer")
+    executors = [decoding, selecting]
     detectors = {}
     for name in settings.served_models:
         opened = network.load(
@@ -122,6 +122,10 @@ def load(settings: Settings) -> Runtime:
             settings.max_batch,
         )
         log.info("model %s runs on %s", name, opened.provider)
+        # Of its own: in a pool that models share, a batch would wait behind another model's, where
+        # neither deadlines nor the depth of the queue count.
+        inferring = ThreadPoolExecutor(settings.workers, f"infer-{name}")
+        executors.append(inferring)
         detectors[name] = Detector(
             opened,
             _batcher(opened, settings, metrics, inferring),
@@ -130,7 +134,7 @@ def load(settings: Settings) -> Runtime:
             decoding,
             selecting,
         )
-    return Runtime(settings, metrics, detectors, (decoding, selecting, inferring))
+    return Runtime(settings, metrics, detectors, executors)
 
 
 def _batcher(

@@ -72,7 +72,7 @@ class Settings(BaseSettings):
     """Threads for inference, and as many for decoding. Default: the CPUs this process may use."""
 
     workers: Annotated[int, Ge(1), Le(64)] = 1
-    """Batches that run at the same time; they share the inference threads."""
+    """Batches of one model that run at the same time; they share the inference threads."""
 
     max_batch: Annotated[int, Ge(1), Le(256)] = 8
     """Most images in one inference."""
