@@ -112,16 +112,14 @@ def test_opencvs_own_face_detector_converts_verified(
     check(report, output)
 
 
-@pytest.mark.parametrize(("kind", "size"), [("heads", 640), ("detections", 256), ("raw", 256)])
+@pytest.mark.parametrize("kind", Kind)
 def test_vgg_with_random_weights_converts_verified(
     shared: Path,
     tmp_path: Path,
     filler: Callable[..., Mapping[str, list[F32]]],
-    kind: str,
-    size: int,
+    kind: Kind,
 ) -> None:
     prototxt = shared / "models" / "reference" / "sfd-640-vgg" / "deploy.prototxt"
     caffemodel, output = tmp_path / "random.caffemodel", tmp_path / "model.onnx"
     weights.write(caffemodel, "vgg", filler(prototxt, 7))
-    options = Options(output=Kind(kind), input_size=(size, size))
-    check(convert(prototxt, caffemodel, output, options), output)
+    check(convert(prototxt, caffemodel, output, Options(output=kind)), output)
