@@ -3,23 +3,29 @@
 import copy
 import itertools
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 torch = pytest.importorskip("torch", reason="training needs torch (extra train)")
 
 from torch import Tensor  # noqa: E402
 
 from convert.caffe import network as caffe  # noqa: E402
+from training.coding import decode, encode  # noqa: E402
 from training.distillation import (  # noqa: E402
     Average,
     Recipe,
+    add_faces,
     add_marks,
     distil,
     distillation_loss,
     ensemble,
+    look_closer,
 )
 from training.network import CaffeNetwork  # noqa: E402
 from training.photographs import Photograph  # noqa: E402
@@ -68,6 +74,52 @@ def test_what_the_teacher_sees_and_nobody_marked_stays_a_face() -> None:
     codes, taught = torch.zeros(2, 4), torch.tensor([[0.5, 0.5], [0.1, 0.9]])
     add_marks(scene([[0.2, 0.2, 0.4, 0.4]]), codes, taught, prior)
     assert taught[1, 1] == pytest.approx(0.9)
+
+
+def test_an_enlarged_look_teaches_with_its_own_certainty() -> None:
+    prior = priors([0.2, 0.2, 0.4, 0.4], [0.6, 0.6, 0.8, 0.8])
+    codes, taught = torch.zeros(2, 4), torch.tensor([[0.99, 0.01], [0.99, 0.01]])
+    add_faces(torch.tensor([[0.6, 0.6, 0.8, 0.8]]), torch.tensor([0.75]), codes, taught, prior)
+    assert taught.flatten().tolist() == pytest.approx([0.99, 0.01, 0.25, 0.75])
+
+
+def test_faces_seen_in_an_enlarged_scene_lie_where_they_are_in_the_scene(tiny: Path) -> None:
+    teacher = network(tiny, 1)
+    data = torch.randn(2, 3, 128, 128) * 60
+    larger = torch.nn.functional.interpolate(data, scale_factor=2, mode="bicubic")
+    codes, probabilities, prior = ensemble([teacher], larger)
+    least = float(probabilities[..., 1].quantile(0.9))
+    seen = look_closer([teacher], data, least)
+    assert len(seen) == 2
+    for index, (boxes, scores) in enumerate(seen):
+        assert len(boxes)
+        assert (scores >= least).all()
+        # The best face of a scene is the best prior's box, in fractions of the scene.
+        best = probabilities[index, :, 1].argmax()
+        box = decode(codes[index, best : best + 1], prior[best : best + 1])
+        assert torch.allclose(boxes[:1], box, atol=1e-5)
+        assert torch.allclose(encode(box, prior[best : best + 1]), codes[index, best], atol=1e-3)
+
+
+def test_a_thumbnail_makes_a_scene_too(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 60)).save(tmp_path / "small.png")
+    small = Photograph(tmp_path / "small.png", "small.png", None)
+    for seed in range(10):
+        assert compose([small], 320, np.random.default_rng(seed)).image.shape == (320, 320, 3)
+
+
+def test_a_run_asked_to_stop_saves_its_state_and_says_how_to_go_on(
+    tiny: Path, portraits: list[Photograph], tmp_path: Path
+) -> None:
+    def stop(done: float, loss: float) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    recipe = Recipe(hours=1, batch=2, size=128, large_size=128, enlarged_share=0.5)
+    parts = network(tiny, 2), [network(tiny, 1)], portraits, tmp_path, recipe
+    with pytest.raises(TrainingError, match="after step 1; continue with --resume"):
+        distil(*parts, resume=False, progress=stop)
+    assert (tmp_path / "latest.pt").exists()
+    assert (tmp_path / "average-000001.caffemodel").exists()
 
 
 def test_no_face_is_taught_where_none_is() -> None:
