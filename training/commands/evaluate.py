@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from sfd.errors import SfdError, UsageError
 from training.evaluation import picture, truth
-from training.evaluation.curves import Curve, at_score
+from training.evaluation.curves import Curve, at_score, best_f1_score
 from training.evaluation.finders import Finder, Local, Remote
 from training.evaluation.native import Native
 from training.evaluation.truth import Truth
@@ -61,6 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--protocol", choices=PROTOCOLS, default="letterbox", help="default: %(default)s"
     )
     parser.add_argument(
+        "--held-out",
+        type=_share,
+        metavar="SHARE",
+        help="of a .jsonl file, measure only on the share that `sfd train --held-out SHARE` did "
+        "not train on (its default: 0.077)",
+    )
+    parser.add_argument(
         "--min-score",
         type=float,
         default=0.01,
@@ -82,7 +89,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise UsageError("give --model NAME or --url URL")
     if not 0 <= arguments.min_score < 1:
         raise UsageError("--min-score must be from 0 to below 1")
-    marked = truth.read(arguments.ground_truth, arguments.images)
+    marked = truth.read(arguments.ground_truth, arguments.images, arguments.held_out)
     finder = _finder(arguments)
     started = time.monotonic()
     with tqdm(
@@ -122,6 +129,7 @@ def _result(
             "faces": curve.faces,
             "precision_at_default_score": round(precision, 4),
             "recall_at_default_score": round(recall, 4),
+            "best_f1_score": round(best_f1_score(curve), 3),
         }
     return {
         "model": {"name": finder.name, "version": finder.version},
@@ -154,12 +162,23 @@ def _show(result: Mapping[str, Any], folder: Path) -> None:
     print(f"{result['model']['name']} {result['model']['version']}, {result['protocol']}")
     print(f"{result['rules']}; {result['images']} images{left_out}")
     score = result["default_score"]
-    print(f"{'':8}{'AP':>8}{'faces':>8}{f'precision at {score}':>20}{f'recall at {score}':>20}")
+    print(
+        f"{'':8}{'AP':>8}{'faces':>8}{f'precision at {score}':>20}{f'recall at {score}':>20}"
+        f"{'best F1 at':>12}"
+    )
     for name, subset in result["subsets"].items():
         print(
             f"{name:8}{subset['average_precision']:8.4f}{subset['faces']:8}"
             f"{subset['precision_at_default_score']:20.4f}{subset['recall_at_default_score']:20.4f}"
+            f"{subset['best_f1_score']:12.3f}"
         )
     print(
         f"{result['seconds']} s, peak {result['peak_mib']} MiB; {folder}/results.json, curves.png"
     )
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError("needs a share between 0 and 1")
+    return value

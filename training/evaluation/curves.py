@@ -99,3 +99,12 @@ def at_score(curve: Curve, score: float) -> tuple[float, float]:
     if count == 0:
         return 1.0, 0.0
     return float(curve.precision[count - 1]), float(curve.recall[count - 1])
+
+
+def best_f1_score(curve: Curve) -> float:
+    """The score at which the harmonic mean of precision and recall is greatest; 1 without any."""
+    if not len(curve.thresholds):
+        return 1.0
+    both = curve.precision + curve.recall
+    f1 = 2 * curve.precision * curve.recall / np.where(both > 0, both, 1)
+    return float(curve.thresholds[int(f1.argmax())])

@@ -32,13 +32,16 @@ class Truth:
         return {"all": marked_faces(found, self.boxes, "all")}
 
 
-def read(path: Path, images: Path) -> Truth:
+def read(path: Path, images: Path, held_out: float | None = None) -> Truth:
     """A folder of `.mat` files, WIDER FACE's annotation text (.txt), or JSON lines.
 
-    Of JSON lines, photographs whose boxes are null are left out.
+    Of JSON lines, photographs whose boxes are null are left out, and with `held_out` all that
+    `sfd train` with the same share has trained on.
     """
     if path.suffix == ".jsonl":
-        return _lines(path, images)
+        return _lines(path, images, held_out)
+    if held_out is not None:
+        raise GroundTruthError(f"{path}: only of JSON lines (.jsonl) can a share be held out")
     if path.is_dir():
         marked = wider.read_mat(path)
         rules = "WIDER FACE, official (.mat, 1000 thresholds)"
@@ -51,11 +54,14 @@ def read(path: Path, images: Path) -> Truth:
     return Truth(rules, files, len(marked) - len(present), marked=present)
 
 
-def _lines(path: Path, images: Path) -> Truth:
+def _lines(path: Path, images: Path, held_out: float | None) -> Truth:
     # Not at the top: photographs reads WIDER's text through this package.
-    from training.photographs import read_json_lines
+    from training.photographs import read_json_lines, split
 
-    marked = [each for each in read_json_lines(path, images) if each.boxes is not None]
+    listed = read_json_lines(path, images)
+    if held_out is not None:
+        listed = split(listed, held_out)[1]
+    marked = [each for each in listed if each.boxes is not None]
     present = [each for each in marked if each.path.is_file()]
     _check(present, path, images)
     boxes = [np.asarray(each.boxes, np.float64).reshape(-1, 4) for each in present]

@@ -7,6 +7,7 @@ from training.evaluation.curves import (
     Detections,
     at_score,
     average_precision,
+    best_f1_score,
     marked_faces,
     match,
 )
@@ -90,3 +91,11 @@ def test_the_point_at_a_score_counts_detections_at_least_as_good() -> None:
 def test_no_images_make_an_empty_curve() -> None:
     curve = marked_faces([], [])
     assert (curve.average_precision, curve.faces) == (0.0, 0)
+
+
+def test_the_best_f1_lies_where_a_lower_score_brings_more_errors_than_faces() -> None:
+    found = [Detections(np.asarray([[0, 0, 9, 9], [20, 20, 29, 29], [50, 50, 59, 59]], np.float64),
+                        np.asarray([0.9, 0.6, 0.3]))]  # fmt: skip
+    faces = [np.asarray([[0, 0, 9, 9], [20, 20, 29, 29]], np.float64)]
+    assert best_f1_score(marked_faces(found, faces)) == 0.6
+    assert best_f1_score(marked_faces([], [])) == 1.0

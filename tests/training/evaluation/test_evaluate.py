@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from sfd.cli import main
+from training.photographs import read_json_lines, split
 
 Evaluate = Callable[..., int]
 
@@ -58,11 +59,28 @@ def test_wider_text_measures_every_valid_face_as_hard(
     assert result["subsets"]["hard"]["average_precision"] > 0.3
 
 
+def test_the_held_out_share_is_the_one_that_was_not_trained_on(
+    evaluate: Evaluate, photographs: Path, tmp_path: Path
+) -> None:
+    listed = read_json_lines(photographs / "list.jsonl")
+    kept, held_out = split(listed, 0.5)
+    assert kept
+    assert held_out
+    there = [each for each in held_out if each.boxes is not None and each.path.is_file()]
+    assert evaluate("--held-out", "0.5") == 0
+    result = json.loads((tmp_path / "out/results.json").read_text())
+    assert result["images"] == len(there)
+    assert result["subsets"]["all"]["faces"] == sum(
+        len(e.boxes) for e in there if e.boxes is not None
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
         (["--protocol", "native", "--url", "http://127.0.0.1:9"], 2, "native needs --model"),
         (["--min-score", "1.5"], 2, "--min-score"),
+        (["--ground-truth", "/nowhere.txt", "--held-out", "0.1"], 1, "only of JSON lines"),
         (["--model", "other"], 1, "no model"),
         (["--images", "/nowhere"], 1, "none of the images"),
         (["--ground-truth", "/nowhere.jsonl"], 1, "can't read"),
