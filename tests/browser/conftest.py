@@ -51,8 +51,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """Chromium, ended with the module: Playwright's event loop would be in the way of others."""
     found = [path for name in CHROMIUM_NAMES if (path := shutil.which(name))]
     if not found:
         reason = "no Chromium here (Debian: apt-get install chromium)"

@@ -105,7 +105,9 @@ def test_every_query_of_dashboard_and_rules_returns_data(service: str, monitor: 
     until = time.monotonic() + 60
     while True:
         with ThreadPoolExecutor(6) as clients:
-            statuses |= set(clients.map(post, [photo, b"no image", photo, photo, photo, photo]))
+            statuses |= set(clients.map(post, [photo] * 6))
+        # Alone, so that the one slot in the queue is free for it.
+        statuses.add(post(b"no image"))
         command = [sys.executable, str(ROOT / "docker" / "check_queries.py"), monitor]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode == 0 or time.monotonic() > until:
