@@ -88,7 +88,7 @@ SUMMARY_EXAMPLE: dict[str, Any] = {
     "provider_fallback": "this onnxruntime has no CUDAExecutionProvider, only "
     "CPUExecutionProvider (install the package that has it: onnxruntime-gpu, the extra `gpu`)",
     "input": {"width": 640, "height": 640},
-    "thresholds": {"min_score": 0.65, "nms_iou": 0.3, "top_k": 5000, "keep_top_k": 750},
+    "thresholds": {"min_score": 0.7, "nms_iou": 0.3, "top_k": 5000, "keep_top_k": 750},
 }
 
 DETAILS_EXAMPLE: dict[str, Any] = {
@@ -99,7 +99,7 @@ DETAILS_EXAMPLE: dict[str, Any] = {
     "classes": ["face"],
     "sources": {
         "deploy": "ff5bc5be4eda857614db74ba515d0cb22939b95d8fa1263a98a2c8505925b902",
-        "weights": "96563f2f2cf95847ca18868e1e5ec0b2ea88b7cdc2cee8b0db6807589e82814e",
+        "weights": "af35be4654a0ae8e35ecde77be2dfa0f39410b095cf3c8c9b09a8a1456c07540",
     },
     "onnx": "8ea643a2d94a9f296f6dc0cb1f60d840d0e2ed5cd342114bcad7a46d02d75b39",
     "converter": "0.1.0",
