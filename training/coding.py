@@ -18,12 +18,3 @@ def encode(boxes: Tensor, priors: Tensor) -> Tensor:
     shift = ((boxes[:, :2] + boxes[:, 2:]) - (priors[:, :2] + priors[:, 2:4])) / 2 / sides
     growth = ((boxes[:, 2:] - boxes[:, :2]) / sides).log()
     return cat([shift, growth], 1) / priors[:, 4:]
-
-
-def decode(codes: Tensor, priors: Tensor) -> Tensor:
-    """Boxes [N, 4] that `encode` turns into CENTER_SIZE `codes` [N, 4] for `priors` [N, 8]."""
-    scaled = codes * priors[:, 4:]
-    sides = priors[:, 2:4] - priors[:, :2]
-    centres = scaled[:, :2] * sides + (priors[:, :2] + priors[:, 2:4]) / 2
-    half = scaled[:, 2:].exp() * sides / 2
-    return cat([centres - half, centres + half], 1)

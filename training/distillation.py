@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from geometry.coding import decode
 from geometry.nms import nms
-from training.coding import decode, encode, overlaps
+from training.coding import encode, overlaps
 from training.distortions import degrade, obscure
 from training.network import CaffeNetwork, channels_last
 from training.operators import BatchNorm
@@ -93,9 +94,10 @@ def look_closer(
     seen = []
     for code, probability in zip(codes, probabilities[..., 1], strict=True):
         likely = probability >= least
-        boxes, scores = decode(code[likely], priors[likely]), probability[likely]
-        kept = torch.from_numpy(nms(boxes.numpy(), scores.numpy(), 0.3, 400))
-        seen.append((boxes[kept], scores[kept]))
+        corners, variances = priors[likely].numpy().reshape(-1, 2, 4).swapaxes(0, 1)
+        boxes, scores = decode(code[likely].numpy(), corners, variances), probability[likely]
+        kept = nms(boxes, scores.numpy(), 0.3, 400)
+        seen.append((torch.from_numpy(boxes[kept]), scores[kept]))
     return seen
 
 

@@ -106,10 +106,10 @@ DETAILS_EXAMPLE: dict[str, Any] = {
     "verification": "verified",
     "results": [
         {
-            "dataset": "held-back photographs",
+            "dataset": "250 held-back photographs",
             "protocol": "letterbox to 640",
             "metric": "average precision at IoU 0.5",
-            "values": {"all": 0.757},
+            "values": {"all": 0.803},
         }
     ],
 }

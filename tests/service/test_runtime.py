@@ -36,7 +36,7 @@ def test_a_busy_model_never_holds_back_another(
         assert busy.result(20).status_code == 200
 
 
-def test_the_wait_for_a_busy_model_counts_as_its_queue(
+def test_what_expires_behind_a_busy_model_is_never_inferred(
     serve: Any, bright_cells: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began, go_on = threading.Event(), threading.Event()

@@ -12,6 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from sfd.errors import SfdError, UsageError
+from training.commands.share import share
 from training.evaluation import picture, truth
 from training.evaluation.curves import Curve, at_score, best_f1_score
 from training.evaluation.finders import Finder, Local, Remote
@@ -62,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--held-out",
-        type=_share,
+        type=share,
         metavar="SHARE",
         help="of a .jsonl file, measure only on the share that `sfd train --held-out SHARE` did "
         "not train on (its default: 0.077)",
@@ -175,10 +176,3 @@ def _show(result: Mapping[str, Any], folder: Path) -> None:
     print(
         f"{result['seconds']} s, peak {result['peak_mib']} MiB; {folder}/results.json, curves.png"
     )
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError("needs a share between 0 and 1")
-    return value

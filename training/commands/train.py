@@ -8,6 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from sfd.errors import SfdError, UsageError
+from training.commands.share import share
 
 DESCRIPTION = """\
 Train a detector and write its caffemodel.
@@ -55,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--held-out",
-        type=_share,
+        type=share,
         default=0.077,
         metavar="SHARE",
         help="share of the photographs never trained on, chosen by the hash of their names "
@@ -90,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     teachers.add_argument(
         "--enlarged",
-        type=_share,
+        type=share,
         default=0.0,
         metavar="SHARE",
         help="share of the scenes that the teachers also look at enlarged twice, for small faces "
@@ -209,10 +210,3 @@ def _beside(solver: Path, name: str) -> Path:
         if place.is_file():
             return place
     raise SfdError(f"{solver}: its {name} is neither here nor beside the solver")
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError("needs a share from 0 to below 1")
-    return value

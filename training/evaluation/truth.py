@@ -61,6 +61,8 @@ def _lines(path: Path, images: Path, held_out: float | None) -> Truth:
     listed = read_json_lines(path, images)
     if held_out is not None:
         listed = split(listed, held_out)[1]
+        if not listed:
+            raise GroundTruthError(f"{path}: a share of {held_out:g} holds out no photograph")
     marked = [each for each in listed if each.boxes is not None]
     present = [each for each in marked if each.path.is_file()]
     _check(present, path, images)

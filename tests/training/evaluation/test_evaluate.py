@@ -81,6 +81,7 @@ def test_the_held_out_share_is_the_one_that_was_not_trained_on(
         (["--protocol", "native", "--url", "http://127.0.0.1:9"], 2, "native needs --model"),
         (["--min-score", "1.5"], 2, "--min-score"),
         (["--ground-truth", "/nowhere.txt", "--held-out", "0.1"], 1, "only of JSON lines"),
+        (["--held-out", "0"], 1, "holds out no photograph"),
         (["--model", "other"], 1, "no model"),
         (["--images", "/nowhere"], 1, "none of the images"),
         (["--ground-truth", "/nowhere.jsonl"], 1, "can't read"),
