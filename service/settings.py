@@ -69,10 +69,10 @@ class Settings(BaseSettings):
     start stops."""
 
     threads: Annotated[int, Ge(1), Le(512)] = Field(default_factory=available_cpus)
-    """Threads for inference, and as many for decoding. Default: the CPUs this process may use."""
+    """Threads to infer with, of each model, and to decode. Default: CPUs this process may use."""
 
     workers: Annotated[int, Ge(1), Le(64)] = 1
-    """Batches of one model that run at the same time; they share the inference threads."""
+    """Batches of one model that run at the same time; they share its inference threads."""
 
     max_batch: Annotated[int, Ge(1), Le(256)] = 8
     """Most images in one inference."""

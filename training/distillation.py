@@ -258,12 +258,12 @@ def distil(
                 log.write(json.dumps(entry) + "\n")
                 log.flush()
                 recent.clear()
+            if stop.asked and run.spent < limit:
+                run.save()
+                raise TrainingError(f"stopped after step {run.step}; continue with --resume")
             if clock() - saved > recipe.save_minutes * 60:
                 saved = clock()
                 run.save()
-            if stop.asked:
-                run.save()
-                raise TrainingError(f"stopped after step {run.step}; continue with --resume")
     return run.save()
 
 

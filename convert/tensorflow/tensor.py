@@ -60,7 +60,7 @@ def decode(node: NodeDef) -> NDArray[np.float32]:
     # Python's integers: the product of a damaged shape must not overflow into a plausible count.
     count = math.prod(shape)
     if count > MAX_VALUES:
-        raise TensorError(f"its shape {_times(shape)} has {count} values, which no layer has")
+        raise TensorError(f"its shape {times(shape)} has {count} values, which no layer has")
     dtype = _STORED.get(tensor.dtype)
     if dtype is None:
         raise TensorError(
@@ -71,7 +71,7 @@ def decode(node: NodeDef) -> NDArray[np.float32]:
     if tensor.tensor_content or stored.size > count:
         if stored.size != count:
             raise TensorError(
-                f"it has {stored.size} values where its shape {_times(shape)} has {count}"
+                f"it has {stored.size} values where its shape {times(shape)} has {count}"
             )
     elif stored.size < count:
         last = stored[-1:] if stored.size else np.zeros(1, dtype)
@@ -110,5 +110,6 @@ def _type_name(number: int) -> str:
     return DataType.Name(number) if known else f"TensorFlow's number {number}"
 
 
-def _times(shape: tuple[int, ...]) -> str:
+def times(shape: tuple[int, ...]) -> str:
+    """A shape as a message shows it."""
     return "×".join(map(str, shape)) or "()"

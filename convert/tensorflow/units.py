@@ -185,7 +185,7 @@ def _convolution(
     weights = parts[Parameter.WEIGHTS]
     expected = _KERNELS[unit.kernel]
     if weights.ndim != 4 or weights.shape[: len(expected)] != expected or 0 in weights.shape:
-        complain(f"its weights are {_times(weights.shape)}, but it is {unit.kernel} here")
+        complain(f"its weights are {tensor.times(weights.shape)}, but it is {unit.kernel} here")
         return None, False
     channels = weights.shape[3]
     if unit.kernel is Kernel.DEPTHWISE:
@@ -193,7 +193,7 @@ def _convolution(
     epsilon = parts.pop(Parameter.EPSILON, None)
     for parameter, array in parts.items():
         if parameter is not Parameter.WEIGHTS and array.shape != (channels,):
-            complain(f"{parameter} is {_times(array.shape)} for {channels} channels")
+            complain(f"{parameter} is {tensor.times(array.shape)} for {channels} channels")
     value: float | None = None
     if epsilon is not None:
         value = float(epsilon.reshape(-1)[0]) if epsilon.size == 1 else math.nan
@@ -221,7 +221,3 @@ def _some(items: list[str]) -> str:
     """The first few of a list, which may be long."""
     more = f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
     return ", ".join(items[:_SHOWN]) + more
-
-
-def _times(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape)) or "()"

@@ -133,8 +133,8 @@ class Server(uvicorn.Server):
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
-                # What is left takes no time, and a second signal must not change the exit code.
-                signal.signal(number, signal.SIG_IGN)
+            # All is answered: a second one must not change the exit code. Ctrl-C still ends it.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def handle_exit(self, sig: int, frame: object) -> None:
         """Stop being ready at once; the rest follows at the next tick."""

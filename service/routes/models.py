@@ -101,7 +101,7 @@ DETAILS_EXAMPLE: dict[str, Any] = {
         "deploy": "ff5bc5be4eda857614db74ba515d0cb22939b95d8fa1263a98a2c8505925b902",
         "weights": "af35be4654a0ae8e35ecde77be2dfa0f39410b095cf3c8c9b09a8a1456c07540",
     },
-    "onnx": "8ea643a2d94a9f296f6dc0cb1f60d840d0e2ed5cd342114bcad7a46d02d75b39",
+    "onnx": "51bc9227217e03adf8f481c5f877fdb373398caff653965286cda84d843b0cb3",
     "converter": "0.1.0",
     "verification": "verified",
     "results": [

@@ -137,6 +137,7 @@ def _result(
         "through": arguments.url or "the service's detector in this process",
         "protocol": arguments.protocol,
         "rules": marked.rules,
+        "held_out": arguments.held_out,
         "images": len(marked.files),
         "images_missing": marked.missing,
         "min_score": arguments.min_score,
