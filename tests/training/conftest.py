@@ -1,7 +1,9 @@
 """A tiny network of the family and tiny photographs, so that training takes seconds."""
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -10,6 +12,9 @@ from PIL import Image, ImageDraw
 from training.architecture import files
 from training.architecture.family import Architecture, Extra, heads, stage
 from training.photographs import Photograph
+
+if TYPE_CHECKING:
+    from training.network import CaffeNetwork
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
@@ -50,6 +55,23 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         path.write_text(text)
     return folder
+
+
+@pytest.fixture
+def network(tiny: Path) -> "Callable[[int], CaffeNetwork]":
+    """The tiny detector with random weights of a seed, its BatchNorm settled on noise."""
+    import torch
+
+    from convert.caffe.network import load
+    from training.network import CaffeNetwork
+
+    def made(seed: int) -> CaffeNetwork:
+        torch.manual_seed(seed)
+        detector = CaffeNetwork(load(tiny / "deploy.prototxt", None)).train()
+        detector.detect(torch.randn(2, 3, 256, 256) * 60)
+        return detector.eval()
+
+    return made
 
 
 @pytest.fixture(scope="session")

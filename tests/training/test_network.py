@@ -69,6 +69,26 @@ def test_a_saved_network_loads_as_it_was(tiny: Path, tmp_path: Path) -> None:
         assert torch.allclose(value, again.state_dict()[name], rtol=1e-6), name
 
 
+def test_a_frozen_batch_norm_inside_its_convolution_gives_the_same_gradients(tiny: Path) -> None:
+    network = CaffeNetwork(caffe.load(tiny / "deploy.prototxt", None)).train()
+    network.detect(torch.from_numpy(noise(2, 3, 128, 128)))
+    plain, merged = copy.deepcopy(network).double(), copy.deepcopy(network).double().freeze()
+    for module in plain.operators:
+        if isinstance(module, BatchNorm):
+            module.frozen = True
+    data = torch.from_numpy(noise(2, 3, 128, 128)).double()
+    for each in (plain, merged):
+        codes, logits, _ = each.train().detect(data)
+        torch.autograd.backward(codes.square().mean() + logits.square().mean())
+    theirs = dict(plain.named_parameters())
+    for name, parameter in merged.named_parameters():
+        expected = theirs[name].grad
+        assert torch.allclose(parameter.grad, expected, rtol=1e-6, atol=1e-9), name
+    for name, value in network.layer_blobs().items():
+        for one, other in zip(merged.layer_blobs()[name], value, strict=True):
+            assert np.array_equal(one, other), name
+
+
 def test_folding_batch_norm_changes_nothing(shared: Path) -> None:
     folder = shared / "models/upstream/sfd-320-mod11g"
     network = CaffeNetwork(caffe.load(folder / "deploy.prototxt", folder / "weights.caffemodel"))

@@ -97,6 +97,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="share of the scenes that the teachers also look at enlarged twice, for small faces "
         "(default: %(default)s)",
     )
+    teachers.add_argument(
+        "--frozen",
+        action="store_true",
+        help="keep BatchNorm's statistics as they are in --weights, where these are nearly done: "
+        "a step takes a third less time",
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -171,6 +177,8 @@ def _distil(arguments: argparse.Namespace) -> Path:
 
     if arguments.hours <= 0 or arguments.batch < 1 or arguments.rate <= 0:
         raise UsageError("--hours, --batch and --rate must be positive")
+    if arguments.frozen and not arguments.weights:
+        raise UsageError("--frozen keeps the statistics of --weights: name these too")
     student = CaffeNetwork(caffe.load(arguments.prototxt, arguments.weights))
     teachers = [CaffeNetwork(caffe.load(*pair)).fold() for pair in arguments.teacher]
     listed = photographs.read(arguments.annotations, arguments.images)
@@ -181,6 +189,7 @@ def _distil(arguments: argparse.Namespace) -> Path:
         rate=arguments.rate,
         seed=arguments.seed,
         enlarged_share=arguments.enlarged,
+        frozen=arguments.frozen,
     )
     with tqdm(
         total=1.0, disable=not sys.stderr.isatty(), bar_format="{l_bar}{bar}{postfix}"

@@ -1,0 +1,110 @@
+"""Marks, and a closer look, correct what the teachers say."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch (extra train)")
+
+from torch import Tensor  # noqa: E402
+
+from training.coding import encode  # noqa: E402
+from training.network import CaffeNetwork  # noqa: E402
+from training.scenes import Scene  # noqa: E402
+from training.targets import add_faces, clear_empty, ensemble, look_closer, targets  # noqa: E402
+
+Make = Callable[[int], CaffeNetwork]
+VARIANCES = [0.1, 0.1, 0.2, 0.2]
+
+
+def priors(*boxes: list[float]) -> Tensor:
+    made: Tensor = torch.tensor([[*box, *VARIANCES] for box in boxes])
+    return made
+
+
+def scene(boxes: list[list[float]], *, empty: bool = False) -> Scene:
+    marked = np.asarray(boxes, np.float32).reshape(-1, 4)
+    return Scene(np.zeros((8, 8, 3), np.uint8), marked, np.full((3, 3), empty), 1)
+
+
+def test_a_marked_face_that_the_teacher_overlooks_is_taught() -> None:
+    prior = priors([0.2, 0.2, 0.4, 0.4], [0.6, 0.6, 0.8, 0.8])
+    codes, taught = torch.zeros(2, 4), torch.tensor([[0.99, 0.01], [0.99, 0.01]])
+    add_faces(torch.tensor([[0.2, 0.2, 0.4, 0.42]]), torch.tensor([0.9]), codes, taught, prior)
+    assert taught[0].tolist() == pytest.approx([0.1, 0.9])
+    assert taught[1].tolist() == pytest.approx([0.99, 0.01])
+    assert codes[0].tolist() == pytest.approx([0, 0.5, 0, np.log(1.1) / 0.2], abs=1e-4)
+
+
+def test_a_face_that_the_teacher_sees_stays_as_the_teacher_has_it() -> None:
+    prior = priors([0.2, 0.2, 0.4, 0.4])
+    codes, taught = torch.ones(1, 4), torch.tensor([[0.2, 0.8]])
+    add_faces(torch.tensor([[0.2, 0.2, 0.4, 0.42]]), torch.tensor([0.9]), codes, taught, prior)
+    assert taught.tolist() == [[pytest.approx(0.2), pytest.approx(0.8)]]
+    assert codes.tolist() == [[1.0] * 4]
+
+
+def test_what_the_teacher_sees_and_nobody_marked_stays_a_face() -> None:
+    prior = priors([0.2, 0.2, 0.4, 0.4], [0.6, 0.6, 0.8, 0.8])
+    codes, taught = torch.zeros(2, 4), torch.tensor([[0.5, 0.5], [0.1, 0.9]])
+    add_faces(torch.tensor([[0.2, 0.2, 0.4, 0.4]]), torch.tensor([0.9]), codes, taught, prior)
+    assert taught[1, 1] == pytest.approx(0.9)
+
+
+def test_no_face_is_taught_where_none_is() -> None:
+    prior = priors([0.2, 0.2, 0.4, 0.4])
+    taught = torch.tensor([[0.1, 0.9]])
+    clear_empty(scene([], empty=True), taught, prior)
+    assert taught.tolist() == [[1.0, 0.0]]
+
+
+def test_an_enlarged_look_teaches_with_its_own_certainty() -> None:
+    prior = priors([0.2, 0.2, 0.4, 0.4], [0.6, 0.6, 0.8, 0.8])
+    codes, taught = torch.zeros(2, 4), torch.tensor([[0.99, 0.01], [0.99, 0.01]])
+    add_faces(torch.tensor([[0.6, 0.6, 0.8, 0.8]]), torch.tensor([0.75]), codes, taught, prior)
+    assert taught.flatten().tolist() == pytest.approx([0.99, 0.01, 0.25, 0.75])
+
+
+def test_faces_seen_in_an_enlarged_scene_lie_where_they_are_in_the_scene(network: Make) -> None:
+    teacher = network(1)
+    data = torch.randn(2, 3, 128, 128) * 60
+    larger = torch.nn.functional.interpolate(data, scale_factor=2, mode="bicubic")
+    codes, probabilities, prior = ensemble([teacher], larger)
+    least = float(probabilities[..., 1].quantile(0.9))
+    seen = look_closer([teacher], data, least)
+    assert len(seen) == 2
+    for index, (boxes, scores) in enumerate(seen):
+        assert len(boxes)
+        assert (scores >= least).all()
+        # The best face of a scene is the best prior's box, in fractions of the scene.
+        best = probabilities[index, :, 1].argmax()
+        again = encode(boxes[:1], prior[best : best + 1])
+        assert torch.allclose(again, codes[index, best], atol=1e-3)
+
+
+def test_an_ensemble_of_one_teacher_twice_is_that_teacher(network: Make) -> None:
+    teacher = network(1)
+    data = torch.randn(1, 3, 128, 128) * 60
+    once, twice = ensemble([teacher], data), ensemble([teacher, teacher], data)
+    for one, other in zip(once, twice, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_a_marked_face_stays_certain_where_a_closer_look_is_less_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    box, prior = [0.2, 0.2, 0.4, 0.4], priors([0.2, 0.2, 0.4, 0.4])
+    seen = torch.zeros(1, 1, 4), torch.tensor([[[0.99, 0.01]]]), prior
+    monkeypatch.setattr("training.targets.ensemble", lambda *_: seen)
+    closer = [(torch.tensor([box]), torch.tensor([0.75]))]
+    monkeypatch.setattr("training.targets.look_closer", lambda *_: closer)
+    _, taught = targets([], [scene([box])], torch.zeros(1, 3, 8, 8), 1)
+    assert taught.flatten().tolist() == pytest.approx([0.1, 0.9])
+
+
+def test_a_cell_without_people_teaches_no_face_that_a_closer_look_finds(network: Make) -> None:
+    data = torch.randn(2, 3, 128, 128) * 60
+    _, taught = targets([network(1)], [scene([], empty=True), scene([])], data, 2)
+    assert taught[0, :, 1].max() == 0
+    assert taught[1, :, 1].max() > 0.5

@@ -1,0 +1,109 @@
+"""What to teach of a scene: what teachers see in it, corrected by what is marked."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from geometry.coding import decode
+from geometry.nms import nms
+from training.coding import encode, overlaps
+from training.network import CaffeNetwork
+from training.scenes import Scene
+
+MARKED = 0.9
+"""The probability that a marked face is taught with."""
+
+
+def targets(
+    teachers: Sequence[CaffeNetwork], scenes: Sequence[Scene], data: Tensor, enlarged: int
+) -> tuple[Tensor, Tensor]:
+    """Codes [N, P, 4] and probabilities [N, P, 2] to teach of scenes, seen as `data` [N, 3, S, S].
+
+    Marked faces come before those that the teachers see only when they look closer, which they do
+    in the first `enlarged` scenes. What they see and nobody marked stays: marks are incomplete.
+    """
+    codes, probabilities, priors = ensemble(teachers, data)
+    for index, scene in enumerate(scenes):
+        boxes = torch.from_numpy(scene.boxes)
+        certain = torch.full((len(boxes),), MARKED)
+        add_faces(boxes, certain, codes[index], probabilities[index], priors)
+    closer = look_closer(teachers, data[:enlarged]) if enlarged else []
+    for index, (boxes, scores) in enumerate(closer):
+        add_faces(boxes, scores, codes[index], probabilities[index], priors)
+    for index, scene in enumerate(scenes):
+        clear_empty(scene, probabilities[index], priors)
+    return codes, probabilities
+
+
+@torch.no_grad()
+def ensemble(teachers: Sequence[CaffeNetwork], data: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean codes [N, P, 4], mean probabilities [N, P, 2] and priors [P, 8] of several teachers.
+
+    Codes are weighted by each teacher's own probability of a face.
+    """
+    parts = []
+    for teacher in teachers:
+        codes, logits, priors = teacher.detect(data)
+        probability = logits.float().sigmoid()
+        weight = probability[..., 1:] + 1e-4
+        parts.append((codes.float() * weight, probability, weight))
+    codes, probabilities, weight = (sum(part[1:], part[0]) for part in zip(*parts, strict=True))
+    return codes / weight, probabilities / len(teachers), priors
+
+
+def look_closer(
+    teachers: Sequence[CaffeNetwork], data: Tensor, least: float = 0.7
+) -> list[tuple[Tensor, Tensor]]:
+    """Faces that the teachers see in `data` [N, 3, S, S] enlarged twice.
+
+    For each scene boxes [F, 4] in fractions of it, and probabilities [F] of at least `least`.
+    A face smaller than the smallest prior fits one when the scene is enlarged.
+    """
+    larger = functional.interpolate(data, scale_factor=2, mode="bicubic", align_corners=False)
+    codes, probabilities, priors = ensemble(teachers, larger)
+    seen = []
+    for code, probability in zip(codes, probabilities[..., 1], strict=True):
+        likely = probability >= least
+        corners, variances = priors[likely].numpy().reshape(-1, 2, 4).swapaxes(0, 1)
+        boxes, scores = decode(code[likely].numpy(), corners, variances), probability[likely]
+        kept = nms(boxes, scores.numpy(), 0.3, 400)
+        seen.append((torch.from_numpy(boxes[kept]), scores[kept]))
+    return seen
+
+
+def add_faces(
+    boxes: Tensor, scores: Tensor, codes: Tensor, probabilities: Tensor, priors: Tensor
+) -> None:
+    """Teach faces that the teacher overlooks, in place, at their priors and with their scores.
+
+    One that it sees stays as the teacher has it. `boxes` are [F, 4] in fractions.
+    """
+    if not len(boxes):
+        return
+    shared = overlaps(boxes, priors[:, :4])
+    best, owner = shared.max(0)
+    matched = best >= 0.4
+    top = shared.max(1)
+    for index in range(len(boxes)):
+        # A face between two prior sizes still gets the prior that fits it best.
+        if top.values[index] > 0.2:
+            matched[top.indices[index]] = True
+            owner[top.indices[index]] = index
+    for index, score in enumerate(scores):
+        mine = matched & (owner == index)
+        if not mine.any() or probabilities[mine, 1].max() >= 0.6:
+            continue
+        probabilities[mine, 1] = probabilities[mine, 1].clamp(min=score)
+        probabilities[mine, 0] = probabilities[mine, 0].clamp(max=1 - score)
+        codes[mine] = encode(boxes[index].expand(int(mine.sum()), 4), priors[mine])
+
+
+def clear_empty(scene: Scene, probabilities: Tensor, priors: Tensor) -> None:
+    """Teach no face, in place, in the cells of a scene that are known to have none."""
+    centres = (priors[:, :2] + priors[:, 2:4]) / 2
+    cell = (centres * scene.cells).long().clamp(0, scene.cells - 1)
+    empty = torch.from_numpy(scene.empty)[cell[:, 1], cell[:, 0]]
+    probabilities[empty, 1] = 0
+    probabilities[empty, 0] = 1
