@@ -14,8 +14,8 @@ from convert.conversion import (
     Options,
     VerificationError,
     convert,
-    write_atomically,
 )
+from convert.files import write_atomically
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder, Preprocessing
 from convert.report import Report, Status

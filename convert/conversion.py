@@ -1,8 +1,6 @@
 """One conversion from files to file: read, translate, check, verify, and only then write."""
 
 import hashlib
-import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from onnx import helper, numpy_helper
 
 from convert.caffe import network as caffe_network
 from convert.caffe.network import Network
+from convert.files import write_atomically
 from convert.metadata import class_names, metadata, sha256
 from convert.outputs.kinds import Built, Kind, build, check_input, default_kind
 from convert.outputs.preprocessing import ChannelOrder, Preprocessing
@@ -100,26 +99,6 @@ def convert(
     with clock.step("writing"):
         write_atomically(output, content)
     return report
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside `path` and rename, so that no reader ever sees half a file."""
-    temporary: Path | None = None
-    try:
-        handle, temporary_name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(temporary_name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            # mkstemp's 0600 would keep a service that runs as another user from reading it.
-            os.fchmod(file.fileno(), 0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise ConversionError(f"can't write {path}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 class _Clock:

@@ -6,7 +6,8 @@ from importlib.metadata import version
 
 from pydantic import TypeAdapter
 
-from convert.conversion import Options, convert, write_atomically
+from convert.conversion import Options, convert
+from convert.files import write_atomically
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder
 from convert.report import Report

@@ -38,7 +38,7 @@ def shape_of(blob: caffe_pb2.BlobProto) -> tuple[int, ...]:
     if len(shape) > MAX_AXES:
         raise BlobError(f"its shape has {len(shape)} dimensions; Caffe allows {MAX_AXES}")
     if any(dimension < 0 for dimension in shape):
-        raise BlobError(f"its shape {_times(shape)} has a negative dimension")
+        raise BlobError(f"its shape {times(shape)} has a negative dimension")
     return shape
 
 
@@ -61,7 +61,7 @@ def decode(blob: caffe_pb2.BlobProto) -> NDArray[np.float32]:
     # Python's integers: the product of a damaged shape must not overflow into a plausible count.
     count = math.prod(shape)
     if values.size != count:
-        raise BlobError(f"it has {values.size} values where its shape {_times(shape)} has {count}")
+        raise BlobError(f"it has {values.size} values where its shape {times(shape)} has {count}")
     with np.errstate(over="ignore"):
         array = values.astype(np.float32)
     wrong = int(array.size - np.count_nonzero(np.isfinite(array)))
@@ -89,5 +89,6 @@ def _raw_values(blob: caffe_pb2.BlobProto) -> NDArray[Any]:
     return np.frombuffer(blob.raw_data, dtype=kind)
 
 
-def _times(shape: Sequence[int]) -> str:
+def times(shape: Sequence[int]) -> str:
+    """A shape as a message shows it."""
     return "×".join(map(str, shape)) or "()"

@@ -18,6 +18,7 @@ from google.protobuf.message import Message
 
 from convert.caffe import caffe_pb2
 from convert.caffe.problems import CaffeError, Problem
+from convert.files import read_bytes
 
 M = TypeVar("M", bound=Message)
 
@@ -59,13 +60,7 @@ def read(path: Path, kind: type[M]) -> Parsed[M]:
 
 def read_text(path: Path) -> str:
     """The file's text, as UTF-8 or, where it isn't, as Latin-1 (comments come in any encoding)."""
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise CaffeError(str(path), [Problem("larger than 64 MiB, so no prototxt")])
-        data = path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or "can't be read"
-        raise CaffeError(str(path), [Problem(f"can't read it: {reason}")]) from error
+    data = read_bytes(path, MAX_BYTES, "prototxt")
     if b"\0" in data:
         advice = "is this the caffemodel? The prototxt comes first"
         raise CaffeError(str(path), [Problem(f"a binary file, not a prototxt: {advice}")])

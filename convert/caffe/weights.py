@@ -1,7 +1,5 @@
 """Caffemodel files: each layer's blobs as float32 arrays, and back."""
 
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,11 +13,9 @@ from numpy.typing import NDArray
 
 from convert.caffe import blobs, caffe_pb2, legacy
 from convert.caffe.problems import CaffeError, Problem
+from convert.files import MAX_PROTOBUF, read_bytes, write_atomically
 
 Blobs = tuple[NDArray[np.float32], ...]
-
-MAX_BYTES = (1 << 31) - 1
-"""A protobuf message can't be larger."""
 
 _LAYER_TAGS = frozenset([100 << 3 | 2, 2 << 3 | 2])
 
@@ -97,34 +93,18 @@ def write(
     """Write a caffemodel that Caffe and OpenCV read: float32 blobs by layer name.
 
     `types` gives layers their Caffe type; readers don't need it. The file appears whole or not at
-    all: it is written beside `path` and then renamed.
+    all. Raises WriteError where it can't be written.
     """
     net = caffe_pb2.NetParameter(name=name)
     for layer_name, arrays in layers.items():
         layer = net.layer.add(name=layer_name, blobs=[blobs.encode(array) for array in arrays])
         if layer_name in types:
             layer.type = types[layer_name]
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(net.SerializeToString(deterministic=True))
-            # mkstemp's 0600 would keep a service that runs as another user from reading it.
-            os.fchmod(file.fileno(), 0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_atomically(path, net.SerializeToString(deterministic=True))
 
 
 def _parse(path: Path) -> caffe_pb2.NetParameter:
-    try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise CaffeError(str(path), [Problem("larger than 2 GiB, so no caffemodel")])
-        data = path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or "can't be read"
-        raise CaffeError(str(path), [Problem(f"can't read it: {reason}")]) from error
+    data = read_bytes(path, MAX_PROTOBUF, "caffemodel")
     kind = _other_kind(data)
     if kind:
         raise CaffeError(str(path), [Problem(kind)])

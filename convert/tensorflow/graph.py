@@ -7,10 +7,9 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 
 from convert.caffe.problems import CaffeError, Problem
+from convert.files import MAX_PROTOBUF, read_bytes
 from convert.tensorflow.graph_pb2 import GraphDef, NodeDef
 
-MAX_BYTES = (1 << 31) - 1
-"""A protobuf message can't be larger."""
 FUSED_BATCH_NORM_EPSILON = 1e-4
 """The operator's own default: an exporter may leave out what equals it."""
 
@@ -56,13 +55,7 @@ def read(path: Path) -> Graph:
 
 
 def _parse(path: Path) -> GraphDef:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise GraphError(str(path), [Problem("larger than 2 GiB, so no GraphDef")])
-        data = path.read_bytes()
-    except OSError as error:
-        reason = error.strerror or "can't be read"
-        raise GraphError(str(path), [Problem(f"can't read it: {reason}")]) from error
+    data = read_bytes(path, MAX_PROTOBUF, "GraphDef", GraphError)
     kind = _other_kind(data)
     if kind:
         raise GraphError(str(path), [Problem(kind)])

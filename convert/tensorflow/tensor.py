@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.caffe.blobs import times
 from convert.tensorflow.graph_pb2 import (
     DT_BFLOAT16,
     DT_DOUBLE,
@@ -108,8 +109,3 @@ def _from_values(tensor: TensorProto, dtype: np.dtype[Any]) -> NDArray[Any]:
 def _type_name(number: int) -> str:
     known = number in DataType.values()
     return DataType.Name(number) if known else f"TensorFlow's number {number}"
-
-
-def times(shape: tuple[int, ...]) -> str:
-    """A shape as a message shows it."""
-    return "×".join(map(str, shape)) or "()"

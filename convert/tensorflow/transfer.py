@@ -38,7 +38,7 @@ def transfer(source: Path, output: Path, preprocessing: Preprocessing, name: str
     """Write the weights of the frozen graph `source` as the caffemodel `output`, whole or not.
 
     Raises GraphError with all problems of the graph, UsageError for an `output` that can't be
-    meant, and SfdError for one that can't be written.
+    meant, and WriteError for one that can't be written.
     """
     _check_output(output, source)
     found = find(graph.read(source))
@@ -57,10 +57,7 @@ def transfer(source: Path, output: Path, preprocessing: Preprocessing, name: str
         layer: {"bn": "BatchNorm", "scale": "Scale"}.get(layer.rsplit("/")[-1], "Convolution")
         for layer in layers
     }
-    try:
-        weights.write(output, name, layers, types)
-    except OSError as error:
-        raise SfdError(f"can't write {output}: {error.strerror or error}") from error
+    weights.write(output, name, layers, types)
     return Transfer(
         layers,
         len(found.convolutions),

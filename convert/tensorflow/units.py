@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.caffe.blobs import times
 from convert.caffe.problems import Problem
 from convert.tensorflow import names, tensor
 from convert.tensorflow.graph import Graph
@@ -185,7 +186,7 @@ def _convolution(
     weights = parts[Parameter.WEIGHTS]
     expected = _KERNELS[unit.kernel]
     if weights.ndim != 4 or weights.shape[: len(expected)] != expected or 0 in weights.shape:
-        complain(f"its weights are {tensor.times(weights.shape)}, but it is {unit.kernel} here")
+        complain(f"its weights are {times(weights.shape)}, but it is {unit.kernel} here")
         return None, False
     channels = weights.shape[3]
     if unit.kernel is Kernel.DEPTHWISE:
@@ -193,7 +194,7 @@ def _convolution(
     epsilon = parts.pop(Parameter.EPSILON, None)
     for parameter, array in parts.items():
         if parameter is not Parameter.WEIGHTS and array.shape != (channels,):
-            complain(f"{parameter} is {tensor.times(array.shape)} for {channels} channels")
+            complain(f"{parameter} is {times(array.shape)} for {channels} channels")
     value: float | None = None
     if epsilon is not None:
         value = float(epsilon.reshape(-1)[0]) if epsilon.size == 1 else math.nan

@@ -1,5 +1,4 @@
 import os
-import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,8 +19,8 @@ from convert.conversion import (
     Options,
     VerificationError,
     convert,
-    write_atomically,
 )
+from convert.files import WriteError
 from convert.outputs.kinds import Built, Kind
 from convert.outputs.preprocessing import ChannelOrder
 from convert.report import Report, Status, Verification
@@ -301,36 +300,16 @@ def test_an_interruption_leaves_nothing_behind(tiny: Make, tmp_path: Path, step:
     assert not list(tmp_path.iterdir())
 
 
-def test_an_interrupted_write_leaves_the_old_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "out.onnx"
-    path.write_bytes(b"old")
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "fsync", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        write_atomically(path, b"new")
-    assert [item.name for item in tmp_path.iterdir()] == ["out.onnx"]
-    assert path.read_bytes() == b"old"
-
-
-def test_a_written_file_can_be_read_by_others(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "out.onnx", b"content")
-    assert stat.S_IMODE((tmp_path / "out.onnx").stat().st_mode) == 0o644
-
-
 def test_a_full_disk_is_explained(
     tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
+    model = tiny()
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ConversionError, match=r"can't write .*out.onnx: No space left on device"):
-        run_conversion(tiny(), tmp_path / "out.onnx")
+    with pytest.raises(WriteError, match=r"can't write .*out.onnx: No space left on device"):
+        run_conversion(model, tmp_path / "out.onnx")
     assert not list(tmp_path.iterdir())
 
 

@@ -1,0 +1,53 @@
+"""Files read whole within a limit, and written whole or not at all."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from convert.caffe.problems import CaffeError, Problem
+from sfd.errors import SfdError
+
+MAX_PROTOBUF = (1 << 31) - 1
+"""A protobuf message can't be larger."""
+
+
+class WriteError(SfdError):
+    """A file that can't be written; what was there before still is."""
+
+
+def read_bytes(path: Path, limit: int, kind: str, error: type[CaffeError] = CaffeError) -> bytes:
+    """The content of a file that is to be a `kind`.
+
+    Raises `error` where it can't be read or has more than `limit` bytes.
+    """
+    try:
+        if path.stat().st_size > limit:
+            what = f"larger than {limit / 2**20:.0f} MiB, so no {kind}"
+            raise error(str(path), [Problem(what)])
+        return path.read_bytes()
+    except OSError as cause:
+        reason = cause.strerror or "can't be read"
+        raise error(str(path), [Problem(f"can't read it: {reason}")]) from cause
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write beside `path` and rename, so that no reader ever sees half a file.
+
+    Raises WriteError where it can't be written.
+    """
+    temporary: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            # mkstemp's 0600 would keep a service that runs as another user from reading it.
+            os.fchmod(file.fileno(), 0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise WriteError(f"can't write {path}: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
