@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from convert.caffe import caffe_pb2
 from convert.caffe.blobs import BlobError, decode
 from convert.caffe.legacy import Entry
 from convert.caffe.problems import Problem
@@ -36,13 +37,14 @@ NAMES_SHOWN = 10
 
 
 def attach(
-    entries: Sequence[Entry], stored: Weights | None
+    entries: Sequence[Entry], stored: Weights | None, *, partial: bool = False
 ) -> tuple[list[Blobs], list[Problem], list[Problem]]:
     """The blobs of each layer, with warnings and problems.
 
     Blobs go by layer name (Net::CopyTrainedLayersFrom, src/caffe/net.cpp). Layers that share a
     parameter by name all get the copy that Caffe would end up with: the last one in the weights
-    file (Net::AppendParam). Without weights, blobs written in the prototxt itself count.
+    file (Net::AppendParam). Without weights, blobs written in the prototxt itself count. A layer
+    without blobs is a problem unless the weights may be `partial`, as Caffe's always may.
     """
     problems: list[Problem] = []
     warnings = list(stored.warnings) if stored else []
@@ -64,17 +66,19 @@ def attach(
         missing = [
             Problem("no weights for it in the caffemodel", entry.line, layer=entry.parameter.name)
             for entry, blobs in zip(entries, result, strict=True)
-            if not blobs and needs_weights(entry) and not _has_problem(by_name, entry)
+            if not blobs and needs_weights(entry.parameter) and not _has_problem(by_name, entry)
         ]
-        problems += missing
+        if not partial:
+            problems += missing
+        elif not any(result):
+            problems.append(Problem("the caffemodel has no weights for any of its layers"))
         warnings += _surplus(entries, stored)
     problems += _repeated(entries)
     return result, warnings, problems
 
 
-def needs_weights(entry: Entry) -> bool:
+def needs_weights(layer: caffe_pb2.LayerParameter) -> bool:
     """Whether the layer's type can't do without blobs."""
-    layer = entry.parameter
     return layer.type in WEIGHTED or (layer.type in WEIGHTED_ALONE and len(layer.bottom) < 2)
 
 
@@ -145,9 +149,9 @@ def _surplus(entries: Sequence[Entry], stored: Weights) -> list[Problem]:
 
 def _repeated(entries: Sequence[Entry]) -> list[Problem]:
     """Weights go by name, so two weighted layers of one name would get the same ones."""
-    counts = Counter(entry.parameter.name for entry in entries if needs_weights(entry))
+    counts = Counter(entry.parameter.name for entry in entries if needs_weights(entry.parameter))
     return [
         Problem("another layer has this name; rename one", entry.line, layer=entry.parameter.name)
         for entry in entries
-        if counts[entry.parameter.name] > 1 and needs_weights(entry)
+        if counts[entry.parameter.name] > 1 and needs_weights(entry.parameter)
     ]

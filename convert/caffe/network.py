@@ -56,6 +56,14 @@ class Network:
     Their bottoms are value names where such a value exists, else blob names (such as `label`).
     """
 
+    def unfilled(self) -> list[str]:
+        """Names of the layers that need weights and have none."""
+        return [
+            layer.name
+            for layer in self.layers
+            if not layer.blobs and attach.needs_weights(layer.parameter)
+        ]
+
 
 def load(
     prototxt_path: Path,
@@ -65,12 +73,13 @@ def load(
     input_size: int | tuple[int, int] | None = None,
     stages: Sequence[str] = (),
     level: int = 0,
+    partial: bool = False,
 ) -> Network:
     """Read a network and its weights; without a caffemodel the layers have no blobs.
 
     `phase` is "TEST" or "TRAIN". `input_size`, a side or (height, width) in pixels, replaces that
     of the prototxt's image inputs. A data layer becomes the input that it would feed; layers of
-    loss, accuracy and evaluation are set aside.
+    loss, accuracy and evaluation are set aside. `partial` weights may lack layers.
 
     Raises CaffeError with every problem of the prototxt's structure at once, and with those of the
     weights: missing layers, blobs that contradict themselves, a damaged file.
@@ -89,7 +98,7 @@ def load(
     state.phase = _PHASES[phase]
     state.stage.extend(stages)
     state.level = level or state.level
-    network, problems = _assemble(parsed, state, size, stored)
+    network, problems = _assemble(parsed, state, size, stored, partial)
     if problems or found:
         raise CaffeError(str(prototxt_path), [*problems, *found])
     return network
@@ -100,6 +109,7 @@ def _assemble(
     state: caffe_pb2.NetState,
     size: tuple[int, int] | None,
     stored: weights.Weights | None,
+    partial: bool,
 ) -> tuple[Network, list[Problem]]:
     net = parsed.message
     warnings = list(parsed.warnings)
@@ -144,7 +154,7 @@ def _assemble(
     problems += resolved.problems
     shapes = inputs.resized(shapes, size)
     problems += inputs.check_size(size)
-    attached, odd_weights, missing = attach.attach(kept, stored)
+    attached, odd_weights, missing = attach.attach(kept, stored, partial=partial)
     problems += missing
     warnings += odd_weights
     if aside:

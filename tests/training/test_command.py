@@ -73,6 +73,23 @@ def test_a_teacher_trains(
     assert weights.read(Path(printed)).keys() == weights.read(teacher).keys()
 
 
+def test_layers_that_the_weights_lack_start_from_their_fillers_and_are_named(
+    solver: Path, annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", str(solver), "--annotations", str(annotations)]
+    assert main([*arguments, "--output", str(tmp_path / "whole")]) == 0
+    whole = weights.read(tmp_path / "whole/tiny_iter_2.caffemodel")
+    body = {name: blobs for name, blobs in whole.items() if "mbox" not in name}
+    weights.write(tmp_path / "body.caffemodel", "body", body)
+    capsys.readouterr()
+    arguments += ["--weights", str(tmp_path / "body.caffemodel")]
+    assert main([*arguments, "--output", str(tmp_path / "again")]) == 0
+    told = capsys.readouterr().err
+    assert "which start as the prototxt's fillers say: " in told
+    assert all(name in told for name in whole.keys() - body.keys())
+    assert weights.read(tmp_path / "again/tiny_iter_2.caffemodel").keys() == whole.keys()
+
+
 @pytest.mark.parametrize(
     ("change", "code", "says"),
     [

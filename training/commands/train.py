@@ -4,11 +4,15 @@ import argparse
 import importlib.util
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from sfd.errors import SfdError, UsageError
 from training.commands.share import share
+
+if TYPE_CHECKING:
+    from convert.caffe.network import Network
 
 DESCRIPTION = """\
 Train a detector and write its caffemodel.
@@ -47,7 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", type=Path, required=True, metavar="DIR", help="for weights, state and log"
     )
     parser.add_argument(
-        "--weights", type=Path, metavar="CAFFEMODEL", help="start from these, not at random"
+        "--weights",
+        type=Path,
+        metavar="CAFFEMODEL",
+        help="start from these; layers that they lack start as the prototxt's fillers say",
     )
     parser.add_argument("--resume", action="store_true", help="go on from the state in --output")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="default: %(default)s")
@@ -130,7 +137,8 @@ def _train(arguments: argparse.Namespace) -> Path:
 
     settings = solver.read(arguments.prototxt)
     path = _beside(arguments.prototxt, settings.train_net or settings.net)
-    source = caffe.load(path, arguments.weights, phase="TRAIN")
+    source = caffe.load(path, arguments.weights, phase="TRAIN", partial=True)
+    _tell_unfilled(source, arguments.weights)
     losses = [layer for layer in source.aside if layer.type == "MultiBoxLoss"]
     if not losses:
         raise CaffeError(str(path), [Problem("has no MultiBoxLoss layer to train by")])
@@ -179,7 +187,9 @@ def _distil(arguments: argparse.Namespace) -> Path:
         raise UsageError("--hours, --batch and --rate must be positive")
     if arguments.frozen and not arguments.weights:
         raise UsageError("--frozen keeps the statistics of --weights: name these too")
-    student = CaffeNetwork(caffe.load(arguments.prototxt, arguments.weights))
+    source = caffe.load(arguments.prototxt, arguments.weights, partial=True)
+    _tell_unfilled(source, arguments.weights)
+    student = CaffeNetwork(source)
     teachers = [CaffeNetwork(caffe.load(*pair)).fold() for pair in arguments.teacher]
     listed = photographs.read(arguments.annotations, arguments.images)
     kept, _ = photographs.split(listed, arguments.held_out)
@@ -207,6 +217,18 @@ def _distil(arguments: argparse.Namespace) -> Path:
             recipe,
             resume=arguments.resume,
             progress=progress,
+        )
+
+
+def _tell_unfilled(network: "Network", weights: Path | None) -> None:
+    """A misspelt name would go unnoticed for hours otherwise."""
+    names = network.unfilled()
+    if weights is not None and names:
+        count = f"{len(names)} layer" + "s" * (len(names) > 1)
+        print(
+            f"sfd train: {weights} has no weights for {count}, which start as the prototxt's "
+            f"fillers say: {', '.join(names)}",
+            file=sys.stderr,
         )
 
 
