@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from convert.caffe import weights
 from convert.conversion import Options, convert
@@ -25,6 +26,7 @@ class Files(Protocol):
     caffemodel: Path
 
 
+SAMPLE = Path(__file__).resolve().parents[2] / "service" / "static" / "sample.jpg"
 DETECTORS = [
     "sfd-320-mod5-nobn",
     "sfd-320-mod5-bn",
@@ -83,6 +85,44 @@ def test_a_published_detector_converts_verified(
     assert report.input["shape"] == (
         ["batch", 3, size, size] if kind is Kind.RAW else ["batch", size, size, 3]
     )
+
+
+def portraits(side: int) -> NDArray[np.uint8]:
+    """[7, S, S, 3] RGB: one portrait, shifted, mirrored, brightened and upside down."""
+    with Image.open(SAMPLE) as opened:
+        picture = np.asarray(opened.convert("RGB").resize((side, side)))
+    brighter = np.minimum(picture.astype(np.int32) * 3 // 2, 255).astype(np.uint8)
+    shifted = [np.roll(picture, (side // share, 9), (0, 1)) for share in (8, -8, 16)]
+    return np.stack([picture, picture[:, ::-1], *shifted, brighter, picture[::-1]])
+
+
+@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("name", DETECTORS)
+def test_a_batch_of_seven_gives_the_rows_of_seven_batches_of_one(
+    shared: Path, tmp_path: Path, name: str, kind: Kind
+) -> None:
+    folder, output = shared / "models" / "upstream" / name, tmp_path / "model.onnx"
+    options = Options(output=kind, verify=False)
+    convert(folder / "deploy.prototxt", folder / "weights.caffemodel", output, options)
+    session = onnxruntime.InferenceSession(output, providers=["CPUExecutionProvider"])
+    images: NDArray[np.generic] = portraits(320)
+    if kind is Kind.RAW:
+        blue_first = images[..., ::-1].astype(np.float32) - np.asarray([104, 117, 123], np.float32)
+        images = np.ascontiguousarray(blue_first.transpose(0, 3, 1, 2))
+    [entry] = session.get_inputs()
+    together = session.run(None, {entry.name: images})
+    for index in range(7):
+        alone = session.run(None, {entry.name: images[index : index + 1]})
+        for several, one in zip(together, alone, strict=True):
+            if kind is Kind.HEADS:
+                rows, single = several[index], one[0]
+            else:
+                # One list for the whole batch; its first column is the image's index.
+                rows, single = several.reshape(-1, 7), one.reshape(-1, 7)[:, 1:]
+                rows = rows[rows[:, 0] == index, 1:]
+            assert rows.shape == single.shape
+            assert len(rows)
+            assert np.abs(rows - single).max() <= 1e-5
 
 
 def test_a_published_classifier_converts_verified(shared: Path, tmp_path: Path) -> None:
