@@ -12,7 +12,7 @@ import onnxruntime
 from onnx import helper, numpy_helper
 
 from convert.caffe import network as caffe_network
-from convert.caffe.network import Network
+from convert.caffe.network import Network, Problem
 from convert.files import write_atomically
 from convert.metadata import class_names, metadata, sha256
 from convert.outputs.kinds import Built, Kind, build, check_input, default_kind
@@ -47,7 +47,7 @@ class Options:
 
 
 class ConversionError(SfdError):
-    """The conversion can't be made or its result can't be written."""
+    """The conversion can't be made."""
 
 
 class VerificationError(ConversionError):
@@ -71,8 +71,8 @@ def convert(
     """Convert a Caffe model to one ONNX file at `output`, which appears whole or not at all.
 
     Raises CaffeError and TranslationError with all problems of the sources, UsageError for
-    options that don't fit the model, VerificationError, and ConversionError for what goes wrong
-    with files. `progress` is told of each of STEPS as it begins.
+    options that don't fit the model, VerificationError, ConversionError for files that can't be
+    meant, and WriteError. `progress` is told of each of STEPS as it begins.
     """
     clock = _Clock(progress)
     _check_output(output, (prototxt, caffemodel))
@@ -167,6 +167,14 @@ def _read(path: Path) -> bytes:
         raise ConversionError(f"can't read {path}: {error.strerror or error}") from error
 
 
+def _warnings(network: Network) -> list[Problem]:
+    warnings = list(network.warnings)
+    if network.aside:
+        names = ", ".join(layer.name for layer in network.aside)
+        warnings.append(Problem(f"left out, since they only serve training and testing: {names}"))
+    return warnings
+
+
 def _report(
     built: Built,
     name: str,
@@ -200,7 +208,7 @@ def _report(
             "onnx": onnx.__version__,
             "onnxruntime": onnxruntime.__version__,
         },
-        warnings=tuple(map(str, network.warnings)),
+        warnings=tuple(map(str, _warnings(network))),
         verification=verification,
         seconds=clock.seconds,
     )

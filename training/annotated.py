@@ -13,7 +13,7 @@ from convert.caffe import caffe_pb2
 from convert.caffe.caffe_pb2 import BatchSampler, DistortionParameter, TransformationParameter
 from convert.caffe.network import CaffeError, Network, Problem
 from training.matching import F32
-from training.photographs import DatasetError, Photograph
+from training.photographs import Photograph, opened, upright
 from training.sampling import draw, project
 
 _RESAMPLING = {
@@ -45,6 +45,9 @@ class AnnotatedData:
         resize = own.transform_param.resize_param
         wrong = {
             "resize_param without height and width": not (resize.height and resize.width),
+            "a resize_param with a prob": resize.prob < 1,
+            "a crop_size": own.transform_param.crop_size > 0,
+            "a mean_file": own.transform_param.HasField("mean_file"),
             "a resize_mode other than WARP": resize.resize_mode != caffe_pb2.ResizeParameter.WARP,
             "expand_param": own.transform_param.HasField("expand_param"),
             "noise_param": own.transform_param.HasField("noise_param"),
@@ -72,11 +75,8 @@ class AnnotatedData:
 
     def example(self, photograph: Photograph, random: np.random.Generator) -> tuple[F32, F32]:
         """One varied picture [3, H, W], BGR and mean-free, with its faces [N, 4] in fractions."""
-        try:
-            with Image.open(photograph.path) as opened:
-                picture = opened.convert("RGB")
-        except OSError as error:
-            raise DatasetError(f"{photograph.path}: can't be read as an image: {error}") from error
+        with opened(photograph.path) as image:
+            picture = upright(image)
         marked = photograph.boxes if photograph.boxes is not None else np.zeros((0, 4), np.float32)
         size = np.asarray([picture.width, picture.height] * 2, np.float32)
         faces = (marked / size).clip(0, 1).astype(np.float32)

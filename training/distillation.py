@@ -9,20 +9,22 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from training import state
 from training.distortions import degrade, obscure
 from training.network import CaffeNetwork, channels_last
 from training.operators import BatchNorm
 from training.photographs import Photograph
 from training.scenes import Scene, compose
+from training.state import TrainingError
 from training.stopping import stopping
 from training.targets import targets
-from training.trainer import STATE, TrainingError
 
 MEAN_BGR = (104.0, 117.0, 123.0)
 
@@ -120,7 +122,7 @@ def distil(
     save the state after the current step and stop. `progress` is told
     the share of the hours that is over, and the loss; `clock` counts seconds.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    resumed = state.begin(folder, resume=resume)
     _check(student, teachers, recipe)
     torch.manual_seed(recipe.seed)
     if recipe.frozen:
@@ -148,7 +150,8 @@ def distil(
     )
     average = Average(student, recipe.average)
     run = _Run(student, average, optimizer, folder)
-    run.begin(resume)
+    if resumed:
+        run.restore(resumed)
     limit = recipe.hours * 3600
     started = saved = clock()
     before = run.spent
@@ -273,37 +276,25 @@ class _Run:
     spent: float = 0.0
     """Seconds."""
 
-    def begin(self, resume: bool) -> None:
-        path = self.folder / STATE
-        if path.exists() != resume:
-            raise TrainingError(
-                f"no {path} to resume from: start without --resume"
-                if resume
-                else f"{path} is there already: continue with --resume, or give another --output"
-            )
-        if not resume:
-            return
-        state = torch.load(path, weights_only=True)
+    def restore(self, before: dict[str, Any]) -> None:
         try:
-            self.student.load_state_dict(state["student"])
-            self.average.network.load_state_dict(state["average"])
-            self.optimizer.load_state_dict(state["optimizer"])
+            self.student.load_state_dict(before["student"])
+            self.average.network.load_state_dict(before["average"])
+            self.optimizer.load_state_dict(before["optimizer"])
         except (KeyError, RuntimeError, ValueError) as error:
-            raise TrainingError(f"{path} is the state of another network") from error
-        self.step, self.spent = state["step"], state["spent"]
+            raise TrainingError(f"{self.folder} has the state of another network") from error
+        self.step, self.spent = before["step"], before["spent"]
         self.average.updates = self.step
 
     def save(self) -> Path:
-        state = {
+        current = {
             "student": self.student.state_dict(),
             "average": self.average.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "spent": self.spent,
         }
-        temporary = (self.folder / STATE).with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(self.folder / STATE)
+        state.save(self.folder, current)
         path = self.folder / f"average-{self.step:06d}.caffemodel"
         self.average.network.save(path)
         return path

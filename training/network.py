@@ -1,7 +1,7 @@
 """A torch network from a Caffe network, with its weights in and out.
 
-Each layer becomes one operator; a BatchNorm layer and the Scale layer after it become one
-`torch.nn.BatchNorm2d`, which computes the same and keeps the same five arrays.
+Each layer becomes one operator of `training.operators`; a BatchNorm layer and the Scale layer after
+it become one, which keeps the five arrays of both.
 """
 
 from collections import Counter
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from convert.caffe import weights
 from convert.caffe.network import CaffeError, Layer, Network, Problem
+from convert.layers.registry import LayerError
 from training import operators
 from training.heads import Heads, find_heads
 from training.solver import Trained
@@ -58,6 +59,12 @@ class CaffeNetwork(nn.Module):
             scale = scales.get(self._scales.get(layer.name, ""))
             inputs = [channels.get(bottom, 0) for bottom in layer.bottoms]
             module = operators.BUILDERS[layer.type](layer, scale, inputs)
+            try:
+                operators.initialise(module, layer, scale)
+            except LayerError as error:
+                problems += [
+                    Problem(message, layer.line, layer=layer.name) for message in error.messages
+                ]
             if isinstance(module, nn.ReLU) and uses[layer.bottoms[0]] == 1:
                 # As in Caffe; it saves a good part of the time of training.
                 module.inplace = True

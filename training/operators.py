@@ -10,7 +10,9 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from convert.caffe import caffe_pb2
+from convert.caffe.attach import DEPTHWISE
 from convert.caffe.network import CaffeError, Layer, Problem
+from convert.layers.blobs import check_blobs
 from convert.layers.convolution import read_window
 from convert.layers.prior_box import prior_spec
 from convert.layers.registry import LayerError
@@ -19,10 +21,6 @@ from geometry.priors import PriorSpec, priors
 F32 = NDArray[np.float32]
 Blobs = tuple[F32, ...]
 Build = Callable[[Layer, Layer | None, Sequence[int]], nn.Module]
-
-DEPTHWISE = frozenset(
-    ["ConvolutionDepthwise", "DepthwiseConvolution", "DepthwiseConv", "ConvolutionDW"]
-)
 
 
 class Convolution(nn.Conv2d):
@@ -54,7 +52,8 @@ class Convolution(nn.Conv2d):
             self.dilation,
             self.groups,
         )
-        return top[..., ::2, ::2] if dense else top
+        # A view would keep all places in memory until the gradient is there.
+        return top[..., ::2, ::2].clone() if dense else top
 
     def merge(self, norm: "BatchNorm") -> None:
         """Compute from now on what a frozen BatchNorm after this convolution does, trainably."""
@@ -76,6 +75,7 @@ class Convolution(nn.Conv2d):
             norm.weight,
             norm.bias,
         )
+        self.norms = ()
 
 
 class BatchNorm(nn.Module):
@@ -145,10 +145,11 @@ class BatchNorm(nn.Module):
         return (*sums, _array(factor.reshape(1)))
 
     def scale_blobs(self) -> Blobs:
-        """The weight and bias of the Scale layer after it."""
+        """The weight of the Scale layer after it and, if it has one, its bias."""
         assert self.weight is not None
         assert self.bias is not None
-        return _array(self.weight), _array(self.bias)
+        weight = _array(self.weight)
+        return (weight, _array(self.bias)) if self.bias.requires_grad else (weight,)
 
 
 class Eltwise(nn.Module):
@@ -259,7 +260,7 @@ def _convolution(layer: Layer, _: Layer | None, channels: Sequence[int]) -> nn.M
     except LayerError as error:
         raise CaffeError(layer.name, [Problem(str(error), layer.line, layer=layer.name)]) from error
     groups = channels[0] if layer.type in DEPTHWISE else parameter.group
-    module = Convolution(
+    return Convolution(
         channels[0],
         parameter.num_output,
         window.kernel,
@@ -269,43 +270,67 @@ def _convolution(layer: Layer, _: Layer | None, channels: Sequence[int]) -> nn.M
         groups,
         bias=parameter.bias_term,
     )
-    with torch.no_grad():
-        if layer.blobs:
-            module.weight.copy_(torch.from_numpy(layer.blobs[0]).reshape(module.weight.shape))
-        else:
-            _fill(module.weight, parameter.weight_filler)
-        if module.bias is not None:
-            if len(layer.blobs) > 1:
-                module.bias.copy_(torch.from_numpy(layer.blobs[1]).reshape(-1))
-            else:
-                _fill(module.bias, parameter.bias_filler)
-    return module
 
 
 def _batch_norm(layer: Layer, scale: Layer | None, channels: Sequence[int]) -> nn.Module:
     parameter = layer.parameter.batch_norm_param
-    module = BatchNorm(
+    return BatchNorm(
         channels[0],
         parameter.eps,
         parameter.moving_average_fraction,
         scaled=scale is not None,
         frozen=parameter.use_global_stats,
     )
-    with torch.no_grad():
+
+
+@torch.no_grad()
+def initialise(module: nn.Module, layer: Layer, scale: Layer | None) -> None:
+    """Take over the blobs of a layer (and of the Scale layer merged into it), or fill.
+
+    Raises LayerError for blobs of other shapes than the module's, and for unknown fillers.
+    """
+    if isinstance(module, Convolution):
+        parameter = layer.parameter.convolution_param
+        bias = module.bias
         if layer.blobs:
+            shapes = [tuple(each.shape) for each in (module.weight, bias) if each is not None]
+            check_blobs(layer, shapes)
+            module.weight.copy_(torch.from_numpy(layer.blobs[0]).reshape(module.weight.shape))
+            if bias is not None:
+                bias.copy_(torch.from_numpy(layer.blobs[1]).reshape(-1))
+            return
+        _fill(module.weight, parameter.weight_filler)
+        if bias is not None:
+            _fill(bias, parameter.bias_filler)
+    elif isinstance(module, BatchNorm):
+        shape = tuple(module.running_mean.shape)
+        if layer.blobs:
+            check_blobs(layer, [shape, shape, (1,)])
             factor = float(layer.blobs[2].reshape(-1)[0])
             share = 0.0 if factor == 0 else 1 / factor
             module.factor.fill_(factor)
             module.running_mean.copy_(torch.from_numpy(layer.blobs[0].reshape(-1) * share))
             module.running_var.copy_(torch.from_numpy(layer.blobs[1].reshape(-1) * share))
-        if scale is not None and module.weight is not None and module.bias is not None:
-            if scale.blobs:
-                module.weight.copy_(torch.from_numpy(scale.blobs[0]).reshape(-1))
-            if len(scale.blobs) > 1:
-                module.bias.copy_(torch.from_numpy(scale.blobs[1]).reshape(-1))
-            # OpenCV and Caffe read a bias that the prototxt does not ask for as surplus.
-            module.bias.requires_grad_(scale.parameter.scale_param.bias_term)
-    return module
+        if scale is not None:
+            _initialise_scale(module, scale, shape)
+
+
+def _initialise_scale(module: BatchNorm, scale: Layer, shape: tuple[int, ...]) -> None:
+    assert module.weight is not None
+    assert module.bias is not None
+    parameter = scale.parameter.scale_param
+    # What the prototxt has no bias for is a product alone, and its bias stays 0.
+    module.bias.requires_grad_(parameter.bias_term)
+    if scale.blobs:
+        check_blobs(scale, [shape] * (2 if parameter.bias_term else 1))
+        module.weight.copy_(torch.from_numpy(scale.blobs[0]).reshape(-1))
+        if parameter.bias_term:
+            module.bias.copy_(torch.from_numpy(scale.blobs[1]).reshape(-1))
+        return
+    if parameter.HasField("filler"):
+        _fill(module.weight, parameter.filler)
+    if parameter.bias_term:
+        _fill(module.bias, parameter.bias_filler)
 
 
 def _fill(target: Tensor, filler: caffe_pb2.FillerParameter) -> None:
@@ -323,8 +348,11 @@ def _fill(target: Tensor, filler: caffe_pb2.FillerParameter) -> None:
             target.normal_(filler.mean, filler.std)
         case "uniform":
             target.uniform_(filler.min, filler.max)
-        case _:
+        case "constant":
             target.fill_(filler.value)
+        case _:
+            known = "constant, gaussian, msra, uniform, xavier"
+            raise LayerError(f"filler type {filler.type!r} is not known here; choose of {known}")
 
 
 def _array(tensor: Tensor) -> F32:

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ExifTags, Image, ImageOps
 
 from sfd.errors import SfdError
 from training.evaluation import wider
@@ -27,7 +29,36 @@ class Photograph:
     name: str
     """The image as the list names it."""
     boxes: F32 | None
-    """[N, 4] as x1, y1, x2, y2 in pixels; None where there are faces that nobody has marked."""
+    """[N, 4] as x1, y1, x2, y2 in pixels of the upright picture.
+
+    None where there are faces that nobody has marked.
+    """
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """The image of a file, not yet decoded; DatasetError for one that can't be, also later."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except (OSError, Image.DecompressionBombError) as error:
+        raise DatasetError(f"{path}: can't be read as an image: {error}") from error
+
+
+def is_upright(image: Image.Image) -> bool:
+    """Whether EXIF has it neither turned nor mirrored."""
+    return bool(image.getexif().get(ExifTags.Base.Orientation, 1) == 1)
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Width and height of what `upright` makes of it."""
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+    return image.size[::-1] if turned else image.size
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """RGB, turned as EXIF says: as the service sees it, and as marks are meant."""
+    return ImageOps.exif_transpose(image).convert("RGB")
 
 
 def read_json_lines(path: Path, images: Path | None = None) -> list[Photograph]:

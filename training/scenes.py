@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.photographs import F32, Photograph
+from training.photographs import F32, Photograph, is_upright, opened, upright, upright_size
 
 U8 = NDArray[np.uint8]
 
@@ -64,18 +64,23 @@ def crop(
     The scale lies between the whole photograph and one and a half times its own pixels. A face
     is kept as marked when at least 40 % of it is inside.
     """
-    with Image.open(photograph.path) as opened:
-        full_width, full_height = opened.size
+    with opened(photograph.path) as image:
+        full_width, full_height = upright_size(image)
         whole = min(width / full_width, height / full_height)
         # A thumbnail is enlarged as far as it takes to fill the part.
         low, high = 0.8 * whole, max(1.5, 1.2 * whole)
         # The power favours small scales: half of the faces in a crowd have few pixels.
         scale = float(low * (high / low) ** (random.random() ** 1.5))
-        # JPEG decodes a half, a quarter or an eighth in a fraction of the time.
-        opened.draft("RGB", (math.ceil(full_width * scale * 2), math.ceil(full_height * scale * 2)))
-        picture = opened.convert("RGB")
+        extent: tuple[float, float] = full_width, full_height
+        if is_upright(image):
+            # JPEG decodes a half, a quarter or an eighth in a fraction of the time; its last column
+            # and row may then be of less than a whole pixel, which a turned one would begin with.
+            least = math.ceil(full_width * scale * 2), math.ceil(full_height * scale * 2)
+            if drafted := image.draft("RGB", least):
+                extent = drafted[1][2:]
+        picture = upright(image)
     size = np.tile(picture.size, 2)
-    reduced = size / (full_width, full_height, full_width, full_height)
+    reduced = np.tile(extent, 2) / np.tile((full_width, full_height), 2)
     span_x, span_y = width / scale, height / scale
     marked = photograph.boxes if photograph.boxes is not None else np.zeros((0, 4), np.float32)
     if len(marked) and random.random() < 0.6:

@@ -15,6 +15,7 @@ from torch import Tensor
 from convert.caffe import prototxt
 from convert.caffe.caffe_pb2 import SolverParameter
 from convert.caffe.network import CaffeError, Problem
+from convert.caffe.prototxt import Parsed
 
 _OLD_TYPES = {
     SolverParameter.SGD: "SGD",
@@ -38,9 +39,10 @@ class Trained:
     decay_mult: float = 1.0
 
 
-def read(path: Path) -> SolverParameter:
+def read(path: Path) -> Parsed[SolverParameter]:
     """A solver file; CaffeError for settings that Caffe, or this, would refuse."""
-    solver = prototxt.read(path, SolverParameter).message
+    parsed = prototxt.read(path, SolverParameter)
+    solver = parsed.message
     if not solver.HasField("type") and solver.HasField("solver_type"):
         solver.type = _OLD_TYPES[solver.solver_type]
     checks = {
@@ -60,7 +62,7 @@ def read(path: Path) -> SolverParameter:
     problems = [Problem(message) for message, holds in checks.items() if not holds]
     if problems:
         raise CaffeError(str(path), problems)
-    return solver
+    return parsed
 
 
 def rate(solver: SolverParameter, iteration: int) -> float:

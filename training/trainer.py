@@ -9,28 +9,23 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from convert.caffe.caffe_pb2 import SolverParameter
-from sfd.errors import SfdError
+from training import state
 from training.annotated import AnnotatedData
 from training.matching import F32
 from training.multibox import MultiBoxLoss
 from training.network import CaffeNetwork, channels_last
 from training.photographs import Photograph
 from training.solver import Updater
+from training.state import TrainingError
 from training.stopping import stopping
 from training.validation import Validation, validate
-
-STATE = "latest.pt"
-
-
-class TrainingError(SfdError):
-    """Training that can't go on."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +51,10 @@ def train(job: Job, *, resume: bool, progress: Callable[[int, float], object]) -
     State, snapshots and a log of JSON lines go to the job's folder. SIGINT and SIGTERM save the
     state after the current iteration and stop. `progress` is told each iteration and its loss.
     """
-    job.folder.mkdir(parents=True, exist_ok=True)
+    before = state.begin(job.folder, resume=resume)
     solver, network = job.solver, channels_last(job.network)
     updater = Updater(solver, network.trained())
-    state_path = job.folder / STATE
-    start = _restore(state_path, network, updater) if resume else 0
-    if not resume and state_path.exists():
-        raise TrainingError(
-            f"{state_path} is there already: continue with --resume, or give another --output"
-        )
+    start = _restore(before, network, updater, job.folder) if before else 0
     torch.manual_seed(job.seed)
     network.train()
     recent: deque[float] = deque(maxlen=max(solver.average_loss, 1))
@@ -102,7 +92,7 @@ def train(job: Job, *, resume: bool, progress: Callable[[int, float], object]) -
                 _write(log, entry)
             done = iteration + 1
             if stop.asked or time.monotonic() - saved > job.save_minutes * 60:
-                _save(state_path, network, updater, done)
+                _save(job, updater, done)
                 saved = time.monotonic()
             if stop.asked:
                 raise TrainingError(f"stopped after iteration {done}; continue with --resume")
@@ -168,31 +158,26 @@ def _snapshot(job: Job, updater: Updater, iteration: int) -> Path:
     prefix = Path(job.solver.snapshot_prefix or job.network.source.name or "network").name
     path = job.folder / f"{prefix}_iter_{iteration}.caffemodel"
     job.network.save(path)
-    _save(job.folder / STATE, job.network, updater, iteration)
+    _save(job, updater, iteration)
     return path
 
 
-def _save(path: Path, network: CaffeNetwork, updater: Updater, iteration: int) -> None:
-    state = {
-        "network": network.state_dict(),
+def _save(job: Job, updater: Updater, iteration: int) -> None:
+    current = {
+        "network": job.network.state_dict(),
         "updater": updater.state(),
         "iteration": iteration,
     }
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.replace(path)
+    state.save(job.folder, current)
 
 
-def _restore(path: Path, network: CaffeNetwork, updater: Updater) -> int:
-    if not path.exists():
-        raise TrainingError(f"no {path} to resume from: start without --resume")
-    state = torch.load(path, weights_only=True)
+def _restore(before: dict[str, Any], network: CaffeNetwork, updater: Updater, folder: Path) -> int:
     try:
-        network.load_state_dict(state["network"])
-        updater.restore(state["updater"])
+        network.load_state_dict(before["network"])
+        updater.restore(before["updater"])
+        return int(before["iteration"])
     except (KeyError, RuntimeError) as error:
-        raise TrainingError(f"{path} is the state of another network or solver") from error
-    return int(state["iteration"])
+        raise TrainingError(f"{folder} has the state of another network or solver") from error
 
 
 def _due(iteration: int, interval: int) -> bool:

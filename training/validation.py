@@ -14,7 +14,7 @@ from geometry.nms import nms
 from training.annotated import AnnotatedData
 from training.evaluation.curves import Curve, Detections, marked_faces
 from training.network import CaffeNetwork
-from training.photographs import Photograph
+from training.photographs import Photograph, opened, upright
 
 AP_VERSIONS = ("11point", "MaxIntegral", "Integral")
 
@@ -66,8 +66,8 @@ def validate(
         part = photographs[start : start + how.batch]
         pictures = []
         for photograph in part:
-            with Image.open(photograph.path) as opened:
-                picture = opened.convert("RGB")
+            with opened(photograph.path) as image:
+                picture = upright(image)
             size = np.asarray([picture.width, picture.height] * 2, np.float64)
             boxes = photograph.boxes if photograph.boxes is not None else np.zeros((0, 4))
             faces.append(np.asarray(boxes, np.float64) / size)

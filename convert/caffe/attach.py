@@ -9,16 +9,17 @@ from convert.caffe.legacy import Entry
 from convert.caffe.problems import Problem
 from convert.caffe.weights import Blobs, LayerWeights, Weights
 
-WEIGHTED = frozenset(
+DEPTHWISE = frozenset(
+    ["ConvolutionDW", "ConvolutionDepthwise", "DepthwiseConv", "DepthwiseConvolution"]
+)
+"""Names that forks of Caffe gave to a convolution with a group for each channel."""
+
+WEIGHTED = DEPTHWISE | frozenset(
     [
         "BN",
         "BatchNorm",
         "Convolution",
-        "ConvolutionDepthwise",
         "Deconvolution",
-        "DepthwiseConvolution",
-        "DepthWiseConvolution",
-        "ConvolutionDepthWise",
         "Embed",
         "InnerProduct",
         "LSTM",

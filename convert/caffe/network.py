@@ -49,7 +49,7 @@ class Network:
     outputs: tuple[str, ...] = field(default=())
     """Tops that no layer consumes, in order."""
     warnings: tuple[Problem, ...] = field(default=())
-    """What is odd but not wrong: unknown fields, surplus weights, layers left out."""
+    """What is odd but not wrong: unknown fields, surplus weights."""
     aside: tuple[Layer, ...] = field(default=())
     """The data, loss and evaluation layers of the phase, left out of `layers`.
 
@@ -157,9 +157,6 @@ def _assemble(
     attached, odd_weights, missing = attach.attach(kept, stored, partial=partial)
     problems += missing
     warnings += odd_weights
-    if aside:
-        names = ", ".join(entry.parameter.name for entry in aside)
-        warnings.append(Problem(f"left out, since they only serve training and testing: {names}"))
     layers = [
         Layer(layer.name, layer.type, line, bottoms, tops, layer, blobs)
         for (layer, line), bottoms, tops, blobs in zip(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.caffe.attach import DEPTHWISE
 from convert.caffe.network import Layer
 from convert.graph import Array, GraphBuilder, Value
 from convert.layers.blobs import check_blobs, image_size
@@ -32,10 +33,7 @@ class Window:
 
 @handler(
     "Convolution",
-    "ConvolutionDepthwise",
-    "DepthwiseConvolution",
-    "DepthwiseConv",
-    "ConvolutionDW",
+    *sorted(DEPTHWISE),
     bottoms=(1, None),
     tops=(1, None),
 )
@@ -107,7 +105,7 @@ def read_outputs(layer: Layer, channels: int) -> tuple[int, int]:
     """The number of outputs and of groups, which must divide each other and the channels."""
     parameter = layer.parameter.convolution_param
     outputs = parameter.num_output
-    depthwise = layer.type not in ("Convolution", "Deconvolution")
+    depthwise = layer.type in DEPTHWISE
     groups = channels if depthwise else parameter.group
     if outputs < 1:
         raise LayerError("num_output is missing; state how many channels the layer makes")

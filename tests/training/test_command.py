@@ -90,6 +90,45 @@ def test_layers_that_the_weights_lack_start_from_their_fillers_and_are_named(
     assert weights.read(tmp_path / "again/tiny_iter_2.caffemodel").keys() == whole.keys()
 
 
+def test_frozen_statistics_must_be_there(
+    tiny: Path, solver: Path, annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--annotations", str(annotations), "--held-out", "0"]
+    assert main(["train", str(solver), *arguments, "--output", str(tmp_path / "first")]) == 0
+    teacher = tmp_path / "first/tiny_iter_2.caffemodel"
+    blobs = weights.read(teacher)
+    weights.write(
+        tmp_path / "lacking.caffemodel", "x", {k: v for k, v in blobs.items() if k != "Conv/bn"}
+    )
+    deploy = str(tiny / "deploy.prototxt")
+    arguments += ["--teacher", deploy, str(teacher), "--output", str(tmp_path / "second")]
+    assert main(["train", deploy, *arguments, "--frozen"]) == 2
+    assert "name these too" in capsys.readouterr().err
+    arguments += ["--weights", str(tmp_path / "lacking.caffemodel")]
+    assert main(["train", deploy, *arguments, "--frozen"]) == 2
+    assert "which lack some" in capsys.readouterr().err
+
+
+def test_options_without_effect_are_refused(
+    tiny: Path, solver: Path, annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--annotations", str(annotations), "--output", str(tmp_path / "out")]
+    assert main(["train", str(solver), *arguments, "--hours", "1", "--frozen"]) == 2
+    assert "--hours, --frozen: only with --teacher" in capsys.readouterr().err
+    teacher = ["--teacher", str(tiny / "deploy.prototxt"), "none.caffemodel", "--bfloat16"]
+    assert main(["train", str(tiny / "deploy.prototxt"), *arguments, *teacher]) == 2
+    assert "--bfloat16: only with a solver file" in capsys.readouterr().err
+
+
+def test_what_a_solver_file_says_in_vain_is_told(
+    solver: Path, annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    solver.write_text(solver.read_text() + "weight_decayy: 0.1\n")
+    arguments = ["--annotations", str(annotations), "--output", str(tmp_path / "out")]
+    assert main(["train", str(solver), *arguments]) == 0
+    assert "unknown field weight_decayy is ignored" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("change", "code", "says"),
     [

@@ -8,15 +8,17 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch (extra train)")
 
 from convert.caffe import network as caffe  # noqa: E402
+from convert.caffe import weights  # noqa: E402
 from training.distillation import Average, Recipe, distil, distillation_loss  # noqa: E402
 from training.network import CaffeNetwork  # noqa: E402
 from training.photographs import Photograph  # noqa: E402
-from training.trainer import TrainingError  # noqa: E402
+from training.state import TrainingError  # noqa: E402
 
 Make = Callable[[int], CaffeNetwork]
 
@@ -53,7 +55,13 @@ def test_the_average_moves_towards_the_network(network: Make) -> None:
 
 
 def distilled(
-    network: Make, portraits: list[Photograph], folder: Path, steps: int, *, resume: bool = False
+    network: Make,
+    portraits: list[Photograph],
+    folder: Path,
+    steps: int,
+    *,
+    resume: bool = False,
+    frozen: bool = False,
 ) -> Path:
     """A run by a clock that ticks twice for each step, so that it ends after about that many."""
     recipe = Recipe(
@@ -65,6 +73,7 @@ def distilled(
         rate=0.003,
         average=0.5,
         save_minutes=100,
+        frozen=frozen,
     )
     ticks = itertools.count()
     return distil(
@@ -89,6 +98,36 @@ def test_a_student_comes_closer_to_its_teacher_and_goes_on_after_a_stop(
     assert [entry["step"] // 10 for entry in steps] == [1, 2, 3, 4]
     assert steps[-1]["location"] < steps[0]["location"]
     CaffeNetwork(caffe.load(tiny / "deploy.prototxt", path))
+
+
+def test_a_frozen_student_learns_with_the_statistics_it_came_with(
+    tiny: Path, network: Make, portraits: list[Photograph], tmp_path: Path
+) -> None:
+    distilled(network, portraits, tmp_path, 5, frozen=True)
+    path = distilled(network, portraits, tmp_path, 10, resume=True, frozen=True)
+    before, after = network(2).layer_blobs(), weights.read(path)
+    for name, blobs in before.items():
+        same = all(np.array_equal(*pair) for pair in zip(blobs, after[name], strict=True))
+        assert same == name.endswith("/bn"), name
+    CaffeNetwork(caffe.load(tiny / "deploy.prototxt", path))
+
+
+def test_a_damaged_state_says_what_to_do(
+    network: Make, portraits: list[Photograph], tmp_path: Path
+) -> None:
+    distilled(network, portraits, tmp_path, 1)
+    whole = (tmp_path / "latest.pt").read_bytes()
+    (tmp_path / "latest.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TrainingError, match=r"latest.pt is damaged: start in another --output"):
+        distilled(network, portraits, tmp_path, 2, resume=True)
+
+
+def test_an_output_that_is_a_file_is_refused(
+    network: Make, portraits: list[Photograph], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainingError, match="file: can't be made: File exists"):
+        distilled(network, portraits, tmp_path / "file", 1)
 
 
 def test_a_teacher_of_another_family_is_refused(

@@ -10,9 +10,10 @@ torch = pytest.importorskip("torch", reason="training needs torch (extra train)"
 cv2 = pytest.importorskip("cv2", reason="OpenCV is the judge (extra verify)")
 
 from convert.caffe import network as caffe  # noqa: E402
+from convert.caffe import weights  # noqa: E402
 from convert.caffe.network import CaffeError  # noqa: E402
 from training.network import CaffeNetwork  # noqa: E402
-from training.operators import BatchNorm  # noqa: E402
+from training.operators import BatchNorm, Convolution  # noqa: E402
 
 REAL = ["sfd-320-mod5-nobn", "sfd-320-mod11e", "sfd-320-mod11g"]
 
@@ -87,6 +88,42 @@ def test_a_frozen_batch_norm_inside_its_convolution_gives_the_same_gradients(tin
     for name, value in network.layer_blobs().items():
         for one, other in zip(merged.layer_blobs()[name], value, strict=True):
             assert np.array_equal(one, other), name
+
+
+@pytest.mark.parametrize("side", [7, 8])
+def test_a_depthwise_stride_gives_in_training_what_it_gives_after(side: int) -> None:
+    convolution = Convolution(6, 6, 3, 2, 1, groups=6).double()
+    plain = torch.nn.Conv2d(6, 6, 3, 2, 1, groups=6).double()
+    plain.load_state_dict(convolution.state_dict())
+    image = torch.from_numpy(noise(2, 6, side, side)).double()
+    made, expected = convolution.train()(image), plain(image)
+    assert torch.allclose(made, expected)
+    torch.autograd.backward([made.square().sum(), expected.square().sum()])
+    for ours, theirs in zip(convolution.parameters(), plain.parameters(), strict=True):
+        assert torch.allclose(ours.grad, theirs.grad)
+
+
+def test_a_frozen_network_folds_too(tiny: Path) -> None:
+    network = CaffeNetwork(caffe.load(tiny / "deploy.prototxt", None)).train()
+    network.detect(torch.from_numpy(noise(2, 3, 128, 128)))
+    data = torch.from_numpy(noise(1, 3, 128, 128))
+    with torch.no_grad():
+        before = network.freeze().eval().detect(data)
+        after = copy.deepcopy(network).fold().detect(data)
+    for one, other in zip(before, after, strict=True):
+        assert torch.allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_of_other_shapes_are_all_named(tiny: Path, tmp_path: Path) -> None:
+    network = CaffeNetwork(caffe.load(tiny / "deploy.prototxt", None))
+    blobs = network.layer_blobs()
+    blobs["Conv"] = (blobs["Conv"][0][:4],)
+    blobs["Conv/bn"] = (blobs["Conv/bn"][0][:1], *blobs["Conv/bn"][1:])
+    weights.write(tmp_path / "odd.caffemodel", "odd", blobs)
+    with pytest.raises(CaffeError) as caught:
+        CaffeNetwork(caffe.load(tiny / "deploy.prototxt", tmp_path / "odd.caffemodel"))
+    assert [problem.layer for problem in caught.value.problems] == ["Conv", "Conv/bn"]
+    assert "expected shape [8, 3, 3, 3], found [4, 3, 3, 3]" in str(caught.value)
 
 
 def test_folding_batch_norm_changes_nothing(shared: Path) -> None:

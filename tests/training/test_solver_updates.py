@@ -121,4 +121,4 @@ def test_all_problems_of_a_solver_file_are_told_at_once(tmp_path: Path) -> None:
 def test_an_old_solver_file_names_its_type_by_number(tmp_path: Path) -> None:
     path = tmp_path / "solver.prototxt"
     path.write_text('solver_type: RMSPROP base_lr: 0.1 lr_policy: "fixed" max_iter: 5\n')
-    assert solver.read(path).type == "RMSProp"
+    assert solver.read(path).message.type == "RMSProp"

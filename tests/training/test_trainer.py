@@ -18,7 +18,8 @@ from training.annotated import AnnotatedData  # noqa: E402
 from training.multibox import MultiBoxLoss  # noqa: E402
 from training.network import CaffeNetwork  # noqa: E402
 from training.photographs import Photograph  # noqa: E402
-from training.trainer import Job, TrainingError, train  # noqa: E402
+from training.state import TrainingError  # noqa: E402
+from training.trainer import Job, train  # noqa: E402
 from training.validation import Validation, validate  # noqa: E402
 
 Make = Callable[..., Job]

@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from sfd.errors import SfdError, UsageError
 from training.commands.share import share
 
 if TYPE_CHECKING:
-    from convert.caffe.network import Network
+    from convert.caffe.network import Network, Problem
 
 DESCRIPTION = """\
 Train a detector and write its caffemodel.
@@ -28,6 +29,10 @@ Train a detector and write its caffemodel.
 
 Both save their state every few minutes; --resume goes on after any stop.
 """
+
+BY_SOLVER = {"bfloat16": False, "validation": None}
+BY_TEACHERS = {"hours": 2.0, "batch": 8, "rate": 8e-4, "enlarged": 0.0, "frozen": False}
+"""Options of one way to train, with their defaults."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,15 +96,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("DEPLOY", "CAFFEMODEL"),
         help="a detector to learn from; several are averaged",
     )
-    teachers.add_argument("--hours", type=float, default=2.0, help="default: %(default)s")
-    teachers.add_argument("--batch", type=int, default=8, metavar="N", help="default: %(default)s")
     teachers.add_argument(
-        "--rate", type=float, default=8e-4, help="AdamW's highest rate (default: %(default)s)"
+        "--hours", type=float, default=BY_TEACHERS["hours"], help="default: %(default)s"
+    )
+    teachers.add_argument(
+        "--batch", type=int, default=BY_TEACHERS["batch"], metavar="N", help="default: %(default)s"
+    )
+    teachers.add_argument(
+        "--rate",
+        type=float,
+        default=BY_TEACHERS["rate"],
+        help="AdamW's highest rate (default: %(default)s)",
     )
     teachers.add_argument(
         "--enlarged",
         type=share,
-        default=0.0,
+        default=BY_TEACHERS["enlarged"],
         metavar="SHARE",
         help="share of the scenes that the teachers also look at enlarged twice, for small faces "
         "(default: %(default)s)",
@@ -135,9 +147,13 @@ def _train(arguments: argparse.Namespace) -> Path:
     from training.trainer import Job, train
     from training.validation import Validation
 
-    settings = solver.read(arguments.prototxt)
+    _refuse(arguments, BY_TEACHERS, "only with --teacher")
+    parsed = solver.read(arguments.prototxt)
+    _warn(parsed.warnings)
+    settings = parsed.message
     path = _beside(arguments.prototxt, settings.train_net or settings.net)
     source = caffe.load(path, arguments.weights, phase="TRAIN", partial=True)
+    _warn(source.warnings)
     _tell_unfilled(source, arguments.weights)
     losses = [layer for layer in source.aside if layer.type == "MultiBoxLoss"]
     if not losses:
@@ -183,12 +199,19 @@ def _distil(arguments: argparse.Namespace) -> Path:
     from training.distillation import Recipe, distil
     from training.network import CaffeNetwork
 
+    _refuse(arguments, BY_SOLVER, "only with a solver file, not with --teacher")
     if arguments.hours <= 0 or arguments.batch < 1 or arguments.rate <= 0:
         raise UsageError("--hours, --batch and --rate must be positive")
     if arguments.frozen and not arguments.weights:
         raise UsageError("--frozen keeps the statistics of --weights: name these too")
     source = caffe.load(arguments.prototxt, arguments.weights, partial=True)
+    _warn(source.warnings)
     _tell_unfilled(source, arguments.weights)
+    without = set(source.unfilled())
+    if arguments.frozen and any(
+        layer.type == "BatchNorm" and layer.name in without for layer in source.layers
+    ):
+        raise UsageError("--frozen keeps the statistics of --weights, which lack some: see above")
     student = CaffeNetwork(source)
     teachers = [CaffeNetwork(caffe.load(*pair)).fold() for pair in arguments.teacher]
     listed = photographs.read(arguments.annotations, arguments.images)
@@ -218,6 +241,22 @@ def _distil(arguments: argparse.Namespace) -> Path:
             resume=arguments.resume,
             progress=progress,
         )
+
+
+def _refuse(arguments: argparse.Namespace, defaults: Mapping[str, object], why: str) -> None:
+    """Options that would have no effect are refused."""
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name, default in defaults.items()
+        if getattr(arguments, name) != default
+    ]
+    if given:
+        raise UsageError(f"{', '.join(given)}: {why}")
+
+
+def _warn(warnings: "Sequence[Problem]") -> None:
+    for warning in warnings:
+        print(f"sfd train: warning: {warning}", file=sys.stderr)
 
 
 def _tell_unfilled(network: "Network", weights: Path | None) -> None:

@@ -20,7 +20,8 @@ from service.network import Candidates
 from store import model as models
 from store.model import Model
 from training.evaluation.curves import Detections
-from training.evaluation.finders import EvaluationError, Progress
+from training.evaluation.finders import Progress
+from training.photographs import opened, upright, upright_size
 
 STEP = 128
 """Inputs are padded to multiples of the coarsest stride of the family, so that few sizes occur."""
@@ -70,8 +71,8 @@ class Native:
         return [found[index] for index in range(len(files))]
 
     def _one(self, file: Path, networks: "_Networks", min_score: float) -> Detections:
-        with Image.open(file) as opened:
-            picture = opened.convert("RGB")
+        with opened(file) as image:
+            picture = upright(image)
         width, height = _padded(picture.width, picture.height)
         canvas = Image.new("RGB", (width, height), self.model.input.mean_rgb)
         canvas.paste(picture, (0, 0))
@@ -119,11 +120,8 @@ class _Networks:
 
 
 def _size(file: Path) -> tuple[int, int]:
-    try:
-        with Image.open(file) as opened:
-            return opened.size
-    except OSError as error:
-        raise EvaluationError(f"{file}: can't be read as an image: {error}") from error
+    with opened(file) as image:
+        return upright_size(image)
 
 
 def _padded(width: int, height: int) -> tuple[int, int]:

@@ -58,6 +58,8 @@ def test_partial_weights_may_lack_layers_but_not_all() -> None:
         ('type: "InnerProduct"', True),
         ('type: "Deconvolution"', True),
         ('type: "DepthwiseConvolution"', True),
+        ('type: "DepthwiseConv"', True),
+        ('type: "ConvolutionDW"', True),
         ('type: "BatchNorm"', True),
         ('type: "PReLU"', True),
         ('type: "Normalize"', True),
