@@ -79,15 +79,19 @@ def main() -> None:
     arguments = parser.parse_args()
     address = urlsplit(arguments.url)
     body = arguments.photo.read_bytes()
-    stop = threading.Event()
+    stop, answered = threading.Event(), threading.Event()
     outcomes: list[Outcome] = []
 
     def client(number: int) -> None:
         turn = 0
         while not stop.is_set():
             name = f"load-{number}-{turn}"
-            outcomes.append(post(address.hostname or "", address.port or 80, body, name))
+            outcome = post(address.hostname or "", address.port or 80, body, name)
+            outcomes.append(outcome)
             turn += 1
+            if outcome["status"] == 200 and not answered.is_set():
+                answered.set()
+                print("answered", file=sys.stderr, flush=True)
 
     threads = [threading.Thread(target=client, args=(n,)) for n in range(arguments.clients)]
     start = time.perf_counter()

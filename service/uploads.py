@@ -17,6 +17,7 @@ from service.errors import (
     UnsupportedMediaType,
 )
 
+BLANKS = b" \t\n\r\v\f"
 MOST_BRACKETS = 16
 """A right body has two; the parser explains a few more better than a limit does."""
 
@@ -98,6 +99,7 @@ def decode_base64(text: str) -> bytes | Problem:
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
+        # In one go: a list of the pieces between many blanks would take many times their bytes.
+        return base64.b64decode(text.encode("ascii").translate(None, BLANKS), validate=True)
     except (binascii.Error, ValueError):
         return InvalidImage("the text is not base64")

@@ -1,8 +1,11 @@
 """The console command `sfd`: runs the module that owns a subcommand, errors into exit codes."""
 
 import argparse
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
 from typing import Protocol, cast
@@ -53,14 +56,38 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
     Only the module of this subcommand is imported: `sfd serve` starts without the converter's
     libraries, and `sfd convert` without the web framework.
     """
+    with _ended_by_sigterm():
+        return _run(name, argv)
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """End on SIGTERM as on an error, so that nothing half-written stays behind.
+
+    And at all: process 1 of a container ignores a signal that it has no handler for.
+    """
+
+    def end(*_: object) -> None:
+        sys.exit(128 + signal.SIGTERM)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is end:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _run(name: str, argv: Sequence[str] | None) -> int:
     module, _ = COMMANDS[name]
     prog = f"sfd {name}"
     try:
         command = cast(Command, import_module(module))
     except ModuleNotFoundError as error:
-        missing = error.name or ""
-        _complain(prog, f"needs the Python package {missing!r}; install it, or the extra of sfd "
-                  "that carries it (see the README)")  # fmt: skip
+        _complain(prog, _lacks(error))
         return 1
     parser = argparse.ArgumentParser(
         prog=prog,
@@ -82,6 +109,11 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
         return 1
     except BrokenPipeError:
         return 1
+    except ModuleNotFoundError as error:
+        if arguments.debug:
+            raise
+        _complain(prog, _lacks(error))
+        return 1
     except Exception as error:
         if arguments.debug:
             raise
@@ -89,6 +121,13 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
         _complain(prog, f"{detail} (a bug: run again with --debug and report the traceback)")
         return 1
     return 0
+
+
+def _lacks(error: ModuleNotFoundError) -> str:
+    return (
+        f"needs the Python package {error.name or ''!r}; install it, or the extra of sfd that "
+        "carries it (see the README)"
+    )
 
 
 def _complain(prog: str, message: str) -> None:

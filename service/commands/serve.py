@@ -7,6 +7,7 @@ import math
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -61,6 +62,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         asyncio.run(dry_run(configured))
         return
+    # Until the server's own handlers are there: a start that is called off is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # The port first: a taken one is found before the models are loaded.
     with listen(configured.host, configured.port) as listener:
         loaded = runtime.load(configured)

@@ -62,7 +62,9 @@ class InferenceParameters(FaceParameters):
     """The request parameters; those of Triton that mean nothing to a model without state pass."""
 
     binary_data_output: bool = False
-    timeout: Annotated[int | None, Field(ge=0, description="Microseconds; 0 means none.")] = None
+    timeout: Annotated[
+        int | None, Field(ge=0, lt=2**63, description="Microseconds; 0 means none.")
+    ] = None
     priority: Any = None
     sequence_id: Any = None
     sequence_start: Any = None

@@ -38,7 +38,7 @@ def split(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
     """
     if header_length is None:
         return body, memoryview(b"")
-    if not (header_length.isascii() and header_length.isdecimal()):
+    if not (header_length.isascii() and header_length.isdecimal() and len(header_length) < 20):
         raise InvalidRequest("Inference-Header-Content-Length: must be a whole number")
     length = int(header_length)
     if length > len(body):
@@ -96,12 +96,13 @@ def pixels(received: Received) -> NDArray[np.uint8]:
         flat = np.frombuffer(received.binary, np.uint8)
     else:
         try:
-            given = np.asarray(_data(tensor))
+            # As objects: of texts NumPy would make an array as wide as the longest.
+            given = np.asarray(_data(tensor), dtype=object).ravel()
         except ValueError:
             raise InvalidRequest(f"{tensor.name}: data is nested unevenly") from None
-        if given.size and (given.dtype.kind not in "iu" or given.min() < 0 or given.max() > 255):
+        if not all(type(value) is int and 0 <= value <= 255 for value in given):
             raise InvalidRequest(f"{tensor.name}: data must be whole numbers from 0 to 255")
-        flat = given.astype(np.uint8).ravel()
+        flat = given.astype(np.uint8)
     if flat.size != count:
         raise InvalidRequest(f"{tensor.name}: {flat.size} elements for the shape {tensor.shape}")
     return flat.reshape(tensor.shape)

@@ -112,7 +112,8 @@ class Stack:
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Ask the stack's Prometheus."""
-        answer = httpx.get(f"{self.prometheus}/api/v1/query", params={"query": expression})
+        url = f"{self.prometheus}/api/v1/query"
+        answer = httpx.get(url, params={"query": expression}, timeout=30)
         result: list[dict[str, Any]] = answer.raise_for_status().json()["data"]["result"]
         return result
 
@@ -158,11 +159,13 @@ def load() -> Callable[..., Any]:
             [*program, url, photo, "--each"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             env=ENVIRONMENT,
         )
         try:
-            time.sleep(3)
+            assert process.stderr is not None
+            assert process.stderr.readline() == "answered\n"
             yield outcomes
             time.sleep(3)
         finally:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +58,9 @@ def test_every_query_of_dashboard_and_rules_returns_data(
     stack: "Stack", photo: Path, eventually: Eventually
 ) -> None:
     def post(content: bytes) -> None:
-        httpx.post(f"{stack.detector}/detect", content=content, timeout=60)
+        # A 413 comes before all is sent, and may be lost when the connection then closes.
+        with suppress(httpx.TransportError):
+            httpx.post(f"{stack.detector}/detect", content=content, timeout=60)
 
     def answered() -> bool:
         # Good and bad requests, over more than two scrapes, so that every rate has its samples.
@@ -101,7 +104,7 @@ def test_process_is_no_root_and_has_no_capability_to_gain(stack: "Stack") -> Non
 
 def test_limits_of_the_compose_file_are_in_force(stack: "Stack") -> None:
     limits = stack.inspect("detector")["HostConfig"]
-    assert limits["Memory"] == 2 * 2**30
+    assert limits["Memory"] == 3 * 2**30
     assert limits["NanoCpus"] > 0
     assert limits["PidsLimit"] == 256
     assert limits["ReadonlyRootfs"] is True

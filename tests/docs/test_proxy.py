@@ -166,6 +166,15 @@ def test_post_that_meets_a_draining_replica_is_answered_by_the_other(proxied: Pr
     assert proxied.draining.bodies
 
 
+def test_overload_of_all_replicas_stays_a_503_that_the_next_request_does_not_suffer_from(
+    proxied: Proxied,
+) -> None:
+    proxied.serving.status = 503
+    assert [_post(proxied).status_code for _ in range(4)] == [503] * 4
+    proxied.serving.status = 200
+    assert _post(proxied).status_code == 200
+
+
 def test_proxys_password_stays_at_the_proxy_and_a_request_id_goes_on(proxied: Proxied) -> None:
     assert _post(proxied).status_code == 200
     assert "authorization" not in proxied.serving.headers[-1]

@@ -249,6 +249,13 @@ class Server:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return 1024 * int(status.split(f"{which}:")[1].split()[0])
 
+    def wait_for(self, metric: str, least: float, seconds: float = 20) -> None:
+        """A metric reaches `least`; AssertionError if it never does."""
+        deadline = time.monotonic() + seconds
+        while self.metrics().get(metric, 0) < least:
+            assert time.monotonic() < deadline, metric
+            time.sleep(0.01)
+
     def wait_until_idle(self, seconds: float = 20) -> None:
         """Nothing is queued or in flight but the scrape; AssertionError if that never comes."""
         deadline = time.monotonic() + seconds

@@ -61,13 +61,6 @@ def was_closed(connection: socket.socket, seconds: float) -> bool:
     return True
 
 
-def wait_for(server: Any, metric: str, least: float) -> None:
-    deadline = time.monotonic() + 20
-    while server.metrics().get(metric, 0) < least:
-        assert time.monotonic() < deadline, metric
-        time.sleep(0.01)
-
-
 # --- who vanishes
 
 
@@ -78,14 +71,14 @@ def test_a_client_that_leaves_while_it_waits_is_dropped_before_inference(
     with start_server(SLOW_INFERENCE.format(seconds=1), MAX_BATCH=1) as server:
         busy = server.connect()
         busy.sendall(post_head(len(data)) + data)
-        wait_for(server, "sfd_batch_size_count", 1)
+        server.wait_for("sfd_batch_size_count", 1)
         leaving = [server.connect() for _ in range(5)]
         for connection in leaving:
             connection.sendall(post_head(len(data)) + data)
-        wait_for(server, "sfd_queue_depth", 5)
+        server.wait_for("sfd_queue_depth", 5)
         for connection in leaving:
             connection.close()
-        wait_for(server, 'sfd_requests_total{route="/detect",status="499"}', 5)
+        server.wait_for('sfd_requests_total{route="/detect",status="499"}', 5)
         assert server.metrics()["sfd_queue_depth"] == 0
         assert busy.recv(12) == b"HTTP/1.1 200"
         assert httpx.post(f"{server.url}/detect", content=data).status_code == 200
@@ -182,7 +175,7 @@ def test_a_client_that_does_not_read_its_answer_is_let_go(start_server: Any) -> 
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         head = b"POST /detect?render=boxes HTTP/1.1\r\nHost: x\r\nAccept: image/png\r\n"
         connection.sendall(head + f"Content-Length: {len(data)}\r\n\r\n".encode() + data)
-        wait_for(server, "sfd_batch_size_count", 1)
+        server.wait_for("sfd_batch_size_count", 1)
         server.wait_until_idle()
         # The kernel may still offer what it holds; the service holds neither answer nor socket.
         assert len(os.listdir(f"/proc/{server.process.pid}/fd")) <= files + 2
@@ -193,7 +186,9 @@ def test_the_deadline_is_kept_and_who_missed_it_is_not_inferred(
     start_server: Any, bright_cells: Cells
 ) -> None:
     with start_server(
-        SLOW_INFERENCE.format(seconds=1.5), MAX_BATCH=1, REQUEST_TIMEOUT_S=1
+        SLOW_INFERENCE.format(seconds="8 * bool(images[0].max() == 255)"),
+        MAX_BATCH=1,
+        REQUEST_TIMEOUT_S=2,
     ) as server:
 
         async def ask(client: httpx.AsyncClient) -> tuple[int, str, float]:
@@ -207,7 +202,8 @@ def test_the_deadline_is_kept_and_who_missed_it_is_not_inferred(
 
         for status, kind, seconds in asyncio.run(all_at_once()):
             assert (status, kind) == (504, "timeout")
-            assert 0.9 < seconds < 1.4
+            # Long before the batch ends, though the machine be slow.
+            assert 1.9 < seconds < 7
         server.wait_until_idle()
         assert server.metrics()["sfd_batch_size_count"] == 1
 
@@ -257,10 +253,11 @@ def test_the_bodies_of_all_clients_together_are_bounded(start_server: Any) -> No
         head = post_head(4 * MIB)
         clients = [server.connect() for _ in range(80)]
         statuses = []
-        for client in clients:
+        for number, client in enumerate(clients):
             with suppress(ConnectionError):
                 client.sendall(head + body)
-            client.settimeout(0.02)
+            # The first are held without an answer.
+            client.settimeout(0.02 if number < 16 else 5)
             with suppress(TimeoutError, ConnectionError):
                 answer = client.recv(65536)
                 statuses.append(answer.split()[1])
@@ -268,7 +265,7 @@ def test_the_bodies_of_all_clients_together_are_bounded(start_server: Any) -> No
                 assert b"retry-after: 1" in answer.lower()
         # 16 bodies are held, and 320 MiB were sent.
         assert set(statuses) == {b"503"}
-        assert len(statuses) >= 50
+        assert len(statuses) >= 60
         assert server.memory("VmHWM") - before < 130 * MIB
         for client in clients:
             client.close()
@@ -297,6 +294,7 @@ def test_the_bodies_of_all_clients_together_are_bounded(start_server: Any) -> No
 def test_a_flood_that_the_app_never_sees_is_bounded_too(
     hardened: Any, first: bytes, flood: bytes
 ) -> None:
+    Path(f"/proc/{hardened.process.pid}/clear_refs").write_text("5")  # VmHWM starts anew
     before = hardened.memory()
     with hardened.connect(timeout=0.2) as connection:
         connection.sendall(first)
@@ -305,7 +303,7 @@ def test_a_flood_that_the_app_never_sees_is_bounded_too(
             while time.monotonic() < ends:
                 with suppress(TimeoutError):
                     connection.send(flood)
-    assert hardened.memory() - before < 30 * MIB
+    assert hardened.memory("VmHWM") - before < 30 * MIB
     hardened.wait_until_idle()
     assert httpx.get(f"{hardened.url}/readyz").status_code == 200
 
@@ -395,6 +393,7 @@ BOMBS: dict[str, tuple[str, bytes, int, str]] = {
     "json nested": (JSON, b'{"images":' + b"[" * (10 * MIB), 422, "invalid-param"),
     "json of one text": (JSON, b'{"image":"' + b"A" * (19 * MIB) + b'"}', 400, "invalid-image"),
     "json of blanks": (JSON, b'{"image":"' + b"\\n" * (9 * MIB) + b'"}', 400, "invalid-image"),
+    "json of pieces": (JSON, b'{"image":"' + b"AB " * (6 * MIB) + b'"}', 400, "invalid-image"),
     "json of many pixels": (
         JSON,
         b'{"image":"' + base64.b64encode(png(W, H, pixels=b"x")) + b'"}',

@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 from typing import Protocol
 
@@ -216,3 +217,14 @@ def test_the_store_can_be_named_on_either_side_of_the_action(
     monkeypatch.setenv("SFD_MODEL_STORE", "/nowhere")
     assert main(["models", "--store", str(store), "verify"]) == 0
     assert main(["models", "verify", "--store", str(store)]) == 0
+
+
+def test_without_the_converter_the_command_says_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in the image, which has the service's packages only."""
+    monkeypatch.setitem(sys.modules, "store.build", None)
+    assert main(["models", "build"]) == 1
+    told = capsys.readouterr().err
+    assert "needs the Python package" in told
+    assert "bug" not in told

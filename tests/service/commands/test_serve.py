@@ -20,6 +20,16 @@ from service.settings import describe
 
 Cells = Callable[..., bytes]
 
+SLEEP = """
+import time, service.network as network
+run = network.Network.run
+def slow(self, images):
+    answer = run(self, images)
+    time.sleep({seconds})
+    return answer
+network.Network.run = slow
+"""
+
 
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
@@ -82,14 +92,17 @@ def test_the_service_answers_over_a_socket(start_server: Any, bright_cells: Cell
 def test_sigterm_finishes_what_was_accepted_and_exits_0(
     start_server: Any, bright_cells: Cells
 ) -> None:
-    slow = bright_cells(5, size=6000)  # a third of a second to decode
-    with start_server() as server, ThreadPoolExecutor(6) as pool:
+    with (
+        start_server(
+            SLEEP.format(seconds="3 * bool(images[0].max() == 255)"), MAX_BATCH=6
+        ) as server,
+        ThreadPoolExecutor(6) as pool,
+    ):
         asked = [
-            pool.submit(httpx.post, f"{server.url}/detect", content=slow, timeout=60)
+            pool.submit(httpx.post, f"{server.url}/detect", content=bright_cells(5), timeout=60)
             for _ in range(6)
         ]
-        while metric(server.url, "sfd_in_flight") < 7:  # the scrape is one
-            time.sleep(0.01)
+        server.wait_for("sfd_in_flight", 7)  # the scrape is one
         server.process.send_signal(signal.SIGTERM)
         answers = [future.result() for future in asked]
         assert [answer.status_code for answer in answers] == [200] * 6
@@ -102,8 +115,7 @@ def test_a_client_that_outlasts_the_grace_time_does_not_keep_the_service(
 ) -> None:
     with start_server(SHUTDOWN_GRACE_S=1) as server, connect(server.url) as slow:
         slow.sendall(b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nab")
-        while metric(server.url, "sfd_in_flight") < 2:
-            time.sleep(0.01)
+        server.wait_for("sfd_in_flight", 2)
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(20) == 0
 
@@ -179,6 +191,23 @@ def test_clients_that_disconnect_do_no_harm_to_the_others(
         while metric(server.url, "sfd_in_flight") > 1 or metric(server.url, "sfd_queue_depth"):
             assert time.monotonic() < deadline
             time.sleep(0.02)
+
+
+@pytest.mark.usefixtures("plain")
+def test_sigterm_while_it_starts_calls_the_start_off(store: Path) -> None:
+    # As process 1 of a container, which the kernel protects from signals without a handler.
+    slow = "import time, service.runtime as r; r.load = lambda _: time.sleep(60)"
+    serve = "import runpy; runpy.run_module('service', run_name='__main__', alter_sys=True)"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{slow}\n{serve}"], env=os.environ | {"SFD_PORT": "0"}
+    ) as process:
+        status = Path(f"/proc/{process.pid}/status")
+        deadline = time.monotonic() + 30
+        while not int(status.read_text().split("SigCgt:")[1].split()[0], 16) >> 14 & 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) in (0, 143)
 
 
 @pytest.mark.usefixtures("plain")

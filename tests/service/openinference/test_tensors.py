@@ -1,5 +1,6 @@
 import struct
 import time
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,22 @@ for _ in range(80):
 def test_pixels_of_another_count_or_kind_are_invalid(data: list[Any] | None) -> None:
     with pytest.raises(InvalidRequest):
         tensors.pixels(received([2, 2], data))
+
+
+def test_one_long_text_among_numbers_takes_no_memory() -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRequest):
+            tensors.pixels(received([100, 1], ["A" * 200_000] + [1] * 99))
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "-1", "1.5", "²", ""])
+def test_a_length_of_the_json_that_is_no_length_is_invalid(length: str) -> None:
+    with pytest.raises(InvalidRequest):
+        tensors.split(b"{}", length)
 
 
 def test_a_huge_shape_takes_no_memory() -> None:

@@ -355,7 +355,7 @@ def test_a_deadline_that_passes_in_the_queue_is_a_timeout_and_is_never_inferred(
     serve: Any, bright_cells: Cells
 ) -> None:
     gate = Gate()
-    with serve(gate, request_timeout_s=0.2) as client, ThreadPoolExecutor(2) as pool:
+    with serve(gate, request_timeout_s=2) as client, ThreadPoolExecutor(2) as pool:
         first = pool.submit(post, client, bright_cells(1))
         assert gate.started.wait(10)
         second = pool.submit(post, client, bright_cells(2))
