@@ -77,7 +77,10 @@ def convert(
     clock = _Clock(progress)
     _check_output(output, (prototxt, caffemodel))
     with clock.step("reading"):
-        network = caffe_network.load(prototxt, caffemodel, input_size=options.input_size)
+        # Missing weights are told by the translation, with whatever else is wrong.
+        network = caffe_network.load(
+            prototxt, caffemodel, input_size=options.input_size, partial=True
+        )
         sources = {"prototxt": sha256(prototxt), "caffemodel": sha256(caffemodel)}
     with clock.step("translating"):
         name = options.name or network.name or "caffe"

@@ -4,6 +4,7 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 
+from convert.caffe.attach import NO_WEIGHTS, needs_weights
 from convert.caffe.network import Layer, Network
 from convert.caffe.problems import CaffeError, Problem
 from convert.graph import BATCH, GraphBuilder, OpenDimensionError, Value
@@ -31,7 +32,7 @@ def build_graph(
     by layer type. No output is declared, nothing is folded: that's for the caller.
 
     Raises TranslationError with all problems. A layer behind one that failed is only checked for
-    having a handler, so that one cause gives one problem.
+    having a handler and weights, so that one cause gives one problem.
     """
     known = {**handlers(), **(overrides or {})}
     graph.reserve([*network.inputs, *(top for layer in network.layers for top in layer.tops)])
@@ -57,7 +58,10 @@ def _translate(layer: Layer, graph: GraphBuilder, known: Mapping[str, Handler]) 
     _check_count("bottom", len(layer.bottoms), found.bottoms)
     _check_count("top", len(layer.tops), found.tops)
     if any(bottom not in graph.blobs for bottom in layer.bottoms):
-        return  # a layer above failed and has been reported
+        # A layer above failed and has been reported.
+        if not layer.blobs and needs_weights(layer.parameter):
+            raise LayerError(NO_WEIGHTS)
+        return
     inputs = [graph.blobs[bottom] for bottom in layer.bottoms]
     made = found.translate(layer, graph, inputs)
     values = [made] if isinstance(made, Value) else made

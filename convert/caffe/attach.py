@@ -35,6 +35,7 @@ WEIGHTED_ALONE = frozenset(["Bias", "Scale"])
 """Types that need blobs only where they have one bottom; a second bottom replaces the blobs."""
 
 NAMES_SHOWN = 10
+NO_WEIGHTS = "no weights for it in the caffemodel"
 
 
 def attach(
@@ -65,14 +66,11 @@ def attach(
     _share(entries, result, order, problems, warnings)
     if stored:
         missing = [
-            Problem("no weights for it in the caffemodel", entry.line, layer=entry.parameter.name)
+            Problem(NO_WEIGHTS, entry.line, layer=entry.parameter.name)
             for entry, blobs in zip(entries, result, strict=True)
             if not blobs and needs_weights(entry.parameter) and not _has_problem(by_name, entry)
         ]
-        if not partial:
-            problems += missing
-        elif not any(result):
-            problems.append(Problem("the caffemodel has no weights for any of its layers"))
+        problems += [] if partial else missing
         warnings += _surplus(entries, stored)
     problems += _repeated(entries)
     return result, warnings, problems

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from convert.caffe.attach import NO_WEIGHTS
 from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Shape, Value
 from convert.layers.registry import LayerError
@@ -15,6 +16,8 @@ def check_blobs(layer: Layer, expected: Sequence[tuple[int, ...]]) -> None:
     Shapes match as Caffe's do (Blob::ShapeEquals): the legacy form writes four dimensions, so that
     a bias of shape (n) reads as (1, 1, 1, n).
     """
+    if expected and not layer.blobs:
+        raise LayerError(NO_WEIGHTS)
     if len(layer.blobs) != len(expected):
         raise LayerError(
             f"expected {len(expected)} weight blobs of shapes {_list(expected)}, found "

@@ -184,26 +184,32 @@ def test_the_package_is_the_command(tiny: Make, tmp_path: Path) -> None:
     assert (tmp_path / "out.onnx").is_file()
 
 
-def test_an_interrupt_exits_1_and_leaves_no_file(tiny: Make, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "code", "says"),
+    [("SIGINT", 1, "sfd convert: interrupted\n"), ("SIGTERM", 143, "")],
+)
+def test_a_signal_ends_it_and_leaves_no_file(
+    tiny: Make, tmp_path: Path, name: str, code: int, says: str
+) -> None:
     model = tiny()
-    code = (
+    program = (
         "import os, signal, sys\n"
-        "from convert import conversion\n"
+        "from convert import files\n"
         "sync = os.fsync\n"
         "def interrupted(handle):\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        f"    os.kill(os.getpid(), signal.{name})\n"
         "    sync(handle)\n"
-        "conversion.os.fsync = interrupted\n"
+        "files.os.fsync = interrupted\n"
         "from sfd.cli import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, "convert", str(model.prototxt), str(model.caffemodel), "-o",
+        [sys.executable, "-c", program, "convert", str(model.prototxt), str(model.caffemodel), "-o",
          str(tmp_path / "out.onnx"), "--no-verify"],
         capture_output=True,
         text=True,
         timeout=60,
     )  # fmt: skip
-    assert (done.returncode, done.stderr) == (1, "sfd convert: interrupted\n")
+    assert (done.returncode, done.stderr) == (code, says)
     assert not list(tmp_path.iterdir())
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from convert import conversion
 from convert.caffe import caffe_pb2, network, weights
+from convert.caffe.network import CaffeError
 from convert.conversion import (
     STEPS,
     ConversionError,
@@ -311,6 +312,21 @@ def test_a_full_disk_is_explained(
     with pytest.raises(WriteError, match=r"can't write .*out.onnx: No space left on device"):
         run_conversion(model, tmp_path / "out.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_missing_weights_and_unknown_layers_are_told_together(tiny: Make, tmp_path: Path) -> None:
+    model = tiny()
+    stored = weights.read(model.caffemodel)
+    first, *_, last = stored
+    rest = {name: blobs for name, blobs in stored.items() if name not in (first, last)}
+    weights.write(model.caffemodel, "tiny", rest)
+    with model.prototxt.open("a") as file:
+        file.write('layer { name: "odd" type: "Nonsense" bottom: "data" top: "odd" }')
+    with pytest.raises(CaffeError) as caught:
+        run_conversion(model, tmp_path / "out.onnx")
+    told = {problem.layer: problem.message for problem in caught.value.problems}
+    assert told.keys() == {first, last, "odd"}
+    assert told[first] == told[last] == "no weights for it in the caffemodel"
 
 
 @pytest.mark.parametrize(

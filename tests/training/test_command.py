@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="training needs torch (extra train)")
@@ -88,6 +89,16 @@ def test_layers_that_the_weights_lack_start_from_their_fillers_and_are_named(
     assert "which start as the prototxt's fillers say: " in told
     assert all(name in told for name in whole.keys() - body.keys())
     assert weights.read(tmp_path / "again/tiny_iter_2.caffemodel").keys() == whole.keys()
+
+
+def test_weights_of_another_network_are_refused(
+    solver: Path, annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights.write(tmp_path / "o.caffemodel", "o", {"other": [np.zeros(1, np.float32)]})
+    arguments = ["train", str(solver), "--annotations", str(annotations)]
+    arguments += ["--output", str(tmp_path / "out"), "--weights", str(tmp_path / "o.caffemodel")]
+    assert main(arguments) == 1
+    assert "no weights for any layer" in capsys.readouterr().err
 
 
 def test_frozen_statistics_must_be_there(

@@ -262,6 +262,8 @@ def _warn(warnings: "Sequence[Problem]") -> None:
 def _tell_unfilled(network: "Network", weights: Path | None) -> None:
     """A misspelt name would go unnoticed for hours otherwise."""
     names = network.unfilled()
+    if weights is not None and not any(layer.blobs for layer in network.layers):
+        raise SfdError(f"{weights} has no weights for any layer of the network: is it another's?")
     if weights is not None and names:
         count = f"{len(names)} layer" + "s" * (len(names) > 1)
         print(
