@@ -43,7 +43,7 @@ class Recipe:
     warmup: int = 50
     weight_decay: float = 1e-4
     average: float = 0.997
-    power: float = 0.5
+    power: float = 1.0
     """Of the difference of probabilities that weighs the logistic loss."""
     location_weight: float = 1.0
     enlarged_share: float = 0.0
