@@ -45,7 +45,7 @@ class Recipe:
     average: float = 0.997
     power: float = 1.0
     """Of the difference of probabilities that weighs the logistic loss."""
-    location_weight: float = 1.0
+    location_weight: float = 2.0
     enlarged_share: float = 0.0
     """Of the scenes that the teachers also see enlarged twice, for faces smaller than priors."""
     momentum: float = 0.02

@@ -14,6 +14,8 @@ from training.scenes import Scene
 
 MARKED = 0.9
 """The probability that a marked face is taught with."""
+SMALL = 96
+"""Pixels: the longest side, once enlarged, of a face that is worth a closer look."""
 
 
 def targets(
@@ -31,6 +33,7 @@ def targets(
         add_faces(boxes, certain, codes[index], probabilities[index], priors)
     closer = look_closer(teachers, data[:enlarged]) if enlarged else []
     for index, (boxes, scores) in enumerate(closer):
+        refine(boxes, scores, codes[index], probabilities[index], priors)
         add_faces(boxes, scores, codes[index], probabilities[index], priors)
     for index, scene in enumerate(scenes):
         clear_empty(scene, probabilities[index], priors)
@@ -56,10 +59,11 @@ def ensemble(teachers: Sequence[CaffeNetwork], data: Tensor) -> tuple[Tensor, Te
 def look_closer(
     teachers: Sequence[CaffeNetwork], data: Tensor, least: float = 0.7
 ) -> list[tuple[Tensor, Tensor]]:
-    """Faces that the teachers see in `data` [N, 3, S, S] enlarged twice.
+    """Small faces that the teachers see in `data` [N, 3, S, S] enlarged twice.
 
     For each scene boxes [F, 4] in fractions of it, and probabilities [F] of at least `least`.
-    A face smaller than the smallest prior fits one when the scene is enlarged.
+    A face smaller than the smallest prior fits one when the scene is enlarged, and is found more
+    exactly.
     """
     larger = functional.interpolate(data, scale_factor=2, mode="bicubic", align_corners=False)
     codes, probabilities, priors = ensemble(teachers, larger)
@@ -69,8 +73,29 @@ def look_closer(
         corners, variances = priors[likely].numpy().reshape(-1, 2, 4).swapaxes(0, 1)
         boxes, scores = decode(code[likely].numpy(), corners, variances), probability[likely]
         kept = nms(boxes, scores.numpy(), 0.3, 400)
+        kept = kept[(boxes[kept, 2:] - boxes[kept, :2]).max(1) * larger.shape[-1] <= SMALL]
         seen.append((torch.from_numpy(boxes[kept]), scores[kept]))
     return seen
+
+
+def refine(
+    boxes: Tensor, scores: Tensor, codes: Tensor, probabilities: Tensor, priors: Tensor
+) -> None:
+    """Teach faces that the teacher sees where and as surely as a closer look has them, in place.
+
+    `boxes` are [F, 4] in fractions.
+    """
+    likely = (probabilities[:, 1] > 0.3).nonzero()[:, 0]
+    if not len(boxes) or not len(likely):
+        return
+    corners, variances = priors[likely].numpy().reshape(-1, 2, 4).swapaxes(0, 1)
+    seen = torch.from_numpy(decode(codes[likely].numpy(), corners, variances))
+    best, owner = overlaps(seen, boxes).max(1)
+    near = best >= 0.4
+    likely, owner = likely[near], owner[near]
+    codes[likely] = encode(boxes[owner], priors[likely])
+    probabilities[likely, 1] = probabilities[likely, 1].maximum(scores[owner])
+    probabilities[likely, 0] = probabilities[likely, 0].minimum(1 - scores[owner])
 
 
 def add_faces(

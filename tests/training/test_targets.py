@@ -12,7 +12,7 @@ from torch import Tensor  # noqa: E402
 from training.coding import encode  # noqa: E402
 from training.network import CaffeNetwork  # noqa: E402
 from training.scenes import Scene  # noqa: E402
-from training.targets import add_faces, clear_empty, ensemble, look_closer, targets  # noqa: E402
+from training.targets import add_faces, clear_empty, ensemble, look_closer, refine, targets  # noqa: E402
 
 Make = Callable[[int], CaffeNetwork]
 VARIANCES = [0.1, 0.1, 0.2, 0.2]
@@ -101,6 +101,24 @@ def test_a_marked_face_stays_certain_where_a_closer_look_is_less_so(
     monkeypatch.setattr("training.targets.look_closer", lambda *_: closer)
     _, taught = targets([], [scene([box])], torch.zeros(1, 3, 8, 8), 1)
     assert taught.flatten().tolist() == pytest.approx([0.1, 0.9])
+
+
+def test_a_face_that_is_seen_is_taught_where_the_closer_look_has_it() -> None:
+    prior = priors([0.2, 0.2, 0.4, 0.4], [0.2, 0.3, 0.4, 0.5], [0.6, 0.6, 0.8, 0.8])
+    codes = torch.zeros(3, 4)
+    taught = torch.tensor([[0.5, 0.5], [0.9, 0.1], [0.1, 0.9]])
+    box = torch.tensor([[0.22, 0.2, 0.4, 0.4]])
+    refine(box, torch.tensor([0.8]), codes, taught, prior)
+    assert taught[:, 1].tolist() == pytest.approx([0.8, 0.1, 0.9])
+    assert torch.allclose(codes[0], encode(box, prior[:1])[0])
+    assert codes[1:].count_nonzero() == 0
+
+
+def test_a_large_face_needs_no_closer_look(network: Make) -> None:
+    data = torch.randn(1, 3, 128, 128) * 60
+    [(boxes, _)] = look_closer([network(1)], data, 0.0)
+    assert len(boxes)
+    assert (boxes[:, 2:] - boxes[:, :2]).max() * 256 <= 96
 
 
 def test_a_cell_without_people_teaches_no_face_that_a_closer_look_finds(network: Make) -> None:
