@@ -108,8 +108,8 @@ def test_a_face_that_is_seen_is_taught_where_the_closer_look_has_it() -> None:
     codes = torch.zeros(3, 4)
     taught = torch.tensor([[0.5, 0.5], [0.9, 0.1], [0.1, 0.9]])
     box = torch.tensor([[0.22, 0.2, 0.4, 0.4]])
-    refine(box, torch.tensor([0.8]), codes, taught, prior)
-    assert taught[:, 1].tolist() == pytest.approx([0.8, 0.1, 0.9])
+    refine(box, codes, taught, prior)
+    assert taught[:, 1].tolist() == pytest.approx([0.5, 0.1, 0.9])
     assert torch.allclose(codes[0], encode(box, prior[:1])[0])
     assert codes[1:].count_nonzero() == 0
 
