@@ -99,9 +99,9 @@ DETAILS_EXAMPLE: dict[str, Any] = {
     "classes": ["face"],
     "sources": {
         "deploy": "ff5bc5be4eda857614db74ba515d0cb22939b95d8fa1263a98a2c8505925b902",
-        "weights": "af35be4654a0ae8e35ecde77be2dfa0f39410b095cf3c8c9b09a8a1456c07540",
+        "weights": "894f3c1a4ace896062ef66f8a3764882fa26477c86f7703789297e7736150672",
     },
-    "onnx": "51bc9227217e03adf8f481c5f877fdb373398caff653965286cda84d843b0cb3",
+    "onnx": "427ce1f981a272ae9cca7879200eff6e6a62334a7a73f61357b9252a17bd1a71",
     "converter": "0.1.0",
     "verification": "verified",
     "results": [
@@ -109,7 +109,7 @@ DETAILS_EXAMPLE: dict[str, Any] = {
             "dataset": "250 held-back photographs",
             "protocol": "letterbox to 640",
             "metric": "average precision at IoU 0.5",
-            "values": {"all": 0.803},
+            "values": {"all": 0.789},
         }
     ],
 }
