@@ -321,6 +321,26 @@ def start_server(store: Path, tmp_path: Path) -> StartServer:
     return start
 
 
+SLEEPING = """
+import time, service.network as network
+run = network.Network.run
+def slow(self, images):
+    answer = run(self, images)
+    time.sleep({seconds})
+    return answer
+network.Network.run = slow
+"""
+
+
+@pytest.fixture(scope="session")
+def sleeping() -> Callable[[object], str]:
+    """Python to run before the service: each batch of `images` takes some seconds longer.
+
+    The seconds are a number or an expression, such as one that spares the warm-up's black images.
+    """
+    return lambda seconds: SLEEPING.format(seconds=seconds)
+
+
 @pytest.fixture(scope="session")
 def start_real_server() -> Callable[..., AbstractContextManager[Server]]:
     """Starts `python -m service` with the given environment, in the given folder."""

@@ -29,19 +29,10 @@ from onnx import TensorProto, helper, numpy_helper
 from store import model as models
 
 Cells = Callable[..., bytes]
+Sleeping = Callable[[object], str]
 
 POISON = 15
 """The cell that makes the faulty models fail; any other image is fine."""
-
-SLEEP = """
-import time, service.network as network
-run = network.Network.run
-def slow(self, images):
-    answer = run(self, images)
-    time.sleep({seconds})
-    return answer
-network.Network.run = slow
-"""
 
 
 def break_model(folder: Path, fault: str) -> None:
@@ -188,7 +179,7 @@ def free_port() -> int:
 
 
 def test_a_process_killed_in_the_middle_of_a_batch_is_replaced_without_hands(
-    tmp_path: Path, store: Path, bright_cells: Cells
+    tmp_path: Path, sleeping: Sleeping, store: Path, bright_cells: Cells
 ) -> None:
     # As docker's `restart: unless-stopped`: whenever it ends, it is started again.
     serve = "import runpy; runpy.run_module('service', run_name='__main__', alter_sys=True)"
@@ -206,7 +197,7 @@ def test_a_process_killed_in_the_middle_of_a_batch_is_replaced_without_hands(
                 "sh",
                 sys.executable,
                 "-c",
-                SLEEP.format(seconds=slow) + serve,
+                sleeping(slow) + serve,
             ],
             env=os.environ | environment,
             stderr=log,
@@ -255,9 +246,9 @@ def wait_until_ready(url: str) -> None:
 
 
 def test_sigterm_under_load_answers_each_accepted_request(
-    start_server: Any, bright_cells: Cells
+    start_server: Any, sleeping: Sleeping, bright_cells: Cells
 ) -> None:
-    with start_server(SLEEP.format(seconds=0.05), MAX_BATCH=2) as server:
+    with start_server(sleeping(0.05), MAX_BATCH=2) as server:
         seen: Counter[object] = Counter()
         lost: list[str] = []
         numbers = itertools.count()
@@ -304,12 +295,12 @@ def test_sigterm_under_load_answers_each_accepted_request(
 
 @pytest.mark.parametrize("how", ["the grace time ends", "a second SIGINT"])
 def test_requests_that_the_end_cuts_off_get_503_and_the_exit_code_is_0(
-    start_server: Any, bright_cells: Cells, how: str
+    start_server: Any, sleeping: Sleeping, bright_cells: Cells, how: str
 ) -> None:
     grace = 1 if how == "the grace time ends" else 30
     with (
         start_server(
-            SLEEP.format(seconds="6 * bool(images[0].max() == 255)"),
+            sleeping("6 * bool(images[0].max() == 255)"),
             MAX_BATCH=1,
             SHUTDOWN_GRACE_S=grace,
         ) as server,
@@ -337,9 +328,9 @@ def test_requests_that_the_end_cuts_off_get_503_and_the_exit_code_is_0(
 
 
 def test_an_inference_that_hangs_does_not_keep_the_process_for_ever(
-    start_server: Any, bright_cells: Cells
+    start_server: Any, sleeping: Sleeping, bright_cells: Cells
 ) -> None:
-    hang = SLEEP.format(seconds="0 if len(images) > 1 or not images[0].max() == 255 else 600")
+    hang = sleeping("0 if len(images) > 1 or not images[0].max() == 255 else 600")
     with start_server(
         hang + "\nimport service.commands.serve as s; s.HANG_S = 0.5",
         REQUEST_TIMEOUT_S=1,

@@ -24,16 +24,7 @@ from PIL import Image
 
 MIB = 2**20
 Cells = Callable[..., bytes]
-
-SLOW_INFERENCE = """
-import time, service.network as network
-run = network.Network.run
-def slow(self, images):
-    answer = run(self, images)
-    time.sleep({seconds})
-    return answer
-network.Network.run = slow
-"""
+Sleeping = Callable[[object], str]
 
 
 def post_head(length: int, path: str = "/detect") -> bytes:
@@ -65,10 +56,10 @@ def was_closed(connection: socket.socket, seconds: float) -> bool:
 
 
 def test_a_client_that_leaves_while_it_waits_is_dropped_before_inference(
-    start_server: Any, bright_cells: Cells
+    start_server: Any, sleeping: Sleeping, bright_cells: Cells
 ) -> None:
     data = bright_cells(3)
-    with start_server(SLOW_INFERENCE.format(seconds=1), MAX_BATCH=1) as server:
+    with start_server(sleeping(1), MAX_BATCH=1) as server:
         busy = server.connect()
         busy.sendall(post_head(len(data)) + data)
         server.wait_for("sfd_batch_size_count", 1)
@@ -90,10 +81,10 @@ def test_a_client_that_leaves_while_it_waits_is_dropped_before_inference(
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0], ids=["head", "half a body", "whole body"])
 def test_a_client_that_resets_its_connection_leaves_nothing_behind(
-    start_server: Any, bright_cells: Cells, share: float
+    start_server: Any, sleeping: Sleeping, bright_cells: Cells, share: float
 ) -> None:
     data = bright_cells(3, size=800, kind="BMP")
-    with start_server(SLOW_INFERENCE.format(seconds=0.2), MAX_BYTES=2 * MIB) as server:
+    with start_server(sleeping(0.2), MAX_BYTES=2 * MIB) as server:
         # More bytes than may be held at the same time: none of them may stay counted.
         for _ in range(20):
             connection = server.connect()
@@ -183,10 +174,10 @@ def test_a_client_that_does_not_read_its_answer_is_let_go(start_server: Any) -> 
 
 
 def test_the_deadline_is_kept_and_who_missed_it_is_not_inferred(
-    start_server: Any, bright_cells: Cells
+    start_server: Any, sleeping: Sleeping, bright_cells: Cells
 ) -> None:
     with start_server(
-        SLOW_INFERENCE.format(seconds="8 * bool(images[0].max() == 255)"),
+        sleeping("8 * bool(images[0].max() == 255)"),
         MAX_BATCH=1,
         REQUEST_TIMEOUT_S=2,
     ) as server:
@@ -212,10 +203,10 @@ def test_the_deadline_is_kept_and_who_missed_it_is_not_inferred(
 
 
 def test_of_500_at_once_each_is_counted_as_it_was_answered(
-    start_server: Any, bright_cells: Cells
+    start_server: Any, sleeping: Sleeping, bright_cells: Cells
 ) -> None:
     data = bright_cells(3, size=300, kind="BMP")
-    with start_server(SLOW_INFERENCE.format(seconds=0.1), QUEUE_LIMIT=32) as server:
+    with start_server(sleeping(0.1), QUEUE_LIMIT=32) as server:
         before = server.memory("VmHWM")
 
         async def storm() -> list[httpx.Response]:

@@ -47,6 +47,17 @@ def solver(tiny: Path, tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def trained(
+    solver: Path, annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Path:
+    """The caffemodel of a training by the solver."""
+    out = str(tmp_path / "first")
+    assert main(["train", str(solver), "--annotations", str(annotations), "--output", out]) == 0
+    capsys.readouterr()
+    return tmp_path / "first/tiny_iter_2.caffemodel"
+
+
 def test_a_solver_file_trains(
     solver: Path, annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -62,27 +73,27 @@ def test_a_solver_file_trains(
 
 
 def test_a_teacher_trains(
-    tiny: Path, solver: Path, annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: Path, trained: Path, annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--annotations", str(annotations), "--held-out", "0"]
-    assert main(["train", str(solver), *arguments, "--output", str(tmp_path / "first")]) == 0
-    teacher = tmp_path / "first/tiny_iter_2.caffemodel"
     deploy = str(tiny / "deploy.prototxt")
-    arguments += ["--teacher", deploy, str(teacher), "--hours", "0.0001", "--batch", "2"]
+    arguments += ["--teacher", deploy, str(trained), "--hours", "0.0001", "--batch", "2"]
     assert main(["train", deploy, *arguments, "--output", str(tmp_path / "second")]) == 0
     printed = capsys.readouterr().out.splitlines()[-1]
-    assert weights.read(Path(printed)).keys() == weights.read(teacher).keys()
+    assert weights.read(Path(printed)).keys() == weights.read(trained).keys()
 
 
 def test_layers_that_the_weights_lack_start_from_their_fillers_and_are_named(
-    solver: Path, annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    solver: Path,
+    trained: Path,
+    annotations: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     arguments = ["train", str(solver), "--annotations", str(annotations)]
-    assert main([*arguments, "--output", str(tmp_path / "whole")]) == 0
-    whole = weights.read(tmp_path / "whole/tiny_iter_2.caffemodel")
+    whole = weights.read(trained)
     body = {name: blobs for name, blobs in whole.items() if "mbox" not in name}
     weights.write(tmp_path / "body.caffemodel", "body", body)
-    capsys.readouterr()
     arguments += ["--weights", str(tmp_path / "body.caffemodel")]
     assert main([*arguments, "--output", str(tmp_path / "again")]) == 0
     told = capsys.readouterr().err
@@ -102,17 +113,15 @@ def test_weights_of_another_network_are_refused(
 
 
 def test_frozen_statistics_must_be_there(
-    tiny: Path, solver: Path, annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny: Path, trained: Path, annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--annotations", str(annotations), "--held-out", "0"]
-    assert main(["train", str(solver), *arguments, "--output", str(tmp_path / "first")]) == 0
-    teacher = tmp_path / "first/tiny_iter_2.caffemodel"
-    blobs = weights.read(teacher)
+    blobs = weights.read(trained)
     weights.write(
         tmp_path / "lacking.caffemodel", "x", {k: v for k, v in blobs.items() if k != "Conv/bn"}
     )
     deploy = str(tiny / "deploy.prototxt")
-    arguments += ["--teacher", deploy, str(teacher), "--output", str(tmp_path / "second")]
+    arguments += ["--teacher", deploy, str(trained), "--output", str(tmp_path / "second")]
     assert main(["train", deploy, *arguments, "--frozen"]) == 2
     assert "name these too" in capsys.readouterr().err
     arguments += ["--weights", str(tmp_path / "lacking.caffemodel")]

@@ -19,16 +19,7 @@ import pytest
 from service.settings import describe
 
 Cells = Callable[..., bytes]
-
-SLEEP = """
-import time, service.network as network
-run = network.Network.run
-def slow(self, images):
-    answer = run(self, images)
-    time.sleep({seconds})
-    return answer
-network.Network.run = slow
-"""
+Sleeping = Callable[[object], str]
 
 
 @pytest.fixture
@@ -90,12 +81,10 @@ def test_the_service_answers_over_a_socket(start_server: Any, bright_cells: Cell
 
 
 def test_sigterm_finishes_what_was_accepted_and_exits_0(
-    start_server: Any, bright_cells: Cells
+    start_server: Any, sleeping: Sleeping, bright_cells: Cells
 ) -> None:
     with (
-        start_server(
-            SLEEP.format(seconds="3 * bool(images[0].max() == 255)"), MAX_BATCH=6
-        ) as server,
+        start_server(sleeping("3 * bool(images[0].max() == 255)"), MAX_BATCH=6) as server,
         ThreadPoolExecutor(6) as pool,
     ):
         asked = [
