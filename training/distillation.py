@@ -43,8 +43,6 @@ class Recipe:
     warmup: int = 50
     weight_decay: float = 1e-4
     average: float = 0.997
-    power: float = 1.0
-    """Of the difference of probabilities that weighs the logistic loss."""
     location_weight: float = 2.0
     enlarged_share: float = 0.0
     """Of the scenes that the teachers also see enlarged twice, for faces smaller than priors."""
@@ -68,16 +66,16 @@ def as_input(images: Sequence[np.ndarray]) -> Tensor:
 
 
 def distillation_loss(
-    codes: Tensor, logits: Tensor, taught_codes: Tensor, taught: Tensor, power: float
+    codes: Tensor, logits: Tensor, taught_codes: Tensor, taught: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Confidence and location loss, each per face-like prior of the teacher.
 
-    Confidence: logistic loss on all priors and both classes, each weighted by |p - q|^power, so
+    Confidence: logistic loss on all priors and both classes, each weighted by |p - q|, so
     that the many priors on which both agree do not drown the few on which they do not. Location:
     smooth L1 on priors where the taught probability of a face passes 0.3, weighted by it.
     """
     count = taught[..., 1].sum().clamp(min=1)
-    weight = (logits.detach().sigmoid() - taught).abs() ** power
+    weight = (logits.detach().sigmoid() - taught).abs()
     each = functional.binary_cross_entropy_with_logits(logits, taught, reduction="none") * weight
     confidence = (each[..., 1].sum() + 0.25 * each[..., 0].sum()) / count
     share = taught[..., 1] * (taught[..., 1] > 0.3)
@@ -254,9 +252,7 @@ def _step(
     with torch.autocast("cpu", torch.bfloat16):
         taught_codes, taught = targets(teachers, batch.scenes, batch.clear, batch.enlarged)
         codes, logits, _ = student.train().detect(batch.spoilt)
-    confidence, location = distillation_loss(
-        codes.float(), logits.float(), taught_codes, taught, recipe.power
-    )
+    confidence, location = distillation_loss(codes.float(), logits.float(), taught_codes, taught)
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(confidence + recipe.location_weight * location)
     torch.nn.utils.clip_grad_norm_(student.parameters(), 10.0)

@@ -47,18 +47,23 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
 def is_upright(image: Image.Image) -> bool:
     """Whether EXIF has it neither turned nor mirrored."""
-    return bool(image.getexif().get(ExifTags.Base.Orientation, 1) == 1)
+    return _orientation(image) == 1
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Width and height of what `upright` makes of it."""
-    turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-    return image.size[::-1] if turned else image.size
+    return image.size[::-1] if _orientation(image) >= 5 else image.size
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """RGB, turned as EXIF says: as the service sees it, and as marks are meant."""
+    """RGB, turned as EXIF says, as the service turns it and as marks are meant."""
     return ImageOps.exif_transpose(image).convert("RGB")
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's, from 1 to 8; 1 for what is none."""
+    found = image.getexif().get(ExifTags.Base.Orientation, 1)
+    return found if found in range(1, 9) else 1
 
 
 def read_json_lines(path: Path, images: Path | None = None) -> list[Photograph]:

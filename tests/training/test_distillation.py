@@ -40,7 +40,7 @@ def test_a_run_asked_to_stop_saves_its_state_and_says_how_to_go_on(
 def test_agreement_costs_nothing() -> None:
     logits = torch.tensor([[[-2.0, 2.0], [3.0, -3.0]]])
     codes = torch.ones(1, 2, 4)
-    parts = distillation_loss(codes, logits, codes, logits.sigmoid(), 1.5)
+    parts = distillation_loss(codes, logits, codes, logits.sigmoid())
     assert [part.item() for part in parts] == [0.0, 0.0]
 
 
