@@ -79,7 +79,7 @@ def look_closer(
 
 
 def refine(boxes: Tensor, codes: Tensor, probabilities: Tensor, priors: Tensor) -> None:
-    """Teach faces that the teacher sees where a closer look has them, in place.
+    """Teach faces, seen by the teacher or marked, where a closer look has them, in place.
 
     `boxes` are [F, 4] in fractions. How sure the teacher is stays: raised for small faces alone, it
     would put false ones before large faces that are real.

@@ -154,7 +154,8 @@ def _train(arguments: argparse.Namespace) -> Path:
     path = _beside(arguments.prototxt, settings.train_net or settings.net)
     source = caffe.load(path, arguments.weights, phase="TRAIN", partial=True)
     _warn(source.warnings)
-    _tell_unfilled(source, arguments.weights)
+    if not arguments.resume:
+        _tell_unfilled(source, arguments.weights)
     losses = [layer for layer in source.aside if layer.type == "MultiBoxLoss"]
     if not losses:
         raise CaffeError(str(path), [Problem("has no MultiBoxLoss layer to train by")])
@@ -202,14 +203,17 @@ def _distil(arguments: argparse.Namespace) -> Path:
     _refuse(arguments, BY_SOLVER, "only with a solver file, not with --teacher")
     if arguments.hours <= 0 or arguments.batch < 1 or arguments.rate <= 0:
         raise UsageError("--hours, --batch and --rate must be positive")
-    if arguments.frozen and not arguments.weights:
+    if arguments.frozen and not arguments.weights and not arguments.resume:
         raise UsageError("--frozen keeps the statistics of --weights: name these too")
     source = caffe.load(arguments.prototxt, arguments.weights, partial=True)
     _warn(source.warnings)
-    _tell_unfilled(source, arguments.weights)
+    if not arguments.resume:
+        _tell_unfilled(source, arguments.weights)
     without = set(source.unfilled())
-    if arguments.frozen and any(
-        layer.type == "BatchNorm" and layer.name in without for layer in source.layers
+    if (
+        arguments.frozen
+        and not arguments.resume
+        and any(layer.type == "BatchNorm" and layer.name in without for layer in source.layers)
     ):
         raise UsageError("--frozen keeps the statistics of --weights, which lack some: see above")
     student = CaffeNetwork(source)
