@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 
 from convert.caffe import network as caffe_network
 from convert.caffe.network import Network, Problem
-from convert.files import write_atomically
+from convert.files import check_output, write_atomically
 from convert.metadata import class_names, metadata, sha256
 from convert.outputs.kinds import Built, Kind, build, check_input, default_kind
 from convert.outputs.preprocessing import ChannelOrder, Preprocessing
@@ -75,7 +75,7 @@ def convert(
     meant, and WriteError. `progress` is told of each of STEPS as it begins.
     """
     clock = _Clock(progress)
-    _check_output(output, (prototxt, caffemodel))
+    check_output(output, "ONNX file", (prototxt, caffemodel))
     with clock.step("reading"):
         # Missing weights are told by the translation, with whatever else is wrong.
         network = caffe_network.load(
@@ -122,15 +122,6 @@ class _Clock:
         start = time.perf_counter()
         yield
         self.seconds[name] = round(time.perf_counter() - start, 4)
-
-
-def _check_output(output: Path, sources: tuple[Path, ...]) -> None:
-    if not output.parent.is_dir():
-        raise ConversionError(f"there is no folder {output.parent}: create it, or choose another")
-    if output.is_dir():
-        raise UsageError(f"{output} is a folder: give the name of the ONNX file")
-    if output.resolve() in [source.resolve() for source in sources]:
-        raise UsageError(f"{output} is one of the sources: give another name to the ONNX file")
 
 
 def _build(network: Network, options: Options, name: str) -> Built:

@@ -2,10 +2,11 @@
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from convert.caffe.problems import CaffeError, Problem
-from sfd.errors import SfdError
+from sfd.errors import SfdError, UsageError
 
 MAX_PROTOBUF = (1 << 31) - 1
 """A protobuf message can't be larger."""
@@ -28,6 +29,19 @@ def read_bytes(path: Path, limit: int, kind: str, error: type[CaffeError] = Caff
     except OSError as cause:
         reason = cause.strerror or "can't be read"
         raise error(str(path), [Problem(f"can't read it: {reason}")]) from cause
+
+
+def check_output(path: Path, kind: str, sources: Sequence[Path]) -> None:
+    """Refuse, before any work is done, a path where no `kind` can be written.
+
+    Raises UsageError for a folder and for one of the sources, WriteError where its folder is not.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: give the name of the {kind}")
+    if path.resolve() in [source.resolve() for source in sources]:
+        raise UsageError(f"{path} is one of the sources: give another name to the {kind}")
+    if not path.parent.is_dir():
+        raise WriteError(f"there is no folder {path.parent}: create it, or choose another")
 
 
 def write_atomically(path: Path, content: bytes) -> None:

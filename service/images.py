@@ -95,10 +95,10 @@ def _stored(
         if media_types.kind(data) == "JPEG" and jpeg.scans(data, MOST_SCANS) > MOST_SCANS:
             raise InvalidImage(f"the JPEG data has more than {MOST_SCANS} scans")
         image.load()
-        return _flatten(image, background), _upright(image)
+        return flatten(image, background), turning(image)
 
 
-def _upright(image: Image.Image) -> Image.Transpose | None:
+def turning(image: Image.Image) -> Image.Transpose | None:
     """What turns the picture as its EXIF orientation wants it; nothing if that block is broken."""
     try:
         orientation = image.getexif().get(_ORIENTATION)
@@ -108,8 +108,8 @@ def _upright(image: Image.Image) -> Image.Transpose | None:
     return _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
 
 
-def _flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """Any mode as RGB."""
+def flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    """A picture of any mode in RGB, as `decode` says; UnsupportedMediaType where it can't be."""
     mode = image.mode
     alpha = mode in _ALPHA_MODES or (mode in _MODES and "transparency" in image.info)
     if mode == "RGB" and not alpha:

@@ -56,15 +56,21 @@ class CaffeNetwork(nn.Module):
             if problem:
                 problems.append(Problem(problem, layer.line, layer=layer.name))
                 continue
+            if not channels.keys() >= set(layer.bottoms):
+                # Comes after a problem: how many channels it gets is not known.
+                continue
             scale = scales.get(self._scales.get(layer.name, ""))
-            inputs = [channels.get(bottom, 0) for bottom in layer.bottoms]
-            module = operators.BUILDERS[layer.type](layer, scale, inputs)
+            inputs = [channels[bottom] for bottom in layer.bottoms]
+            module = None
             try:
+                module = operators.BUILDERS[layer.type](layer, scale, inputs)
                 operators.initialise(module, layer, scale)
             except LayerError as error:
                 problems += [
                     Problem(message, layer.line, layer=layer.name) for message in error.messages
                 ]
+            if module is None:
+                continue
             if isinstance(module, nn.ReLU) and uses[layer.bottoms[0]] == 1:
                 # As in Caffe; it saves a good part of the time of training.
                 module.inplace = True

@@ -11,7 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from convert.caffe import caffe_pb2
 from convert.caffe.attach import DEPTHWISE
-from convert.caffe.network import CaffeError, Layer, Problem
+from convert.caffe.network import Layer
 from convert.layers.blobs import check_blobs
 from convert.layers.convolution import read_window
 from convert.layers.prior_box import prior_spec
@@ -255,10 +255,7 @@ class PriorBox(nn.Module):
 
 def _convolution(layer: Layer, _: Layer | None, channels: Sequence[int]) -> nn.Module:
     parameter = layer.parameter.convolution_param
-    try:
-        window = read_window(layer)
-    except LayerError as error:
-        raise CaffeError(layer.name, [Problem(str(error), layer.line, layer=layer.name)]) from error
+    window = read_window(layer)
     groups = channels[0] if layer.type in DEPTHWISE else parameter.group
     return Convolution(
         channels[0],

@@ -1,6 +1,5 @@
 """Lists of photographs with their faces: JSON lines, and WIDER FACE's annotation text."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,12 +8,26 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import Image
 
+from service.images import FORMATS, flatten, turning
 from sfd.errors import SfdError
 from training.evaluation import wider
+from training.holdout import is_held_out
 
 F32 = NDArray[np.float32]
+
+MEAN_RGB = (123, 117, 104)
+"""What lies under transparency and around pictures: the networks see zeros there."""
+MOST_PIXELS = 100_000_000
+"""Of a photograph: one that says more is taken for a damaged or hostile file."""
+
+_SIDEWAYS = {
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+}
 
 
 class DatasetError(SfdError):
@@ -39,31 +52,40 @@ class Photograph:
 def opened(path: Path) -> Iterator[Image.Image]:
     """The image of a file, not yet decoded; DatasetError for one that can't be, also later."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise DatasetError(
+                    f"{path}: has {image.width} x {image.height} pixels; leave it out of the list, "
+                    f"or make it smaller: at most {MOST_PIXELS} are read"
+                )
             yield image
-    except (OSError, Image.DecompressionBombError) as error:
+    except DatasetError:
+        raise
+    except Exception as error:
+        # Pillow's decoders raise nearly anything on broken files.
         raise DatasetError(f"{path}: can't be read as an image: {error}") from error
 
 
 def is_upright(image: Image.Image) -> bool:
     """Whether EXIF has it neither turned nor mirrored."""
-    return _orientation(image) == 1
+    return _to_turn(image) is None
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Width and height of what `upright` makes of it."""
-    return image.size[::-1] if _orientation(image) >= 5 else image.size
+    return image.size[::-1] if _to_turn(image) in _SIDEWAYS else image.size
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """RGB, turned as EXIF says, as the service turns it and as marks are meant."""
-    return ImageOps.exif_transpose(image).convert("RGB")
+    """RGB, turned as EXIF says: what the service makes of it, and what marks are meant for."""
+    flat, method = flatten(image, MEAN_RGB), turning(image)
+    return flat if method is None else flat.transpose(method)
 
 
-def _orientation(image: Image.Image) -> int:
-    """EXIF's, from 1 to 8; 1 for what is none."""
-    found = image.getexif().get(ExifTags.Base.Orientation, 1)
-    return found if found in range(1, 9) else 1
+def _to_turn(image: Image.Image) -> Image.Transpose | None:
+    """How an image that is not yet decoded has to be turned."""
+    # Pillow turns a TIFF as it decodes it, and says its size as turned.
+    return None if image.format == "TIFF" else turning(image)
 
 
 def read_json_lines(path: Path, images: Path | None = None) -> list[Photograph]:
@@ -119,9 +141,8 @@ def read(path: Path, images: Path | None = None) -> list[Photograph]:
 
 
 def split(photographs: Sequence[Photograph], held_out: float) -> tuple[list[Photograph], ...]:
-    """Those to train on and those held out, by a hash of the name: the same on every machine."""
+    """Those to train on, and those held out."""
     parts: tuple[list[Photograph], list[Photograph]] = ([], [])
     for photograph in photographs:
-        digest = hashlib.sha256(photograph.name.encode()).digest()
-        parts[int.from_bytes(digest[:4], "big") < held_out * 2**32].append(photograph)
+        parts[is_held_out(photograph.name, held_out)].append(photograph)
     return parts

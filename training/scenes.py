@@ -8,11 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.photographs import F32, Photograph, is_upright, opened, upright, upright_size
+from training.photographs import (
+    F32,
+    MEAN_RGB,
+    Photograph,
+    is_upright,
+    opened,
+    upright,
+    upright_size,
+)
 
 U8 = NDArray[np.uint8]
-
-MEAN_RGB = (123, 117, 104)
 
 _FILTERS = (
     Image.Resampling.BILINEAR,

@@ -1,11 +1,13 @@
 """The state of a run in its folder: what --resume goes on from."""
 
+import io
 import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from convert.files import write_atomically
 from sfd.errors import SfdError
 
 STATE = "latest.pt"
@@ -44,8 +46,7 @@ def begin(folder: Path, *, resume: bool) -> dict[str, Any] | None:
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
-    """Write the state whole or not at all."""
-    path = folder / STATE
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)
-    temporary.replace(path)
+    """Write the state whole or not at all; WriteError where it can't be written."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_atomically(folder / STATE, buffer.getvalue())

@@ -9,12 +9,12 @@ import numpy as np
 from convert.caffe import weights
 from convert.caffe.problems import Problem
 from convert.caffe.weights import Blobs
+from convert.files import check_output
 from convert.outputs.preprocessing import Preprocessing
 from convert.tensorflow import graph
 from convert.tensorflow.blobs import blobs
 from convert.tensorflow.graph import GraphError
 from convert.tensorflow.units import find
-from sfd.errors import SfdError, UsageError
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def transfer(source: Path, output: Path, preprocessing: Preprocessing, name: str
     Raises GraphError with all problems of the graph, UsageError for an `output` that can't be
     meant, and WriteError for one that can't be written.
     """
-    _check_output(output, source)
+    check_output(output, "caffemodel", [source])
     found = find(graph.read(source))
     layers: dict[str, Blobs] = {}
     for convolution in found.convolutions:
@@ -64,12 +64,3 @@ def transfer(source: Path, output: Path, preprocessing: Preprocessing, name: str
         all(convolution.batch_norm for convolution in found.convolutions),
         tuple(found.warnings),
     )
-
-
-def _check_output(output: Path, source: Path) -> None:
-    if output.is_dir():
-        raise UsageError(f"{output} is a folder: give the name of the caffemodel")
-    if output.resolve() == source.resolve():
-        raise UsageError(f"{output} is the graph itself: give another name to the caffemodel")
-    if not output.parent.is_dir():
-        raise SfdError(f"there is no folder {output.parent}: create it, or choose another")

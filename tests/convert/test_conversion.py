@@ -350,7 +350,7 @@ def test_options_that_do_not_fit_the_model_are_explained(
 
 def test_an_output_must_be_a_new_file_in_a_folder(tiny: Make, tmp_path: Path) -> None:
     model = tiny()
-    with pytest.raises(ConversionError, match="there is no folder"):
+    with pytest.raises(WriteError, match="there is no folder"):
         run_conversion(model, tmp_path / "missing" / "out.onnx")
     with pytest.raises(UsageError, match="is a folder"):
         run_conversion(model, tmp_path)

@@ -1,6 +1,7 @@
 """A student comes closer to its teacher."""
 
 import copy
+import errno
 import itertools
 import json
 import os
@@ -15,6 +16,7 @@ torch = pytest.importorskip("torch", reason="training needs torch (extra train)"
 
 from convert.caffe import network as caffe  # noqa: E402
 from convert.caffe import weights  # noqa: E402
+from convert.files import WriteError  # noqa: E402
 from training.distillation import Average, Recipe, distil, distillation_loss  # noqa: E402
 from training.network import CaffeNetwork  # noqa: E402
 from training.photographs import Photograph  # noqa: E402
@@ -120,6 +122,22 @@ def test_a_damaged_state_says_what_to_do(
     (tmp_path / "latest.pt").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(TrainingError, match=r"latest.pt is damaged: start in another --output"):
         distilled(network, portraits, tmp_path, 2, resume=True)
+
+
+def test_a_state_that_cannot_be_written_leaves_the_one_before(
+    network: Make, portraits: list[Photograph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distilled(network, portraits, tmp_path, 1)
+    before = (tmp_path / "latest.pt").read_bytes()
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(WriteError, match=r"can't write .*latest.pt: No space left on device"):
+        distilled(network, portraits, tmp_path, 2, resume=True)
+    assert (tmp_path / "latest.pt").read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_an_output_that_is_a_file_is_refused(

@@ -167,8 +167,12 @@ def test_every_layer_that_cannot_be_trained_is_named(tmp_path: Path) -> None:
     path.write_text(
         'input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 8 }\n'
         'layer { name: "norm" type: "LRN" bottom: "data" top: "norm" }\n'
-        'layer { name: "soft" type: "TanH" bottom: "norm" top: "soft" }\n'
+        'layer { name: "depth" type: "DepthwiseConvolution" bottom: "norm" top: "depth"\n'
+        "  convolution_param { num_output: 3 kernel_size: 3 } }\n"
+        'layer { name: "wide" type: "Convolution" bottom: "data" top: "wide"\n'
+        "  convolution_param { num_output: 4 kernel_size: 3 kernel_h: 1 } }\n"
+        'layer { name: "soft" type: "TanH" bottom: "wide" top: "soft" }\n'
     )
     with pytest.raises(CaffeError) as caught:
         CaffeNetwork(caffe.load(path, None))
-    assert [problem.layer for problem in caught.value.problems] == ["norm", "soft"]
+    assert [problem.layer for problem in caught.value.problems] == ["norm", "wide", "soft"]

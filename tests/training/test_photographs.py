@@ -2,9 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from training.photographs import DatasetError, read, split
+from service import images
+from service.errors import Problem
+from training import photographs
+from training.photographs import DatasetError, opened, read, split, upright, upright_size
 
 
 def test_json_lines_tell_marked_empty_and_unmarked_photographs_apart(tmp_path: Path) -> None:
@@ -59,3 +64,45 @@ def test_the_split_depends_on_names_alone(tmp_path: Path) -> None:
     assert {each.name for each in held_out} == {each.name for each in again}
     assert len(kept) + len(held_out) == 200
     assert 30 < len(held_out) < 70
+
+
+def test_a_picture_is_what_the_service_makes_of_it_or_is_refused(shared: Path) -> None:
+    """All hostile files: odd modes, orientations, transparency, and what only says it is one."""
+    agreed = refused = 0
+    for path in sorted(path for path in (shared / "hostile").rglob("*") if path.is_file()):
+        data = path.read_bytes()
+        try:
+            served = images.decode(data, max_pixels=4_000_000, background=photographs.MEAN_RGB)
+        except Problem:
+            served = None
+        try:
+            with opened(path) as image:
+                if image.width * image.height > 4_000_000:
+                    continue
+                size = upright_size(image)
+                picture = upright(image)
+        except DatasetError:
+            refused += 1
+            continue
+        assert picture.mode == "RGB"
+        assert picture.size == size
+        if served is not None:
+            assert np.array_equal(np.asarray(picture), np.asarray(served)), path
+            agreed += 1
+    assert agreed > 300
+    assert refused > 50
+
+
+def test_transparency_lies_on_the_colour_that_the_networks_see_as_zero(tmp_path: Path) -> None:
+    Image.new("RGBA", (4, 3), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    with opened(tmp_path / "clear.png") as image:
+        assert upright(image).getcolors() == [(12, photographs.MEAN_RGB)]
+
+
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "large.png")
+    monkeypatch.setattr(photographs, "MOST_PIXELS", 1199)
+    with pytest.raises(DatasetError, match="has 40 x 30 pixels"), opened(tmp_path / "large.png"):
+        pass

@@ -65,8 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--held-out",
         type=share,
         metavar="SHARE",
-        help="of a .jsonl file, measure only on the share that `sfd train --held-out SHARE` did "
-        "not train on (its default: 0.077)",
+        help="of a .jsonl or .txt file, measure only on the share that `sfd train --held-out "
+        "SHARE` did not train on (its default: 0.077)",
     )
     parser.add_argument(
         "--min-score",

@@ -9,6 +9,7 @@ import numpy as np
 from training.evaluation import wider
 from training.evaluation.curves import F64, Curve, Detections, marked_faces
 from training.evaluation.wider import GroundTruthError, Marked
+from training.holdout import is_held_out
 
 
 @dataclass(frozen=True)
@@ -35,18 +36,27 @@ class Truth:
 def read(path: Path, images: Path, held_out: float | None = None) -> Truth:
     """A folder of `.mat` files, WIDER FACE's annotation text (.txt), or JSON lines.
 
-    Of JSON lines, photographs whose boxes are null are left out, and with `held_out` all that
-    `sfd train` with the same share has trained on.
+    Of JSON lines, photographs whose boxes are null are left out. With `held_out`, all that
+    `sfd train` with the same list and share has trained on is left out too.
     """
     if path.suffix == ".jsonl":
         return _lines(path, images, held_out)
-    if held_out is not None:
-        raise GroundTruthError(f"{path}: only of JSON lines (.jsonl) can a share be held out")
     if path.is_dir():
+        if held_out is not None:
+            raise GroundTruthError(
+                f"{path}: nothing trains on .mat files; give the list that was trained on "
+                "(.jsonl or .txt), or leave --held-out away"
+            )
         marked = wider.read_mat(path)
         rules = "WIDER FACE, official (.mat, 1000 thresholds)"
     else:
-        marked = wider.read_text(path)
+        marked = [
+            each
+            for each in wider.read_text(path)
+            if held_out is None or is_held_out(f"{each.name}.jpg", held_out)
+        ]
+        if not marked:
+            raise GroundTruthError(_nothing(path, held_out))
         rules = "WIDER FACE (annotation text, every valid face as hard, 1000 thresholds)"
     present = [each for each in marked if (images / f"{each.name}.jpg").is_file()]
     _check(present, path, images)
@@ -62,13 +72,19 @@ def _lines(path: Path, images: Path, held_out: float | None) -> Truth:
     if held_out is not None:
         listed = split(listed, held_out)[1]
         if not listed:
-            raise GroundTruthError(f"{path}: a share of {held_out:g} holds out no photograph")
+            raise GroundTruthError(_nothing(path, held_out))
     marked = [each for each in listed if each.boxes is not None]
     present = [each for each in marked if each.path.is_file()]
     _check(present, path, images)
     boxes = [np.asarray(each.boxes, np.float64).reshape(-1, 4) for each in present]
     rules = "average precision at IoU 0.5, all scores"
     return Truth(rules, [each.path for each in present], len(marked) - len(present), boxes=boxes)
+
+
+def _nothing(path: Path, held_out: float | None) -> str:
+    if held_out is None:
+        return f"{path}: lists no photographs"
+    return f"{path}: a share of {held_out:g} holds out no photograph"
 
 
 def _check(present: Sequence[object], path: Path, images: Path) -> None:

@@ -115,7 +115,7 @@ def test_an_output_that_cannot_be_meant_exits_2(
     before = frozen.read_bytes()
     assert sfd(frozen, frozen) == 2
     assert sfd(frozen, tmp_path) == 2
-    assert "is the graph itself" in capsys.readouterr().err
+    assert "is one of the sources" in capsys.readouterr().err
     assert frozen.read_bytes() == before
 
 

@@ -8,6 +8,9 @@ import pytest
 from PIL import Image
 
 from sfd.cli import main
+from training.evaluation import truth
+from training.evaluation.wider import GroundTruthError
+from training.photographs import read as photographs_of
 from training.photographs import read_json_lines, split
 
 Evaluate = Callable[..., int]
@@ -75,12 +78,26 @@ def test_the_held_out_share_is_the_one_that_was_not_trained_on(
     )
 
 
+def test_of_wider_text_the_same_images_are_held_out_as_training_holds_out(tmp_path: Path) -> None:
+    names = [f"0--Parade/{number}.jpg" for number in range(40)]
+    (tmp_path / "0--Parade").mkdir()
+    for name in names:
+        (tmp_path / name).touch()
+    path = tmp_path / "wider_face_train_bbx_gt.txt"
+    path.write_text("".join(f"{name}\n1\n1 2 30 40 0 0 0 0 0 0\n" for name in names))
+    held_out = split(photographs_of(path, tmp_path), 0.3)[1]
+    assert 0 < len(held_out) < 40
+    assert truth.read(path, tmp_path, 0.3).files == [each.path for each in held_out]
+    with pytest.raises(GroundTruthError, match="a share of 0 holds out no photograph"):
+        truth.read(path, tmp_path, 0.0)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
         (["--protocol", "native", "--url", "http://127.0.0.1:9"], 2, "native needs --model"),
         (["--min-score", "1.5"], 2, "--min-score"),
-        (["--ground-truth", "/nowhere.txt", "--held-out", "0.1"], 1, "only of JSON lines"),
+        (["--ground-truth", "/", "--held-out", "0.1"], 1, "nothing trains on .mat files"),
         (["--held-out", "0"], 1, "holds out no photograph"),
         (["--model", "other"], 1, "no model"),
         (["--images", "/nowhere"], 1, "none of the images"),
