@@ -351,3 +351,12 @@ def start_real_server() -> Callable[..., AbstractContextManager[Server]]:
 def as_base64() -> Callable[[bytes], str]:
     """Base64 text of bytes."""
     return lambda data: base64.b64encode(data).decode()
+
+
+@pytest.fixture(scope="module")
+def hardened(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One service for all tests of a module that leave it as it was."""
+    environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": "cells", "SFD_THREADS": "1"}
+    limits = {"SFD_MAX_PIXELS": "4000000"}
+    with run_server(tmp_path_factory.mktemp("hardened"), environment | limits) as server:
+        yield server
