@@ -1,11 +1,10 @@
 """Teaches one detector what others of its family see, with marked faces where there are any."""
 
 import copy
-import itertools
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,52 +16,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from training import state
-from training.distortions import degrade, obscure
+from training.lessons import Lesson, lessons
 from training.network import CaffeNetwork, channels_last
 from training.operators import BatchNorm
 from training.photographs import Photograph
-from training.scenes import Scene, compose
+from training.recipe import Recipe
 from training.state import TrainingError
 from training.stopping import stopping
-from training.targets import targets
-
-MEAN_BGR = (104.0, 117.0, 123.0)
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to distil; times in hours, sizes in pixels."""
-
-    hours: float
-    batch: int = 12
-    size: int = 320
-    large_size: int = 640
-    large_share: float = 0.2
-    """Steps with a quarter of the batch at `large_size`."""
-    rate: float = 1e-3
-    warmup: int = 50
-    weight_decay: float = 1e-4
-    average: float = 0.997
-    location_weight: float = 2.0
-    enlarged_share: float = 0.0
-    """Of the scenes that the teachers also see enlarged twice, for faces smaller than priors."""
-    momentum: float = 0.02
-    """Of BatchNorm's running statistics."""
-    frozen: bool = False
-    """Whether BatchNorm keeps the statistics that it came with."""
-    seed: int = 1
-    save_minutes: float = 4.0
-
-    def rate_at(self, step: int, share: float) -> float:
-        """The rate after `step` updates and a share of the hours: a warm-up, then half a cosine."""
-        warm = min(1.0, (step + 1) / self.warmup)
-        return self.rate * warm * (0.02 + 0.98 * (1 + math.cos(math.pi * min(share, 1))) / 2)
-
-
-def as_input(images: Sequence[np.ndarray]) -> Tensor:
-    """RGB uint8 [S, S, 3] pictures as Caffe's BGR, mean-free [N, 3, S, S] in channels_last."""
-    stacked = torch.from_numpy(np.stack(images)[..., ::-1].astype(np.float32))
-    return (stacked - torch.tensor(MEAN_BGR)).permute(0, 3, 1, 2)
 
 
 def distillation_loss(
@@ -158,14 +118,14 @@ def distil(
         stopping() as stop,
         ThreadPoolExecutor(1) as pool,
     ):
-        batches = _batches(photographs, recipe, run.step, pool)
+        taught = lessons(teachers, photographs, recipe, run.step, pool)
         log.write(json.dumps(asdict(recipe)) + "\n")
         recent: list[tuple[float, float]] = []
         while run.spent < limit:
             rate = recipe.rate_at(run.step, run.spent / limit)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            recent.append(_step(student, teachers, next(batches), optimizer, recipe))
+            recent.append(_step(student, next(taught), optimizer, recipe))
             average.update(student)
             run.step += 1
             run.spent = before + clock() - started
@@ -207,52 +167,15 @@ def _check(student: CaffeNetwork, teachers: Sequence[CaffeNetwork], recipe: Reci
                 )
 
 
-@dataclass(frozen=True)
-class _Batch:
-    scenes: list[Scene]
-    clear: Tensor
-    """[N, 3, S, S], what the teachers see."""
-    spoilt: Tensor
-    """The same, as the student sees it."""
-    enlarged: int
-    """How many of the scenes the teachers also see enlarged."""
-
-
-def _compose(photographs: Sequence[Photograph], recipe: Recipe, step: int) -> _Batch:
-    random = np.random.default_rng([recipe.seed, step])
-    large = random.random() < recipe.large_share
-    size = recipe.large_size if large else recipe.size
-    count = max(recipe.batch // 4, 1) if large else recipe.batch
-    scenes = [compose(photographs, size, random) for _ in range(count)]
-    clear = [obscure(scene.image, random) for scene in scenes]
-    spoilt = [degrade(image, random) for image in clear]
-    enlarged = math.floor(count * recipe.enlarged_share + random.random())
-    return _Batch(scenes, as_input(clear), as_input(spoilt), enlarged)
-
-
-def _batches(
-    photographs: Sequence[Photograph], recipe: Recipe, start: int, pool: ThreadPoolExecutor
-) -> Iterator[_Batch]:
-    """Batch after batch, the next one made while the one before is used."""
-    upcoming = pool.submit(_compose, photographs, recipe, start)
-    for step in itertools.count(start + 1):
-        following = pool.submit(_compose, photographs, recipe, step)
-        yield upcoming.result()
-        upcoming = following
-
-
 def _step(
-    student: CaffeNetwork,
-    teachers: Sequence[CaffeNetwork],
-    batch: _Batch,
-    optimizer: torch.optim.Optimizer,
-    recipe: Recipe,
+    student: CaffeNetwork, lesson: Lesson, optimizer: torch.optim.Optimizer, recipe: Recipe
 ) -> tuple[float, float]:
     """One update; returns the losses of confidence and location."""
     with torch.autocast("cpu", torch.bfloat16):
-        taught_codes, taught = targets(teachers, batch.scenes, batch.clear, batch.enlarged)
-        codes, logits, _ = student.train().detect(batch.spoilt)
-    confidence, location = distillation_loss(codes.float(), logits.float(), taught_codes, taught)
+        codes, logits, _ = student.train().detect(lesson.data)
+    confidence, location = distillation_loss(
+        codes.float(), logits.float(), lesson.codes, lesson.probabilities
+    )
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(confidence + recipe.location_weight * location)
     torch.nn.utils.clip_grad_norm_(student.parameters(), 10.0)

@@ -17,9 +17,10 @@ torch = pytest.importorskip("torch", reason="training needs torch (extra train)"
 from convert.caffe import network as caffe  # noqa: E402
 from convert.caffe import weights  # noqa: E402
 from convert.files import WriteError  # noqa: E402
-from training.distillation import Average, Recipe, distil, distillation_loss  # noqa: E402
+from training.distillation import Average, distil, distillation_loss  # noqa: E402
 from training.network import CaffeNetwork  # noqa: E402
 from training.photographs import Photograph  # noqa: E402
+from training.recipe import Recipe  # noqa: E402
 from training.state import TrainingError  # noqa: E402
 
 Make = Callable[[int], CaffeNetwork]

@@ -31,7 +31,14 @@ Both save their state every few minutes; --resume goes on after any stop.
 """
 
 BY_SOLVER = {"bfloat16": False, "validation": None}
-BY_TEACHERS = {"hours": 2.0, "batch": 8, "rate": 8e-4, "enlarged": 0.0, "frozen": False}
+BY_TEACHERS = {
+    "hours": 2.0,
+    "batch": 8,
+    "rate": 8e-4,
+    "enlarged": 0.0,
+    "echoes": 0,
+    "frozen": False,
+}
 """Options of one way to train, with their defaults."""
 
 
@@ -117,6 +124,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s)",
     )
     teachers.add_argument(
+        "--echoes",
+        type=int,
+        default=BY_TEACHERS["echoes"],
+        metavar="N",
+        help="after each batch, learn from N that the teachers saw before, spoilt in other ways: "
+        "more steps in an hour, since teachers take most of the time (default: %(default)s)",
+    )
+    teachers.add_argument(
         "--frozen",
         action="store_true",
         help="keep BatchNorm's statistics as they are in --weights, where these are nearly done: "
@@ -197,12 +212,15 @@ def _train(arguments: argparse.Namespace) -> Path:
 def _distil(arguments: argparse.Namespace) -> Path:
     from convert.caffe import network as caffe
     from training import photographs
-    from training.distillation import Recipe, distil
+    from training.distillation import distil
     from training.network import CaffeNetwork
+    from training.recipe import Recipe
 
     _refuse(arguments, BY_SOLVER, "only with a solver file, not with --teacher")
     if arguments.hours <= 0 or arguments.batch < 1 or arguments.rate <= 0:
         raise UsageError("--hours, --batch and --rate must be positive")
+    if arguments.echoes < 0:
+        raise UsageError("--echoes can't be negative")
     if arguments.frozen and not arguments.weights and not arguments.resume:
         raise UsageError("--frozen keeps the statistics of --weights: name these too")
     source = caffe.load(arguments.prototxt, arguments.weights, partial=True)
@@ -226,6 +244,7 @@ def _distil(arguments: argparse.Namespace) -> Path:
         rate=arguments.rate,
         seed=arguments.seed,
         enlarged_share=arguments.enlarged,
+        echoes=arguments.echoes,
         frozen=arguments.frozen,
     )
     with tqdm(
