@@ -104,7 +104,11 @@ class AnnotatedData:
 def distort(
     picture: Image.Image, parameter: DistortionParameter, random: np.random.Generator
 ) -> Image.Image:
-    """Random brightness, contrast, saturation and hue, each with its own chance."""
+    """Random brightness, contrast, saturation and hue, each with its own chance.
+
+    `ApplyDistort` (im_transforms.cpp): a fair coin decides whether contrast comes second or last;
+    then `random_order_prob` is the chance of shuffled colour channels (`RandomOrderChannels`).
+    """
 
     def brightness(pixels: F32) -> F32:
         delta = parameter.brightness_delta
@@ -125,7 +129,8 @@ def distort(
         delta = random.uniform(-parameter.hue_delta, parameter.hue_delta)
         hsv = _hsv(pixels)
         # The parameter counts half degrees, as OpenCV's 8-bit hue does; Pillow's circle is 256.
-        hsv[..., 0] = (hsv[..., 0] + delta * 256 / 180) % 256
+        # Below red OpenCV's hue stops at 0, being unsigned; above, it goes round.
+        hsv[..., 0] = (hsv[..., 0] + delta * 256 / 180).clip(0) % 256
         return _rgb(hsv)
 
     steps = [
@@ -134,13 +139,15 @@ def distort(
         (parameter.saturation_prob, saturation),
         (parameter.hue_prob, hue),
     ]
-    if random.random() <= parameter.random_order_prob:
+    if random.random() <= 0.5:
         steps = [steps[0], steps[2], steps[3], steps[1]]
     pixels = np.asarray(picture, np.float32)
     for chance, step in steps:
         if random.random() < chance:
             # Caffe keeps 8-bit pictures between the steps.
             pixels = step(pixels).clip(0, 255).round()
+    if random.random() < parameter.random_order_prob:
+        pixels = pixels[..., random.permutation(3)]
     return Image.fromarray(pixels.astype(np.uint8))
 
 

@@ -19,7 +19,7 @@ from training import state
 from training.lessons import Lesson, lessons
 from training.network import CaffeNetwork, channels_last
 from training.operators import BatchNorm
-from training.photographs import Photograph
+from training.photographs import DatasetError, Photograph
 from training.recipe import Recipe
 from training.state import TrainingError
 from training.stopping import stopping
@@ -82,7 +82,6 @@ def distil(
     """
     resumed = state.begin(folder, resume=resume)
     _check(student, teachers, recipe)
-    torch.manual_seed(recipe.seed)
     if recipe.frozen:
         student.freeze()
     else:
@@ -107,7 +106,7 @@ def distil(
         lr=recipe.rate,
     )
     average = Average(student, recipe.average)
-    run = _Run(student, average, optimizer, folder)
+    run = _Run(student, average, optimizer, folder, recipe.frozen, photographs)
     if resumed:
         run.restore(resumed)
     limit = recipe.hours * 3600
@@ -125,14 +124,21 @@ def distil(
             rate = recipe.rate_at(run.step, run.spent / limit)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            recent.append(_step(student, next(taught), optimizer, recipe))
+            try:
+                lesson = next(taught)
+            except DatasetError as error:
+                run.save()
+                raise TrainingError(f"{error}; mend it or leave it out, then --resume") from error
+            recent.append(_step(student, lesson, optimizer, recipe))
             average.update(student)
             run.step += 1
             run.spent = before + clock() - started
             confidence, location = np.mean(recent, axis=0).tolist()
             progress(min(run.spent / limit, 1), confidence + recipe.location_weight * location)
             if not math.isfinite(confidence + location):
-                raise TrainingError("the loss is no number any more: lower --rate and --resume")
+                raise TrainingError(
+                    f"the loss is no number any more: lower --rate and {state.advice(folder)}"
+                )
             if len(recent) == 10:
                 entry = {
                     "step": run.step,
@@ -154,7 +160,15 @@ def distil(
 
 
 def _check(student: CaffeNetwork, teachers: Sequence[CaffeNetwork], recipe: Recipe) -> None:
-    """Teachers and student must have the same priors, in the same order."""
+    """Teachers and student must have the same priors, in the same order, and the same heads."""
+    for network in (student, *teachers):
+        heads = network.heads
+        if heads and (heads.classes, heads.background, heads.activation) != (2, 0, "logistic"):
+            raise TrainingError(
+                f"{network.source.name}: has {heads.classes} classes, background "
+                f"{heads.background}, {heads.activation}; distillation wants background and face "
+                "in that order, each with a Sigmoid"
+            )
     probe = torch.zeros(1, 3, recipe.size, recipe.size)
     with torch.no_grad():
         own = student.eval().detect(probe)[2]
@@ -191,13 +205,19 @@ class _Run:
     average: Average
     optimizer: torch.optim.Optimizer
     folder: Path
+    frozen: bool
+    photographs: Sequence[Photograph]
     step: int = 0
     spent: float = 0.0
     """Seconds."""
 
     def restore(self, before: dict[str, Any]) -> None:
         try:
-            self.student.load_state_dict(before["student"])
+            state.check_photographs(before, self.photographs)
+            if before["frozen"] != self.frozen:
+                began = "with" if before["frozen"] else "without"
+                raise TrainingError(f"{self.folder} began {began} --frozen: go on {began} it")
+            self.student.load_state_dict(before["network"])
             self.average.network.load_state_dict(before["average"])
             self.optimizer.load_state_dict(before["optimizer"])
         except (KeyError, RuntimeError, ValueError) as error:
@@ -207,13 +227,14 @@ class _Run:
 
     def save(self) -> Path:
         current = {
-            "student": self.student.state_dict(),
             "average": self.average.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "step": self.step,
             "spent": self.spent,
+            "frozen": self.frozen,
+            "photographs": [each.name for each in self.photographs],
         }
-        state.save(self.folder, current)
+        state.save(self.folder, self.student, current)
         path = self.folder / f"average-{self.step:06d}.caffemodel"
         self.average.network.save(path)
         return path

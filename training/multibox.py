@@ -42,6 +42,8 @@ class MultiBoxLoss:
     logistic: bool = False
     smooth: bool = True
     location_weight: float = 1.0
+    weight: float = 1.0
+    """The layer's `loss_weight`, of both parts: what `Layer::SetLossWeights` puts on the top."""
     code_type: CodeType = CodeType.CORNER
     variance_encoded: bool = False
     normalization: caffe_pb2.LossParameter.NormalizationMode = caffe_pb2.LossParameter.VALID
@@ -50,6 +52,7 @@ class MultiBoxLoss:
     def of_layer(cls, layer: Layer) -> "MultiBoxLoss":
         """As a MultiBoxLoss layer says; CaffeError for what this does not compute."""
         own = layer.parameter.multibox_loss_param
+        weights = layer.parameter.loss_weight
         kind = caffe_pb2.MultiBoxLossParameter
         mining = own.mining_type
         if own.HasField("do_neg_mining") and not own.HasField("mining_type"):
@@ -61,6 +64,7 @@ class MultiBoxLoss:
             "bp_inside: true": own.bp_inside,
             "map_object_to_agnostic: true": own.map_object_to_agnostic,
             f"num_classes {own.num_classes} instead of 2": own.num_classes != 2,
+            "second loss_weight: the layer has one top": len(weights) > 1,
         }
         problems = [
             Problem(f"the trainer has no {text}", layer.line, layer=layer.name)
@@ -85,6 +89,7 @@ class MultiBoxLoss:
             logistic=own.conf_loss_type == kind.LOGISTIC,
             smooth=own.loc_loss_type == kind.SMOOTH_L1,
             location_weight=own.loc_weight,
+            weight=weights[0] if weights else 1.0,
             code_type=_CODES[own.code_type],
             variance_encoded=own.encode_variance_in_target,
             normalization=normalization,
@@ -93,7 +98,7 @@ class MultiBoxLoss:
     def __call__(
         self, codes: Tensor, logits: Tensor, priors: Tensor, faces: Sequence[F32]
     ) -> tuple[Tensor, Tensor]:
-        """Location and confidence loss, normalised; their sum is the loss.
+        """Location and confidence loss, normalised and weighted; their sum is the loss.
 
         `codes` [N, P, 4], `logits` [N, P, classes], `priors` [P, 8] with variances, and for each
         image its faces [G, 4] as corners in fractions of the image.
@@ -144,8 +149,8 @@ class MultiBoxLoss:
             location = location / 2
         taken = labels >= 0
         total = self._confidence(logits[taken][None], labels[taken][None]).sum()
-        normalizer = self._normalizer(len(faces), len(priors), len(wanted))
-        return location / normalizer, total / normalizer
+        scale = self.weight / self._normalizer(len(faces), len(priors), len(wanted))
+        return location * scale, total * scale
 
     def _confidence(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss [N, P] of each prior for its label."""

@@ -140,6 +140,16 @@ def read(path: Path, images: Path | None = None) -> list[Photograph]:
     return read_json_lines(path, images)
 
 
+def check_files(photographs: Sequence[Photograph]) -> None:
+    """DatasetError where files are missing: before a run, rather than hours into it."""
+    missing = [str(each.path) for each in photographs if not each.path.is_file()]
+    if missing:
+        raise DatasetError(
+            f"{len(missing)} of {len(photographs)} photographs are not there, such as "
+            f"{missing[0]}: check --images"
+        )
+
+
 def split(photographs: Sequence[Photograph], held_out: float) -> tuple[list[Photograph], ...]:
     """Those to train on, and those held out."""
     parts: tuple[list[Photograph], list[Photograph]] = ([], [])

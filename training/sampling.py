@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from convert.caffe.caffe_pb2 import BatchSampler, SampleConstraint, Sampler
-from geometry.boxes import area, intersection, iou
+from geometry.boxes import Floats, area, intersection, iou
 from training.matching import F32
 
 WHOLE = np.asarray([0, 0, 1, 1], np.float32)
@@ -47,29 +47,33 @@ def propose(sampler: Sampler, random: np.random.Generator) -> F32:
 
 
 def satisfies(part: F32, faces: F32, constraint: SampleConstraint) -> bool:
-    """Whether any face meets any one kind of limit; without limits, any part will do."""
-    kinds = (("jaccard_overlap", 0), ("sample_coverage", 1), ("object_coverage", 2))
-    limits = [
-        (index, constraint.HasField(f"min_{kind}"), constraint.HasField(f"max_{kind}"), kind)
-        for kind, index in kinds
-    ]
-    limits = [limit for limit in limits if limit[1] or limit[2]]
-    if not limits:
-        return True
-    if not len(faces):
-        return False
+    """Whether any face is within the limits of the first kind given; without any, all parts do.
+
+    `SatisfySampleConstraint` goes through the kinds for each face and leaves a face at the first
+    that it fails, but `found`, once set by a kind before, stays set to the end. So whether a face
+    meets the later kinds too never changes the answer.
+    """
     common = intersection(part[None], faces)[0]
-    measures = (iou(part[None], faces)[0], common / area(part[None]), common / area(faces))
-    for index, has_least, has_most, kind in limits:
-        values = measures[index]
-        good = np.ones(len(faces), np.bool_)
-        if has_least:
-            good &= values >= np.float32(getattr(constraint, f"min_{kind}"))
-        if has_most:
-            good &= values <= np.float32(getattr(constraint, f"max_{kind}"))
-        if good.any():
-            return True
-    return False
+    for kind, values in (
+        ("jaccard_overlap", iou(part[None], faces)[0]),
+        ("sample_coverage", _share(common, area(part[None]))),
+        ("object_coverage", _share(common, area(faces))),
+    ):
+        has_least = constraint.HasField(f"min_{kind}")  # type: ignore[arg-type]
+        has_most = constraint.HasField(f"max_{kind}")  # type: ignore[arg-type]
+        if has_least or has_most:
+            good = np.ones(len(faces), np.bool_)
+            if has_least:
+                good &= values >= np.float32(getattr(constraint, f"min_{kind}"))
+            if has_most:
+                good &= values <= np.float32(getattr(constraint, f"max_{kind}"))
+            return bool(good.any())
+    return True
+
+
+def _share(common: Floats, areas: Floats) -> Floats:
+    """`BBoxCoverage` (bbox_util.cpp): 0 where nothing is in common, of an empty box too."""
+    return np.divide(common, areas, out=np.zeros_like(common), where=common > 0)
 
 
 def project(faces: F32, part: F32) -> F32:

@@ -21,7 +21,7 @@ from training.annotated import AnnotatedData
 from training.matching import F32
 from training.multibox import MultiBoxLoss
 from training.network import CaffeNetwork, channels_last
-from training.photographs import Photograph
+from training.photographs import DatasetError, Photograph
 from training.solver import Updater
 from training.state import TrainingError
 from training.stopping import stopping
@@ -54,8 +54,7 @@ def train(job: Job, *, resume: bool, progress: Callable[[int, float], object]) -
     before = state.begin(job.folder, resume=resume)
     solver, network = job.solver, channels_last(job.network)
     updater = Updater(solver, network.trained())
-    start = _restore(before, network, updater, job.folder) if before else 0
-    torch.manual_seed(job.seed)
+    start = _restore(before, job, updater) if before else 0
     network.train()
     recent: deque[float] = deque(maxlen=max(solver.average_loss, 1))
     saved = time.monotonic()
@@ -69,12 +68,16 @@ def train(job: Job, *, resume: bool, progress: Callable[[int, float], object]) -
             if _due(iteration, solver.test_interval) and (iteration or solver.test_initialization):
                 _test(job, iteration, log)
             began = time.monotonic()
-            location, confidence = _accumulate(job, batches)
+            try:
+                location, confidence = _accumulate(job, batches)
+            except DatasetError as error:
+                _save(job, updater, iteration)
+                raise TrainingError(f"{error}; mend it or leave it out, then --resume") from error
             loss = location + confidence
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"the loss is {loss} at iteration {iteration}: lower base_lr in the solver "
-                    "and continue from the last snapshot with --resume"
+                    f"and {state.advice(job.folder)}"
                 )
             rate = updater.step(iteration)
             recent.append(loss)
@@ -164,20 +167,27 @@ def _snapshot(job: Job, updater: Updater, iteration: int) -> Path:
 
 def _save(job: Job, updater: Updater, iteration: int) -> None:
     current = {
-        "network": job.network.state_dict(),
         "updater": updater.state(),
         "iteration": iteration,
+        "photographs": [each.name for each in job.photographs],
     }
-    state.save(job.folder, current)
+    state.save(job.folder, job.network, current)
 
 
-def _restore(before: dict[str, Any], network: CaffeNetwork, updater: Updater, folder: Path) -> int:
+def _restore(before: dict[str, Any], job: Job, updater: Updater) -> int:
     try:
-        network.load_state_dict(before["network"])
+        state.check_photographs(before, job.photographs)
+        job.network.load_state_dict(before["network"])
         updater.restore(before["updater"])
-        return int(before["iteration"])
+        iteration = int(before["iteration"])
     except (KeyError, RuntimeError) as error:
-        raise TrainingError(f"{folder} has the state of another network or solver") from error
+        raise TrainingError(f"{job.folder} has the state of another network or solver") from error
+    if iteration > job.solver.max_iter:
+        raise TrainingError(
+            f"{job.folder} is at iteration {iteration} already, past the solver's max_iter "
+            f"{job.solver.max_iter}: raise that, or choose another --output"
+        )
+    return iteration
 
 
 def _due(iteration: int, interval: int) -> bool:

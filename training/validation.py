@@ -16,9 +16,6 @@ from training.evaluation.curves import Curve, Detections, marked_faces
 from training.network import CaffeNetwork
 from training.photographs import Photograph, opened, upright
 
-AP_VERSIONS = ("11point", "MaxIntegral", "Integral")
-
-
 @dataclass(frozen=True)
 class Validation:
     """How detections are made and counted."""
@@ -82,7 +79,7 @@ def validate(
         for code, score in zip(codes.numpy(), scores.numpy(), strict=True):
             found.append(_detections(code, score[:, 1 - heads.background], priors.numpy(), how))
     network.train()
-    return _area(marked_faces(found, faces), how.ap_version)
+    return AREAS[how.ap_version](marked_faces(found, faces))
 
 
 def _detections(
@@ -97,13 +94,25 @@ def _detections(
     return Detections(boxes[kept].astype(np.float64), scores[good][kept].astype(np.float64))
 
 
-def _area(curve: Curve, version: str) -> float:
-    """`ComputeAP` (bbox_util.cpp)."""
-    if version == "11point":
-        levels = np.linspace(0, 1, 11)
-        tops = [curve.precision[curve.recall >= level] for level in levels]
-        return float(np.mean([top.max() if len(top) else 0.0 for top in tops]))
-    if version == "Integral":
-        steps = np.diff(np.append(0.0, curve.recall))
-        return float((steps * curve.precision).sum())
+def _eleven_points(curve: Curve) -> float:
+    # Not linspace, whose 0.3 is more than 3/10: a recall of just that would not reach it.
+    levels = np.arange(11) / 10
+    tops = [curve.precision[curve.recall >= level] for level in levels]
+    return float(np.mean([top.max() if len(top) else 0.0 for top in tops]))
+
+
+def _integral(curve: Curve) -> float:
+    steps = np.diff(np.append(0.0, curve.recall))
+    return float((steps * curve.precision).sum())
+
+
+def _max_integral(curve: Curve) -> float:
     return curve.average_precision
+
+
+AREAS: Mapping[str, Callable[[Curve], float]] = {
+    "11point": _eleven_points,
+    "MaxIntegral": _max_integral,
+    "Integral": _integral,
+}
+"""`ComputeAP` (bbox_util.cpp) by `ap_version`."""

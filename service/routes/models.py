@@ -107,7 +107,7 @@ DETAILS_EXAMPLE: dict[str, Any] = {
     "results": [
         {
             "dataset": "250 held-back photographs",
-            "protocol": "letterbox to 640",
+            "protocol": "letterbox",
             "metric": "average precision at IoU 0.5",
             "values": {"all": 0.789},
         }

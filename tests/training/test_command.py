@@ -12,6 +12,7 @@ pytest.importorskip("torch", reason="training needs torch (extra train)")
 from convert.caffe import prototxt, weights
 from convert.caffe.caffe_pb2 import SolverParameter
 from sfd.cli import main
+from training import photographs
 from training.photographs import Photograph
 
 
@@ -83,6 +84,57 @@ def test_a_teacher_trains(
     assert weights.read(Path(printed)).keys() == weights.read(trained).keys()
 
 
+def test_the_seed_is_that_of_the_first_weights_too(
+    solver: Path, trained: Path, annotations: Path, tmp_path: Path
+) -> None:
+    def again(seed: str) -> bytes:
+        out = tmp_path / f"seed-{seed}"
+        arguments = ["--annotations", str(annotations), "--output", str(out), "--seed", seed]
+        assert main(["train", str(solver), *arguments]) == 0
+        return (out / trained.name).read_bytes()
+
+    assert again("1") == trained.read_bytes()
+    assert again("2") != trained.read_bytes()
+
+
+def test_the_held_out_share_is_held_out_beside_a_list_to_validate_on(
+    solver: Path,
+    annotations: Path,
+    portraits: Sequence[Photograph],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    kept, held_out = photographs.split(photographs.read(annotations), 0.5)
+    assert kept
+    assert held_out
+    arguments = ["train", str(solver), "--annotations", str(annotations)]
+    arguments += ["--validation", str(annotations), "--output", str(tmp_path / "out")]
+    assert main([*arguments, "--held-out", "0.5"]) == 0
+    assert main([*arguments, "--held-out", "0", "--resume"]) == 1
+    assert f"{len(held_out)} photographs, such as" in capsys.readouterr().err
+
+
+def test_photographs_that_are_not_there_are_told_before_any_work(
+    solver: Path,
+    tiny: Path,
+    trained: Path,
+    annotations: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with annotations.open("a") as file:
+        file.write('\n{"image": "gone.png", "boxes": [[1, 2, 30, 40]]}\n')
+    common = ["--annotations", str(annotations), "--held-out", "0"]
+    common += ["--output", str(tmp_path / "out")]
+    deploy = str(tiny / "deploy.prototxt")
+    for command in ([str(solver)], [deploy, "--teacher", deploy, str(trained)]):
+        assert main(["train", *command, *common]) == 1
+        told = capsys.readouterr().err
+        assert "1 of 9 photographs are not there, such as" in told
+        assert "gone.png: check --images" in told
+    assert not (tmp_path / "out").exists()
+
+
 def test_layers_that_the_weights_lack_start_from_their_fillers_and_are_named(
     solver: Path,
     trained: Path,
@@ -127,6 +179,50 @@ def test_frozen_statistics_must_be_there(
     arguments += ["--weights", str(tmp_path / "lacking.caffemodel")]
     assert main(["train", deploy, *arguments, "--frozen"]) == 2
     assert "which lack some" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (["--hours", "nan"], 2, "--hours, --batch and --rate must be positive"),
+        (["--rate", "inf"], 2, "--hours, --batch and --rate must be positive"),
+        (["--echoes", "-1"], 2, "--echoes can't be negative"),
+        (["--held-out", "0.9999999"], 1, "no photograph to train on"),
+    ],
+)
+def test_a_distillation_that_can_teach_nothing_is_refused(
+    tiny: Path,
+    trained: Path,
+    annotations: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    code: int,
+    says: str,
+) -> None:
+    deploy = str(tiny / "deploy.prototxt")
+    arguments = ["--annotations", str(annotations), "--output", str(tmp_path / "out")]
+    assert main(["train", deploy, "--teacher", deploy, str(trained), *arguments, *options]) == code
+    assert says in capsys.readouterr().err
+
+
+def test_a_solver_whose_network_may_be_two_files_is_refused(
+    solver: Path,
+    annotations: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As after copying a folder of the store: its solver still names the network there."""
+    elsewhere = tmp_path / "current/models/elsewhere"
+    elsewhere.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "current")
+    (elsewhere / "train.prototxt").write_text((tmp_path / "train.prototxt").read_text())
+    arguments = ["--annotations", str(annotations), "--output", str(tmp_path / "out")]
+    assert main(["train", str(solver), *arguments]) == 1
+    told = capsys.readouterr().err
+    assert "models/elsewhere/train.prototxt: name one file alone" in told
+    assert str(tmp_path / "train.prototxt") in told
 
 
 def test_options_without_effect_are_refused(

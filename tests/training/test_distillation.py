@@ -4,6 +4,7 @@ import copy
 import errno
 import itertools
 import json
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -17,6 +18,7 @@ torch = pytest.importorskip("torch", reason="training needs torch (extra train)"
 from convert.caffe import network as caffe  # noqa: E402
 from convert.caffe import weights  # noqa: E402
 from convert.files import WriteError  # noqa: E402
+from training import state  # noqa: E402
 from training.distillation import Average, distil, distillation_loss  # noqa: E402
 from training.network import CaffeNetwork  # noqa: E402
 from training.photographs import Photograph  # noqa: E402
@@ -45,6 +47,20 @@ def test_agreement_costs_nothing() -> None:
     codes = torch.ones(1, 2, 4)
     parts = distillation_loss(codes, logits, codes, logits.sigmoid())
     assert [part.item() for part in parts] == [0.0, 0.0]
+
+
+def test_a_disagreement_costs_its_logarithm_by_its_size_and_a_quarter_for_background() -> None:
+    """Two priors: the first is a face of which the student is unsure, the second is agreed on."""
+    taught = torch.tensor([[[0.1, 0.9], [1.0, 0.0]]])
+    student = torch.tensor([[[0.4, 0.5], [1 - 1e-9, 1e-9]]], dtype=torch.float64)
+    logits = student.logit()
+    codes = torch.zeros(1, 2, 4)
+    confidence, location = distillation_loss(codes, logits, codes + 2, taught)
+    face = -(0.9 * math.log(0.5) + 0.1 * math.log(0.5)) * (0.9 - 0.5)
+    background = -(0.1 * math.log(0.4) + 0.9 * math.log(0.6)) * (0.4 - 0.1)
+    # Over 1 face, the least that is counted; smooth L1 of 2 is 1.5, in four codes.
+    assert confidence.item() == pytest.approx(face + 0.25 * background, rel=1e-4)
+    assert location.item() == pytest.approx(4 * 1.5 * 0.9, rel=1e-4)
 
 
 def test_the_average_moves_towards_the_network(network: Make) -> None:
@@ -100,6 +116,7 @@ def test_a_student_comes_closer_to_its_teacher_and_goes_on_after_a_stop(
     steps = [entry for entry in entries if "step" in entry]
     assert [entry["step"] // 10 for entry in steps] == [1, 2, 3, 4]
     assert steps[-1]["location"] < steps[0]["location"]
+    assert steps[-1]["confidence"] < steps[0]["confidence"]
     CaffeNetwork(caffe.load(tiny / "deploy.prototxt", path))
 
 
@@ -113,6 +130,41 @@ def test_a_frozen_student_learns_with_the_statistics_it_came_with(
         same = all(np.array_equal(*pair) for pair in zip(blobs, after[name], strict=True))
         assert same == name.endswith("/bn"), name
     CaffeNetwork(caffe.load(tiny / "deploy.prototxt", path))
+
+
+def test_a_run_goes_on_only_as_it_began(
+    network: Make, portraits: list[Photograph], tmp_path: Path
+) -> None:
+    distilled(network, portraits[:4], tmp_path, 2)
+    with pytest.raises(TrainingError, match="began without --frozen: go on without it"):
+        distilled(network, portraits[:4], tmp_path, 4, resume=True, frozen=True)
+    with pytest.raises(TrainingError, match=r"1 photographs, such as 4.png, are none that this"):
+        distilled(network, portraits[:5], tmp_path, 4, resume=True)
+    distilled(network, portraits[:3], tmp_path, 4, resume=True)
+
+
+def test_a_photograph_that_breaks_off_costs_no_step(
+    network: Make, portraits: list[Photograph], tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(portraits[0].path.read_bytes()[:2000])
+    some = [*portraits[:3], Photograph(broken, broken.name, portraits[0].boxes)]
+    with pytest.raises(TrainingError, match=r"broken.png: can't be read.*mend it or leave it out"):
+        distilled(network, some, tmp_path / "run", 50)
+    distilled(network, some[:3], tmp_path / "run", 50, resume=True)
+
+
+def test_weights_that_are_no_numbers_are_not_saved_over_good_ones(
+    network: Make, portraits: list[Photograph], tmp_path: Path
+) -> None:
+    broken = network(3)
+    with torch.no_grad():
+        next(broken.parameters()).fill_(math.inf)
+    for say in ("lower the rate and start again", "lower the rate and --resume"):
+        with pytest.raises(TrainingError, match=say):
+            state.save(tmp_path, broken, {})
+        assert (tmp_path / "latest.pt").exists() == ("resume" in say)
+        distilled(network, portraits, tmp_path, 1, resume="resume" in say)
 
 
 def test_a_damaged_state_says_what_to_do(
@@ -147,6 +199,27 @@ def test_an_output_that_is_a_file_is_refused(
     (tmp_path / "file").touch()
     with pytest.raises(TrainingError, match="file: can't be made: File exists"):
         distilled(network, portraits, tmp_path / "file", 1)
+
+
+def test_a_teacher_with_a_softmax_is_refused(
+    tiny: Path, network: Make, portraits: list[Photograph], tmp_path: Path
+) -> None:
+    path = tmp_path / "softmax.prototxt"
+    text = (tiny / "deploy.prototxt").read_text()
+    assert '"Sigmoid"' in text
+    path.write_text(text.replace('"Sigmoid"', '"Softmax"'))
+    teacher = CaffeNetwork(caffe.load(path, None))
+    recipe = Recipe(hours=1, size=128)
+    with pytest.raises(TrainingError, match="background 0, softmax; distillation wants"):
+        distil(
+            network(1),
+            [teacher],
+            portraits,
+            tmp_path / "run",
+            recipe,
+            resume=False,
+            progress=lambda done, loss: None,
+        )
 
 
 def test_a_teacher_of_another_family_is_refused(

@@ -121,6 +121,27 @@ def test_a_stopped_run_saves_its_state_and_says_how_to_go_on(job: Make) -> None:
     assert seen == [3]
 
 
+def test_a_run_goes_on_only_as_it_began(job: Make) -> None:
+    train(job(max_iter=2), resume=False, progress=silent)
+    with pytest.raises(TrainingError, match="at iteration 2 already, past the solver's max_iter 1"):
+        train(job(max_iter=1), resume=True, progress=silent)
+    own = job(max_iter=3)
+    other = dataclasses.replace(own.photographs[0], name="other.png")
+    with pytest.raises(TrainingError, match=r"such as other\.png, are none that this run has"):
+        train(dataclasses.replace(own, photographs=[other]), resume=True, progress=silent)
+
+
+def test_a_photograph_that_breaks_off_costs_no_iteration(job: Make, tmp_path: Path) -> None:
+    own = job(max_iter=50)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(own.photographs[0].path.read_bytes()[:2000])
+    spoilt = [*own.photographs[1:], Photograph(broken, broken.name, own.photographs[0].boxes)]
+    with pytest.raises(TrainingError, match=r"broken.png: can't be read.*mend it or leave it out"):
+        train(dataclasses.replace(own, photographs=spoilt), resume=False, progress=silent)
+    again = dataclasses.replace(job(max_iter=4), photographs=spoilt[:-1])
+    train(again, resume=True, progress=silent)
+
+
 def test_a_run_is_not_overwritten_by_mistake(job: Make) -> None:
     train(job(max_iter=1), resume=False, progress=silent)
     with pytest.raises(TrainingError, match="--resume"):

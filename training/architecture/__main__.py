@@ -11,8 +11,6 @@ from sfd.errors import SfdError
 from training.architecture import files
 from training.architecture.family import PUBLISHED
 
-DEFAULT_NAME = "sfd-640-mobilenetv2-mod2"
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write deploy, train, test and solver prototxt; returns the exit code."""
@@ -33,8 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--name",
-        default=DEFAULT_NAME,
-        help="name of the model, for paths in the solver (default: %(default)s)",
+        help="name of the model, for the solver's snapshots (default: the folder's)",
     )
     arguments = parser.parse_args(argv)
     architecture = PUBLISHED[arguments.architecture]
@@ -42,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         height, width = arguments.input_size
         architecture = replace(architecture, height=height, width=width)
     try:
-        for path in files.write(architecture, arguments.name, arguments.out):
+        for path in files.write(
+            architecture, arguments.name or arguments.out.resolve().name, arguments.out
+        ):
             print(path)
     except (SfdError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)

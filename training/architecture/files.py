@@ -13,13 +13,13 @@ _HEADER = (
 )
 
 
-def texts(architecture: Architecture, name: str) -> Mapping[str, str]:
-    """File name to contents, for the model `name` that lies in `model_store/name`."""
+def texts(architecture: Architecture, name: str, folder: str) -> Mapping[str, str]:
+    """File name to contents, for the model `name` that is to lie in `folder`."""
     messages = {
         "deploy.prototxt": networks.deploy(architecture),
         "train.prototxt": networks.train(architecture),
         "test.prototxt": networks.test(architecture),
-        "solver.prototxt": solver(name, folder=f"model_store/{name}"),
+        "solver.prototxt": solver(name, folder=folder),
     }
     return {file: _HEADER + prototxt.write(message) for file, message in messages.items()}
 
@@ -28,7 +28,7 @@ def write(architecture: Architecture, name: str, folder: Path) -> tuple[Path, ..
     """Write the files into `folder`, which is made if it isn't there; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for file, text in texts(architecture, name).items():
+    for file, text in texts(architecture, name, folder.as_posix()).items():
         path = folder / file
         path.write_text(text, encoding="utf-8")
         written.append(path)

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -149,6 +150,8 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.threads < 1:
             raise UsageError("--threads must be at least 1")
         torch.set_num_threads(arguments.threads)
+    # What the weights lack is drawn when the network is made.
+    torch.manual_seed(arguments.seed)
     print(_distil(arguments) if arguments.teacher else _train(arguments))
 
 
@@ -175,14 +178,14 @@ def _train(arguments: argparse.Namespace) -> Path:
     if not losses:
         raise CaffeError(str(path), [Problem("has no MultiBoxLoss layer to train by")])
     listed = photographs.read(arguments.annotations, arguments.images)
-    marked = [each for each in listed if each.boxes is not None and len(each.boxes)]
-    if arguments.validation:
-        kept, held_out = marked, photographs.read(arguments.validation, arguments.images)
-        held_out = [each for each in held_out if each.boxes is not None]
-    else:
-        kept, held_out = photographs.split(marked, arguments.held_out)
+    kept, held_out = photographs.split(listed, arguments.held_out)
+    kept = [each for each in kept if each.boxes is not None and len(each.boxes)]
     if not kept:
         raise SfdError(f"{arguments.annotations}: no photograph with marked faces to train on")
+    if arguments.validation:
+        held_out = photographs.read(arguments.validation, arguments.images)
+    held_out = [each for each in held_out if each.boxes is not None]
+    photographs.check_files([*kept, *held_out])
     validation = None
     tests = list(settings.test_net) or [settings.net]
     if settings.test_interval and tests[0]:
@@ -217,7 +220,9 @@ def _distil(arguments: argparse.Namespace) -> Path:
     from training.recipe import Recipe
 
     _refuse(arguments, BY_SOLVER, "only with a solver file, not with --teacher")
-    if arguments.hours <= 0 or arguments.batch < 1 or arguments.rate <= 0:
+    if not (
+        0 < arguments.hours < math.inf and arguments.batch >= 1 and 0 < arguments.rate < math.inf
+    ):
         raise UsageError("--hours, --batch and --rate must be positive")
     if arguments.echoes < 0:
         raise UsageError("--echoes can't be negative")
@@ -238,6 +243,9 @@ def _distil(arguments: argparse.Namespace) -> Path:
     teachers = [CaffeNetwork(caffe.load(*pair)).fold() for pair in arguments.teacher]
     listed = photographs.read(arguments.annotations, arguments.images)
     kept, _ = photographs.split(listed, arguments.held_out)
+    if not kept:
+        raise SfdError(f"{arguments.annotations}: no photograph to train on")
+    photographs.check_files(kept)
     recipe = Recipe(
         hours=arguments.hours,
         batch=arguments.batch,
@@ -297,11 +305,15 @@ def _tell_unfilled(network: "Network", weights: Path | None) -> None:
 
 
 def _beside(solver: Path, name: str) -> Path:
-    """The network file that a solver names: from the current folder, or from the solver's."""
+    """The network file that a solver names: beside it, or from its folder or the current one."""
     if not name:
         raise SfdError(f"{solver}: names no train_net and no net")
-    places = [Path(name), solver.parent / name, solver.parent / Path(name).name]
-    for place in places:
-        if place.is_file():
-            return place
-    raise SfdError(f"{solver}: its {name} is neither here nor beside the solver")
+    places = [solver.parent / Path(name).name, solver.parent / name, Path(name)]
+    found = [place for place in places if place.is_file()]
+    if not found:
+        raise SfdError(f"{solver}: its {name} is neither here nor beside the solver")
+    if not all(place.samefile(found[0]) for place in found):
+        raise SfdError(
+            f"{solver}: its {name} may be {' or '.join(map(str, found))}: name one file alone"
+        )
+    return found[0]
