@@ -96,9 +96,13 @@ def read_json_lines(path: Path, images: Path | None = None) -> list[Photograph]:
     folder = images or path.parent
     photographs = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise DatasetError(f"{path}: can't read it: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            f"{path}: is no UTF-8 text (see byte {error.start}); save it as UTF-8"
+        ) from error
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -107,7 +111,7 @@ def read_json_lines(path: Path, images: Path | None = None) -> list[Photograph]:
             boxes = entry["boxes"]
             array = None if boxes is None else np.asarray(boxes, np.float32).reshape(-1, 4)
             photographs.append(Photograph(folder / entry["image"], entry["image"], array))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise DatasetError(
                 f"{path}, line {number}: needs an object with image and boxes "
                 f"([[x1, y1, x2, y2], …] or null): {error}"

@@ -59,8 +59,8 @@ def satisfies(part: F32, faces: F32, constraint: SampleConstraint) -> bool:
         ("sample_coverage", _share(common, area(part[None]))),
         ("object_coverage", _share(common, area(faces))),
     ):
-        has_least = constraint.HasField(f"min_{kind}")  # type: ignore[arg-type]
-        has_most = constraint.HasField(f"max_{kind}")  # type: ignore[arg-type]
+        has_least = constraint.HasField(f"min_{kind}")
+        has_most = constraint.HasField(f"max_{kind}")
         if has_least or has_most:
             good = np.ones(len(faces), np.bool_)
             if has_least:

@@ -5,7 +5,7 @@ Sources: `src/caffe/solvers/*.cpp` and `SGDSolver::GetLearningRate` in `sgd_solv
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,39 @@ _OLD_TYPES = {
 }
 TYPES = frozenset(_OLD_TYPES.values())
 POLICIES = frozenset(["fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid"])
+AP_VERSIONS = frozenset(["11point", "MaxIntegral", "Integral"])
+
+_OBEYED = frozenset(
+    [
+        *("net", "train_net", "test_net", "test_interval", "test_initialization", "ap_version"),
+        *("base_lr", "lr_policy", "gamma", "power", "stepsize", "stepvalue", "max_iter"),
+        *("type", "solver_type", "momentum", "momentum2", "rms_decay", "delta", "iter_size"),
+        *("weight_decay", "regularization_type", "clip_gradients"),
+        *("snapshot", "snapshot_prefix", "display", "average_loss"),
+    ]
+)
+_IMMATERIAL = frozenset(
+    [
+        # Where Caffe computes, what it prints, and how it shares work among several GPUs.
+        *("solver_mode", "device_id", "debug_info", "show_per_class_result", "layer_wise_reduce"),
+        # All held-out photographs are measured, always as detections.
+        *("test_iter", "eval_type"),
+    ]
+)
+_TOLD = {
+    "random_seed": "random_seed is ignored: --seed seeds",
+    "snapshot_after_train": "snapshot_after_train is ignored: the last weights are always written",
+    "snapshot_diff": "snapshot_diff is ignored: snapshots have no gradients",
+    "snapshot_format": "snapshot_format is ignored: snapshots are binary caffemodels",
+    "test_compute_loss": "test_compute_loss is ignored: tests measure average precision alone",
+}
+"""Settings that training goes on without, with what happens instead."""
+_ADVICE = {
+    "net_param": ": write it to a file and name that as train_net",
+    "train_net_param": ": write it to a file and name that as train_net",
+    "test_net_param": ": write it to a file and name that as test_net",
+    "weights": ": give the caffemodel as --weights",
+}
 
 
 @dataclass(frozen=True)
@@ -40,29 +73,89 @@ class Trained:
 
 
 def read(path: Path) -> Parsed[SolverParameter]:
-    """A solver file; CaffeError for settings that Caffe, or this, would refuse."""
+    """A solver file; CaffeError for settings that Caffe, or this, would refuse.
+
+    Settings that this ignores without harm are among the warnings.
+    """
     parsed = prototxt.read(path, SolverParameter)
     solver = parsed.message
     if not solver.HasField("type") and solver.HasField("solver_type"):
         solver.type = _OLD_TYPES[solver.solver_type]
-    checks = {
-        f"type {solver.type!r}: choose one of {', '.join(sorted(TYPES))}": solver.type in TYPES,
-        f"lr_policy {solver.lr_policy!r}: choose one of {', '.join(sorted(POLICIES))}": (
-            solver.lr_policy in POLICIES
-        ),
-        "base_lr must be positive": solver.base_lr > 0,
-        "max_iter must be positive": solver.max_iter > 0,
-        "iter_size must be positive": solver.iter_size > 0,
-        "stepsize must be positive": solver.lr_policy != "step" or solver.stepsize > 0,
-        "regularization_type: choose L1 or L2": solver.regularization_type in ("L1", "L2"),
-        f"momentum can't be used with {solver.type}": (
-            solver.momentum == 0 or solver.type not in ("RMSProp", "AdaGrad")
-        ),
-    }
-    problems = [Problem(message) for message, holds in checks.items() if not holds]
+    refused, told = _ignored(parsed)
+    problems = [*_wrong(parsed), *refused]
     if problems:
         raise CaffeError(str(path), problems)
-    return parsed
+    return replace(parsed, warnings=(*parsed.warnings, *told))
+
+
+def _wrong(parsed: Parsed[SolverParameter]) -> list[Problem]:
+    """Values that can't be obeyed."""
+    solver = parsed.message
+    checks = [
+        ("type", solver.type in TYPES, f"type {solver.type!r}: {_choose(TYPES)}"),
+        (
+            "lr_policy",
+            solver.lr_policy in POLICIES,
+            f"lr_policy {solver.lr_policy!r}: {_choose(POLICIES)}",
+        ),
+        ("base_lr", solver.base_lr > 0, "base_lr must be positive"),
+        ("max_iter", solver.max_iter > 0, "max_iter must be positive"),
+        ("iter_size", solver.iter_size > 0, "iter_size must be positive"),
+        (
+            "stepsize",
+            solver.lr_policy != "step" or solver.stepsize > 0,
+            "stepsize must be positive",
+        ),
+        (
+            "regularization_type",
+            solver.regularization_type in ("L1", "L2"),
+            "regularization_type: choose L1 or L2",
+        ),
+        (
+            "momentum",
+            solver.momentum == 0 or solver.type not in ("RMSProp", "AdaGrad"),
+            f"momentum can't be used with {solver.type}",
+        ),
+        (
+            "ap_version",
+            solver.ap_version in AP_VERSIONS,
+            f"ap_version {solver.ap_version!r}: {_choose(AP_VERSIONS)}",
+        ),
+    ]
+    return [
+        Problem(message, next(iter(parsed.lines.get(name, ())), None))
+        for name, holds, message in checks
+        if not holds
+    ]
+
+
+def _ignored(parsed: Parsed[SolverParameter]) -> tuple[list[Problem], list[Problem]]:
+    """Settings that nothing here obeys: those that are refused, and those that are told."""
+    refused: list[Problem] = []
+    told: list[Problem] = []
+    for name, lines in parsed.lines.items():
+        if name in _OBEYED | _IMMATERIAL or _says_nothing(parsed.message, name):
+            continue
+        if name in _TOLD:
+            told.append(Problem(_TOLD[name], lines[0]))
+        else:
+            message = f"the trainer has no {name}{_ADVICE.get(name, '')}"
+            refused.append(Problem(message, lines[0]))
+    others = parsed.lines.get("test_net", ())[1:]
+    told += [Problem("only the first test_net is measured", line) for line in others]
+    return refused, told
+
+
+def _choose(names: Iterable[str]) -> str:
+    return f"choose one of {', '.join(sorted(names))}"
+
+
+def _says_nothing(solver: SolverParameter, name: str) -> bool:
+    """Whether a setting only repeats Caffe's default."""
+    field = SolverParameter.DESCRIPTOR.fields_by_name[name]
+    if field.is_repeated or field.message_type:
+        return False
+    return bool(getattr(solver, name) == field.default_value)
 
 
 def rate(solver: SolverParameter, iteration: int) -> float:

@@ -1,6 +1,6 @@
 """What a test prototxt measures: average precision of the network on held-out photographs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from training.evaluation.curves import Curve, Detections, marked_faces
 from training.network import CaffeNetwork
 from training.photographs import Photograph, opened, upright
 
+
 @dataclass(frozen=True)
 class Validation:
     """How detections are made and counted."""
@@ -26,6 +27,7 @@ class Validation:
     top_k: int
     keep_top_k: int
     ap_version: str
+    """One of `AREAS`; `solver.read` refuses others."""
 
     @classmethod
     def of_network(cls, network: Network, ap_version: str) -> "Validation":

@@ -1,5 +1,7 @@
 """The data layer: pictures vary, and faces stay on what they mark."""
 
+from collections import Counter
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +78,47 @@ def test_colours_are_distorted_as_asked(settings: dict[str, float], gray: bool) 
     found = np.asarray(distort(picture, parameter, np.random.default_rng(1)), np.int64)
     assert (np.ptp(found, axis=-1) <= 2).all() == gray
     assert abs(int(found.max()) - 200) <= 3
+
+
+def distorted(
+    colour: tuple[int, int, int], parameter: DistortionParameter
+) -> Counter[tuple[int, ...]]:
+    """How often a pixel becomes which, over two hundred seeds."""
+    picture = Image.new("RGB", (1, 1), colour)
+    found = [distort(picture, parameter, np.random.default_rng(seed)) for seed in range(200)]
+    return Counter(tuple(np.asarray(each)[0, 0].tolist()) for each in found)
+
+
+def test_a_fair_coin_decides_whether_contrast_comes_second_or_last() -> None:
+    parameter = DistortionParameter(
+        contrast_prob=1.0,
+        contrast_lower=2.0,
+        contrast_upper=2.0,
+        saturation_prob=1.0,
+        saturation_lower=0.5,
+        saturation_upper=0.5,
+    )
+    found = distorted((200, 40, 40), parameter)
+    # (255, 80, 80) with half its saturation, and (200, 120, 120) doubled.
+    assert sorted(found) == [(255, 167, 167), (255, 240, 240)]
+    assert 70 < found[(255, 240, 240)] < 130
+
+
+def test_the_channels_change_places_as_often_as_asked() -> None:
+    colour = (200, 120, 40)
+    assert set(distorted(colour, DistortionParameter(random_order_prob=0.0))) == {colour}
+    always = distorted(colour, DistortionParameter(random_order_prob=1.0))
+    assert set(always) == set(permutations(colour))
+    assert all(15 < count < 55 for count in always.values())
+    half = distorted(colour, DistortionParameter(random_order_prob=0.5))
+    # One shuffle of six changes nothing.
+    assert 90 < half[colour] < 145
+
+
+def test_the_hue_of_red_stops_at_red() -> None:
+    found = distorted((200, 40, 40), DistortionParameter(hue_prob=1.0, hue_delta=18.0))
+    assert all(green >= blue for _, green, blue in found)
+    assert 70 < found[(200, 40, 40)] < 130
 
 
 def test_nothing_is_distorted_where_nothing_is_asked() -> None:

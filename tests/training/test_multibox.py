@@ -1,5 +1,6 @@
 """MultiBoxLoss against a plain transcription of SSD's own, one number at a time."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -163,13 +164,33 @@ def test_images_without_faces_cost_nothing() -> None:
     assert [part.item() for part in parts] == [0.0, 0.0]
 
 
+@pytest.mark.parametrize(("weights", "factor"), [([], 1.0), ([1.0], 1.0), ([0.25], 0.25)])
+def test_the_weight_of_the_layer_is_that_of_both_parts(weights: list[float], factor: float) -> None:
+    parameter = caffe_pb2.LayerParameter(name="mbox_loss", loss_weight=weights)
+    parameter.multibox_loss_param.num_classes = 2
+    loss = MultiBoxLoss.of_layer(Layer("mbox_loss", "MultiBoxLoss", 7, (), (), parameter))
+    plain = dataclasses.replace(loss, weight=1.0)
+    priors = torch.tensor([[0.1, 0.1, 0.3, 0.3, 0.1, 0.1, 0.2, 0.2]])
+    codes, logits = torch.ones(1, 1, 4, requires_grad=True), torch.ones(1, 1, 2)
+    faces = [np.asarray([[0.1, 0.1, 0.3, 0.35]], np.float32)]
+    expected = [factor * part.item() for part in plain(codes, logits, priors, faces)]
+    assert min(expected) > 0
+    parts = loss(codes, logits, priors, faces)
+    assert [part.item() for part in parts] == pytest.approx(expected)
+    torch.autograd.backward(parts[0])
+    # Three codes are one off, where smooth L1 has the slope 1, and one prior is matched.
+    assert codes.grad is not None
+    assert codes.grad.abs().max().item() == pytest.approx(factor)
+
+
 def test_what_the_loss_does_not_compute_is_refused_by_name() -> None:
     parameter = caffe_pb2.LayerParameter(name="mbox_loss", type="MultiBoxLoss")
     own = parameter.multibox_loss_param
     own.num_classes = 21
     own.bp_inside = True
     own.mining_type = caffe_pb2.MultiBoxLossParameter.HARD_EXAMPLE
+    parameter.loss_weight.extend([1.0, 1.0])
     layer = Layer("mbox_loss", "MultiBoxLoss", 7, (), (), parameter)
     with pytest.raises(CaffeError, match="HARD_EXAMPLE") as caught:
         MultiBoxLoss.of_layer(layer)
-    assert len(caught.value.problems) == 3
+    assert len(caught.value.problems) == 4

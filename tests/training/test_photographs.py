@@ -8,6 +8,7 @@ from PIL import Image
 
 from service import images
 from service.errors import Problem
+from sfd.errors import SfdError
 from training import photographs
 from training.photographs import DatasetError, opened, read, split, upright, upright_size
 
@@ -29,12 +30,31 @@ def test_json_lines_tell_marked_empty_and_unmarked_photographs_apart(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "line", ["[]", "{", '{"image": "a.jpg"}', '{"image": "a.jpg", "boxes": [[1, 2]]}']
+    "line",
+    [
+        "[]",
+        "{",
+        '{"image": "a.jpg"}',
+        '{"image": "a.jpg", "boxes": [[1, 2]]}',
+        f'{{"image": "a.jpg", "boxes": [[1, 2, 3, 1{"0" * 400}]]}}',
+        pytest.param("[" * 100_000, id="nested"),
+    ],
 )
 def test_a_bad_line_is_refused_with_its_number(tmp_path: Path, line: str) -> None:
     path = tmp_path / "list.jsonl"
     path.write_text(f'{{"image": "a.jpg", "boxes": []}}\n{line}\n')
     with pytest.raises(DatasetError, match="line 2"):
+        read(path)
+
+
+@pytest.mark.parametrize("name", ["list.jsonl", "list.txt"])
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_list_in_another_encoding_than_utf_8_is_refused(
+    tmp_path: Path, name: str, encoding: str
+) -> None:
+    path = tmp_path / name
+    path.write_text('{"image": "Köln.jpg", "boxes": []}\n', encoding=encoding)
+    with pytest.raises(SfdError, match=r"list\.\w+: is no UTF-8 text.*save it as UTF-8"):
         read(path)
 
 
@@ -64,6 +84,16 @@ def test_the_split_depends_on_names_alone(tmp_path: Path) -> None:
     assert {each.name for each in held_out} == {each.name for each in again}
     assert len(kept) + len(held_out) == 200
     assert 30 < len(held_out) < 70
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("list.jsonl", '{"image": "a.jpg", "boxes": []}\n'), ("list.txt", "a.jpg\n0\n0 0 0 0\n")],
+)
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8-sig")
+    assert [each.name for each in read(path)] == ["a.jpg"]
 
 
 def test_a_picture_is_what_the_service_makes_of_it_or_is_refused(shared: Path) -> None:

@@ -118,6 +118,76 @@ def test_all_problems_of_a_solver_file_are_told_at_once(tmp_path: Path) -> None:
     assert all(word in text for word in ("Lion", "cosine", "base_lr"))
 
 
+GOOD = 'base_lr: 0.1\nlr_policy: "fixed"\nmax_iter: 5\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('ap_version: "12point"', "line 4: ap_version '12point': choose one of 11point, Integral"),
+        ("iter_size: 0", "line 4: iter_size must be positive"),
+        ("test_state { stage: 'val' }", "line 4: the trainer has no test_state"),
+        ("min_lr: 0.001", "line 4: the trainer has no min_lr"),
+        ("weights: 'a.caffemodel'", "line 4: the trainer has no weights: give the caffemodel as"),
+        ("train_net_param { name: 'n' }", "line 4: the trainer has no train_net_param: write it"),
+    ],
+)
+def test_a_setting_that_cannot_be_obeyed_is_an_error_with_its_line(
+    tmp_path: Path, text: str, says: str
+) -> None:
+    path = tmp_path / "solver.prototxt"
+    path.write_text(GOOD + text)
+    with pytest.raises(CaffeError) as caught:
+        solver.read(path)
+    (problem,) = caught.value.problems
+    assert str(problem).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("random_seed: 7", ["line 4: random_seed is ignored: --seed seeds"]),
+        ("snapshot_format: HDF5", ["line 4: snapshot_format is ignored: snapshots are binary"]),
+        ("snapshot_after_train: false", ["line 4: snapshot_after_train is ignored: the last"]),
+        ("snapshot_diff: true", ["line 4: snapshot_diff is ignored: snapshots have no gradients"]),
+        ("test_compute_loss: true", ["line 4: test_compute_loss is ignored: tests measure"]),
+        (
+            "test_net: 'a'\ntest_net: 'b'\ntest_net: 'c'",
+            [
+                "line 5: only the first test_net is measured",
+                "line 6: only the first test_net is measured",
+            ],
+        ),
+    ],
+)
+def test_a_setting_that_is_ignored_without_harm_is_a_warning(
+    tmp_path: Path, text: str, told: list[str]
+) -> None:
+    path = tmp_path / "solver.prototxt"
+    path.write_text(GOOD + text)
+    found = [str(warning) for warning in solver.read(path).warnings]
+    assert len(found) == len(told)
+    assert all(one.startswith(other) for one, other in zip(found, told, strict=True))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "random_seed: -1",
+        "snapshot_format: BINARYPROTO",
+        "snapshot_after_train: true",
+        "min_lr: 0",
+        "local_gw_ratio: 0.001",
+        "solver_mode: CPU device_id: 1 debug_info: true",
+        "test_net: 'a' test_iter: 9 eval_type: 'detection'",
+    ],
+)
+def test_defaults_and_where_caffe_computes_go_without_saying(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "solver.prototxt"
+    path.write_text(GOOD + text)
+    assert not solver.read(path).warnings
+
+
 def test_an_old_solver_file_names_its_type_by_number(tmp_path: Path) -> None:
     path = tmp_path / "solver.prototxt"
     path.write_text('solver_type: RMSPROP base_lr: 0.1 lr_policy: "fixed" max_iter: 5\n')

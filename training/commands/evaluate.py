@@ -4,19 +4,22 @@ import argparse
 import json
 import resource
 import sys
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from convert.files import write_atomically
 from sfd.errors import SfdError, UsageError
 from training.commands.share import share
 from training.evaluation import picture, truth
 from training.evaluation.curves import Curve, at_score, best_f1_score
-from training.evaluation.finders import Finder, Local, Remote
+from training.evaluation.finders import Finder, Local
 from training.evaluation.native import Native
+from training.evaluation.remote import Remote
 from training.evaluation.truth import Truth
 
 DESCRIPTION = """\
@@ -38,11 +41,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sfd evaluate`."""
     parser.add_argument("--model", metavar="NAME", help="a model of the store")
     parser.add_argument("--url", metavar="URL", help="a running service, asked by HTTP")
-    parser.add_argument("--api-key", metavar="KEY", help="of the service at --url")
+    parser.add_argument("--api-key", metavar="KEY", help="of the service at --url; only with it")
     parser.add_argument(
-        "--store", type=Path, metavar="DIR", help="model store (default: $SFD_MODEL_STORE)"
+        "--store",
+        type=Path,
+        metavar="DIR",
+        help="model store (default: $SFD_MODEL_STORE); not with --url",
     )
-    parser.add_argument("--provider", metavar="NAME", help="auto, cpu, cuda, tensorrt or openvino")
+    parser.add_argument(
+        "--provider",
+        metavar="NAME",
+        help="auto, cpu, cuda, tensorrt or openvino; not with --url or --protocol native",
+    )
     parser.add_argument(
         "--images",
         type=Path,
@@ -86,12 +96,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure, print and write."""
-    if (arguments.url is None) and (arguments.model is None):
-        raise UsageError("give --model NAME or --url URL")
-    if not 0 <= arguments.min_score < 1:
-        raise UsageError("--min-score must be from 0 to below 1")
+    _check(arguments)
     marked = truth.read(arguments.ground_truth, arguments.images, arguments.held_out)
     finder = _finder(arguments)
+    _prepare(arguments.output)
     started = time.monotonic()
     with tqdm(
         total=len(marked.files), unit="image", disable=not sys.stderr.isatty(), leave=False
@@ -100,19 +108,56 @@ def run(arguments: argparse.Namespace) -> None:
     seconds = time.monotonic() - started
     curves = marked.curves(found)
     result = _result(arguments, finder, marked, curves, seconds)
-    _write(arguments.output, result, curves)
-    _show(result, arguments.output)
+    # What took hours to measure outlives both a disk that is full and a pipe that is closed.
+    try:
+        _show(result)
+    finally:
+        _write(arguments.output, result, curves)
+    print(f"{arguments.output}/results.json, curves.png")
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if arguments.url is None:
+        if arguments.model is None:
+            raise UsageError("give --model NAME or --url URL")
+        _refuse(arguments, ["api_key"], "only with --url")
+    else:
+        if arguments.protocol == "native":
+            raise UsageError("--protocol native needs --model: a service letterboxes every image")
+        _refuse(arguments, ["store", "provider"], "not with --url: the service has its own")
+    if arguments.protocol == "native":
+        _refuse(arguments, ["provider"], "not with --protocol native, which runs on the CPU")
+    if not 0 <= arguments.min_score < 1:
+        raise UsageError("--min-score must be from 0 to below 1")
+
+
+def _refuse(arguments: argparse.Namespace, names: Sequence[str], why: str) -> None:
+    """Options that would have no effect are refused."""
+    given = [
+        f"--{name.replace('_', '-')}" for name in names if getattr(arguments, name) is not None
+    ]
+    if given:
+        raise UsageError(f"{', '.join(given)}: {why}")
 
 
 def _finder(arguments: argparse.Namespace) -> Finder:
     if arguments.protocol == "native":
-        if arguments.url is not None:
-            raise UsageError("--protocol native needs --model: a service letterboxes every image")
         return Native.open(arguments.model, arguments.store)
     tiles = arguments.protocol == "pyramid"
     if arguments.url is not None:
         return Remote.open(arguments.url, arguments.model, arguments.api_key, tiles=tiles)
     return Local.open(arguments.model, arguments.store, arguments.provider, tiles=tiles)
+
+
+def _prepare(folder: Path) -> None:
+    """Make the folder, and try it: one that is there may still take no files."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise SfdError(f"--output {folder}: can't be written: {reason}") from error
 
 
 def _result(
@@ -149,17 +194,13 @@ def _result(
 
 
 def _write(folder: Path, result: Mapping[str, Any], curves: Mapping[str, Curve]) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
-        (folder / "results.json").write_text(text, encoding="utf-8")
-        title = f"{result['model']['name']}, {result['protocol']}, {result['images']} images"
-        picture.draw(list(curves.values()), title, folder / "curves.png")
-    except OSError as error:
-        raise SfdError(f"--output {folder}: can't be written: {error.strerror}") from error
+    text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(folder / "results.json", text.encode())
+    title = f"{result['model']['name']}, {result['protocol']}, {result['images']} images"
+    write_atomically(folder / "curves.png", picture.draw(list(curves.values()), title))
 
 
-def _show(result: Mapping[str, Any], folder: Path) -> None:
+def _show(result: Mapping[str, Any]) -> None:
     left_out = f", {result['images_missing']} more not there" * bool(result["images_missing"])
     print(f"{result['model']['name']} {result['model']['version']}, {result['protocol']}")
     print(f"{result['rules']}; {result['images']} images{left_out}")
@@ -174,6 +215,4 @@ def _show(result: Mapping[str, Any], folder: Path) -> None:
             f"{subset['precision_at_default_score']:20.4f}{subset['recall_at_default_score']:20.4f}"
             f"{subset['best_f1_score']:12.3f}"
         )
-    print(
-        f"{result['seconds']} s, peak {result['peak_mib']} MiB; {folder}/results.json, curves.png"
-    )
+    print(f"{result['seconds']} s, peak {result['peak_mib']} MiB")

@@ -1,7 +1,7 @@
 """A picture of precision–recall curves, drawn with Pillow alone."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from io import BytesIO
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -16,8 +16,8 @@ _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
 """Okabe and Ito's, which people with any colour vision can tell apart."""
 
 
-def draw(curves: Sequence[Curve], title: str, path: Path) -> None:
-    """Write a PNG with all curves, recall to the right and precision up, both from 0 to 1."""
+def draw(curves: Sequence[Curve], title: str) -> bytes:
+    """A PNG with all curves, recall to the right and precision up, both from 0 to 1."""
     picture = Image.new("RGB", SIZE, "white")
     pen = ImageDraw.Draw(picture)
     font = ImageFont.load_default(16)
@@ -43,4 +43,6 @@ def draw(curves: Sequence[Curve], title: str, path: Path) -> None:
         y = bottom - 24 * (len(curves) - index)
         pen.line([(left + 12, y + 8), (left + 40, y + 8)], colour, 3)
         pen.text((left + 48, y + 8), label, "black", font, anchor="lm")
-    picture.save(path, "PNG")
+    png = BytesIO()
+    picture.save(png, "PNG")
+    return png.getvalue()

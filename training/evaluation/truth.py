@@ -41,6 +41,8 @@ def read(path: Path, images: Path, held_out: float | None = None) -> Truth:
     """
     if path.suffix == ".jsonl":
         return _lines(path, images, held_out)
+    if path.suffix == ".mat" and path.is_file():
+        raise GroundTruthError(f"{path}: is one of four; give their folder, {path.parent}")
     if path.is_dir():
         if held_out is not None:
             raise GroundTruthError(

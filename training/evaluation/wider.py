@@ -18,6 +18,11 @@ from training.evaluation.curves import F64, Curve, Detections, average_precision
 
 THRESHOLDS = 1000
 SUBSETS = ("easy", "medium", "hard")
+VARIABLES = {
+    "face": ("event_list", "file_list", "face_bbx_list"),
+    **dict.fromkeys(SUBSETS, ("gt_list",)),
+}
+"""What is read of each `.mat` file."""
 
 
 class GroundTruthError(SfdError):
@@ -38,21 +43,49 @@ class Marked:
 
 def read_mat(folder: Path) -> list[Marked]:
     """The ground truth of the four `.mat` files: `wider_face_val` and one for each subset."""
+    files = {name: folder / f"wider_{name}_val.mat" for name in VARIABLES}
+    missing = [str(path) for path in files.values() if not path.is_file()]
+    if missing:
+        raise GroundTruthError(f"no {', '.join(missing)}: give the folder of the four .mat files")
+    content = {name: _variables(path, VARIABLES[name]) for name, path in files.items()}
+    try:
+        images = list(_images(content))
+    except (LookupError, TypeError, ValueError) as error:
+        raise GroundTruthError(
+            f"{folder}: the .mat files are not WIDER FACE's ground truth ({error}); take the four "
+            "of its eval_tools"
+        ) from error
+    if not images:
+        raise GroundTruthError(f"{folder}: the .mat files name no images")
+    return images
+
+
+def _variables(path: Path, names: Sequence[str]) -> Mapping[str, Any]:
     try:
         from scipy.io import loadmat
     except ImportError as error:
         raise GroundTruthError(
             "reading .mat ground truth needs SciPy: pip install 'sfd[evaluate]'"
         ) from error
-    files = {name: folder / f"wider_{name}_val.mat" for name in ("face", *SUBSETS)}
-    missing = [str(path) for path in files.values() if not path.is_file()]
-    if missing:
-        raise GroundTruthError(f"no {', '.join(missing)}: give the folder of the four .mat files")
     try:
-        content = {name: loadmat(path) for name, path in files.items()}
-        return list(_images(content))
-    except (ValueError, KeyError, IndexError, NotImplementedError, OSError) as error:
-        raise GroundTruthError(f"{folder}: not WIDER FACE's ground truth: {error}") from error
+        content: Mapping[str, Any] = loadmat(path)
+    except NotImplementedError as error:
+        # SciPy's own words recommend a library that isn't used here.
+        raise GroundTruthError(
+            f"{path}: is a MATLAB 7.3 file, which can't be read; save it with -v7"
+        ) from error
+    except Exception as error:
+        # On broken files SciPy raises nearly anything: its own errors, zlib's, TypeError, OSError.
+        raise GroundTruthError(
+            f"{path}: can't be read as a .mat file ({error}); is it a whole download?"
+        ) from error
+    lacking = [name for name in names if name not in content]
+    if lacking:
+        raise GroundTruthError(
+            f"{path}: has no {', '.join(lacking)}, so it isn't WIDER FACE's; take the file of its "
+            "eval_tools"
+        )
+    return content
 
 
 def _images(content: Mapping[str, Mapping[str, Any]]) -> list[Marked]:
@@ -79,9 +112,13 @@ def read_text(path: Path) -> list[Marked]:
     All faces count, under the one subset "hard"; those marked invalid are ignored.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise GroundTruthError(f"{path}: can't read it: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise GroundTruthError(
+            f"{path}: is no UTF-8 text (see byte {error.start}); save it as UTF-8"
+        ) from error
     images = []
     at = 0
     try:

@@ -1,7 +1,10 @@
 """`sfd evaluate` from the console to its files."""
 
 import json
-from collections.abc import Callable
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,22 +20,33 @@ Evaluate = Callable[..., int]
 
 
 @pytest.fixture
-def evaluate(store: Path, photographs: Path, tmp_path: Path) -> Evaluate:
-    """Run the command on the photographs; more arguments, or others, as given."""
+def evaluate(
+    store: Path, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Evaluate:
+    """Run the command on the photographs; more arguments, or another detector, as given."""
+    monkeypatch.setenv("SFD_PROVIDER", "cpu")
+    small = ("--model", "small", "--store", str(store))
 
-    def call(*more: str) -> int:
-        model = ("--model", "small", "--store", str(store), "--provider", "cpu")
+    def call(*more: str, detector: Sequence[str] = small) -> int:
         truth = ("--images", str(photographs), "--ground-truth", str(photographs / "list.jsonl"))
-        return main(["evaluate", *model, *truth, "--output", str(tmp_path / "out"), *more])
+        return main(["evaluate", *detector, *truth, "--output", str(tmp_path / "out"), *more])
 
     return call
 
 
-@pytest.mark.parametrize("protocol", ["letterbox", "pyramid", "native"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        ["--protocol", "letterbox", "--provider", "cpu"],
+        ["--protocol", "pyramid"],
+        ["--protocol", "native"],
+    ],
+    ids=lambda more: more[1],
+)
 def test_it_measures_prints_and_writes(
-    evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str], protocol: str
+    evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
 ) -> None:
-    assert evaluate("--protocol", protocol) == 0
+    assert evaluate(*more) == 0
     result = json.loads((tmp_path / "out/results.json").read_text())
     assert (result["images"], result["images_missing"]) == (6, 1)
     measured = result["subsets"]["all"]
@@ -41,6 +55,14 @@ def test_it_measures_prints_and_writes(
     with Image.open(tmp_path / "out/curves.png") as picture:
         assert picture.size == (900, 640)
     assert f"{measured['average_precision']:.4f}" in capsys.readouterr().out
+
+
+def test_it_measures_a_running_service(evaluate: Evaluate, url: str, tmp_path: Path) -> None:
+    detector = ["--url", url, "--model", "small", "--api-key", "of-an-open-service"]
+    assert evaluate(detector=detector) == 0
+    result = json.loads((tmp_path / "out/results.json").read_text())
+    assert (result["through"], result["model"]["name"]) == (url, "small")
+    assert 0.3 < result["subsets"]["all"]["average_precision"] <= 1
 
 
 def test_wider_text_measures_every_valid_face_as_hard(
@@ -95,7 +117,6 @@ def test_of_wider_text_the_same_images_are_held_out_as_training_holds_out(tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
-        (["--protocol", "native", "--url", "http://127.0.0.1:9"], 2, "native needs --model"),
         (["--min-score", "1.5"], 2, "--min-score"),
         (["--ground-truth", "/", "--held-out", "0.1"], 1, "nothing trains on .mat files"),
         (["--held-out", "0"], 1, "holds out no photograph"),
@@ -103,6 +124,8 @@ def test_of_wider_text_the_same_images_are_held_out_as_training_holds_out(tmp_pa
         (["--images", "/nowhere"], 1, "none of the images"),
         (["--ground-truth", "/nowhere.jsonl"], 1, "can't read"),
         (["--ground-truth", "/nowhere.txt"], 1, "can't read"),
+        (["--output", "/proc/nowhere"], 1, "--output /proc/nowhere: can't be written"),
+        (["--output", "/proc/self"], 1, "--output /proc/self: can't be written"),
     ],
 )
 def test_a_failure_is_one_line_that_says_what_to_do(
@@ -113,6 +136,83 @@ def test_a_failure_is_one_line_that_says_what_to_do(
     says: str,
 ) -> None:
     assert evaluate(*arguments) == code
+    printed = capsys.readouterr()
+    assert says in printed.err
+    assert printed.err.count("\n") == 1
+    # Not even an --output is found out after the measuring.
+    assert not printed.out
+
+
+@pytest.mark.parametrize(
+    ("detector", "more", "says"),
+    [
+        ([], [], "give --model NAME or --url URL"),
+        (["--url", "faces.example"], [], "no address of a service"),
+        (["--url", "http://x", "--store", "s"], [], "--store: not with --url"),
+        (
+            ["--url", "http://x", "--store", "s", "--provider", "cpu"],
+            [],
+            "--store, --provider: not with --url",
+        ),
+        (["--url", "http://x"], ["--protocol", "native"], "native needs --model"),
+        (["--model", "small"], ["--api-key", "k"], "--api-key: only with --url"),
+        (
+            ["--model", "small", "--provider", "cuda"],
+            ["--protocol", "native"],
+            "--provider: not with --protocol native",
+        ),
+        (
+            ["--model", "small", "--api-key", "k"],
+            ["--protocol", "native"],
+            "--api-key: only with --url",
+        ),
+    ],
+)
+def test_options_that_would_have_no_effect_are_refused(
+    evaluate: Evaluate,
+    capsys: pytest.CaptureFixture[str],
+    detector: list[str],
+    more: list[str],
+    says: str,
+) -> None:
+    assert evaluate(*more, detector=detector) == 2
     printed = capsys.readouterr().err
     assert says in printed
     assert printed.count("\n") == 1
+
+
+def test_one_of_the_mat_files_is_refused_with_the_folder_to_give(
+    evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "wider_face_val.mat"
+    path.touch()
+    assert evaluate("--ground-truth", str(path)) == 1
+    assert f"give their folder, {tmp_path}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["results.json", "curves.png"])
+def test_numbers_that_can_not_be_written_are_shown_all_the_same(
+    evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    # Nothing can be renamed onto a folder.
+    (tmp_path / "out" / name).mkdir(parents=True)
+    assert evaluate() == 1
+    printed = capsys.readouterr()
+    assert re.search(r"^all +0\.\d{4} ", printed.out, re.MULTILINE)
+    assert f"can't write {tmp_path / 'out' / name}: " in printed.err
+    assert "results.json" not in printed.out
+
+
+def test_numbers_that_can_not_be_shown_are_written_all_the_same(
+    evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nobody_reads, end = os.pipe()
+    os.close(nobody_reads)
+    closed = open(end, "w", buffering=1)  # noqa: SIM115
+    monkeypatch.setattr(sys, "stdout", closed)
+    assert evaluate() == 1
+    with pytest.raises(BrokenPipeError):
+        closed.close()
+    result = json.loads((tmp_path / "out/results.json").read_text())
+    assert result["subsets"]["all"]["average_precision"] > 0.3
+    assert (tmp_path / "out/curves.png").is_file()

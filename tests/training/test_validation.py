@@ -1,0 +1,32 @@
+"""Average precisions against Caffe's `ComputeAP`, worked by hand."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="training needs torch (extra train)")
+
+from training import solver
+from training.evaluation.curves import Detections, marked_faces
+from training.validation import AREAS
+
+
+@pytest.mark.parametrize(
+    ("version", "area"),
+    [
+        # Precision 1 up to the recall of 3/10, which is reached; 2/3 up to 4/10.
+        ("11point", (4 * 1.0 + 1 * 4 / 6) / 11),
+        ("MaxIntegral", 0.3 * 1.0 + 0.1 * 4 / 6),
+        # A step of recall with the precision after it.
+        ("Integral", 0.1 + 0.1 + 0.1 + 0.1 * 4 / 6),
+    ],
+)
+def test_each_version_measures_as_caffe_does(version: str, area: float) -> None:
+    faces = np.asarray([[x, 0, x + 1, 1] for x in range(10)], np.float64)
+    nowhere = np.asarray([[0, 5, 1, 6], [0, 7, 1, 8]], np.float64)
+    boxes = np.concatenate([faces[:3], nowhere, faces[3:4]])
+    found = Detections(boxes, np.asarray([0.9, 0.8, 0.7, 0.6, 0.5, 0.4]))
+    assert AREAS[version](marked_faces([found], [faces])) == pytest.approx(area)
+
+
+def test_a_solver_may_name_just_the_versions_that_are_measured() -> None:
+    assert set(AREAS) == solver.AP_VERSIONS
