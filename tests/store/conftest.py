@@ -23,7 +23,7 @@ TINY = Architecture(
     blocks=(Block(8, stride=2), Block(8)),
     last_width=8,
     extras=(Extra(4, 8),),
-    heads=(Head("Conv_1", (8, 16), 4), Head("layer_19_2_2", (32,), 8)),
+    heads=(Head("Conv_1", (8, 16)), Head("layer_19_2_2", (32,))),
     batch_norm=False,
     head_bias_stated=True,
 )

@@ -33,8 +33,6 @@ class Head:
     """The top on which the head sits; its name begins the names of the head's layers."""
     sizes: tuple[float, ...]
     """Sides of the priors, in pixels of the input."""
-    step: float
-    """Distance of neighbouring priors, in pixels of the input: the stride of the feature layer."""
 
 
 def stage(
@@ -48,11 +46,11 @@ def stage(
 def heads(fine: str) -> tuple[Head, ...]:
     """The published heads: two small sizes on `fine`, then one a halving of the resolution."""
     return (
-        Head(fine, (16, 32), 8),
-        Head("Conv_1", (64,), 16),
-        Head("layer_19_2_2", (128,), 32),
-        Head("layer_19_2_3", (256,), 64),
-        Head("layer_19_2_4", (512,), 128),
+        Head(fine, (16, 32)),
+        Head("Conv_1", (64,)),
+        Head("layer_19_2_2", (128,)),
+        Head("layer_19_2_3", (256,)),
+        Head("layer_19_2_4", (512,)),
     )
 
 

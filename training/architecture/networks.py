@@ -22,6 +22,8 @@ class Feature:
 
     top: str
     width: int
+    step: int
+    """Distance of neighbouring positions, in pixels of the input."""
 
 
 def deploy(architecture: Architecture) -> NetParameter:
@@ -50,11 +52,11 @@ def test(architecture: Architecture) -> NetParameter:
 
 
 def _predictions(architecture: Architecture) -> list[LayerParameter]:
-    made = _backbone(architecture)
+    made, features = _backbone(architecture)
+    steps = {feature.top: feature.step for feature in features}
     loc, conf = f"mbox_loc{architecture.suffix}", f"mbox_conf{architecture.suffix}"
-    tops = {top for layer in made for top in layer.top}
     for head in architecture.heads:
-        if head.feature not in tops:
+        if head.feature not in steps:
             raise ArchitectureError(f"a head sits on {head.feature!r}, which is no layer's top")
         start = f"{head.feature}_"
         for name, values in ((loc, 4), (conf, CLASSES)):
@@ -67,7 +69,8 @@ def _predictions(architecture: Architecture) -> list[LayerParameter]:
                 )
             )
             made.extend(layers.channels_last(start + name))
-        made.append(layers.prior_box(f"{start}mbox_priorbox", head.feature, head.sizes, head.step))
+        step = steps[head.feature]
+        made.append(layers.prior_box(f"{start}mbox_priorbox", head.feature, head.sizes, step))
     starts = [f"{head.feature}_" for head in architecture.heads]
     made.append(layers.concat(loc, [f"{start}{loc}_flat" for start in starts], axis=1))
     made.append(layers.concat(conf, [f"{start}{conf}_flat" for start in starts], axis=1))
@@ -76,8 +79,10 @@ def _predictions(architecture: Architecture) -> list[LayerParameter]:
     return made
 
 
-def _backbone(architecture: Architecture) -> list[LayerParameter]:
+def _backbone(architecture: Architecture) -> tuple[list[LayerParameter], list[Feature]]:
+    """Its layers, and what heads can sit on."""
     made: list[LayerParameter] = []
+    features: list[Feature] = []
 
     def conv(
         name: str,
@@ -104,14 +109,15 @@ def _backbone(architecture: Architecture) -> list[LayerParameter]:
             made.extend(layers.batch_norm(name))
         if relu:
             made.append(layers.relu(name))
-        return Feature(name, width)
+        features.append(Feature(name, width, source.step * stride))
+        return features[-1]
 
     def depthwise(name: str, source: Feature, stride: int = 1) -> Feature:
         return conv(
             name, source, source.width, kernel=3, stride=stride, group=source.width, relu=True
         )
 
-    x = conv("Conv", Feature("data", 3), architecture.stem, kernel=3, stride=2)
+    x = conv("Conv", Feature("data", 3, 1), architecture.stem, kernel=3, stride=2)
     if architecture.second_stem:
         x = conv("Conv_a", x, architecture.stem, kernel=3)
     x = depthwise("conv/depthwise", x)
@@ -127,7 +133,8 @@ def _backbone(architecture: Architecture) -> list[LayerParameter]:
                     name=f"{name}/sum", type="Eltwise", bottom=[x.top, projected.top], top=[name]
                 )
             )
-            x = Feature(name, block.width)
+            x = Feature(name, block.width, x.step)
+            features.append(x)
         else:
             x = projected
     x = conv("Conv_1", x, architecture.last_width)
@@ -135,7 +142,7 @@ def _backbone(architecture: Architecture) -> list[LayerParameter]:
         x = conv(f"layer_19_1_{number}", x, extra.squeeze)
         x = depthwise(f"layer_19_2_{number}/depthwise", x, stride=2)
         x = conv(f"layer_19_2_{number}", x, extra.width)
-    return made
+    return made, features
 
 
 def _detections(architecture: Architecture) -> list[LayerParameter]:

@@ -34,7 +34,7 @@ ARCHITECTURE = Architecture(
     blocks=(Block(6, stride=2, expansion=6), Block(6, expansion=6)),
     last_width=16,
     extras=(Extra(5, 7),),
-    heads=(Head("Conv_1", (16,), 8),),
+    heads=(Head("Conv_1", (16,)),),
 )
 """The conftest's network."""
 

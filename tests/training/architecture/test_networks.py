@@ -77,7 +77,7 @@ def test_the_input_size_reaches_the_input_and_both_data_layers() -> None:
 
 def test_a_block_is_residual_exactly_where_it_keeps_its_shape() -> None:
     blocks = (Block(16), Block(16, stride=2), Block(24), Block(24, expansion=6))
-    architecture = replace(MOD2, blocks=blocks, heads=(Head("Conv_1", (64,), 4),))
+    architecture = replace(MOD2, blocks=blocks, heads=(Head("Conv_1", (64,)),))
     layers = {layer.name: layer for layer in networks.deploy(architecture).layer}
     assert [name for name in layers if name.endswith("/sum")] == ["conv_1/sum", "conv_4/sum"]
     assert list(layers["conv_4/sum"].bottom) == ["conv_3/project_", "conv_4/project_"]
@@ -95,7 +95,7 @@ def test_a_stage_strides_and_expands_by_its_entry_only_in_its_first_block() -> N
 
 def test_every_bottom_is_made_by_an_earlier_layer() -> None:
     architecture = Architecture(
-        extras=(Extra(8, 16),), heads=(Head("layer_19_2_2", (10, 20, 30), 32),), second_stem=True
+        extras=(Extra(8, 16),), heads=(Head("layer_19_2_2", (10, 20, 30)),), second_stem=True
     )
     known = {"data", "label"}
     for layer in networks.train(architecture).layer:
@@ -105,4 +105,4 @@ def test_every_bottom_is_made_by_an_earlier_layer() -> None:
 
 def test_a_head_on_no_layer_is_refused() -> None:
     with pytest.raises(networks.ArchitectureError, match="'nowhere', which is no layer's top"):
-        networks.deploy(replace(MOD2, heads=(Head("nowhere", (16,), 8),)))
+        networks.deploy(replace(MOD2, heads=(Head("nowhere", (16,)),)))

@@ -1,0 +1,52 @@
+"""Architectures of one's own: another expansion, other strides, wider or narrower."""
+
+from dataclasses import replace
+
+from sfd.errors import SfdError
+from training.architecture.family import Architecture, Extra
+
+DIVISOR = 8
+"""Widths are multiples of it, as in MobileNet's published code."""
+
+
+class VariationError(SfdError):
+    """A variation that makes no network."""
+
+
+def expanded(architecture: Architecture, expansion: int) -> Architecture:
+    """Every block with this expansion."""
+    if expansion < 1:
+        raise VariationError("an expansion is at least 1")
+    blocks = tuple(replace(block, expansion=expansion) for block in architecture.blocks)
+    return replace(architecture, blocks=blocks)
+
+
+def strided(architecture: Architecture, strides: tuple[int, ...]) -> Architecture:
+    """The blocks conv_1, conv_2, … with these strides; the steps of the priors follow."""
+    if len(strides) != len(architecture.blocks) or not set(strides) <= {1, 2}:
+        raise VariationError(
+            f"needs {len(architecture.blocks)} strides of 1 or 2, one for each block; "
+            f"now {','.join(str(block.stride) for block in architecture.blocks)}"
+        )
+    pairs = zip(architecture.blocks, strides, strict=True)
+    return replace(architecture, blocks=tuple(replace(block, stride=each) for block, each in pairs))
+
+
+def widened(architecture: Architecture, multiplier: float) -> Architecture:
+    """All widths times `multiplier`: MobileNet's width multiplier (arXiv:1704.04861, 3.3)."""
+    if not 0.01 <= multiplier <= 100:
+        raise VariationError("a width multiplier lies between 0.01 and 100")
+
+    def width(channels: int) -> int:
+        return max(DIVISOR, round(channels * multiplier / DIVISOR) * DIVISOR)
+
+    return replace(
+        architecture,
+        stem=width(architecture.stem),
+        first_width=width(architecture.first_width),
+        blocks=tuple(replace(block, width=width(block.width)) for block in architecture.blocks),
+        last_width=width(architecture.last_width),
+        extras=tuple(
+            Extra(width(extra.squeeze), width(extra.width)) for extra in architecture.extras
+        ),
+    )
