@@ -88,9 +88,12 @@ class Runtime:
         sizes = sorted({1, self.settings.max_batch})
         for name, detector in self.detectors.items():
             await loop.run_in_executor(None, detector.network.warm_up, sizes)
-            self.metrics.model_ready.labels(name).set(1)
-            log.info("model %s is ready", name)
+            log.info("model %s is warm", name)
+        if self.draining:
+            return
         self.ready = True
+        for name in self.detectors:
+            self.metrics.model_ready.labels(name).set(1)
 
     def start_draining(self) -> None:
         """Be not ready any more, and accept no new work."""

@@ -110,17 +110,21 @@ class Server(uvicorn.Server):
         serving = asyncio.create_task(self.serve([listener]))
         host, port = listener.getsockname()[:2]
         log.info("listening on http://%s:%s", f"[{host}]" if ":" in host else host, port)
-        failure: StartError | None = None
-        try:
-            await self.runtime.warm_up()
-        except Exception as error:
+        warming = asyncio.create_task(self.runtime.warm_up())
+        await asyncio.wait({serving, warming}, return_when=asyncio.FIRST_COMPLETED)
+        if not warming.done():
+            await serving
+            log.info("ended while a model was warming up")
+            # No thread can be stopped, and the interpreter would wait for this one.
+            os._exit(0)
+        if error := warming.exception():
             # onnxruntime's own exceptions share no base class but Exception.
             log.error("the warm-up failed", exc_info=error)
-            failure = StartError(f"a model does not run: {' '.join(str(error).split())[:300]}")
             self.should_exit = True
         await serving
-        if failure is not None:
-            raise failure
+        if error:
+            reason = " ".join(str(error).split())[:300]
+            raise StartError(f"a model does not run: {reason}") from error
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

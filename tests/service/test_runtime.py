@@ -1,14 +1,38 @@
 """What models that share a process share, and what they do not."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from service import runtime
 from service.letterboxing import Pixels
 from service.network import Candidates, Network
+from service.settings import Settings
+
+
+def test_no_model_is_ready_before_all_are_or_once_it_drains(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = runtime.load(Settings(model_store=store, models=("cells", "others"), threads=1))
+    seen: list[list[float]] = []
+
+    def ready() -> list[float]:
+        (family,) = loaded.metrics.model_ready.collect()
+        return sorted(sample.value for sample in family.samples)
+
+    monkeypatch.setattr(Network, "warm_up", lambda *_: seen.append(ready()))
+    asyncio.run(loaded.warm_up())
+    assert seen == [[0, 0], [0, 0]]
+    assert ready() == [1, 1]
+    loaded.start_draining()
+    assert ready() == [0, 0]
+    asyncio.run(loaded.warm_up())
+    assert ready() == [0, 0]
 
 
 def test_a_busy_model_never_holds_back_another(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -197,6 +198,32 @@ def test_sigterm_while_it_starts_calls_the_start_off(store: Path) -> None:
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) in (0, 143)
+
+
+@pytest.mark.usefixtures("plain")
+def test_sigterm_while_a_model_warms_up_exits_0_without_waiting_for_it(tmp_path: Path) -> None:
+    slow = (
+        "import time; from service.network import Network; "
+        "Network.warm_up = lambda *_: time.sleep(600)"
+    )
+    serve = "import runpy; runpy.run_module('service', run_name='__main__', alter_sys=True)"
+    environment = os.environ | {"SFD_PORT": "0", "SFD_SHUTDOWN_GRACE_S": "60"}
+    log = tmp_path / "log"
+    with (
+        log.open("w") as file,
+        subprocess.Popen(
+            [sys.executable, "-c", f"{slow}\n{serve}"], env=environment, stderr=file
+        ) as process,
+    ):
+        deadline = time.monotonic() + 30
+        while not (found := re.search(r"listening on (http://[\d.:]+)", log.read_text())):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert httpx.get(f"{found[1]}/livez").status_code == 200
+        assert httpx.get(f"{found[1]}/readyz").status_code == 503
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert "ended while a model was warming up" in log.read_text()
 
 
 @pytest.mark.usefixtures("plain")
