@@ -5,7 +5,7 @@
     queue is taken    ready, waits     to an idle worker  went wrong, once
 
 A batch leaves as soon as a worker is idle and either it is full, or its oldest item has waited
-`max_wait` seconds, or no place is reserved whose item is still being prepared: nothing else is
+`max_wait` seconds, or no place is reserved whose item is being prepared: nothing else is
 coming. There is no background task: each event (an item, a freed worker, a given-up place, a
 timer of the clock) runs the same decision, so tests drive it with a clock of their own.
 """
@@ -65,6 +65,13 @@ class Reservation(Generic[Item, Result]):
 
     _batcher: "Batcher[Item, Result]"
     _unused: int
+    _later: int
+    """Of the unused, those whose items nobody prepares yet."""
+
+    def begin(self) -> None:
+        """Start to prepare an item of a reservation that was not made `at_once`."""
+        self._later -= 1
+        self._batcher._postpone(-1)
 
     async def submit(self, item: Item, deadline: float) -> Answer[Result]:
         """Use one place: wait for the item's answer until the clock's time `deadline`.
@@ -114,6 +121,7 @@ class Batcher(Generic[Item, Result]):
 
     _queue: deque[_Entry[Item, Result]] = field(default_factory=deque, init=False)
     _coming: int = field(default=0, init=False)
+    _later: int = field(default=0, init=False)
     _running: set[asyncio.Task[None]] = field(default_factory=set, init=False)
     _timer: Handle | None = field(default=None, init=False)
     _draining: bool = field(default=False, init=False)
@@ -131,19 +139,22 @@ class Batcher(Generic[Item, Result]):
         self._check_depth(places)
 
     @contextmanager
-    def reserve(self, places: int) -> Iterator[Reservation[Item, Result]]:
+    def reserve(self, places: int, *, at_once: bool = True) -> Iterator[Reservation[Item, Result]]:
         """Take places for items that are being prepared; those left unused are given back.
 
+        Not `at_once`: each is prepared only after its `begin`, until when no batch waits for it.
         All or none: raises Overloaded when they do not fit, or after `drain`.
         """
         self.check_room(places)
-        reservation = Reservation(self, places)
+        reservation = Reservation(self, places, 0 if at_once else places)
+        self._postpone(reservation._later)
         self._expect(places)
         try:
             yield reservation
         finally:
+            self._postpone(-reservation._later)
             self._expect(-reservation._unused)
-            reservation._unused = 0
+            reservation._unused = reservation._later = 0
 
     def _check_depth(self, places: int) -> None:
         if self.depth + places > self.queue_limit:
@@ -158,6 +169,9 @@ class Batcher(Generic[Item, Result]):
     def _expect(self, change: int) -> None:
         self._coming += change
         self._decide()
+
+    def _postpone(self, change: int) -> None:
+        self._later += change
 
     async def _enqueue(self, item: Item, deadline: float) -> Answer[Result]:
         future: asyncio.Future[Answer[Result]] = asyncio.get_running_loop().create_future()
@@ -190,7 +204,7 @@ class Batcher(Generic[Item, Result]):
         while self._queue and len(self._running) < self.workers:
             leaves_at = self._queue[0].submitted + self.max_wait
             full = len(self._queue) >= self.max_batch
-            if not (full or self._coming <= 0 or self.clock.time() >= leaves_at):
+            if not (full or self._coming <= self._later or self.clock.time() >= leaves_at):
                 self._timer = self.clock.call_at(leaves_at, self._decide)
                 break
             self._send()

@@ -143,11 +143,13 @@ class Detector:
         that one request does not fill the queue. Raises Overloaded.
         """
         good = sum(not isinstance(data, Problem) for data in files)
-        with self.batcher.reserve(good) as places:
+        with self.batcher.reserve(good, at_once=not query.tiles) as places:
 
             async def one(data: bytes | Problem) -> Detection | Problem:
                 if isinstance(data, Problem):
                     return data
+                if query.tiles:
+                    places.begin()
                 try:
                     return await self.detect(data, query, deadline, places)
                 except Problem as problem:

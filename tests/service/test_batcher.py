@@ -169,6 +169,35 @@ async def test_an_item_leaves_when_the_one_it_waited_for_is_given_up() -> None:
 
 
 @bench_test
+async def test_nothing_waits_for_an_item_that_nobody_prepares_yet() -> None:
+    bench = Bench(max_batch=8, max_wait=1.0, queue_limit=3)
+    with bench.batcher.reserve(2, at_once=False) as places:
+        assert bench.batcher.depth == 2
+        lone = bench.submit(1)
+        await settle()
+        assert bench.model.batches == [[1]]
+        await bench.model.finish()
+        places.begin()
+        other = bench.submit(2)
+        await settle()
+        assert bench.model.batches == [[1]]
+        own = asyncio.create_task(places.submit(3, NEVER))
+        await settle()
+        assert bench.model.batches == [[1], [2, 3]]
+        await bench.model.finish()
+        assert bench.batcher.depth == 1
+    assert bench.batcher.depth == 0
+    # The place that was never begun is forgotten: what is coming now is waited for.
+    with bench.batcher.reserve(1):
+        held = bench.submit(4)
+        await settle()
+        assert bench.model.batches == [[1], [2, 3]]
+    await settle()
+    await bench.model.finish()
+    await asyncio.gather(lone, other, own, held)
+
+
+@bench_test
 async def test_a_full_batch_leaves_though_more_is_coming() -> None:
     bench = Bench(max_batch=2, max_wait=1.0)
     with bench.batcher.reserve(1):
@@ -371,22 +400,33 @@ async def simulate(chance: random.Random) -> None:
     bench = Bench(**options)
     numbers = itertools.count()
     answers: dict[int, list[object]] = {}
-    refused = 0
+    refused = preparing = 0
 
     async def request(size: int) -> None:
         nonlocal refused
         try:
-            with bench.batcher.reserve(size) as places:
-                await asyncio.gather(*(prepare_and_submit(places) for _ in range(size)))
+            if chance.random() < 0.3:
+                with bench.batcher.reserve(size, at_once=False) as places:
+                    for _ in range(size):
+                        places.begin()
+                        await prepare_and_submit(places)
+            else:
+                with bench.batcher.reserve(size) as places:
+                    await asyncio.gather(*(prepare_and_submit(places) for _ in range(size)))
         except Overloaded:
             refused += 1
 
     async def prepare_and_submit(places: Reservation[int, int]) -> None:
+        nonlocal preparing
         if (steps := chance.randrange(4)) == 3:
             places.give_up()
             return
-        for _ in range(steps * 15):
-            await asyncio.sleep(0)
+        preparing += 1
+        try:
+            for _ in range(steps * 15):
+                await asyncio.sleep(0)
+        finally:
+            preparing -= 1
         item = next(numbers)
         if chance.random() < 0.1:
             bench.model.poison.add(item)
@@ -416,7 +456,7 @@ async def simulate(chance: random.Random) -> None:
             await settle()
             await settle()
             await settle()
-            if bench.batcher._queue and not bench.batcher._coming:
+            if bench.batcher._queue and not preparing:
                 assert bench.model.busy == options["workers"], "an item waits, a worker is idle"
 
     drain = asyncio.create_task(bench.batcher.drain())

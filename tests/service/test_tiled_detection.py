@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 from geometry.boxes import iou
 from service import runtime as runtimes
 from service.detector import Detection, Query
+from service.errors import Problem
 from service.runtime import Runtime
 from service.settings import Settings
 from training.evaluation import wider
@@ -161,3 +162,22 @@ def test_a_tiled_request_whose_time_runs_out_leaves_nothing_in_the_queue(serve: 
         assert (answer.status_code, answer.json()["type"]) == (504, "timeout")
         assert entered.is_set()
         assert client.app.state.runtime.default.batcher.depth == 0  # type: ignore[attr-defined]
+
+
+def test_images_that_come_one_after_the_other_do_not_wait_for_each_other(store: Path) -> None:
+    loaded = runtimes.load(Settings(model_store=store, models=("cells",), threads=1))
+    detector = loaded.default
+    # An hour: whoever waits for an item that nobody prepares misses the deadline.
+    detector.batcher.max_wait = 3600
+
+    async def three() -> list[Detection | Problem]:
+        deadline = asyncio.get_running_loop().time() + 30
+        files = [picture(64, 64, (16, 16, 16))] * 3
+        try:
+            return await detector.detect_all(files, Query(tiles=True), deadline)
+        finally:
+            await loaded.close()
+
+    for found in asyncio.run(three()):
+        assert isinstance(found, Detection), found
+        assert len(found.boxes) == 1
