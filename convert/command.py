@@ -133,8 +133,8 @@ def run(arguments: argparse.Namespace) -> None:
         class_names=arguments.class_names,
         verify=arguments.verify is not False,
     )
-    if arguments.report and (arguments.report.is_dir() or not arguments.report.parent.is_dir()):
-        raise UsageError(f"can't write the report {arguments.report}: give a file in a folder")
+    if arguments.report:
+        _check_report(arguments.report, (arguments.prototxt, arguments.weights, arguments.onnx))
     # disable=None: only on a terminal.
     with tqdm(total=len(STEPS), disable=None, leave=False, unit="step") as bar:
 
@@ -152,6 +152,13 @@ def run(arguments: argparse.Namespace) -> None:
             raise
     _write(report, arguments.report)
     _summarize(report, arguments.onnx)
+
+
+def _check_report(report: Path, others: Sequence[Path]) -> None:
+    if report.is_dir() or not report.parent.is_dir():
+        raise UsageError(f"can't write the report {report}: give a file in a folder")
+    if report.resolve() in [other.resolve() for other in others]:
+        raise UsageError(f"--report {report} is a source or the ONNX file: give another name")
 
 
 class _Replace(argparse.Action):
@@ -250,4 +257,7 @@ def _number(text: str) -> float:
 
 
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(","))
+    words = tuple(word.strip() for word in text.split(","))
+    if not all(words):
+        raise argparse.ArgumentTypeError(f"{text!r} has an empty name")
+    return words

@@ -166,4 +166,6 @@ def _to_byte_range(
     for white in (1, 255, 65535) if floating else (255, 65535):
         if low >= 0 and high <= white:
             return values * (255 / white)
+    if high == low:
+        return np.zeros_like(values)
     return (values - low) * (255 / (high - low))

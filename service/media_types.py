@@ -13,7 +13,8 @@ _SIGNATURES: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
         ("WebP", rb"RIFF....WEBP"),
         ("GIF", rb"GIF8[79]a"),
         ("TIFF", rb"II[*+]\0|MM\0[*+]"),
-        ("AVIF", rb"....ftypavi[fs]"),
+        # Its own brand may be a general one, with AVIF's among the compatible ones behind it.
+        ("AVIF", rb"....ftyp(avi[fs]|(mif1|msf1|miaf)....(....){0,20}?avi[fs])"),
         ("BMP", rb"BM"),
         ("HEIC", rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)"),
         ("video", rb"....(ftyp|moov|mdat)|\x1aE\xdf\xa3|RIFF....AVI |FLV\x01|\0\0\x01[\xb3\xba]"),

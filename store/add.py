@@ -93,7 +93,8 @@ def describe(report: Report, name: str, sources: Mapping[str, Source], card: Car
         ),
         thresholds=Thresholds(
             default_score=card.default_score,
-            nms_iou=float(found["nms_threshold"]),
+            # IoU never passes 1: a greater threshold suppresses nothing, as 1 does.
+            nms_iou=min(float(found["nms_threshold"]), 1.0),
             top_k=int(found["top_k"]),
             keep_top_k=int(found["keep_top_k"]),
         ),

@@ -75,9 +75,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     added.add_argument(
         "--class-names", type=_words, metavar="A,B", help="without the background (face)"
     )
-    added.add_argument("--title", default="", help="what it is, in a few words")
-    added.add_argument("--licence", default="not stated", help="of the weights")
-    added.add_argument("--origin", default="", help="where it came from")
+    added.add_argument("--title", type=_text, help="what it is, in a few words")
+    added.add_argument("--licence", type=_text, default="not stated", help="of the weights")
+    added.add_argument("--origin", type=_text, help="where it came from")
     pulled = command("pull", "download a published model of the catalog into the store")
     pulled.add_argument("name", metavar="NAME", help="as `sfd models list` shows it")
     for parser_of_size in (added, pulled):
@@ -166,9 +166,9 @@ def _add(store: Path, arguments: argparse.Namespace) -> None:
         verify=arguments.verify,
     )
     about = Card(
-        title=arguments.title,
+        title=arguments.title or "",
         licence=arguments.licence,
-        origin=arguments.origin,
+        origin=arguments.origin or "",
         default_score=arguments.score,
     )
     sources = arguments.prototxt, arguments.caffemodel
@@ -254,6 +254,12 @@ def _size(text: str) -> tuple[int, int]:
     return size
 
 
+def _text(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty: say it, or leave the option away")
+    return text
+
+
 def _fraction(text: str) -> float:
     try:
         value = float(text)
@@ -274,4 +280,7 @@ def _numbers(text: str) -> tuple[float, ...]:
 
 
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(","))
+    words = tuple(word.strip() for word in text.split(","))
+    if not all(words):
+        raise argparse.ArgumentTypeError(f"{text!r} has an empty name")
+    return words

@@ -13,6 +13,7 @@ from PIL import Image
 from service import problems, rendering, runtime, settings
 from service.detector import Detection, Detector, Query
 from service.errors import Problem
+from service.network import PROVIDERS
 from service.rendering import Style
 from service.schemas import ImageResult
 from sfd.errors import SfdError, UsageError
@@ -58,7 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store", type=Path, metavar="DIR", help="model store (default: $SFD_MODEL_STORE)"
     )
-    parser.add_argument("--provider", metavar="NAME", help="auto, cpu, cuda, tensorrt or openvino")
+    parser.add_argument(
+        "--provider",
+        type=str.lower,
+        choices=("auto", *PROVIDERS),
+        metavar="NAME",
+        help="auto, cpu, cuda, tensorrt or openvino",
+    )
     parser.add_argument("--min-score", type=fraction, metavar="S", help="least score, 0-1")
     parser.add_argument("--nms-iou", type=fraction, metavar="IOU", help="greatest overlap, 0-1")
     parser.add_argument("--max-faces", type=positive, metavar="N", help="most faces of an image")
@@ -90,13 +97,18 @@ def run(arguments: argparse.Namespace) -> None:
             raise UsageError(f"--draw {draw}: is a file; several images need a folder")
         if len({file.stem for file in files}) < len(files):
             raise UsageError("--draw: two images have the same name; draw them one by one")
-    elif draw is not None and draw.suffix.lower() not in Image.registered_extensions():
+    elif draw is not None and not _can_write(draw.suffix.lower()):
         raise UsageError(f"--draw {draw}: end it in .png, .jpg or .webp")
     failed = asyncio.run(detect_files(files, arguments))
     if failed:
         raise SfdError(
             f"{failed} of {len(files)} images failed" if several else "no faces: the image failed"
         )
+
+
+def _can_write(suffix: str) -> bool:
+    """Whether Pillow writes files of this ending; some formats it only reads."""
+    return Image.registered_extensions().get(suffix) in Image.SAVE
 
 
 async def detect_files(files: Sequence[Path], arguments: argparse.Namespace) -> int:
@@ -114,8 +126,9 @@ async def detect_files(files: Sequence[Path], arguments: argparse.Namespace) -> 
     )
     detector = loaded.default
     failed = 0
-    for start in range(0, len(files), FILES_AT_ONCE):
-        group = files[start : start + FILES_AT_ONCE]
+    at_once = min(FILES_AT_ONCE, detector.batcher.queue_limit)
+    for start in range(0, len(files), at_once):
+        group = files[start : start + at_once]
         contents = [read(file) for file in group]
         found = await detector.detect_all(contents, query, NEVER)
         for file, content, one in zip(group, contents, found, strict=True):

@@ -2,12 +2,14 @@
 
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import fastapi_offline
 from fastapi import APIRouter
 from fastapi.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
 STATIC = Path(str(files("service"))) / "static"
 SAMPLE = STATIC / "sample.jpg"
@@ -38,10 +40,30 @@ _DOCS_START = 'SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", deep
 router = APIRouter(include_in_schema=False)
 
 
+def _whole(scope: Scope) -> Scope:
+    """The request without a Range, which a server may ignore (RFC 9110, 14.2).
+
+    Starlette would answer a bad one itself, and not as this service words its problems.
+    """
+    return {**scope, "headers": [each for each in scope["headers"] if each[0] != b"range"]}
+
+
+class WholeFile(FileResponse):
+    """A file, never a part of it."""
+
+    def __init__(self, *positional: Any, **named: Any) -> None:
+        super().__init__(*positional, **named)
+        self.headers["Accept-Ranges"] = "none"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        await super().__call__(_whole(scope), receive, send)
+
+
 @router.get("/")
-async def page() -> FileResponse:
+async def page() -> WholeFile:
     """The demo page."""
-    return FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+    return WholeFile(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
 
 
 @router.get("/docs")
@@ -56,7 +78,21 @@ async def docs_start() -> Response:
     return Response(_DOCS_START, media_type="text/javascript")
 
 
+class WholeFiles(StaticFiles):
+    """The files of a folder, never a part of one."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send one."""
+        await super().__call__(_whole(scope), receive, send)
+
+    def file_response(self, *positional: Any, **named: Any) -> Response:
+        """As Starlette's, which would offer parts."""
+        response = super().file_response(*positional, **named)
+        response.headers["Accept-Ranges"] = "none"
+        return response
+
+
 MOUNTS = [
-    Mount("/static", StaticFiles(directory=STATIC), name="static"),
-    Mount("/docs/assets", StaticFiles(directory=SWAGGER_UI), name="docs-assets"),
+    Mount("/static", WholeFiles(directory=STATIC), name="static"),
+    Mount("/docs/assets", WholeFiles(directory=SWAGGER_UI), name="docs-assets"),
 ]

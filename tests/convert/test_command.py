@@ -151,6 +151,19 @@ def test_a_missing_file_exits_1(
     assert str(getattr(model, missing)) in said
 
 
+@pytest.mark.parametrize("taken", ["prototxt", "caffemodel", "output"])
+def test_a_report_overwrites_neither_a_source_nor_the_onnx_file(
+    tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], taken: str
+) -> None:
+    model, output = tiny(), tmp_path / "out.onnx"
+    report = output if taken == "output" else getattr(model, taken)
+    before = model.prototxt.read_bytes(), model.caffemodel.read_bytes()
+    assert sfd(model, output, "--no-verify", "--report", str(report)) == 2
+    assert "is a source or the ONNX file" in capsys.readouterr().err
+    assert (model.prototxt.read_bytes(), model.caffemodel.read_bytes()) == before
+    assert not output.exists()
+
+
 def test_a_report_that_cannot_be_written_is_explained_before_anything_is_done(
     tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -155,6 +155,8 @@ def test_sixteen_bits_are_scaled_not_cut(kind: str) -> None:
         ([-1.0, 0.0, 1.0], [0, 128, 255]),
         ([float("nan"), 1.0, float("inf")], [0, 255, 0]),
         ([0.0, 0.0, 0.0], [0, 0, 0]),
+        ([-1.0, -1.0, -1.0], [0, 0, 0]),
+        ([70000.0, 70000.0, 70000.0], [0, 0, 0]),
     ],
 )
 def test_floating_point_samples_are_scaled(values: list[float], expected: list[int]) -> None:

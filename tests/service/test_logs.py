@@ -1,11 +1,15 @@
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
 
 from service import logs
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -49,6 +53,19 @@ def test_a_line_stays_one_line_whatever_is_in_it() -> None:
     text = logs.JsonFormatter().format(record)
     assert "\n" not in text
     assert json.loads(text)["message"] == 'new\nline "quoted" \x00ü'
+
+
+def test_the_runbooks_filter_leaves_what_is_no_information() -> None:
+    pattern = re.search(r"grep -v '([^']+)'", (ROOT / "docs/runbook.md").read_text())
+    assert pattern
+    lines = {
+        level: logs.JsonFormatter().format(logging.makeLogRecord({"msg": "x", "levelname": level}))
+        for level in ("INFO", "WARNING", "ERROR")
+    }
+    assert [level for level, line in lines.items() if pattern[1] not in line] == [
+        "WARNING",
+        "ERROR",
+    ]
 
 
 def test_the_console_format_shows_the_fields() -> None:

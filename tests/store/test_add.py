@@ -33,6 +33,16 @@ def test_an_added_model_is_verified_and_described_by_its_own_files(
     assert [path.name for path in store.iterdir()] == ["mine"]
 
 
+def test_a_threshold_that_suppresses_nothing_is_as_good_as_1(
+    store: Path, detector: Detector
+) -> None:
+    text = detector.prototxt.read_text()
+    assert "nms_threshold: 0.3" in text
+    detector.prototxt.write_text(text.replace("nms_threshold: 0.3", "nms_threshold: 1.5"))
+    added = add(store, "mine", detector.prototxt, detector.caffemodel)
+    assert added.thresholds.nms_iou == 1
+
+
 def test_what_is_told_is_what_is_described(store: Path, detector: Detector) -> None:
     options = Options(
         input_size=(32, 48), mean=(1, 2.5, 3), scale=0.5, class_names=("head",), verify=False

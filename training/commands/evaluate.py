@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from convert.files import write_atomically
+from service.network import PROVIDERS
 from sfd.errors import SfdError, UsageError
 from training.commands.share import share
 from training.evaluation import picture, truth
@@ -50,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--provider",
+        type=str.lower,
+        choices=("auto", *PROVIDERS),
         metavar="NAME",
         help="auto, cpu, cuda, tensorrt or openvino; not with --url or --protocol native",
     )

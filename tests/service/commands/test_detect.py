@@ -109,6 +109,8 @@ def test_several_drawings_go_into_a_folder(one: Path, two: Path, tmp_path: Path)
         ["x.png", "--min-score", "2"],
         ["x.png", "--max-faces", "0"],
         ["x.png", "--draw", "out.xyz"],
+        ["x.png", "--draw", "out.psd"],
+        ["x.png", "--provider", "gpu"],
         ["a/x.png", "b/x.jpg", "--draw", "out"],
     ],
 )
@@ -127,6 +129,10 @@ def test_options_reach_the_detector(two: Path, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out == ""
 
 
-def test_a_wrong_provider_is_explained(one: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["detect", str(one), "--provider", "gpu"]) == 1
-    assert "must be auto | cpu | cuda" in capsys.readouterr().err
+def test_more_files_than_the_queue_holds_are_all_looked_at(
+    one: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SFD_QUEUE_LIMIT", "2")
+    monkeypatch.setenv("SFD_MAX_IMAGES", "2")
+    assert main(["detect", *[str(one)] * 5]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5

@@ -29,3 +29,19 @@ def test_an_answer_of_the_api_may_run_nothing(client: TestClient) -> None:
     assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
     assert headers["x-content-type-options"] == "nosniff"
     assert client.get("/nothing").headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/", "/static/app.js", "/docs/assets/swagger-ui.css"])
+@pytest.mark.parametrize("part", ["bytes=0-3", "bytes=abc", "bytes=5-1", "bytes=99999999-"])
+def test_a_file_is_sent_whole_whatever_part_is_asked_for(
+    client: TestClient, path: str, part: str
+) -> None:
+    whole = client.get(path)
+    answer = client.get(path, headers={"Range": part})
+    assert (answer.status_code, answer.content) == (200, whole.content)
+    assert answer.headers["accept-ranges"] == "none"
+
+
+def test_a_file_that_the_browser_has_is_not_sent_again(client: TestClient) -> None:
+    tag = client.get("/static/app.js").headers["etag"]
+    assert client.get("/static/app.js", headers={"If-None-Match": tag}).status_code == 304
