@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.distortions import degrade, obscure
+from training.distortions import degrade, obscure, tilt
 from training.network import CaffeNetwork
 from training.photographs import Photograph
 from training.recipe import Recipe
@@ -100,7 +100,7 @@ def _compose(photographs: Sequence[Photograph], recipe: Recipe, number: int) -> 
     large = random.random() < recipe.large_share
     size = recipe.large_size if large else recipe.size
     count = max(recipe.batch // 4, 1) if large else recipe.batch
-    scenes = [compose(photographs, size, random) for _ in range(count)]
+    scenes = [tilt(compose(photographs, size, random), random) for _ in range(count)]
     images = [obscure(scene.image, random) for scene in scenes]
     spoilt = _spoil(images, random)
     enlarged = math.floor(count * recipe.enlarged_share + random.random())
