@@ -11,6 +11,7 @@ from geometry.nms import nms
 from training.coding import encode, overlaps
 from training.network import CaffeNetwork
 from training.scenes import Scene
+from training.voting import vote
 
 MARKED = 0.9
 """The probability that a marked face is taught with."""
@@ -27,6 +28,8 @@ def targets(
     in the first `enlarged` scenes. What they see and nobody marked stays: marks are incomplete.
     """
     codes, probabilities, priors = ensemble(teachers, data)
+    for index in range(len(scenes)):
+        agree(codes[index], probabilities[index], priors)
     for index, scene in enumerate(scenes):
         boxes = torch.from_numpy(scene.boxes)
         certain = torch.full((len(boxes),), MARKED)
@@ -73,9 +76,24 @@ def look_closer(
         corners, variances = priors[likely].numpy().reshape(-1, 2, 4).swapaxes(0, 1)
         boxes, scores = decode(code[likely].numpy(), corners, variances), probability[likely]
         kept = nms(boxes, scores.numpy(), 0.3, 400)
-        kept = kept[(boxes[kept, 2:] - boxes[kept, :2]).max(1) * larger.shape[-1] <= SMALL]
-        seen.append((torch.from_numpy(boxes[kept]), scores[kept]))
+        voted = vote(boxes, scores.numpy(), kept)
+        small = (voted[:, 2:] - voted[:, :2]).max(1) * larger.shape[-1] <= SMALL
+        seen.append((torch.from_numpy(voted[small]), scores[kept[small]]))
     return seen
+
+
+def agree(codes: Tensor, probabilities: Tensor, priors: Tensor) -> None:
+    """Teach one place for each face that the teachers see, in place, at all priors that see it."""
+    likely = (probabilities[:, 1] > 0.1).nonzero()[:, 0]
+    if not len(likely):
+        return
+    corners, variances = priors[likely].numpy().reshape(-1, 2, 4).swapaxes(0, 1)
+    boxes, scores = decode(codes[likely].numpy(), corners, variances), probabilities[likely, 1]
+    kept = nms(boxes, scores.numpy(), 0.3, 750)
+    voted = torch.from_numpy(vote(boxes, scores.numpy(), kept))
+    best, owner = overlaps(torch.from_numpy(boxes), voted).max(1)
+    near = best >= 0.4
+    codes[likely[near]] = encode(voted[owner[near]], priors[likely[near]])
 
 
 def refine(boxes: Tensor, codes: Tensor, probabilities: Tensor, priors: Tensor) -> None:

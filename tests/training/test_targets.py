@@ -9,10 +9,19 @@ torch = pytest.importorskip("torch", reason="training needs torch (extra train)"
 
 from torch import Tensor  # noqa: E402
 
-from training.coding import encode  # noqa: E402
+from geometry.coding import decode  # noqa: E402
+from training.coding import encode, overlaps  # noqa: E402
 from training.network import CaffeNetwork  # noqa: E402
 from training.scenes import Scene  # noqa: E402
-from training.targets import add_faces, clear_empty, ensemble, look_closer, refine, targets  # noqa: E402
+from training.targets import (  # noqa: E402
+    add_faces,
+    agree,
+    clear_empty,
+    ensemble,
+    look_closer,
+    refine,
+    targets,
+)
 
 Make = Callable[[int], CaffeNetwork]
 VARIANCES = [0.1, 0.1, 0.2, 0.2]
@@ -77,10 +86,31 @@ def test_faces_seen_in_an_enlarged_scene_lie_where_they_are_in_the_scene(network
     for index, (boxes, scores) in enumerate(seen):
         assert len(boxes)
         assert (scores >= least).all()
-        # The best face of a scene is the best prior's box, in fractions of the scene.
-        best = probabilities[index, :, 1].argmax()
-        again = encode(boxes[:1], prior[best : best + 1])
-        assert torch.allclose(again, codes[index, best], atol=1e-3)
+        # The best face lies about where the best prior has it, in fractions of the scene.
+        best = int(probabilities[index, :, 1].argmax())
+        corners, variances = prior[best].numpy().reshape(1, 2, 4).swapaxes(0, 1)
+        box = decode(codes[index, best : best + 1].numpy(), corners, variances)
+        assert overlaps(torch.from_numpy(box), boxes[:1]).item() >= 0.5
+
+
+def test_priors_that_see_one_face_are_taught_one_place() -> None:
+    prior = priors([0.2, 0.2, 0.4, 0.4], [0.22, 0.2, 0.42, 0.4], [0.7, 0.7, 0.9, 0.9])
+    seen = torch.tensor([[0.2, 0.2, 0.4, 0.4], [0.2, 0.2, 0.4, 0.36], [0.7, 0.7, 0.9, 0.9]])
+    codes, taught = encode(seen, prior), torch.tensor([[0.2, 0.8], [0.6, 0.4], [0.95, 0.05]])
+    before = codes.clone()
+    agree(codes, taught, prior)
+    corners, variances = prior[:2].numpy().reshape(-1, 2, 4).swapaxes(0, 1)
+    height = (0.8 * 0.2 + 0.4 * 0.16) / 1.2
+    for box in decode(codes[:2].numpy(), corners, variances):
+        assert box.tolist() == pytest.approx([0.2, 0.2, 0.4, 0.2 + height], abs=1e-5)
+    assert torch.equal(codes[2], before[2])
+
+
+def test_where_no_prior_sees_a_face_nothing_is_agreed_on() -> None:
+    prior = priors([0.2, 0.2, 0.4, 0.4])
+    codes = torch.ones(1, 4)
+    agree(codes, torch.tensor([[0.95, 0.05]]), prior)
+    assert codes.tolist() == [[1.0] * 4]
 
 
 def test_an_ensemble_of_one_teacher_twice_is_that_teacher(network: Make) -> None:
