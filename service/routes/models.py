@@ -99,9 +99,9 @@ DETAILS_EXAMPLE: dict[str, Any] = {
     "classes": ["face"],
     "sources": {
         "deploy": "ff5bc5be4eda857614db74ba515d0cb22939b95d8fa1263a98a2c8505925b902",
-        "weights": "894f3c1a4ace896062ef66f8a3764882fa26477c86f7703789297e7736150672",
+        "weights": "c1de90ae2ae85ebe7bb3c662ff96032b9eb0170b68d530520b270feebff58ab5",
     },
-    "onnx": "427ce1f981a272ae9cca7879200eff6e6a62334a7a73f61357b9252a17bd1a71",
+    "onnx": "0d11d32627ee40743136aa5218ffda32e6e27e5274d20dadff01f15696211abd",
     "converter": "0.1.0",
     "verification": "verified",
     "results": [
@@ -109,7 +109,7 @@ DETAILS_EXAMPLE: dict[str, Any] = {
             "dataset": "250 held-back photographs",
             "protocol": "letterbox",
             "metric": "average precision at IoU 0.5",
-            "values": {"all": 0.789},
+            "values": {"all": 0.798},
         }
     ],
 }
