@@ -6,7 +6,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tqdm import tqdm
 from convert.files import write_atomically
 from service.network import PROVIDERS
 from sfd.errors import SfdError, UsageError
+from training.commands.refusal import refuse
 from training.commands.share import share
 from training.evaluation import picture, truth
 from training.evaluation.curves import Curve, at_score, best_f1_score
@@ -123,24 +124,19 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.url is None:
         if arguments.model is None:
             raise UsageError("give --model NAME or --url URL")
-        _refuse(arguments, ["api_key"], "only with --url")
+        refuse(arguments, {"api_key": None}, "only with --url")
     else:
         if arguments.protocol == "native":
             raise UsageError("--protocol native needs --model: a service letterboxes every image")
-        _refuse(arguments, ["store", "provider"], "not with --url: the service has its own")
+        refuse(
+            arguments,
+            {"store": None, "provider": None},
+            "not with --url: the service has its own",
+        )
     if arguments.protocol == "native":
-        _refuse(arguments, ["provider"], "not with --protocol native, which runs on the CPU")
+        refuse(arguments, {"provider": None}, "not with --protocol native, which runs on the CPU")
     if not 0 <= arguments.min_score < 1:
         raise UsageError("--min-score must be from 0 to below 1")
-
-
-def _refuse(arguments: argparse.Namespace, names: Sequence[str], why: str) -> None:
-    """Options that would have no effect are refused."""
-    given = [
-        f"--{name.replace('_', '-')}" for name in names if getattr(arguments, name) is not None
-    ]
-    if given:
-        raise UsageError(f"{', '.join(given)}: {why}")
 
 
 def _finder(arguments: argparse.Namespace) -> Finder:

@@ -4,13 +4,14 @@ import argparse
 import importlib.util
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from sfd.errors import SfdError, UsageError
+from training.commands.refusal import refuse
 from training.commands.share import share
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def _train(arguments: argparse.Namespace) -> Path:
     from training.trainer import Job, train
     from training.validation import Validation
 
-    _refuse(arguments, BY_TEACHERS, "only with --teacher")
+    refuse(arguments, BY_TEACHERS, "only with --teacher")
     parsed = solver.read(arguments.prototxt)
     _warn(parsed.warnings)
     settings = parsed.message
@@ -219,7 +220,7 @@ def _distil(arguments: argparse.Namespace) -> Path:
     from training.network import CaffeNetwork
     from training.recipe import Recipe
 
-    _refuse(arguments, BY_SOLVER, "only with a solver file, not with --teacher")
+    refuse(arguments, BY_SOLVER, "only with a solver file, not with --teacher")
     if not (
         0 < arguments.hours < math.inf and arguments.batch >= 1 and 0 < arguments.rate < math.inf
     ):
@@ -272,17 +273,6 @@ def _distil(arguments: argparse.Namespace) -> Path:
             resume=arguments.resume,
             progress=progress,
         )
-
-
-def _refuse(arguments: argparse.Namespace, defaults: Mapping[str, object], why: str) -> None:
-    """Options that would have no effect are refused."""
-    given = [
-        f"--{name.replace('_', '-')}"
-        for name, default in defaults.items()
-        if getattr(arguments, name) != default
-    ]
-    if given:
-        raise UsageError(f"{', '.join(given)}: {why}")
 
 
 def _warn(warnings: "Sequence[Problem]") -> None:
