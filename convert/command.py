@@ -21,6 +21,7 @@ from convert.outputs.preprocessing import ChannelOrder, Preprocessing
 from convert.report import Report, Status
 from convert.tensorflow.transfer import transfer
 from sfd.errors import UsageError
+from sfd.words import words
 
 DESCRIPTION = """\
 Turn a Caffe model into one ONNX file of standard operators, prove it against OpenCV's own Caffe
@@ -112,7 +113,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--class-names",
-        type=_words,
+        type=words,
         metavar="A,B",
         help="names of the classes without the background (default: face, if there is only one)",
     )
@@ -254,10 +255,3 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected a number, found {text!r}") from None
-
-
-def _words(text: str) -> tuple[str, ...]:
-    words = tuple(word.strip() for word in text.split(","))
-    if not all(words):
-        raise argparse.ArgumentTypeError(f"{text!r} has an empty name")
-    return words

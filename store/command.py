@@ -11,6 +11,7 @@ from types import FrameType
 from tqdm import tqdm
 
 from sfd.errors import SfdError
+from sfd.words import words
 from store.catalog import Catalog, default_catalog
 from store.catalog import load as load_catalog
 from store.listing import Listed, card, data, examine, listing, table
@@ -73,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     added.add_argument("--score", type=_fraction, default=0.5, help="default min_score (0.5)")
     added.add_argument(
-        "--class-names", type=_words, metavar="A,B", help="without the background (face)"
+        "--class-names", type=words, metavar="A,B", help="without the background (face)"
     )
     added.add_argument("--title", type=_text, help="what it is, in a few words")
     added.add_argument("--licence", type=_text, default="not stated", help="of the weights")
@@ -277,10 +278,3 @@ def _numbers(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a list of numbers like 104,117,123"
         ) from None
-
-
-def _words(text: str) -> tuple[str, ...]:
-    words = tuple(word.strip() for word in text.split(","))
-    if not all(words):
-        raise argparse.ArgumentTypeError(f"{text!r} has an empty name")
-    return words

@@ -13,12 +13,10 @@ from torch import Tensor
 
 from training.distortions import degrade, obscure, tilt
 from training.network import CaffeNetwork
-from training.photographs import Photograph
+from training.photographs import MEAN_RGB, Photograph
 from training.recipe import Recipe
 from training.scenes import U8, Scene, compose
 from training.targets import targets
-
-MEAN_BGR = (104.0, 117.0, 123.0)
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class _Taught:
 def as_input(images: Sequence[np.ndarray]) -> Tensor:
     """RGB uint8 [S, S, 3] pictures as Caffe's BGR, mean-free [N, 3, S, S] in channels_last."""
     stacked = torch.from_numpy(np.stack(images)[..., ::-1].astype(np.float32))
-    return (stacked - torch.tensor(MEAN_BGR)).permute(0, 3, 1, 2)
+    return (stacked - torch.tensor(MEAN_RGB[::-1], dtype=torch.float32)).permute(0, 3, 1, 2)
 
 
 def lessons(

@@ -73,12 +73,10 @@ def look_closer(
     seen = []
     for code, probability in zip(codes, probabilities[..., 1], strict=True):
         likely = probability >= least
-        corners, variances = priors[likely].numpy().reshape(-1, 2, 4).swapaxes(0, 1)
-        boxes, scores = decode(code[likely].numpy(), corners, variances), probability[likely]
-        kept = nms(boxes, scores.numpy(), 0.3, 400)
-        voted = vote(boxes, scores.numpy(), kept)
-        small = (voted[:, 2:] - voted[:, :2]).max(1) * larger.shape[-1] <= SMALL
-        seen.append((torch.from_numpy(voted[small]), scores[kept[small]]))
+        scores = probability[likely]
+        _, kept, voted = _faces(code[likely], scores, priors[likely], 400)
+        small = (voted[:, 2:] - voted[:, :2]).max(1).values * larger.shape[-1] <= SMALL
+        seen.append((voted[small], scores[kept][small]))
     return seen
 
 
@@ -87,13 +85,21 @@ def agree(codes: Tensor, probabilities: Tensor, priors: Tensor) -> None:
     likely = (probabilities[:, 1] > 0.1).nonzero()[:, 0]
     if not len(likely):
         return
-    corners, variances = priors[likely].numpy().reshape(-1, 2, 4).swapaxes(0, 1)
-    boxes, scores = decode(codes[likely].numpy(), corners, variances), probabilities[likely, 1]
-    kept = nms(boxes, scores.numpy(), 0.3, 750)
-    voted = torch.from_numpy(vote(boxes, scores.numpy(), kept))
-    best, owner = overlaps(torch.from_numpy(boxes), voted).max(1)
+    boxes, _, voted = _faces(codes[likely], probabilities[likely, 1], priors[likely], 750)
+    best, owner = overlaps(boxes, voted).max(1)
     near = best >= 0.4
     codes[likely[near]] = encode(voted[owner[near]], priors[likely[near]])
+
+
+def _faces(
+    codes: Tensor, scores: Tensor, priors: Tensor, most: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Boxes [N, 4] of codes, which NMS keeps [K], and where box voting puts these [K, 4]."""
+    corners, variances = priors.numpy().reshape(-1, 2, 4).swapaxes(0, 1)
+    boxes = decode(codes.numpy(), corners, variances)
+    kept = nms(boxes, scores.numpy(), 0.3, most)
+    voted = vote(boxes, scores.numpy(), kept)
+    return torch.from_numpy(boxes), torch.from_numpy(kept), torch.from_numpy(voted)
 
 
 def refine(boxes: Tensor, codes: Tensor, probabilities: Tensor, priors: Tensor) -> None:

@@ -126,7 +126,7 @@ async def detect_files(files: Sequence[Path], arguments: argparse.Namespace) -> 
     )
     detector = loaded.default
     failed = 0
-    at_once = min(FILES_AT_ONCE, detector.batcher.queue_limit)
+    at_once = detector.batcher.group(FILES_AT_ONCE)
     for start in range(0, len(files), at_once):
         group = files[start : start + at_once]
         contents = [read(file) for file in group]
