@@ -20,6 +20,7 @@ from training.lessons import Lesson, lessons
 from training.network import CaffeNetwork, channels_last
 from training.operators import BatchNorm
 from training.photographs import DatasetError, Photograph
+from training.precision import autocast, quick
 from training.recipe import Recipe
 from training.state import TrainingError
 from training.stopping import stopping
@@ -90,8 +91,7 @@ def distil(
                 module.settle(recipe.momentum)
     channels_last(student)
     for teacher in teachers:
-        # Probabilities change by a hundredth; the time, by a factor of three.
-        channels_last(teacher).bfloat16()
+        channels_last(teacher).to(quick())
     optimizer = torch.optim.AdamW(
         [
             {
@@ -185,7 +185,7 @@ def _step(
     student: CaffeNetwork, lesson: Lesson, optimizer: torch.optim.Optimizer, recipe: Recipe
 ) -> tuple[float, float]:
     """One update; returns the losses of confidence and location."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast():
         codes, logits, _ = student.train().detect(lesson.data)
     confidence, location = distillation_loss(
         codes.float(), logits.float(), lesson.codes, lesson.probabilities

@@ -14,6 +14,7 @@ from torch import Tensor
 from training.distortions import degrade, obscure, tilt
 from training.network import CaffeNetwork
 from training.photographs import MEAN_RGB, Photograph
+from training.precision import autocast
 from training.recipe import Recipe
 from training.scenes import U8, Scene, compose
 from training.targets import targets
@@ -72,7 +73,7 @@ def lessons(
         random = np.random.default_rng([recipe.seed, number, 1])
         chosen = [memory[i] for i in random.permutation(len(memory))[: recipe.echoes]]
         again = [pool.submit(_spoil, each.images, random) for each in chosen]
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast():
             codes, probabilities = targets(
                 teachers, batch.scenes, as_input(batch.images), batch.enlarged
             )

@@ -28,9 +28,17 @@ from training.state import TrainingError  # noqa: E402
 Make = Callable[[int], CaffeNetwork]
 
 
+@pytest.mark.parametrize("processor", ["AVX512", "AVX2"])
 def test_a_run_asked_to_stop_saves_its_state_and_says_how_to_go_on(
-    network: Make, portraits: list[Photograph], tmp_path: Path
+    processor: str,
+    network: Make,
+    portraits: list[Photograph],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """In bfloat16 and in float32."""
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: processor)
+
     def stop(done: float, loss: float) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
