@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx
 import onnxruntime
-from onnx import helper, numpy_helper
+from onnx import helper
 
 from convert.caffe import network as caffe_network
 from convert.caffe.network import Network, Problem
@@ -17,6 +17,7 @@ from convert.files import check_output, write_atomically
 from convert.metadata import class_names, metadata, sha256
 from convert.outputs.kinds import Built, Kind, build, check_input, default_kind
 from convert.outputs.preprocessing import ChannelOrder, Preprocessing
+from convert.outputs.stated import differences
 from convert.report import Report, Status, Verification
 from convert.verify import verify
 from sfd.errors import SfdError, UsageError
@@ -161,8 +162,10 @@ def _read(path: Path) -> bytes:
         raise ConversionError(f"can't read {path}: {error.strerror or error}") from error
 
 
-def _warnings(network: Network) -> list[Problem]:
+def _warnings(network: Network, built: Built) -> list[Problem]:
     warnings = list(network.warnings)
+    if built.preprocessing:
+        warnings += differences(network, built.preprocessing)
     if network.aside:
         names = ", ".join(layer.name for layer in network.aside)
         warnings.append(Problem(f"left out, since they only serve training and testing: {names}"))
@@ -193,7 +196,7 @@ def _report(
         outputs={output.name: shapes[output.name] for output in graph.output},
         layers=len(network.layers),
         nodes=len(graph.node),
-        parameters=sum(numpy_helper.to_array(tensor).size for tensor in graph.initializer),
+        parameters=sum(blob.size for layer in network.layers for blob in layer.blobs),
         sources=sources,
         onnx_sha256=hashlib.sha256(content).hexdigest(),
         metadata=properties,
@@ -202,7 +205,7 @@ def _report(
             "onnx": onnx.__version__,
             "onnxruntime": onnxruntime.__version__,
         },
-        warnings=tuple(map(str, _warnings(network))),
+        warnings=tuple(map(str, _warnings(network, built))),
         verification=verification,
         seconds=clock.seconds,
     )

@@ -56,6 +56,7 @@ class Report:
     layers: int
     nodes: int
     parameters: int
+    """Numbers in the weights of all layers, BatchNorm's statistics among them."""
     sources: Mapping[str, str]
     """sha256 of prototxt and weights."""
     onnx_sha256: str

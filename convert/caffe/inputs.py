@@ -113,7 +113,7 @@ def _data_shape(layer: caffe_pb2.LayerParameter, size: tuple[int, int] | None) -
             return tuple(dummy.shape[0].dim)
         sides = (dummy.num, dummy.channels, dummy.height, dummy.width)
         return tuple(side[0] for side in sides) if all(sides) else None
-    channels = 1 if transform.force_gray or len(transform.mean_value) == 1 else 3
+    channels = 1 if transform.force_gray else 3
     # In the order of DataTransformer::InferBlobShape: a crop comes after a resize, so it wins.
     for height, width in (
         (transform.crop_size, transform.crop_size),

@@ -21,7 +21,7 @@ from convert.caffe.network import Layer, Network
 F32 = NDArray[np.float32]
 
 INSTALL = (
-    "install OpenCV 4 to have conversions verified: pip install 'sfd[verify]' "
+    "install OpenCV 4 to have conversions verified: pip install -e '.[verify]' "
     "(OpenCV 5 has no Caffe importer)"
 )
 

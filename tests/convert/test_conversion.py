@@ -2,6 +2,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Protocol
@@ -91,6 +92,39 @@ def test_half_and_double_weights_give_the_file_of_their_float_twins(
         if one != other
     ]
     assert differing == ["sfd.caffemodel_sha256"]
+
+
+DATA = """layer {{ name: "images" type: "AnnotatedData" top: "data" top: "label"
+    transform_param {{ {0} resize_param {{ height: 48 width: 64 }} }} }}"""
+
+
+@pytest.mark.parametrize(
+    ("transform", "options", "advice"),
+    [
+        ("mean_value: [104, 117, 123]", FAST, None),
+        ("mean_value: 127.5 scale: 0.5", replace(FAST, mean=(127.5,), scale=0.5), None),
+        ("mean_value: 127.5", FAST, "give --mean 127.5"),
+        ("mean_value: [1, 2, 3.5] scale: 0.5", FAST, "give --mean 1,2,3.5 and --scale 0.5"),
+        ("scale: 0.5", replace(FAST, mean=(0.0, 0.0, 0.0)), "give --scale 0.5"),
+        ("crop_size: 0", FAST, "give --mean 0"),
+        ("mean_file: 'm.binaryproto'", FAST, "give --mean with the means of m.binaryproto"),
+        ("mean_value: 1", replace(FAST, output=Kind.RAW), None),
+    ],
+)
+def test_a_data_layer_that_prepares_pictures_in_another_way_is_told(
+    tiny: Make, tmp_path: Path, transform: str, options: Options, advice: str | None
+) -> None:
+    model = tiny()
+    text = model.prototxt.read_text()
+    start, end = text.index('input: "data"'), text.index('layer { name: "conv1"')
+    prototxt = tmp_path / "test.prototxt"
+    prototxt.write_text(text[:start] + DATA.format(transform) + text[end:])
+    report = convert(prototxt, model.caffemodel, tmp_path / "out.onnx", options)
+    warnings = [each for each in report.warnings if "prepares pictures" in each]
+    assert len(warnings) == (advice is not None)
+    if advice:
+        assert "layer images: " in warnings[0]
+        assert advice in warnings[0]
 
 
 @pytest.mark.parametrize("how", ["float", "double", "half"])
@@ -366,7 +400,7 @@ def test_without_opencv_4_a_file_is_unverified_and_says_so(
     monkeypatch.setitem(sys.modules, "cv2", found)
     report = run_conversion(tiny(), tmp_path / "out.onnx", Options())
     assert report.verification.status is Status.UNVERIFIED
-    assert "pip install 'sfd[verify]'" in report.verification.reason
+    assert "pip install -e '.[verify]'" in report.verification.reason
     assert report.metadata["sfd.verification"].startswith("unverified: install OpenCV 4")
     assert (tmp_path / "out.onnx").is_file()
 

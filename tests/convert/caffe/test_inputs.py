@@ -101,7 +101,9 @@ def test_an_input_layer_without_a_sound_shape_is_a_problem(text: str) -> None:
         ),
         ("type: 'ImageData' image_data_param { new_height: 4 new_width: 5 }", (1, 3, 4, 5)),
         ("type: 'Data' transform_param { crop_size: 9 force_gray: true }", (1, 1, 9, 9)),
-        ("type: 'Data' transform_param { crop_size: 9 mean_value: 128 }", (1, 1, 9, 9)),
+        # One value is the mean of all channels.
+        ("type: 'Data' transform_param { crop_size: 9 mean_value: 128 }", (1, 3, 9, 9)),
+        ("type: 'ImageData' image_data_param { crop_size: 8 }", (1, 3, 8, 8)),
         (
             "type: 'MemoryData' memory_data_param { batch_size: 2 channels: 3 height: 4 width: 5 }",
             (2, 3, 4, 5),

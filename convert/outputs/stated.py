@@ -1,0 +1,38 @@
+"""What a data layer says about preprocessing, where that differs from what a file will do."""
+
+from convert.caffe.caffe_pb2 import LayerParameter
+from convert.caffe.inputs import DATA_TYPES
+from convert.caffe.network import Network, Problem
+from convert.outputs.preprocessing import Preprocessing
+
+
+def differences(network: Network, preprocessing: Preprocessing) -> list[Problem]:
+    """A warning for each data layer whose `transform_param` prepares pictures otherwise.
+
+    Source: DataTransformer (src/caffe/data_transformer.cpp): one mean value stands for all
+    channels; without any, and without a mean file, nothing is subtracted.
+    """
+    found = []
+    for layer in network.aside:
+        if layer.type in DATA_TYPES and layer.parameter.HasField("transform_param"):
+            advice = _advice(layer.parameter, preprocessing)
+            if advice:
+                what = f"prepares pictures in another way: {advice}"
+                found.append(Problem(what, layer.line, layer=layer.name))
+    return found
+
+
+def _advice(layer: LayerParameter, preprocessing: Preprocessing) -> str:
+    """The options that would do what the layer does, or nothing where that is done."""
+    transform = layer.transform_param
+    options = []
+    if transform.mean_file:
+        options.append(f"--mean with the means of {transform.mean_file}, which is not read")
+    else:
+        mean = tuple(transform.mean_value) or (0.0,)
+        channels = len(preprocessing.mean)
+        if (mean * channels if len(mean) == 1 else mean) != preprocessing.mean:
+            options.append("--mean " + ",".join(f"{value:g}" for value in mean))
+    if transform.scale != preprocessing.scale:
+        options.append(f"--scale {transform.scale:g}")
+    return "give " + " and ".join(options) if options else ""
