@@ -84,15 +84,19 @@ class Detector:
     selecting: Executor
     """The thread of NMS: apart, so that no face waits behind another image's decoding."""
 
-    async def detect(self, data: bytes, query: Query, deadline: float, places: Places) -> Detection:
-        """The faces of one image file, using one of the reserved `places`.
+    async def detect(
+        self, data: bytes, query: Query, deadline: float, places: Places, most_tiles: int
+    ) -> Detection:
+        """The faces of one image file, using one of the reserved `places`, or one for each tile.
 
         `deadline` is a time of the event loop's clock. Raises Problem: InvalidImage and its
         siblings, Timeout, InferenceFailed.
         """
         started = time.perf_counter()
         try:
-            prepared = await until(deadline, self._in(self.decoding, self.prepare, data, query))
+            prepared = await until(
+                deadline, self._in(self.decoding, self.prepare, data, most_tiles)
+            )
             places.extend(len(prepared.pictures) - 1)
         except BaseException:
             places.give_up()
@@ -143,6 +147,7 @@ class Detector:
         that one request does not fill the queue. Raises Overloaded.
         """
         good = sum(not isinstance(data, Problem) for data in files)
+        most_tiles = self._most_tiles(good) if query.tiles else 1
         with self.batcher.reserve(good, at_once=not query.tiles) as places:
 
             async def one(data: bytes | Problem) -> Detection | Problem:
@@ -151,7 +156,7 @@ class Detector:
                 if query.tiles:
                     places.begin()
                 try:
-                    return await self.detect(data, query, deadline, places)
+                    return await self.detect(data, query, deadline, places, most_tiles)
                 except Problem as problem:
                     return problem
 
@@ -159,15 +164,13 @@ class Detector:
                 return [await one(data) for data in files]
             return await asyncio.gather(*map(one, files))
 
-    def prepare(self, data: bytes, query: Query) -> Prepared:
+    def prepare(self, data: bytes, most_tiles: int) -> Prepared:
         """Decode, cut and letterbox an image file; takes a thread for a while."""
         model = self.network.model.input
         started = time.perf_counter()
         image = images.decode(data, max_pixels=self.max_pixels, background=model.mean_rgb)
         decoded = time.perf_counter()
-        tiles = layout(
-            image.width, image.height, model.width, model.height, self._most_tiles(query)
-        )
+        tiles = layout(image.width, image.height, model.width, model.height, most_tiles)
         pictures, placements = [], []
         for tile in tiles:
             picture, placement = letterbox(
@@ -178,9 +181,13 @@ class Detector:
         preprocess = time.perf_counter() - decoded
         return Prepared(tiles, pictures, placements, decoded - started, preprocess)
 
-    def _most_tiles(self, query: Query) -> int:
-        """Half the queue at most, so that an image with tiles gets in beside others."""
-        return max(1, min(MOST, self.batcher.queue_limit // 2)) if query.tiles else 1
+    def _most_tiles(self, images: int) -> int:
+        """Tiles of each of a request's images: what these leave of the queue has room for them.
+
+        Half the queue at most, so that an image with tiles gets in beside others.
+        """
+        limit = self.batcher.queue_limit
+        return max(1, min(MOST, limit // 2, limit - images + 1))
 
     def select(
         self, candidates: Sequence[Candidates], prepared: Prepared, query: Query

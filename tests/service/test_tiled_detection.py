@@ -77,6 +77,14 @@ def test_several_tiled_images_fit_into_a_queue_that_holds_the_tiles_of_one(serve
     assert [len(one["faces"]) > 0 for one in answer.json()["results"]] == [True] * 8
 
 
+def test_tiled_images_that_nearly_fill_the_queue_leave_each_other_room(serve: Serve) -> None:
+    data = picture(1024, 1024, (512, 512, 256))
+    with serve(queue_limit=9, max_images=7, max_batch=4) as client:
+        files = [("image", data) for _ in range(7)]
+        answer = client.post("/detect?tiles=auto", files=files)
+    assert [len(one.get("faces", ())) > 0 for one in answer.json()["results"]] == [True] * 7
+
+
 def test_tiles_that_find_no_room_are_refused_as_one(serve: Serve) -> None:
     with serve(queue_limit=40, max_images=32) as client:
         detector = client.app.state.runtime.default  # type: ignore[attr-defined]
