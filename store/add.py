@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -48,18 +48,28 @@ def add(
     options: Options | None = None,
     card: Card | None = None,
     progress: Progress = lambda _: None,
+    warn: Callable[[str], object] = lambda _: None,
 ) -> Model:
     """Make `store/name` out of a deploy prototxt and its weights, and return it.
 
-    Input, classes and thresholds are taken from the network, but for what `options` say. Raises
-    ModelError for a name that is taken or impossible, and SfdError for all that the converter
-    refuses; then the store is as it was.
+    Input, classes and thresholds are taken from the network, but for what `options` say; `warn` is
+    told what the converter found odd. Raises ModelError for a name that is taken or impossible or
+    a detector that can't be served, and SfdError for all that the converter refuses; then the store
+    is as it was.
     """
     refuse_existing(folder_of(store, name))
     card = card or Card()
     with staged(store, name) as folder:
         made = replace(options or Options(), output=Kind.HEADS, name=name)
         report = convert(prototxt, caffemodel, folder / ONNX_FILE, made, progress)
+        for warning in report.warnings:
+            warn(warning)
+        names = json.loads(report.metadata["sfd.class_names"])
+        if len(names) != 1:
+            raise ModelError(
+                f"{prototxt} detects {len(names)} classes, but the service serves detectors of "
+                "one: `sfd convert` makes an ONNX file of it"
+            )
         sources = {
             "deploy": _copied(prototxt, folder / DEPLOY_FILE, report.sources["prototxt"]),
             "weights": _copied(caffemodel, folder / WEIGHTS_FILE, report.sources["caffemodel"]),

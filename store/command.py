@@ -3,6 +3,7 @@
 import argparse
 import json
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -173,8 +174,19 @@ def _add(store: Path, arguments: argparse.Namespace) -> None:
         default_score=arguments.score,
     )
     sources = arguments.prototxt, arguments.caffemodel
+    warnings: list[str] = []
     with _terminable(), _progress(arguments.name) as progress:
-        model = add(store, arguments.name, *sources, options=options, card=about, progress=progress)
+        model = add(
+            store,
+            arguments.name,
+            *sources,
+            options=options,
+            card=about,
+            progress=progress,
+            warn=warnings.append,
+        )
+    for warning in warnings:
+        print(f"sfd models: warning: {warning}", file=sys.stderr)
     print(f"{model.name}: added in {model.folder}")
 
 

@@ -40,7 +40,17 @@ class Detector:
 @pytest.fixture(scope="session")
 def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
     """A detector of random weights on 64x64 pixels."""
-    folder = tmp_path_factory.mktemp("detector")
+    return written(tmp_path_factory.mktemp("detector"))
+
+
+@pytest.fixture
+def of_three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Detector:
+    """The same of three classes."""
+    monkeypatch.setattr(networks, "CLASSES", 4)
+    return written(tmp_path)
+
+
+def written(folder: Path) -> Detector:
     made = Detector(folder / "tiny.prototxt", folder / "tiny.caffemodel")
     net = networks.deploy(TINY)
     made.prototxt.write_text(prototxt.write(net), encoding="utf-8")

@@ -34,13 +34,22 @@ def test_an_added_model_is_verified_and_described_by_its_own_files(
 
 
 def test_a_threshold_that_suppresses_nothing_is_as_good_as_1(
-    store: Path, detector: Detector
+    store: Path, detector: Detector, tmp_path: Path
 ) -> None:
     text = detector.prototxt.read_text()
     assert "nms_threshold: 0.3" in text
-    detector.prototxt.write_text(text.replace("nms_threshold: 0.3", "nms_threshold: 1.5"))
-    added = add(store, "mine", detector.prototxt, detector.caffemodel)
+    edited = tmp_path / "edited.prototxt"
+    edited.write_text(text.replace("nms_threshold: 0.3", "nms_threshold: 1.5"))
+    added = add(store, "mine", edited, detector.caffemodel)
     assert added.thresholds.nms_iou == 1
+
+
+def test_a_detector_that_the_service_does_not_serve_is_not_added(
+    store: Path, of_three: Detector
+) -> None:
+    with pytest.raises(ModelError, match="detects 3 classes, but the service serves"):
+        add(store, "mine", of_three.prototxt, of_three.caffemodel, options=UNVERIFIED)
+    assert list(store.iterdir()) == []
 
 
 def test_what_is_told_is_what_is_described(store: Path, detector: Detector) -> None:

@@ -142,6 +142,17 @@ def test_add_then_verify(
     assert added.thresholds.default_score == 0.4
 
 
+def test_add_tells_what_the_converter_found_odd(
+    store: Path, detector: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = tmp_path / "odd.prototxt"
+    odd.write_text(detector.prototxt.read_text() + "purpose: 'none'\n")
+    files = [str(odd), str(detector.caffemodel), "--name", "mine"]
+    assert main(["models", "add", *files, "--no-verify"]) == 0
+    assert "sfd models: warning: " in (told := capsys.readouterr().err)
+    assert "purpose" in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
