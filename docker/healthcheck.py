@@ -11,7 +11,7 @@ import sys
 def main() -> int:
     """Ask /readyz of this container's service and return the exit code."""
     connection = http.client.HTTPConnection(
-        "127.0.0.1", int(os.environ.get("SFD_PORT", "8000")), timeout=4
+        "127.0.0.1", int(os.environ.get("SFD_PORT") or 8000), timeout=4
     )
     try:
         connection.request("GET", "/readyz")

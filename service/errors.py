@@ -144,7 +144,7 @@ class InferenceFailed(Problem):
 
 
 class Overloaded(Problem):
-    """The queue is full, or the service is draining."""
+    """The queue or the memory for uploads is full, or the service warms up or drains."""
 
     status = 503
     slug = "overloaded"

@@ -122,7 +122,7 @@ def start() -> Tracing | None:
     except ModuleNotFoundError as error:
         log.warning(
             "no traces are sent: %s is set, but the package %s is not installed "
-            "(pip install 'sfd[otel]')",
+            "(pip install -e '.[otel]')",
             next(name for name in ENDPOINTS if os.environ.get(name)),
             error.name,
         )

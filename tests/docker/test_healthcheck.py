@@ -32,10 +32,14 @@ def _service(status: int) -> Iterator[int]:
             server.shutdown()
 
 
-def _check(port: int) -> int:
+def _run(port: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-I", "-S", str(CHECK)]
-    environment = {**os.environ, "SFD_PORT": str(port)}
-    return subprocess.run(command, capture_output=True, env=environment).returncode
+    environment = {**os.environ, "SFD_PORT": port}
+    return subprocess.run(command, capture_output=True, env=environment, text=True)
+
+
+def _check(port: int) -> int:
+    return _run(str(port)).returncode
 
 
 @pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1), (404, 1)])
@@ -48,3 +52,10 @@ def test_health_check_is_red_when_nothing_listens() -> None:
     with _service(200) as port:
         pass
     assert _check(port) == 1
+
+
+def test_an_empty_port_counts_as_not_set() -> None:
+    """As for the service; whether one listens on 8000 here does not matter."""
+    done = _run("")
+    assert done.stdout.startswith("/readyz: ")
+    assert not done.stderr

@@ -144,7 +144,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Train as the arguments say and print where the weights are."""
     if importlib.util.find_spec("torch") is None:
-        raise SfdError("training needs PyTorch: pip install 'sfd[train]'")
+        raise SfdError("training needs PyTorch: pip install -e '.[train]'")
     import torch
 
     if arguments.threads is not None:

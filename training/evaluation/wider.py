@@ -65,7 +65,7 @@ def _variables(path: Path, names: Sequence[str]) -> Mapping[str, Any]:
         from scipy.io import loadmat
     except ImportError as error:
         raise GroundTruthError(
-            "reading .mat ground truth needs SciPy: pip install 'sfd[evaluate]'"
+            "reading .mat ground truth needs SciPy: pip install -e '.[evaluate]'"
         ) from error
     try:
         content: Mapping[str, Any] = loadmat(path)
