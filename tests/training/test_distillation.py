@@ -1,6 +1,5 @@
 """A student comes closer to its teacher."""
 
-import copy
 import errno
 import itertools
 import json
@@ -71,14 +70,19 @@ def test_a_disagreement_costs_its_logarithm_by_its_size_and_a_quarter_for_backgr
     assert location.item() == pytest.approx(4 * 1.5 * 0.9, rel=1e-4)
 
 
-def test_the_average_moves_towards_the_network(network: Make) -> None:
-    first, second = network(1), network(2)
-    average = Average(copy.deepcopy(first), 0.9)
-    for _ in range(200):
+def test_the_average_moves_towards_the_network_slower_and_slower(network: Make) -> None:
+    first, second = network(1).state_dict(), network(2)
+    average = Average(network(1), 0.2)
+    # 1/10, then 2/11, then never more than 0.2, of what it was.
+    remains = 1.0
+    for keep in (1 / 10, 2 / 11, 0.2, 0.2):
         average.update(second)
-    for name, value in second.state_dict().items():
-        found = average.network.state_dict()[name].float()
-        assert torch.allclose(found, value.float(), atol=1e-2, rtol=1e-2), name
+        remains *= keep
+        for name, value in second.state_dict().items():
+            if value.is_floating_point():
+                expected = remains * first[name] + (1 - remains) * value
+                found = average.network.state_dict()[name]
+                assert torch.allclose(found, expected, rtol=1e-4, atol=1e-6), name
 
 
 def distilled(
@@ -126,6 +130,51 @@ def test_a_student_comes_closer_to_its_teacher_and_goes_on_after_a_stop(
     assert steps[-1]["location"] < steps[0]["location"]
     assert steps[-1]["confidence"] < steps[0]["confidence"]
     CaffeNetwork(caffe.load(tiny / "deploy.prototxt", path))
+
+
+def test_a_resumed_run_has_all_that_the_stopped_one_had(
+    network: Make, portraits: list[Photograph], tmp_path: Path
+) -> None:
+    """Its hours are over, so that it saves again what it has read."""
+    first = distilled(network, portraits, tmp_path, 3)
+    stopped, written = torch.load(tmp_path / "latest.pt"), first.read_bytes()
+    first.unlink()
+    assert distilled(network, portraits, tmp_path, 3, resume=True) == first
+    assert first.read_bytes() == written
+    resumed = torch.load(tmp_path / "latest.pt")
+    assert (resumed["step"], resumed["spent"]) == (stopped["step"], stopped["spent"])
+    for part in ("network", "average"):
+        assert all(torch.equal(value, resumed[part][n]) for n, value in stopped[part].items())
+    moments = stopped["optimizer"]["state"]
+    assert moments
+    for index, values in moments.items():
+        for name, value in values.items():
+            assert torch.equal(value, resumed["optimizer"]["state"][index][name])
+
+
+def test_the_state_is_saved_every_few_minutes(
+    network: Make, portraits: list[Photograph], tmp_path: Path
+) -> None:
+    """What a power cut leaves behind."""
+    steps = itertools.count(1)
+
+    def cut(done: float, loss: float) -> None:
+        if next(steps) == 3:
+            raise RuntimeError("no power")
+
+    recipe = Recipe(hours=1, batch=2, size=128, large_size=128, save_minutes=0)
+    with pytest.raises(RuntimeError, match="no power"):
+        distil(network(2), [network(1)], portraits, tmp_path, recipe, resume=False, progress=cut)
+    assert torch.load(tmp_path / "latest.pt")["step"] == 2
+    assert (tmp_path / "average-000002.caffemodel").exists()
+
+
+def test_the_rate_warms_up_and_falls_by_half_a_cosine() -> None:
+    recipe = Recipe(hours=1, rate=1.0, warmup=10)
+    rates = [
+        recipe.rate_at(*each) for each in ((0, 0), (4, 0), (99, 0), (99, 0.5), (99, 1), (99, 1.1))
+    ]
+    assert rates == pytest.approx([0.1, 0.5, 1, 0.51, 0.02, 0.02])
 
 
 def test_a_frozen_student_learns_with_the_statistics_it_came_with(

@@ -25,6 +25,27 @@ def test_scenes_keep_their_faces_inside(portraits: list[Photograph]) -> None:
         assert (made.boxes[:, 2:] > made.boxes[:, :2]).all()
 
 
+def test_a_mosaic_says_which_of_its_cells_have_no_face(tmp_path: Path) -> None:
+    """Red pictures have none, green ones some, and of blue ones nobody knows."""
+    some, none = np.asarray([[10, 10, 30, 30]], np.float32), np.zeros((0, 4), np.float32)
+    kinds = []
+    for colour, boxes in (("red", none), ("lime", some), ("blue", None)):
+        Image.new("RGB", (60, 60), colour).save(tmp_path / f"{colour}.png")
+        kinds.append(Photograph(tmp_path / f"{colour}.png", f"{colour}.png", boxes))
+    seen = set()
+    for seed in range(20):
+        made = compose(kinds, 96, np.random.default_rng(seed))
+        side = 96 // made.cells
+        for row in range(made.cells):
+            for column in range(made.cells):
+                cell = made.image[row * side : (row + 1) * side, column * side :][:, :side]
+                # A picture that does not fill its cell lies somewhere on the mean colour.
+                red = bool((cell == (255, 0, 0)).all(2).any())
+                assert made.empty[row, column] == red
+                seen.add((made.cells, red))
+    assert seen == {(cells, red) for cells in (1, 2, 3) for red in (True, False)}
+
+
 @pytest.mark.parametrize("turn", [None, 6, 8])
 @pytest.mark.parametrize("name", ["large.jpg", "large.png"])
 def test_a_face_lies_where_its_box_says_at_any_scale(

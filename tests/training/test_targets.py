@@ -1,6 +1,7 @@
 """Marks, and a closer look, correct what the teachers say."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,6 +69,29 @@ def test_no_face_is_taught_where_none_is() -> None:
     assert taught.tolist() == [[1.0, 0.0]]
 
 
+def test_each_cell_of_a_mosaic_is_empty_by_itself() -> None:
+    """Row 0, column 2, of three rows and columns, and nothing around it."""
+    empty = np.zeros((3, 3), np.bool_)
+    empty[0, 2] = True
+    third = 1 / 3
+    cells = [[c * third, r * third, (c + 1) * third, (r + 1) * third] for r in range(3)
+             for c in range(3)]  # fmt: skip
+    taught = torch.tensor([[0.1, 0.9]] * 9)
+    mosaic = Scene(np.zeros((9, 9, 3), np.uint8), np.zeros((0, 4), np.float32), empty, 3)
+    clear_empty(mosaic, taught, priors(*cells))
+    assert taught[:, 1].tolist() == pytest.approx([0.9, 0.9, 0, *[0.9] * 6])
+
+
+def test_each_face_is_taught_with_its_own_score_at_its_own_priors() -> None:
+    """The second fits no prior well, and gets the one that fits it best."""
+    prior = priors([0.2, 0.2, 0.4, 0.4], [0.6, 0.6, 0.8, 0.8], [0.6, 0.2, 0.8, 0.4])
+    codes, taught = torch.zeros(3, 4), torch.tensor([[0.99, 0.01]] * 3)
+    boxes = torch.tensor([[0.2, 0.2, 0.4, 0.4], [0.65, 0.65, 0.75, 0.75]])
+    add_faces(boxes, torch.tensor([0.9, 0.7]), codes, taught, prior)
+    assert taught[:, 1].tolist() == pytest.approx([0.9, 0.7, 0.01])
+    assert torch.allclose(codes[1], encode(boxes[1:], prior[1:2])[0])
+
+
 def test_an_enlarged_look_teaches_with_its_own_certainty() -> None:
     prior = priors([0.2, 0.2, 0.4, 0.4], [0.6, 0.6, 0.8, 0.8])
     codes, taught = torch.zeros(2, 4), torch.tensor([[0.99, 0.01], [0.99, 0.01]])
@@ -119,6 +143,49 @@ def test_an_ensemble_of_one_teacher_twice_is_that_teacher(network: Make) -> None
     once, twice = ensemble([teacher], data), ensemble([teacher, teacher], data)
     for one, other in zip(once, twice, strict=True):
         assert torch.allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
+class Stub:
+    """A teacher that says the same of any picture."""
+
+    def __init__(self, codes: list[float], faces: list[float]) -> None:
+        odds = torch.tensor(faces).logit()
+        self.codes = torch.tensor(codes)[None, :, None].expand(1, -1, 4)
+        self.logits = torch.stack([-odds, odds], -1)[None]
+
+    def detect(self, data: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        boxes = [[0.2, 0.2, 0.4, 0.4], [0.6, 0.6, 0.8, 0.8]]
+        return self.codes, self.logits, priors(*boxes)
+
+
+def test_teachers_are_averaged_and_places_weighted_by_who_sees_a_face() -> None:
+    teachers: list[Any] = [Stub([0.0, 4.0], [0.9, 0.2]), Stub([1.0, 0.0], [0.3, 0.6])]
+    codes, taught, _ = ensemble(teachers, torch.zeros(1, 3, 8, 8))
+    assert taught[0].flatten().tolist() == pytest.approx([0.4, 0.6, 0.6, 0.4], abs=1e-4)
+    assert codes[0, :, 0].tolist() == pytest.approx([0.3 / 1.2, 4 * 0.2 / 0.8], abs=2e-3)
+
+
+def test_what_is_taught_was_agreed_on_and_then_refined_where_a_closer_look_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    prior = priors([0.2, 0.2, 0.4, 0.4], [0.2, 0.21, 0.4, 0.41])
+    boxes = torch.tensor([[0.2, 0.2, 0.4, 0.4], [0.2, 0.24, 0.4, 0.44]])
+    score = torch.tensor([[[0.2, 0.8], [0.2, 0.8]]])
+    seen = encode(boxes, prior)[None].repeat(2, 1, 1), score.repeat(2, 1, 1), prior
+    monkeypatch.setattr("training.targets.ensemble", lambda *_: seen)
+    looked_at = []
+
+    def look(teachers: object, data: Tensor) -> list[tuple[Tensor, Tensor]]:
+        looked_at.append(len(data))
+        return [(torch.tensor([[0.2, 0.23, 0.4, 0.43]]), torch.tensor([0.9]))] * len(data)
+
+    monkeypatch.setattr("training.targets.look_closer", look)
+    codes, _ = targets([], [scene([]), scene([])], torch.zeros(2, 3, 8, 8), 1)
+    assert looked_at == [1]
+    corners, variances = prior.numpy().reshape(-1, 2, 4).swapaxes(0, 1)
+    for code, top in zip(codes, (0.23, 0.22), strict=True):
+        for box in decode(code.numpy(), corners, variances):
+            assert box.tolist() == pytest.approx([0.2, top, 0.4, top + 0.2], abs=1e-5)
 
 
 def test_a_marked_face_stays_certain_where_a_closer_look_is_less_so(
