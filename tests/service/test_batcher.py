@@ -329,6 +329,48 @@ async def test_a_poisonous_item_fails_alone() -> None:
 
 
 @bench_test
+async def test_of_a_poisoned_batch_who_is_gone_or_late_is_not_tried_again() -> None:
+    bench = Bench(max_batch=8)
+    bench.model.poison = {2}
+    first = bench.submit(1)
+    await settle()
+    poisonous, late, gone, stays = (
+        bench.submit(2), bench.submit(3, deadline=5.0), bench.submit(4), bench.submit(5)
+    )  # fmt: skip
+    await settle()
+    await bench.model.finish()
+    await bench.model.finish()
+    assert bench.model.batches == [[1], [2, 3, 4, 5], [2]]
+    gone.cancel()
+    await bench.clock.advance(5.0)
+    await bench.model.finish()
+    await bench.model.finish()
+    assert bench.model.batches == [[1], [2, 3, 4, 5], [2], [5]]
+    with pytest.raises(InferenceFailed):
+        await poisonous
+    with pytest.raises(Timeout):
+        await late
+    assert [(await each).result for each in (first, stays)] == [2, 10]
+
+
+@bench_test
+async def test_an_item_whose_timer_is_late_is_not_inferred_after_its_deadline() -> None:
+    """A loop that was busy runs what falls due in any order: the freed worker may come first."""
+    bench = Bench(max_batch=1)
+    running = bench.submit(1)
+    await settle()
+    late, stays = bench.submit(2, deadline=5.0), bench.submit(3)
+    await settle()
+    bench.clock.now = 6.0
+    await bench.model.finish()
+    await bench.model.finish()
+    assert bench.model.batches == [[1], [3]]
+    with pytest.raises(Timeout):
+        await late
+    assert [(await each).result for each in (running, stays)] == [2, 6]
+
+
+@bench_test
 async def test_a_wrong_number_of_results_is_a_failure_not_a_mix_up() -> None:
     async def infer(items: Sequence[int]) -> list[int]:
         return [0] * (len(items) + 1)

@@ -90,12 +90,14 @@ def test_an_image_whose_client_has_gone_is_never_inferred(
     async def scenario(app: Any) -> tuple[list[Message], list[Message]]:
         stays, goes = asyncio.Event(), asyncio.Event()
         first = asyncio.create_task(request(app, stays))
-        while not batches:
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(10):
+            while not batches:
+                await asyncio.sleep(0.001)
         second = asyncio.create_task(request(app, goes))
         batcher = app.state.runtime.default.batcher
-        while not batcher._queue:
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(10):
+            while not batcher._queue:
+                await asyncio.sleep(0.001)
         goes.set()
         answer = await second
         assert batcher.depth == 0

@@ -157,7 +157,26 @@ def test_the_service_says_who_it_is(
     assert resource["service.version"]
 
 
-def test_failures_are_marked_and_probes_are_left_out(traced: Traced, collector: Collector) -> None:
+def test_a_failure_of_ours_is_marked(
+    collector: Collector, store: Path, tmp_path: Path, start_real_server: Any,
+    sleeping: Callable[[object], str], bright_cells: Cells,
+) -> None:  # fmt: skip
+    environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": "cells",
+                   "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+                   "SFD_REQUEST_TIMEOUT_S": "0.2"}  # fmt: skip
+    slow = sleeping("2 * (images[0].max() > 200)")
+    with start_real_server(tmp_path, environment, slow) as server:
+        assert httpx.post(f"{server.url}/detect", content=bright_cells(1)).status_code == 504
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+    (request,) = [span for span in collector.spans if span.name == "POST /detect"]
+    assert collector.attributes(request)["http.response.status_code"] == 504
+    assert request.status.code == Status.STATUS_CODE_ERROR
+
+
+def test_mistakes_of_clients_are_no_failures_and_probes_are_left_out(
+    traced: Traced, collector: Collector
+) -> None:
     def ask(url: str) -> None:
         httpx.get(f"{url}/livez")
         httpx.get(f"{url}/metrics")

@@ -93,6 +93,19 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_never_stopped(
             assert one == pytest.approx(other, rel=1e-5, abs=1e-7), name
 
 
+def test_bfloat16_learns_much_the_same(job: Make) -> None:
+    """Not the same: else it would not have been used."""
+    losses = []
+    for bfloat16 in (False, True):
+        own = job(type="SGD", base_lr=0.001)
+        folder = own.folder / str(bfloat16)
+        own = dataclasses.replace(own, bfloat16=bfloat16, folder=folder)
+        train(own, resume=False, progress=silent)
+        losses.append(entries(own, "loss"))
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
 def test_snapshots_have_the_names_that_caffe_gives_them(job: Make) -> None:
     own = job(snapshot=2)
     last = train(own, resume=False, progress=silent)

@@ -52,6 +52,7 @@ def test_repeated_sizes_give_height_then_width(
     assert found["conv"].shape == (7, 5, 6, 10)
 
 
+@pytest.mark.parametrize(("outputs", "stated"), [(4, ""), (8, ""), (4, "group: 2")])
 @pytest.mark.parametrize(
     "alias", ["DepthwiseConvolution", "ConvolutionDepthwise", "DepthwiseConv", "ConvolutionDW"]
 )
@@ -61,11 +62,14 @@ def test_a_depthwise_alias_has_a_group_for_each_channel(
     images: Callable[..., Array],
     rng: np.random.Generator,
     alias: str,
+    outputs: int,
+    stated: str,
 ) -> None:
     """OpenCV lacks most of the aliases, so it gets the convolution they stand for."""
-    x, blobs = images(4, 9, 9), {"conv": [rng.normal(size=(4, 1, 3, 3)), rng.normal(size=4)]}
-    text = "num_output: 4 kernel_size: 3 pad: 1"
-    found = run(layer(text, alias), x, blobs)["conv"]
+    kernels = rng.normal(size=(outputs, 1, 3, 3)), rng.normal(size=outputs)
+    x, blobs = images(4, 9, 9), {"conv": list(kernels)}
+    text = f"num_output: {outputs} kernel_size: 3 pad: 1"
+    found = run(layer(f"{text} {stated}", alias), x, blobs)["conv"]
     expected = opencv(layer(f"{text} group: 4"), x, blobs)["conv"]
     np.testing.assert_allclose(found, expected, atol=1e-5)
 

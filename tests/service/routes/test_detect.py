@@ -1,5 +1,6 @@
 import io
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -341,8 +342,10 @@ def test_a_full_queue_is_overloaded_and_says_when_to_come_back(
         first = pool.submit(post, client, bright_cells(1))
         assert gate.started.wait(10)
         second = pool.submit(post, client, bright_cells(2))
+        deadline = time.monotonic() + 10
         while client.app.state.runtime.default.batcher.depth < 1:
-            pass
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
         third = post(client, bright_cells(3))
         problem_of(third, 503, "overloaded")
         assert third.headers["retry-after"] == "1"

@@ -24,6 +24,28 @@ def test_the_page_may_run_only_its_own_scripts(client: TestClient) -> None:
     assert "unsafe" not in policy
 
 
+def test_the_reference_may_style_its_icons_but_run_no_script_of_others(client: TestClient) -> None:
+    policy = client.get("/docs").headers["content-security-policy"]
+    assert "script-src 'self';" in policy
+    assert "style-src 'self' 'unsafe-inline';" in policy
+    assert "img-src 'self' data:;" in policy
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/models", "/nothing"])
+def test_every_answer_keeps_the_browser_from_more_than_it_needs(
+    client: TestClient, path: str
+) -> None:
+    headers = client.get(path).headers
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    expected = {
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "no-referrer",
+        "cross-origin-opener-policy": "same-origin",
+        "permissions-policy": "camera=(self), microphone=()",
+    }
+    assert {name: headers[name] for name in expected} == expected
+
+
 def test_an_answer_of_the_api_may_run_nothing(client: TestClient) -> None:
     headers = client.get("/models").headers
     assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"

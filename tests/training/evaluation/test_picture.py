@@ -30,6 +30,18 @@ def test_each_curve_has_a_colour_of_its_own() -> None:
     assert {(0, 114, 178), (213, 94, 0)} <= two
 
 
+def test_a_curve_is_drawn_where_its_points_are() -> None:
+    """Precision falls from 1 at no recall to 0 at full: the colour runs from corner to corner."""
+    with Image.open(BytesIO(draw([curve("easy")], "one"))) as opened:
+        plotted = (np.asarray(opened.convert("RGB")) == (0, 114, 178)).all(2)
+    rows, columns = plotted.nonzero()
+    height, width = plotted.shape
+    # The legend's line lies at the bottom on the left, which the curve reaches on the right.
+    assert rows[columns < 0.2 * width].min() < 0.2 * height
+    assert rows[columns > 0.9 * width].max() > 0.7 * height
+    assert len(set(columns)) > 0.7 * width
+
+
 def test_a_curve_without_points_is_only_named() -> None:
     none = np.zeros(0)
     empty = draw([], "none")
