@@ -341,6 +341,29 @@ def sleeping() -> Callable[[object], str]:
     return lambda seconds: SLEEPING.format(seconds=seconds)
 
 
+HOLDING = """
+import time, pathlib, service.network as network
+run = network.Network.run
+def held(self, images):
+    answer = run(self, images)
+    latest = time.monotonic() + 60
+    while images[0].max() == 255 and not pathlib.Path({file!r}).exists():
+        assert time.monotonic() < latest, "nobody made {file}"
+        time.sleep(0.01)
+    return answer
+network.Network.run = held
+"""
+
+
+@pytest.fixture(scope="session")
+def holding() -> Callable[[Path], str]:
+    """Python to run before the service: batches, but for the warm-up's, wait until a file is there.
+
+    For 60 s at most.
+    """
+    return lambda file: HOLDING.format(file=str(file))
+
+
 @pytest.fixture(scope="session")
 def start_real_server() -> Callable[..., AbstractContextManager[Server]]:
     """Starts `python -m service` with the given environment, in the given folder."""

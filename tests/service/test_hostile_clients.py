@@ -53,10 +53,10 @@ def was_closed(connection: socket.socket, seconds: float) -> bool:
 
 
 def test_a_client_that_leaves_while_it_waits_is_dropped_before_inference(
-    start_server: Any, sleeping: Sleeping, bright_cells: Cells
+    start_server: Any, holding: Callable[[Path], str], bright_cells: Cells, tmp_path: Path
 ) -> None:
-    data = bright_cells(3)
-    with start_server(sleeping(1), MAX_BATCH=1) as server:
+    data, go_on = bright_cells(3), tmp_path / "go_on"
+    with start_server(holding(go_on), MAX_BATCH=1) as server:
         busy = server.connect()
         busy.sendall(post_head(len(data)) + data)
         server.wait_for("sfd_batch_size_count", 1)
@@ -68,6 +68,7 @@ def test_a_client_that_leaves_while_it_waits_is_dropped_before_inference(
             connection.close()
         server.wait_for('sfd_requests_total{route="/detect",status="499"}', 5)
         assert server.metrics()["sfd_queue_depth"] == 0
+        go_on.touch()
         assert busy.recv(12) == b"HTTP/1.1 200"
         assert httpx.post(f"{server.url}/detect", content=data).status_code == 200
         server.wait_until_idle()
