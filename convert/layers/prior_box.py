@@ -23,9 +23,15 @@ def prior_box(layer: Layer, graph: GraphBuilder, bottoms: Sequence[Value]) -> Va
     cells, image = bottoms
     if cells.rank != 4 or image.rank != 4:
         raise LayerError("needs a feature map and an image with four dimensions as its bottoms")
-    boxes, variances = priors(
-        spec, cells.static(3), cells.static(2), image.static(3), image.static(2)
-    )
+    try:
+        with np.errstate(over="raise", invalid="raise"):
+            boxes, variances = priors(
+                spec, cells.static(3), cells.static(2), image.static(3), image.static(2)
+            )
+    except FloatingPointError:
+        raise LayerError(
+            "has priors too large for float32: look at offset, step and sizes"
+        ) from None
     both = np.stack([boxes.reshape(-1), variances.reshape(-1)])[None]
     return graph.constant(both, layer.tops[0], exact_name=True)
 
@@ -49,7 +55,7 @@ def prior_spec(parameter: caffe_pb2.PriorBoxParameter) -> PriorSpec:
         )
     check(all(0 < ratio < 1e6 for ratio in parameter.aspect_ratio), "aspect_ratio must be positive")
     check(len(parameter.variance) in (0, 1, 4), "needs one variance or four")
-    check(all(value > 0 for value in parameter.variance), "variance must be positive")
+    check(all(0 < value < np.inf for value in parameter.variance), "variance must be positive")
     check(np.isfinite(parameter.offset).item(), "offset must be a number")
 
     width, height = parameter.img_w, parameter.img_h
@@ -63,10 +69,13 @@ def prior_spec(parameter: caffe_pb2.PriorBoxParameter) -> PriorSpec:
     step_width, step_height = parameter.step_w, parameter.step_h
     if parameter.HasField("step_w") or parameter.HasField("step_h"):
         check(not parameter.HasField("step"), "give either step or step_h and step_w")
-        check(step_width > 0 and step_height > 0, "step_h and step_w must both be positive")
+        check(
+            0 < step_width < np.inf and 0 < step_height < np.inf,
+            "step_h and step_w must both be positive",
+        )
     elif parameter.HasField("step"):
         step_width = step_height = parameter.step
-        check(step_width > 0, "step must be positive")
+        check(0 < step_width < np.inf, "step must be positive")
 
     if problems:
         raise LayerError(*problems)

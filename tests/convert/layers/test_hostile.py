@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from google.protobuf import text_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
@@ -89,21 +90,75 @@ def layer_of(layer_type: str, rng: random.Random) -> tuple[Layer, dict[str, tupl
     return Layer("layer", layer_type, 1, tuple(bottoms), tops, parameter, tuple(blobs)), bottoms
 
 
+def is_valid(layer: Layer, inputs: dict[str, tuple[int, ...]]) -> bool:
+    """Whether the layer was translated, to what ONNX's checker then accepts; else explained."""
+    graph = GraphBuilder()
+    try:
+        build_graph(Network("hostile", inputs, (layer,)), graph)
+    except TranslationError:
+        return False
+    for top in layer.tops:
+        graph.output(top, graph.blobs[top])
+    fold(graph)
+    if layer.tops:
+        onnx.checker.check_model(graph.model("hostile"), full_check=True)
+    return True
+
+
 @pytest.mark.parametrize("layer_type", sorted(set(handlers()) - {"Input", "DetectionOutput"}))
 def test_any_parameters_give_a_valid_file_or_an_explanation(layer_type: str) -> None:
     rng = random.Random(zlib.crc32(layer_type.encode()))
     for _ in range(TRIALS):
-        layer, inputs = layer_of(layer_type, rng)
-        graph = GraphBuilder()
-        try:
-            build_graph(Network("hostile", inputs, (layer,)), graph)
-        except TranslationError:
-            continue
-        for top in layer.tops:
-            graph.output(top, graph.blobs[top])
-        fold(graph)
-        if layer.tops:
-            onnx.checker.check_model(graph.model("hostile"), full_check=True)
+        is_valid(*layer_of(layer_type, rng))
+
+
+FEATURES = (1, 4, 6, 6)
+DEPTHWISE = ("num_output: 4 kernel_size: 3 pad: 1", [FEATURES], [(4, 1, 3, 3), (4,)])
+SOUND: dict[str, tuple[str, list[tuple[int, ...]], list[tuple[int, ...]]]] = {
+    "BatchNorm": ("", [FEATURES], [(4,), (4,), (1,)]),
+    "Bias": ("", [FEATURES], [(4,)]),
+    "Convolution": ("num_output: 4 kernel_size: 3 pad: 1", [FEATURES], [(4, 4, 3, 3), (4,)]),
+    "ConvolutionDW": DEPTHWISE,
+    "ConvolutionDepthwise": DEPTHWISE,
+    "Deconvolution": ("num_output: 4 kernel_size: 2 stride: 2", [FEATURES], [(4, 4, 2, 2), (4,)]),
+    "DepthwiseConv": DEPTHWISE,
+    "DepthwiseConvolution": DEPTHWISE,
+    "InnerProduct": ("num_output: 3", [FEATURES], [(3, 144), (3,)]),
+    "Interp": ("height: 7 width: 8", [FEATURES], []),
+    "Normalize": ("across_spatial: false channel_shared: false", [FEATURES], [(4,)]),
+    "Pooling": ("kernel_size: 2 stride: 2", [FEATURES], []),
+    "PriorBox": ("min_size: 4 aspect_ratio: 2", [FEATURES, (1, 3, 24, 24)], []),
+    "Scale": ("bias_term: true", [FEATURES], [(4,), (4,)]),
+}
+"""Parameters, shapes of bottoms and of blobs of types that parameters at random seldom fit."""
+
+
+@pytest.mark.parametrize("layer_type", SOUND)
+def test_one_odd_parameter_of_a_sound_layer_gives_a_valid_file_or_an_explanation(
+    layer_type: str,
+) -> None:
+    rng = random.Random(zlib.crc32(layer_type.encode()))
+    text, shapes, blobs = SOUND[layer_type]
+    name = parameter_field(layer_type)
+    inputs = {f"bottom{index}": shape for index, shape in enumerate(shapes)}
+    valid = 0
+    for _ in range(TRIALS):
+        parameter = caffe_pb2.LayerParameter(name="layer", type=layer_type)
+        own = getattr(parameter, name)
+        text_format.Parse(text, own)
+        plain = [f for f in own.DESCRIPTOR.fields if f.cpp_type != FieldDescriptor.CPPTYPE_MESSAGE]
+        field = rng.choice(plain)
+        own.ClearField(field.name)
+        if hasattr(getattr(own, field.name), "append"):
+            numbers = [number(field, rng) for _ in range(rng.randint(0, 3))]
+            getattr(own, field.name).extend(numbers)
+        else:
+            setattr(own, field.name, number(field, rng))
+        weights = tuple(np.ones(shape, np.float32) for shape in blobs)
+        layer = Layer("layer", layer_type, 1, tuple(inputs), ("top",), parameter, weights)
+        valid += is_valid(layer, inputs)
+    # Neither side of the test may be empty.
+    assert TRIALS / 15 < valid < TRIALS
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,7 @@ def test_img_size_replaces_the_size_of_the_image(run: Callable[..., dict[str, Ar
         ),
         ("min_size: 8 variance: 0.1 variance: 0.1", ["needs one variance or four"]),
         ("min_size: 8 variance: -1", ["variance must be positive"]),
+        ("min_size: 8 variance: inf", ["variance must be positive"]),
         ("min_size: 8 aspect_ratio: 0", ["aspect_ratio must be positive"]),
         ("min_size: 8 img_size: 0", ["img_size must be positive"]),
         ("min_size: 8 img_h: 5", ["img_h and img_w must both be positive"]),
@@ -92,6 +93,7 @@ def test_img_size_replaces_the_size_of_the_image(run: Callable[..., dict[str, Ar
             ["give either img_size or img_h and img_w"],
         ),
         ("min_size: 8 step: 0", ["step must be positive"]),
+        ("min_size: 8 step: inf", ["step must be positive"]),
         ("min_size: 8 step_h: 8", ["step_h and step_w must both be positive"]),
         ("min_size: 8 step: 8 step_h: 8 step_w: 8", ["give either step or step_h and step_w"]),
         ("min_size: 8 offset: nan", ["offset must be a number"]),
@@ -113,3 +115,11 @@ def test_a_feature_map_without_height_and_width_is_refused(
     assert problems(layer("min_size: 8"), flat) == [
         "needs a feature map and an image with four dimensions as its bottoms"
     ]
+
+
+@pytest.mark.parametrize("text", ["offset: 1e38", "step: 1e38", "offset: -1e38 step: 1e9"])
+def test_priors_that_float32_cannot_hold_are_refused(
+    problems: Callable[..., list[str]], text: str
+) -> None:
+    (message,) = problems(layer(f"min_size: 8 {text}"), inputs())
+    assert "too large for float32: look at offset, step and sizes" in message
