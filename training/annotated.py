@@ -47,6 +47,9 @@ class AnnotatedData:
             "resize_param without height and width": not (resize.height and resize.width),
             "a resize_param with a prob": resize.prob < 1,
             "a crop_size": own.transform_param.crop_size > 0,
+            "a crop_h or crop_w": own.transform_param.crop_h + own.transform_param.crop_w > 0,
+            "force_gray": own.transform_param.force_gray,
+            "data_param without a batch_size": own.data_param.batch_size < 1,
             "a mean_file": own.transform_param.HasField("mean_file"),
             "a resize_mode other than WARP": resize.resize_mode != caffe_pb2.ResizeParameter.WARP,
             "expand_param": own.transform_param.HasField("expand_param"),
@@ -92,7 +95,9 @@ class AnnotatedData:
             box=(box[0], box[1], min(box[2], picture.width), min(box[3], picture.height)),
         )
         pixels = np.asarray(warped, np.float32)
-        faces = project(faces, part)
+        # Without the constraint Caffe keeps every face that the part cuts.
+        by_centre = self.transform.HasField("emit_constraint")
+        faces = project(faces, part, by_centre=by_centre)
         if self.transform.mirror and random.random() < 0.5:
             pixels = pixels[:, ::-1]
             faces = np.stack([1 - faces[:, 2], faces[:, 1], 1 - faces[:, 0], faces[:, 3]], 1)

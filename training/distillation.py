@@ -83,6 +83,7 @@ def distil(
     """
     resumed = state.begin(folder, resume=resume)
     _check(student, teachers, recipe)
+    student.refuse_shared()
     if recipe.frozen:
         student.freeze()
     else:
@@ -162,6 +163,11 @@ def distil(
 def _check(student: CaffeNetwork, teachers: Sequence[CaffeNetwork], recipe: Recipe) -> None:
     """Teachers and student must have the same priors, in the same order, and the same heads."""
     for network in (student, *teachers):
+        channels = network.source.inputs[network.input][1]
+        if channels != 3:
+            raise TrainingError(
+                f"{network.source.name}: takes {channels} channels; distillation wants 3"
+            )
         heads = network.heads
         if heads and (heads.classes, heads.background, heads.activation) != (2, 0, "logistic"):
             raise TrainingError(

@@ -45,7 +45,6 @@ class MultiBoxLoss:
     weight: float = 1.0
     """The layer's `loss_weight`, of both parts: what `Layer::SetLossWeights` puts on the top."""
     code_type: CodeType = CodeType.CORNER
-    variance_encoded: bool = False
     normalization: caffe_pb2.LossParameter.NormalizationMode = caffe_pb2.LossParameter.VALID
 
     @classmethod
@@ -63,7 +62,12 @@ class MultiBoxLoss:
             "use_prior_for_matching: false": not own.use_prior_for_matching,
             "bp_inside: true": own.bp_inside,
             "map_object_to_agnostic: true": own.map_object_to_agnostic,
+            "encode_variance_in_target: true": own.encode_variance_in_target,
+            "nms_param: it mines all negatives": own.HasField("nms_param"),
             f"num_classes {own.num_classes} instead of 2": own.num_classes != 2,
+            f"background_label_id {own.background_label_id}: the classes are 0 and 1": (
+                own.background_label_id not in (0, 1)
+            ),
             "second loss_weight: the layer has one top": len(weights) > 1,
         }
         problems = [
@@ -91,7 +95,6 @@ class MultiBoxLoss:
             location_weight=own.loc_weight,
             weight=weights[0] if weights else 1.0,
             code_type=_CODES[own.code_type],
-            variance_encoded=own.encode_variance_in_target,
             normalization=normalization,
         )
 
@@ -124,7 +127,6 @@ class MultiBoxLoss:
                     corners[matched],
                     variances[matched],
                     self.code_type,
-                    self.variance_encoded,
                 )
             )
             place = torch.from_numpy(matched)

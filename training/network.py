@@ -143,6 +143,19 @@ class CaffeNetwork(nn.Module):
             if isinstance(convolution, operators.Convolution) and readers[step.bottoms[0]] == 1:
                 yield index, convolution, module
 
+    def refuse_shared(self) -> None:
+        """CaffeError for weights that Caffe shares between layers, which would part in training."""
+        owners: dict[str, str] = {}
+        problems = []
+        for layer in self.source.layers:
+            for spec in layer.parameter.param:
+                owner = owners.setdefault(spec.name, layer.name)
+                if spec.name and owner != layer.name:
+                    what = f"shares the weights {spec.name!r} of {owner}, which can't be trained"
+                    problems.append(Problem(what, layer.line, layer=layer.name))
+        if problems:
+            raise CaffeError(self.source.name or "network", problems)
+
     def trained(self) -> list[Trained]:
         """The parameters with the rates that the prototxt's `param` entries give them."""
         sources = {layer.name: layer for layer in self.source.layers}

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,9 +109,8 @@ def read_json_lines(path: Path, images: Path | None = None) -> list[Photograph]:
             continue
         try:
             entry = json.loads(line)
-            boxes = entry["boxes"]
-            array = None if boxes is None else np.asarray(boxes, np.float32).reshape(-1, 4)
-            photographs.append(Photograph(folder / entry["image"], entry["image"], array))
+            boxes = None if entry["boxes"] is None else _boxes(entry["boxes"])
+            photographs.append(Photograph(folder / entry["image"], entry["image"], boxes))
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise DatasetError(
                 f"{path}, line {number}: needs an object with image and boxes "
@@ -121,17 +121,33 @@ def read_json_lines(path: Path, images: Path | None = None) -> list[Photograph]:
     return photographs
 
 
+def _boxes(listed: Any) -> F32:
+    """Boxes [N, 4]; ValueError for rows that are none, such as corners of polygons."""
+    boxes = np.asarray(listed, np.float32)
+    if boxes.size == 0:
+        return np.zeros((0, 4), np.float32)
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise ValueError("a box has four numbers")
+    if not np.isfinite(boxes).all():
+        raise ValueError("a number of a box is not finite")
+    if not (boxes[:, 2:] >= boxes[:, :2]).all():
+        raise ValueError("a box has x2 below x1, or y2 below y1")
+    return boxes
+
+
 def read_wider(path: Path, images: Path) -> list[Photograph]:
     """The photographs of WIDER FACE's annotation text, such as `wider_face_train_bbx_gt.txt`.
 
-    Faces marked invalid, or without a size, are left out.
+    Faces marked invalid, or without a size, are left out; where there are no others, what is there
+    counts as not marked.
     """
     photographs = []
     for marked in wider.read_text(path):
         faces = marked.faces[marked.counted["hard"]].astype(np.float32)
         boxes = np.concatenate([faces[:, :2], faces[:, :2] + faces[:, 2:]], axis=1)
+        known = len(boxes) > 0 or not len(marked.faces)
         name = f"{marked.name}.jpg"
-        photographs.append(Photograph(images / name, name, boxes))
+        photographs.append(Photograph(images / name, name, boxes if known else None))
     if not photographs:
         raise DatasetError(f"{path}: lists no photographs")
     return photographs

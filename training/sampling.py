@@ -76,10 +76,15 @@ def _share(common: Floats, areas: Floats) -> Floats:
     return np.divide(common, areas, out=np.zeros_like(common), where=common > 0)
 
 
-def project(faces: F32, part: F32) -> F32:
-    """The faces [N, 4] whose centres lie in the part, cut at its edges, in fractions of it."""
-    centres = (faces[:, :2] + faces[:, 2:]) / 2
-    inside = ((centres >= part[:2]) & (centres <= part[2:])).all(1)
+def project(faces: F32, part: F32, *, by_centre: bool = True) -> F32:
+    """The faces [N, 4] that lie in the part, cut at its edges, in fractions of it.
+
+    Those with their centres there, or else (`AnnotationTransform` without an emit constraint) any
+    piece.
+    """
+    if by_centre:
+        centres = (faces[:, :2] + faces[:, 2:]) / 2
+        faces = faces[((centres >= part[:2]) & (centres <= part[2:])).all(1)]
     sides = np.tile(part[2:] - part[:2], 2)
-    moved = ((faces[inside] - np.tile(part[:2], 2)) / sides).clip(0, 1).astype(np.float32)
+    moved = ((faces - np.tile(part[:2], 2)) / sides).clip(0, 1).astype(np.float32)
     return moved[((moved[:, 2:] - moved[:, :2]) > 0).all(1)]

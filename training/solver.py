@@ -173,7 +173,9 @@ def rate(solver: SolverParameter, iteration: int) -> float:
         case "poly":
             return float(base * (1 - iteration / solver.max_iter) ** solver.power)
         case "sigmoid":
-            return float(base / (1 + math.exp(-gamma * (iteration - solver.stepsize))))
+            # Beyond it the exponential has no number, and the rate none but 0.
+            exponent = min(-gamma * (iteration - solver.stepsize), 700.0)
+            return float(base / (1 + math.exp(exponent)))
         case _:
             return float(base)
 

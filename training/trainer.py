@@ -52,6 +52,7 @@ def train(job: Job, *, resume: bool, progress: Callable[[int, float], object]) -
     state after the current iteration and stop. `progress` is told each iteration and its loss.
     """
     before = state.begin(job.folder, resume=resume)
+    job.network.refuse_shared()
     solver, network = job.solver, channels_last(job.network)
     updater = Updater(solver, network.trained())
     start = _restore(before, job, updater) if before else 0
@@ -65,10 +66,13 @@ def train(job: Job, *, resume: bool, progress: Callable[[int, float], object]) -
     ):
         batches = _batches(job, start, pool)
         for iteration in range(start, solver.max_iter):
-            if _due(iteration, solver.test_interval) and (iteration or solver.test_initialization):
-                _test(job, iteration, log)
             began = time.monotonic()
             try:
+                if _due(iteration, solver.test_interval) and (
+                    iteration or solver.test_initialization
+                ):
+                    _test(job, iteration, log)
+                    began = time.monotonic()
                 location, confidence = _accumulate(job, batches)
             except DatasetError as error:
                 _save(job, updater, iteration)
@@ -101,9 +105,10 @@ def train(job: Job, *, resume: bool, progress: Callable[[int, float], object]) -
                 raise TrainingError(f"stopped after iteration {done}; continue with --resume")
             if _due(done, solver.snapshot) and done != solver.max_iter:
                 _snapshot(job, updater, done)
+        last = _snapshot(job, updater, solver.max_iter)
         if job.validation and _due(solver.max_iter, solver.test_interval):
             _test(job, solver.max_iter, log)
-    return _snapshot(job, updater, solver.max_iter)
+    return last
 
 
 def _accumulate(job: Job, batches: Iterator[tuple[Tensor, list[F32]]]) -> tuple[float, float]:
@@ -132,6 +137,8 @@ def _batches(
     def example(at: int) -> tuple[F32, F32]:
         epoch, place = divmod(at, len(job.photographs))
         if epoch not in orders:
+            # Examples made at the same time may be of the epoch before.
+            orders.pop(epoch - 2, None)
             orders[epoch] = (
                 np.random.default_rng([job.seed, 0, epoch])
                 .permutation(len(job.photographs))
@@ -168,15 +175,32 @@ def _snapshot(job: Job, updater: Updater, iteration: int) -> Path:
 def _save(job: Job, updater: Updater, iteration: int) -> None:
     current = {
         "updater": updater.state(),
+        "course": _course(job),
         "iteration": iteration,
         "photographs": [each.name for each in job.photographs],
     }
     state.save(job.folder, job.network, current)
 
 
+def _course(job: Job) -> dict[str, str | int]:
+    """What an iteration's number and the updater's memory mean nothing without."""
+    return {
+        "type": job.solver.type,
+        "iter_size": job.solver.iter_size,
+        "batch_size": job.data.batch,
+        "--seed": job.seed,
+    }
+
+
 def _restore(before: dict[str, Any], job: Job, updater: Updater) -> int:
     try:
         state.check_photographs(before, job.photographs)
+        for name, value in _course(job).items():
+            if before["course"][name] != value:
+                raise TrainingError(
+                    f"{job.folder} began with {name} {before['course'][name]}, not {value}: go on "
+                    "with that, or begin in another --output with its last caffemodel as --weights"
+                )
         job.network.load_state_dict(before["network"])
         updater.restore(before["updater"])
         iteration = int(before["iteration"])

@@ -1,6 +1,7 @@
 """The data layer: pictures vary, and faces stay on what they mark."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image
 
 from convert.caffe import network as caffe
-from convert.caffe.caffe_pb2 import DistortionParameter
+from convert.caffe.caffe_pb2 import DistortionParameter, TransformationParameter
 from convert.caffe.network import CaffeError
 from training.annotated import AnnotatedData, distort
 from training.photographs import DatasetError, Photograph
@@ -56,13 +57,46 @@ def test_a_file_that_is_no_image_is_named(data: AnnotatedData, tmp_path: Path) -
         data.example(photograph, np.random.default_rng(0))
 
 
-def test_what_the_data_layer_does_not_do_is_refused(tiny: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        ("resize_mode: WARP", "resize_mode: FIT_SMALL_SIZE", "WARP"),
+        ("transform_param {", "transform_param { force_gray: true", "force_gray"),
+        ("transform_param {", "transform_param { crop_h: 9 crop_w: 9", "crop_h or crop_w"),
+        ("batch_size: ", "prefetch: ", "without a batch_size"),
+    ],
+)
+def test_what_the_data_layer_does_not_do_is_refused(
+    tiny: Path, tmp_path: Path, before: str, after: str, says: str
+) -> None:
     path = tmp_path / "train.prototxt"
     text = (tiny / "train.prototxt").read_text()
-    path.write_text(text.replace("resize_mode: WARP", "resize_mode: FIT_SMALL_SIZE"))
-    network = caffe.load(path, None, phase="TRAIN")
-    with pytest.raises(CaffeError, match="WARP"):
+    assert before in text
+    path.write_text(text.replace(before, after, 1))
+    network = caffe.load(path, None, phase="TRAIN", input_size=128)
+    with pytest.raises(CaffeError, match=says):
         AnnotatedData.of_network(network, str(path))
+
+
+@pytest.mark.parametrize(("stated", "kept"), [(True, 1), (False, 2)])
+def test_faces_that_a_part_cuts_go_where_the_constraint_says_so(
+    data: AnnotatedData, tmp_path: Path, stated: bool, kept: int
+) -> None:
+    """Of two faces, the left half of the picture has one whole and a third of the other."""
+    Image.new("RGB", (90, 90)).save(tmp_path / "two.png")
+    boxes = np.asarray([[5, 5, 25, 25], [35, 35, 65, 65]], np.float32)
+    photograph = Photograph(tmp_path / "two.png", "two.png", boxes)
+    transform = TransformationParameter()
+    transform.CopyFrom(data.transform)
+    transform.ClearField("emit_constraint")
+    if stated:
+        transform.emit_constraint.SetInParent()
+    own = replace(data, transform=transform)
+    half = np.asarray([0, 0, 0.5, 1], np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.annotated.draw", lambda *_: half)
+        _, faces = own.example(photograph, np.random.default_rng(0))
+    assert len(faces) == kept
 
 
 @pytest.mark.parametrize(

@@ -236,6 +236,29 @@ def test_options_without_effect_are_refused(
     assert "--bfloat16: only with a solver file" in capsys.readouterr().err
 
 
+def test_a_seed_below_zero_is_wrong_usage(
+    solver: Path, annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--annotations", str(annotations), "--output", str(tmp_path / "out")]
+    assert main(["train", str(solver), *arguments, "--seed", "-1"]) == 2
+    assert "--seed can't be negative" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_second_loss_is_refused(
+    tiny: Path, solver: Path, annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (tiny / "train.prototxt").read_text()
+    more = 'layer { name: "other" type: "SoftmaxWithLoss" bottom: "mbox_conf" bottom: "label" }'
+    (solver.parent / "two.prototxt").write_text(f"{text}\n{more}\n")
+    parameter = prototxt.read(solver, SolverParameter).message
+    parameter.train_net = "two.prototxt"
+    solver.write_text(prototxt.write(parameter))
+    arguments = ["--annotations", str(annotations), "--output", str(tmp_path / "out")]
+    assert main(["train", str(solver), *arguments]) == 1
+    assert "layer other: a second loss: the trainer has mbox_loss alone" in capsys.readouterr().err
+
+
 def test_what_a_solver_file_says_in_vain_is_told(
     solver: Path, annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

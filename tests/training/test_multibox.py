@@ -188,9 +188,12 @@ def test_what_the_loss_does_not_compute_is_refused_by_name() -> None:
     own = parameter.multibox_loss_param
     own.num_classes = 21
     own.bp_inside = True
+    own.encode_variance_in_target = True
+    own.nms_param.nms_threshold = 0.5
+    own.background_label_id = 2
     own.mining_type = caffe_pb2.MultiBoxLossParameter.HARD_EXAMPLE
     parameter.loss_weight.extend([1.0, 1.0])
     layer = Layer("mbox_loss", "MultiBoxLoss", 7, (), (), parameter)
     with pytest.raises(CaffeError, match="HARD_EXAMPLE") as caught:
         MultiBoxLoss.of_layer(layer)
-    assert len(caught.value.problems) == 4
+    assert len(caught.value.problems) == 7

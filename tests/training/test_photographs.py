@@ -36,6 +36,12 @@ def test_json_lines_tell_marked_empty_and_unmarked_photographs_apart(tmp_path: P
         "{",
         '{"image": "a.jpg"}',
         '{"image": "a.jpg", "boxes": [[1, 2]]}',
+        # A polygon, a score beside each box, a number that is none, corners the wrong way round.
+        '{"image": "a.jpg", "boxes": [[1, 2, 11, 2, 11, 22, 1, 22]]}',
+        '{"image": "a.jpg", "boxes": [[1, 2, 3, 4, 0.9, 1], [5, 6, 7, 8, 0.8, 1]]}',
+        '{"image": "a.jpg", "boxes": [1, 2, 3, 4]}',
+        '{"image": "a.jpg", "boxes": [[1, NaN, 3, 4]]}',
+        '{"image": "a.jpg", "boxes": [[3, 2, 1, 4]]}',
         f'{{"image": "a.jpg", "boxes": [[1, 2, 3, 1{"0" * 400}]]}}',
         pytest.param("[" * 100_000, id="nested"),
     ],
@@ -72,6 +78,18 @@ def test_wider_text_gives_corners_without_invalid_faces(tmp_path: Path) -> None:
     assert photograph.path == tmp_path / "images/a/b.jpg"
     assert photograph.boxes is not None
     assert photograph.boxes.tolist() == [[1, 2, 31, 42]]
+
+
+def test_where_all_faces_are_invalid_nobody_has_marked_the_others(tmp_path: Path) -> None:
+    """Not an image without faces, in which finding one would be wrong."""
+    path = tmp_path / "wider_face_train_bbx_gt.txt"
+    path.write_text(
+        "a/b.jpg\n2\n1 2 30 40 0 0 0 1 0 0\n5 6 7 8 0 0 0 1 0 0\na/c.jpg\n0\n0 0 0 0 0 0 0 0 0 0\n"
+    )
+    unknown, empty = read(path)
+    assert unknown.boxes is None
+    assert empty.boxes is not None
+    assert empty.boxes.shape == (0, 4)
 
 
 def test_the_split_depends_on_names_alone(tmp_path: Path) -> None:

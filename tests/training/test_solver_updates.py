@@ -26,6 +26,7 @@ from training import solver  # noqa: E402
         ("multistep", {"gamma": 0.5, "stepvalue": [10, 20]}, 25, 0.25),
         ("poly", {"power": 2.0, "max_iter": 100}, 50, 0.25),
         ("sigmoid", {"gamma": 1.0, "stepsize": 10}, 10, 0.5),
+        ("sigmoid", {"gamma": -0.01, "stepsize": 5000}, 90000, 0.0),
     ],
 )
 def test_the_rate_follows_the_policy(

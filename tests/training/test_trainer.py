@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch", reason="training needs torch (extra train)"
 from convert.caffe import network as caffe  # noqa: E402
 from convert.caffe import weights  # noqa: E402
 from convert.caffe.caffe_pb2 import SolverParameter  # noqa: E402
+from convert.caffe.network import CaffeError  # noqa: E402
 from training.annotated import AnnotatedData  # noqa: E402
 from training.multibox import MultiBoxLoss  # noqa: E402
 from training.network import CaffeNetwork  # noqa: E402
@@ -91,6 +92,47 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_never_stopped(
     for name, blobs in expected.items():
         for one, other in zip(blobs, found[name], strict=True):
             assert one == pytest.approx(other, rel=1e-5, abs=1e-7), name
+
+
+@pytest.mark.parametrize(
+    ("solver", "parts", "says"),
+    [
+        ({"type": "RMSProp", "momentum": 0.0}, {}, "began with type Adam, not RMSProp"),
+        ({"iter_size": 2}, {}, "began with iter_size 1, not 2"),
+        ({}, {"seed": 5}, "began with --seed 1, not 5"),
+    ],
+)
+def test_a_run_goes_on_only_by_the_solver_and_seed_it_began_with(
+    job: Make, solver: dict[str, object], parts: dict[str, object], says: str
+) -> None:
+    """What one solver remembers is nonsense to another."""
+    train(job(max_iter=1), resume=False, progress=silent)
+    other = dataclasses.replace(job(**solver), **parts)  # type: ignore[arg-type]
+    with pytest.raises(TrainingError, match=says):
+        train(other, resume=True, progress=silent)
+
+
+def test_weights_that_layers_share_are_refused(job: Make, tiny: Path, tmp_path: Path) -> None:
+    text = (tiny / "train.prototxt").read_text()
+    for name in ("conv_2/expand_", "conv_3/expand_"):
+        head = f'name: "{name}"\n'
+        assert head in text
+        text = text.replace(head, head + 'param { name: "both" }\n', 1)
+    (tmp_path / "train.prototxt").write_text(text)
+    source = caffe.load(tmp_path / "train.prototxt", None, phase="TRAIN")
+    own = dataclasses.replace(job(), network=CaffeNetwork(source))
+    with pytest.raises(CaffeError, match="shares the weights 'both' of conv_2/expand_"):
+        train(own, resume=False, progress=silent)
+
+
+def test_a_held_out_photograph_that_breaks_costs_nothing(job: Make, tmp_path: Path) -> None:
+    own = job(max_iter=3, test_interval=2, test_initialization=False)
+    (tmp_path / "broken.jpg").write_bytes(b"none")
+    broken = Photograph(tmp_path / "broken.jpg", "broken.jpg", own.photographs[0].boxes)
+    own = dataclasses.replace(own, held_out=[broken])
+    with pytest.raises(TrainingError, match=r"broken\.jpg: can't be read .* then --resume"):
+        train(own, resume=False, progress=silent)
+    assert torch.load(own.folder / "latest.pt")["iteration"] == 2
 
 
 def test_bfloat16_learns_much_the_same(job: Make) -> None:

@@ -1,13 +1,18 @@
 """Average precisions against Caffe's `ComputeAP`, worked by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+
+from convert.caffe import network as caffe
+from convert.caffe.network import CaffeError
 
 pytest.importorskip("torch", reason="training needs torch (extra train)")
 
 from training import solver
 from training.evaluation.curves import Detections, marked_faces
-from training.validation import AREAS
+from training.validation import AREAS, Validation
 
 
 @pytest.mark.parametrize(
@@ -30,3 +35,26 @@ def test_each_version_measures_as_caffe_does(version: str, area: float) -> None:
 
 def test_a_solver_may_name_just_the_versions_that_are_measured() -> None:
     assert set(AREAS) == solver.AP_VERSIONS
+
+
+def changed(tiny: Path, folder: Path, before: str, after: str) -> Validation:
+    text = (tiny / "test.prototxt").read_text()
+    assert before in text
+    path = folder / "test.prototxt"
+    path.write_text(text.replace(before, after, 1))
+    return Validation.of_network(caffe.load(path, None), "MaxIntegral")
+
+
+def test_a_test_prototxt_is_obeyed(tiny: Path, tmp_path: Path) -> None:
+    plain = Validation.of_network(caffe.load(tiny / "test.prototxt", None), "MaxIntegral")
+    assert (plain.overlap, plain.variance_encoded) == (0.5, False)
+    strict = changed(tiny, tmp_path, "overlap_threshold: 0.5", "overlap_threshold: 0.75")
+    assert strict.overlap == pytest.approx(0.75)
+    encoded = "detection_output_param { variance_encoded_in_target: true"
+    assert changed(tiny, tmp_path, "detection_output_param {", encoded).variance_encoded
+    assert changed(tiny, tmp_path, "batch_size: 2", "batch_size: 3").batch == 3
+
+
+def test_what_validation_does_not_do_is_refused(tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(CaffeError, match="eta"):
+        changed(tiny, tmp_path, "nms_param {", "nms_param { eta: 0.9")

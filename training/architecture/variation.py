@@ -15,8 +15,8 @@ class VariationError(SfdError):
 
 def expanded(architecture: Architecture, expansion: int) -> Architecture:
     """Every block with this expansion."""
-    if expansion < 1:
-        raise VariationError("an expansion is at least 1")
+    if not 1 <= expansion <= 100:
+        raise VariationError("an expansion lies between 1 and 100")
     blocks = tuple(replace(block, expansion=expansion) for block in architecture.blocks)
     return replace(architecture, blocks=blocks)
 
@@ -33,12 +33,18 @@ def strided(architecture: Architecture, strides: tuple[int, ...]) -> Architectur
 
 
 def widened(architecture: Architecture, multiplier: float) -> Architecture:
-    """All widths times `multiplier`: MobileNet's width multiplier (arXiv:1704.04861, 3.3)."""
+    """All widths times `multiplier`: MobileNet's width multiplier (arXiv:1704.04861, 3.3).
+
+    Rounded as `make_divisible` of TensorFlow's slim/nets/mobilenet/conv_blocks.py does: to the
+    nearest multiple, but never down by more than a tenth.
+    """
     if not 0.01 <= multiplier <= 100:
         raise VariationError("a width multiplier lies between 0.01 and 100")
 
     def width(channels: int) -> int:
-        return max(DIVISOR, round(channels * multiplier / DIVISOR) * DIVISOR)
+        exact = channels * multiplier
+        rounded = max(DIVISOR, int(exact + DIVISOR / 2) // DIVISOR * DIVISOR)
+        return rounded + DIVISOR if rounded < 0.9 * exact else rounded
 
     return replace(
         architecture,

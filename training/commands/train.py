@@ -151,6 +151,8 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.threads < 1:
             raise UsageError("--threads must be at least 1")
         torch.set_num_threads(arguments.threads)
+    if arguments.seed < 0:
+        raise UsageError("--seed can't be negative")
     # What the weights lack is drawn when the network is made.
     torch.manual_seed(arguments.seed)
     print(_distil(arguments) if arguments.teacher else _train(arguments))
@@ -178,6 +180,10 @@ def _train(arguments: argparse.Namespace) -> Path:
     losses = [layer for layer in source.aside if layer.type == "MultiBoxLoss"]
     if not losses:
         raise CaffeError(str(path), [Problem("has no MultiBoxLoss layer to train by")])
+    others = [each for each in source.aside if each.type.endswith("Loss") and each != losses[0]]
+    if others:
+        what = f"a second loss: the trainer has {losses[0].name} alone"
+        raise CaffeError(str(path), [Problem(what, each.line, layer=each.name) for each in others])
     listed = photographs.read(arguments.annotations, arguments.images)
     kept, held_out = photographs.split(listed, arguments.held_out)
     kept = [each for each in kept if each.boxes is not None and len(each.boxes)]

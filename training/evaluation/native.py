@@ -76,9 +76,10 @@ class Native:
         width, height = _padded(picture.width, picture.height)
         canvas = Image.new("RGB", (width, height), self.model.input.mean_rgb)
         canvas.paste(picture, (0, 0))
-        boxes, scores = networks.of(width, height).run(
-            ["boxes", "scores"], {"images": np.asarray(canvas)[None]}
-        )
+        if self.model.input.channels == 1:
+            canvas = canvas.convert("L")
+        pixels = np.asarray(canvas).reshape(1, height, width, -1)
+        boxes, scores = networks.of(width, height).run(["boxes", "scores"], {"images": pixels})
         candidates = Candidates(boxes[0], scores[0, :, 0])
         kept = faces_of(candidates, self.model.thresholds, Query(min_score=min_score))
         size = picture.width, picture.height

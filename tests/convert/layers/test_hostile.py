@@ -112,8 +112,12 @@ def test_any_parameters_give_a_valid_file_or_an_explanation(layer_type: str) -> 
         is_valid(*layer_of(layer_type, rng))
 
 
-FEATURES = (1, 4, 6, 6)
-DEPTHWISE = ("num_output: 4 kernel_size: 3 pad: 1", [FEATURES], [(4, 1, 3, 3), (4,)])
+FEATURES: tuple[int, ...] = (1, 4, 6, 6)
+DEPTHWISE: tuple[str, list[tuple[int, ...]], list[tuple[int, ...]]] = (
+    "num_output: 4 kernel_size: 3 pad: 1",
+    [FEATURES],
+    [(4, 1, 3, 3), (4,)],
+)
 SOUND: dict[str, tuple[str, list[tuple[int, ...]], list[tuple[int, ...]]]] = {
     "BatchNorm": ("", [FEATURES], [(4,), (4,), (1,)]),
     "Bias": ("", [FEATURES], [(4,)]),

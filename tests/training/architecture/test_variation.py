@@ -44,10 +44,17 @@ def test_priors_lie_as_far_apart_as_the_strides_put_their_features() -> None:
 
 
 @pytest.mark.parametrize(
-    ("multiplier", "widths"), [(0.5, (16, 8, 16)), (1, (24, 16, 24)), (0.01, (8, 8, 8))]
+    ("multiplier", "widths"),
+    [
+        (0.5, (16, 8, 16)),
+        (0.75, (24, 16, 24)),
+        (0.8, (24, 16, 24)),
+        (1, (24, 16, 24)),
+        (0.01, (8, 8, 8)),
+    ],
 )
 def test_widths_are_multiplied_in_eights(multiplier: float, widths: tuple[int, ...]) -> None:
-    """0.5 of 24 is 12, half way between two eights: rounded to the even one, 16."""
+    """12 lies half way between two eights; 18 and 19.2 would lose more than a tenth at 16."""
     small = replace(MOD2, stem=24, first_width=16, blocks=(Block(24),))
     varied = variation.widened(small, multiplier)
     assert (varied.stem, varied.first_width, varied.blocks[0].width) == widths
@@ -60,7 +67,8 @@ def test_a_multiplier_of_one_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--expansion", "0"], "an expansion is at least 1"),
+        (["--expansion", "0"], "an expansion lies between 1 and 100"),
+        (["--expansion", "1000000000"], "an expansion lies between 1 and 100"),
         (["--strides", "2,1"], "needs 16 strides of 1 or 2, one for each block; now 2,1,1,1,1,2"),
         (["--strides", ",".join(["3"] * 16)], "needs 16 strides of 1 or 2"),
         (["--width-multiplier", "nan"], "between 0.01 and 100"),
