@@ -28,6 +28,9 @@ DESCRIPTION = (
 )
 
 
+ROUTERS = tuple(module.router for module in (detect, inference, health, models, pages))
+
+
 def create_app(runtime: Runtime) -> FastAPI:
     """An app that answers from `runtime`; at its shutdown it finishes what was accepted.
 
@@ -58,8 +61,8 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
     app.add_exception_handler(HTTPException, _raise_http)
     app.add_exception_handler(RequestValidationError, _raise_validation)
-    for module in (detect, inference, health, models, pages):
-        app.include_router(module.router)
+    for router in ROUTERS:
+        app.include_router(router)
     app.router.routes.extend(pages.MOUNTS)
     return app
 
@@ -97,8 +100,13 @@ def middleware(runtime: Runtime, traces: tracing.Tracing | None) -> list[Middlew
                 ],
             )
         )
+    routes = [route for router in ROUTERS for route in router.routes]
     # Inside CORS: a page of another origin may read why its request failed.
-    return [*stack, Middleware(Failures, metrics=runtime.metrics), Middleware(ApiKeys, keys=keys)]
+    return [
+        *stack,
+        Middleware(Failures, metrics=runtime.metrics),
+        Middleware(ApiKeys, keys=keys, routes=routes),
+    ]
 
 
 # The framework catches its own exceptions here; raised on, `Failures` renders all alike.

@@ -14,7 +14,8 @@ HEAD_S = 20.0
 """Longest that a client may take from connecting, or the first byte of a request on an open
 connection, to the end of the request's head."""
 STALL_S = 30.0
-"""Longest that a client may let an answer wait that is larger than the socket's buffers."""
+"""How often a client must have taken LEAST_BYTES of an answer that waits for it."""
+LEAST_BYTES = 256 * 1024
 HEAD_BYTES = 64 * 1024
 """Largest head of a request."""
 
@@ -50,7 +51,7 @@ class Connection(H11Protocol):
     def pause_writing(self) -> None:
         """Called when more of an answer waits than the client takes."""
         super().pause_writing()
-        self._stall_timer = self.loop.call_later(STALL_S, self.transport.abort)
+        self._time_stall()
 
     def resume_writing(self) -> None:
         """Called when the client has taken most of what waited."""
@@ -72,6 +73,19 @@ class Connection(H11Protocol):
             super().send_400_response(msg)
         else:
             self.transport.close()
+
+    def _time_stall(self) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        self._stall_timer = self.loop.call_later(STALL_S, self._check_stall, waiting)
+
+    def _check_stall(self, before: int) -> None:
+        if before - self.transport.get_write_buffer_size() < LEAST_BYTES:
+            self.transport.abort()
+        else:
+            self._time_stall()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: clients that offer HTTP/2 (Upgrade: h2c) are answered by HTTP/1.1."""
 
     def _time_head(self) -> None:
         answering = self.cycle is not None and not self.cycle.response_complete

@@ -5,7 +5,7 @@ Used by the HTTP routes and by `sfd detect` alike.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -18,7 +18,8 @@ from geometry.letterbox import Letterbox
 from geometry.nms import nms
 from service import images, tracing
 from service.batcher import Batcher, Reservation
-from service.errors import Problem, Timeout
+from service.deadline import until
+from service.errors import Problem
 from service.letterboxing import Pixels, letterbox
 from service.metrics import Metrics
 from service.network import Candidates, Network
@@ -252,12 +253,3 @@ async def all_of(work: Iterable[Coroutine[object, object, T]]) -> list[T]:
     finally:
         for task in tasks:
             task.cancel()
-
-
-async def until(deadline: float, work: Awaitable[T]) -> T:
-    """The result of `work`; Timeout where the event loop's clock passes `deadline` first."""
-    try:
-        async with asyncio.timeout_at(deadline):
-            return await work
-    except TimeoutError:
-        raise Timeout("the deadline of the request passed") from None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from service import multipart
+from service.deadline import until
 from service.errors import (
     InvalidImage,
     InvalidParameter,
@@ -40,11 +41,17 @@ class JsonImages(BaseModel):
 
 
 async def read(
-    content_type: str, content_encoding: str, chunks: AsyncIterator[bytes], *, max_images: int
+    content_type: str,
+    content_encoding: str,
+    chunks: AsyncIterator[bytes],
+    *,
+    max_images: int,
+    deadline: float,
 ) -> Uploads:
     """Read a body by its Content-Type: multipart, JSON, or else the bytes of one image.
 
-    What a single body is, is judged by its bytes: its label may be any, or absent.
+    What a single body is, is judged by its bytes: its label may be any, or absent. Raises Timeout
+    at `deadline` of the event loop's clock.
     """
     if content_encoding not in ("", "identity"):
         raise UnsupportedMediaType("a compressed body (Content-Encoding); send it as it is")
@@ -60,7 +67,8 @@ async def read(
         body += chunk
     if media_type == "application/json":
         # In a thread: 20 MiB take a fifth of a second, in which no other request would move.
-        return await asyncio.to_thread(from_json, bytes(body), max_images=max_images)
+        parsing = asyncio.to_thread(from_json, bytes(body), max_images=max_images)
+        return await until(deadline, parsing)
     if not body:
         raise InvalidImage("the request has no body; send an image file")
     return Uploads([bytes(body)], several=False)

@@ -5,6 +5,7 @@ import hmac
 from collections.abc import Sequence
 
 from starlette.datastructures import Headers
+from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import Unauthorized
@@ -27,15 +28,27 @@ OPEN_FOLDERS = ("/static/", "/docs/")
 class ApiKeys:
     """Lets pass what carries a key in `X-API-Key` or as `Authorization: Bearer`."""
 
-    def __init__(self, app: ASGIApp, keys: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, keys: Sequence[str], routes: Sequence[BaseRoute]) -> None:
         self.app = app
+        self.routes = routes
         self.digests = [_digest(key) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or raise Unauthorized."""
         if scope["type"] == "http" and self.digests and not _is_open(scope["path"]):
-            self._check(Headers(scope=scope))
+            try:
+                self._check(Headers(scope=scope))
+            except Unauthorized:
+                self._find_route(scope)
+                raise
         await self.app(scope, receive, send)
+
+    def _find_route(self, scope: Scope) -> None:
+        """Set the route that would have answered: a refusal is counted and logged as its own."""
+        for route in self.routes:
+            if route.matches(scope)[0] is Match.FULL:
+                scope["route"] = route
+                return
 
     def _check(self, headers: Headers) -> None:
         given = headers.get("x-api-key")

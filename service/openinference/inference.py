@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service import network
+from service.deadline import until
 from service.detector import Detection, Detector, Query, all_of
 from service.errors import InvalidRequest, PayloadTooLarge, Problem
 from service.openinference import tensors
@@ -148,8 +149,8 @@ def metadata(detector: Detector) -> ModelMetadata:
 async def _infer_files(
     detector: Detector, received: Received, query: Query, deadline: float, max_images: int
 ) -> Inferred:
-    files = await asyncio.to_thread(tensors.files, received)
-    _check_count(len(files), max_images)
+    _check_count(received.tensor.shape[0], max_images)
+    files = await until(deadline, asyncio.to_thread(tensors.files, received))
     found = await detector.detect_all(files, query, deadline)
     detections = []
     for index, one in enumerate(found):
@@ -173,8 +174,8 @@ async def _infer_files(
 async def _infer_pixels(
     detector: Detector, received: Received, deadline: float, max_images: int
 ) -> Arrays:
-    images = await asyncio.to_thread(tensors.pixels, received)
-    _check_count(len(images), max_images)
+    _check_count(received.tensor.shape[0], max_images)
+    images = await until(deadline, asyncio.to_thread(tensors.pixels, received))
     with detector.batcher.reserve(len(images)) as places:
         answers = await all_of(places.submit(image, deadline) for image in images)
     return {

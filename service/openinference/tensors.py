@@ -75,7 +75,7 @@ def files(received: Received) -> list[bytes | Problem]:
     tensor = received.tensor
     count = _count(tensor)
     if received.binary is not None:
-        elements: list[bytes | Problem] = list(_elements(received.binary, tensor.name))
+        elements: list[bytes | Problem] = list(_elements(received.binary, tensor.name, count))
     else:
         texts = list(_flatten(_data(tensor)))
         if not all(isinstance(text, str) for text in texts):
@@ -140,10 +140,12 @@ def _flatten(data: Sequence[Any]) -> list[Any]:
     return [item for each in data for item in (each if isinstance(each, list) else [each])]
 
 
-def _elements(binary: memoryview, name: str) -> list[bytes]:
-    """Elements that each follow their length in 4 bytes."""
-    elements = []
+def _elements(binary: memoryview, name: str, most: int) -> list[bytes]:
+    """Elements that each follow their length in 4 bytes; some bytes could be millions of them."""
+    elements: list[bytes] = []
     while len(binary):
+        if len(elements) == most:
+            raise InvalidRequest(f"{name}: {len(binary)} bytes after the {most} of its shape")
         if len(binary) < _LENGTH.size:
             raise InvalidRequest(f"{name}: ends inside an element's length")
         (length,) = _LENGTH.unpack_from(binary)

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from service import body, openapi, problems, rendering, uploads
-from service.detector import Detection, Detector, until
+from service.deadline import until
+from service.detector import Detection, Detector
 from service.disconnects import unless_client_goes
 from service.errors import (
     InferenceFailed,
@@ -103,7 +104,11 @@ async def detect(request: Request, parameters: Annotated[DetectParameters, Query
         found = await unless_client_goes(
             request.receive, detector.detect_all(files.files, parameters.query(), deadline)
         )
-    return answer(request, runtime, detector, found, files.several, time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    # In a thread: thousands of faces take a while, in which no other request would move.
+    return await asyncio.to_thread(
+        answer, request, runtime, detector, found, files.several, seconds
+    )
 
 
 async def picture(
@@ -179,6 +184,7 @@ async def read_uploads(
         request.headers.get("content-encoding", ""),
         chunks,
         max_images=settings.max_images,
+        deadline=deadline,
     )
 
 

@@ -73,5 +73,9 @@ async def readyz(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     """All metrics of this process."""
     runtime: Runtime = request.app.state.runtime
-    encode, content_type = choose_encoder(request.headers.get("accept", ""))
+    try:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+    except (TypeError, ValueError):
+        # prometheus-client can't read every version that somebody may ask for.
+        encode, content_type = choose_encoder("")
     return Response(encode(runtime.metrics.registry), headers={"Content-Type": content_type})

@@ -89,6 +89,8 @@ class WholeFiles(StaticFiles):
         """As Starlette's, which would offer parts."""
         response = super().file_response(*positional, **named)
         response.headers["Accept-Ranges"] = "none"
+        # Browsers keep a file for a tenth of its age: a new page would run with old scripts.
+        response.headers["Cache-Control"] = "no-cache"
         return response
 
 

@@ -171,6 +171,48 @@ def test_a_client_that_does_not_read_its_answer_is_let_go(start_server: Any) -> 
         assert httpx.get(f"{server.url}/readyz").status_code == 200
 
 
+def test_a_client_that_reads_slowly_but_steadily_gets_all_of_its_answer(
+    start_server: Any,
+) -> None:
+    noise = io.BytesIO()
+    Image.frombytes("RGB", (2600, 2600), os.urandom(3 * 2600 * 2600)).save(noise, "BMP")
+    data = noise.getvalue()
+    before = "import service.connections as c; c.STALL_S = 2.0"
+    with start_server(before, MAX_BYTES=30 * MIB) as server:
+        connection = server.connect()
+        head = b"POST /detect?render=boxes HTTP/1.1\r\nHost: x\r\nAccept: image/png\r\n"
+        connection.sendall(head + f"Content-Length: {len(data)}\r\n\r\n".encode() + data)
+        answer = bytearray()
+        while b"\r\n\r\n" not in answer:
+            answer += connection.recv(4096)
+        length = int(answer.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+        assert length > 15 * MIB
+        whole = answer.index(b"\r\n\r\n") + 4 + length
+        started = time.monotonic()
+        while len(answer) < whole:
+            # Five megabytes a second: in all that takes longer than one may stall.
+            part = connection.recv(256 * 1024)
+            assert part, "cut off"
+            answer += part
+            time.sleep(0.05 * len(part) / (256 * 1024))
+        assert time.monotonic() - started > 3
+
+
+def test_an_offer_of_http_2_is_answered_by_http_1_without_a_word(
+    start_server: Any, bright_cells: Cells
+) -> None:
+    data = bright_cells(1)
+    with start_server("") as server:
+        connection = server.connect()
+        offer = (
+            b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+        )
+        head = post_head(len(data)).replace(b"\r\n\r\n", b"\r\n" + offer + b"\r\n")
+        connection.sendall(head + data)
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        assert "pgrade" not in server.log.read_text()
+
+
 def test_the_deadline_is_kept_and_who_missed_it_is_not_inferred(
     start_server: Any, sleeping: Sleeping, bright_cells: Cells
 ) -> None:

@@ -47,6 +47,15 @@ def test_without_a_key_nothing_is_detected(guarded: TestClient, headers: Any) ->
     assert "Bearer" in response.headers["www-authenticate"]
 
 
+def test_a_refusal_is_counted_where_the_request_was_going(guarded: TestClient) -> None:
+    guarded.post("/detect", content=b"x")
+    guarded.get("/models/cells")
+    guarded.get("/no/such/path")
+    counts = guarded.get("/metrics").text
+    for route in ("/detect", "/models/{name}", "other"):
+        assert f'sfd_requests_total{{route="{route}",status="401"}} 1.0' in counts
+
+
 def test_models_need_a_key_too(guarded: TestClient) -> None:
     assert guarded.get("/models").status_code == 401
     assert guarded.get("/nothing").status_code == 401

@@ -54,6 +54,17 @@ def test_a_binary_size_that_does_not_fit_is_invalid(size: object) -> None:
         tensors.assign(request({"parameters": {"binary_data_size": size}}), memoryview(b"abcde"))
 
 
+def test_no_more_elements_are_read_than_the_shape_has() -> None:
+    """A megabyte of zeros would be a quarter of a million empty ones."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRequest, match="1048568 bytes after the 2 of its shape"):
+            tensors.files(received([2], None, bytes(2**20)))
+        assert tracemalloc.get_traced_memory()[1] < 4 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
 def test_bytes_after_the_last_tensor_are_invalid() -> None:
     with pytest.raises(InvalidRequest, match="3 bytes after"):
         tensors.assign(request({"parameters": {"binary_data_size": 2}}), memoryview(b"abcde"))

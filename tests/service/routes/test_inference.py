@@ -43,6 +43,21 @@ def test_json_is_answered_with_json(client: TestClient, body: dict[str, Any]) ->
     }
 
 
+@pytest.mark.parametrize(
+    ("name", "datatype", "shape"),
+    [("image", "BYTES", [5_000_000]), ("images", "UINT8", [5_000_000, 64, 64, 3])],
+)
+def test_more_images_than_a_request_may_have_are_refused_before_they_are_read(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, name: str, datatype: str, shape: list[int]
+) -> None:
+    for reader in ("files", "pixels"):
+        monkeypatch.setattr(f"service.openinference.tensors.{reader}", None)
+    tensor = {"name": name, "shape": shape, "datatype": datatype, "data": [""]}
+    answer = client.post(INFER, json={"inputs": [tensor]})
+    assert answer.status_code == 413
+    assert "has 5000000 images; at most 32" in answer.json()["error"]
+
+
 def test_the_stage_times_are_in_the_header(client: TestClient, body: dict[str, Any]) -> None:
     assert "inference;dur=" in client.post(INFER, json=body).headers["server-timing"]
 

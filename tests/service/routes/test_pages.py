@@ -65,5 +65,7 @@ def test_a_file_is_sent_whole_whatever_part_is_asked_for(
 
 
 def test_a_file_that_the_browser_has_is_not_sent_again(client: TestClient) -> None:
+    """But it asks each time: the scripts of a new version go together."""
+    assert client.get("/static/app.js").headers["cache-control"] == "no-cache"
     tag = client.get("/static/app.js").headers["etag"]
     assert client.get("/static/app.js", headers={"If-None-Match": tag}).status_code == 304
