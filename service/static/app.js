@@ -27,7 +27,8 @@ onChange(() => {
     element(part).hidden = view.dataset.shows !== part;
   }
   element("busy").hidden = !photo?.abort;
-  element("download").disabled = !photo?.picture;
+  // Without its answer nothing is known to blur.
+  element("download").disabled = !(photo?.picture && photo.answer);
   showProblem(state.complaint ?? photo?.problem, photo, tryAgain);
   showResult(photo);
   if (view.dataset.shows === "canvas") paintStage(scene);
@@ -67,10 +68,11 @@ function light(index) {
 /* models */
 
 async function start() {
-  if (!(await loadModels())) return;
+  if (!(await loadModels())) return false;
   element("model").replaceChildren(...state.models.map(({ name }) => new Option(name)));
   element("model-field").hidden = state.models.length < 2;
   useModel();
+  return true;
 }
 
 // Start the slider at the model's own threshold, unless the user has moved it.
@@ -96,7 +98,7 @@ async function tryAgain() {
 async function setCamera(on) {
   if (on) {
     try {
-      await openCamera();
+      if (!(await openCamera())) return;
     } catch (error) {
       complain(error.message);
       return;
@@ -119,7 +121,13 @@ async function takeAndClose(files) {
 
 async function download() {
   const photo = state.current;
-  const blob = await paintFile(photo.file, { ...sceneOf(photo), lit: null });
+  let blob;
+  try {
+    blob = await paintFile(photo.file, { ...sceneOf(photo), lit: null });
+  } catch {
+    complain(`${photo.name} can no longer be read: choose it again.`);
+    return;
+  }
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
   link.download = `${photo.name.replace(/\.[^.]*$/, "")}-faces.${blob.type.split("/")[1]}`;
@@ -129,8 +137,7 @@ async function download() {
 
 takePictures(takeAndClose, complain);
 onKey(async () => {
-  await start();
-  await retry();
+  if (await start()) await retry();
 });
 onPointAtItem(light);
 canvas.addEventListener("pointermove", (event) => light(faceAt(canvas, sceneOf(state.current), event)));

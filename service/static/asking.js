@@ -24,8 +24,8 @@ export async function take(files) {
     old.picture?.bitmap.close();
     old.file = null;
   }
-  if (files.length > MOST) complain(`Only the first ${MOST} of ${files.length} pictures were taken.`);
   choose(added[0]);
+  if (files.length > MOST) complain(`Only the first ${MOST} of ${files.length} pictures were taken.`);
   await Promise.all([openAll(added), askAll(added)]);
 }
 
@@ -39,14 +39,18 @@ async function openAll(photos) {
 }
 
 export async function askAll(photos) {
-  const waiting = [...photos];
-  for (const photo of waiting) {
+  const waiting = photos.map((photo) => {
     photo.abort?.abort();
-    Object.assign(photo, { abort: new AbortController(), answer: null, problem: null });
-  }
+    const abort = new AbortController();
+    Object.assign(photo, { abort, answer: null, problem: null });
+    return { photo, abort };
+  });
   changed();
   const worker = async () => {
-    for (let photo = waiting.shift(); photo; photo = waiting.shift()) await ask(photo);
+    for (let next = waiting.shift(); next; next = waiting.shift()) {
+      // Else it is another call's by now: the user has chosen another model.
+      if (next.photo.abort === next.abort) await ask(next.photo);
+    }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, worker));
 }
@@ -70,6 +74,7 @@ async function ask(photo) {
       return;
     }
     Object.assign(photo, { problem, abort: null });
+    if (photo === state.current) state.complaint = null; // what was said before is old
     if (problem.status === 401) askForKey();
   }
   changed();

@@ -8,26 +8,42 @@ const REASONS = {
   NotReadableError: "The camera is in use by another program.",
 };
 
-// Start the live picture; throws an Error whose message can be shown.
+let turn = 0; // counts openings and closings: one that is overtaken gives its camera back
+
+// Start the live picture, or false where it was closed or opened again meanwhile; throws an Error
+// whose message can be shown.
 export async function openCamera() {
   closeCamera();
+  const mine = turn;
   if (!navigator.mediaDevices) {
     throw new Error("Browsers give the camera to a page over HTTPS or on localhost only.");
   }
   try {
-    video.srcObject = await navigator.mediaDevices.getUserMedia({
+    const stream = await navigator.mediaDevices.getUserMedia({
       video: { facingMode: "environment", width: { ideal: 1280 }, height: { ideal: 960 } },
     });
+    if (mine !== turn) {
+      stop(stream);
+      return false;
+    }
+    video.srcObject = stream;
     await video.play();
+    return true;
   } catch (error) {
+    if (mine !== turn) return false;
     closeCamera();
     throw new Error(REASONS[error.name] ?? `The camera could not be started (${error.message}).`);
   }
 }
 
 export function closeCamera() {
-  for (const track of video.srcObject?.getTracks() ?? []) track.stop();
+  turn += 1;
+  stop(video.srcObject);
   video.srcObject = null;
+}
+
+function stop(stream) {
+  for (const track of stream?.getTracks() ?? []) track.stop();
 }
 
 // The present frame as a JPEG file.

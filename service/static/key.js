@@ -17,9 +17,17 @@ export function askForKey() {
 }
 
 export function onKey(use) {
+  field.addEventListener("input", () => field.setCustomValidity(""));
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    key = field.value.trim();
+    const given = field.value.trim();
+    // A pasted key may bring characters along that nobody sees, and that no header can carry.
+    if (!/^[\x20-\x7e]+$/.test(given)) {
+      field.setCustomValidity("This has characters that no key has: type it, or copy it again.");
+      form.reportValidity();
+      return;
+    }
+    key = given;
     field.value = "";
     form.hidden = true;
     use();

@@ -60,6 +60,6 @@ export function complain(problem) {
 }
 
 export function choose(photo) {
-  Object.assign(state, { current: photo, lit: null });
+  Object.assign(state, { current: photo, lit: null, complaint: null });
   changed();
 }

@@ -152,6 +152,34 @@ def test_a_frame_of_the_camera_is_looked_at(open_page: OpenPage) -> None:
     assert page.evaluate("document.getElementById('video').srcObject") is None
 
 
+def test_a_camera_asked_for_twice_is_opened_once_and_can_be_closed(open_page: OpenPage) -> None:
+    page = open_page(permissions=["camera"])
+    page.evaluate(
+        """() => {
+            const devices = navigator.mediaDevices, open = devices.getUserMedia.bind(devices);
+            window.streams = [];
+            devices.getUserMedia = async (wanted) => {
+                const stream = await open(wanted);
+                streams.push(stream);
+                return stream;
+            };
+            const button = document.getElementById("camera-open");
+            button.click();
+            button.click();
+        }"""
+    )
+    live = (
+        "() => streams.flatMap((s) => s.getTracks()).filter((t) => t.readyState === 'live').length"
+    )
+    expect(page.locator("video")).to_be_visible()
+    page.wait_for_function("streams.length === 2")
+    page.wait_for_function(f"({live})() === 1")
+    expect(page.get_by_role("alert")).to_be_empty()
+    page.get_by_role("button", name="Close camera").click()
+    expect(page.locator("video")).to_be_hidden()
+    assert page.evaluate(live) == 0
+
+
 def test_the_slider_filters_without_a_request(page: Page, portrait: Path, detect: Detect) -> None:
     choose(page, portrait)
     wait_for_result(page)
@@ -214,6 +242,27 @@ def test_the_download_is_the_whole_picture_with_blurred_faces(
         assert mean(change.crop(box)) > 5 * mean(change.crop((350, 350, 512, 512)))
 
 
+def test_nothing_is_downloaded_unblurred_before_the_faces_are_known(
+    page: Page, portrait: Path
+) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/detect?*", hold)
+    page.get_by_label("Blur faces").check()
+    with page.expect_request("**/detect?*"):
+        choose(page, portrait)
+    expect(page.locator("#canvas")).to_be_visible()
+    wait_for_frame(page)
+    download = page.get_by_role("button", name="Download")
+    expect(download).to_be_disabled()
+    assert len(held) == 1
+    held[0].continue_()
+    expect(download).to_be_enabled()
+
+
 def mean(image: Image.Image) -> float:
     histogram = image.histogram()
     return sum(value * count for value, count in enumerate(histogram)) / sum(histogram)
@@ -241,6 +290,23 @@ def test_several_photographs_can_be_leafed_through(
     expect(page.locator("#status")).to_have_text("No faces found")
     page.get_by_role("button", name=re.compile("sample.jpg: [1-9]")).click()
     wait_for_result(page)
+
+
+def test_leafing_by_keyboard_keeps_its_place(
+    page: Page, portrait: Path, empty_picture: Path
+) -> None:
+    choose(page, portrait, empty_picture)
+    wait_for_result(page)
+    second = page.get_by_role("button", name="gray.png: 0 faces")
+    second.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#status")).to_have_text("No faces found")
+    expect(second).to_be_focused()
+    # Whatever is drawn anew meanwhile.
+    page.get_by_label("Draw boxes").evaluate("box => box.click()")
+    wait_for_frame(page)
+    expect(second).to_be_focused()
+    expect(second).to_have_attribute("aria-current", "true")
 
 
 def test_a_picture_without_faces_says_so(page: Page, empty_picture: Path) -> None:
@@ -356,6 +422,23 @@ def test_the_key_is_asked_for_after_a_401_and_sent_from_then_on(
     expect(page.get_by_role("alert")).to_be_empty()
 
 
+def test_a_key_that_no_header_carries_is_asked_for_again(
+    open_page: OpenPage, guarded_service: str, portrait: Path, expected_statuses: set[int]
+) -> None:
+    """Pasted with a character that nobody sees."""
+    expected_statuses.add(401)
+    page = open_page(guarded_service)
+    choose(page, portrait)
+    key = page.get_by_label("This service asks for an API key")
+    key.fill("open-\u200bsesame")
+    key.press("Enter")
+    expect(key).to_be_visible()
+    assert "characters that no key has" in key.evaluate("field => field.validationMessage")
+    key.fill("open-sesame")
+    key.press("Enter")
+    wait_for_result(page)
+
+
 def test_no_key_is_asked_for_where_none_is_needed(page: Page, portrait: Path) -> None:
     choose(page, portrait)
     wait_for_result(page)
@@ -401,6 +484,34 @@ def test_the_models_can_be_chosen_where_there_are_several(page: Page, portrait: 
         picker.select_option("other")
     wait_for_result(page)
     assert asked == ["sfd-640-mobilenetv2-mod2", "other"]
+
+
+def test_a_model_chosen_while_pictures_wait_answers_them_all(
+    page: Page, portrait: Path, tmp_path: Path
+) -> None:
+    def answer(route: Route) -> None:
+        models = httpx.get(route.request.url).json()["models"]
+        route.fulfill(json={"models": [*models, {**models[0], "name": "other", "default": False}]})
+
+    asked: list[str] = []
+
+    def note(route: Route) -> None:
+        asked.append(route.request.url.partition("model=")[2])
+        route.continue_(url=route.request.url.replace("model=other", "nms_iou=0.3"))
+
+    page.route("**/models", answer)
+    page.route("**/detect?*", note)
+    page.reload()
+    picker = page.get_by_label("Model", exact=True)
+    expect(picker).to_be_visible()
+    copies = [tmp_path / f"{number}.jpg" for number in range(8)]
+    for copy in copies:
+        copy.write_bytes(portrait.read_bytes())
+    choose(page, *copies)
+    picker.select_option("other")
+    for number in range(8):
+        expect(page.get_by_role("button", name=f"{number}.jpg: 1 face")).to_be_visible()
+    assert asked.count("other") == 8
 
 
 def test_the_page_is_served_with_a_strict_policy(service: str) -> None:
