@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from convert.caffe import network, prototxt, weights
+from convert.conversion import Options
 from sfd.errors import SfdError
+from store.add import add
+from training.architecture import networks
+from training.architecture.family import Architecture, Block, Extra, Head
 from training.evaluation.finders import Local
 from training.evaluation.native import Native
 
@@ -48,3 +53,45 @@ def test_a_file_that_is_no_image_is_named(store: Path, tmp_path: Path) -> None:
     path.write_text("no image")
     with pytest.raises(SfdError, match=r"text\.jpg"):
         Native.open("small", store).find([path], 0.1, lambda _: None)
+
+
+def test_a_gray_model_gets_gray_pictures(tmp_path: Path) -> None:
+    tiny = Architecture(
+        height=64,
+        width=64,
+        stem=4,
+        first_width=4,
+        blocks=(Block(8, stride=2), Block(8)),
+        last_width=8,
+        extras=(Extra(4, 8),),
+        heads=(Head("Conv_1", (8, 16)), Head("layer_19_2_2", (32,))),
+        batch_norm=False,
+        head_bias_stated=True,
+    )
+    text = prototxt.write(networks.deploy(tiny))
+    assert "dim: 3\n" in text
+    files = tmp_path / "gray.prototxt", tmp_path / "gray.caffemodel"
+    files[0].write_text(text.replace("dim: 3\n", "dim: 1\n", 1))
+    random, channels, blobs = np.random.default_rng(0), {"data": 1}, {}
+    for layer in network.load(files[0], None).layers:
+        inputs = channels.get(layer.bottoms[0], 0)
+        if layer.type == "Convolution":
+            own = layer.parameter.convolution_param
+            side = own.kernel_size[0]
+            kernel = random.normal(0, 0.1, (own.num_output, inputs // own.group, side, side))
+            blobs[layer.name] = (kernel.astype(np.float32), np.zeros(own.num_output, np.float32))
+            inputs = own.num_output
+        channels[layer.tops[0]] = inputs
+    weights.write(files[1], "gray", blobs)
+    add(tmp_path, "gray", *files, options=Options(verify=False))
+    noise = random.integers(0, 256, (150, 200, 3), np.uint8)
+    found = []
+    for name, pixels in (
+        ("colour", noise),
+        ("gray", np.asarray(Image.fromarray(noise).convert("L"))),
+    ):
+        path = tmp_path / f"{name}.png"
+        Image.fromarray(pixels).save(path)
+        found += Native.open("gray", tmp_path).find([path], 0.1, lambda _: None)
+    assert len(found[0].scores) > 0
+    assert np.array_equal(found[0].scores, found[1].scores)
