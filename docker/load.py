@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from pathlib import Path
 from typing import TypedDict
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 
 class Outcome(TypedDict):
@@ -30,7 +30,9 @@ class Outcome(TypedDict):
     seconds: float
 
 
-def post(host: str, port: int, body: bytes, request: str) -> Outcome:
+def post(
+    host: str, port: int, path: str, body: bytes, request: str, api_key: str | None
+) -> Outcome:
     """Send one request on a connection of its own."""
     connection = http.client.HTTPConnection(host, port, timeout=60)
     outcome = Outcome(id=request, connected=False, status=0, error="", seconds=0)
@@ -39,7 +41,9 @@ def post(host: str, port: int, body: bytes, request: str) -> Outcome:
         connection.connect()
         outcome["connected"] = True
         headers = {"Content-Type": "application/octet-stream", "X-Request-ID": request}
-        connection.request("POST", "/detect", body, headers)
+        if api_key:
+            headers["X-API-Key"] = api_key
+        connection.request("POST", path, body, headers)
         answer = connection.getresponse()
         answer.read()
         outcome["status"] = answer.status
@@ -75,9 +79,12 @@ def main() -> None:
     parser.add_argument("photo", type=Path, help="what to post")
     parser.add_argument("--clients", type=int, default=4, help="requests at a time (default: 4)")
     parser.add_argument("--seconds", type=float, help="default: until standard input ends")
+    parser.add_argument("--model", help="of the store (default: the service's)")
+    parser.add_argument("--api-key", help="where the service wants one")
     parser.add_argument("--each", action="store_true", help="print every outcome as a line of JSON")
     arguments = parser.parse_args()
     address = urlsplit(arguments.url)
+    path = "/detect" + (f"?{urlencode({'model': arguments.model})}" if arguments.model else "")
     body = arguments.photo.read_bytes()
     stop, answered = threading.Event(), threading.Event()
     outcomes: list[Outcome] = []
@@ -86,7 +93,8 @@ def main() -> None:
         turn = 0
         while not stop.is_set():
             name = f"load-{number}-{turn}"
-            outcome = post(address.hostname or "", address.port or 80, body, name)
+            host, port = address.hostname or "", address.port or 80
+            outcome = post(host, port, path, body, name, arguments.api_key)
             outcomes.append(outcome)
             turn += 1
             if outcome["status"] == 200 and not answered.is_set():
