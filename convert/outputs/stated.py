@@ -1,5 +1,9 @@
 """What a data layer says about preprocessing, where that differs from what a file will do."""
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from convert.caffe.caffe_pb2 import LayerParameter
 from convert.caffe.inputs import DATA_TYPES
 from convert.caffe.network import Network, Problem
@@ -31,8 +35,13 @@ def _advice(layer: LayerParameter, preprocessing: Preprocessing) -> str:
     else:
         mean = tuple(transform.mean_value) or (0.0,)
         channels = len(preprocessing.mean)
-        if (mean * channels if len(mean) == 1 else mean) != preprocessing.mean:
+        if not _equal(mean * channels if len(mean) == 1 else mean, preprocessing.mean):
             options.append("--mean " + ",".join(f"{value:g}" for value in mean))
-    if transform.scale != preprocessing.scale:
+    if not _equal([transform.scale], [preprocessing.scale]):
         options.append(f"--scale {transform.scale:g}")
     return "give " + " and ".join(options) if options else ""
+
+
+def _equal(stated: Sequence[float], chosen: Sequence[float]) -> bool:
+    """Whether they are the same but for float32, and the six digits that we advise."""
+    return len(stated) == len(chosen) and np.allclose(stated, chosen, rtol=1e-5, atol=0)

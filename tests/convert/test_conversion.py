@@ -103,7 +103,13 @@ DATA = """layer {{ name: "images" type: "AnnotatedData" top: "data" top: "label"
     [
         ("mean_value: [104, 117, 123]", FAST, None),
         ("mean_value: 127.5 scale: 0.5", replace(FAST, mean=(127.5,), scale=0.5), None),
+        (
+            "mean_value: 104.01 scale: 0.0078431373",
+            replace(FAST, mean=(104.01,), scale=0.00784314),
+            None,
+        ),
         ("mean_value: 127.5", FAST, "give --mean 127.5"),
+        ("mean_value: [1, 2]", FAST, "give --mean 1,2"),
         ("mean_value: [1, 2, 3.5] scale: 0.5", FAST, "give --mean 1,2,3.5 and --scale 0.5"),
         ("scale: 0.5", replace(FAST, mean=(0.0, 0.0, 0.0)), "give --scale 0.5"),
         ("crop_size: 0", FAST, "give --mean 0"),
