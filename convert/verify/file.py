@@ -16,11 +16,18 @@ class FileError(Exception):
 
 
 class ConvertedFile:
-    """The file as it will be written, or a copy that also gives out some inner values."""
+    """The file as it will be written, or a copy that also gives out some inner values.
 
-    def __init__(self, model: onnx.ModelProto, inner: Sequence[str] = ()) -> None:
+    Not `optimized`, it is computed node by node, in which sums come in another order.
+    """
+
+    def __init__(
+        self, model: onnx.ModelProto, inner: Sequence[str] = (), *, optimized: bool = True
+    ) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        if not optimized:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         content = _with_outputs(model, inner).SerializeToString()
         try:
             self._session = onnxruntime.InferenceSession(

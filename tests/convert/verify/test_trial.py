@@ -1,0 +1,50 @@
+"""What a difference may be, and who is asked again before anybody is convicted."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from convert.report import Comparison
+from convert.verify.detections import Bounds
+from convert.verify.trial import Trial
+
+EXPECTED = np.asarray([0.5, 0.1, 0.0], np.float32)
+
+
+def compared(found: float, twin: float, again: float) -> Comparison:
+    """The first value as the file has it, as OpenCV has it again, and as the file has it again."""
+    judge: Any = SimpleNamespace(name="OpenCV")
+    built: Any = None
+    trial = Trial(built, judge, None, Bounds((0.1, 0.1)))
+    others = [EXPECTED + np.asarray([away, 0, 0], np.float32) for away in (found, twin, again)]
+    trial.values("noise", "prob", EXPECTED, others[0], others[1], again=others[2])
+    return trial.comparisons[0]
+
+
+@pytest.mark.parametrize(
+    ("found", "twin", "again", "passed"),
+    [
+        (4e-5, 0.0, 4e-5, True),
+        # Nobody is unsure: the file is wrong, also where it is as wrong both times.
+        (6e-5, 0.0, 6e-5, False),
+        (6e-3, 1e-5, 6e-3, False),
+        # OpenCV's answers differ by 3e-5 and the file's by 4e-5.
+        (6e-5, 3e-5, 2e-5, True),
+        (8e-5, 3e-5, 4e-5, False),
+        # An answer that is no number excuses nothing.
+        (6e-5, np.inf, 6e-5, False),
+    ],
+)
+def test_rounding_is_what_both_sides_differ_from_themselves(
+    found: float, twin: float, again: float, passed: bool
+) -> None:
+    assert compared(found, twin, again).passed == passed
+
+
+def test_the_report_says_why_a_bound_is_wider() -> None:
+    assert not compared(1e-5, 0, 1e-5).note
+    wide = compared(6e-5, 3e-5, 2e-5)
+    assert wide.note == "OpenCV's own answers differ by 3e-05, the file's by 4e-05"
+    assert wide.bound == pytest.approx(7e-5, rel=1e-2)
