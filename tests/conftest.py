@@ -6,6 +6,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from training.architecture.family import Architecture, Block, Extra, Head
+
 # Machines are busy: how long an example takes says nothing.
 hypothesis.settings.register_profile("patient", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("patient")
@@ -26,3 +28,20 @@ def shared() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
+
+
+@pytest.fixture(scope="session")
+def smallest() -> Architecture:
+    """A network of the family that is converted in a moment."""
+    return Architecture(
+        height=64,
+        width=64,
+        stem=4,
+        first_width=4,
+        blocks=(Block(8, stride=2), Block(8)),
+        last_width=8,
+        extras=(Extra(4, 8),),
+        heads=(Head("Conv_1", (8, 16)), Head("layer_19_2_2", (32,))),
+        batch_norm=False,
+        head_bias_stated=True,
+    )

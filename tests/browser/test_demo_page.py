@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image, ImageChops
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 OpenPage = Callable[..., Page]
 Detect = Callable[[bytes, float], Any]
@@ -462,12 +462,13 @@ def test_a_picture_over_the_limit_is_explained(
     expect(page.get_by_role("alert")).to_contain_text("Try a smaller picture.")
 
 
-def test_the_models_can_be_chosen_where_there_are_several(page: Page, portrait: Path) -> None:
+def with_two_models(page: Page) -> tuple[Locator, list[str]]:
+    """The list of models, to which one is added under another name, and the names asked for."""
+    asked: list[str] = []
+
     def answer(route: Route) -> None:
         models = httpx.get(route.request.url).json()["models"]
         route.fulfill(json={"models": [*models, {**models[0], "name": "other", "default": False}]})
-
-    asked: list[str] = []
 
     def note(route: Route) -> None:
         asked.append(route.request.url.partition("model=")[2])
@@ -478,6 +479,11 @@ def test_the_models_can_be_chosen_where_there_are_several(page: Page, portrait: 
     page.reload()
     picker = page.get_by_label("Model", exact=True)
     expect(picker).to_be_visible()
+    return picker, asked
+
+
+def test_the_models_can_be_chosen_where_there_are_several(page: Page, portrait: Path) -> None:
+    picker, asked = with_two_models(page)
     choose(page, portrait)
     wait_for_result(page)
     with page.expect_response("**/detect?*"):
@@ -489,21 +495,7 @@ def test_the_models_can_be_chosen_where_there_are_several(page: Page, portrait: 
 def test_a_model_chosen_while_pictures_wait_answers_them_all(
     page: Page, portrait: Path, tmp_path: Path
 ) -> None:
-    def answer(route: Route) -> None:
-        models = httpx.get(route.request.url).json()["models"]
-        route.fulfill(json={"models": [*models, {**models[0], "name": "other", "default": False}]})
-
-    asked: list[str] = []
-
-    def note(route: Route) -> None:
-        asked.append(route.request.url.partition("model=")[2])
-        route.continue_(url=route.request.url.replace("model=other", "nms_iou=0.3"))
-
-    page.route("**/models", answer)
-    page.route("**/detect?*", note)
-    page.reload()
-    picker = page.get_by_label("Model", exact=True)
-    expect(picker).to_be_visible()
+    picker, asked = with_two_models(page)
     copies = [tmp_path / f"{number}.jpg" for number in range(8)]
     for copy in copies:
         copy.write_bytes(portrait.read_bytes())

@@ -13,20 +13,7 @@ from store import model
 from store.model import Description, Input, Model, Source, Thresholds
 from store.staging import write_description
 from training.architecture import networks
-from training.architecture.family import Architecture, Block, Extra, Head
-
-TINY = Architecture(
-    height=64,
-    width=64,
-    stem=4,
-    first_width=4,
-    blocks=(Block(8, stride=2), Block(8)),
-    last_width=8,
-    extras=(Extra(4, 8),),
-    heads=(Head("Conv_1", (8, 16)), Head("layer_19_2_2", (32,))),
-    batch_norm=False,
-    head_bias_stated=True,
-)
+from training.architecture.family import Architecture
 
 
 @dataclass(frozen=True)
@@ -38,21 +25,21 @@ class Detector:
 
 
 @pytest.fixture(scope="session")
-def detector(tmp_path_factory: pytest.TempPathFactory) -> Detector:
+def detector(tmp_path_factory: pytest.TempPathFactory, smallest: Architecture) -> Detector:
     """A detector of random weights on 64x64 pixels."""
-    return written(tmp_path_factory.mktemp("detector"))
+    return written(tmp_path_factory.mktemp("detector"), smallest)
 
 
 @pytest.fixture
-def of_three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Detector:
+def of_three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, smallest: Architecture) -> Detector:
     """The same of three classes."""
     monkeypatch.setattr(networks, "CLASSES", 4)
-    return written(tmp_path)
+    return written(tmp_path, smallest)
 
 
-def written(folder: Path) -> Detector:
+def written(folder: Path, architecture: Architecture) -> Detector:
     made = Detector(folder / "tiny.prototxt", folder / "tiny.caffemodel")
-    net = networks.deploy(TINY)
+    net = networks.deploy(architecture)
     made.prototxt.write_text(prototxt.write(net), encoding="utf-8")
     weights.write(made.caffemodel, "tiny", random_blobs(net))
     return made

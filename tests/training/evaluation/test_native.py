@@ -11,7 +11,7 @@ from convert.conversion import Options
 from sfd.errors import SfdError
 from store.add import add
 from training.architecture import networks
-from training.architecture.family import Architecture, Block, Extra, Head
+from training.architecture.family import Architecture
 from training.evaluation.finders import Local
 from training.evaluation.native import Native
 
@@ -55,20 +55,8 @@ def test_a_file_that_is_no_image_is_named(store: Path, tmp_path: Path) -> None:
         Native.open("small", store).find([path], 0.1, lambda _: None)
 
 
-def test_a_gray_model_gets_gray_pictures(tmp_path: Path) -> None:
-    tiny = Architecture(
-        height=64,
-        width=64,
-        stem=4,
-        first_width=4,
-        blocks=(Block(8, stride=2), Block(8)),
-        last_width=8,
-        extras=(Extra(4, 8),),
-        heads=(Head("Conv_1", (8, 16)), Head("layer_19_2_2", (32,))),
-        batch_norm=False,
-        head_bias_stated=True,
-    )
-    text = prototxt.write(networks.deploy(tiny))
+def test_a_gray_model_gets_gray_pictures(tmp_path: Path, smallest: Architecture) -> None:
+    text = prototxt.write(networks.deploy(smallest))
     assert "dim: 3\n" in text
     files = tmp_path / "gray.prototxt", tmp_path / "gray.caffemodel"
     files[0].write_text(text.replace("dim: 3\n", "dim: 1\n", 1))
