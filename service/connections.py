@@ -40,13 +40,13 @@ class Connection(H11Protocol):
         """Go on to the next request, or see that the last bytes of the answer leave."""
         super().on_response_complete()
         if self.transport.is_closing() and self.transport.get_write_buffer_size():
-            self.loop.call_later(STALL_S, self.transport.abort)
+            self._time_stall()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection, whether or not its client has read the last answer."""
         super().timeout_keep_alive_handler()
         if self.transport.get_write_buffer_size():
-            self.transport.abort()
+            self._time_stall()
 
     def pause_writing(self) -> None:
         """Called when more of an answer waits than the client takes."""
@@ -59,6 +59,8 @@ class Connection(H11Protocol):
         if self._stall_timer is not None:
             self._stall_timer.cancel()
             self._stall_timer = None
+        if self.transport.is_closing() and self.transport.get_write_buffer_size():
+            self._time_stall()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Call the timers off."""
@@ -75,13 +77,17 @@ class Connection(H11Protocol):
             self.transport.close()
 
     def _time_stall(self) -> None:
+        if self._stall_timer is not None:
+            return
         waiting = self.transport.get_write_buffer_size()
         self._stall_timer = self.loop.call_later(STALL_S, self._check_stall, waiting)
 
     def _check_stall(self, before: int) -> None:
-        if before - self.transport.get_write_buffer_size() < LEAST_BYTES:
+        self._stall_timer = None
+        waiting = self.transport.get_write_buffer_size()
+        if waiting and before - waiting < LEAST_BYTES:
             self.transport.abort()
-        else:
+        elif waiting:
             self._time_stall()
 
     def _unsupported_upgrade_warning(self) -> None:

@@ -195,10 +195,12 @@ def _course(job: Job) -> dict[str, str | int]:
 def _restore(before: dict[str, Any], job: Job, updater: Updater) -> int:
     try:
         state.check_photographs(before, job.photographs)
+        # A state of an earlier version does not say; it goes on as it always did.
+        course = before.get("course", _course(job))
         for name, value in _course(job).items():
-            if before["course"][name] != value:
+            if course[name] != value:
                 raise TrainingError(
-                    f"{job.folder} began with {name} {before['course'][name]}, not {value}: go on "
+                    f"{job.folder} began with {name} {course[name]}, not {value}: go on "
                     "with that, or begin in another --output with its last caffemodel as --weights"
                 )
         job.network.load_state_dict(before["network"])

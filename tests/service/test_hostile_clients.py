@@ -171,8 +171,9 @@ def test_a_client_that_does_not_read_its_answer_is_let_go(start_server: Any) -> 
         assert httpx.get(f"{server.url}/readyz").status_code == 200
 
 
+@pytest.mark.parametrize("fate", ["keep-alive", "close"])
 def test_a_client_that_reads_slowly_but_steadily_gets_all_of_its_answer(
-    start_server: Any,
+    start_server: Any, fate: str
 ) -> None:
     noise = io.BytesIO()
     Image.frombytes("RGB", (2600, 2600), os.urandom(3 * 2600 * 2600)).save(noise, "BMP")
@@ -181,7 +182,8 @@ def test_a_client_that_reads_slowly_but_steadily_gets_all_of_its_answer(
     with start_server(before, MAX_BYTES=30 * MIB) as server:
         connection = server.connect()
         head = b"POST /detect?render=boxes HTTP/1.1\r\nHost: x\r\nAccept: image/png\r\n"
-        connection.sendall(head + f"Content-Length: {len(data)}\r\n\r\n".encode() + data)
+        head += f"Connection: {fate}\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+        connection.sendall(head + data)
         answer = bytearray()
         while b"\r\n\r\n" not in answer:
             answer += connection.recv(4096)
