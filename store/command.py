@@ -175,18 +175,21 @@ def _add(store: Path, arguments: argparse.Namespace) -> None:
     )
     sources = arguments.prototxt, arguments.caffemodel
     warnings: list[str] = []
-    with _terminable(), _progress(arguments.name) as progress:
-        model = add(
-            store,
-            arguments.name,
-            *sources,
-            options=options,
-            card=about,
-            progress=progress,
-            warn=warnings.append,
-        )
-    for warning in warnings:
-        print(f"sfd models: warning: {warning}", file=sys.stderr)
+    try:
+        with _terminable(), _progress(arguments.name) as progress:
+            model = add(
+                store,
+                arguments.name,
+                *sources,
+                options=options,
+                card=about,
+                progress=progress,
+                warn=warnings.append,
+            )
+    finally:
+        # Below the bar, and also of a model that is refused in the end: they may say why.
+        for warning in warnings:
+            print(f"sfd models: warning: {warning}", file=sys.stderr)
     print(f"{model.name}: added in {model.folder}")
 
 

@@ -1,5 +1,6 @@
 """Trains a network as its solver file says, and goes on after any stop."""
 
+import functools
 import json
 import math
 import resource
@@ -132,20 +133,17 @@ def _batches(
     """Batches from an iteration on, one made ahead; the same whether or not it is a resumption."""
     size = job.data.batch
     position = iteration * job.solver.iter_size * size
-    orders: dict[int, list[int]] = {}
+
+    # Examples made at the same time may be of two epochs.
+    @functools.lru_cache(maxsize=2)
+    def order(epoch: int) -> list[int]:
+        random = np.random.default_rng([job.seed, 0, epoch])
+        return random.permutation(len(job.photographs)).tolist()
 
     def example(at: int) -> tuple[F32, F32]:
         epoch, place = divmod(at, len(job.photographs))
-        if epoch not in orders:
-            # Examples made at the same time may be of the epoch before.
-            orders.pop(epoch - 2, None)
-            orders[epoch] = (
-                np.random.default_rng([job.seed, 0, epoch])
-                .permutation(len(job.photographs))
-                .tolist()
-            )
         random = np.random.default_rng([job.seed, 1, at])
-        return job.data.example(job.photographs[orders[epoch][place]], random)
+        return job.data.example(job.photographs[order(epoch)[place]], random)
 
     waiting = [pool.submit(example, position + index) for index in range(size)]
     while True:

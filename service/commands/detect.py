@@ -126,7 +126,8 @@ async def detect_files(files: Sequence[Path], arguments: argparse.Namespace) -> 
     )
     detector = loaded.default
     failed = 0
-    at_once = detector.batcher.group(FILES_AT_ONCE)
+    # The tiles of one image fill batches, and the queue, by themselves.
+    at_once = 1 if query.tiles else detector.batcher.group(FILES_AT_ONCE)
     for start in range(0, len(files), at_once):
         group = files[start : start + at_once]
         contents = [read(file) for file in group]
