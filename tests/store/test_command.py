@@ -153,6 +153,18 @@ def test_add_tells_what_the_converter_found_odd(
     assert "purpose" in told
 
 
+def test_add_tells_it_of_a_model_too_that_it_refuses(
+    store: Path, of_three: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    odd = tmp_path / "odd.prototxt"
+    odd.write_text(of_three.prototxt.read_text() + "purpose: 'none'\n")
+    files = [str(odd), str(of_three.caffemodel), "--name", "mine"]
+    assert main(["models", "add", *files, "--no-verify"]) == 1
+    warning, error = capsys.readouterr().err.splitlines()
+    assert warning.startswith("sfd models: warning: ")
+    assert "detects 3 classes" in error
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -96,6 +96,21 @@ def test_tiles_find_a_small_face(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == f"{file}\t112.0\t16.0\t16.0\t16.0\t1.0\n"
 
 
+def test_tiles_of_one_file_find_room_whatever_the_number_of_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("SFD_QUEUE_LIMIT", "SFD_MAX_IMAGES"):
+        monkeypatch.setenv(name, "16")
+    image = Image.new("RGB", (256, 64))
+    image.paste((255, 255, 255), (112, 16, 128, 32))
+    files = [tmp_path / f"{number}.png" for number in range(16)]
+    for file in files:
+        image.save(file)
+    assert main(["detect", "--tiles", "auto", *map(str, files)]) == 0
+    expected = [f"{file}\t112.0\t16.0\t16.0\t16.0\t1.0" for file in files]
+    assert capsys.readouterr().out.splitlines() == expected
+
+
 def test_several_drawings_go_into_a_folder(one: Path, two: Path, tmp_path: Path) -> None:
     out = tmp_path / "drawn"
     assert main(["detect", str(one), str(two), "--draw", str(out)]) == 0
