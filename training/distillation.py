@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from training import state
-from training.coding import decode, generalized_overlap
 from training.lessons import Lesson, lessons
 from training.network import CaffeNetwork, channels_last
 from training.operators import BatchNorm
@@ -26,38 +25,23 @@ from training.recipe import Recipe
 from training.state import TrainingError
 from training.stopping import stopping
 
-_UNSURE = 0.05
-"""The taught probability of a face from which on its place is taught."""
-_OVERLAP_WEIGHT = 4.0
-"""Of GIoU's loss, beside smooth L1."""
-
 
 def distillation_loss(
-    codes: Tensor, logits: Tensor, taught_codes: Tensor, taught: Tensor, priors: Tensor
+    codes: Tensor, logits: Tensor, taught_codes: Tensor, taught: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Confidence and location loss, each per face-like prior of the teacher.
 
-    Codes are [N, P, 4], logits and `taught` probabilities [N, P, 2], priors [P, 8] with variances.
-
     Confidence: logistic loss on all priors and both classes, each weighted by |p - q|, so
-    that the many priors on which both agree do not drown the few on which they do not.
-
-    Location: smooth L1 of the codes, and the loss of the boxes' GIoU, because an error of codes
-    that is nothing to a large face misses one that is smaller than its prior. On all priors that
-    may show a face, weighted by the root of its probability: small faces come late in the ranking,
-    with teachers that are not sure, and count only if they lie well.
+    that the many priors on which both agree do not drown the few on which they do not. Location:
+    smooth L1 on priors where the taught probability of a face passes 0.3, weighted by it.
     """
     count = taught[..., 1].sum().clamp(min=1)
     weight = (logits.detach().sigmoid() - taught).abs()
     each = functional.binary_cross_entropy_with_logits(logits, taught, reduction="none") * weight
     confidence = (each[..., 1].sum() + 0.25 * each[..., 0].sum()) / count
-    places = taught[..., 1] > _UNSURE
-    share = taught[..., 1][places].sqrt()
-    found, wanted = codes[places], taught_codes[places]
-    own = priors.expand(*places.shape, 8)[places]
-    away = functional.smooth_l1_loss(found, wanted, reduction="none").sum(-1)
-    apart = 1 - generalized_overlap(decode(found, own), decode(wanted, own))
-    return confidence, ((away + _OVERLAP_WEIGHT * apart) * share).sum() / count
+    share = taught[..., 1] * (taught[..., 1] > 0.3)
+    away = functional.smooth_l1_loss(codes, taught_codes, reduction="none").sum(-1)
+    return confidence, (away * share).sum() / count
 
 
 class Average:
@@ -208,9 +192,9 @@ def _step(
 ) -> tuple[float, float]:
     """One update; returns the losses of confidence and location."""
     with autocast():
-        codes, logits, priors = student.train().detect(lesson.data)
+        codes, logits, _ = student.train().detect(lesson.data)
     confidence, location = distillation_loss(
-        codes.float(), logits.float(), lesson.codes, lesson.probabilities, priors
+        codes.float(), logits.float(), lesson.codes, lesson.probabilities
     )
     optimizer.zero_grad(set_to_none=True)
     torch.autograd.backward(confidence + recipe.location_weight * location)

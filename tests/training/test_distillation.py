@@ -26,8 +26,6 @@ from training.state import TrainingError  # noqa: E402
 
 Make = Callable[[int], CaffeNetwork]
 
-PRIORS = torch.tensor([[0.0, 0, 1, 1, 0.1, 0.1, 0.2, 0.2], [0, 0, 2, 2, 0.1, 0.1, 0.2, 0.2]])
-
 
 @pytest.mark.parametrize("processor", ["AVX512", "AVX2"])
 def test_a_run_asked_to_stop_saves_its_state_and_says_how_to_go_on(
@@ -54,7 +52,7 @@ def test_a_run_asked_to_stop_saves_its_state_and_says_how_to_go_on(
 def test_agreement_costs_nothing() -> None:
     logits = torch.tensor([[[-2.0, 2.0], [3.0, -3.0]]])
     codes = torch.ones(1, 2, 4)
-    parts = distillation_loss(codes, logits, codes, logits.sigmoid(), PRIORS)
+    parts = distillation_loss(codes, logits, codes, logits.sigmoid())
     assert [part.item() for part in parts] == [0.0, 0.0]
 
 
@@ -64,23 +62,12 @@ def test_a_disagreement_costs_its_logarithm_by_its_size_and_a_quarter_for_backgr
     student = torch.tensor([[[0.4, 0.5], [1 - 1e-9, 1e-9]]], dtype=torch.float64)
     logits = student.logit()
     codes = torch.zeros(1, 2, 4)
-    confidence, _ = distillation_loss(codes, logits, codes, taught, PRIORS)
+    confidence, location = distillation_loss(codes, logits, codes + 2, taught)
     face = -(0.9 * math.log(0.5) + 0.1 * math.log(0.5)) * (0.9 - 0.5)
     background = -(0.1 * math.log(0.4) + 0.9 * math.log(0.6)) * (0.4 - 0.1)
-    # Over 1 face, the least that is counted.
+    # Over 1 face, the least that is counted; smooth L1 of 2 is 1.5, in four codes.
     assert confidence.item() == pytest.approx(face + 0.25 * background, rel=1e-4)
-
-
-@pytest.mark.parametrize(("certainty", "weight"), [(0.81, 0.9), (0.09, 0.3), (0.04, 0.0)])
-def test_a_misplaced_face_costs_by_its_codes_and_its_overlap_where_one_may_be(
-    certainty: float, weight: float
-) -> None:
-    taught = torch.tensor([[[1 - certainty, certainty], [1.0, 0.0]]])
-    codes = torch.zeros(1, 2, 4)
-    _, location = distillation_loss(codes, taught.logit(), codes + 2, taught, PRIORS)
-    # Smooth L1 of 2 is 1.5. Codes of 2 enlarge the prior by e^0.4 a side and move it by less than
-    # it grows: it lies inside, and its area is the IoU, and the GIoU too.
-    assert location.item() == pytest.approx(weight * (4 * 1.5 + 4 * (1 - math.exp(-0.8))), rel=1e-4)
+    assert location.item() == pytest.approx(4 * 1.5 * 0.9, rel=1e-4)
 
 
 def test_the_average_moves_towards_the_network_slower_and_slower(network: Make) -> None:
