@@ -132,10 +132,6 @@ class Batcher(Generic[Item, Result]):
         """Items accepted and not yet in inference, those still being prepared among them."""
         return self._coming + len(self._queue)
 
-    def group(self, most: int) -> int:
-        """How many items, at most `most`, a caller on its own can reserve at a time."""
-        return min(most, self.queue_limit)
-
     def check_room(self, places: int = 1) -> None:
         """Raise Overloaded if `reserve(places)` would now."""
         if self._draining:

@@ -182,6 +182,13 @@ class Detector:
         preprocess = time.perf_counter() - decoded
         return Prepared(tiles, pictures, placements, decoded - started, preprocess)
 
+    def group(self, most: int, query: Query) -> int:
+        """How many files, at most `most`, a caller on its own can ask for at a time.
+
+        The tiles of one image fill batches, and the queue, by themselves.
+        """
+        return 1 if query.tiles else min(most, self.batcher.queue_limit)
+
     def _most_tiles(self, images: int) -> int:
         """Tiles of each of a request's images: what these leave of the queue has room for them.
 

@@ -126,8 +126,7 @@ async def detect_files(files: Sequence[Path], arguments: argparse.Namespace) -> 
     )
     detector = loaded.default
     failed = 0
-    # The tiles of one image fill batches, and the queue, by themselves.
-    at_once = 1 if query.tiles else detector.batcher.group(FILES_AT_ONCE)
+    at_once = detector.group(FILES_AT_ONCE, query)
     for start in range(0, len(files), at_once):
         group = files[start : start + at_once]
         contents = [read(file) for file in group]

@@ -142,13 +142,17 @@ def test_add_then_verify(
     assert added.thresholds.default_score == 0.4
 
 
+def add_with_an_odd_line(detector: Detector, folder: Path) -> list[str]:
+    odd = folder / "odd.prototxt"
+    odd.write_text(detector.prototxt.read_text() + "purpose: 'none'\n")
+    files = [str(odd), str(detector.caffemodel)]
+    return ["models", "add", *files, "--name", "mine", "--no-verify"]
+
+
 def test_add_tells_what_the_converter_found_odd(
     store: Path, detector: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    odd = tmp_path / "odd.prototxt"
-    odd.write_text(detector.prototxt.read_text() + "purpose: 'none'\n")
-    files = [str(odd), str(detector.caffemodel), "--name", "mine"]
-    assert main(["models", "add", *files, "--no-verify"]) == 0
+    assert main(add_with_an_odd_line(detector, tmp_path)) == 0
     assert "sfd models: warning: " in (told := capsys.readouterr().err)
     assert "purpose" in told
 
@@ -156,10 +160,7 @@ def test_add_tells_what_the_converter_found_odd(
 def test_add_tells_it_of_a_model_too_that_it_refuses(
     store: Path, of_three: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    odd = tmp_path / "odd.prototxt"
-    odd.write_text(of_three.prototxt.read_text() + "purpose: 'none'\n")
-    files = [str(odd), str(of_three.caffemodel), "--name", "mine"]
-    assert main(["models", "add", *files, "--no-verify"]) == 1
+    assert main(add_with_an_odd_line(of_three, tmp_path)) == 1
     warning, error = capsys.readouterr().err.splitlines()
     assert warning.startswith("sfd models: warning: ")
     assert "detects 3 classes" in error

@@ -73,8 +73,7 @@ class Local:
         loaded = _load(self.name, self.store, self.provider)
         query = Query(min_score=min_score, tiles=self.tiles)
         found = []
-        # The tiles of one image fill batches, and the queue, by themselves.
-        at_once = 1 if self.tiles else loaded.default.batcher.group(FILES_AT_ONCE)
+        at_once = loaded.default.group(FILES_AT_ONCE, query)
         for start in range(0, len(files), at_once):
             group = files[start : start + at_once]
             contents = [read_file(file) for file in group]
