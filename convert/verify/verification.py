@@ -1,5 +1,6 @@
 """The same pictures through OpenCV's Caffe importer and through the file, and their comparison."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -75,6 +76,10 @@ def _try(
     built = trial.built
     inner = {blob: built.values[blob] for blob in blobs if blob in built.values}
     file, probe = ConvertedFile(built.model), ConvertedFile(built.model, list(inner.values()))
+    # Seldom needed, and a session is dear: made once, for the first picture that fails.
+    plain = functools.cache(
+        lambda: ConvertedFile(built.model, list(inner.values()), optimized=False)
+    )
     singles: dict[str, Mapping[str, F32]] = {}
     scenes: Scenes = {}
     for name, data in inputs.items():
@@ -90,8 +95,7 @@ def _try(
             # Is the file wrong, or is it a matter of rounding? Ask both again, the other way.
             del trial.comparisons[start:]
             twin = trial.reference.run(data, winograd=True)
-            plain = ConvertedFile(built.model, list(inner.values()), optimized=False)
-            inside = plain.run(batches[name])
+            inside = plain().run(batches[name])
             again = {**inside, **{blob: inside[value] for blob, value in inner.items()}}
             _compare_picture(trial, replace(sight, twin=twin, again=again), scenes)
     progress("batch")

@@ -22,7 +22,7 @@ export function onKey(use) {
     event.preventDefault();
     const given = field.value.trim();
     // A pasted key may bring characters along that nobody sees, and that no header can carry.
-    if (!/^[\x20-\x7e\xa1-\xff]+$/.test(given)) {
+    if (!/^[\x20-\x7e\xa1-\xac\xae-\xff]+$/.test(given)) {
       field.setCustomValidity("This has characters that no key has: type it, or copy it again.");
       form.reportValidity();
       return;

@@ -158,4 +158,4 @@ def test_vgg_with_random_weights_converts_verified(
     prototxt = shared / "models" / "reference" / "sfd-640-vgg" / "deploy.prototxt"
     caffemodel, output = tmp_path / "random.caffemodel", tmp_path / "model.onnx"
     weights.write(caffemodel, "vgg", filler(prototxt, 7))
-    check(convert(prototxt, caffemodel, output, Options(output=Kind.DETECTIONS)), output)
+    check(convert(prototxt, caffemodel, output, Options(output=Kind.HEADS)), output)
