@@ -12,9 +12,33 @@ def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
     return both / (areas[0][:, None] + areas[1][None] - both).clamp(min=1e-12)
 
 
+def generalized_overlap(boxes: Tensor, others: Tensor) -> Tensor:
+    """GIoU [N], from -1 to 1, of `boxes` [N, 4] and as many `others`.
+
+    Of boxes that do not meet it still says how far apart they are: equation 1 of algorithm 1 of
+    Rezatofighi et al. 2019 (arXiv:1902.09630).
+    """
+    low, high = maximum(boxes[:, :2], others[:, :2]), minimum(boxes[:, 2:], others[:, 2:])
+    both = (high - low).clamp(min=0).prod(-1)
+    areas = [(each[:, 2:] - each[:, :2]).prod(-1) for each in (boxes, others)]
+    either = areas[0] + areas[1] - both
+    around = (maximum(boxes[:, 2:], others[:, 2:]) - minimum(boxes[:, :2], others[:, :2])).prod(-1)
+    return both / either.clamp(min=1e-12) - (around - either) / around.clamp(min=1e-12)
+
+
 def encode(boxes: Tensor, priors: Tensor) -> Tensor:
     """CENTER_SIZE codes [N, 4] of `boxes` [N, 4] for as many `priors` [N, 8] with variances."""
     sides = priors[:, 2:4] - priors[:, :2]
     shift = ((boxes[:, :2] + boxes[:, 2:]) - (priors[:, :2] + priors[:, 2:4])) / 2 / sides
     growth = ((boxes[:, 2:] - boxes[:, :2]) / sides).log()
     return cat([shift, growth], 1) / priors[:, 4:]
+
+
+def decode(codes: Tensor, priors: Tensor) -> Tensor:
+    """Boxes [N, 4] of CENTER_SIZE `codes` [N, 4] for as many `priors` [N, 8] with variances."""
+    sides = priors[:, 2:4] - priors[:, :2]
+    scaled = codes * priors[:, 4:]
+    centres = scaled[:, :2] * sides + (priors[:, :2] + priors[:, 2:4]) / 2
+    # Nothing is e^5 times its prior: untrained codes must not become infinite boxes.
+    half = scaled[:, 2:].clamp(max=5).exp() * sides / 2
+    return cat([centres - half, centres + half], 1)

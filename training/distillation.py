@@ -16,7 +16,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from training import state
+from training.coding import decode, generalized_overlap
 from training.lessons import Lesson, lessons
+from training.muon import Muon
 from training.network import CaffeNetwork, channels_last
 from training.operators import BatchNorm
 from training.photographs import DatasetError, Photograph
@@ -25,23 +27,58 @@ from training.recipe import Recipe
 from training.state import TrainingError
 from training.stopping import stopping
 
+_UNSURE = 0.05
+"""The taught probability of a face from which on its place is taught."""
+_OVERLAP_WEIGHT = 4.0
+"""Of GIoU's loss, beside smooth L1."""
+_CERTAINTY_WEIGHTS = 2.5, 1.5
+"""Of the confidence loss on the smallest priors and on the next: a crowd's faces are theirs, and
+outnumber those of portraits where detectors are compared, but not in photographs to train on."""
+_TINY = 3.0
+"""Most weight of the place of a face that is smaller than the smallest prior."""
+
 
 def distillation_loss(
-    codes: Tensor, logits: Tensor, taught_codes: Tensor, taught: Tensor
+    codes: Tensor, logits: Tensor, taught_codes: Tensor, taught: Tensor, priors: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Confidence and location loss, each per face-like prior of the teacher.
 
+    Codes are [N, P, 4], logits and `taught` probabilities [N, P, 2], priors [P, 8] with variances.
+
     Confidence: logistic loss on all priors and both classes, each weighted by |p - q|, so
-    that the many priors on which both agree do not drown the few on which they do not. Location:
-    smooth L1 on priors where the taught probability of a face passes 0.3, weighted by it.
+    that the many priors on which both agree do not drown the few on which they do not; more on
+    small priors.
+
+    Location: smooth L1 of the codes, and the loss of the boxes' GIoU, because an error of codes
+    that is nothing to a large face misses one that is smaller than its prior. On all priors that
+    may show a face, weighted by the root of its probability: small faces come late in the ranking,
+    with teachers that are not sure, and count only if they lie well. The smaller a face is than
+    the smallest prior, the more its place weighs.
     """
     count = taught[..., 1].sum().clamp(min=1)
     weight = (logits.detach().sigmoid() - taught).abs()
     each = functional.binary_cross_entropy_with_logits(logits, taught, reduction="none") * weight
+    level = _levels(priors)
+    small, next_small = ((level == number) * (_CERTAINTY_WEIGHTS[number] - 1) for number in (0, 1))
+    each = each * (1 + small + next_small)[:, None]
     confidence = (each[..., 1].sum() + 0.25 * each[..., 0].sum()) / count
-    share = taught[..., 1] * (taught[..., 1] > 0.3)
-    away = functional.smooth_l1_loss(codes, taught_codes, reduction="none").sum(-1)
-    return confidence, (away * share).sum() / count
+    places = taught[..., 1] > _UNSURE
+    share = taught[..., 1][places].sqrt()
+    found, wanted = codes[places], taught_codes[places]
+    own = priors.expand(*places.shape, 8)[places]
+    # The mean logarithm of the face's sides to the prior's.
+    growth = (wanted[:, 2:] * own[:, 6:]).mean(-1)
+    smallest = level.expand(places.shape)[places] == 0
+    share = share * torch.where(smallest, (-growth).exp().clamp(1, _TINY), 1.0)
+    away = functional.smooth_l1_loss(found, wanted, reduction="none").sum(-1)
+    apart = 1 - generalized_overlap(decode(found, own), decode(wanted, own))
+    return confidence, ((away + _OVERLAP_WEIGHT * apart) * share).sum() / count
+
+
+def _levels(priors: Tensor) -> Tensor:
+    """How often the side of the smallest of `priors` [P, 8] has to be doubled for each [P]."""
+    sides = priors[:, 2] - priors[:, 0]
+    return (sides / sides.min()).log2().round()
 
 
 class Average:
@@ -93,21 +130,9 @@ def distil(
     channels_last(student)
     for teacher in teachers:
         channels_last(teacher).to(quick())
-    optimizer = torch.optim.AdamW(
-        [
-            {
-                "params": [each for each in student.parameters() if each.dim() > 1],
-                "weight_decay": recipe.weight_decay,
-            },
-            {
-                "params": [each for each in student.parameters() if each.dim() == 1],
-                "weight_decay": 0.0,
-            },
-        ],
-        lr=recipe.rate,
-    )
+    optimizers = _optimizers(student, recipe)
     average = Average(student, recipe.average)
-    run = _Run(student, average, optimizer, folder, recipe.frozen, photographs)
+    run = _Run(student, average, optimizers, folder, recipe.frozen, photographs)
     if resumed:
         run.restore(resumed)
     limit = recipe.hours * 3600
@@ -123,14 +148,15 @@ def distil(
         recent: list[tuple[float, float]] = []
         while run.spent < limit:
             rate = recipe.rate_at(run.step, run.spent / limit)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
             try:
                 lesson = next(taught)
             except DatasetError as error:
                 run.save()
                 raise TrainingError(f"{error}; mend it or leave it out, then --resume") from error
-            recent.append(_step(student, lesson, optimizer, recipe))
+            recent.append(_step(student, lesson, optimizers, recipe))
             average.update(student)
             run.step += 1
             run.spent = before + clock() - started
@@ -158,6 +184,26 @@ def distil(
                 saved = clock()
                 run.save()
     return run.save()
+
+
+def _optimizers(student: CaffeNetwork, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Muon for pointwise convolutions, AdamW for the rest; what is no matrix does not decay."""
+    pointwise, kernels, vectors = [], [], []
+    for each in student.parameters():
+        if each.dim() == 1:
+            vectors.append(each)
+        elif each.shape[1] > 1 and each[0, 0].numel() == 1:
+            pointwise.append(each)
+        else:
+            kernels.append(each)
+    groups = [
+        {"params": kernels, "weight_decay": recipe.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
+    ]
+    adam = torch.optim.AdamW(groups, lr=recipe.rate)
+    if not pointwise:
+        return [adam]
+    return [Muon(pointwise, recipe.rate, recipe.weight_decay), adam]
 
 
 def _check(student: CaffeNetwork, teachers: Sequence[CaffeNetwork], recipe: Recipe) -> None:
@@ -188,18 +234,22 @@ def _check(student: CaffeNetwork, teachers: Sequence[CaffeNetwork], recipe: Reci
 
 
 def _step(
-    student: CaffeNetwork, lesson: Lesson, optimizer: torch.optim.Optimizer, recipe: Recipe
+    student: CaffeNetwork,
+    lesson: Lesson,
+    optimizers: Sequence[torch.optim.Optimizer],
+    recipe: Recipe,
 ) -> tuple[float, float]:
     """One update; returns the losses of confidence and location."""
     with autocast():
-        codes, logits, _ = student.train().detect(lesson.data)
+        codes, logits, priors = student.train().detect(lesson.data)
     confidence, location = distillation_loss(
-        codes.float(), logits.float(), lesson.codes, lesson.probabilities
+        codes.float(), logits.float(), lesson.codes, lesson.probabilities, priors
     )
-    optimizer.zero_grad(set_to_none=True)
+    student.zero_grad(set_to_none=True)
     torch.autograd.backward(confidence + recipe.location_weight * location)
     torch.nn.utils.clip_grad_norm_(student.parameters(), 10.0)
-    optimizer.step()
+    for optimizer in optimizers:
+        optimizer.step()
     return confidence.item(), location.item()
 
 
@@ -209,7 +259,7 @@ class _Run:
 
     student: CaffeNetwork
     average: Average
-    optimizer: torch.optim.Optimizer
+    optimizers: Sequence[torch.optim.Optimizer]
     folder: Path
     frozen: bool
     photographs: Sequence[Photograph]
@@ -225,7 +275,8 @@ class _Run:
                 raise TrainingError(f"{self.folder} began {began} --frozen: go on {began} it")
             self.student.load_state_dict(before["network"])
             self.average.network.load_state_dict(before["average"])
-            self.optimizer.load_state_dict(before["optimizer"])
+            for optimizer, was in zip(self.optimizers, before["optimizers"], strict=True):
+                optimizer.load_state_dict(was)
         except (KeyError, RuntimeError, ValueError) as error:
             raise TrainingError(f"{self.folder} has the state of another network") from error
         self.step, self.spent = before["step"], before["spent"]
@@ -234,7 +285,7 @@ class _Run:
     def save(self) -> Path:
         current = {
             "average": self.average.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
             "spent": self.spent,
             "frozen": self.frozen,

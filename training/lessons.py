@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from training.distortions import degrade, obscure, tilt
@@ -16,7 +17,7 @@ from training.network import CaffeNetwork
 from training.photographs import MEAN_RGB, Photograph
 from training.precision import autocast
 from training.recipe import Recipe
-from training.scenes import U8, Scene, compose
+from training.scenes import U8, Scene, compose, frequencies
 from training.targets import targets
 
 
@@ -87,19 +88,22 @@ def _batches(
     photographs: Sequence[Photograph], recipe: Recipe, start: int, pool: Executor
 ) -> Iterator[_Batch]:
     """Batch after batch, the next one made while the one before is used."""
-    upcoming = pool.submit(_compose, photographs, recipe, start)
+    shares = frequencies(photographs)
+    upcoming = pool.submit(_compose, photographs, shares, recipe, start)
     for number in itertools.count(start + 1):
-        following = pool.submit(_compose, photographs, recipe, number)
+        following = pool.submit(_compose, photographs, shares, recipe, number)
         yield upcoming.result()
         upcoming = following
 
 
-def _compose(photographs: Sequence[Photograph], recipe: Recipe, number: int) -> _Batch:
+def _compose(
+    photographs: Sequence[Photograph], shares: NDArray[np.float64], recipe: Recipe, number: int
+) -> _Batch:
     random = np.random.default_rng([recipe.seed, number])
     large = random.random() < recipe.large_share
     size = recipe.large_size if large else recipe.size
     count = max(recipe.batch // 4, 1) if large else recipe.batch
-    scenes = [tilt(compose(photographs, size, random), random) for _ in range(count)]
+    scenes = [tilt(compose(photographs, shares, size, random), random) for _ in range(count)]
     images = [obscure(scene.image, random) for scene in scenes]
     spoilt = _spoil(images, random)
     enlarged = math.floor(count * recipe.enlarged_share + random.random())

@@ -18,7 +18,7 @@ class Recipe:
     warmup: int = 50
     weight_decay: float = 1e-4
     average: float = 0.997
-    location_weight: float = 2.0
+    location_weight: float = 1.0
     enlarged_share: float = 0.0
     """Of the scenes that the teachers also see enlarged twice, for faces smaller than priors."""
     echoes: int = 0

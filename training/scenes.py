@@ -20,6 +20,8 @@ from training.photographs import (
 
 U8 = NDArray[np.uint8]
 
+_CROWD = 8
+
 _FILTERS = (
     Image.Resampling.BILINEAR,
     Image.Resampling.BILINEAR,
@@ -43,8 +45,24 @@ class Scene:
     """Cells a side."""
 
 
-def compose(photographs: Sequence[Photograph], size: int, random: np.random.Generator) -> Scene:
-    """A scene of `size` pixels a side, from one photograph, 2 x 2 or 3 x 3."""
+def frequencies(photographs: Sequence[Photograph]) -> NDArray[np.float64]:
+    """How often each is to be seen [N], in sum 1: in proportion to its marked faces.
+
+    From 1 to `_CROWD` of them count: photographs of crowds are few, and have most of the small
+    faces, in poses and with neighbours that no mosaic of portraits has.
+    """
+    faces = [1 if each.boxes is None else len(each.boxes) for each in photographs]
+    counted = np.clip(faces, 1, _CROWD).astype(np.float64)
+    return counted / counted.sum()
+
+
+def compose(
+    photographs: Sequence[Photograph],
+    shares: NDArray[np.float64],
+    size: int,
+    random: np.random.Generator,
+) -> Scene:
+    """A scene of `size` pixels a side, from one photograph, 2 x 2 or 3 x 3, by their `shares`."""
     cells = int(random.choice([1, 2, 3], p=[0.3, 0.4, 0.3]))
     edges = np.linspace(0, size, cells + 1).round().astype(int)
     canvas = np.empty((size, size, 3), np.uint8)
@@ -52,7 +70,7 @@ def compose(photographs: Sequence[Photograph], size: int, random: np.random.Gene
     empty = np.zeros((3, 3), np.bool_)
     for row in range(cells):
         for column in range(cells):
-            photograph = photographs[int(random.integers(len(photographs)))]
+            photograph = photographs[int(random.choice(len(photographs), p=shares))]
             top, left = edges[row], edges[column]
             height, width = edges[row + 1] - top, edges[column + 1] - left
             cell, faces = crop(photograph, int(width), int(height), random)

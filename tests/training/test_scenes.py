@@ -7,19 +7,35 @@ import pytest
 from PIL import ExifTags, Image, ImageDraw
 
 from training.photographs import DatasetError, Photograph
-from training.scenes import compose, crop
+from training.scenes import Scene, compose, crop, frequencies
+
+
+def composed(photographs: list[Photograph], size: int, seed: int) -> Scene:
+    return compose(photographs, frequencies(photographs), size, np.random.default_rng(seed))
+
+
+def test_photographs_of_crowds_come_more_often(tmp_path: Path) -> None:
+    kinds = []
+    for value, faces in ((50, None), (100, 0), (150, 1), (200, 3), (250, 90)):
+        Image.new("L", (60, 60), value).save(tmp_path / f"{value}.png")
+        boxes = None if faces is None else np.full((faces, 4), (5, 5, 9, 9), np.float32)
+        kinds.append(Photograph(tmp_path / f"{value}.png", str(value), boxes))
+    assert frequencies(kinds) * 14 == pytest.approx([1, 1, 1, 3, 8])
+    made = [composed(kinds, 96, seed) for seed in range(300)]
+    singles = [scene.image[48, 48, 0] for scene in made if scene.cells == 1]
+    assert 0.4 < np.mean(np.asarray(singles) == 250) < 0.75
 
 
 def test_a_thumbnail_makes_a_scene_too(tmp_path: Path) -> None:
     Image.new("RGB", (40, 60)).save(tmp_path / "small.png")
     small = Photograph(tmp_path / "small.png", "small.png", None)
     for seed in range(10):
-        assert compose([small], 320, np.random.default_rng(seed)).image.shape == (320, 320, 3)
+        assert composed([small], 320, seed).image.shape == (320, 320, 3)
 
 
 def test_scenes_keep_their_faces_inside(portraits: list[Photograph]) -> None:
     for seed in range(20):
-        made = compose(portraits, 96, np.random.default_rng(seed))
+        made = composed(portraits, 96, seed)
         assert made.image.shape == (96, 96, 3)
         assert ((made.boxes >= 0) & (made.boxes <= 1)).all()
         assert (made.boxes[:, 2:] > made.boxes[:, :2]).all()
@@ -34,7 +50,7 @@ def test_a_mosaic_says_which_of_its_cells_have_no_face(tmp_path: Path) -> None:
         kinds.append(Photograph(tmp_path / f"{colour}.png", f"{colour}.png", boxes))
     seen = set()
     for seed in range(20):
-        made = compose(kinds, 96, np.random.default_rng(seed))
+        made = composed(kinds, 96, seed)
         side = 96 // made.cells
         for row in range(made.cells):
             for column in range(made.cells):
