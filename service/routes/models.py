@@ -99,9 +99,9 @@ DETAILS_EXAMPLE: dict[str, Any] = {
     "classes": ["face"],
     "sources": {
         "deploy": "ff5bc5be4eda857614db74ba515d0cb22939b95d8fa1263a98a2c8505925b902",
-        "weights": "c1de90ae2ae85ebe7bb3c662ff96032b9eb0170b68d530520b270feebff58ab5",
+        "weights": "67abc069f8a64d6ef9095ad029565502b2f8c5032c1afddd450b1e0e20a012fe",
     },
-    "onnx": "0d11d32627ee40743136aa5218ffda32e6e27e5274d20dadff01f15696211abd",
+    "onnx": "679ae24aa69ea76adfacf249e9406187a1defe69eedef16aec7a49622dcb9e0d",
     "converter": "0.1.0",
     "verification": "verified",
     "results": [
@@ -109,7 +109,7 @@ DETAILS_EXAMPLE: dict[str, Any] = {
             "dataset": "250 held-back photographs",
             "protocol": "letterbox",
             "metric": "average precision at IoU 0.5",
-            "values": {"all": 0.798},
+            "values": {"all": 0.79},
         }
     ],
 }
