@@ -273,6 +273,11 @@ class _Run:
             if before["frozen"] != self.frozen:
                 began = "with" if before["frozen"] else "without"
                 raise TrainingError(f"{self.folder} began {began} --frozen: go on {began} it")
+            if "optimizer" in before:
+                raise TrainingError(
+                    f"{self.folder} began with an older sfd, by another optimizer: start anew in "
+                    "another --output, with --weights of its last average-NNNNNN.caffemodel"
+                )
             self.student.load_state_dict(before["network"])
             self.average.network.load_state_dict(before["average"])
             for optimizer, was in zip(self.optimizers, before["optimizers"], strict=True):

@@ -245,6 +245,11 @@ def test_a_run_goes_on_only_as_it_began(
     with pytest.raises(TrainingError, match=r"1 photographs, such as 4.png, are none that this"):
         distilled(network, portraits[:5], tmp_path, 4, resume=True)
     distilled(network, portraits[:3], tmp_path, 4, resume=True)
+    older = torch.load(tmp_path / "latest.pt")
+    older["optimizer"] = older.pop("optimizers")[1]  # AdamW's alone, as it was before Muon
+    torch.save(older, tmp_path / "latest.pt")
+    with pytest.raises(TrainingError, match="began with an older sfd, by another optimizer: start"):
+        distilled(network, portraits[:3], tmp_path, 6, resume=True)
 
 
 def test_a_photograph_that_breaks_off_costs_no_step(
