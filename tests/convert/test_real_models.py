@@ -155,6 +155,7 @@ def test_opencvs_own_face_detector_converts_verified(
 def test_vgg_with_random_weights_converts_verified(
     shared: Path, tmp_path: Path, filler: Callable[..., Mapping[str, list[F32]]]
 ) -> None:
+    """As the default kind alone, to save minutes: DETECTIONS and RAW are asked of the others."""
     prototxt = shared / "models" / "reference" / "sfd-640-vgg" / "deploy.prototxt"
     caffemodel, output = tmp_path / "random.caffemodel", tmp_path / "model.onnx"
     weights.write(caffemodel, "vgg", filler(prototxt, 7))

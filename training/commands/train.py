@@ -115,7 +115,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--rate",
         type=float,
         default=BY_TEACHERS["rate"],
-        help="AdamW's highest rate (default: %(default)s)",
+        help="the highest learning rate (default: %(default)s)",
     )
     teachers.add_argument(
         "--enlarged",
