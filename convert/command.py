@@ -20,8 +20,8 @@ from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder, Preprocessing
 from convert.report import Report, Status
 from convert.tensorflow.transfer import transfer
+from sfd.arguments import number, numbers, size, words
 from sfd.errors import UsageError
-from sfd.words import words
 
 DESCRIPTION = """\
 Turn a Caffe model into one ONNX file of standard operators, prove it against OpenCV's own Caffe
@@ -66,20 +66,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--input-size",
-        type=_input_size,
+        type=size,
         metavar="N | HxW",
         help="height and width of the input in pixels (default: the prototxt's)",
     )
     parser.add_argument(
         "--mean",
-        type=_numbers,
+        type=numbers,
         metavar="104,117,123",
         help="what is subtracted from each channel, in the network's channel order "
         "(default: 104,117,123 for blue, green, red)",
     )
     parser.add_argument(
         "--scale",
-        type=_number,
+        type=number,
         default=1.0,
         metavar="1.0",
         help="what pixels are multiplied by after that (default: 1.0)",
@@ -227,31 +227,3 @@ def _summarize(report: Report, path: Path) -> None:
 def _write(report: Report, path: Path | None) -> None:
     if path is not None:
         write_atomically(path, report.to_json().encode())
-
-
-def _input_size(text: str) -> tuple[int, int]:
-    """N or HxW as height and width."""
-    height, separator, width = text.lower().partition("x")
-    try:
-        size = int(height), int(width if separator else height)
-    except ValueError:
-        size = (0, 0)
-    if min(size) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number such as 640, or HxW, found {text!r}")
-    return size
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected numbers with commas between, such as 104,117,123, found {text!r}"
-        ) from None
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected a number, found {text!r}") from None

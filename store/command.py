@@ -11,8 +11,8 @@ from types import FrameType
 
 from tqdm import tqdm
 
+from sfd.arguments import fraction, number, numbers, size, words
 from sfd.errors import SfdError
-from sfd.words import words
 from store.catalog import Catalog, default_catalog
 from store.catalog import load as load_catalog
 from store.listing import Listed, card, data, examine, listing, table
@@ -67,13 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     added.add_argument("caffemodel", type=Path, metavar="CAFFEMODEL", help="its weights")
     added.add_argument("--name", required=True, help="what the service will call it")
     added.add_argument(
-        "--mean", type=_numbers, metavar="B,G,R", help="subtracted from pixels (104,117,123)"
+        "--mean", type=numbers, metavar="B,G,R", help="subtracted from pixels (104,117,123)"
     )
-    added.add_argument("--scale", type=float, default=1.0, help="multiplied with that (1.0)")
+    added.add_argument("--scale", type=number, default=1.0, help="multiplied with that (1.0)")
     added.add_argument(
         "--channel-order", choices=("bgr", "rgb", "gray"), help="that the network takes (bgr)"
     )
-    added.add_argument("--score", type=_fraction, default=0.5, help="default min_score (0.5)")
+    added.add_argument("--score", type=fraction, default=0.5, help="default min_score (0.5)")
     added.add_argument(
         "--class-names", type=words, metavar="A,B", help="without the background (face)"
     )
@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pulled.add_argument("name", metavar="NAME", help="as `sfd models list` shows it")
     for parser_of_size in (added, pulled):
         parser_of_size.add_argument(
-            "--input-size", type=_size, metavar="N|HxW", help="other than its own"
+            "--input-size", type=size, metavar="N|HxW", help="other than its own"
         )
     for converting in (built, added, pulled):
         converting.add_argument(
@@ -259,37 +259,7 @@ def _terminable() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _size(text: str) -> tuple[int, int]:
-    height, separator, width = text.partition("x")
-    try:
-        size = int(height), int(width if separator else height)
-    except ValueError:
-        size = (0, 0)
-    if not 1 <= min(size) <= max(size) <= 8192:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither N nor HEIGHTxWIDTH in pixels")
-    return size
-
-
 def _text(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("is empty: say it, or leave the option away")
     return text
-
-
-def _fraction(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return value
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(map(float, text.split(",")))
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a list of numbers like 104,117,123"
-        ) from None

@@ -16,6 +16,7 @@ from service.errors import Problem
 from service.network import PROVIDERS
 from service.rendering import Style
 from service.schemas import ImageResult
+from sfd.arguments import fraction, positive
 from sfd.errors import SfdError, UsageError
 
 DESCRIPTION = """\
@@ -69,22 +70,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--min-score", type=fraction, metavar="S", help="least score, 0-1")
     parser.add_argument("--nms-iou", type=fraction, metavar="IOU", help="greatest overlap, 0-1")
     parser.add_argument("--max-faces", type=positive, metavar="N", help="most faces of an image")
-
-
-def fraction(text: str) -> float:
-    """A number from 0 to 1."""
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
-def positive(text: str) -> int:
-    """A whole number from 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return value
 
 
 def run(arguments: argparse.Namespace) -> None:

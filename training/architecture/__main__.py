@@ -1,12 +1,12 @@
 """`python -m training.architecture` writes the four prototxts of an architecture of the family."""
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from sfd.arguments import size
 from sfd.errors import SfdError
 from training.architecture import files, variation
 from training.architecture.family import PUBLISHED
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--input-size",
-        type=_size,
+        type=size,
         metavar="N|HxW",
         help="height and width of the input (default: the architecture's own)",
     )
@@ -71,13 +71,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither N nor HEIGHTxWIDTH in pixels")
-    return int(found[1]), int(found[2] or found[1])
 
 
 def _strides(text: str) -> tuple[int, ...]:

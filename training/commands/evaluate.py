@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from convert.files import write_atomically
 from service.network import PROVIDERS
+from sfd.arguments import share
 from sfd.errors import SfdError, UsageError
 from training.commands.refusal import refuse
-from training.commands.share import share
 from training.evaluation import picture, truth
 from training.evaluation.curves import Curve, at_score, best_f1_score
 from training.evaluation.finders import Finder, Local

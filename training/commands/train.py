@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from sfd.arguments import share
 from sfd.errors import SfdError, UsageError
 from training.commands.refusal import refuse
-from training.commands.share import share
 
 if TYPE_CHECKING:
     from convert.caffe.network import Network, Problem

@@ -1,0 +1,56 @@
+"""Every kind of argument: what it accepts, and that the rest is refused by name."""
+
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+
+import pytest
+
+from sfd.arguments import fraction, number, numbers, positive, share, size, words
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (words, "face, hand", ("face", "hand")),
+        (numbers, "104,117,123.5", (104.0, 117.0, 123.5)),
+        (number, "1e-3", 0.001),
+        (positive, "1", 1),
+        (fraction, "0", 0.0),
+        (fraction, "1", 1.0),
+        (share, "0", 0.0),
+        (size, "640", (640, 640)),
+        (size, "480x640", (480, 640)),
+        (size, "480X640", (480, 640)),
+        (size, "8192x1", (8192, 1)),
+    ],
+)
+def test_what_is_meant(kind: Callable[[str], object], text: str, value: object) -> None:
+    assert kind(text) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (words, "face,"),
+        (words, ""),
+        (numbers, "104;117;123"),
+        (numbers, "104,,123"),
+        (number, "one"),
+        (positive, "0"),
+        (positive, "1.5"),
+        (fraction, "1.01"),
+        (fraction, "nan"),
+        (fraction, "half"),
+        (share, "1"),
+        (share, "-0.1"),
+        (size, "0"),
+        (size, "640x"),
+        (size, "640x480x3"),
+        (size, "8193"),
+        (size, "wide"),
+    ],
+)
+def test_what_means_nothing_is_refused_by_name(kind: Callable[[str], object], text: str) -> None:
+    with pytest.raises(ArgumentTypeError) as refusal:
+        kind(text)
+    assert repr(text) in str(refusal.value)
