@@ -20,10 +20,11 @@ from training.muon import Muon
 from training.network import CaffeNetwork, channels_last
 from training.operators import BatchNorm
 from training.photographs import DatasetError, Photograph
-from training.precision import autocast, quick
+from training.precision import autocast
 from training.recipe import Recipe
 from training.state import TrainingError
 from training.stopping import stopping
+from training.teacher import Teacher
 
 
 class Average:
@@ -48,7 +49,7 @@ class Average:
 
 def distil(
     student: CaffeNetwork,
-    teachers: Sequence[CaffeNetwork],
+    teachers: Sequence[Teacher],
     photographs: Sequence[Photograph],
     folder: Path,
     recipe: Recipe,
@@ -73,8 +74,6 @@ def distil(
             if isinstance(module, BatchNorm):
                 module.settle(recipe.momentum)
     channels_last(student)
-    for teacher in teachers:
-        channels_last(teacher).to(quick())
     optimizers = _optimizers(student, recipe)
     average = Average(student, recipe.average)
     run = _Run(student, average, optimizers, folder, recipe.frozen, photographs)
@@ -151,10 +150,10 @@ def _optimizers(student: CaffeNetwork, recipe: Recipe) -> list[torch.optim.Optim
     return [Muon(pointwise, recipe.rate, recipe.weight_decay), adam]
 
 
-def _check(student: CaffeNetwork, teachers: Sequence[CaffeNetwork], recipe: Recipe) -> None:
+def _check(student: CaffeNetwork, teachers: Sequence[Teacher], recipe: Recipe) -> None:
     """Teachers and student must have the same priors, in the same order, and the same heads."""
     for network in (student, *teachers):
-        channels = network.source.inputs[network.input][1]
+        channels = next(iter(network.source.inputs.values()))[1]
         if channels != 3:
             raise TrainingError(
                 f"{network.source.name}: takes {channels} channels; distillation wants 3"
@@ -170,7 +169,7 @@ def _check(student: CaffeNetwork, teachers: Sequence[CaffeNetwork], recipe: Reci
     with torch.no_grad():
         own = student.eval().detect(probe)[2]
         for teacher in teachers:
-            other = teacher.eval().detect(probe)[2]
+            other = teacher.detect(probe)[2]
             if other.shape != own.shape or not torch.allclose(other, own):
                 raise TrainingError(
                     f"{teacher.source.name}: its priors are not those of the network to train; "

@@ -13,12 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from training.distortions import degrade, obscure, tilt
-from training.network import CaffeNetwork
 from training.photographs import MEAN_RGB, Photograph
-from training.precision import autocast
 from training.recipe import Recipe
 from training.scenes import U8, Scene, compose, frequencies
 from training.targets import targets
+from training.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def as_input(images: Sequence[np.ndarray]) -> Tensor:
 
 
 def lessons(
-    teachers: Sequence[CaffeNetwork],
+    teachers: Sequence[Teacher],
     photographs: Sequence[Photograph],
     recipe: Recipe,
     start: int,
@@ -66,7 +65,7 @@ def lessons(
 ) -> Iterator[Lesson]:
     """Lesson after lesson, without end; `start` says where a resumed run goes on.
 
-    Teachers take twice the time of a student. So each new batch is followed by some that they
+    Teachers take a good part of the time. So each new batch is followed by some that they
     have judged before, spoilt in another way: data echoing (Choi et al. 2019, arXiv:1907.05550).
     """
     memory: deque[_Taught] = deque(maxlen=recipe.remembered)
@@ -74,10 +73,9 @@ def lessons(
         random = np.random.default_rng([recipe.seed, number, 1])
         chosen = [memory[i] for i in random.permutation(len(memory))[: recipe.echoes]]
         again = [pool.submit(_spoil, each.images, random) for each in chosen]
-        with autocast():
-            codes, probabilities = targets(
-                teachers, batch.scenes, as_input(batch.images), batch.enlarged
-            )
+        codes, probabilities = targets(
+            teachers, batch.scenes, as_input(batch.images), batch.enlarged
+        )
         yield Lesson(batch.spoilt, codes, probabilities)
         for each, spoilt in zip(chosen, again, strict=True):
             yield Lesson(spoilt.result(), each.codes, each.probabilities)

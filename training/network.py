@@ -110,14 +110,6 @@ class CaffeNetwork(nn.Module):
         flat = priors.reshape(2, -1, 4)
         return codes, logits, torch.cat([flat[0], flat[1]], dim=1)
 
-    @torch.no_grad()
-    def fold(self) -> "CaffeNetwork":
-        """Merge each BatchNorm into the convolution before it, for inference only; returns self."""
-        for index, convolution, norm in self._normalised():
-            convolution.absorb(norm)
-            self.operators[index] = nn.Identity()
-        return self.eval()
-
     def freeze(self) -> "CaffeNetwork":
         """Keep the running statistics of each BatchNorm while its weights train; returns self.
 
@@ -126,22 +118,22 @@ class CaffeNetwork(nn.Module):
         for module in self.operators:
             if isinstance(module, operators.BatchNorm):
                 module.frozen = True
-        for _, convolution, norm in self._normalised():
+        for convolution, norm in self._normalised():
             convolution.merge(norm)
             norm.merged = True
         return self
 
-    def _normalised(self) -> Iterator[tuple[int, operators.Convolution, operators.BatchNorm]]:
-        """Each BatchNorm that alone reads a convolution, with its index and that convolution."""
+    def _normalised(self) -> Iterator[tuple[operators.Convolution, operators.BatchNorm]]:
+        """Each BatchNorm that alone reads a convolution, after that convolution."""
         readers = Counter(bottom for step in self.steps for bottom in step.bottoms)
         makers = {step.top: index for index, step in enumerate(self.steps)}
-        for index, (step, module) in enumerate(zip(self.steps, self.operators, strict=True)):
+        for step, module in zip(self.steps, self.operators, strict=True):
             before = makers.get(step.bottoms[0])
             if not isinstance(module, operators.BatchNorm) or before is None:
                 continue
             convolution = self.operators[before]
             if isinstance(convolution, operators.Convolution) and readers[step.bottoms[0]] == 1:
-                yield index, convolution, module
+                yield convolution, module
 
     def refuse_shared(self) -> None:
         """CaffeError for weights that Caffe shares between layers, which would part in training."""

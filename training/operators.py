@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from convert.caffe import caffe_pb2
 from convert.caffe.attach import DEPTHWISE
@@ -63,19 +62,6 @@ class Convolution(nn.Conv2d):
         """The weight [out, in / group, kh, kw] and, if there is one, the bias [out]."""
         weight = _array(self.weight)
         return (weight,) if self.bias is None else (weight, _array(self.bias))
-
-    def absorb(self, norm: "BatchNorm") -> None:
-        """Take over what a BatchNorm after this convolution does with its running statistics."""
-        self.weight, self.bias = fuse_conv_bn_weights(
-            self.weight,
-            self.bias,
-            norm.running_mean,
-            norm.running_var,
-            norm.eps,
-            norm.weight,
-            norm.bias,
-        )
-        self.norms = ()
 
 
 class BatchNorm(nn.Module):

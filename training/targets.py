@@ -9,8 +9,8 @@ from torch.nn import functional
 from geometry.coding import decode
 from geometry.nms import nms
 from training.coding import encode, overlaps
-from training.network import CaffeNetwork
 from training.scenes import Scene
+from training.teacher import Teacher
 from training.voting import vote
 
 MARKED = 0.9
@@ -20,7 +20,7 @@ SMALL = 96
 
 
 def targets(
-    teachers: Sequence[CaffeNetwork], scenes: Sequence[Scene], data: Tensor, enlarged: int
+    teachers: Sequence[Teacher], scenes: Sequence[Scene], data: Tensor, enlarged: int
 ) -> tuple[Tensor, Tensor]:
     """Codes [N, P, 4] and probabilities [N, P, 2] to teach of scenes, seen as `data` [N, 3, S, S].
 
@@ -44,7 +44,7 @@ def targets(
 
 
 @torch.no_grad()
-def ensemble(teachers: Sequence[CaffeNetwork], data: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def ensemble(teachers: Sequence[Teacher], data: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Mean codes [N, P, 4], mean probabilities [N, P, 2] and priors [P, 8] of several teachers.
 
     Codes are weighted by each teacher's own probability of a face.
@@ -60,7 +60,7 @@ def ensemble(teachers: Sequence[CaffeNetwork], data: Tensor) -> tuple[Tensor, Te
 
 
 def look_closer(
-    teachers: Sequence[CaffeNetwork], data: Tensor, least: float = 0.7
+    teachers: Sequence[Teacher], data: Tensor, least: float = 0.7
 ) -> list[tuple[Tensor, Tensor]]:
     """Small faces that the teachers see in `data` [N, 3, S, S] enlarged twice.
 

@@ -271,7 +271,7 @@ def test_a_teacher_of_another_family_is_refused(
     student = CaffeNetwork(caffe.load(tiny / "deploy.prototxt", None))
     deploy = (tiny / "deploy.prototxt").read_text().replace("min_size: 16", "min_size: 12")
     (tmp_path / "other.prototxt").write_text(deploy)
-    other = CaffeNetwork(caffe.load(tmp_path / "other.prototxt", None))
+    other = CaffeNetwork(caffe.load(tmp_path / "other.prototxt", None)).eval()
     with pytest.raises(TrainingError, match="priors"):
         distil(
             student,

@@ -103,17 +103,6 @@ def test_a_depthwise_stride_gives_in_training_what_it_gives_after(side: int) -> 
         assert torch.allclose(ours.grad, theirs.grad)
 
 
-def test_a_frozen_network_folds_too(tiny: Path) -> None:
-    network = CaffeNetwork(caffe.load(tiny / "deploy.prototxt", None)).train()
-    network.detect(torch.from_numpy(noise(2, 3, 128, 128)))
-    data = torch.from_numpy(noise(1, 3, 128, 128))
-    with torch.no_grad():
-        before = network.freeze().eval().detect(data)
-        after = copy.deepcopy(network).fold().detect(data)
-    for one, other in zip(before, after, strict=True):
-        assert torch.allclose(one, other, rtol=1e-4, atol=1e-4)
-
-
 def test_weights_of_other_shapes_are_all_named(tiny: Path, tmp_path: Path) -> None:
     network = CaffeNetwork(caffe.load(tiny / "deploy.prototxt", None))
     blobs = network.layer_blobs()
@@ -124,17 +113,6 @@ def test_weights_of_other_shapes_are_all_named(tiny: Path, tmp_path: Path) -> No
         CaffeNetwork(caffe.load(tiny / "deploy.prototxt", tmp_path / "odd.caffemodel"))
     assert [problem.layer for problem in caught.value.problems] == ["Conv", "Conv/bn"]
     assert "expected shape [8, 3, 3, 3], found [4, 3, 3, 3]" in str(caught.value)
-
-
-def test_folding_batch_norm_changes_nothing(shared: Path) -> None:
-    folder = shared / "models/upstream/sfd-320-mod11g"
-    network = CaffeNetwork(caffe.load(folder / "deploy.prototxt", folder / "weights.caffemodel"))
-    data = torch.from_numpy(noise(1, 3, 128, 128))
-    with torch.no_grad():
-        before = network.eval().detect(data)
-        after = copy.deepcopy(network).fold().detect(data)
-    for one, other in zip(before, after, strict=True):
-        assert torch.allclose(one, other, atol=1e-3)
 
 
 def test_running_statistics_are_caffes_decayed_sums_over_their_factor() -> None:

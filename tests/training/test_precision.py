@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch (extra train)")
 
-from training.precision import autocast, quick  # noqa: E402
+from training.precision import autocast  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,18 +23,17 @@ def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 
 def test_only_a_processor_with_avx_512_computes_in_bfloat16(processor: str) -> None:
     expected = torch.bfloat16 if processor == "AVX512" else torch.float32
-    assert quick() == expected
     with autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
 
 
-def test_a_teacher_says_nearly_the_same_in_either(
+def test_a_network_says_nearly_the_same_in_either(
     network: "Callable[[int], CaffeNetwork]", processor: str
 ) -> None:
     data = 40 * torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         exact = network(1).eval().detect(data)[1].sigmoid()
         with autocast():
-            found = network(1).eval().to(quick()).detect(data)[1].float().sigmoid()
+            found = network(1).eval().detect(data)[1].float().sigmoid()
     assert exact.std() > 0.01
-    assert (found - exact).abs().max() < 0.02
+    assert (found - exact).abs().mean() < 0.01

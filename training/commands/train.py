@@ -131,7 +131,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=BY_TEACHERS["echoes"],
         metavar="N",
         help="after each batch, learn from N that the teachers saw before, spoilt in other ways: "
-        "more steps in an hour, since teachers take most of the time (default: %(default)s)",
+        "more steps in an hour (default: %(default)s)",
     )
     teachers.add_argument(
         "--frozen",
@@ -225,6 +225,7 @@ def _distil(arguments: argparse.Namespace) -> Path:
     from training.distillation import distil
     from training.network import CaffeNetwork
     from training.recipe import Recipe
+    from training.teacher import OnnxTeacher
 
     refuse(arguments, BY_SOLVER, "only with a solver file, not with --teacher")
     if not (
@@ -247,7 +248,7 @@ def _distil(arguments: argparse.Namespace) -> Path:
     ):
         raise UsageError("--frozen keeps the statistics of --weights, which lack some: see above")
     student = CaffeNetwork(source)
-    teachers = [CaffeNetwork(caffe.load(*pair)).fold() for pair in arguments.teacher]
+    teachers = [OnnxTeacher(caffe.load(*pair)) for pair in arguments.teacher]
     listed = photographs.read(arguments.annotations, arguments.images)
     kept, _ = photographs.split(listed, arguments.held_out)
     if not kept:
