@@ -88,7 +88,7 @@ SUMMARY_EXAMPLE: dict[str, Any] = {
     "provider_fallback": "this onnxruntime has no CUDAExecutionProvider, only "
     "CPUExecutionProvider (install the package that has it: onnxruntime-gpu, the extra `gpu`)",
     "input": {"width": 640, "height": 640},
-    "thresholds": {"min_score": 0.7, "nms_iou": 0.3, "top_k": 5000, "keep_top_k": 750},
+    "thresholds": {"min_score": 0.75, "nms_iou": 0.3, "top_k": 5000, "keep_top_k": 750},
 }
 
 DETAILS_EXAMPLE: dict[str, Any] = {
@@ -99,9 +99,9 @@ DETAILS_EXAMPLE: dict[str, Any] = {
     "classes": ["face"],
     "sources": {
         "deploy": "ff5bc5be4eda857614db74ba515d0cb22939b95d8fa1263a98a2c8505925b902",
-        "weights": "67abc069f8a64d6ef9095ad029565502b2f8c5032c1afddd450b1e0e20a012fe",
+        "weights": "b1ac6e1ef6da80b83eaa1dc253b22220802977da29324feaaf4a640f36cc8949",
     },
-    "onnx": "679ae24aa69ea76adfacf249e9406187a1defe69eedef16aec7a49622dcb9e0d",
+    "onnx": "a6ade102510d01798920fe0f877348e1345c7eed6284c796f85df5a3beaede41",
     "converter": "0.1.0",
     "verification": "verified",
     "results": [
@@ -109,7 +109,7 @@ DETAILS_EXAMPLE: dict[str, Any] = {
             "dataset": "250 held-back photographs",
             "protocol": "letterbox",
             "metric": "average precision at IoU 0.5",
-            "values": {"all": 0.79},
+            "values": {"all": 0.789},
         }
     ],
 }
