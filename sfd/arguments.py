@@ -2,8 +2,8 @@
 
 from argparse import ArgumentTypeError
 
-_GREATEST_SIDE = 8192
-"""As of a model of the store; an input of this size alone is 800 MB of float32."""
+_GREATEST_SIDE = 16_384
+"""As of `convert.conversion`; an input of this size alone is 3 GB of float32."""
 
 
 def words(text: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from sfd.errors import SfdError
 from store.catalog import Catalog, default_catalog
 from store.catalog import load as load_catalog
 from store.listing import Listed, card, data, examine, listing, table
-from store.model import MODEL_FILE, ModelError, default_store, find, folder_of, load
+from store.model import MODEL_FILE, MOST_PIXELS, ModelError, default_store, find, folder_of, load
 
 # The converter and its libraries are imported by what needs them: `sfd models verify` runs where
 # only the service is installed.
@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pulled.add_argument("name", metavar="NAME", help="as `sfd models list` shows it")
     for parser_of_size in (added, pulled):
         parser_of_size.add_argument(
-            "--input-size", type=size, metavar="N|HxW", help="other than its own"
+            "--input-size", type=_size, metavar="N|HxW", help="other than its own"
         )
     for converting in (built, added, pulled):
         converting.add_argument(
@@ -257,6 +257,15 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = size(text)
+    if max(found) > MOST_PIXELS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: a model's side has {MOST_PIXELS} pixels at most"
+        )
+    return found
 
 
 def _text(text: str) -> str:

@@ -30,7 +30,8 @@ Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Pixels = Annotated[int, Field(ge=1, le=8192)]
+MOST_PIXELS = 8192
+Pixels = Annotated[int, Field(ge=1, le=MOST_PIXELS)]
 Limit = Annotated[int, Field(ge=-1)]
 
 

@@ -10,16 +10,14 @@ from torch import Tensor
 
 from convert.caffe.network import CaffeError, Network, Problem
 from convert.fold import fold
-from convert.graph import BATCH, GraphBuilder
+from convert.graph import GraphBuilder
 from convert.outputs.kinds import check_input
 from convert.translate import build_graph
 from training.heads import Heads, find_heads
 
-_OUTPUTS = "codes", "logits", "priors"
-
 
 class Teacher(Protocol):
-    """What is asked of a teacher; CaffeNetwork has it too."""
+    """What is asked of a teacher; a CaffeNetwork that does not train has it too."""
 
     @property
     def source(self) -> Network:
@@ -43,7 +41,8 @@ class OnnxTeacher:
         check_input(network)
         found = find_heads(network)
         if found is None:
-            raise CaffeError(network.name, [Problem("has no detection layer, so it can't teach")])
+            problem = Problem("has no detection or loss layer, so it can't teach")
+            raise CaffeError(network.name or "network", [problem])
         self.source = network
         self.heads = found
         self._sessions: dict[tuple[int, ...], onnxruntime.InferenceSession] = {}
@@ -53,7 +52,8 @@ class OnnxTeacher:
         size = tuple(data.shape[1:])
         if size not in self._sessions:
             self._sessions[size] = _open(self.source, self.heads, size)
-        made = self._sessions[size].run(_OUTPUTS, {"data": data.contiguous().numpy()})
+        [name] = self.source.inputs
+        made = self._sessions[size].run(None, {name: data.contiguous().numpy()})
         codes, logits, priors = map(torch.from_numpy, made)
         flat = priors.reshape(2, -1, 4)
         return (
@@ -67,11 +67,11 @@ def _open(network: Network, heads: Heads, size: Sequence[int]) -> onnxruntime.In
     layers = tuple(layer for layer in network.layers if layer.type != "DetectionOutput")
     [name] = network.inputs
     graph = GraphBuilder()
-    graph.bind(name, graph.input("data", (BATCH, *size)))
     resized = replace(network, inputs={name: (1, *size)}, layers=layers)
     build_graph(resized, graph)
-    for output, value in zip(_OUTPUTS, (heads.codes, heads.logits, heads.priors), strict=True):
-        graph.output(output, graph.blobs[value])
+    # Under their own names: any other may be that of another blob.
+    for value in (graph.blobs[blob] for blob in (heads.codes, heads.logits, heads.priors)):
+        graph.output(value.name, value)
     fold(graph)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

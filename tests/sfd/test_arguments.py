@@ -21,7 +21,7 @@ from sfd.arguments import fraction, number, numbers, positive, share, size, word
         (size, "640", (640, 640)),
         (size, "480x640", (480, 640)),
         (size, "480X640", (480, 640)),
-        (size, "8192x1", (8192, 1)),
+        (size, "16384x1", (16384, 1)),
     ],
 )
 def test_what_is_meant(kind: Callable[[str], object], text: str, value: object) -> None:
@@ -46,7 +46,7 @@ def test_what_is_meant(kind: Callable[[str], object], text: str, value: object) 
         (size, "0"),
         (size, "640x"),
         (size, "640x480x3"),
-        (size, "8193"),
+        (size, "16385"),
         (size, "wide"),
     ],
 )

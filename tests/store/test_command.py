@@ -220,6 +220,7 @@ def test_all_models_that_do_not_match_are_named(
         ["add", "a", "b", "--name", "c", "--class-names", "face,"],
         ["pull", "a", "--input-size", "0"],
         ["pull", "a", "--input-size", "640x"],
+        ["pull", "a", "--input-size", "8193"],
     ],
 )
 def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:

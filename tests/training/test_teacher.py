@@ -38,6 +38,27 @@ def test_a_teacher_of_any_size_says_what_torch_says(
             assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+def test_blobs_of_a_teacher_may_have_any_name(
+    network: "Callable[[int], CaffeNetwork]", tiny: Path, tmp_path: Path
+) -> None:
+    network(1).save(tmp_path / "trained.caffemodel")
+    deploy = (tiny / "deploy.prototxt").read_text()
+    for name, other in (
+        ("data", "image"),
+        ("mbox_priorbox", "logits"),
+        ("mbox_conf_sigmoid", "data"),
+    ):
+        assert f'"{name}"' in deploy
+        deploy = deploy.replace(f'"{name}"', f'"{other}"')
+    (tmp_path / "deploy.prototxt").write_text(deploy)
+    teacher = OnnxTeacher(caffe.load(tmp_path / "deploy.prototxt", tmp_path / "trained.caffemodel"))
+    data = 60 * torch.randn(1, 3, 128, 128)
+    with torch.no_grad():
+        expected = network(1).detect(data)
+    for ours, theirs in zip(teacher.detect(data), expected, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
 def test_a_published_teacher_says_what_torch_says(shared: Path) -> None:
     from training.network import CaffeNetwork
 
@@ -52,5 +73,5 @@ def test_a_published_teacher_says_what_torch_says(shared: Path) -> None:
 
 def test_a_network_that_detects_nothing_is_no_teacher(trained: Network) -> None:
     layers = tuple(layer for layer in trained.layers if layer.type != "DetectionOutput")
-    with pytest.raises(CaffeError, match="no detection layer"):
+    with pytest.raises(CaffeError, match="no detection or loss layer"):
         OnnxTeacher(replace(trained, layers=layers))
