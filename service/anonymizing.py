@@ -9,7 +9,7 @@ from typing import Literal
 
 from PIL import Image
 
-from geometry.boxes import Floats
+from geometry.arrays import Floats
 
 CELLS = 6
 """Cells along the longer side of a hidden rectangle, whatever its size."""

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from geometry.boxes import Floats, clip
+from geometry.arrays import I64, Floats
+from geometry.boxes import clip
 from geometry.letterbox import Letterbox
 from geometry.nms import nms
 from service import images, tracing
@@ -231,7 +231,7 @@ class Detector:
         return await asyncio.get_running_loop().run_in_executor(executor, work, *arguments)
 
 
-def faces_of(candidates: Candidates, thresholds: Thresholds, query: Query) -> NDArray[np.int64]:
+def faces_of(candidates: Candidates, thresholds: Thresholds, query: Query) -> I64:
     """Indices of the candidates that are faces, best first, in Caffe's order of steps.
 
     `DetectionOutput`: scores above the confidence threshold (strictly), the best top_k of them,

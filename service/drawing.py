@@ -2,7 +2,7 @@
 
 from PIL import Image, ImageDraw, ImageFont
 
-from geometry.boxes import Floats
+from geometry.arrays import Floats
 
 COLOUR = (0, 230, 118)
 EDGE = (0, 0, 0)

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from io import BytesIO
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from geometry.arrays import F64, Floats
 from service import jpeg, media_types
 from service.errors import InvalidImage, TooManyPixels, UnsupportedMediaType
 
@@ -140,11 +140,11 @@ def _bands(image: Image.Image) -> Iterator[Image.Image]:
         yield image.crop((0, top, image.width, min(top + _BAND, image.height)))
 
 
-def _gray(values: NDArray[np.floating]) -> Image.Image:
+def _gray(values: Floats) -> Image.Image:
     return Image.fromarray(np.rint(values).astype(np.uint8), "L").convert("RGB")
 
 
-def _samples(image: Image.Image) -> NDArray[np.float64]:
+def _samples(image: Image.Image) -> F64:
     values = np.asarray(image).astype(np.float64)
     return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
 
@@ -155,9 +155,7 @@ def _range(image: Image.Image) -> tuple[float, float]:
     return min(low for low, _ in bands), max(high for _, high in bands)
 
 
-def _to_byte_range(
-    values: NDArray[np.float64], low: float, high: float, *, floating: bool
-) -> NDArray[np.float64]:
+def _to_byte_range(values: F64, low: float, high: float, *, floating: bool) -> F64:
     """Samples of unstated range, from `low` to `high` in the whole picture, as 0-255.
 
     The file does not say which value is white: take 1 (floating point), 255, or 65535, the

@@ -1,13 +1,13 @@
 """An image of any size to the pixels that the network takes."""
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from geometry.arrays import U8
 from geometry.letterbox import Letterbox
 
 Colour = tuple[int, int, int]
-Pixels = NDArray[np.uint8]
+Pixels = U8
 
 
 def letterbox(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from geometry.boxes import Floats
+from geometry.arrays import Floats
 from service.errors import StartError
 from service.letterboxing import Pixels
 from store import model as models

@@ -5,7 +5,7 @@ from typing import Literal
 
 from PIL import Image, ImageCms
 
-from geometry.boxes import Floats
+from geometry.arrays import Floats
 from service import images, media_types, negotiation
 from service.anonymizing import hide
 from service.drawing import draw_boxes

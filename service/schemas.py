@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from geometry.boxes import Floats
+from geometry.arrays import Floats
 from service.detector import Detection, Detector, Query
 from service.rendering import Style
 from service.timings import Timings

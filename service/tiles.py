@@ -16,10 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from geometry.boxes import Floats
+from geometry.arrays import Bools, Floats
 
 STEP = 4
 """Largest ratio of the scales of two neighbouring levels."""
@@ -85,9 +84,7 @@ def crop(image: Image.Image, tile: Tile) -> Image.Image:
     return image.crop((tile.left, tile.top, tile.left + tile.width, tile.top + tile.height))
 
 
-def uncut(
-    boxes: Floats, tile: Tile, image_width: int, image_height: int, margin: float
-) -> NDArray[np.bool_]:
+def uncut(boxes: Floats, tile: Tile, image_width: int, image_height: int, margin: float) -> Bools:
     """Which of `boxes` [N, 4], in pixels of the image, the tile sees whole.
 
     A box is cut if it ends within `margin` pixels of a border of the tile that is not also the

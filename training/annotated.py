@@ -12,7 +12,7 @@ from PIL import Image
 from convert.caffe import caffe_pb2
 from convert.caffe.caffe_pb2 import BatchSampler, DistortionParameter, TransformationParameter
 from convert.caffe.network import CaffeError, Network, Problem
-from training.matching import F32
+from geometry.arrays import F32
 from training.photographs import Photograph, opened, upright
 from training.sampling import draw, project
 

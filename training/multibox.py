@@ -10,9 +10,9 @@ from torch.nn import functional
 
 from convert.caffe import caffe_pb2
 from convert.caffe.network import CaffeError, Layer, Problem
-from geometry.boxes import Floats
+from geometry.arrays import F32, Floats
 from geometry.coding import CodeType, encode
-from training.matching import F32, NOBODY, match
+from training.matching import NOBODY, match
 
 _CODES = {
     caffe_pb2.PriorBoxParameter.CORNER: CodeType.CORNER,

@@ -1,14 +1,12 @@
 """Box voting: one place of what several boxes say of one face."""
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geometry.arrays import F32, I64
 from geometry.boxes import iou
 
-F32 = NDArray[np.float32]
 
-
-def vote(boxes: F32, scores: F32, kept: NDArray[np.int64], overlap: float = 0.5) -> F32:
+def vote(boxes: F32, scores: F32, kept: I64, overlap: float = 0.5) -> F32:
     """The `kept` boxes [K, 4] of `boxes` [N, 4], moved to the mean of those that overlap them.
 
     Each is weighted by its score [N]: section 4 of Gidaris and Komodakis 2015 (arXiv:1505.01749).

@@ -5,12 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from convert.caffe import attach, caffe_pb2, inputs, legacy, phases, prototxt, values, weights
 from convert.caffe.legacy import Entry
 from convert.caffe.problems import CaffeError, Problem
+from geometry.arrays import F32
 
 __all__ = ["CaffeError", "Layer", "Network", "Problem", "load"]
 
@@ -35,7 +33,7 @@ class Layer:
     bottoms: tuple[str, ...]
     tops: tuple[str, ...]
     parameter: caffe_pb2.LayerParameter
-    blobs: tuple[NDArray[np.float32], ...] = ()
+    blobs: tuple[F32, ...] = ()
 
 
 @dataclass(frozen=True)

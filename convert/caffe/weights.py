@@ -6,16 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
-from numpy.typing import NDArray
 
 from convert.caffe import blobs, caffe_pb2, legacy
 from convert.caffe.problems import CaffeError, Problem
 from convert.files import MAX_PROTOBUF, read_bytes, write_atomically
+from geometry.arrays import F32
 
-Blobs = tuple[NDArray[np.float32], ...]
+Blobs = tuple[F32, ...]
 
 _LAYER_TAGS = frozenset([100 << 3 | 2, 2 << 3 | 2])
 
@@ -87,7 +86,7 @@ def read_all(path: Path) -> Weights:
 def write(
     path: Path,
     name: str,
-    layers: Mapping[str, Sequence[NDArray[np.float32]]],
+    layers: Mapping[str, Sequence[F32]],
     types: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Write a caffemodel that Caffe and OpenCV read: float32 blobs by layer name.
@@ -188,7 +187,7 @@ def _layers(net: caffe_pb2.NetParameter, unknown: Counter[str]) -> Iterator[Laye
 def _decode(
     name: str, kind: str, protos: Sequence[caffe_pb2.BlobProto], unknown: Counter[str]
 ) -> LayerWeights:
-    arrays: list[NDArray[np.float32]] = []
+    arrays: list[F32] = []
     problems: list[Problem] = []
     for index, blob in enumerate(protos):
         _count_unknown(blob, "a blob", unknown)

@@ -4,11 +4,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convert.graph import BATCH, GraphBuilder, Value
 from convert.layers.registry import LayerError
 from convert.outputs.detection import Detection
+from geometry.arrays import F64
 from geometry.coding import CodeType
 
 
@@ -94,8 +94,8 @@ def _decode(
     detection: Detection,
     graph: GraphBuilder,
     codes: Value,
-    priors: NDArray[np.float64],
-    variances: NDArray[np.float64],
+    priors: F64,
+    variances: F64,
     name: str | None,
 ) -> Value:
     """geometry.coding.decode as ONNX, all that doesn't depend on the codes being constant."""
@@ -158,7 +158,7 @@ def _select(
     return graph.node("Gather", [value, indices], shape, name=name, axis=axis)
 
 
-def _mul(graph: GraphBuilder, value: Value, factor: NDArray[np.float64], name: str) -> Value:
+def _mul(graph: GraphBuilder, value: Value, factor: F64, name: str) -> Value:
     if np.all(factor == 1):
         return value
     constant = graph.constant(factor.astype(np.float32), name)
@@ -168,8 +168,8 @@ def _mul(graph: GraphBuilder, value: Value, factor: NDArray[np.float64], name: s
 def _add_scaled(
     graph: GraphBuilder,
     value: Value,
-    factor: NDArray[np.float64],
-    offset: NDArray[np.float64],
+    factor: F64,
+    offset: F64,
     name: str | None = None,
 ) -> Value:
     scaled = _mul(graph, value, factor, "reach")

@@ -6,7 +6,6 @@ from enum import StrEnum
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from convert.caffe.network import Layer, Network
 from convert.fold import fold
@@ -17,6 +16,7 @@ from convert.outputs.detection import Detection, read
 from convert.outputs.preprocessing import IMAGES, Preprocessing
 from convert.outputs.suppression import suppress
 from convert.translate import build_graph
+from geometry.arrays import F32
 from sfd.errors import SfdError, UsageError
 
 DATA = "data"
@@ -40,7 +40,7 @@ class Heads:
     loc: str
     conf: str
     priors: str
-    prior_boxes: NDArray[np.float32]
+    prior_boxes: F32
     """[1, 2, priors * 4]: boxes, then variances."""
     detection: Detection
 

@@ -4,17 +4,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
 from convert.caffe.blobs import times
 from convert.caffe.problems import Problem
 from convert.tensorflow import names, tensor
 from convert.tensorflow.graph import Graph
 from convert.tensorflow.graph_pb2 import NodeDef
 from convert.tensorflow.names import BATCH_NORM, Kernel, Parameter, Unit
-
-Array = NDArray[np.float32]
+from geometry.arrays import F32
 
 ZOO_EPSILON = 0.001
 """What the zoo's configurations give BatchNorm: assumed where a graph doesn't say."""
@@ -30,7 +26,7 @@ class Convolution:
     """A unit with its arrays: with BatchNorm, or with biases where it was folded."""
 
     unit: Unit
-    parts: Mapping[Parameter, Array]
+    parts: Mapping[Parameter, F32]
     """WEIGHTS [height, width, in, out] (or, depthwise, [height, width, in, multiplier]); others
     [channels]."""
     epsilon: float = ZOO_EPSILON
@@ -164,7 +160,7 @@ def _convolution(
     def complain(text: str) -> None:
         problems.append(Problem(text, layer=unit.layer))
 
-    parts: dict[Parameter, Array] = {}
+    parts: dict[Parameter, F32] = {}
     for parameter, node in nodes.items():
         try:
             parts[parameter] = tensor.decode(node)

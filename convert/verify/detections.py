@@ -16,14 +16,12 @@ within CORNER_BOUND.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convert.outputs.detection import Detection
+from geometry.arrays import F32, F64, Bools, Floats
 from geometry.boxes import area, clip, iou
 from geometry.coding import decode
 from geometry.nms import nms
-
-F32 = NDArray[np.float32]
 
 SCORE_BOUND = 1e-4
 IOU_BOUND = 0.999
@@ -100,7 +98,7 @@ def decode_candidates(detection: Detection, loc: F32, conf: F32, priors: F32) ->
     return from_heads(decoded, scores.T)
 
 
-def from_heads(boxes: NDArray[np.floating], scores: F32) -> Candidates:
+def from_heads(boxes: Floats, scores: F32) -> Candidates:
     """Candidates from `boxes` [P, 4] or [classes, P, 4] and `scores` [P, classes]."""
     by_class = scores.T
     all_boxes = np.broadcast_to(boxes, (len(by_class), *boxes.shape[-2:]))
@@ -186,15 +184,13 @@ def _match(bounds: Bounds, expected: F32, found: F32) -> list[tuple[int, int]]:
     return pairs
 
 
-def _chosen(detection: Detection, one: Candidates, other: Candidates) -> NDArray[np.bool_]:
+def _chosen(detection: Detection, one: Candidates, other: Candidates) -> Bools:
     """Candidates [classes, P] above the threshold on either side, or nearly."""
     limit = detection.confidence_threshold - SCORE_BOUND
     return np.asarray((one.scores > limit) | (other.scores > limit))
 
 
-def _agreement(
-    one: NDArray[np.floating], other: NDArray[np.floating], bounds: Bounds
-) -> NDArray[np.float64]:
+def _agreement(one: Floats, other: Floats, bounds: Bounds) -> F64:
     """IoU [N] of boxes pair by pair.
 
     Where a side is short the axes count one by one: the overlap along each, and along the short
@@ -282,19 +278,19 @@ def _is_candidate(detection: Detection, bounds: Bounds, candidates: Candidates, 
     return bool((agreement >= bounds.iou).any())
 
 
-def _blur(boxes: NDArray[np.float64], bounds: Bounds) -> NDArray[np.float64]:
+def _blur(boxes: F64, bounds: Bounds) -> F64:
     """How far each corner coordinate [N, 4] may be off by rounding alone."""
     outside = np.maximum(np.abs(boxes) - 1, 0)
     return np.asarray(CORNER_BOUND * np.asarray(bounds.pixel * 2) + FAR_BOUND * outside)
 
 
-def _short(boxes: NDArray[np.float64], bounds: Bounds) -> NDArray[np.bool_]:
+def _short(boxes: F64, bounds: Bounds) -> Bools:
     """Which sides [N, 2] are too short, for the blur of their corners, to have an overlap."""
     blur = _blur(boxes, bounds)
     most = np.maximum(blur[:, :2], blur[:, 2:])
     return np.asarray(boxes[:, 2:] - boxes[:, :2] < most / CORNER_BOUND)
 
 
-def _widened(boxes: NDArray[np.float64], bounds: Bounds) -> NDArray[np.float64]:
+def _widened(boxes: F64, bounds: Bounds) -> F64:
     """Boxes with a margin as wide as corners may move."""
     return np.asarray(boxes + _blur(boxes, bounds) * np.asarray([-1, -1, 1, 1]))

@@ -3,18 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from google.protobuf.message import EncodeError
-from numpy.typing import NDArray
 
 from convert.caffe import blobs as encoding
 from convert.caffe import caffe_pb2
 from convert.caffe.network import Network
 from convert.outputs.kinds import Heads
 from convert.verify.judge import Judge, JudgeError, needed_for, opencv
+from geometry.arrays import F32
 from geometry.coding import CodeType
-
-F32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

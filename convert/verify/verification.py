@@ -24,8 +24,8 @@ from convert.verify.inputs import pictures
 from convert.verify.judge import JudgeError
 from convert.verify.reference import deviation, reference
 from convert.verify.trial import Sight, Trial
+from geometry.arrays import F32, U8
 
-F32 = NDArray[np.float32]
 Scenes = dict[str, tuple[Candidates, Bounds]]
 
 BATCHED = ("noise", "gradient", "scene")
@@ -122,7 +122,7 @@ def _row_tops(built: Built) -> list[str]:
     return [layer.tops[0] for layer in built.network.layers if layer.type == DETECTION_OUTPUT]
 
 
-def _caffe_input(built: Built, image: NDArray[np.uint8]) -> F32:
+def _caffe_input(built: Built, image: U8) -> F32:
     """A picture as the blob [1, C, H, W] that Caffe would be fed."""
     channels = image.shape[2]
     if built.preprocessing:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geometry.arrays import U8
 from service.errors import InferenceFailed, InvalidRequest, Problem
 from service.openinference.messages import InferenceRequest, InputTensor, OutputTensor
 from service.uploads import decode_base64
@@ -88,7 +89,7 @@ def files(received: Received) -> list[bytes | Problem]:
     return elements
 
 
-def pixels(received: Received) -> NDArray[np.uint8]:
+def pixels(received: Received) -> U8:
     """A UINT8 tensor, in its shape."""
     tensor = received.tensor
     count = _count(tensor)

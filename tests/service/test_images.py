@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from PIL import Image
 
+from geometry.arrays import U8
 from service.errors import InvalidImage, Problem, TooManyPixels, UnsupportedMediaType
 from service.images import decode
 
@@ -21,7 +21,7 @@ MEAN = (123, 117, 104)
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 
 
-def read(data: bytes, max_pixels: int = 1_000_000) -> NDArray[np.uint8]:
+def read(data: bytes, max_pixels: int = 1_000_000) -> U8:
     image = decode(data, max_pixels=max_pixels, background=MEAN)
     assert image.mode == "RGB"
     return np.asarray(image)

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from convert.outputs.detection import Detection
 from convert.verify.detections import (
@@ -12,9 +11,9 @@ from convert.verify.detections import (
     detect,
     from_heads,
 )
+from geometry.arrays import F32
 from geometry.coding import CodeType
 
-F32 = NDArray[np.float32]
 BOUNDS = Bounds((1 / 100, 1 / 100))
 A = (0.1, 0.1, 0.3, 0.3)
 B = (0.6, 0.6, 0.9, 0.9)

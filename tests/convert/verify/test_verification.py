@@ -17,6 +17,7 @@ from convert.report import Status
 from convert.verify import verification, verify
 from convert.verify.file import ConvertedFile
 from convert.verify.inputs import pictures
+from geometry.arrays import F32
 
 
 class Files(Protocol):
@@ -26,7 +27,6 @@ class Files(Protocol):
     caffemodel: Path
 
 
-F32 = NDArray[np.float32]
 Make = Callable[..., Files]
 
 
