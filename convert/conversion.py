@@ -12,7 +12,7 @@ import onnxruntime
 from onnx import helper
 
 from convert.caffe import network as caffe_network
-from convert.caffe.network import Network, Problem
+from convert.caffe.network import Diagnostic, Network
 from convert.files import check_output, write_atomically
 from convert.metadata import class_names, metadata, sha256
 from convert.outputs.kinds import Built, Kind, build, check_input, default_kind
@@ -162,13 +162,15 @@ def _read(path: Path) -> bytes:
         raise ConversionError(f"can't read {path}: {error.strerror or error}") from error
 
 
-def _warnings(network: Network, built: Built) -> list[Problem]:
+def _warnings(network: Network, built: Built) -> list[Diagnostic]:
     warnings = list(network.warnings)
     if built.preprocessing:
         warnings += differences(network, built.preprocessing)
     if network.aside:
         names = ", ".join(layer.name for layer in network.aside)
-        warnings.append(Problem(f"left out, since they only serve training and testing: {names}"))
+        warnings.append(
+            Diagnostic(f"left out, since they only serve training and testing: {names}")
+        )
     return warnings
 
 

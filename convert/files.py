@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from convert.caffe.problems import CaffeError, Problem
+from convert.caffe.diagnostics import CaffeError, Diagnostic
 from sfd.errors import SfdError, UsageError
 
 MAX_PROTOBUF = (1 << 31) - 1
@@ -24,11 +24,11 @@ def read_bytes(path: Path, limit: int, kind: str, error: type[CaffeError] = Caff
     try:
         if path.stat().st_size > limit:
             what = f"larger than {limit / 2**20:.0f} MiB, so no {kind}"
-            raise error(str(path), [Problem(what)])
+            raise error(str(path), [Diagnostic(what)])
         return path.read_bytes()
     except OSError as cause:
         reason = cause.strerror or "can't be read"
-        raise error(str(path), [Problem(f"can't read it: {reason}")]) from cause
+        raise error(str(path), [Diagnostic(f"can't read it: {reason}")]) from cause
 
 
 def check_output(path: Path, kind: str, sources: Sequence[Path]) -> None:

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from service.errors import InvalidImage, PayloadTooLarge
+from detection.errors import InvalidImage
+from service.errors import PayloadTooLarge
 
 # RFC 2046, section 5.1.1.
 MAX_BOUNDARY = 70

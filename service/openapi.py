@@ -7,7 +7,8 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
-from service import errors, problems, schemas
+from detection.errors import InvalidImage, Overloaded, RequestError
+from service import problems, schemas
 from service.openinference import messages
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -105,7 +106,7 @@ DETAILS = {
 """By slug, an example of what a problem says."""
 
 
-def problem(kind: type[errors.Problem]) -> dict[str, Any]:
+def problem(kind: type[RequestError]) -> dict[str, Any]:
     """An example of the body of a problem."""
     return {
         "type": kind.slug,
@@ -121,7 +122,7 @@ SEVERAL_EXAMPLE: dict[str, Any] = {
     "model": ONE_EXAMPLE["model"],
     "results": [
         {name: ONE_EXAMPLE[name] for name in ("image", "faces", "timings_ms", "batch_size")},
-        {"error": problem(errors.InvalidImage)},
+        {"error": problem(InvalidImage)},
     ],
     "timings_ms": ONE_EXAMPLE["timings_ms"],
 }
@@ -133,7 +134,7 @@ def example(value: object, **response: object) -> dict[str, Any]:
     return {**response, "content": {"application/json": {"example": value}}}
 
 
-def responses(*kinds: type[errors.Problem]) -> dict[int | str, dict[str, Any]]:
+def responses(*kinds: type[RequestError]) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that can end in these problems, with an example of each."""
     described: dict[int | str, dict[str, Any]] = {}
     for kind in kinds:
@@ -150,7 +151,7 @@ def responses(*kinds: type[errors.Problem]) -> dict[int | str, dict[str, Any]]:
             },
         )
         entry["content"][problems.MEDIA_TYPE]["examples"][kind.slug] = {"value": problem(kind)}
-        if kind is errors.Overloaded:
+        if kind is Overloaded:
             entry["headers"] = {
                 "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}
             }

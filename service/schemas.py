@@ -4,10 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from geometry.arrays import Floats
-from service.detector import Detection, Detector, Query
-from service.rendering import Style
-from service.timings import Timings
+from detection.detector import Detection, Detector, Query
+from detection.rendering import Style
+from detection.timings import Timings
 
 
 class FaceParameters(BaseModel):
@@ -92,7 +91,7 @@ class ModelVersion(BaseModel):
     @classmethod
     def of(cls, detector: Detector) -> Self:
         """The model of a detector."""
-        model = detector.network.model
+        model = detector.session.model
         return cls(name=model.name, version=model.version)
 
 
@@ -123,12 +122,7 @@ class ImageResult(BaseModel):
     @classmethod
     def of(cls, detection: Detection) -> Self:
         """The JSON of a detection."""
-        return cls(
-            image=ImageSize(width=detection.width, height=detection.height),
-            faces=faces(detection.boxes, detection.scores),
-            timings_ms=StageTimes.of(detection.timings),
-            batch_size=detection.batch_size,
-        )
+        return cls.model_validate(detection.as_dict())
 
 
 class Answer(BaseModel):
@@ -165,20 +159,4 @@ class DetectManyAnswer(Answer):
     timings_ms: Annotated[
         StageTimes,
         Field(description="Of each stage the longest among the images; `total` is the request's."),
-    ]
-
-
-def faces(boxes: Floats, scores: Floats) -> list[Face]:
-    """Boxes [N, 4] as x1, y1, x2, y2 and scores [N] as JSON.
-
-    A thousandth of a pixel: rounding must not cost a face of two pixels a percent of its area.
-    """
-    return [
-        Face(
-            box=Box(
-                x=round(x1, 3), y=round(y1, 3), width=round(x2 - x1, 3), height=round(y2 - y1, 3)
-            ),
-            score=round(score, 4),
-        )
-        for (x1, y1, x2, y2), score in zip(boxes.tolist(), scores.tolist(), strict=True)
     ]

@@ -8,15 +8,10 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from detection.deadline import until
+from detection.errors import InvalidImage, RequestError, UnsupportedMediaType
 from service import multipart
-from service.deadline import until
-from service.errors import (
-    InvalidImage,
-    InvalidParameter,
-    PayloadTooLarge,
-    Problem,
-    UnsupportedMediaType,
-)
+from service.errors import InvalidParameter, PayloadTooLarge
 
 BLANKS = b" \t\n\r\v\f"
 MOST_BRACKETS = 16
@@ -27,7 +22,7 @@ MOST_BRACKETS = 16
 class Uploads:
     """Files in the order they were sent, and whether the answer is one result or a list."""
 
-    files: list[bytes | Problem]
+    files: list[bytes | RequestError]
     several: bool
 
 
@@ -92,7 +87,7 @@ def from_json(body: bytes, *, max_images: int) -> Uploads:
         raise InvalidParameter("the JSON body must have either `image` or `images`")
     if given.images is None:
         file = decode_base64(given.image or "")
-        if isinstance(file, Problem):
+        if isinstance(file, RequestError):
             raise file
         return Uploads([file], several=False)
     if len(given.images) > max_images:
@@ -102,7 +97,7 @@ def from_json(body: bytes, *, max_images: int) -> Uploads:
     return Uploads([decode_base64(text) for text in given.images], several=True)
 
 
-def decode_base64(text: str) -> bytes | Problem:
+def decode_base64(text: str) -> bytes | RequestError:
     """The bytes of base64 text (RFC 4648), or of a `data:` URL of it; line breaks are ignored."""
     if text.startswith("data:"):
         text = text.partition(",")[2]

@@ -12,6 +12,9 @@ from training.architecture.family import Architecture, Block, Extra, Head
 hypothesis.settings.register_profile("patient", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("patient")
 
+# Fixtures that several folders of tests use.
+pytest_plugins = ["tests.cells", "tests.servers"]
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from detection.images import FORMATS, flatten, turning
 from geometry.arrays import F32
-from service.images import FORMATS, flatten, turning
 from sfd.errors import SfdError
 from training.evaluation import wider
 from training.holdout import is_held_out

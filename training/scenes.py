@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from geometry.arrays import F64, U8, Bools
+from geometry.arrays import F32, F64, U8, Bools
 from training.photographs import (
-    F32,
     MEAN_RGB,
     Photograph,
     is_upright,

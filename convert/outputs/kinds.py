@@ -12,7 +12,7 @@ from convert.fold import fold
 from convert.graph import BATCH, GraphBuilder, Value
 from convert.layers.registry import Handler, LayerError
 from convert.outputs.decoding import candidates
-from convert.outputs.detection import Detection, read
+from convert.outputs.detection_output import DetectionOutput, read
 from convert.outputs.preprocessing import IMAGES, Preprocessing
 from convert.outputs.suppression import suppress
 from convert.translate import build_graph
@@ -33,7 +33,7 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Heads:
+class DetectorBlobs:
     """The detector's end: its parameters and the names of the blobs that it decodes."""
 
     top: str
@@ -42,7 +42,7 @@ class Heads:
     priors: str
     prior_boxes: F32
     """[1, 2, priors * 4]: boxes, then variances."""
-    detection: Detection
+    detection: DetectionOutput
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Built:
     network: Network
     preprocessing: Preprocessing | None
     """None for raw."""
-    heads: Heads | None
+    heads: DetectorBlobs | None
     """None where the network does not end in a DetectionOutput."""
     values: Mapping[str, str]
     """The ONNX value of each blob of the network that a node of the model makes."""
@@ -121,13 +121,13 @@ def _detectors(network: Network) -> list[Layer]:
     return [layer for layer in network.layers if layer.type == DETECTION_OUTPUT]
 
 
-def _read_heads(detectors: Sequence[Layer], graph: GraphBuilder) -> Heads | None:
+def _read_heads(detectors: Sequence[Layer], graph: GraphBuilder) -> DetectorBlobs | None:
     if len(detectors) != 1:
         return None
     layer = detectors[0]
     loc, conf, priors = layer.bottoms[:3]
     boxes = np.asarray(graph.blobs[priors].constant, np.float32)
-    return Heads(layer.tops[0], loc, conf, priors, boxes, read(layer))
+    return DetectorBlobs(layer.tops[0], loc, conf, priors, boxes, read(layer))
 
 
 def _heads(layer: Layer, graph: GraphBuilder, bottoms: Sequence[Value]) -> Value:
@@ -143,7 +143,7 @@ def _heads(layer: Layer, graph: GraphBuilder, bottoms: Sequence[Value]) -> Value
 
 
 def _rows(layer: Layer, graph: GraphBuilder, bottoms: Sequence[Value]) -> Value:
-    """Detection rows."""
+    """DetectionOutput rows."""
     detection = read(layer)
     return suppress(detection, graph, candidates(detection, graph, *bottoms[:3]), DETECTIONS)
 

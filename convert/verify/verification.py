@@ -7,7 +7,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.outputs.kinds import BOXES, DETECTION_OUTPUT, DETECTIONS, SCORES, Built, Heads, Kind
+from convert.outputs.kinds import (
+    BOXES,
+    DETECTION_OUTPUT,
+    DETECTIONS,
+    SCORES,
+    Built,
+    DetectorBlobs,
+    Kind,
+)
 from convert.outputs.preprocessing import Preprocessing
 from convert.report import Comparison, Status, Verification
 from convert.verify.detections import (
@@ -160,7 +168,9 @@ def _compare_blobs(trial: Trial, sight: Sight) -> None:
             )
 
 
-def _compare_detections(trial: Trial, heads: Heads, sight: Sight) -> tuple[Candidates, Bounds]:
+def _compare_detections(
+    trial: Trial, heads: DetectorBlobs, sight: Sight
+) -> tuple[Candidates, Bounds]:
     """Decoded boxes, scores and final rows of one picture; returns what is true of it."""
     detection, kind = heads.detection, trial.built.kind
     true, twin, own = (

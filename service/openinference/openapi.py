@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from service.errors import Problem
+from detection.errors import RequestError
 from service.openapi import DETAILS, GIF
 
 REQUEST_EXAMPLE: dict[str, Any] = {
@@ -44,7 +44,7 @@ METADATA_EXAMPLE: dict[str, Any] = {
 }
 
 
-def responses(*kinds: type[Problem]) -> dict[int | str, dict[str, Any]]:
+def responses(*kinds: type[RequestError]) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that can end in these problems, in the protocol's own form."""
     described: dict[int | str, dict[str, Any]] = {}
     for kind in kinds:

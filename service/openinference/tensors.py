@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from detection.errors import InferenceFailed, RequestError
 from geometry.arrays import U8
-from service.errors import InferenceFailed, InvalidRequest, Problem
+from service.errors import InvalidRequest
 from service.openinference.messages import InferenceRequest, InputTensor, OutputTensor
 from service.uploads import decode_base64
 
@@ -71,12 +72,12 @@ def assign(request: InferenceRequest, binary: memoryview) -> list[Received]:
     return received
 
 
-def files(received: Received) -> list[bytes | Problem]:
+def files(received: Received) -> list[bytes | RequestError]:
     """The elements of a BYTES tensor; in JSON they are base64 text."""
     tensor = received.tensor
     count = _count(tensor)
     if received.binary is not None:
-        elements: list[bytes | Problem] = list(_elements(received.binary, tensor.name, count))
+        elements: list[bytes | RequestError] = list(_elements(received.binary, tensor.name, count))
     else:
         texts = list(_flatten(_data(tensor)))
         if not all(isinstance(text, str) for text in texts):

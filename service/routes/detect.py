@@ -6,24 +6,29 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service import body, openapi, problems, rendering, uploads
-from service.deadline import until
-from service.detector import Detection, Detector
-from service.disconnects import unless_client_goes
-from service.errors import (
+from detection import rendering
+from detection.deadline import until
+from detection.detector import Detection, Detector
+from detection.errors import (
     InferenceFailed,
     InvalidImage,
-    InvalidParameter,
-    NotAcceptable,
     Overloaded,
-    PayloadTooLarge,
-    Problem,
+    RequestError,
     Timeout,
     TooManyPixels,
-    Unauthorized,
-    UnknownModel,
     UnsupportedMediaType,
 )
+from detection.timings import slowest
+from service import body, openapi, problems, uploads
+from service.disconnects import unless_client_goes
+from service.errors import (
+    InvalidParameter,
+    NotAcceptable,
+    PayloadTooLarge,
+    Unauthorized,
+    UnknownModel,
+)
+from service.rendering import media_type
 from service.runtime import Runtime
 from service.schemas import (
     DetectAnswer,
@@ -35,7 +40,6 @@ from service.schemas import (
     StageTimes,
 )
 from service.schemas import Problem as ProblemBody
-from service.timings import slowest
 from service.uploads import Uploads
 
 router = APIRouter(tags=["detection"])
@@ -135,12 +139,12 @@ async def picture(
     accept = ",".join(request.headers.getlist("accept"))
     if isinstance(data, bytes):
         # Before any work is done; once more when the size is known.
-        rendering.media_type(accept, data, 1, 1)
+        media_type(accept, data, 1, 1)
     (found,) = await detector.detect_all(files.files, parameters.query(), deadline)
-    if isinstance(found, Problem):
+    if isinstance(found, RequestError):
         raise found
     assert isinstance(data, bytes)
-    kind = rendering.media_type(accept, data, found.width, found.height)
+    kind = media_type(accept, data, found.width, found.height)
     started = time.perf_counter()
 
     def work(style: rendering.Style) -> bytes:
@@ -150,7 +154,7 @@ async def picture(
             found.scores,
             style,
             max_pixels=detector.max_pixels,
-            background=detector.network.model.input.mean_rgb,
+            background=detector.session.model.input.mean_rgb,
         )
         return rendering.encode(drawn, kind)
 
@@ -159,7 +163,7 @@ async def picture(
     content = await until(deadline, drawing)
     milliseconds = round((time.perf_counter() - started) * 1000, 3)
     request.state.log_fields = {
-        "model": detector.network.model.name,
+        "model": detector.session.model.name,
         "images": 1,
         "faces": len(found.scores),
     }
@@ -197,7 +201,7 @@ def answer(
     request: Request,
     runtime: Runtime,
     detector: Detector,
-    found: list[Detection | Problem],
+    found: list[Detection | RequestError],
     several: bool,
     seconds: float,
 ) -> Response:
@@ -212,7 +216,7 @@ def answer(
     }
     if not several:
         (one,) = found
-        if isinstance(one, Problem):
+        if isinstance(one, RequestError):
             raise one
         single = DetectAnswer(
             request_id=request_id, model=model, **ImageResult.of(one).model_dump()
@@ -220,7 +224,7 @@ def answer(
         return _json(single, one.timings.server_timing())
     results: list[ImageResult | ImageError] = []
     for each in found:
-        if isinstance(each, Problem):
+        if isinstance(each, RequestError):
             runtime.metrics.rejected.labels(each.slug).inc()
             error = ProblemBody.model_validate(problems.body(each, request_id))
             results.append(ImageError(error=error))

@@ -6,8 +6,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
+from detection.detector import Detector
 from service import openapi
-from service.detector import Detector
 from service.errors import Unauthorized, UnknownModel
 from service.runtime import Runtime
 
@@ -141,7 +141,7 @@ async def describe_model(request: Request, name: str) -> ModelDetails:
     """One model with its licence, origin, hashes and measured results."""
     runtime: Runtime = request.app.state.runtime
     detector = runtime.detector(name)
-    described, build = detector.network.model, detector.network.build
+    described, build = detector.session.model, detector.session.build
     return ModelDetails(
         **summary(runtime, detector).model_dump(),
         description=described.description,
@@ -167,17 +167,17 @@ async def describe_model(request: Request, name: str) -> ModelDetails:
 
 def summary(runtime: Runtime, detector: Detector) -> ModelSummary:
     """What the list says of a model."""
-    network = detector.network
-    thresholds = network.model.thresholds
+    session = detector.session
+    thresholds = session.model.thresholds
     return ModelSummary(
-        name=network.model.name,
-        version=network.model.version,
-        title=network.model.title,
+        name=session.model.name,
+        version=session.model.version,
+        title=session.model.title,
         default=detector is runtime.default,
         ready=runtime.ready and not runtime.draining,
-        provider=network.provider,
-        provider_fallback=network.fallback,
-        input=Size(width=network.model.input.width, height=network.model.input.height),
+        provider=session.provider,
+        provider_fallback=session.fallback,
+        input=Size(width=session.model.input.width, height=session.model.input.height),
         thresholds=Thresholds(
             min_score=thresholds.default_score,
             nms_iou=thresholds.nms_iou,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from convert.caffe.problems import CaffeError
+from convert.caffe.diagnostics import CaffeError
 from convert.files import WriteError, read_bytes, write_atomically
 
 

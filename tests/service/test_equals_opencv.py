@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detection.images import decode
+from detection.letterbox import letterbox
 from geometry.arrays import F32
 from geometry.boxes import clip, iou
 from geometry.letterbox import Letterbox
-from service.images import decode
-from service.letterboxing import letterbox
 from store import model as models
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from detection.errors import RequestError
 from service import multipart
-from service.errors import PayloadTooLarge, Problem
+from service.errors import PayloadTooLarge
 
 BOUNDARY = "frontier"
 CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
@@ -43,7 +44,7 @@ def test_parts_come_back_as_sent_however_the_body_is_cut(parts: list[bytes], cut
 def test_any_bytes_are_parts_or_a_problem(body: bytes, cut: int) -> None:
     try:
         parse(b"--frontier\r\n" + body, cut)
-    except Problem as problem:
+    except RequestError as problem:
         answer = problem.status
         assert answer == 400
 

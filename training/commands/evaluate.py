@@ -1,6 +1,7 @@
 """`sfd evaluate`: average precision of what the service finds, on marked images."""
 
 import argparse
+import contextlib
 import json
 import resource
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from convert.files import write_atomically
-from service.network import PROVIDERS
+from detection.providers import ProviderName
 from sfd.arguments import share
 from sfd.errors import SfdError, UsageError
 from training.commands.refusal import refuse
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--provider",
         type=str.lower,
-        choices=("auto", *PROVIDERS),
+        choices=tuple(ProviderName),
         metavar="NAME",
         help="auto, cpu, cuda, tensorrt or openvino; not with --url or --protocol native",
     )
@@ -105,9 +106,12 @@ def run(arguments: argparse.Namespace) -> None:
     finder = _finder(arguments)
     _prepare(arguments.output)
     started = time.monotonic()
-    with tqdm(
-        total=len(marked.files), unit="image", disable=not sys.stderr.isatty(), leave=False
-    ) as bar:
+    with (
+        contextlib.closing(finder),
+        tqdm(
+            total=len(marked.files), unit="image", disable=not sys.stderr.isatty(), leave=False
+        ) as bar,
+    ):
         found = finder.find(marked.files, arguments.min_score, bar.update)
     seconds = time.monotonic() - started
     curves = marked.curves(found)
@@ -178,7 +182,7 @@ def _result(
         }
     return {
         "model": {"name": finder.name, "version": finder.version},
-        "through": arguments.url or "the service's detector in this process",
+        "through": arguments.url or "the detector in this process",
         "protocol": arguments.protocol,
         "rules": marked.rules,
         "held_out": arguments.held_out,

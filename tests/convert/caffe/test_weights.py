@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from convert.caffe import caffe_pb2, weights
-from convert.caffe.problems import CaffeError
+from convert.caffe.diagnostics import CaffeError
 from geometry.arrays import F32, F64
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from convert.outputs.detection import Detection
+from convert.outputs.detection_output import DetectionOutput
 from convert.verify.detections import (
     Bounds,
     Candidates,
@@ -20,7 +20,7 @@ B = (0.6, 0.6, 0.9, 0.9)
 NEAR_A = (0.1, 0.1, 0.3, 0.29)
 
 
-def detection(**changes: object) -> Detection:
+def detection(**changes: object) -> DetectionOutput:
     given: dict[str, object] = {
         "classes": 2,
         "labels": (1,),
@@ -33,7 +33,7 @@ def detection(**changes: object) -> Detection:
         "top_k": -1,
         "keep_top_k": -1,
     }
-    return Detection(**(given | changes))  # type: ignore[arg-type]
+    return DetectionOutput(**(given | changes))  # type: ignore[arg-type]
 
 
 def candidates(*found: tuple[float, tuple[float, ...]]) -> Candidates:
