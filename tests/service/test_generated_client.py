@@ -128,7 +128,7 @@ def test_a_bad_image_is_a_typed_problem(generated: Generated, client: Any) -> No
         client=client, body=file(generated, b"\xff\xd8\xff")
     )
     assert answer.status_code == HTTPStatus.BAD_REQUEST
-    assert isinstance(answer.parsed, generated("models").RequestError)
+    assert isinstance(answer.parsed, generated("models").Problem)
     assert (answer.parsed.type_, answer.parsed.status) == ("invalid-image", 400)
     assert answer.parsed.request_id == answer.headers["X-Request-ID"]
 
