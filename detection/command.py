@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=str.lower,
         choices=tuple(ProviderName),
         metavar="NAME",
-        help="auto, cpu, cuda, tensorrt or openvino",
+        help=f"one of {', '.join(ProviderName)}",
     )
     parser.add_argument("--min-score", type=fraction, metavar="S", help="least score, 0-1")
     parser.add_argument("--nms-iou", type=fraction, metavar="IOU", help="greatest overlap, 0-1")

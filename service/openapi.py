@@ -70,9 +70,12 @@ IMAGES: dict[str, Any] = {
 }
 """The body of a request to detect."""
 
+EXAMPLE_MODEL = "example-model"
+"""Made up, as all that the examples say: publishing weights must not change this document."""
+
 ONE_EXAMPLE: dict[str, Any] = {
     "request_id": "4bf92f3577b34da6a3ce929d0e0e4736",
-    "model": {"name": "sfd-640-mobilenetv2-mod2", "version": "1"},
+    "model": {"name": EXAMPLE_MODEL, "version": "1"},
     "image": {"width": 1024, "height": 678},
     "faces": [{"box": {"x": 412.31, "y": 96.04, "width": 61.22, "height": 80.9}, "score": 0.9987}],
     "timings_ms": {
@@ -92,7 +95,7 @@ DETAILS = {
     "invalid-request": "no input 'photo'; there is image and images",
     "unauthorized": "an API key is needed, in X-API-Key or as Authorization: Bearer",
     "not-found": "no /detekt here; /docs shows what there is",
-    "unknown-model": "no model 'sfd'; there is sfd-640-mobilenetv2-mod2",
+    "unknown-model": f"no model 'sfd'; there is {EXAMPLE_MODEL}",
     "method-not-allowed": "/detect takes POST, not GET",
     "not-acceptable": "the picture is sent as image/jpeg or image/png",
     "payload-too-large": "the request body is larger than 20971520 bytes",

@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=str.lower,
         choices=tuple(ProviderName),
         metavar="NAME",
-        help="auto, cpu, cuda, tensorrt or openvino; not with --url or --protocol native",
+        help=f"one of {', '.join(ProviderName)}; not with --url or --protocol native",
     )
     parser.add_argument(
         "--images",
