@@ -45,6 +45,8 @@ class Options:
     name: str | None = None
     class_names: tuple[str, ...] | None = None
     verify: bool = True
+    merge: bool = True
+    """Whether convolutions that read one value through the same window become one."""
 
 
 class ConversionError(SfdError):
@@ -144,7 +146,7 @@ def _build(network: Network, options: Options, name: str) -> Built:
             "--mean, --scale and --channel-order don't go with raw output, whose input is what "
             "Caffe was fed: leave them out, or choose --output heads or detections"
         )
-    return build(network, kind, preprocessing, name)
+    return build(network, kind, preprocessing, name, merging=options.merge)
 
 
 def _check(model: onnx.ModelProto) -> None:

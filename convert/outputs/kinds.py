@@ -11,6 +11,7 @@ from convert.caffe.network import Layer, Network
 from convert.fold import fold
 from convert.graph import BATCH, GraphBuilder, Value
 from convert.layers.registry import Handler, LayerError
+from convert.merge import merge
 from convert.outputs.decoding import candidates
 from convert.outputs.detection_output import DetectionOutput, read
 from convert.outputs.preprocessing import IMAGES, Preprocessing
@@ -65,8 +66,18 @@ def default_kind(network: Network) -> Kind:
     return Kind.HEADS if _detectors(network) else Kind.RAW
 
 
-def build(network: Network, kind: Kind, preprocessing: Preprocessing | None, name: str) -> Built:
-    """Translate a network and frame it as a kind. Raises SfdError for all that hinders it."""
+def build(
+    network: Network,
+    kind: Kind,
+    preprocessing: Preprocessing | None,
+    name: str,
+    *,
+    merging: bool = True,
+) -> Built:
+    """Translate a network and frame it as a kind. Raises SfdError for all that hinders it.
+
+    `merging` joins convolutions that read one value through the same window (`convert.merge`).
+    """
     check_input(network)
     detectors = _detectors(network)
     if kind is not Kind.RAW and len(detectors) != 1:
@@ -89,6 +100,8 @@ def build(network: Network, kind: Kind, preprocessing: Preprocessing | None, nam
         for output in (BOXES, SCORES) if kind is Kind.HEADS else (DETECTIONS,):
             graph.output(output, graph.values[output])
     fold(graph)
+    if merging:
+        merge(graph)
     made = {output for node in graph.needed_nodes() for output in node.outputs}
     return Built(
         kind=kind,

@@ -33,7 +33,8 @@ Make = Callable[..., Files]
 def built(model: Files, kind: Kind, order: ChannelOrder = ChannelOrder.BGR) -> Built:
     read = network.load(model.prototxt, model.caffemodel)
     preprocessing = None if kind is Kind.RAW else Preprocessing.of(3, order)
-    return build(read, kind, preprocessing, "tiny")
+    # Unmerged, so that each layer has constants of its own to change.
+    return build(read, kind, preprocessing, "tiny", merging=False)
 
 
 def initializer(model: onnx.ModelProto, prefix: str) -> onnx.TensorProto:
