@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from service import openapi, problems, tracing
+from service import deadlines, openapi, problems, tracing
 from service.middleware.api_keys import ApiKeys
 from service.middleware.failures import Failures
 from service.middleware.heads import Heads
@@ -91,6 +91,7 @@ def middleware(runtime: Runtime, traces: tracing.Tracing | None) -> list[Middlew
                     "Authorization",
                     HEADER,
                     "traceparent",
+                    deadlines.HEADER,
                     inference.HEADER_LENGTH,
                 ],
                 expose_headers=[
