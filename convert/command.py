@@ -15,13 +15,13 @@ from convert.conversion import (
     VerificationError,
     convert,
 )
-from convert.files import write_atomically
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder, Preprocessing
 from convert.report import Report, Status
 from convert.tensorflow.transfer import transfer
 from sfd.arguments import number, numbers, size, words
 from sfd.errors import UsageError
+from sfd.files import write_atomically
 
 DESCRIPTION = """\
 Turn a Caffe model into one ONNX file of standard operators, prove it against OpenCV's own Caffe

@@ -13,7 +13,7 @@ from onnx import helper
 
 from convert.caffe import network as caffe_network
 from convert.caffe.network import Diagnostic, Network
-from convert.files import check_output, write_atomically
+from convert.files import check_output
 from convert.metadata import class_names, metadata, sha256
 from convert.outputs.kinds import Built, Kind, build, check_input, default_kind
 from convert.outputs.preprocessing import ChannelOrder, Preprocessing
@@ -21,6 +21,7 @@ from convert.outputs.stated import differences
 from convert.report import Report, Status, Verification
 from convert.verify import verify
 from sfd.errors import SfdError, UsageError
+from sfd.files import write_atomically
 
 LARGEST_SIDE = 16_384
 """Of an input, in pixels: a damaged prototxt shall not fill the memory with priors."""

@@ -11,8 +11,9 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from convert.caffe import blobs, caffe_pb2, legacy
 from convert.caffe.diagnostics import CaffeError, Diagnostic
-from convert.files import MAX_PROTOBUF, read_bytes, write_atomically
+from convert.files import MAX_PROTOBUF, read_bytes
 from geometry.arrays import F32
+from sfd.files import write_atomically
 
 Blobs = tuple[F32, ...]
 
