@@ -16,6 +16,7 @@ from service.metrics import Metrics
 from service.network import Candidates, Network
 from service.settings import Settings
 from store import model as models
+from store.places import locate
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +112,6 @@ class Runtime:
 
 def load(settings: Settings) -> Runtime:
     """Check and open every model of the settings; ModelError or StartError says what is wrong."""
-    store = settings.model_store or models.default_store()
     metrics = Metrics()
     decoding = ThreadPoolExecutor(settings.threads, "decode")
     selecting = ThreadPoolExecutor(1, "select")
@@ -119,7 +119,7 @@ def load(settings: Settings) -> Runtime:
     detectors = {}
     for name in settings.served_models:
         opened = network.load(
-            models.load(models.folder_of(store, name)),
+            models.load(locate(name, settings.model_store)),
             settings.provider,
             max(1, settings.threads // settings.workers),
             settings.max_batch,

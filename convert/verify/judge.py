@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from convert.caffe import caffe_pb2
 from convert.caffe.network import Layer, Network
+from sfd import extras
 
 F32 = NDArray[np.float32]
 
 INSTALL = (
-    "install OpenCV 4 to have conversions verified: pip install -e '.[verify]' "
+    f"install OpenCV 4 to have conversions verified: {extras.install('verify')} "
     "(OpenCV 5 has no Caffe importer)"
 )
 

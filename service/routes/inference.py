@@ -1,7 +1,6 @@
 """The Open Inference Protocol v2, for Triton's and KServe's clients."""
 
 import asyncio
-from importlib.metadata import version as installed
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -39,6 +38,7 @@ from service.openinference.openapi import (
 )
 from service.runtime import Runtime
 from service.timings import slowest
+from sfd.distribution import VERSION
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
@@ -96,7 +96,7 @@ INFER: dict[str, Any] = {
 )
 async def server_metadata() -> ServerMetadata:
     """Name, version, and the extensions of the protocol."""
-    return ServerMetadata(name="sfd", version=installed("sfd"), extensions=EXTENSIONS)
+    return ServerMetadata(name="sfd", version=VERSION, extensions=EXTENSIONS)
 
 
 @router.get(
