@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,12 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 STORE = "model_store"
 INSTALLED_STORE = "sfd/model_store"
-"""Where the wheel has its models: in our own package, so that no other project's files are met."""
+"""Where the wheel has its models: in our own package, where no other project has files."""
 BUILT = ("model.onnx", "build.json")
 
 
 class CustomBuildHook(BuildHookInterface[Any]):
-    """Builds the models in a temporary folder, and adds its files to the wheel."""
+    """Builds the models in a temporary folder, and adds the files to the wheel."""
 
     _folder: "tempfile.TemporaryDirectory[str] | None" = None
 
@@ -31,24 +32,33 @@ class CustomBuildHook(BuildHookInterface[Any]):
         if version == "editable":
             return
         self._folder = tempfile.TemporaryDirectory(prefix="sfd-wheel-")
-        built = Path(self._folder.name)
-        for name in self.config["models"]:
-            shutil.copytree(
-                Path(self.root, STORE, name), built / name, ignore=shutil.ignore_patterns(*BUILT)
-            )
-        shutil.copy(Path(self.root, STORE, "catalog.toml"), built)
-        _convert(Path(self.root), built)
-        for name in self.config["models"]:
-            _check_verified(built / name / "build.json")
-        for file in sorted(built.rglob("*")):
+        store = Path(self._folder.name)
+        try:
+            _build(Path(self.root), self.config["models"], store)
+        except BaseException:
+            self._folder.cleanup()
+            raise
+        for file in sorted(store.rglob("*")):
             if file.is_file():
-                target = f"{INSTALLED_STORE}/{file.relative_to(built).as_posix()}"
+                target = f"{INSTALLED_STORE}/{file.relative_to(store).as_posix()}"
                 build_data["force_include"][str(file)] = target
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove the temporary folder."""
         if self._folder is not None:
             self._folder.cleanup()
+
+
+def _build(root: Path, models: Sequence[str], store: Path) -> None:
+    """Fill an empty store with the catalog and the models of a checkout, converted and verified."""
+    shutil.copy(root / STORE / "catalog.toml", store)
+    for name in models:
+        # Converted anew: a model.onnx of the checkout may have been made by other code.
+        sources = shutil.ignore_patterns(*BUILT)
+        shutil.copytree(root / STORE / name, store / name, ignore=sources)
+    _convert(root, store)
+    for name in models:
+        _check_verified(store / name / "build.json")
 
 
 def _convert(root: Path, store: Path) -> None:

@@ -14,7 +14,10 @@ def put_current_folder_last() -> None:
     folder keeps its place. Processes that `multiprocessing` spawns inherit the order.
     """
     home = os.path.realpath(HOME)
-    here = os.path.realpath(os.curdir)
+    try:
+        here = os.path.realpath(os.curdir)
+    except FileNotFoundError:  # the current folder was deleted, so nothing can be imported from it
+        return
     if here == home:
         return
     current = [entry for entry in sys.path if os.path.realpath(entry or os.curdir) == here]

@@ -103,3 +103,11 @@ def test_the_image_has_what_the_service_imports() -> None:
     used = {name for package in (*packages, "geometry", "sfd") for name in imported(package)}
     # The image sends traces only where its user adds the SDK (docs/tracing.md).
     assert used - {"opentelemetry-sdk"} <= listed
+
+
+def test_the_page_about_installing_names_every_extra_and_the_version() -> None:
+    page = (ROOT / "docs/install.md").read_text("utf-8")
+    listed = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert sorted(listed) == sorted(PROJECT["optional-dependencies"])
+    for text in (page, (ROOT / "README.md").read_text("utf-8")):
+        assert set(re.findall(r"sfd-([\d.]+)-py3", text)) == {PROJECT["version"]}

@@ -75,3 +75,15 @@ def test_modules_of_the_user_can_still_be_imported(folder: Path) -> None:
         "print(mine.NAME, len(sys.path) - len(set(sys.path)))\n"
     )
     assert run(folder, sys.executable, "-c", program) == "mine 0\n"
+
+
+def test_a_current_folder_that_was_deleted_does_not_matter(tmp_path: Path) -> None:
+    program = (
+        "import os, sys\n"
+        "os.rmdir(os.getcwd())\n"
+        "from sfd.cli import main\n"
+        "sys.exit(main(['models', '--help']))\n"
+    )
+    folder = tmp_path / "deleted"
+    folder.mkdir()
+    assert "usage: sfd models" in run(folder, sys.executable, "-c", program)
