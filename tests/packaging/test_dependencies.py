@@ -74,10 +74,13 @@ def imported(package: str) -> dict[str, set[str]]:
     return found
 
 
-def test_every_package_of_the_checkout_is_in_the_wheel_and_in_this_test() -> None:
+def test_every_package_of_the_checkout_is_in_the_wheel_the_image_and_this_test() -> None:
     folders = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
     assert set(PACKAGES) == folders
     assert set(EXTRAS) == folders
+    assert {f"!{name}" for name in folders} <= set(
+        (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    )
 
 
 @pytest.mark.parametrize("package", PACKAGES)
