@@ -25,7 +25,8 @@ from store.places import installed, locate, store_for, stores
 DESCRIPTION = """\
 List, show and verify the models of the store; build their ONNX files; add and pull models.
 
-A store is a folder with one folder for each model. sfd takes the first of these that is there:
+A store is a folder with one folder for each model. sfd takes the first of these that is given or
+exists:
 
   --store DIR
   $SFD_MODEL_STORE
