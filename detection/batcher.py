@@ -1,4 +1,4 @@
-"""The dynamic batcher: single items in, batches to the workers, one answer for each item.
+"""The dynamic batcher: joins single items into batches, and answers each item once.
 
     reserve --------> submit --------> dispatch --------> answer
     a place in the    the item is      up to max_batch    a result, or what
@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 
 class Handle(Protocol):
-    """A timer that can be called off."""
+    """A timer that can be cancelled."""
 
     def cancel(self) -> None:
         """Never call back."""
@@ -76,7 +76,7 @@ class Reservation(Generic[Item, Result]):
     _batcher: "Batcher[Item, Result]"
     _unused: int
     _later: int
-    """Of the unused, those whose items nobody prepares yet."""
+    """How many of the unused places have an item that is not being prepared yet."""
 
     def begin(self) -> None:
         """Start to prepare an item of a reservation that was not made `at_once`."""
@@ -95,16 +95,16 @@ class Reservation(Generic[Item, Result]):
         return await self._batcher._enqueue(item, deadline)
 
     def extend(self, places: int) -> None:
-        """Take more places: an item turned out to be several. All or none, or Overloaded.
+        """Take more places, for an item that became several. All or none; else Overloaded.
 
-        Also while draining: the request was accepted.
+        This works while draining too, since the request was accepted.
         """
         self._batcher._check_depth(places)
         self._unused += places
         self._batcher._expect(places)
 
     def give_up(self) -> None:
-        """Give one place back: its item will not come."""
+        """Give one place back, because its item will not come."""
         if self._unused:
             self._unused -= 1
             self._batcher._expect(-1)
@@ -125,7 +125,7 @@ class Batcher(Generic[Item, Result]):
     queue_limit: int = 128
     workers: int = 1
     target_wait: float = math.inf
-    """Longest that an item may be going to wait for its inference, in seconds, to be accepted."""
+    """The longest predicted wait with which an item is accepted, in seconds."""
     image_seconds: float = 0.0
     """What an item costs, in seconds of all workers together: a first guess, then measured."""
     on_batch: Callable[[int], None] = lambda size: None
@@ -144,12 +144,12 @@ class Batcher(Generic[Item, Result]):
 
     @property
     def depth(self) -> int:
-        """Items accepted and not yet in inference, those still being prepared among them."""
+        """Items that are accepted but not yet in inference, those being prepared included."""
         return self._coming + len(self._queue)
 
     @property
     def wait(self) -> float:
-        """Seconds that an item accepted now is going to wait for its inference, predicted."""
+        """The predicted wait for inference of an item accepted now, in seconds."""
         return (self.depth + self._inferring) * self.image_seconds
 
     def check_room(self, places: int = 1, deadline: float = math.inf) -> None:
@@ -197,7 +197,7 @@ class Batcher(Generic[Item, Result]):
             raise Overloaded(f"the queue of {self.queue_limit} images is full")
 
     async def drain(self) -> None:
-        """Accept nothing more; return when every accepted item has its answer."""
+        """Accept nothing more, and return when every accepted item has its answer."""
         self._draining = True
         self._decide()
         await self._drained.wait()
@@ -219,13 +219,13 @@ class Batcher(Generic[Item, Result]):
             return await future
         finally:
             entry.expiry.cancel()
-            # Cancelled while it waited: dropped now, so that its place is free at once.
+            # Cancelled while waiting: dropped now, so that its place is free at once.
             if future.cancelled() and entry in self._queue:
                 self._queue.remove(entry)
                 self._decide()
 
     def _expire(self, entry: _Entry[Item, Result]) -> None:
-        """Answer an item whose deadline passed; in inference or not, nobody waits for it."""
+        """Answer an item whose deadline has passed; nobody waits for it any more."""
         if not entry.future.done():
             entry.future.set_exception(Timeout("the deadline of the request passed"))
         if entry in self._queue:
@@ -233,7 +233,7 @@ class Batcher(Generic[Item, Result]):
             self._decide()
 
     def _decide(self) -> None:
-        """Send what should leave now, and set the timer for what should leave later."""
+        """Send the batches that are due, and set a timer for the next one."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -276,14 +276,14 @@ class Batcher(Generic[Item, Result]):
             if await self._infer(batch) is None or len(batch) == 1:
                 return
             for entry in batch:
-                # Its client may have gone, or its time passed, while the others were tried.
+                # Its client may have gone, or its deadline passed, while the others were tried.
                 if not entry.future.done():
                     await self._infer([entry])
         finally:
-            _fail(batch, InferenceFailed("the inference was broken off"))
+            _fail(batch, InferenceFailed("the inference was interrupted"))
 
     async def _infer(self, batch: list[_Entry[Item, Result]]) -> Exception | None:
-        """Infer a batch and answer it; an error is returned, and answers only a batch of one."""
+        """Infer a batch and answer it. An error is returned; it answers only a batch of one."""
         self.on_batch(len(batch))
         started = self.clock.stopwatch()
         self._inferring += len(batch)

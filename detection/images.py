@@ -1,4 +1,4 @@
-"""Image files to upright RGB images, however broken or odd the bytes."""
+"""Decodes image files to upright RGB images, however broken the files are."""
 
 import warnings
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from detection.errors import InvalidImage, TooManyPixels, UnsupportedMediaType
 from geometry.arrays import F64, Floats
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
-"""Pillow's names of what we read; its other decoders never see a client's bytes."""
+"""Pillow's names of the formats that we read; its other decoders stay unused."""
 
 MOST_SCANS = 100
 """Most scans of a JPEG file; libtiff has the same limit for JPEG data within TIFF."""
@@ -32,19 +32,19 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# All plugins now, in one thread: Pillow else imports them when the first odd file comes.
+# Load all plugins now: otherwise Pillow imports them while it serves requests.
 Image.init()
-# Our own limit is checked before anything is decoded, and a larger one may be set.
+# Our own limit is checked before decoding, and users may raise it.
 Image.MAX_IMAGE_PIXELS = None
-# Pillow warns of odd metadata; a client's bytes must not fill our log. The filter is the
-# process's, since `warnings.catch_warnings` is not safe in threads.
+# Pillow warns about odd metadata; a client's files must not fill our log. The filter is global,
+# since `warnings.catch_warnings` is not safe in threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def decode(data: bytes, *, max_pixels: int, background: tuple[int, int, int]) -> Image.Image:
     """The first frame of an image file, upright, as a Pillow image of mode RGB.
 
-    What the file is, is judged by its bytes. The EXIF orientation is applied, transparency
+    The format is recognised from the bytes. The EXIF orientation is applied, transparency
     flattened on the colour `background`, 16-bit and floating-point samples scaled to 8 bits.
     Colour profiles are ignored.
 
@@ -52,7 +52,7 @@ def decode(data: bytes, *, max_pixels: int, background: tuple[int, int, int]) ->
     """
     kind = media_types.kind(data)
     if not data:
-        raise InvalidImage("there are no bytes")
+        raise InvalidImage("the file is empty")
     if kind is not None and kind not in media_types.READ:
         raise UnsupportedMediaType(f"this is {kind}, not one of {', '.join(media_types.READ)}")
     try:
@@ -61,9 +61,9 @@ def decode(data: bytes, *, max_pixels: int, background: tuple[int, int, int]) ->
         raise
     except UnidentifiedImageError:
         raise InvalidImage(
-            f"the {kind} header is broken, or of a variant that we do not read"
+            f"the {kind} header is broken or uses an unsupported variant"
             if kind
-            else "the bytes are no image that we know"
+            else "not a supported image format"
         ) from None
     except Exception as error:
         # Pillow's decoders raise nearly anything on broken files: OSError, SyntaxError,
@@ -99,11 +99,11 @@ def _stored(
 
 
 def turning(image: Image.Image) -> Image.Transpose | None:
-    """What turns the picture as its EXIF orientation wants it; nothing if that block is broken."""
+    """The transpose that the EXIF orientation asks for; None if there is none or it is broken."""
     try:
         orientation = image.getexif().get(_ORIENTATION)
     except Exception:
-        # As above: a broken EXIF block raises nearly anything, and the pixels are good.
+        # As above: a broken EXIF block can raise nearly anything, and the pixels are good.
         return None
     return _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
 

@@ -1,4 +1,4 @@
-"""An image of any size to the pixels that the network takes."""
+"""Resizes an image of any size to the input of the network."""
 
 import numpy as np
 from PIL import Image

@@ -48,7 +48,7 @@ _UNITS = {
 
 
 def quantity(value: object) -> object:
-    """`20MB`, `1.5 GiB` or `50MP` as a whole number; what has no such unit is left as it is."""
+    """`20MB`, `1.5 GiB` or `50MP` as a whole number; other values stay as they are."""
     if not isinstance(value, str):
         return value
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)
@@ -96,7 +96,7 @@ class DetectionSettings(BaseSettings):
     also searches your data folder and the models that came with it."""
 
     models: Names = ()
-    """Names of the models to serve, with commas between. Default: DEFAULT_MODEL alone."""
+    """Names of the models to serve, separated by commas. Default: DEFAULT_MODEL alone."""
 
     default_model: str = ""
     """The model of a request that names none. Default: the first of MODELS."""
@@ -106,7 +106,7 @@ class DetectionSettings(BaseSettings):
     start stops."""
 
     threads: Annotated[int, Ge(1), Le(MAX_THREADS)] = Field(default_factory=available_cpus)
-    """Threads to infer with, of each model, and to decode. Default: CPUs this process may use."""
+    """Inference threads of each model, and decoding threads. Default: the CPUs of this process."""
 
     workers: Workers = "auto"
     """Batches of one model that run at the same time; they share its inference threads. auto: on
@@ -117,10 +117,10 @@ class DetectionSettings(BaseSettings):
     image, measured at the start; elsewhere 8."""
 
     max_wait_ms: Annotated[float, Ge(0), Le(1000)] = 5.0
-    """Longest that an image waits for others to fill its batch, in milliseconds."""
+    """How long an image waits for others to fill its batch, at most, in milliseconds."""
 
     queue_limit: Annotated[int, Ge(1), Le(MAX_QUEUE)] = 128
-    """Most images accepted and not yet in inference; more are answered 503."""
+    """Most images that may be accepted and not yet in inference; more are answered 503."""
 
     max_pixels: PixelCount = 50_000_000
     """Largest image, in pixels."""
@@ -153,13 +153,13 @@ def load(kind: type[Kind], **overrides: Any) -> Kind:
 
 
 def unknown_variables(kind: type[DetectionSettings]) -> list[str]:
-    """Variables named `SFD_*` that are not a setting: most likely misspelt."""
+    """Environment variables `SFD_*` that are not a setting: most likely misspelled."""
     known = {variable(name) for name in kind.model_fields}
     return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
 
 
 def suggestion(kind: type[DetectionSettings], name: str) -> str | None:
-    """The setting that a variable which is none most likely means."""
+    """The setting that an unknown variable most likely means."""
     known = [variable(field) for field in kind.model_fields]
     return next(iter(difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.8)), None)
 
@@ -204,11 +204,11 @@ def accepts(field: FieldInfo) -> str:
         return f"auto | a whole number {_bounds(rules)}"
     item = choices[0] if choices else str
     if item is str:
-        return "names with commas between"
+        return "names separated by commas"
     return (
-        "keys of at least 8 characters with commas between"
+        "keys of at least 8 characters, separated by commas"
         if getattr(item, "__origin__", item) is SecretStr
-        else "origins with commas between"
+        else "origins separated by commas"
     )
 
 

@@ -18,10 +18,10 @@ BATCHES = (1, 2, 4, 8)
 """The sizes of batches that are tried."""
 ACCELERATOR_BATCH = 8
 BUDGET_S = 0.5
-"""No measurement begins later than this after the first."""
+"""After this time no further measurement begins."""
 WORTH = 0.97
-"""A choice that needs more memory or makes single images slower must cost at most so much of the
-best one before it."""
+"""A choice with more workers or a larger batch must cost at most this fraction of the best one
+before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,9 @@ def tune(
     measure: bool,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Session, Plan]:
-    """A session and the plan to run it by: what the settings fix, and the best of what they leave.
+    """A session, and the plan by which to run it.
+
+    The settings fix a part of the plan; the best of what they leave to "auto" is chosen.
 
     Without `measure`, or on an accelerator, "auto" is a rule: one worker, and batches of one image
     on a CPU, of several on an accelerator.
@@ -105,7 +107,7 @@ def _best(costs: Sequence[Cost]) -> Cost:
 def _measure(
     settings: DetectionSettings, first: Session, open_session: Open, clock: Callable[[], float]
 ) -> list[Cost]:
-    """What an image costs by the choices that the settings leave, until the time is up.
+    """What an image costs with each choice that the settings leave open, until the time is up.
 
     First each number of workers at the smallest batch, then the better one at growing batches, for
     as long as they gain.

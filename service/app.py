@@ -34,9 +34,9 @@ ROUTERS = tuple(module.router for module in (detect, inference, health, models, 
 
 
 def create_app(runtime: Runtime) -> FastAPI:
-    """An app that answers from `runtime`; at its shutdown it finishes what was accepted.
+    """An app that answers from `runtime`; at shutdown it finishes the accepted requests.
 
-    Whoever runs it also awaits `runtime.warm_up()`: until then it is alive, not ready.
+    The caller must also await `runtime.warm_up()`: until then the app is alive but not ready.
     """
     traces = tracing.start()
 
@@ -70,7 +70,7 @@ def create_app(runtime: Runtime) -> FastAPI:
 
 
 def middleware(runtime: Runtime, traces: tracing.Tracing | None) -> list[Middleware]:
-    """What every request passes, outermost first."""
+    """The middleware of every request, outermost first."""
     settings = runtime.settings
     keys = [key.get_secret_value() for key in settings.api_keys]
     stack = [
@@ -104,7 +104,7 @@ def middleware(runtime: Runtime, traces: tracing.Tracing | None) -> list[Middlew
             )
         )
     routes = [route for router in ROUTERS for route in router.routes]
-    # Inside CORS: a page of another origin may read why its request failed.
+    # Inside CORS, so that a page of another origin can read why its request failed.
     return [
         *stack,
         Middleware(Failures, metrics=runtime.metrics),
@@ -114,7 +114,7 @@ def middleware(runtime: Runtime, traces: tracing.Tracing | None) -> list[Middlew
     ]
 
 
-# The framework catches its own exceptions here; raised on, `Failures` renders all alike.
+# FastAPI handles its own exceptions here; raised again, `Failures` renders them like all others.
 async def _raise_http(request: Request, error: Exception) -> NoReturn:
     assert isinstance(error, HTTPException)
     raise problems.of_http(error, request.url.path, request.method) from None

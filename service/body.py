@@ -1,4 +1,4 @@
-"""Request bodies, judged while they stream in."""
+"""Request bodies, checked while they stream in."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -13,7 +13,7 @@ from service.errors import ClientGone, PayloadTooLarge
 
 @dataclass(slots=True)
 class BodyMemory:
-    """How many bytes of request bodies are held now, in all: bounds what many clients can do."""
+    """Bytes of request bodies that are in memory now, in total: limits what many clients can do."""
 
     limit: int
     held: int = 0
@@ -30,13 +30,13 @@ class BodyMemory:
 
 @dataclass(slots=True)
 class Held:
-    """The share of one request in the memory of bodies."""
+    """The bytes of one request that count against a BodyMemory."""
 
     memory: BodyMemory
     count: int = 0
 
     def add(self, count: int) -> None:
-        """Hold more bytes; Overloaded if all requests together hold too many."""
+        """Count more bytes; Overloaded if all requests together hold too many."""
         if self.memory.held + count > self.memory.limit:
             raise Overloaded("too many uploads at the same time")
         self.memory.held += count

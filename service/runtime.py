@@ -1,4 +1,4 @@
-"""What a running service holds: its settings, models, threads and metrics, and its state."""
+"""The running service: its settings, models, threads and metrics, and its state."""
 
 import asyncio
 import logging
@@ -17,12 +17,12 @@ from service.settings import Settings
 log = logging.getLogger(__name__)
 
 BODIES_IN_MEMORY = 16
-"""Bodies of the largest size that are held at the same time; smaller ones, more of them."""
+"""How many bodies of the largest size fit into memory at the same time."""
 
 
 @dataclass(eq=False)
 class Runtime:
-    """The one object behind all routes; `load` makes it."""
+    """The object behind all routes; `load` makes it."""
 
     settings: Settings
     metrics: Metrics
@@ -67,7 +67,7 @@ class Runtime:
             raise UnknownModel(f"no model {name[:100]!r}; there is {names}") from None
 
     def check_open(self) -> None:
-        """Raise Overloaded unless new work is taken."""
+        """Raise Overloaded unless the service takes requests."""
         if self.draining:
             raise Overloaded("the service is shutting down")
         if not self.ready:
@@ -87,13 +87,13 @@ class Runtime:
             self.metrics.model_ready.labels(name).set(1)
 
     def start_draining(self) -> None:
-        """Be not ready any more, and accept no new work."""
+        """Stop being ready, and accept no new work."""
         self.draining = True
         for name in self.detectors:
             self.metrics.model_ready.labels(name).set(0)
 
     async def close(self) -> None:
-        """Answer what was accepted, then end the threads."""
+        """Answer the accepted requests, then end the threads."""
         self.start_draining()
         await asyncio.gather(*(detector.close() for detector in self.detectors.values()))
         if self.pools is not None:

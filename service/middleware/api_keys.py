@@ -1,4 +1,4 @@
-"""API keys: where any are set, each request must carry one, except to the open paths."""
+"""API keys: if any are set, each request must carry one, except to the open paths."""
 
 import hashlib
 import hmac
@@ -26,7 +26,7 @@ OPEN_FOLDERS = ("/static/", "/docs/")
 
 
 class ApiKeys:
-    """Lets pass what carries a key in `X-API-Key` or as `Authorization: Bearer`."""
+    """Accepts requests with a key in `X-API-Key` or as `Authorization: Bearer`."""
 
     def __init__(self, app: ASGIApp, keys: Sequence[str], routes: Sequence[BaseRoute]) -> None:
         self.app = app
@@ -44,7 +44,7 @@ class ApiKeys:
         await self.app(scope, receive, send)
 
     def _find_route(self, scope: Scope) -> None:
-        """Set the route that would have answered: a refusal is counted and logged as its own."""
+        """Set the route that would have answered: the refusal is counted and logged there."""
         for route in self.routes:
             if route.matches(scope)[0] is Match.FULL:
                 scope["route"] = route
@@ -58,7 +58,7 @@ class ApiKeys:
         if given is None:
             raise Unauthorized("an API key is needed, in X-API-Key or as Authorization: Bearer")
         digest = _digest(given)
-        # Digests of one length, all compared: the time tells nothing about any key.
+        # All digests have one length and all are compared: the time reveals nothing about a key.
         if not sum(hmac.compare_digest(digest, known) for known in self.digests):
             raise Unauthorized("the API key is not valid")
 

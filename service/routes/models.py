@@ -1,4 +1,4 @@
-"""GET /models: what this service runs."""
+"""GET /models: the models of this service."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,7 @@ class Size(BaseModel):
 
 
 class Thresholds(BaseModel):
-    """Defaults for what a request does not say; top_k and keep_top_k of -1 mean no limit."""
+    """Defaults of the parameters. For top_k and keep_top_k, -1 means no limit."""
 
     min_score: float
     nms_iou: float
@@ -41,7 +41,7 @@ class ModelSummary(BaseModel):
     provider: str
     """What runs it, one of the values of SFD_PROVIDER but auto."""
     provider_fallback: str | None
-    """Why SFD_PROVIDER=auto did not take a faster provider."""
+    """Why SFD_PROVIDER=auto did not choose a faster provider."""
     workers: int
     """Batches that run at the same time."""
     threads: int
@@ -49,7 +49,7 @@ class ModelSummary(BaseModel):
     max_batch: int
     """Most images in one inference."""
     plan: str
-    """Where these three come from: as set, or what was measured at the start."""
+    """How these three were chosen: by the settings, or by a measurement at the start."""
     input: Size
     thresholds: Thresholds
 
@@ -94,7 +94,7 @@ SUMMARY_EXAMPLE: dict[str, Any] = {
     "default": True,
     "ready": True,
     "provider": "cpu",
-    # Null elsewhere, but FastAPI drops members that are null from the document.
+    # Usually null, but FastAPI drops null members from the document.
     "provider_fallback": "this onnxruntime has no CUDAExecutionProvider, only "
     "CPUExecutionProvider (install the package that has it: onnxruntime-gpu, the extra `gpu`)",
     "workers": 2,
@@ -177,7 +177,7 @@ async def describe_model(request: Request, name: str) -> ModelDetails:
 
 
 def summary(runtime: Runtime, detector: Detector) -> ModelSummary:
-    """What the list says of a model."""
+    """The entry of a model in the list."""
     session = detector.session
     thresholds = session.model.thresholds
     return ModelSummary(

@@ -209,8 +209,8 @@ def test_a_truncated_file_is_invalid(kind: str) -> None:
 @pytest.mark.parametrize(
     ("data", "error", "says"),
     [
-        (b"", InvalidImage, "no bytes"),
-        (b"\0\1\2\3" * 100, InvalidImage, "no image"),
+        (b"", InvalidImage, "the file is empty"),
+        (b"\0\1\2\3" * 100, InvalidImage, "not a supported image"),
         (b"\x89PNG\r\n\x1a\n", InvalidImage, "PNG"),
         (b"%PDF-1.7 ...", UnsupportedMediaType, "PDF"),
         (b"just words", UnsupportedMediaType, "text"),
