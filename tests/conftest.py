@@ -1,7 +1,13 @@
-"""Where the tests find the real models and photographs that the repository may not carry."""
+"""What all tests share: how one skips, and where the real models and photographs are.
+
+`SFD_REQUIRE_ALL=1` says that this machine has everything (`.ci/run` sets it): then a test that
+lacks something fails where it would skip elsewhere.
+"""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import hypothesis
 import pytest
@@ -13,20 +19,37 @@ hypothesis.settings.register_profile("patient", hypothesis.settings(), deadline=
 hypothesis.settings.load_profile("patient")
 
 ROOT = Path(__file__).resolve().parent.parent
+FOR_TESTS = {"SFD_ENGINE", "SFD_PIP_CONF", "SFD_REQUIRE_ALL", "SFD_SHARED"}
+
+
+def pytest_configure() -> None:
+    """Forget the settings of a service that this shell may carry: a test sets what it needs."""
+    for name in [name for name in os.environ if name.startswith("SFD_")]:
+        if name not in FOR_TESTS:
+            del os.environ[name]
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
+def missing() -> Callable[[str], NoReturn]:
+    """Skip the test for want of something; with SFD_REQUIRE_ALL=1, fail it."""
+
+    def end(reason: str) -> NoReturn:
+        if os.environ.get("SFD_REQUIRE_ALL"):
+            pytest.fail(f"{reason}, and SFD_REQUIRE_ALL is set")
+        pytest.skip(reason)
+
+    return end
+
+
+@pytest.fixture(scope="session")
+def shared(missing: Callable[[str], NoReturn]) -> Path:
     """The folder of real models and photographs beside the checkout (or at $SFD_SHARED).
 
-    A clone elsewhere lacks it and skips; CI must not pass by skipping.
+    Nobody but the project's own CI has it.
     """
     folder = Path(os.environ.get("SFD_SHARED", ROOT.parent / "shared"))
     if not (folder / "DESIGN.md").is_file():
-        reason = "the folder of real models and photographs (../shared) is not here"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        missing("the folder of real models and photographs (../shared) is not here")
     return folder
 
 

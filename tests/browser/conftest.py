@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import httpx
 import pytest
@@ -52,14 +52,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(missing: Callable[[str], NoReturn]) -> Iterator[Browser]:
     """Chromium, ended with the module: Playwright's event loop would be in the way of others."""
     found = [path for name in CHROMIUM_NAMES if (path := shutil.which(name))]
     if not found:
-        reason = "no Chromium here (Debian: apt-get install chromium)"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        missing("Chromium is not installed (Debian: apt-get install chromium)")
     expect.set_options(timeout=20_000)  # a busy machine with two cores
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=found[0], args=CHROMIUM_FLAGS)
