@@ -39,7 +39,7 @@ lint: $(VENV)/.installed
 	$(PY) -m ruff format --check
 	$(PY) -m ruff check
 	$(PY) -m mypy
-	$(PY) -m mypy docker docs
+	$(PY) -m mypy docker docs examples
 
 models: $(VENV)/.installed
 	@$(PY) -m sfd models build

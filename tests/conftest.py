@@ -5,10 +5,17 @@ lacks something fails where it would skip elsewhere.
 """
 
 import os
-from collections.abc import Callable
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import NoReturn
 
+import httpx
 import hypothesis
 import pytest
 
@@ -19,6 +26,7 @@ hypothesis.settings.register_profile("patient", hypothesis.settings(), deadline=
 hypothesis.settings.load_profile("patient")
 
 ROOT = Path(__file__).resolve().parent.parent
+MODEL = "sfd-640-mobilenetv2-mod2"
 FOR_TESTS = {"SFD_ENGINE", "SFD_PIP_CONF", "SFD_REQUIRE_ALL", "SFD_SHARED"}
 
 
@@ -68,3 +76,55 @@ def smallest() -> Architecture:
         batch_norm=False,
         head_bias_stated=True,
     )
+
+
+@pytest.fixture(scope="session")
+def built_model() -> Path:
+    """The default model's ONNX file, built as `make run` does where it is not there yet."""
+    path = ROOT / "model_store" / MODEL / "model.onnx"
+    if not path.is_file():
+        command = [sys.executable, "-m", "sfd", "models", "build", MODEL]
+        subprocess.run(command, cwd=ROOT, check=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def running_service(built_model: Path) -> Callable[..., AbstractContextManager[str]]:
+    """Runs `sfd serve` with the default model on a free port; gives its address.
+
+    `running_service(MAX_BYTES="1000")` sets SFD_MAX_BYTES.
+    """
+    return _running_service
+
+
+@contextmanager
+def _running_service(**settings: str) -> Iterator[str]:
+    environment = os.environ | {"SFD_HOST": "127.0.0.1", "SFD_PORT": "0", "SFD_PROVIDER": "cpu"}
+    environment |= {f"SFD_{name}": value for name, value in settings.items()}
+    # A file: a pipe that nobody reads fills with log lines, and then the service stands still.
+    with NamedTemporaryFile("r+") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sfd", "serve"],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=log.fileno(),
+        )
+        try:
+            yield _wait_until_ready(process, Path(log.name))
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
+    give_up = time.monotonic() + 120
+    while time.monotonic() < give_up:
+        text = log.read_text()
+        if process.poll() is not None:
+            pytest.fail(f"the service stopped with exit code {process.returncode}:\n{text}")
+        found = re.search(r'listening on (http://[^"\s]+)', text)
+        if found and httpx.get(f"{found[1]}/readyz", timeout=30).status_code == 200:
+            return found[1]
+        time.sleep(0.1)
+    pytest.fail(f"the service was not ready within two minutes:\n{log.read_text()}")
