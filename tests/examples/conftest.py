@@ -1,5 +1,6 @@
 """The service that the examples ask, and OpenCV 5."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -25,15 +26,18 @@ def opencv5(missing: Callable[[str], NoReturn]) -> Path:
     Kept in the folder for temporary files, so that a machine downloads it once.
     """
     cache = Path(tempfile.gettempdir()) / f"sfd-tests-{os.getuid()}-opencv-5"
-    if not (cache / "cv2").is_dir():
+    packages = cache / "packages"
+    if not packages.is_dir():
         cache.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache.parent) as own:
+        # Other test processes may be at it too: each installs for itself and puts it there whole.
+        with tempfile.TemporaryDirectory(dir=cache) as own:
+            target = Path(own) / "packages"
             command = [sys.executable, "-m", "pip", "install", "--quiet", "--only-binary", ":all:",
-                       "--target", own, "opencv-python-headless>=5,<6"]  # fmt: skip
+                       "--target", str(target), "opencv-python-headless>=5,<6"]  # fmt: skip
             try:
                 subprocess.run(command, check=True, capture_output=True, timeout=300)
-            except (subprocess.SubprocessError, OSError) as error:
-                missing(f"OpenCV 5 cannot be downloaded: {error}")
-            Path(own).rename(cache)
-            Path(own).mkdir()  # for the context manager to remove
-    return cache
+            except (subprocess.SubprocessError, OSError):
+                missing("pip cannot download OpenCV 5")
+            with contextlib.suppress(OSError):  # somebody was faster
+                target.rename(packages)
+    return packages
