@@ -6,12 +6,12 @@ from functools import partial
 import cv2
 import numpy as np
 import onnxruntime
-from numpy.typing import NDArray
 
 from benchmarks.contest import Contestant
+from geometry.arrays import U8
 from store.model import Model
 
-Images = NDArray[np.uint8]
+Images = U8
 
 
 def pictures(model: Model, count: int, seed: int = 0) -> Images:

@@ -15,13 +15,13 @@ from convert.conversion import (
     VerificationError,
     convert,
 )
-from convert.files import write_atomically
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder, Preprocessing
 from convert.report import Report, Status
 from convert.tensorflow.transfer import transfer
 from sfd.arguments import number, numbers, size, words
 from sfd.errors import UsageError
+from sfd.files import write_atomically
 
 DESCRIPTION = """\
 Turn a Caffe model into one ONNX file of standard operators, prove it against OpenCV's own Caffe
@@ -106,6 +106,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compare the result with OpenCV's before it is written (default: yes)",
     )
     parser.add_argument(
+        "--merge",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="join convolutions that read one blob through the same window: the same results, "
+        "faster (default: yes)",
+    )
+    parser.add_argument(
         "--report", type=Path, metavar="REPORT.json", help="write every comparison to this file"
     )
     parser.add_argument(
@@ -133,6 +140,7 @@ def run(arguments: argparse.Namespace) -> None:
         name=arguments.name,
         class_names=arguments.class_names,
         verify=arguments.verify is not False,
+        merge=arguments.merge is not False,
     )
     if arguments.report:
         _check_report(arguments.report, (arguments.prototxt, arguments.weights, arguments.onnx))
@@ -189,6 +197,7 @@ def _from_tensorflow(arguments: argparse.Namespace) -> None:
         "--input-size": arguments.input_size,
         "--output": arguments.output,
         "--verify or --no-verify": arguments.verify,
+        "--merge or --no-merge": arguments.merge,
         "--report": arguments.report,
         "--class-names": arguments.class_names,
     }

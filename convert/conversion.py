@@ -12,8 +12,8 @@ import onnxruntime
 from onnx import helper
 
 from convert.caffe import network as caffe_network
-from convert.caffe.network import Network, Problem
-from convert.files import check_output, write_atomically
+from convert.caffe.network import Diagnostic, Network
+from convert.files import check_output
 from convert.metadata import class_names, metadata, sha256
 from convert.outputs.kinds import Built, Kind, build, check_input, default_kind
 from convert.outputs.preprocessing import ChannelOrder, Preprocessing
@@ -21,6 +21,7 @@ from convert.outputs.stated import differences
 from convert.report import Report, Status, Verification
 from convert.verify import verify
 from sfd.errors import SfdError, UsageError
+from sfd.files import write_atomically
 
 LARGEST_SIDE = 16_384
 """Of an input, in pixels: a damaged prototxt shall not fill the memory with priors."""
@@ -45,6 +46,8 @@ class Options:
     name: str | None = None
     class_names: tuple[str, ...] | None = None
     verify: bool = True
+    merge: bool = True
+    """Whether convolutions that read one value through the same window become one."""
 
 
 class ConversionError(SfdError):
@@ -144,7 +147,7 @@ def _build(network: Network, options: Options, name: str) -> Built:
             "--mean, --scale and --channel-order don't go with raw output, whose input is what "
             "Caffe was fed: leave them out, or choose --output heads or detections"
         )
-    return build(network, kind, preprocessing, name)
+    return build(network, kind, preprocessing, name, merging=options.merge)
 
 
 def _check(model: onnx.ModelProto) -> None:
@@ -162,13 +165,15 @@ def _read(path: Path) -> bytes:
         raise ConversionError(f"can't read {path}: {error.strerror or error}") from error
 
 
-def _warnings(network: Network, built: Built) -> list[Problem]:
+def _warnings(network: Network, built: Built) -> list[Diagnostic]:
     warnings = list(network.warnings)
     if built.preprocessing:
         warnings += differences(network, built.preprocessing)
     if network.aside:
         names = ", ".join(layer.name for layer in network.aside)
-        warnings.append(Problem(f"left out, since they only serve training and testing: {names}"))
+        warnings.append(
+            Diagnostic(f"left out, since they only serve training and testing: {names}")
+        )
     return warnings
 
 

@@ -10,11 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convert.graph import GraphBuilder, Node, Value
-
-Floats = NDArray[np.float64]
+from geometry.arrays import F64
 
 
 @dataclass(frozen=True)
@@ -23,8 +21,8 @@ class Affine:
 
     source: str
     name: str
-    scale: Floats
-    shift: Floats
+    scale: F64
+    shift: F64
 
     def then(self, after: "Affine") -> "Affine":
         """Join the step that starts from this one's result."""
@@ -131,7 +129,7 @@ def _absorb(graph: GraphBuilder, node: Node, affine: Affine, uses: Counter[str])
     return replace(node, inputs=(node.inputs[0], *constants), outputs=(affine.name,))
 
 
-def _per_channel(constant: Floats, rank: int, channels: int) -> Floats | None:
+def _per_channel(constant: F64, rank: int, channels: int) -> F64 | None:
     """The constant as one number for each channel (axis 1), or None where it varies otherwise."""
     full = constant.reshape((1,) * (rank - constant.ndim) + constant.shape)
     if full.size != full.shape[1]:

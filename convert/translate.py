@@ -5,8 +5,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from convert.caffe.attach import NO_WEIGHTS, needs_weights
+from convert.caffe.diagnostics import CaffeError, Diagnostic
 from convert.caffe.network import Layer, Network
-from convert.caffe.problems import CaffeError, Problem
 from convert.graph import BATCH, GraphBuilder, OpenDimensionError, Value
 from convert.layers.blobs import text
 from convert.layers.registry import Handler, LayerError, handlers
@@ -18,7 +18,7 @@ MAX_ELEMENTS = 2**31 - 1
 class TranslationError(CaffeError):
     """What of a network can't be translated: every problem at once."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Diagnostic]) -> None:
         super().__init__("the network can't be converted", problems)
 
 
@@ -39,14 +39,14 @@ def build_graph(
     for name, shape in network.inputs.items():
         if name not in graph.blobs:
             graph.input(name, (BATCH, *shape[1:]))
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     for layer in network.layers:
         try:
             _translate(layer, graph, known)
         except LayerError as error:
-            problems += [Problem(text, layer.line, layer=layer.name) for text in error.messages]
+            problems += [Diagnostic(text, layer.line, layer=layer.name) for text in error.messages]
         except OpenDimensionError as error:
-            problems.append(Problem(str(error), layer.line, layer=layer.name))
+            problems.append(Diagnostic(str(error), layer.line, layer=layer.name))
     if problems:
         raise TranslationError(problems)
 

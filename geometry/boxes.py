@@ -6,9 +6,8 @@ size, infinite ones too: they overflow without a warning, as in Caffe.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.floating]
+from geometry.arrays import Floats
 
 
 def area(boxes: Floats) -> Floats:

@@ -14,7 +14,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from geometry.boxes import Floats
+from geometry.arrays import Floats
 
 
 class CodeType(StrEnum):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geometry.boxes import Floats
+from geometry.arrays import Floats
 
 
 @dataclass(frozen=True, slots=True)

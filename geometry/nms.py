@@ -1,14 +1,14 @@
 """Greedy non-maximum suppression, as Caffe does it."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-from geometry.boxes import Floats, iou
+from geometry.arrays import I64, Floats
+from geometry.boxes import iou
 
 
 def nms(
     boxes: Floats, scores: Floats, iou_threshold: float, top_k: int = -1, limit: int = -1
-) -> NDArray[np.int64]:
+) -> I64:
     """Indices of the boxes kept of `boxes` [N, 4], best score of `scores` [N] first.
 
     Caffe's `ApplyNMSFast`: take the boxes by descending score (equal scores: lowest index

@@ -6,9 +6,8 @@ The source of every rule is `src/caffe/layers/prior_box_layer.cpp` of github.com
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-F32 = NDArray[np.float32]
+from geometry.arrays import F32
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from starlette.types import Receive
 
-from service.errors import ClientGone, Overloaded, PayloadTooLarge, Timeout
+from detection.errors import Overloaded, Timeout
+from service.errors import ClientGone, PayloadTooLarge
 
 
 @dataclass(slots=True)

@@ -1,43 +1,27 @@
-"""Everything that can go wrong with a request, as exceptions that know their HTTP answer.
+"""What can go wrong with an HTTP request beyond detection, as exceptions that know their answer.
 
-    body bytes -> images -> RGB arrays -> queue -> inference -> answer
-        |           |          |            |          |
-        |           |          |            |          InferenceFailed, Timeout
-        |           |          |            Overloaded, Timeout
-        |           |          InvalidImage, UnsupportedMediaType, TooManyPixels
-        |           InvalidImage, InvalidParameter
+    body bytes -> image files -> detection -> answer
+        |             |              |          |
+        |             |              |          NotAcceptable
+        |             |              `detection.errors`
+        |             InvalidImage, InvalidParameter
         PayloadTooLarge, Timeout, Overloaded
 
 `service.problems` renders them; routes never build an error body.
 """
 
-from typing import ClassVar
-
-from sfd.errors import SfdError
-
-
-class Problem(SfdError):  # noqa: N818 (RFC 9457 calls it a problem)
-    """A request that gets an error answer; its message is the `detail` for the client."""
-
-    status: ClassVar[int] = 500
-    slug: ClassVar[str] = "internal-error"
-    title: ClassVar[str] = "Internal error"
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """What the answer carries beside its body."""
-        return {}
+from detection.errors import (
+    InferenceFailed,
+    InvalidImage,
+    Overloaded,
+    RequestError,
+    Timeout,
+    TooManyPixels,
+    UnsupportedMediaType,
+)
 
 
-class InvalidImage(Problem):
-    """The bytes are no image, or a broken one."""
-
-    status = 400
-    slug = "invalid-image"
-    title = "Invalid image"
-
-
-class InvalidRequest(Problem):
+class InvalidRequest(RequestError):
     """An inference request (/v2) that does not follow its protocol."""
 
     status = 400
@@ -45,20 +29,15 @@ class InvalidRequest(Problem):
     title = "Invalid request"
 
 
-class Unauthorized(Problem):
+class Unauthorized(RequestError):
     """API keys are set and none matches."""
 
     status = 401
     slug = "unauthorized"
     title = "Unauthorized"
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """RFC 9110, section 11.6.1: a 401 names the scheme that would do."""
-        return {"WWW-Authenticate": 'Bearer realm="sfd"'}
 
-
-class NotFound(Problem):
+class NotFound(RequestError):
     """No such path."""
 
     status = 404
@@ -66,7 +45,7 @@ class NotFound(Problem):
     title = "Not found"
 
 
-class UnknownModel(Problem):
+class UnknownModel(RequestError):
     """No such model in this process."""
 
     status = 404
@@ -74,7 +53,7 @@ class UnknownModel(Problem):
     title = "Unknown model"
 
 
-class MethodNotAllowed(Problem):
+class MethodNotAllowed(RequestError):
     """The path exists, for another method."""
 
     status = 405
@@ -85,13 +64,8 @@ class MethodNotAllowed(Problem):
         super().__init__(detail)
         self.allow = allow
 
-    @property
-    def headers(self) -> dict[str, str]:
-        """RFC 9110, section 15.5.6: a 405 says what is allowed."""
-        return {"Allow": self.allow}
 
-
-class NotAcceptable(Problem):
+class NotAcceptable(RequestError):
     """A rendered picture in a format that we do not write."""
 
     status = 406
@@ -99,7 +73,7 @@ class NotAcceptable(Problem):
     title = "Not acceptable"
 
 
-class PayloadTooLarge(Problem):
+class PayloadTooLarge(RequestError):
     """More bytes, or more images, than one request may bring."""
 
     status = 413
@@ -107,23 +81,7 @@ class PayloadTooLarge(Problem):
     title = "Payload too large"
 
 
-class TooManyPixels(Problem):
-    """An image whose header states more pixels than we decode."""
-
-    status = 413
-    slug = "too-many-pixels"
-    title = "Too many pixels"
-
-
-class UnsupportedMediaType(Problem):
-    """A kind of content that we do not read."""
-
-    status = 415
-    slug = "unsupported-media-type"
-    title = "Unsupported media type"
-
-
-class InvalidParameter(Problem):
+class InvalidParameter(RequestError):
     """A query parameter or JSON member that is unknown or out of its range."""
 
     status = 422
@@ -131,7 +89,7 @@ class InvalidParameter(Problem):
     title = "Invalid parameter"
 
 
-class ClientGone(Problem):
+class ClientGone(RequestError):
     """The client disconnected: nobody reads the answer; nginx's 499 shows it in log and metric."""
 
     status = 499
@@ -139,36 +97,7 @@ class ClientGone(Problem):
     title = "Client gone"
 
 
-class InferenceFailed(Problem):
-    """The model raised; the details are in the log."""
-
-
-class Overloaded(Problem):
-    """The queue or the memory for uploads is full, or the service warms up or drains."""
-
-    status = 503
-    slug = "overloaded"
-    title = "Overloaded"
-
-    def __init__(self, detail: str, retry_after_s: int = 1) -> None:
-        super().__init__(detail)
-        self.retry_after_s = retry_after_s
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """When to come back, in seconds."""
-        return {"Retry-After": str(self.retry_after_s)}
-
-
-class Timeout(Problem):
-    """The deadline of the request passed."""
-
-    status = 504
-    slug = "timeout"
-    title = "Timeout"
-
-
-DOCUMENTED: tuple[type[Problem], ...] = (
+DOCUMENTED: tuple[type[RequestError], ...] = (
     InvalidImage,
     InvalidRequest,
     Unauthorized,
@@ -185,7 +114,3 @@ DOCUMENTED: tuple[type[Problem], ...] = (
     Timeout,
 )
 """What a client can see, by rising status."""
-
-
-class StartError(SfdError):
-    """The service cannot start as it is set up."""

@@ -8,12 +8,14 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from detection.limits import MAX_BATCH
+from detection.timings import STAGES, Timings
 from service.errors import DOCUMENTED, ClientGone
-from service.timings import STAGES, Timings
 
 SECONDS = tuple(0.001 * 2**power for power in range(14))
 """From 1 ms to 8.192 s by factors of 2."""
-BATCHES = tuple(2**power for power in range(9))
+BATCHES = tuple(2**power for power in range(MAX_BATCH.bit_length()))
+"""From 1 to MAX_BATCH by factors of 2."""
 PIXELS = tuple(10_000 * 4**power for power in range(8))
 
 

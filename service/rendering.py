@@ -1,28 +1,17 @@
-"""The picture as an answer: faces drawn or hidden, encoded anew, without its metadata."""
+"""In which format a rendered picture is sent, and the ZIP file of crops."""
 
+from collections.abc import Sequence
 from io import BytesIO
-from typing import Literal
+from zipfile import ZipFile
 
-from PIL import Image, ImageCms
-
-from geometry.boxes import Floats
-from service import images, media_types, negotiation
-from service.anonymizing import hide
-from service.drawing import draw_boxes
+from detection import media_types
+from detection.rendering import JPEG, PNG
+from service import negotiation
 from service.errors import NotAcceptable
 
-Style = Literal["boxes", "blur", "pixelate"]
-
-PNG, JPEG = "image/png", "image/jpeg"
-JPEG_QUALITY = 90
-# Faces and photographs gain little from more, and it takes several times as long.
-PNG_COMPRESSION = 3
+ZIP = "application/zip"
 # JPEG_MAX_DIMENSION of libjpeg.
 JPEG_LONGEST_SIDE = 65_500
-# A profile is some hundred bytes to some ten thousand; what is larger is no screen's.
-LARGEST_PROFILE = 2**20
-# What ImageCms can convert into RGB and `images.decode` has not converted by itself.
-_RGB_MODES = {"RGB", "RGBA", "RGBX", "P", "PA"}
 
 
 def media_type(accept: str, data: bytes, width: int, height: int) -> str:
@@ -39,66 +28,18 @@ def media_type(accept: str, data: bytes, width: int, height: int) -> str:
     return chosen
 
 
-def draw(
-    data: bytes,
-    boxes: Floats,
-    scores: Floats,
-    style: Style,
-    *,
-    max_pixels: int,
-    background: tuple[int, int, int],
-) -> Image.Image:
-    """The upright picture of an image file with its faces drawn or hidden, at its full size.
-
-    `boxes` [N, 4] in pixels of the upright image, `scores` [N]. No EXIF block (position, camera,
-    thumbnail of the open faces), no comment and no colour profile is taken over: colours are
-    converted to sRGB.
-    """
-    image = to_srgb(
-        images.decode(data, max_pixels=max_pixels, background=background), profile(data)
-    )
-    drawn = draw_boxes(image, boxes, scores) if style == "boxes" else hide(image, boxes, style)
-    # Pillow's encoders write what they find here.
-    drawn.info = {}
-    return drawn
+def check_zip(accept: str) -> None:
+    """Raise NotAcceptable unless an Accept header allows a ZIP file."""
+    if negotiation.choose(accept, [ZIP]) is None:
+        raise NotAcceptable(f"render=crops answers with {ZIP}")
 
 
-def encode(picture: Image.Image, kind: str) -> bytes:
-    """The file of a picture, PNG or JPEG by its media type."""
+def archive(crops: Sequence[bytes], answer: str) -> bytes:
+    """A ZIP file: face-001.jpg and so on, best first, and faces.json with the usual answer."""
     file = BytesIO()
-    if kind == PNG:
-        picture.save(file, "PNG", compress_level=PNG_COMPRESSION)
-    else:
-        picture.save(file, "JPEG", quality=JPEG_QUALITY)
+    # JPEG data does not get smaller.
+    with ZipFile(file, "w") as made:
+        for number, crop in enumerate(crops, 1):
+            made.writestr(f"face-{number:03}.jpg", crop)
+        made.writestr("faces.json", answer)
     return file.getvalue()
-
-
-def profile(data: bytes) -> bytes | None:
-    """The colour profile of the RGB samples of an image file; None for other samples."""
-    try:
-        with Image.open(BytesIO(data), formats=images.FORMATS) as image:
-            found = image.info.get("icc_profile") if image.mode in _RGB_MODES else None
-    except Exception:
-        # The pixels have been decoded: metadata that is broken costs the colours, not the answer.
-        return None
-    return found if isinstance(found, bytes) and 0 < len(found) <= LARGEST_PROFILE else None
-
-
-def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
-    """RGB samples of a profile as sRGB; as they are without one, or with a broken one."""
-    if icc is None:
-        return image
-    try:
-        source = ImageCms.ImageCmsProfile(BytesIO(icc))
-        if source.profile.xcolor_space.strip() != "RGB":
-            return image
-        converted = ImageCms.profileToProfile(
-            image,
-            source,
-            ImageCms.createProfile("sRGB"),
-            ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            outputMode="RGB",
-        )
-    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-        return image
-    return image if converted is None else converted

@@ -2,37 +2,21 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from service import network
-from service.batcher import Batcher, Handle
+from detection.detector import Detector
+from detection.errors import Overloaded
+from detection.opening import Pools, find_model, open_detector
 from service.body import BodyMemory
-from service.detector import Detector
-from service.errors import Overloaded, UnknownModel
-from service.letterboxing import Pixels
+from service.errors import UnknownModel
 from service.metrics import Metrics
-from service.network import Candidates, Network
+from service.observer import ServiceObserver
 from service.settings import Settings
-from store import model as models
 
 log = logging.getLogger(__name__)
 
 BODIES_IN_MEMORY = 16
 """Bodies of the largest size that are held at the same time; smaller ones, more of them."""
-
-
-class LoopClock:
-    """The clock of the running event loop."""
-
-    def time(self) -> float:
-        """Seconds since some start."""
-        return asyncio.get_running_loop().time()
-
-    def call_at(self, when: float, callback: Callable[[], None], /) -> Handle:
-        """Call back at a time."""
-        return asyncio.get_running_loop().call_at(when, callback)
 
 
 @dataclass(eq=False)
@@ -43,7 +27,7 @@ class Runtime:
     metrics: Metrics
     detectors: dict[str, Detector]
     """By model name, the default model first."""
-    executors: Sequence[Executor] = ()
+    pools: Pools | None = None
     ready: bool = False
     draining: bool = False
     memory: BodyMemory = field(init=False)
@@ -54,9 +38,9 @@ class Runtime:
             lambda: sum(d.batcher.depth for d in self.detectors.values())
         )
         for detector in self.detectors.values():
-            model = detector.network.model
+            model = detector.session.model
             self.metrics.model_info.labels(
-                model.name, model.version, detector.network.provider
+                model.name, model.version, detector.session.provider
             ).set(1)
             self.metrics.model_ready.labels(model.name).set(0)
 
@@ -87,7 +71,7 @@ class Runtime:
         loop = asyncio.get_running_loop()
         sizes = sorted({1, self.settings.max_batch})
         for name, detector in self.detectors.items():
-            await loop.run_in_executor(None, detector.network.warm_up, sizes)
+            await loop.run_in_executor(None, detector.session.warm_up, sizes)
             log.info("model %s is warm", name)
         if self.draining:
             return
@@ -104,58 +88,18 @@ class Runtime:
     async def close(self) -> None:
         """Answer what was accepted, then end the threads."""
         self.start_draining()
-        await asyncio.gather(*(d.batcher.drain() for d in self.detectors.values()))
-        for executor in self.executors:
-            executor.shutdown(wait=False, cancel_futures=True)
+        await asyncio.gather(*(detector.close() for detector in self.detectors.values()))
+        if self.pools is not None:
+            self.pools.close()
 
 
 def load(settings: Settings) -> Runtime:
     """Check and open every model of the settings; ModelError or StartError says what is wrong."""
-    store = settings.model_store or models.default_store()
     metrics = Metrics()
-    decoding = ThreadPoolExecutor(settings.threads, "decode")
-    selecting = ThreadPoolExecutor(1, "select")
-    executors = [decoding, selecting]
-    detectors = {}
-    for name in settings.served_models:
-        opened = network.load(
-            models.load(models.folder_of(store, name)),
-            settings.provider,
-            max(1, settings.threads // settings.workers),
-            settings.max_batch,
-        )
-        log.info("model %s runs on %s", name, opened.provider)
-        # Of its own: in a pool that models share, a batch would wait behind another model's, where
-        # neither deadlines nor the depth of the queue count.
-        inferring = ThreadPoolExecutor(settings.workers, f"infer-{name}")
-        executors.append(inferring)
-        detectors[name] = Detector(
-            opened,
-            _batcher(opened, settings, metrics, inferring),
-            metrics,
-            settings.max_pixels,
-            decoding,
-            selecting,
-        )
-    return Runtime(settings, metrics, detectors, executors)
-
-
-def _batcher(
-    opened: Network, settings: Settings, metrics: Metrics, executor: Executor
-) -> Batcher[Pixels, Candidates]:
-    def infer(items: Sequence[Pixels]) -> Awaitable[Sequence[Candidates]]:
-        return asyncio.get_running_loop().run_in_executor(executor, opened.run, items)
-
-    def failed(error: Exception) -> None:
-        log.error("inference of %s failed: %s", opened.model.name, error, exc_info=error)
-
-    return Batcher(
-        infer=infer,
-        clock=LoopClock(),
-        max_batch=settings.max_batch,
-        max_wait=settings.max_wait_ms / 1000,
-        queue_limit=settings.queue_limit,
-        workers=settings.workers,
-        on_batch=metrics.batch_size.observe,
-        on_failure=failed,
-    )
+    observer = ServiceObserver(metrics)
+    pools = Pools.start(settings.threads)
+    detectors = {
+        name: open_detector(find_model(settings, name), settings, observer=observer, pools=pools)
+        for name in settings.served_models
+    }
+    return Runtime(settings, metrics, detectors, pools)

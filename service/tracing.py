@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from starlette.types import Scope
 
-from service.timings import Timings
+from detection.timings import Timings
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context

@@ -15,8 +15,8 @@ from sfd.errors import SfdError
 COMMANDS = {
     "convert": ("convert.command", "turn a Caffe model into a verified ONNX file"),
     "models": ("store.command", "list, show, verify, add and pull the models of the store"),
-    "serve": ("service.commands.serve", "answer POST /detect with face boxes"),
-    "detect": ("service.commands.detect", "find the faces of image files, without a server"),
+    "serve": ("service.command", "answer POST /detect with face boxes"),
+    "detect": ("detection.command", "find the faces of image files, without a server"),
     "train": ("training.commands.train", "train a detector and write its caffemodel"),
     "evaluate": ("training.commands.evaluate", "measure a detector on labelled images"),
     "bench": ("benchmarks.command", "measure speed side by side with peers"),

@@ -7,10 +7,10 @@ from importlib.metadata import version
 from pydantic import TypeAdapter
 
 from convert.conversion import Options, convert
-from convert.files import write_atomically
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder
 from convert.report import Report
+from sfd.files import write_atomically
 from store.model import (
     BUILD_FILE,
     Build,

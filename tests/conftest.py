@@ -26,6 +26,9 @@ from training.architecture.family import Architecture, Block, Extra, Head
 hypothesis.settings.register_profile("patient", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("patient")
 
+# Fixtures that several folders of tests use.
+pytest_plugins = ["tests.cells", "tests.servers"]
+
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "sfd-640-mobilenetv2-mod2"
 FOR_TESTS = {"SFD_ENGINE", "SFD_PIP_CONF", "SFD_REQUIRE_ALL", "SFD_SHARED"}

@@ -11,8 +11,8 @@ from PIL import Image
 
 from convert.caffe import caffe_pb2
 from convert.caffe.caffe_pb2 import BatchSampler, DistortionParameter, TransformationParameter
-from convert.caffe.network import CaffeError, Network, Problem
-from training.matching import F32
+from convert.caffe.network import CaffeError, Diagnostic, Network
+from geometry.arrays import F32
 from training.photographs import Photograph, opened, upright
 from training.sampling import draw, project
 
@@ -40,7 +40,7 @@ class AnnotatedData:
         """Of the AnnotatedData layer of the network; CaffeError where there is none."""
         layers = [layer for layer in network.aside if layer.type == "AnnotatedData"]
         if not layers:
-            raise CaffeError(folder_of, [Problem("has no AnnotatedData layer to train from")])
+            raise CaffeError(folder_of, [Diagnostic("has no AnnotatedData layer to train from")])
         own = layers[0].parameter
         resize = own.transform_param.resize_param
         wrong = {
@@ -62,7 +62,7 @@ class AnnotatedData:
             ),
         }
         problems = [
-            Problem(f"the trainer has no {text}", layers[0].line, layer=layers[0].name)
+            Diagnostic(f"the trainer has no {text}", layers[0].line, layer=layers[0].name)
             for text, found in wrong.items()
             if found
         ]

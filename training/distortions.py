@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageFilter
 
+from geometry.arrays import U8
 from training.photographs import MEAN_RGB
-from training.scenes import U8, Scene
+from training.scenes import Scene
 
 MOST_TILT = 25
 """Degrees."""

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from geometry.arrays import F64, U8
 from training.distortions import degrade, obscure, tilt
 from training.photographs import MEAN_RGB, Photograph
 from training.recipe import Recipe
-from training.scenes import U8, Scene, compose, frequencies
+from training.scenes import Scene, compose, frequencies
 from training.targets import targets
 from training.teacher import Teacher
 
@@ -94,9 +94,7 @@ def _batches(
         upcoming = following
 
 
-def _compose(
-    photographs: Sequence[Photograph], shares: NDArray[np.float64], recipe: Recipe, number: int
-) -> _Batch:
+def _compose(photographs: Sequence[Photograph], shares: F64, recipe: Recipe, number: int) -> _Batch:
     random = np.random.default_rng([recipe.seed, number])
     large = random.random() < recipe.large_share
     size = recipe.large_size if large else recipe.size

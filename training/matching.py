@@ -3,11 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geometry.arrays import F32, I64, Bools
 from geometry.boxes import iou
-
-F32 = NDArray[np.float32]
 
 NOBODY = -1
 OUTSIDE = -2
@@ -20,7 +18,7 @@ _LEAST = 1e-6
 class Matches:
     """The face of each prior."""
 
-    faces: NDArray[np.int64]
+    faces: I64
     """[P]: index of the face, or NOBODY or OUTSIDE."""
     overlaps: F32
     """[P]: IoU with the face that the prior overlaps most, or with its own face."""
@@ -42,7 +40,7 @@ def match(
     """
     owners = np.full(len(priors), NOBODY, np.int64)
     best = np.zeros(len(priors), np.float32)
-    inside: NDArray[np.bool_] = np.ones(len(priors), np.bool_)
+    inside: Bools = np.ones(len(priors), np.bool_)
     if ignore_crossing:
         inside = np.asarray(((priors >= 0) & (priors <= 1)).all(1), np.bool_)
         owners[~inside] = OUTSIDE

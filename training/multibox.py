@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from convert.caffe import caffe_pb2
-from convert.caffe.network import CaffeError, Layer, Problem
-from geometry.boxes import Floats
+from convert.caffe.network import CaffeError, Diagnostic, Layer
+from geometry.arrays import F32, Floats
 from geometry.coding import CodeType, encode
-from training.matching import F32, NOBODY, match
+from training.matching import NOBODY, match
 
 _CODES = {
     caffe_pb2.PriorBoxParameter.CORNER: CodeType.CORNER,
@@ -71,7 +71,7 @@ class MultiBoxLoss:
             "second loss_weight: the layer has one top": len(weights) > 1,
         }
         problems = [
-            Problem(f"the trainer has no {text}", layer.line, layer=layer.name)
+            Diagnostic(f"the trainer has no {text}", layer.line, layer=layer.name)
             for text, found in wrong.items()
             if found
         ]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from convert.caffe import weights
-from convert.caffe.network import CaffeError, Layer, Network, Problem
+from convert.caffe.network import CaffeError, Diagnostic, Layer, Network
 from convert.layers.registry import LayerError
 from training import operators
 from training.heads import Heads, find_heads
@@ -48,13 +48,13 @@ class CaffeNetwork(nn.Module):
         merged = set(self._scales.values())
         uses = Counter(bottom for layer in network.layers for bottom in layer.bottoms)
         channels = {name: shape[1] for name, shape in network.inputs.items()}
-        problems: list[Problem] = []
+        problems: list[Diagnostic] = []
         for layer in network.layers:
             if layer.name in merged or layer.type == "DetectionOutput":
                 continue
             problem = _untrainable(layer)
             if problem:
-                problems.append(Problem(problem, layer.line, layer=layer.name))
+                problems.append(Diagnostic(problem, layer.line, layer=layer.name))
                 continue
             if not channels.keys() >= set(layer.bottoms):
                 # Comes after a problem: how many channels it gets is not known.
@@ -67,7 +67,7 @@ class CaffeNetwork(nn.Module):
                 operators.initialise(module, layer, scale)
             except LayerError as error:
                 problems += [
-                    Problem(message, layer.line, layer=layer.name) for message in error.messages
+                    Diagnostic(message, layer.line, layer=layer.name) for message in error.messages
                 ]
             if module is None:
                 continue
@@ -102,7 +102,7 @@ class CaffeNetwork(nn.Module):
         The priors are corners in fractions of the image and then variances.
         """
         if self.heads is None:
-            raise CaffeError(self.source.name, [Problem("has no detection or loss layer")])
+            raise CaffeError(self.source.name, [Diagnostic("has no detection or loss layer")])
         heads = self.heads
         codes, logits, priors = self(data, (heads.codes, heads.logits, heads.priors))
         codes = codes.reshape(len(data), -1, 4)
@@ -144,7 +144,7 @@ class CaffeNetwork(nn.Module):
                 owner = owners.setdefault(spec.name, layer.name)
                 if spec.name and owner != layer.name:
                     what = f"shares the weights {spec.name!r} of {owner}, which can't be trained"
-                    problems.append(Problem(what, layer.line, layer=layer.name))
+                    problems.append(Diagnostic(what, layer.line, layer=layer.name))
         if problems:
             raise CaffeError(self.source.name or "network", problems)
 

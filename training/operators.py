@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,9 +14,9 @@ from convert.layers.blobs import check_blobs
 from convert.layers.convolution import read_window
 from convert.layers.prior_box import prior_spec
 from convert.layers.registry import LayerError
+from geometry.arrays import F32
 from geometry.priors import PriorSpec, priors
 
-F32 = NDArray[np.float32]
 Blobs = tuple[F32, ...]
 Build = Callable[[Layer, Layer | None, Sequence[int]], nn.Module]
 

@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from service.images import FORMATS, flatten, turning
+from detection.images import FORMATS, flatten, turning
+from geometry.arrays import F32
 from sfd.errors import SfdError
 from training.evaluation import wider
 from training.holdout import is_held_out
-
-F32 = NDArray[np.float32]
 
 MEAN_RGB = (123, 117, 104)
 """What lies under transparency and around pictures: the networks see zeros there."""

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from convert.caffe.caffe_pb2 import BatchSampler, SampleConstraint, Sampler
-from geometry.boxes import Floats, area, intersection, iou
-from training.matching import F32
+from geometry.arrays import F32, Floats
+from geometry.boxes import area, intersection, iou
 
 WHOLE = np.asarray([0, 0, 1, 1], np.float32)
 

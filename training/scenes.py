@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from geometry.arrays import F32, F64, U8, Bools
 from training.photographs import (
-    F32,
     MEAN_RGB,
     Photograph,
     is_upright,
@@ -17,8 +16,6 @@ from training.photographs import (
     upright,
     upright_size,
 )
-
-U8 = NDArray[np.uint8]
 
 _CROWD = 8
 
@@ -39,13 +36,13 @@ class Scene:
     """[S, S, 3] RGB."""
     boxes: F32
     """Marked faces [N, 4] in fractions of the picture, cut at its edges."""
-    empty: NDArray[np.bool_]
+    empty: Bools
     """[3, 3]: the cells of the mosaic (one, four or nine are used) without any face."""
     cells: int
     """Cells a side."""
 
 
-def frequencies(photographs: Sequence[Photograph]) -> NDArray[np.float64]:
+def frequencies(photographs: Sequence[Photograph]) -> F64:
     """How often each is to be seen [N], in sum 1: in proportion to its marked faces.
 
     From 1 to `_CROWD` of them count: photographs of crowds are few, and have most of the small
@@ -58,7 +55,7 @@ def frequencies(photographs: Sequence[Photograph]) -> NDArray[np.float64]:
 
 def compose(
     photographs: Sequence[Photograph],
-    shares: NDArray[np.float64],
+    shares: F64,
     size: int,
     random: np.random.Generator,
 ) -> Scene:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from convert.caffe import prototxt
 from convert.caffe.caffe_pb2 import SolverParameter
-from convert.caffe.network import CaffeError, Problem
+from convert.caffe.network import CaffeError, Diagnostic
 from convert.caffe.prototxt import Parsed
 
 _OLD_TYPES = {
@@ -88,7 +88,7 @@ def read(path: Path) -> Parsed[SolverParameter]:
     return replace(parsed, warnings=(*parsed.warnings, *told))
 
 
-def _wrong(parsed: Parsed[SolverParameter]) -> list[Problem]:
+def _wrong(parsed: Parsed[SolverParameter]) -> list[Diagnostic]:
     """Values that can't be obeyed."""
     solver = parsed.message
     checks = [
@@ -123,26 +123,26 @@ def _wrong(parsed: Parsed[SolverParameter]) -> list[Problem]:
         ),
     ]
     return [
-        Problem(message, next(iter(parsed.lines.get(name, ())), None))
+        Diagnostic(message, next(iter(parsed.lines.get(name, ())), None))
         for name, holds, message in checks
         if not holds
     ]
 
 
-def _ignored(parsed: Parsed[SolverParameter]) -> tuple[list[Problem], list[Problem]]:
+def _ignored(parsed: Parsed[SolverParameter]) -> tuple[list[Diagnostic], list[Diagnostic]]:
     """Settings that nothing here obeys: those that are refused, and those that are told."""
-    refused: list[Problem] = []
-    told: list[Problem] = []
+    refused: list[Diagnostic] = []
+    told: list[Diagnostic] = []
     for name, lines in parsed.lines.items():
         if name in _OBEYED | _IMMATERIAL or _says_nothing(parsed.message, name):
             continue
         if name in _TOLD:
-            told.append(Problem(_TOLD[name], lines[0]))
+            told.append(Diagnostic(_TOLD[name], lines[0]))
         else:
             message = f"the trainer has no {name}{_ADVICE.get(name, '')}"
-            refused.append(Problem(message, lines[0]))
+            refused.append(Diagnostic(message, lines[0]))
     others = parsed.lines.get("test_net", ())[1:]
-    told += [Problem("only the first test_net is measured", line) for line in others]
+    told += [Diagnostic("only the first test_net is measured", line) for line in others]
     return refused, told
 
 

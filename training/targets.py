@@ -8,10 +8,10 @@ from torch.nn import functional
 
 from geometry.coding import decode
 from geometry.nms import nms
+from geometry.voting import vote
 from training.coding import encode, overlaps
 from training.scenes import Scene
 from training.teacher import Teacher
-from training.voting import vote
 
 MARKED = 0.9
 """The probability that a marked face is taught with."""

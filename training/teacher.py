@@ -8,7 +8,7 @@ import onnxruntime
 import torch
 from torch import Tensor
 
-from convert.caffe.network import CaffeError, Network, Problem
+from convert.caffe.network import CaffeError, Diagnostic, Network
 from convert.fold import fold
 from convert.graph import GraphBuilder
 from convert.outputs.kinds import check_input
@@ -41,7 +41,7 @@ class OnnxTeacher:
         check_input(network)
         found = find_heads(network)
         if found is None:
-            problem = Problem("has no detection or loss layer, so it can't teach")
+            problem = Diagnostic("has no detection or loss layer, so it can't teach")
             raise CaffeError(network.name or "network", [problem])
         self.source = network
         self.heads = found

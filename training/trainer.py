@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from convert.caffe.caffe_pb2 import SolverParameter
+from geometry.arrays import F32
 from training import state
 from training.annotated import AnnotatedData
-from training.matching import F32
 from training.multibox import MultiBoxLoss
 from training.network import CaffeNetwork, channels_last
 from training.photographs import DatasetError, Photograph

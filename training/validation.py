@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from convert.caffe import caffe_pb2
-from convert.caffe.network import CaffeError, Network, Problem
+from convert.caffe.network import CaffeError, Diagnostic, Network
 from geometry.coding import CodeType, decode
 from geometry.nms import nms
 from training.annotated import AnnotatedData
@@ -37,13 +37,13 @@ class Validation:
         """By the DetectionOutput layer of a test network."""
         outputs = [layer for layer in network.layers if layer.type == "DetectionOutput"]
         if not outputs:
-            raise CaffeError(network.name, [Problem("the test network has no DetectionOutput")])
+            raise CaffeError(network.name, [Diagnostic("the test network has no DetectionOutput")])
         own = outputs[0].parameter.detection_output_param
         if own.code_type != caffe_pb2.PriorBoxParameter.CENTER_SIZE:
-            problem = Problem("validation needs code_type CENTER_SIZE", outputs[0].line)
+            problem = Diagnostic("validation needs code_type CENTER_SIZE", outputs[0].line)
             raise CaffeError(network.name, [problem])
         if own.nms_param.eta != 1:
-            problem = Problem("validation has no nms_param with an eta", outputs[0].line)
+            problem = Diagnostic("validation has no nms_param with an eta", outputs[0].line)
             raise CaffeError(network.name, [problem])
         batch, overlap = next(iter(network.inputs.values()))[0], 0.5
         for layer in network.aside:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from convert.caffe import caffe_pb2
 from convert.caffe.blobs import BlobError, decode
+from convert.caffe.diagnostics import Diagnostic
 from convert.caffe.legacy import Entry
-from convert.caffe.problems import Problem
 from convert.caffe.weights import Blobs, LayerWeights, Weights
 
 DEPTHWISE = frozenset(
@@ -40,7 +40,7 @@ NO_WEIGHTS = "no weights for it in the caffemodel"
 
 def attach(
     entries: Sequence[Entry], stored: Weights | None, *, partial: bool = False
-) -> tuple[list[Blobs], list[Problem], list[Problem]]:
+) -> tuple[list[Blobs], list[Diagnostic], list[Diagnostic]]:
     """The blobs of each layer, with warnings and problems.
 
     Blobs go by layer name (Net::CopyTrainedLayersFrom, src/caffe/net.cpp). Layers that share a
@@ -48,7 +48,7 @@ def attach(
     file (Net::AppendParam). Without weights, blobs written in the prototxt itself count. A layer
     without blobs is a problem unless the weights may be `partial`, as Caffe's always may.
     """
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     warnings = list(stored.warnings) if stored else []
     by_name = {layer.name: layer for layer in stored.layers} if stored else {}
     result: list[Blobs] = []
@@ -59,14 +59,15 @@ def attach(
             own = _written_out(entry)
         if own is not None:
             problems += [
-                Problem(problem.message, entry.line, layer=layer.name) for problem in own.problems
+                Diagnostic(problem.message, entry.line, layer=layer.name)
+                for problem in own.problems
             ]
         result.append(own.blobs if own else ())
     order = {layer.name: index for index, layer in enumerate(stored.layers)} if stored else {}
     _share(entries, result, order, problems, warnings)
     if stored:
         missing = [
-            Problem(NO_WEIGHTS, entry.line, layer=entry.parameter.name)
+            Diagnostic(NO_WEIGHTS, entry.line, layer=entry.parameter.name)
             for entry, blobs in zip(entries, result, strict=True)
             if not blobs and needs_weights(entry.parameter) and not _has_problem(by_name, entry)
         ]
@@ -92,7 +93,7 @@ def _written_out(entry: Entry) -> LayerWeights:
         try:
             arrays.append(decode(blob))
         except BlobError as error:
-            problems.append(Problem(f"blob {index} of the prototxt: {error}", layer=layer.name))
+            problems.append(Diagnostic(f"blob {index} of the prototxt: {error}", layer=layer.name))
     return LayerWeights(layer.name, layer.type, tuple(arrays), tuple(problems))
 
 
@@ -100,8 +101,8 @@ def _share(
     entries: Sequence[Entry],
     result: list[Blobs],
     order: dict[str, int],
-    problems: list[Problem],
-    warnings: list[Problem],
+    problems: list[Diagnostic],
+    warnings: list[Diagnostic],
 ) -> None:
     """Give all layers that name a parameter the same values for it."""
     sharers: dict[str, list[tuple[int, int]]] = {}
@@ -123,34 +124,38 @@ def _share(
                 own = blobs[position]
                 if own.size != value.size:
                     text = f"shares {name}, of {value.size} values, but its own blob has {own.size}"
-                    problems.append(Problem(text, entries[index].line, layer=layer.name))
+                    problems.append(Diagnostic(text, entries[index].line, layer=layer.name))
                     continue
                 if own.ravel().tobytes() != value.ravel().tobytes():
                     text = f"shares {name}, yet has other values in the file; those are not used"
-                    warnings.append(Problem(text, entries[index].line, layer=layer.name))
+                    warnings.append(Diagnostic(text, entries[index].line, layer=layer.name))
                 blobs[position] = value.reshape(own.shape)
             elif position == len(blobs):
                 blobs.append(value)
             else:
                 text = f"shares {name} as blob {position}, but has only {len(blobs)} blobs"
-                problems.append(Problem(text, entries[index].line, layer=layer.name))
+                problems.append(Diagnostic(text, entries[index].line, layer=layer.name))
             result[index] = tuple(blobs)
 
 
-def _surplus(entries: Sequence[Entry], stored: Weights) -> list[Problem]:
+def _surplus(entries: Sequence[Entry], stored: Weights) -> list[Diagnostic]:
     wanted = {entry.parameter.name for entry in entries}
     names = [layer.name for layer in stored.layers if layer.name not in wanted]
     if not names:
         return []
     shown = ", ".join(names[:NAMES_SHOWN]) + (", …" if len(names) > NAMES_SHOWN else "")
-    return [Problem(f"weights of {len(names)} layers that the prototxt lacks are unused: {shown}")]
+    return [
+        Diagnostic(f"weights of {len(names)} layers that the prototxt lacks are unused: {shown}")
+    ]
 
 
-def _repeated(entries: Sequence[Entry]) -> list[Problem]:
+def _repeated(entries: Sequence[Entry]) -> list[Diagnostic]:
     """Weights go by name, so two weighted layers of one name would get the same ones."""
     counts = Counter(entry.parameter.name for entry in entries if needs_weights(entry.parameter))
     return [
-        Problem("another layer has this name; rename one", entry.line, layer=entry.parameter.name)
+        Diagnostic(
+            "another layer has this name; rename one", entry.line, layer=entry.parameter.name
+        )
         for entry in entries
         if counts[entry.parameter.name] > 1 and needs_weights(entry.parameter)
     ]

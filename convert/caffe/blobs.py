@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.caffe import caffe_pb2
+from geometry.arrays import F32
 
 MAX_AXES = 32
 """Caffe's kMaxBlobAxes (include/caffe/blob.hpp)."""
@@ -42,7 +43,7 @@ def shape_of(blob: caffe_pb2.BlobProto) -> tuple[int, ...]:
     return shape
 
 
-def decode(blob: caffe_pb2.BlobProto) -> NDArray[np.float32]:
+def decode(blob: caffe_pb2.BlobProto) -> F32:
     """The blob's values as a float32 array in the shape that the file gives.
 
     Values come from `raw_data` (NVIDIA Caffe: doubles, floats or halves, little-endian), else from
@@ -70,7 +71,7 @@ def decode(blob: caffe_pb2.BlobProto) -> NDArray[np.float32]:
     return array.reshape(shape)
 
 
-def encode(array: NDArray[np.float32]) -> caffe_pb2.BlobProto:
+def encode(array: F32) -> caffe_pb2.BlobProto:
     """The blob that Caffe itself writes for a float32 array: `shape` and packed `data`."""
     blob = caffe_pb2.BlobProto()
     blob.shape.dim.extend(array.shape)

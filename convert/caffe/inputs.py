@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from convert.caffe import caffe_pb2
+from convert.caffe.diagnostics import Diagnostic
 from convert.caffe.legacy import Entry
-from convert.caffe.problems import Problem
 from convert.caffe.prototxt import Parsed
 
 Shape = tuple[int, ...]
@@ -28,7 +28,7 @@ MAX_ELEMENTS = 1 << 31
 """Per item; beyond these a size is a mistake that would exhaust the memory."""
 
 
-def declared(parsed: Parsed[caffe_pb2.NetParameter]) -> tuple[dict[str, Shape], list[Problem]]:
+def declared(parsed: Parsed[caffe_pb2.NetParameter]) -> tuple[dict[str, Shape], list[Diagnostic]]:
     """What the top-level `input` fields declare, with `input_shape` or `input_dim`.
 
     Source: UpgradeNetInput (src/caffe/util/upgrade_proto.cpp): shapes win over dims.
@@ -36,7 +36,7 @@ def declared(parsed: Parsed[caffe_pb2.NetParameter]) -> tuple[dict[str, Shape], 
     net = parsed.message
     lines = parsed.lines.get("input", ())
     shapes: dict[str, Shape] = {}
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     if not net.input:
         return shapes, problems
     if net.input_shape:
@@ -47,16 +47,16 @@ def declared(parsed: Parsed[caffe_pb2.NetParameter]) -> tuple[dict[str, Shape], 
         given = [tuple(dims[index : index + 4]) for index in range(0, len(dims), 4)]
         what = f"{len(dims)} input_dim for {len(net.input)} input: give four each"
     if len(given) != len(net.input) or (not net.input_shape and len(net.input_dim) % 4):
-        return shapes, [Problem(what, lines[0])]
+        return shapes, [Diagnostic(what, lines[0])]
     for name, shape, line in zip(net.input, given, lines, strict=True):
         if name in shapes:
-            problems.append(Problem(f"input {name} is declared twice", line))
+            problems.append(Diagnostic(f"input {name} is declared twice", line))
         problems += _check(name, shape, line, None)
         shapes[name] = shape
     return shapes, problems
 
 
-def of_input_layer(entry: Entry) -> tuple[dict[str, Shape], list[Problem]]:
+def of_input_layer(entry: Entry) -> tuple[dict[str, Shape], list[Diagnostic]]:
     """The tops of an Input layer: one shape for all, or one each (input_layer.cpp)."""
     layer = entry.parameter
     given = [tuple(shape.dim) for shape in layer.input_param.shape]
@@ -64,8 +64,8 @@ def of_input_layer(entry: Entry) -> tuple[dict[str, Shape], list[Problem]]:
         given *= len(layer.top)
     if len(given) != len(layer.top):
         text = f"{len(given)} shapes for {len(layer.top)} tops: give one, or one each"
-        return {}, [Problem(text, entry.line, layer=layer.name)]
-    problems: list[Problem] = []
+        return {}, [Diagnostic(text, entry.line, layer=layer.name)]
+    problems: list[Diagnostic] = []
     for name, shape in zip(layer.top, given, strict=True):
         problems += _check(name, shape, entry.line, layer.name)
     return dict(zip(layer.top, given, strict=True)), problems
@@ -73,18 +73,18 @@ def of_input_layer(entry: Entry) -> tuple[dict[str, Shape], list[Problem]]:
 
 def of_data_layer(
     entry: Entry, size: tuple[int, int] | None
-) -> tuple[dict[str, Shape], list[Problem]]:
+) -> tuple[dict[str, Shape], list[Diagnostic]]:
     """The image that a data layer would feed, as an input; its labels are left out.
 
     The size is that to which the layer resizes or crops, else `size` (height, width) must say it.
     """
     layer = entry.parameter
     if not layer.top:
-        return {}, [Problem("a data layer without a top", entry.line, layer=layer.name)]
+        return {}, [Diagnostic("a data layer without a top", entry.line, layer=layer.name)]
     shape = _data_shape(layer, size)
     if shape is None:
         text = "the size of its images is not in the prototxt: give the input size"
-        return {}, [Problem(text, entry.line, layer=layer.name)]
+        return {}, [Diagnostic(text, entry.line, layer=layer.name)]
     return {layer.top[0]: shape}, _check(layer.top[0], shape, entry.line, layer.name)
 
 
@@ -95,11 +95,11 @@ def resized(shapes: dict[str, Shape], size: tuple[int, int] | None) -> dict[str,
     return {n: (*s[:2], *size) if len(s) == 4 else s for n, s in shapes.items()}
 
 
-def check_size(size: tuple[int, int] | None) -> list[Problem]:
+def check_size(size: tuple[int, int] | None) -> list[Diagnostic]:
     """What stands against a size that the user gave."""
     if size is None or all(1 <= side <= MAX_SIDE for side in size):
         return []
-    return [Problem(f"input size {size[0]}×{size[1]}: each side must be 1 to {MAX_SIDE} pixels")]
+    return [Diagnostic(f"input size {size[0]}×{size[1]}: each side must be 1 to {MAX_SIDE} pixels")]
 
 
 def _data_shape(layer: caffe_pb2.LayerParameter, size: tuple[int, int] | None) -> Shape | None:
@@ -129,7 +129,7 @@ def _data_shape(layer: caffe_pb2.LayerParameter, size: tuple[int, int] | None) -
     return None
 
 
-def _check(name: str, shape: Sequence[int], line: int, layer: str | None) -> list[Problem]:
+def _check(name: str, shape: Sequence[int], line: int, layer: str | None) -> list[Diagnostic]:
     elements = 1
     for side in shape[1:]:
         elements *= side
@@ -140,4 +140,4 @@ def _check(name: str, shape: Sequence[int], line: int, layer: str | None) -> lis
         what = f"input {name} has the shape {text}: that is too large to run"
     else:
         return []
-    return [Problem(what, line, layer=layer)]
+    return [Diagnostic(what, line, layer=layer)]

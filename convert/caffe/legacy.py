@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from convert.caffe import caffe_pb2
-from convert.caffe.problems import Problem
+from convert.caffe.diagnostics import Diagnostic
 from convert.caffe.prototxt import Parsed
 
 TYPES = {
@@ -124,16 +124,16 @@ class Entry(NamedTuple):
 
 def entries(
     parsed: Parsed[caffe_pb2.NetParameter],
-) -> tuple[list[Entry], list[Problem]]:
+) -> tuple[list[Entry], list[Diagnostic]]:
     """All layers of a prototxt, in order, upgraded, and what stands against the upgrade."""
     net, lines = parsed.message, parsed.lines
     current = [Entry(*pair) for pair in zip(net.layer, lines.get("layer", ()), strict=True)]
     if not net.layers:
         return current, []
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     if current:
         text = "`layers` (the old form) and `layer` can't be in one file; upgrade the `layers`"
-        problems.append(Problem(text, lines["layers"][0]))
+        problems.append(Diagnostic(text, lines["layers"][0]))
     old = list(zip(net.layers, lines["layers"], strict=True))
     upgraded = [Entry(upgrade(layer), line) for layer, line in _fold_padding(old, problems)]
     return upgraded + current, problems
@@ -199,7 +199,7 @@ def _upgrade_v0(old: caffe_pb2.V0LayerParameter, new: caffe_pb2.LayerParameter) 
 
 
 def _fold_padding(
-    layers: Sequence[tuple[caffe_pb2.V1LayerParameter, int]], problems: list[Problem]
+    layers: Sequence[tuple[caffe_pb2.V1LayerParameter, int]], problems: list[Diagnostic]
 ) -> list[tuple[caffe_pb2.V1LayerParameter, int]]:
     """V0's separate padding layers become the `pad` of what follows (UpgradeV0PaddingLayers)."""
     kept: list[tuple[caffe_pb2.V1LayerParameter, int]] = []
@@ -214,7 +214,7 @@ def _fold_padding(
                 continue
             if layer.layer.type not in ("conv", "pool"):
                 text = "only a conv or pool layer can follow a padding layer"
-                problems.append(Problem(text, line, layer=layer.layer.name))
+                problems.append(Diagnostic(text, line, layer=layer.layer.name))
             layer.layer.pad = padding.layer.pad
             layer.bottom[index] = padding.bottom[0]
         kept.append((layer, line))

@@ -5,14 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from convert.caffe import attach, caffe_pb2, inputs, legacy, phases, prototxt, values, weights
+from convert.caffe.diagnostics import CaffeError, Diagnostic
 from convert.caffe.legacy import Entry
-from convert.caffe.problems import CaffeError, Problem
+from geometry.arrays import F32
 
-__all__ = ["CaffeError", "Layer", "Network", "Problem", "load"]
+__all__ = ["CaffeError", "Diagnostic", "Layer", "Network", "load"]
 
 _PHASES = {"TRAIN": caffe_pb2.TRAIN, "TEST": caffe_pb2.TEST}
 _METRICS = frozenset(["Accuracy", "DetectionEvaluate", "HDF5Output", "SoftmaxWithLoss"])
@@ -35,7 +33,7 @@ class Layer:
     bottoms: tuple[str, ...]
     tops: tuple[str, ...]
     parameter: caffe_pb2.LayerParameter
-    blobs: tuple[NDArray[np.float32], ...] = ()
+    blobs: tuple[F32, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Network:
     layers: tuple[Layer, ...]
     outputs: tuple[str, ...] = field(default=())
     """Tops that no layer consumes, in order."""
-    warnings: tuple[Problem, ...] = field(default=())
+    warnings: tuple[Diagnostic, ...] = field(default=())
     """What is odd but not wrong: unknown fields, surplus weights."""
     aside: tuple[Layer, ...] = field(default=())
     """The data, loss and evaluation layers of the phase, left out of `layers`.
@@ -87,12 +85,12 @@ def load(
     parsed = prototxt.read(Path(prototxt_path), caffe_pb2.NetParameter)
     size = (input_size, input_size) if isinstance(input_size, int) else input_size
     stored = None
-    found: list[Problem] = []
+    found: list[Diagnostic] = []
     try:
         stored = None if caffemodel_path is None else weights.read_all(Path(caffemodel_path))
     except CaffeError as error:
         # Still look at the prototxt, and tell both.
-        found = [Problem(f"{caffemodel_path}: {problem}") for problem in error.problems]
+        found = [Diagnostic(f"{caffemodel_path}: {problem}") for problem in error.problems]
     state = caffe_pb2.NetState()
     state.CopyFrom(parsed.message.state)
     state.phase = _PHASES[phase]
@@ -110,7 +108,7 @@ def _assemble(
     size: tuple[int, int] | None,
     stored: weights.Weights | None,
     partial: bool,
-) -> tuple[Network, list[Problem]]:
+) -> tuple[Network, list[Diagnostic]]:
     net = parsed.message
     warnings = list(parsed.warnings)
     entries, problems = legacy.entries(parsed)
@@ -118,7 +116,7 @@ def _assemble(
         odd = {problem.message.split()[2] for problem in parsed.warnings[:50]}
         solver = odd & {"base_lr", "lr_policy", "train_net", "net", "max_iter"}
         what = "this is a solver; give the deploy.prototxt" if solver else "it has no layers"
-        return Network(net.name, {}, ()), [Problem(what)]
+        return Network(net.name, {}, ()), [Diagnostic(what)]
     entries, more = phases.select(entries, state)
     problems += more
     shapes, more = inputs.declared(parsed)
@@ -129,7 +127,7 @@ def _assemble(
     for entry in entries:
         layer = entry.parameter
         if not layer.type:
-            problems.append(Problem("has no type", entry.line, layer=layer.name))
+            problems.append(Diagnostic("has no type", entry.line, layer=layer.name))
         if layer.type == "Input" or layer.type in inputs.DATA_TYPES:
             is_data = layer.type != "Input"
             more_shapes, more = (
@@ -137,7 +135,7 @@ def _assemble(
             )
             problems += more
             problems += [
-                Problem(f"top {name} is already an input", entry.line, layer=layer.name)
+                Diagnostic(f"top {name} is already an input", entry.line, layer=layer.name)
                 for name in more_shapes
                 if name in shapes
             ]

@@ -6,21 +6,21 @@ Source: Net::FilterNet and Net::StateMeetsRule (src/caffe/net.cpp).
 from collections.abc import Iterable
 
 from convert.caffe import caffe_pb2
+from convert.caffe.diagnostics import Diagnostic
 from convert.caffe.legacy import Entry
-from convert.caffe.problems import Problem
 
 
 def select(
     entries: Iterable[Entry], state: caffe_pb2.NetState
-) -> tuple[list[Entry], list[Problem]]:
+) -> tuple[list[Entry], list[Diagnostic]]:
     """The layers that `state` includes; a layer with both kinds of rules is a problem."""
     kept: list[Entry] = []
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     for entry in entries:
         layer = entry.parameter
         if layer.include and layer.exclude:
             text = "has include and exclude rules; Caffe takes only one kind"
-            problems.append(Problem(text, entry.line, layer=layer.name))
+            problems.append(Diagnostic(text, entry.line, layer=layer.name))
         elif layer.include:
             if any(meets(state, rule) for rule in layer.include):
                 kept.append(entry)

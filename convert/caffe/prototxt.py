@@ -17,7 +17,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from convert.caffe import caffe_pb2
-from convert.caffe.problems import CaffeError, Problem
+from convert.caffe.diagnostics import CaffeError, Diagnostic
 from convert.files import read_bytes
 
 M = TypeVar("M", bound=Message)
@@ -46,7 +46,7 @@ class Parsed(Generic[M]):
     message: M
     lines: Mapping[str, Sequence[int]]
     """Of each top-level field, by name: the line (1-based) of each time it occurs, in order."""
-    warnings: tuple[Problem, ...]
+    warnings: tuple[Diagnostic, ...]
     """One for each field that the schema lacks, with its place."""
 
 
@@ -63,7 +63,7 @@ def read_text(path: Path) -> str:
     data = read_bytes(path, MAX_BYTES, "prototxt")
     if b"\0" in data:
         advice = "is this the caffemodel? The prototxt comes first"
-        raise CaffeError(str(path), [Problem(f"a binary file, not a prototxt: {advice}")])
+        raise CaffeError(str(path), [Diagnostic(f"a binary file, not a prototxt: {advice}")])
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -87,11 +87,11 @@ def parse(text: str, kind: type[M], *, source: str = "prototxt") -> Parsed[M]:
     except text_format.ParseError as error:
         reader.errors.append(reader.problem(error))
     except _TooManyError:
-        reader.errors.append(Problem("and more: is this file really a prototxt?"))
+        reader.errors.append(Diagnostic("and more: is this file really a prototxt?"))
     if not reader.lines:
         what = f"this is no prototxt of a {kind.DESCRIPTOR.name}"
         cause = str(reader.errors[0]) if reader.errors else "it has no field that Caffe knows"
-        raise CaffeError(source, [Problem(f"{what}: {cause}")])
+        raise CaffeError(source, [Diagnostic(f"{what}: {cause}")])
     if reader.errors:
         raise CaffeError(source, reader.errors)
     return Parsed(message, reader.lines, tuple(reader.warnings))
@@ -118,20 +118,20 @@ class _Reader:
     """One pass over the tokens of one text; collects errors, warnings and top-level lines."""
 
     def __init__(self, text: str) -> None:
-        self.errors: list[Problem] = []
-        self.warnings: list[Problem] = []
+        self.errors: list[Diagnostic] = []
+        self.warnings: list[Diagnostic] = []
         self.lines: dict[str, list[int]] = {}
         self._path: list[str] = []
         # Not splitlines(): that also breaks at form feeds and the like, inside strings too.
         self._text = text.split("\n")
         self._tokens = text_format.Tokenizer(self._text)
 
-    def problem(self, error: text_format.ParseError) -> Problem:
+    def problem(self, error: text_format.ParseError) -> Diagnostic:
         """What the tokenizer says, without the place and the line that its message starts with."""
         line, column = error.GetLine() or 0, error.GetColumn() or 0
         quoted = self._text[line - 1] if 0 < line <= len(self._text) else ""
         message = str(error).removeprefix(f"{line}:{column} : ").removeprefix(f"'{quoted}': ")
-        return Problem(message.removeprefix("'': ").rstrip("."), line, column)
+        return Diagnostic(message.removeprefix("'': ").rstrip("."), line, column)
 
     def fields(self, message: Message, end: str | None, depth: int, start: int = 0) -> None:
         """Read fields into `message` up to the token `end` (None: up to the end of the text).
@@ -149,11 +149,11 @@ class _Reader:
             self._path.append(name)
             if field is None:
                 where = ".".join(self._path)
-                self.warnings.append(Problem(f"unknown field {where} is ignored", line, column))
+                self.warnings.append(Diagnostic(f"unknown field {where} is ignored", line, column))
                 self._skip(depth)
             else:
                 if name in seen and not field.is_repeated:
-                    self._error(Problem(f"{name} is given twice; keep one", line, column))
+                    self._error(Diagnostic(f"{name} is given twice; keep one", line, column))
                 seen.add(name)
                 self._field(message, field, depth, line)
             self._path.pop()
@@ -222,11 +222,11 @@ class _Reader:
             if self._tokens.token in ("{", "<", "}", ">", "[", "]", ""):
                 raise
             found = self.problem(error)
-            self._error(Problem(f"{field.name}: {found.message}", found.line, found.column))
+            self._error(Diagnostic(f"{field.name}: {found.message}", found.line, found.column))
             if place == self._place():
                 self._tokens.NextToken()
         except (ValueError, TypeError) as error:
-            self._error(Problem(f"{field.name}: {error}", *place))
+            self._error(Diagnostic(f"{field.name}: {error}", *place))
 
     def _scalar(self, field: Any) -> Any:
         tokens, kind = self._tokens, field.cpp_type
@@ -299,7 +299,7 @@ class _Reader:
         here = self._failure("")
         return here.GetLine() or 0, here.GetColumn() or 0
 
-    def _error(self, problem: Problem) -> None:
+    def _error(self, problem: Diagnostic) -> None:
         self.errors.append(problem)
         if len(self.errors) >= MAX_ERRORS:
             raise _TooManyError

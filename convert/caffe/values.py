@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from convert.caffe.diagnostics import Diagnostic
 from convert.caffe.legacy import Entry
-from convert.caffe.problems import Problem
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Resolved:
     bottoms: list[tuple[str, ...]] = field(default_factory=list)
     tops: list[tuple[str, ...]] = field(default_factory=list)
     outputs: tuple[str, ...] = ()
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Diagnostic] = field(default_factory=list)
 
 
 @dataclass
@@ -43,7 +43,7 @@ def resolve(entries: Sequence[Entry], inputs: Iterable[str], absent: Mapping[str
     """
     versions: dict[str, list[_Value]] = {name: [_Value(name, "", is_input=True)] for name in inputs}
     later = {top: entry for entry in reversed(entries) for top in entry.parameter.top}
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     bottoms: list[list[_Value]] = []
     tops: list[list[_Value]] = []
     for entry in entries:
@@ -52,7 +52,7 @@ def resolve(entries: Sequence[Entry], inputs: Iterable[str], absent: Mapping[str
         for blob in layer.bottom:
             if blob not in versions:
                 text = _undefined(blob, versions, later, absent)
-                problems.append(Problem(text, entry.line, layer=layer.name))
+                problems.append(Diagnostic(text, entry.line, layer=layer.name))
                 # Known from here on, so that one mistake is told once.
                 versions[blob] = [_Value(blob, "", is_missing=True)]
             versions[blob][-1].is_read = True
@@ -62,7 +62,7 @@ def resolve(entries: Sequence[Entry], inputs: Iterable[str], absent: Mapping[str
             in_place = index < len(layer.bottom) and layer.bottom[index] == blob
             if blob in versions and not in_place and not versions[blob][0].is_missing:
                 text = f"top {blob} is already made by {_maker(versions[blob][0])}; rename one"
-                problems.append(Problem(text, entry.line, layer=layer.name))
+                problems.append(Diagnostic(text, entry.line, layer=layer.name))
             value = _Value(blob, layer.name)
             versions.setdefault(blob, []).append(value)
             makes.append(value)

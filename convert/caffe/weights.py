@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
-from numpy.typing import NDArray
 
 from convert.caffe import blobs, caffe_pb2, legacy
-from convert.caffe.problems import CaffeError, Problem
-from convert.files import MAX_PROTOBUF, read_bytes, write_atomically
+from convert.caffe.diagnostics import CaffeError, Diagnostic
+from convert.files import MAX_PROTOBUF, read_bytes
+from geometry.arrays import F32
+from sfd.files import write_atomically
 
-Blobs = tuple[NDArray[np.float32], ...]
+Blobs = tuple[F32, ...]
 
 _LAYER_TAGS = frozenset([100 << 3 | 2, 2 << 3 | 2])
 
@@ -27,7 +27,7 @@ class LayerWeights:
     name: str
     type: str
     blobs: Blobs
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Diagnostic, ...] = ()
     """Not empty: `blobs` lacks the blobs that these are about."""
 
 
@@ -37,7 +37,7 @@ class Weights:
 
     name: str
     layers: tuple[LayerWeights, ...]
-    warnings: tuple[Problem, ...] = field(default=())
+    warnings: tuple[Diagnostic, ...] = field(default=())
 
 
 def read(path: Path) -> dict[str, Blobs]:
@@ -65,20 +65,20 @@ def read_all(path: Path) -> Weights:
     unknown: Counter[str] = Counter()
     _count_unknown(net, "the network", unknown)
     layers: dict[str, LayerWeights] = {}
-    warnings: list[Problem] = []
+    warnings: list[Diagnostic] = []
     for layer in _layers(net, unknown):
         if layer.name in layers:
             text = "the weights file has this layer twice; the last one is used"
-            warnings.append(Problem(text, layer=layer.name))
+            warnings.append(Diagnostic(text, layer=layer.name))
         layers[layer.name] = layer
     if not layers:
         if net.layer or net.layers:
             what = "it describes a network but holds no weights: give the trained .caffemodel"
         else:
             what = "it holds no layer, so it is no caffemodel"
-        raise CaffeError(str(path), [Problem(what)])
+        raise CaffeError(str(path), [Diagnostic(what)])
     warnings += [
-        Problem(f"unknown field {name} of the weights file is ignored ({count} times)")
+        Diagnostic(f"unknown field {name} of the weights file is ignored ({count} times)")
         for name, count in unknown.items()
     ]
     return Weights(_text(net.name), tuple(layers.values()), tuple(warnings))
@@ -87,7 +87,7 @@ def read_all(path: Path) -> Weights:
 def write(
     path: Path,
     name: str,
-    layers: Mapping[str, Sequence[NDArray[np.float32]]],
+    layers: Mapping[str, Sequence[F32]],
     types: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Write a caffemodel that Caffe and OpenCV read: float32 blobs by layer name.
@@ -107,7 +107,7 @@ def _parse(path: Path) -> caffe_pb2.NetParameter:
     data = read_bytes(path, MAX_PROTOBUF, "caffemodel")
     kind = _other_kind(data)
     if kind:
-        raise CaffeError(str(path), [Problem(kind)])
+        raise CaffeError(str(path), [Diagnostic(kind)])
     try:
         return caffe_pb2.NetParameter.FromString(data)
     except DecodeError as error:
@@ -118,7 +118,7 @@ def _parse(path: Path) -> caffe_pb2.NetParameter:
             what = f"damaged after its first {whole} layers"
         else:
             what = "no caffemodel (a serialised NetParameter), or a damaged one"
-        raise CaffeError(str(path), [Problem(f"{what}; get the file again")]) from error
+        raise CaffeError(str(path), [Diagnostic(f"{what}; get the file again")]) from error
 
 
 def _other_kind(data: bytes) -> str:
@@ -188,14 +188,14 @@ def _layers(net: caffe_pb2.NetParameter, unknown: Counter[str]) -> Iterator[Laye
 def _decode(
     name: str, kind: str, protos: Sequence[caffe_pb2.BlobProto], unknown: Counter[str]
 ) -> LayerWeights:
-    arrays: list[NDArray[np.float32]] = []
-    problems: list[Problem] = []
+    arrays: list[F32] = []
+    problems: list[Diagnostic] = []
     for index, blob in enumerate(protos):
         _count_unknown(blob, "a blob", unknown)
         try:
             arrays.append(blobs.decode(blob))
         except blobs.BlobError as error:
-            problems.append(Problem(f"blob {index} of the weights file: {error}", layer=name))
+            problems.append(Diagnostic(f"blob {index} of the weights file: {error}", layer=name))
     return LayerWeights(name, kind, tuple(arrays), tuple(problems))
 
 

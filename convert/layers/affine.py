@@ -4,9 +4,9 @@ The constants stay float64 until the file is written, so that convert.fold can m
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convert.graph import GraphBuilder, Value
+from geometry.arrays import F32, F64
 
 
 def affine(
@@ -16,8 +16,8 @@ def affine(
     constants: str,
     axis: int,
     *,
-    scale: NDArray[np.float32] | NDArray[np.float64] | None = None,
-    shift: NDArray[np.float32] | NDArray[np.float64] | None = None,
+    scale: F32 | F64 | None = None,
+    shift: F32 | F64 | None = None,
 ) -> Value:
     """Multiply by `scale`, then add `shift`, whose axes lie on those of x from `axis` on.
 

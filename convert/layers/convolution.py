@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from convert.caffe.attach import DEPTHWISE
 from convert.caffe.network import Layer
 from convert.graph import Array, GraphBuilder, Value
 from convert.layers.blobs import check_blobs, image_size
 from convert.layers.registry import LayerError, handler
+from geometry.arrays import F32
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ def has_bias(layer: Layer) -> bool:
     return layer.parameter.convolution_param.bias_term
 
 
-def constants(layer: Layer, graph: GraphBuilder, weight: NDArray[np.float32]) -> list[Value]:
+def constants(layer: Layer, graph: GraphBuilder, weight: F32) -> list[Value]:
     """The layer's weight and bias as constants of the graph."""
     arrays: list[tuple[str, Array]] = [("weight", weight)]
     if has_bias(layer):

@@ -6,7 +6,7 @@ from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Value
 from convert.layers.registry import handler
 from convert.outputs.decoding import candidates, reshape
-from convert.outputs.detection import read
+from convert.outputs.detection_output import read
 from convert.outputs.suppression import ROWS, suppress
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convert.caffe.network import Layer
 from convert.graph import BATCH, GraphBuilder, Shape, Value
 from convert.layers.affine import affine
 from convert.layers.blobs import canonical_axis, check_blobs, text
 from convert.layers.registry import LayerError, handler
+from geometry.arrays import F32
 
 
 @handler("Scale", bottoms=(1, 2))
@@ -76,7 +76,7 @@ def _weights_shape(x: Value, axis: int, num_axes: int) -> tuple[int, tuple[int, 
 
 def _split(
     layer: Layer, shape: tuple[int, ...], *, has_scale: bool
-) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+) -> tuple[F32 | None, F32 | None]:
     """The layer's blobs as scale and shift, in their own shapes (legacy blobs have four axes)."""
     arrays = [blob.reshape(shape) for blob in layer.blobs]
     factor = arrays[0] if has_scale else None

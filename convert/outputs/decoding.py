@@ -4,16 +4,16 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convert.graph import BATCH, GraphBuilder, Value
 from convert.layers.registry import LayerError
-from convert.outputs.detection import Detection
+from convert.outputs.detection_output import DetectionOutput
+from geometry.arrays import F64
 from geometry.coding import CodeType
 
 
 @dataclass(frozen=True, slots=True)
-class Candidates:
+class DecodedValues:
     """What NMS chooses from."""
 
     boxes: Value
@@ -29,7 +29,7 @@ class Candidates:
 
 
 def candidates(
-    detection: Detection,
+    detection: DetectionOutput,
     graph: GraphBuilder,
     loc: Value,
     conf: Value,
@@ -37,7 +37,7 @@ def candidates(
     *,
     boxes_name: str | None = None,
     scores_name: str | None = None,
-) -> Candidates:
+) -> DecodedValues:
     """Decode every prior's box and pick the foreground scores.
 
     `loc` holds [priors, location classes, 4] for each image, `conf` [priors, classes], `priors` is
@@ -47,13 +47,13 @@ def candidates(
     assert priors.constant is not None
     boxes, variances = priors.constant.reshape(2, count, 4).astype(np.float64)
     codes = _codes(detection, graph, loc, count)
-    return Candidates(
+    return DecodedValues(
         boxes=_decode(detection, graph, codes, boxes, variances, boxes_name),
         scores=_foreground(detection, graph, conf, count, scores_name),
     )
 
 
-def _check(detection: Detection, loc: Value, conf: Value, priors: Value) -> int:
+def _check(detection: DetectionOutput, loc: Value, conf: Value, priors: Value) -> int:
     """The number of priors; LayerError where the three bottoms don't fit together."""
     if priors.constant is None:
         raise LayerError("the third bottom must come from PriorBox layers alone")
@@ -76,7 +76,7 @@ def _check(detection: Detection, loc: Value, conf: Value, priors: Value) -> int:
     return count
 
 
-def _codes(detection: Detection, graph: GraphBuilder, loc: Value, count: int) -> Value:
+def _codes(detection: DetectionOutput, graph: GraphBuilder, loc: Value, count: int) -> Value:
     """Location predictions as [batch, priors, 4] or, for several classes, with them as axis 1."""
     classes = detection.location_classes
     if classes == 1:
@@ -91,11 +91,11 @@ def _codes(detection: Detection, graph: GraphBuilder, loc: Value, count: int) ->
 
 
 def _decode(
-    detection: Detection,
+    detection: DetectionOutput,
     graph: GraphBuilder,
     codes: Value,
-    priors: NDArray[np.float64],
-    variances: NDArray[np.float64],
+    priors: F64,
+    variances: F64,
     name: str | None,
 ) -> Value:
     """geometry.coding.decode as ONNX, all that doesn't depend on the codes being constant."""
@@ -132,7 +132,7 @@ def _decode(
 
 
 def _foreground(
-    detection: Detection, graph: GraphBuilder, conf: Value, count: int, name: str | None
+    detection: DetectionOutput, graph: GraphBuilder, conf: Value, count: int, name: str | None
 ) -> Value:
     """Scores [batch, priors, classes] without the background."""
     labels = detection.labels
@@ -158,7 +158,7 @@ def _select(
     return graph.node("Gather", [value, indices], shape, name=name, axis=axis)
 
 
-def _mul(graph: GraphBuilder, value: Value, factor: NDArray[np.float64], name: str) -> Value:
+def _mul(graph: GraphBuilder, value: Value, factor: F64, name: str) -> Value:
     if np.all(factor == 1):
         return value
     constant = graph.constant(factor.astype(np.float32), name)
@@ -168,8 +168,8 @@ def _mul(graph: GraphBuilder, value: Value, factor: NDArray[np.float64], name: s
 def _add_scaled(
     graph: GraphBuilder,
     value: Value,
-    factor: NDArray[np.float64],
-    offset: NDArray[np.float64],
+    factor: F64,
+    offset: F64,
     name: str | None = None,
 ) -> Value:
     scaled = _mul(graph, value, factor, "reach")

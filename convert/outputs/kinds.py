@@ -6,17 +6,18 @@ from enum import StrEnum
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from convert.caffe.network import Layer, Network
 from convert.fold import fold
 from convert.graph import BATCH, GraphBuilder, Value
 from convert.layers.registry import Handler, LayerError
+from convert.merge import merge
 from convert.outputs.decoding import candidates
-from convert.outputs.detection import Detection, read
+from convert.outputs.detection_output import DetectionOutput, read
 from convert.outputs.preprocessing import IMAGES, Preprocessing
 from convert.outputs.suppression import suppress
 from convert.translate import build_graph
+from geometry.arrays import F32
 from sfd.errors import SfdError, UsageError
 
 DATA = "data"
@@ -33,16 +34,16 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Heads:
+class DetectorBlobs:
     """The detector's end: its parameters and the names of the blobs that it decodes."""
 
     top: str
     loc: str
     conf: str
     priors: str
-    prior_boxes: NDArray[np.float32]
+    prior_boxes: F32
     """[1, 2, priors * 4]: boxes, then variances."""
-    detection: Detection
+    detection: DetectionOutput
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Built:
     network: Network
     preprocessing: Preprocessing | None
     """None for raw."""
-    heads: Heads | None
+    heads: DetectorBlobs | None
     """None where the network does not end in a DetectionOutput."""
     values: Mapping[str, str]
     """The ONNX value of each blob of the network that a node of the model makes."""
@@ -65,8 +66,18 @@ def default_kind(network: Network) -> Kind:
     return Kind.HEADS if _detectors(network) else Kind.RAW
 
 
-def build(network: Network, kind: Kind, preprocessing: Preprocessing | None, name: str) -> Built:
-    """Translate a network and frame it as a kind. Raises SfdError for all that hinders it."""
+def build(
+    network: Network,
+    kind: Kind,
+    preprocessing: Preprocessing | None,
+    name: str,
+    *,
+    merging: bool = True,
+) -> Built:
+    """Translate a network and frame it as a kind. Raises SfdError for all that hinders it.
+
+    `merging` joins convolutions that read one value through the same window (`convert.merge`).
+    """
     check_input(network)
     detectors = _detectors(network)
     if kind is not Kind.RAW and len(detectors) != 1:
@@ -89,6 +100,8 @@ def build(network: Network, kind: Kind, preprocessing: Preprocessing | None, nam
         for output in (BOXES, SCORES) if kind is Kind.HEADS else (DETECTIONS,):
             graph.output(output, graph.values[output])
     fold(graph)
+    if merging:
+        merge(graph)
     made = {output for node in graph.needed_nodes() for output in node.outputs}
     return Built(
         kind=kind,
@@ -121,13 +134,13 @@ def _detectors(network: Network) -> list[Layer]:
     return [layer for layer in network.layers if layer.type == DETECTION_OUTPUT]
 
 
-def _read_heads(detectors: Sequence[Layer], graph: GraphBuilder) -> Heads | None:
+def _read_heads(detectors: Sequence[Layer], graph: GraphBuilder) -> DetectorBlobs | None:
     if len(detectors) != 1:
         return None
     layer = detectors[0]
     loc, conf, priors = layer.bottoms[:3]
     boxes = np.asarray(graph.blobs[priors].constant, np.float32)
-    return Heads(layer.tops[0], loc, conf, priors, boxes, read(layer))
+    return DetectorBlobs(layer.tops[0], loc, conf, priors, boxes, read(layer))
 
 
 def _heads(layer: Layer, graph: GraphBuilder, bottoms: Sequence[Value]) -> Value:
@@ -143,7 +156,7 @@ def _heads(layer: Layer, graph: GraphBuilder, bottoms: Sequence[Value]) -> Value
 
 
 def _rows(layer: Layer, graph: GraphBuilder, bottoms: Sequence[Value]) -> Value:
-    """Detection rows."""
+    """DetectionOutput rows."""
     detection = read(layer)
     return suppress(detection, graph, candidates(detection, graph, *bottoms[:3]), DETECTIONS)
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convert.graph import BATCH, GraphBuilder, Value
+from geometry.arrays import F32, U8
 from sfd.errors import UsageError
 
 IMAGES = "images"
@@ -89,11 +89,11 @@ class Preprocessing:
         graph.bind(name, value)
         return value
 
-    def apply(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def apply(self, images: U8) -> F32:
         """The same in NumPy: `images` [N, H, W, C] RGB as float32 [N, C, H, W]."""
         ordered = images[..., ::-1] if self.channel_order is ChannelOrder.BGR else images
         planes = ordered.transpose(0, 3, 1, 2).astype(np.float32)
         return np.ascontiguousarray((planes - self._mean()) * np.float32(self.scale))
 
-    def _mean(self) -> NDArray[np.float32]:
+    def _mean(self) -> F32:
         return np.asarray(self.mean, np.float32).reshape(1, -1, 1, 1)

@@ -6,11 +6,11 @@ import numpy as np
 
 from convert.caffe.caffe_pb2 import LayerParameter
 from convert.caffe.inputs import DATA_TYPES
-from convert.caffe.network import Network, Problem
+from convert.caffe.network import Diagnostic, Network
 from convert.outputs.preprocessing import Preprocessing
 
 
-def differences(network: Network, preprocessing: Preprocessing) -> list[Problem]:
+def differences(network: Network, preprocessing: Preprocessing) -> list[Diagnostic]:
     """A warning for each data layer whose `transform_param` prepares pictures otherwise.
 
     Source: DataTransformer (src/caffe/data_transformer.cpp): one mean value stands for all
@@ -22,7 +22,7 @@ def differences(network: Network, preprocessing: Preprocessing) -> list[Problem]
             advice = _advice(layer.parameter, preprocessing)
             if advice:
                 what = f"prepares pictures in another way: {advice}"
-                found.append(Problem(what, layer.line, layer=layer.name))
+                found.append(Diagnostic(what, layer.line, layer=layer.name))
     return found
 
 

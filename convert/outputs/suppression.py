@@ -11,8 +11,8 @@ import math
 import numpy as np
 
 from convert.graph import BATCH, GraphBuilder, Shape, Value
-from convert.outputs.decoding import Candidates, reshape
-from convert.outputs.detection import Detection
+from convert.outputs.decoding import DecodedValues, reshape
+from convert.outputs.detection_output import DetectionOutput
 from geometry.coding import CodeType
 
 ROWS = "detections"
@@ -23,7 +23,7 @@ values whose dimensions have one name."""
 
 
 def suppress(
-    detection: Detection, graph: GraphBuilder, found: Candidates, name: str | None = None
+    detection: DetectionOutput, graph: GraphBuilder, found: DecodedValues, name: str | None = None
 ) -> Value:
     """Rows [n, 7] of image, label, score, x1, y1, x2, y2; none where nothing is found.
 
@@ -39,7 +39,7 @@ def suppress(
 
 
 def _ranked(
-    graph: GraphBuilder, found: Candidates, classes: int, count: int, ranks: int
+    graph: GraphBuilder, found: DecodedValues, classes: int, count: int, ranks: int
 ) -> tuple[Value, Value]:
     """The best scores [batch, classes, ranks] of each class, and their boxes [.., ranks, 4]."""
     shape: Shape = (BATCH, classes, count)
@@ -68,7 +68,7 @@ def _ranked(
 
 
 def _nms(
-    detection: Detection,
+    detection: DetectionOutput,
     graph: GraphBuilder,
     scores: Value,
     boxes: Value,
@@ -117,7 +117,7 @@ def _unswapped(graph: GraphBuilder, boxes: Value) -> Value:
     return graph.node("Concat", [first, second], boxes.shape, axis=boxes.rank - 1)
 
 
-def _keep_top_k(detection: Detection, graph: GraphBuilder, kept: Value, slots: int) -> Value:
+def _keep_top_k(detection: DetectionOutput, graph: GraphBuilder, kept: Value, slots: int) -> Value:
     """Only the best keep_top_k scores of each image left, in their places."""
     if not 0 <= detection.keep_top_k < slots:
         return kept
@@ -135,7 +135,7 @@ def _keep_top_k(detection: Detection, graph: GraphBuilder, kept: Value, slots: i
 
 
 def _rows(
-    detection: Detection,
+    detection: DetectionOutput,
     graph: GraphBuilder,
     kept: Value,
     boxes: Value,

@@ -1,12 +1,12 @@
 """A convolution's arrays as the blobs of Caffe's layers."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convert.caffe.weights import Blobs
 from convert.outputs.preprocessing import ChannelOrder, Preprocessing
 from convert.tensorflow.names import Kernel, Parameter
 from convert.tensorflow.units import Convolution
+from geometry.arrays import F32, F64, Floats
 
 CAFFE_EPSILON = 0.001
 """`batch_norm_param.eps` of every prototxt of the family."""
@@ -24,7 +24,7 @@ def blobs(convolution: Convolution, preprocessing: Preprocessing) -> dict[str, B
     """
     layer, parts = convolution.unit.layer, convolution.parts
     weights = parts[Parameter.WEIGHTS].astype(np.float64)
-    shift: NDArray[np.float64] | float = 0.0
+    shift: F64 | float = 0.0
     if convolution.unit.kernel is Kernel.DEPTHWISE:
         height, width, channels, multiplier = weights.shape
         # Output channel c * multiplier + m, as both have it.
@@ -49,9 +49,7 @@ def blobs(convolution: Convolution, preprocessing: Preprocessing) -> dict[str, B
     }
 
 
-def _stem(
-    kernel: NDArray[np.float64], preprocessing: Preprocessing
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _stem(kernel: F64, preprocessing: Preprocessing) -> tuple[F64, F64]:
     """The first kernel for Caffe's input, and what its output lacks of TensorFlow's.
 
     `kernel` is [out, 3, height, width] on RGB / 127.5 - 1. Caffe's input is (pixel - mean) * scale,
@@ -69,5 +67,5 @@ def _stem(
     return kernel / (HALF_RANGE * preprocessing.scale), shift
 
 
-def _single(array: NDArray[np.floating]) -> NDArray[np.float32]:
+def _single(array: Floats) -> F32:
     return np.ascontiguousarray(array, dtype=np.float32)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from convert.caffe.problems import CaffeError, Problem
+from convert.caffe.diagnostics import CaffeError, Diagnostic
 from convert.files import MAX_PROTOBUF, read_bytes
 from convert.tensorflow.graph_pb2 import GraphDef, NodeDef
 
@@ -42,7 +42,7 @@ def read(path: Path) -> Graph:
     """
     nodes = {node.name: node for node in _parse(path).node}
     if not nodes:
-        raise GraphError(str(path), [Problem(f"it holds no node, so it is no graph; {_FROZEN}")])
+        raise GraphError(str(path), [Diagnostic(f"it holds no node, so it is no graph; {_FROZEN}")])
     return Graph(
         constants={name: node for name, node in nodes.items() if node.op == "Const"},
         variables=frozenset(name for name, node in nodes.items() if node.op in _VARIABLES),
@@ -58,12 +58,12 @@ def _parse(path: Path) -> GraphDef:
     data = read_bytes(path, MAX_PROTOBUF, "GraphDef", GraphError)
     kind = _other_kind(data)
     if kind:
-        raise GraphError(str(path), [Problem(kind)])
+        raise GraphError(str(path), [Diagnostic(kind)])
     try:
         return GraphDef.FromString(data)
     except DecodeError as error:
         what = f"no GraphDef, or a truncated or damaged one; get it again, or {_FROZEN}"
-        raise GraphError(str(path), [Problem(what)]) from error
+        raise GraphError(str(path), [Diagnostic(what)]) from error
 
 
 def _other_kind(data: bytes) -> str:

@@ -16,6 +16,7 @@ from convert.tensorflow.graph_pb2 import (
     NodeDef,
     TensorProto,
 )
+from geometry.arrays import F32
 
 MAX_VALUES = 1 << 26
 """Of one constant, 256 MiB as float32: one repeated value must not fill the memory."""
@@ -47,7 +48,7 @@ def shape_of(node: NodeDef) -> tuple[int, ...]:
     return dimensions
 
 
-def decode(node: NodeDef) -> NDArray[np.float32]:
+def decode(node: NodeDef) -> F32:
     """The value of a Const node in its shape: DT_FLOAT, DT_DOUBLE, DT_HALF or DT_BFLOAT16.
 
     Elements are the bytes of `tensor_content`, else the values of `float_val`, `double_val` or

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from convert.caffe import weights
-from convert.caffe.problems import Problem
+from convert.caffe.diagnostics import Diagnostic
 from convert.caffe.weights import Blobs
 from convert.files import check_output
 from convert.outputs.preprocessing import Preprocessing
@@ -49,7 +49,7 @@ def transfer(source: Path, output: Path, preprocessing: Preprocessing, name: str
             made = blobs(convolution, preprocessing)
         if not all(np.isfinite(blob).all() for arrays in made.values() for blob in arrays):
             text = "its values are too large for float32 once prepared for Caffe's input"
-            found.problems.append(Problem(text, layer=convolution.unit.layer))
+            found.problems.append(Diagnostic(text, layer=convolution.unit.layer))
         layers |= made
     if found.problems:
         raise GraphError(str(source), found.problems)

@@ -4,17 +4,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
 from convert.caffe.blobs import times
-from convert.caffe.problems import Problem
+from convert.caffe.diagnostics import Diagnostic
 from convert.tensorflow import names, tensor
 from convert.tensorflow.graph import Graph
 from convert.tensorflow.graph_pb2 import NodeDef
 from convert.tensorflow.names import BATCH_NORM, Kernel, Parameter, Unit
-
-Array = NDArray[np.float32]
+from geometry.arrays import F32
 
 ZOO_EPSILON = 0.001
 """What the zoo's configurations give BatchNorm: assumed where a graph doesn't say."""
@@ -30,7 +26,7 @@ class Convolution:
     """A unit with its arrays: with BatchNorm, or with biases where it was folded."""
 
     unit: Unit
-    parts: Mapping[Parameter, Array]
+    parts: Mapping[Parameter, F32]
     """WEIGHTS [height, width, in, out] (or, depthwise, [height, width, in, multiplier]); others
     [channels]."""
     epsilon: float = ZOO_EPSILON
@@ -46,7 +42,7 @@ class Found:
     """What a graph has of the family, in the order of its prototxts, and all that is wrong."""
 
     convolutions: list[Convolution] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Diagnostic] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -55,11 +51,12 @@ def find(graph: Graph) -> Found:
     found = Found()
     nodes = _places(graph, found)
     if not nodes:
-        found.problems.append(Problem(_nothing(graph)))
+        found.problems.append(Diagnostic(_nothing(graph)))
         return found
     layers = {unit.layer for unit in nodes}
     found.problems += [
-        Problem("the graph lacks this convolution", layer=layer) for layer in names.missing(layers)
+        Diagnostic("the graph lacks this convolution", layer=layer)
+        for layer in names.missing(layers)
     ]
     if "Conv_1" not in layers:
         found.warnings.append("the graph has no Conv_1: it ends before the backbone does")
@@ -80,7 +77,7 @@ def find(graph: Graph) -> Found:
     if len(kinds) > 1:
         few = [item.unit.layer for item in found.convolutions if not item.batch_norm]
         found.problems.append(
-            Problem(
+            Diagnostic(
                 f"BatchNorm is folded into {_some(few)} but not into the others: the family's "
                 "prototxts have it everywhere or nowhere"
             )
@@ -103,7 +100,7 @@ def _places(graph: Graph, found: Found) -> dict[Unit, dict[Parameter, NodeDef]]:
         of_unit = nodes.setdefault(unit, {})
         if parameter in of_unit:
             text = f"{parameter} is there twice: as {of_unit[parameter].name} and as {name}"
-            found.problems.append(Problem(text, layer=unit.layer))
+            found.problems.append(Diagnostic(text, layer=unit.layer))
         of_unit[parameter] = node
     # The detection API's plain SSD has whole 3×3 convolutions where SSDLite has separable ones.
     layers = {unit.layer for unit in nodes}
@@ -125,7 +122,7 @@ def _places(graph: Graph, found: Found) -> dict[Unit, dict[Parameter, NodeDef]]:
     variables = sorted(name for name in graph.variables if names.place(name))
     if variables:
         found.problems.append(
-            Problem(
+            Diagnostic(
                 f"the graph isn't frozen: {_some(variables)} are variables, whose values lie in a "
                 "checkpoint; give the frozen graph"
             )
@@ -151,20 +148,20 @@ def _fits_in_memory(nodes: Mapping[Unit, Mapping[Parameter, NodeDef]], found: Fo
             except tensor.TensorError:
                 continue  # reported when it is decoded
     if count > MAX_VALUES:
-        found.problems.append(Problem(f"its constants have {count} values: no MobileNet-V2 has"))
+        found.problems.append(Diagnostic(f"its constants have {count} values: no MobileNet-V2 has"))
     return count <= MAX_VALUES
 
 
 def _convolution(
-    unit: Unit, nodes: Mapping[Parameter, NodeDef], graph: Graph, problems: list[Problem]
+    unit: Unit, nodes: Mapping[Parameter, NodeDef], graph: Graph, problems: list[Diagnostic]
 ) -> tuple[Convolution | None, bool]:
     """The convolution, or None with its problems; and whether the graph says its epsilon."""
     before = len(problems)
 
     def complain(text: str) -> None:
-        problems.append(Problem(text, layer=unit.layer))
+        problems.append(Diagnostic(text, layer=unit.layer))
 
-    parts: dict[Parameter, Array] = {}
+    parts: dict[Parameter, F32] = {}
     for parameter, node in nodes.items():
         try:
             parts[parameter] = tensor.decode(node)

@@ -16,14 +16,12 @@ within CORNER_BOUND.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from convert.outputs.detection import Detection
+from convert.outputs.detection_output import DetectionOutput
+from geometry.arrays import F32, F64, Bools, Floats
 from geometry.boxes import area, clip, iou
 from geometry.coding import decode
 from geometry.nms import nms
-
-F32 = NDArray[np.float32]
 
 SCORE_BOUND = 1e-4
 IOU_BOUND = 0.999
@@ -50,7 +48,9 @@ class Bounds:
         """
         return 2 * (1 - self.iou)
 
-    def widened(self, detection: Detection, one: "Candidates", other: "Candidates") -> "Bounds":
+    def widened(
+        self, detection: DetectionOutput, one: "Candidates", other: "Candidates"
+    ) -> "Bounds":
         """Bounds that hold for two answers of the judge itself, to one image.
 
         Untrained weights can make logits of many hundreds, where float32 can't hold a probability
@@ -85,7 +85,7 @@ class Verdict:
     note: str
 
 
-def decode_candidates(detection: Detection, loc: F32, conf: F32, priors: F32) -> Candidates:
+def decode_candidates(detection: DetectionOutput, loc: F32, conf: F32, priors: F32) -> Candidates:
     """Candidates of one image from flat `loc` and `conf` and `priors` [1, 2, P * 4]."""
     boxes, variances = priors.reshape(2, -1, 4)
     codes = loc.reshape(len(boxes), detection.location_classes, 4).transpose(1, 0, 2)
@@ -100,14 +100,14 @@ def decode_candidates(detection: Detection, loc: F32, conf: F32, priors: F32) ->
     return from_heads(decoded, scores.T)
 
 
-def from_heads(boxes: NDArray[np.floating], scores: F32) -> Candidates:
+def from_heads(boxes: Floats, scores: F32) -> Candidates:
     """Candidates from `boxes` [P, 4] or [classes, P, 4] and `scores` [P, classes]."""
     by_class = scores.T
     all_boxes = np.broadcast_to(boxes, (len(by_class), *boxes.shape[-2:]))
     return Candidates(all_boxes.astype(np.float32), by_class.astype(np.float32))
 
 
-def detect(detection: Detection, found: Candidates) -> F32:
+def detect(detection: DetectionOutput, found: Candidates) -> F32:
     """Caffe's rows [n, 7] for one image: 0, label, score, x1, y1, x2, y2."""
     rows: list[F32] = []
     threshold = np.float32(detection.confidence_threshold)
@@ -123,7 +123,7 @@ def detect(detection: Detection, found: Candidates) -> F32:
 
 
 def compare_candidates(
-    detection: Detection, bounds: Bounds, expected: Candidates, found: Candidates
+    detection: DetectionOutput, bounds: Bounds, expected: Candidates, found: Candidates
 ) -> Verdict:
     """Whether all candidates near or above the threshold agree."""
     chosen = _chosen(detection, expected, found)
@@ -138,7 +138,7 @@ def compare_candidates(
 
 
 def compare_rows(
-    detection: Detection, bounds: Bounds, candidates: Candidates, expected: F32, found: F32
+    detection: DetectionOutput, bounds: Bounds, candidates: Candidates, expected: F32, found: F32
 ) -> Verdict:
     """Whether two answers [n, 7] to one image agree one to one, but for choices on a hair.
 
@@ -186,15 +186,13 @@ def _match(bounds: Bounds, expected: F32, found: F32) -> list[tuple[int, int]]:
     return pairs
 
 
-def _chosen(detection: Detection, one: Candidates, other: Candidates) -> NDArray[np.bool_]:
+def _chosen(detection: DetectionOutput, one: Candidates, other: Candidates) -> Bools:
     """Candidates [classes, P] above the threshold on either side, or nearly."""
     limit = detection.confidence_threshold - SCORE_BOUND
     return np.asarray((one.scores > limit) | (other.scores > limit))
 
 
-def _agreement(
-    one: NDArray[np.floating], other: NDArray[np.floating], bounds: Bounds
-) -> NDArray[np.float64]:
+def _agreement(one: Floats, other: Floats, bounds: Bounds) -> F64:
     """IoU [N] of boxes pair by pair.
 
     Where a side is short the axes count one by one: the overlap along each, and along the short
@@ -215,7 +213,7 @@ def _agreement(
 
 
 def _unexplained(
-    detection: Detection, bounds: Bounds, candidates: Candidates, left: list[tuple[F32, F32]]
+    detection: DetectionOutput, bounds: Bounds, candidates: Candidates, left: list[tuple[F32, F32]]
 ) -> tuple[list[F32], int]:
     """The rows without counterpart that no hair explains, and the number of those explained.
 
@@ -237,7 +235,7 @@ def _unexplained(
 
 
 def _hangs(
-    detection: Detection,
+    detection: DetectionOutput,
     bounds: Bounds,
     candidates: Candidates,
     row: F32,
@@ -273,7 +271,9 @@ def _hangs(
     return bool((on_threshold | (over & (tied | absent_here))).any())
 
 
-def _is_candidate(detection: Detection, bounds: Bounds, candidates: Candidates, row: F32) -> bool:
+def _is_candidate(
+    detection: DetectionOutput, bounds: Bounds, candidates: Candidates, row: F32
+) -> bool:
     """Whether there is such a box of such a score to choose at all."""
     position = detection.labels.index(int(row[1]))
     near = np.abs(candidates.scores[position] - row[2]) <= bounds.score
@@ -282,19 +282,19 @@ def _is_candidate(detection: Detection, bounds: Bounds, candidates: Candidates, 
     return bool((agreement >= bounds.iou).any())
 
 
-def _blur(boxes: NDArray[np.float64], bounds: Bounds) -> NDArray[np.float64]:
+def _blur(boxes: F64, bounds: Bounds) -> F64:
     """How far each corner coordinate [N, 4] may be off by rounding alone."""
     outside = np.maximum(np.abs(boxes) - 1, 0)
     return np.asarray(CORNER_BOUND * np.asarray(bounds.pixel * 2) + FAR_BOUND * outside)
 
 
-def _short(boxes: NDArray[np.float64], bounds: Bounds) -> NDArray[np.bool_]:
+def _short(boxes: F64, bounds: Bounds) -> Bools:
     """Which sides [N, 2] are too short, for the blur of their corners, to have an overlap."""
     blur = _blur(boxes, bounds)
     most = np.maximum(blur[:, :2], blur[:, 2:])
     return np.asarray(boxes[:, 2:] - boxes[:, :2] < most / CORNER_BOUND)
 
 
-def _widened(boxes: NDArray[np.float64], bounds: Bounds) -> NDArray[np.float64]:
+def _widened(boxes: F64, bounds: Bounds) -> F64:
     """Boxes with a margin as wide as corners may move."""
     return np.asarray(boxes + _blur(boxes, bounds) * np.asarray([-1, -1, 1, 1]))

@@ -8,7 +8,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper
 
-F32 = NDArray[np.float32]
+from geometry.arrays import F32
 
 
 class FileError(Exception):

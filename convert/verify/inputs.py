@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
+
+from geometry.arrays import F64, U8, Bools
 
 SEED = 20
-Images = NDArray[np.uint8]
+Images = U8
 
 
 def pictures(channels: int, height: int, width: int) -> Mapping[str, Images]:
@@ -58,5 +59,5 @@ def _scene(random: np.random.Generator, channels: int, height: int, width: int) 
     return np.repeat(gray, channels, axis=2)
 
 
-def _paint(picture: NDArray[np.float64], where: NDArray[np.bool_], colour: tuple[int, ...]) -> None:
+def _paint(picture: F64, where: Bools, colour: tuple[int, ...]) -> None:
     picture[where] = 0.3 * picture[where] + 0.7 * np.asarray(colour, np.float64)

@@ -13,12 +13,10 @@ from typing import Any
 
 import numpy as np
 from google.protobuf import text_format
-from numpy.typing import NDArray
 
 from convert.caffe import caffe_pb2
 from convert.caffe.network import Layer, Network
-
-F32 = NDArray[np.float32]
+from geometry.arrays import F32
 
 INSTALL = (
     "install OpenCV 4 to have conversions verified: pip install -e '.[verify]' "

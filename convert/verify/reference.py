@@ -3,18 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from google.protobuf.message import EncodeError
-from numpy.typing import NDArray
 
 from convert.caffe import blobs as encoding
 from convert.caffe import caffe_pb2
 from convert.caffe.network import Network
-from convert.outputs.kinds import Heads
+from convert.outputs.kinds import DetectorBlobs
 from convert.verify.judge import Judge, JudgeError, needed_for, opencv
+from geometry.arrays import F32
 from geometry.coding import CodeType
-
-F32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +60,7 @@ def reference(network: Network, weights: bytes, blobs: Sequence[str], probe: F32
     return Reference(tuple(judges), f"{name}, in part", unjudged)
 
 
-def deviation(heads: Heads, network: Network) -> str | None:
+def deviation(heads: DetectorBlobs, network: Network) -> str | None:
     """Why OpenCV's DetectionOutput can't stand for Caffe's in this network; None if it can."""
     detection = heads.detection
     if detection.code_type is CodeType.CORNER_SIZE:

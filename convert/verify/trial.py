@@ -4,14 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convert.outputs.kinds import Built
 from convert.report import Comparison
 from convert.verify.detections import Bounds, Verdict
 from convert.verify.reference import Reference
-
-F32 = NDArray[np.float32]
+from geometry.arrays import F32
 
 RELATIVE_BOUND = 1e-4
 """How far a value may be off, in relation to the largest magnitude of its blob."""

@@ -7,7 +7,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from convert.outputs.kinds import BOXES, DETECTION_OUTPUT, DETECTIONS, SCORES, Built, Heads, Kind
+from convert.outputs.kinds import (
+    BOXES,
+    DETECTION_OUTPUT,
+    DETECTIONS,
+    SCORES,
+    Built,
+    DetectorBlobs,
+    Kind,
+)
 from convert.outputs.preprocessing import Preprocessing
 from convert.report import Comparison, Status, Verification
 from convert.verify.detections import (
@@ -24,8 +32,8 @@ from convert.verify.inputs import pictures
 from convert.verify.judge import JudgeError
 from convert.verify.reference import deviation, reference
 from convert.verify.trial import Sight, Trial
+from geometry.arrays import F32, U8
 
-F32 = NDArray[np.float32]
 Scenes = dict[str, tuple[Candidates, Bounds]]
 
 BATCHED = ("noise", "gradient", "scene")
@@ -122,7 +130,7 @@ def _row_tops(built: Built) -> list[str]:
     return [layer.tops[0] for layer in built.network.layers if layer.type == DETECTION_OUTPUT]
 
 
-def _caffe_input(built: Built, image: NDArray[np.uint8]) -> F32:
+def _caffe_input(built: Built, image: U8) -> F32:
     """A picture as the blob [1, C, H, W] that Caffe would be fed."""
     channels = image.shape[2]
     if built.preprocessing:
@@ -160,7 +168,9 @@ def _compare_blobs(trial: Trial, sight: Sight) -> None:
             )
 
 
-def _compare_detections(trial: Trial, heads: Heads, sight: Sight) -> tuple[Candidates, Bounds]:
+def _compare_detections(
+    trial: Trial, heads: DetectorBlobs, sight: Sight
+) -> tuple[Candidates, Bounds]:
     """Decoded boxes, scores and final rows of one picture; returns what is true of it."""
     detection, kind = heads.detection, trial.built.kind
     true, twin, own = (

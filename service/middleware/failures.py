@@ -6,8 +6,9 @@ from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from detection.errors import Overloaded, RequestError
 from service import problems
-from service.errors import ClientGone, Overloaded, Problem
+from service.errors import ClientGone
 from service.metrics import Metrics
 
 log = logging.getLogger(__name__)
@@ -61,14 +62,14 @@ class Failures:
                 await _answer_and_linger(answer.body, answer.raw_headers, problem.status,
                                          receive, send)  # fmt: skip
 
-    def _problem_of(self, error: Exception | asyncio.CancelledError) -> Problem:
-        if isinstance(error, Problem):
+    def _problem_of(self, error: Exception | asyncio.CancelledError) -> RequestError:
+        if isinstance(error, RequestError):
             return error
         if isinstance(error, asyncio.CancelledError):
             # The server gives up what outlasts the grace time; another replica can be asked.
             return Overloaded("the service was shut down before the request was done")
         log.exception("unexpected %s", type(error).__name__)
-        return Problem("something broke inside the service; its log has the request id")
+        return RequestError("something broke inside the service; its log has the request id")
 
 
 async def _answer_and_linger(

@@ -3,8 +3,9 @@
 import zlib
 from collections.abc import AsyncIterator
 
+from detection.errors import UnsupportedMediaType
 from service.body import Held
-from service.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+from service.errors import InvalidRequest, PayloadTooLarge
 
 # zlib.h, inflateInit2: 15 is a zlib header and the largest window, 16 more is a gzip header.
 # HTTP's "deflate" is the zlib format (RFC 9110, section 8.4.1.2), and so is Triton's.

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service import network
-from service.deadline import until
-from service.detector import Detection, Detector, Query, all_of
-from service.errors import InvalidRequest, PayloadTooLarge, Problem
+from detection import session
+from detection.deadline import until
+from detection.detector import Detection, Detector, Query, all_of
+from detection.errors import RequestError
+from service.errors import InvalidRequest, PayloadTooLarge
 from service.openinference import tensors
 from service.openinference.messages import (
     InferenceRequest,
@@ -29,10 +30,10 @@ from service.openinference.messages import (
 )
 from service.openinference.tensors import Received
 
-FILES, PIXELS = "image", network.INPUT
+FILES, PIXELS = "image", session.INPUT
 OUTPUTS: Mapping[str, Mapping[str, str]] = {
     FILES: {"detections": "FP32", "num_detections": "INT32"},
-    PIXELS: dict.fromkeys(network.OUTPUTS, "FP32"),
+    PIXELS: dict.fromkeys(session.OUTPUTS, "FP32"),
 }
 """By input, its outputs in their order, and the type of each."""
 
@@ -109,7 +110,7 @@ def respond(
         sent.append(tensor)
         if as_binary:
             binary.append(data)
-    model = detector.network.model
+    model = detector.session.model
     response = InferenceResponse(
         model_name=model.name, model_version=model.version, id=request.id, outputs=sent
     )
@@ -119,8 +120,8 @@ def respond(
 
 def metadata(detector: Detector) -> ModelMetadata:
     """A model's inputs and outputs, as described above."""
-    model = detector.network.model
-    priors = {each.name: each.shape[1] for each in detector.network.session.get_outputs()}
+    model = detector.session.model
+    priors = {each.name: each.shape[1] for each in detector.session.onnx.get_outputs()}
 
     def tensor(name: str, datatype: str, *shape: object) -> TensorMetadata:
         # A dimension that the ONNX file leaves open has a name in place of a number.
@@ -154,7 +155,7 @@ async def _infer_files(
     found = await detector.detect_all(files, query, deadline)
     detections = []
     for index, one in enumerate(found):
-        if isinstance(one, Problem):
+        if isinstance(one, RequestError):
             # Of several, the client has to know which.
             if len(found) > 1:
                 one.args = (f"{FILES} {index}: {one}",)

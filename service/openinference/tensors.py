@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import InferenceFailed, InvalidRequest, Problem
+from detection.errors import InferenceFailed, RequestError
+from geometry.arrays import U8
+from service.errors import InvalidRequest
 from service.openinference.messages import InferenceRequest, InputTensor, OutputTensor
 from service.uploads import decode_base64
 
@@ -70,12 +72,12 @@ def assign(request: InferenceRequest, binary: memoryview) -> list[Received]:
     return received
 
 
-def files(received: Received) -> list[bytes | Problem]:
+def files(received: Received) -> list[bytes | RequestError]:
     """The elements of a BYTES tensor; in JSON they are base64 text."""
     tensor = received.tensor
     count = _count(tensor)
     if received.binary is not None:
-        elements: list[bytes | Problem] = list(_elements(received.binary, tensor.name, count))
+        elements: list[bytes | RequestError] = list(_elements(received.binary, tensor.name, count))
     else:
         texts = list(_flatten(_data(tensor)))
         if not all(isinstance(text, str) for text in texts):
@@ -88,7 +90,7 @@ def files(received: Received) -> list[bytes | Problem]:
     return elements
 
 
-def pixels(received: Received) -> NDArray[np.uint8]:
+def pixels(received: Received) -> U8:
     """A UINT8 tensor, in its shape."""
     tensor = received.tensor
     count = _count(tensor)

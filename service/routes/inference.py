@@ -7,21 +7,19 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from service import body, openapi
-from service.detector import Detector
-from service.disconnects import unless_client_goes
-from service.errors import (
+from detection.detector import Detector
+from detection.errors import (
     InferenceFailed,
     InvalidImage,
-    InvalidRequest,
     Overloaded,
-    PayloadTooLarge,
     Timeout,
     TooManyPixels,
-    Unauthorized,
-    UnknownModel,
     UnsupportedMediaType,
 )
+from detection.timings import slowest
+from service import body, openapi
+from service.disconnects import unless_client_goes
+from service.errors import InvalidRequest, PayloadTooLarge, Unauthorized, UnknownModel
 from service.openinference import compression, inference, messages, tensors
 from service.openinference.messages import (
     InferenceResponse,
@@ -38,7 +36,6 @@ from service.openinference.openapi import (
     responses,
 )
 from service.runtime import Runtime
-from service.timings import slowest
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
@@ -156,10 +153,10 @@ MODEL_READY: dict[str, Any] = {
     "summary": "Does a model take requests?",
     "response_model": ModelReady,
     "responses": {
-        200: openapi.example({"name": "sfd-640-mobilenetv2-mod2", "ready": True}),
+        200: openapi.example({"name": openapi.EXAMPLE_MODEL, "ready": True}),
         **responses(Unauthorized, UnknownModel),
         503: openapi.example(
-            {"name": "sfd-640-mobilenetv2-mod2", "ready": False},
+            {"name": openapi.EXAMPLE_MODEL, "ready": False},
             model=ModelReady,
             description="Warming up, or draining",
         ),
@@ -228,7 +225,7 @@ async def _infer(request: Request, detector: Detector) -> Response:
         inference.respond, detector, message, inferred.outputs, parameters.binary_data_output
     )
     request.state.log_fields = {
-        "model": detector.network.model.name,
+        "model": detector.session.model.name,
         "images": received.tensor.shape[0],
         "faces": sum(len(one.scores) for one in inferred.detections),
     }
@@ -245,7 +242,7 @@ async def _infer(request: Request, detector: Detector) -> Response:
 def _detector(request: Request, name: str, version: str | None = None) -> Detector:
     runtime: Runtime = request.app.state.runtime
     detector = runtime.detector(name)
-    only = detector.network.model.version
+    only = detector.session.model.version
     if version not in (None, only):
         raise UnknownModel(f"{name} has no version {version[:100]!r}, only {only}")
     return detector
@@ -258,5 +255,5 @@ def _is_ready(request: Request) -> bool:
 
 def _readiness(request: Request, detector: Detector) -> Response:
     is_ready = _is_ready(request)
-    content = {"name": detector.network.model.name, "ready": is_ready}
+    content = {"name": detector.session.model.name, "ready": is_ready}
     return JSONResponse(content, 200 if is_ready else 503)

@@ -6,8 +6,8 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
+from detection.detector import Detector
 from service import openapi
-from service.detector import Detector
 from service.errors import Unauthorized, UnknownModel
 from service.runtime import Runtime
 
@@ -39,7 +39,7 @@ class ModelSummary(BaseModel):
     default: bool
     ready: bool
     provider: str
-    """What runs it: cpu, cuda, tensorrt or openvino."""
+    """What runs it, one of the values of SFD_PROVIDER but auto."""
     provider_fallback: str | None
     """Why SFD_PROVIDER=auto did not take a faster provider."""
     input: Size
@@ -77,39 +77,38 @@ class ModelList(BaseModel):
     models: list[ModelSummary]
 
 
+_EXAMPLE_HASH = "0123456789abcdef" * 4
+
 SUMMARY_EXAMPLE: dict[str, Any] = {
-    "name": "sfd-640-mobilenetv2-mod2",
+    "name": openapi.EXAMPLE_MODEL,
     "version": "1",
-    "title": "SFD face detector on MobileNet-V2, 640×640",
+    "title": "An example of a face detector",
     "default": True,
     "ready": True,
     "provider": "cpu",
     # Null elsewhere, but FastAPI drops members that are null from the document.
     "provider_fallback": "this onnxruntime has no CUDAExecutionProvider, only "
     "CPUExecutionProvider (install the package that has it: onnxruntime-gpu, the extra `gpu`)",
-    "input": {"width": 640, "height": 640},
-    "thresholds": {"min_score": 0.75, "nms_iou": 0.3, "top_k": 5000, "keep_top_k": 750},
+    "input": {"width": 640, "height": 480},
+    "thresholds": {"min_score": 0.5, "nms_iou": 0.3, "top_k": 5000, "keep_top_k": 750},
 }
 
 DETAILS_EXAMPLE: dict[str, Any] = {
     **SUMMARY_EXAMPLE,
-    "description": "Single-shot face detector: priors of 16 to 512 pixels on five layers.",
+    "description": "What the model is, from its model.toml.",
     "licence": "MIT",
-    "origin": "Architecture: github.com/bonseyes/SFD. Weights: made for this project.",
+    "origin": "Where the model comes from.",
     "classes": ["face"],
-    "sources": {
-        "deploy": "ff5bc5be4eda857614db74ba515d0cb22939b95d8fa1263a98a2c8505925b902",
-        "weights": "b1ac6e1ef6da80b83eaa1dc253b22220802977da29324feaaf4a640f36cc8949",
-    },
-    "onnx": "a6ade102510d01798920fe0f877348e1345c7eed6284c796f85df5a3beaede41",
-    "converter": "0.1.0",
+    "sources": {"deploy": _EXAMPLE_HASH, "weights": _EXAMPLE_HASH},
+    "onnx": _EXAMPLE_HASH,
+    "converter": "1.2.3",
     "verification": "verified",
     "results": [
         {
-            "dataset": "250 held-back photographs",
+            "dataset": "100 photographs",
             "protocol": "letterbox",
             "metric": "average precision at IoU 0.5",
-            "values": {"all": 0.789},
+            "values": {"all": 0.5},
         }
     ],
 }
@@ -141,7 +140,7 @@ async def describe_model(request: Request, name: str) -> ModelDetails:
     """One model with its licence, origin, hashes and measured results."""
     runtime: Runtime = request.app.state.runtime
     detector = runtime.detector(name)
-    described, build = detector.network.model, detector.network.build
+    described, build = detector.session.model, detector.session.build
     return ModelDetails(
         **summary(runtime, detector).model_dump(),
         description=described.description,
@@ -167,17 +166,17 @@ async def describe_model(request: Request, name: str) -> ModelDetails:
 
 def summary(runtime: Runtime, detector: Detector) -> ModelSummary:
     """What the list says of a model."""
-    network = detector.network
-    thresholds = network.model.thresholds
+    session = detector.session
+    thresholds = session.model.thresholds
     return ModelSummary(
-        name=network.model.name,
-        version=network.model.version,
-        title=network.model.title,
+        name=session.model.name,
+        version=session.model.version,
+        title=session.model.title,
         default=detector is runtime.default,
         ready=runtime.ready and not runtime.draining,
-        provider=network.provider,
-        provider_fallback=network.fallback,
-        input=Size(width=network.model.input.width, height=network.model.input.height),
+        provider=session.provider,
+        provider_fallback=session.fallback,
+        input=Size(width=session.model.input.width, height=session.model.input.height),
         thresholds=Thresholds(
             min_score=thresholds.default_score,
             nms_iou=thresholds.nms_iou,

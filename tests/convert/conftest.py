@@ -17,8 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from convert.caffe import network, weights
-
-F32 = NDArray[np.float32]
+from geometry.arrays import F32, F64
 
 SSD = """\
 name: "tiny"
@@ -75,7 +74,7 @@ def fill(prototxt: Path, seed: int, gain: float = 1.0) -> Mapping[str, list[F32]
     channels = {name: shape[1] for name, shape in read.inputs.items()}
     for layer in read.layers:
         count = channels.get(layer.bottoms[0], 0) if layer.bottoms else 0
-        made: list[NDArray[np.float64]] = []
+        made: list[F64] = []
         if layer.type == "Convolution":
             parameter = layer.parameter.convolution_param
             size, outputs = parameter.kernel_size[0], parameter.num_output

@@ -22,11 +22,12 @@ from convert.conversion import (
     VerificationError,
     convert,
 )
-from convert.files import WriteError
 from convert.outputs.kinds import Built, Kind
 from convert.outputs.preprocessing import ChannelOrder
 from convert.report import Report, Status, Verification
+from geometry.arrays import F32
 from sfd.errors import SfdError, UsageError
+from sfd.files import WriteError
 
 
 class Files(Protocol):
@@ -37,7 +38,7 @@ class Files(Protocol):
 
 
 Make = Callable[..., Files]
-Run = Callable[[Path, NDArray[np.generic]], dict[str, NDArray[np.float32]]]
+Run = Callable[[Path, NDArray[np.generic]], dict[str, F32]]
 FAST = Options(verify=False)
 
 

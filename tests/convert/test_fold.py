@@ -8,15 +8,13 @@ import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from convert.fold import fold
 from convert.graph import BATCH, GraphBuilder, Value
+from geometry.arrays import F32, F64
 
-Array = NDArray[np.float64]
 
-
-def normal(*shape: int) -> Array:
+def normal(*shape: int) -> F64:
     """Numbers that depend on their shape alone."""
     return np.asarray(np.random.default_rng([6, *shape]).normal(size=shape))
 
@@ -56,7 +54,7 @@ def inner_product(graph: GraphBuilder, x: Value, *, transposed: bool) -> Value:
     return graph.node("Gemm", [flat, weight], (BATCH, 4), name="fc", transB=int(transposed))
 
 
-def step(graph: GraphBuilder, operator: str, x: Value, constant: Array, name: str) -> Value:
+def step(graph: GraphBuilder, operator: str, x: Value, constant: F64, name: str) -> Value:
     return graph.node(operator, [x, graph.constant(constant, f"{name}/c")], x.shape, name=name)
 
 
@@ -73,7 +71,7 @@ def start() -> tuple[GraphBuilder, Value]:
     return graph, graph.input("data", (BATCH, 3, 8, 8))
 
 
-def results(graph: GraphBuilder) -> dict[str, NDArray[np.float32]]:
+def results(graph: GraphBuilder) -> dict[str, F32]:
     model = graph.model("test")
     onnx.checker.check_model(model, full_check=True)
     session = onnxruntime.InferenceSession(model.SerializeToString())

@@ -15,8 +15,7 @@ from convert.caffe import weights
 from convert.conversion import Options, convert
 from convert.outputs.kinds import Kind
 from convert.report import Report, Status
-
-F32 = NDArray[np.float32]
+from geometry.arrays import F32, U8
 
 
 class Files(Protocol):
@@ -87,7 +86,7 @@ def test_a_published_detector_converts_verified(
     )
 
 
-def portraits(side: int) -> NDArray[np.uint8]:
+def portraits(side: int) -> U8:
     """[7, S, S, 3] RGB: one portrait, shifted, mirrored, brightened and upside down."""
     with Image.open(SAMPLE) as opened:
         picture = np.asarray(opened.convert("RGB").resize((side, side)))

@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from geometry.boxes import Floats, area, clip, intersection, iou
+from geometry.arrays import Floats
+from geometry.boxes import area, clip, intersection, iou
 
 boxes_strategy = arrays(
     np.float32, st.tuples(st.integers(0, 8), st.just(4)), elements=st.floats(-4, 4, width=32)

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geometry.boxes import Floats, iou
+from geometry.arrays import Floats
+from geometry.boxes import iou
 from geometry.nms import nms
 
 

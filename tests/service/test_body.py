@@ -4,9 +4,10 @@ from collections.abc import Mapping
 import pytest
 from starlette.types import Message
 
+from detection.errors import Overloaded, RequestError, Timeout
 from service import body
 from service.body import BodyMemory
-from service.errors import ClientGone, Overloaded, PayloadTooLarge, Problem, Timeout
+from service.errors import ClientGone, PayloadTooLarge
 
 
 def chunk(data: bytes, more: bool = True) -> Message:
@@ -55,7 +56,7 @@ def test_chunks_are_joined_until_the_last() -> None:
     ],
 )
 def test_a_body_that_cannot_be_taken_is_a_problem(
-    messages: list[Message], headers: dict[str, str], problem: type[Problem]
+    messages: list[Message], headers: dict[str, str], problem: type[RequestError]
 ) -> None:
     with pytest.raises(problem):
         read(*messages, headers=headers, seconds=0.01)

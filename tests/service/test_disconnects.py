@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
+from detection.letterbox import Pixels
+from detection.session import Predictions, Session
 from service.disconnects import unless_client_goes
 from service.errors import ClientGone
-from service.letterboxing import Pixels
-from service.network import Candidates, Network
 from service.runtime import Runtime
 
 
@@ -59,15 +59,15 @@ def test_an_image_whose_client_has_gone_is_never_inferred(
     batches: list[int] = []
 
     def gate(runtime: Runtime) -> None:
-        network = runtime.default.network
+        session = runtime.default.session
 
-        def run(images: Sequence[Pixels]) -> list[Candidates]:
+        def run(images: Sequence[Pixels]) -> list[Predictions]:
             if runtime.ready:
                 batches.append(len(images))
                 assert opened.wait(10)
-            return Network.run(network, images)
+            return Session.run(session, images)
 
-        object.__setattr__(network, "run", run)
+        object.__setattr__(session, "run", run)
 
     async def request(app: Any, goes: asyncio.Event) -> list[Message]:
         sent: list[Message] = []

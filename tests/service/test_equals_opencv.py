@@ -12,13 +12,13 @@ import cv2
 import httpx
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
+from detection.images import decode
+from detection.letterbox import letterbox
+from geometry.arrays import F32
 from geometry.boxes import clip, iou
 from geometry.letterbox import Letterbox
-from service.images import decode
-from service.letterboxing import letterbox
 from store import model as models
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,8 +30,7 @@ SCORE_TOLERANCE, LEAST_IOU = 1e-3, 0.99
 EDGE_IOU = 2e-3
 CLIENTS = 16
 
-Floats = NDArray[np.float32]
-Detections = tuple[Floats, Floats]
+Detections = tuple[F32, F32]
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +58,7 @@ def opencv_detections(network: Any, model: models.Model, file: Path) -> Detectio
     return in_pixels(rows[:, 3:], rows[:, 2], placement, image)
 
 
-def in_pixels(
-    boxes: Floats, scores: Floats, placement: Letterbox, image: Image.Image
-) -> Detections:
+def in_pixels(boxes: F32, scores: F32, placement: Letterbox, image: Image.Image) -> Detections:
     pixels = clip(placement.to_image(boxes), image.width, image.height).astype(np.float32)
     inside = (pixels[:, 2] > pixels[:, 0]) & (pixels[:, 3] > pixels[:, 1])
     return pixels[inside], scores[inside]

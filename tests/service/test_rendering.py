@@ -12,9 +12,10 @@ import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 from starlette.testclient import TestClient
 
-from service import rendering
-from service.drawing import COLOUR
+from detection.drawing import COLOUR
+from detection.rendering import PNG, draw, to_srgb
 from service.errors import NotAcceptable
+from service.rendering import media_type
 
 Cells = Callable[..., bytes]
 Serve = Callable[..., AbstractContextManager[TestClient]]
@@ -167,7 +168,7 @@ def test_colours_of_a_profile_are_converted_to_srgb() -> None:
     file = io.BytesIO()
     image.save(file, "PNG", icc_profile=swapped())
     none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-    drawn = rendering.draw(file.getvalue(), *none, "boxes", max_pixels=100, background=BACKGROUND)
+    drawn = draw(file.getvalue(), *none, "boxes", max_pixels=100, background=BACKGROUND)
     red, green, _ = np.asarray(drawn)[4, 4]
     assert green > 180
     assert red < 60
@@ -176,14 +177,14 @@ def test_colours_of_a_profile_are_converted_to_srgb() -> None:
 @pytest.mark.parametrize("icc", [b"no profile at all", b"\0" * 200, swapped()[:300]])
 def test_a_broken_profile_leaves_the_colours_as_they_are(icc: bytes) -> None:
     image = Image.new("RGB", (8, 8), (220, 20, 20))
-    assert rendering.to_srgb(image, icc).tobytes() == image.tobytes()
+    assert to_srgb(image, icc).tobytes() == image.tobytes()
 
 
 def test_a_side_too_long_for_jpeg_is_sent_as_png() -> None:
     jpeg = b"\xff\xd8\xff\xe0"
-    assert rendering.media_type("*/*", jpeg, 70_000, 10) == rendering.PNG
+    assert media_type("*/*", jpeg, 70_000, 10) == PNG
     with pytest.raises(NotAcceptable, match="image/png"):
-        rendering.media_type("image/jpeg", jpeg, 70_000, 10)
+        media_type("image/jpeg", jpeg, 70_000, 10)
 
 
 def test_many_pictures_at_once_are_each_the_right_one(serve: Serve, bright_cells: Cells) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from detection.letterbox import Pixels
+from detection.session import Predictions, Session
 from service import runtime
-from service.letterboxing import Pixels
-from service.network import Candidates, Network
 from service.settings import Settings
 
 
@@ -25,7 +25,7 @@ def test_no_model_is_ready_before_all_are_or_once_it_drains(
         (family,) = loaded.metrics.model_ready.collect()
         return sorted(sample.value for sample in family.samples)
 
-    monkeypatch.setattr(Network, "warm_up", lambda *_: seen.append(ready()))
+    monkeypatch.setattr(Session, "warm_up", lambda *_: seen.append(ready()))
     asyncio.run(loaded.warm_up())
     assert seen == [[0, 0], [0, 0]]
     assert ready() == [1, 1]
@@ -39,16 +39,16 @@ def test_a_busy_model_never_holds_back_another(
     serve: Any, bright_cells: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began, go_on = threading.Event(), threading.Event()
-    run = Network.run
+    run = Session.run
 
-    def slow(self: Network, items: Sequence[Pixels]) -> Sequence[Candidates]:
+    def slow(self: Session, items: Sequence[Pixels]) -> Sequence[Predictions]:
         if self.model.name == "cells":
             began.set()
             assert go_on.wait(20)
         return run(self, items)
 
     with serve(models=("cells", "others"), workers=1) as client, ThreadPoolExecutor(1) as pool:
-        monkeypatch.setattr(Network, "run", slow)
+        monkeypatch.setattr(Session, "run", slow)
         busy = pool.submit(client.post, "/detect?model=cells", content=bright_cells(1))
         assert began.wait(20)
         try:

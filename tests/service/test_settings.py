@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
+from detection.cpu import available_cpus
+from detection.errors import StartError
+from detection.settings import DEFAULT_MODEL
 from service import settings
-from service.cpu import available_cpus
-from service.errors import StartError
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,7 @@ def test_the_defaults_are_those_of_the_design() -> None:
     assert loaded.max_pixels == 50_000_000
     assert loaded.max_images == 32
     assert loaded.threads == available_cpus()
-    assert loaded.served_models == (settings.DEFAULT_MODEL,)
+    assert loaded.served_models == (DEFAULT_MODEL,)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +88,7 @@ def test_a_wrong_api_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("given", "served"),
     [
-        ({}, (settings.DEFAULT_MODEL,)),
+        ({}, (DEFAULT_MODEL,)),
         ({"models": ("a", "b")}, ("a", "b")),
         ({"models": ("a", "b", "a"), "default_model": "b"}, ("b", "a")),
         ({"default_model": "c"}, ("c",)),

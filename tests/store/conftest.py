@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from convert.caffe import prototxt, weights
 from convert.caffe.caffe_pb2 import NetParameter
+from geometry.arrays import F32
 from store import model
 from store.model import Description, Input, Model, Source, Thresholds
 from store.staging import write_description
@@ -45,10 +45,10 @@ def written(folder: Path, architecture: Architecture) -> Detector:
     return made
 
 
-def random_blobs(net: NetParameter) -> dict[str, tuple[NDArray[np.float32], ...]]:
+def random_blobs(net: NetParameter) -> dict[str, tuple[F32, ...]]:
     random = np.random.default_rng(0)
     channels = {"data": 3}
-    blobs: dict[str, tuple[NDArray[np.float32], ...]] = {}
+    blobs: dict[str, tuple[F32, ...]] = {}
     for layer in net.layer:
         before = channels[layer.bottom[0]]
         if layer.type == "Convolution":

@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from geometry.arrays import U8
 from training.distortions import degrade, obscure, tilt
-from training.scenes import U8, Scene
+from training.scenes import Scene
 
 
 def bright(x1: int, y1: int, x2: int, y2: int, size: int = 320) -> Scene:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service import images
-from service.errors import Problem
+from detection import images
+from detection.errors import RequestError
 from sfd.errors import SfdError
 from training import photographs
 from training.photographs import DatasetError, opened, read, split, upright, upright_size
@@ -121,7 +121,7 @@ def test_a_picture_is_what_the_service_makes_of_it_or_is_refused(shared: Path) -
         data = path.read_bytes()
         try:
             served = images.decode(data, max_pixels=4_000_000, background=photographs.MEAN_RGB)
-        except Problem:
+        except RequestError:
             served = None
         try:
             with opened(path) as image:

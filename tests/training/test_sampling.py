@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convert.caffe.caffe_pb2 import BatchSampler, SampleConstraint, Sampler
-from training.matching import F32
+from geometry.arrays import F32
 from training.sampling import WHOLE, draw, project, propose, satisfies
 
 Box = list[float]

@@ -1,6 +1,7 @@
 """`sfd evaluate`: average precision of what the service finds, on marked images."""
 
 import argparse
+import contextlib
 import json
 import resource
 import sys
@@ -12,10 +13,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from convert.files import write_atomically
-from service.network import PROVIDERS
+from detection.providers import ProviderName
 from sfd.arguments import share
 from sfd.errors import SfdError, UsageError
+from sfd.files import write_atomically
 from training.commands.refusal import refuse
 from training.evaluation import picture, truth
 from training.evaluation.curves import Curve, at_score, best_f1_score
@@ -53,9 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--provider",
         type=str.lower,
-        choices=("auto", *PROVIDERS),
+        choices=tuple(ProviderName),
         metavar="NAME",
-        help="auto, cpu, cuda, tensorrt or openvino; not with --url or --protocol native",
+        help=f"one of {', '.join(ProviderName)}; not with --url or --protocol native",
     )
     parser.add_argument(
         "--images",
@@ -105,9 +106,12 @@ def run(arguments: argparse.Namespace) -> None:
     finder = _finder(arguments)
     _prepare(arguments.output)
     started = time.monotonic()
-    with tqdm(
-        total=len(marked.files), unit="image", disable=not sys.stderr.isatty(), leave=False
-    ) as bar:
+    with (
+        contextlib.closing(finder),
+        tqdm(
+            total=len(marked.files), unit="image", disable=not sys.stderr.isatty(), leave=False
+        ) as bar,
+    ):
         found = finder.find(marked.files, arguments.min_score, bar.update)
     seconds = time.monotonic() - started
     curves = marked.curves(found)
@@ -178,7 +182,7 @@ def _result(
         }
     return {
         "model": {"name": finder.name, "version": finder.version},
-        "through": arguments.url or "the service's detector in this process",
+        "through": arguments.url or "the detector in this process",
         "protocol": arguments.protocol,
         "rules": marked.rules,
         "held_out": arguments.held_out,

@@ -15,7 +15,7 @@ from sfd.errors import SfdError, UsageError
 from training.commands.refusal import refuse
 
 if TYPE_CHECKING:
-    from convert.caffe.network import Network, Problem
+    from convert.caffe.network import Diagnostic, Network
 
 DESCRIPTION = """\
 Train a detector and write its caffemodel.
@@ -160,7 +160,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _train(arguments: argparse.Namespace) -> Path:
     from convert.caffe import network as caffe
-    from convert.caffe.network import CaffeError, Problem
+    from convert.caffe.network import CaffeError, Diagnostic
     from training import photographs, solver
     from training.annotated import AnnotatedData
     from training.multibox import MultiBoxLoss
@@ -179,11 +179,13 @@ def _train(arguments: argparse.Namespace) -> Path:
         _tell_unfilled(source, arguments.weights)
     losses = [layer for layer in source.aside if layer.type == "MultiBoxLoss"]
     if not losses:
-        raise CaffeError(str(path), [Problem("has no MultiBoxLoss layer to train by")])
+        raise CaffeError(str(path), [Diagnostic("has no MultiBoxLoss layer to train by")])
     others = [each for each in source.aside if each.type.endswith("Loss") and each != losses[0]]
     if others:
         what = f"a second loss: the trainer has {losses[0].name} alone"
-        raise CaffeError(str(path), [Problem(what, each.line, layer=each.name) for each in others])
+        raise CaffeError(
+            str(path), [Diagnostic(what, each.line, layer=each.name) for each in others]
+        )
     listed = photographs.read(arguments.annotations, arguments.images)
     kept, held_out = photographs.split(listed, arguments.held_out)
     kept = [each for each in kept if each.boxes is not None and len(each.boxes)]
@@ -282,7 +284,7 @@ def _distil(arguments: argparse.Namespace) -> Path:
         )
 
 
-def _warn(warnings: "Sequence[Problem]") -> None:
+def _warn(warnings: "Sequence[Diagnostic]") -> None:
     for warning in warnings:
         print(f"sfd train: warning: {warning}", file=sys.stderr)
 

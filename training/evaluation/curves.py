@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geometry.arrays import F64, Bools
 from geometry.boxes import iou
-
-F64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ def average_precision(recall: F64, precision: F64) -> float:
     return float(((stops[steps + 1] - stops[steps]) * heights[steps + 1]).sum())
 
 
-def match(found: Detections, faces: F64, overlap: float = 0.5) -> NDArray[np.bool_]:
+def match(found: Detections, faces: F64, overlap: float = 0.5) -> Bools:
     """Which detections [N] are true: best first, each takes the free face it overlaps most.
 
     A face counts as found when the overlap is at least `overlap`, and only once (as in COCO).

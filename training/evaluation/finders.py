@@ -8,9 +8,11 @@ from typing import Protocol
 
 import numpy as np
 
-from service import runtime, settings
-from service.detector import Query
-from service.errors import Problem
+from detection import settings
+from detection.detector import Detector, Query
+from detection.errors import RequestError
+from detection.opening import find_model, open_detector
+from detection.settings import DetectionSettings
 from sfd.errors import SfdError
 from training.evaluation.curves import Detections
 
@@ -41,16 +43,15 @@ class Finder(Protocol):
     def find(self, files: Sequence[Path], min_score: float, progress: Progress) -> list[Detections]:
         """The faces of each file with a score above `min_score`, in pixels, best first."""
 
+    def close(self) -> None:
+        """Give back what it holds open."""
+
 
 @dataclass(frozen=True)
 class Local:
-    """A model of the store through the service's detector, without a server."""
+    """A model of the store, opened as `sfd detect` opens it, without a server."""
 
-    name: str
-    version: str
-    default_score: float
-    store: Path | None
-    provider: str | None
+    detector: Detector
     tiles: bool = False
     """Whether to look at the tiles of large images too."""
 
@@ -58,10 +59,26 @@ class Local:
     def open(
         cls, name: str, store: Path | None, provider: str | None, *, tiles: bool = False
     ) -> "Local":
-        """Check that the model is there and built."""
-        model = _load(name, store, provider).default.network.model
-        score = model.thresholds.default_score
-        return cls(model.name, model.version, score, store, provider, tiles)
+        """Open a model; ModelError or StartError says why it can't be."""
+        configured = settings.load(
+            DetectionSettings, models=(), default_model=name, model_store=store, provider=provider
+        )
+        return cls(open_detector(find_model(configured, name), configured), tiles)
+
+    @property
+    def name(self) -> str:
+        """Of the model."""
+        return self.detector.session.model.name
+
+    @property
+    def version(self) -> str:
+        """Of the model."""
+        return self.detector.session.model.version
+
+    @property
+    def default_score(self) -> float:
+        """Of the model."""
+        return self.detector.session.model.thresholds.default_score
 
     def find(self, files: Sequence[Path], min_score: float, progress: Progress) -> list[Detections]:
         """As Finder says."""
@@ -70,28 +87,24 @@ class Local:
     async def _find(
         self, files: Sequence[Path], min_score: float, progress: Progress
     ) -> list[Detections]:
-        loaded = _load(self.name, self.store, self.provider)
         query = Query(min_score=min_score, tiles=self.tiles)
         found = []
-        at_once = loaded.default.group(FILES_AT_ONCE, query)
+        at_once = self.detector.group(FILES_AT_ONCE, query)
         for start in range(0, len(files), at_once):
             group = files[start : start + at_once]
             contents = [read_file(file) for file in group]
-            answers = await loaded.default.detect_all(contents, query, float("inf"))
+            answers = await self.detector.detect_all(contents, query, float("inf"))
             for file, answer in zip(group, answers, strict=True):
-                if isinstance(answer, Problem):
+                if isinstance(answer, RequestError):
                     raise EvaluationError(f"{file}: {answer}")
                 boxes = np.asarray(answer.boxes, np.float64)
                 found.append(Detections(boxes, np.asarray(answer.scores, np.float64)))
             progress(len(group))
-        await loaded.close()
         return found
 
-
-def _load(name: str, store: Path | None, provider: str | None) -> runtime.Runtime:
-    return runtime.load(
-        settings.load(models=(), default_model=name, model_store=store, provider=provider)
-    )
+    def close(self) -> None:
+        """End its threads."""
+        asyncio.run(self.detector.close())
 
 
 def read_file(file: Path) -> bytes:

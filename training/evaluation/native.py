@@ -13,10 +13,10 @@ from PIL import Image
 from convert.conversion import Options, convert
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder
+from detection.detector import Query, faces_of
+from detection.session import Predictions
 from geometry.boxes import clip
 from geometry.letterbox import Letterbox
-from service.detector import Query, faces_of
-from service.network import Candidates
 from store import model as models
 from store.model import Model
 from training.evaluation.curves import Detections
@@ -70,6 +70,9 @@ class Native:
                 progress(1)
         return [found[index] for index in range(len(files))]
 
+    def close(self) -> None:
+        """Nothing is held open between two calls of `find`."""
+
     def _one(self, file: Path, networks: "_Networks", min_score: float) -> Detections:
         with opened(file) as image:
             picture = upright(image)
@@ -80,7 +83,7 @@ class Native:
             canvas = canvas.convert("L")
         pixels = np.asarray(canvas).reshape(1, height, width, -1)
         boxes, scores = networks.of(width, height).run(["boxes", "scores"], {"images": pixels})
-        candidates = Candidates(boxes[0], scores[0, :, 0])
+        candidates = Predictions(boxes[0], scores[0, :, 0])
         kept = faces_of(candidates, self.model.thresholds, Query(min_score=min_score))
         size = picture.width, picture.height
         placed = Letterbox(*size, width, height, *size, 0, 0).to_image(candidates.boxes[kept])

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from geometry.arrays import F64
 from training.evaluation import wider
-from training.evaluation.curves import F64, Curve, Detections, marked_faces
+from training.evaluation.curves import Curve, Detections, marked_faces
 from training.evaluation.wider import GroundTruthError, Marked
 from training.holdout import is_held_out
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from geometry.arrays import F64, I64, Bools
 from sfd.errors import SfdError
-from training.evaluation.curves import F64, Curve, Detections, average_precision
+from training.evaluation.curves import Curve, Detections, average_precision
 
 THRESHOLDS = 1000
 SUBSETS = ("easy", "medium", "hard")
@@ -37,7 +37,7 @@ class Marked:
     """EVENT/IMAGE, without the file's suffix."""
     faces: F64
     """[N, 4] as x1, y1, width, height in pixels."""
-    counted: Mapping[str, NDArray[np.bool_]]
+    counted: Mapping[str, Bools]
     """By subset, [N]: whether the face counts; else it is ignored."""
 
 
@@ -173,9 +173,7 @@ def curves(found: Mapping[str, Detections], marked: Sequence[Marked]) -> dict[st
     return result
 
 
-def walk(
-    boxes: F64, faces: F64, counted: NDArray[np.bool_], overlap: float = 0.5
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def walk(boxes: F64, faces: F64, counted: Bools, overlap: float = 0.5) -> tuple[I64, Bools]:
     """Best detection first: counted faces found so far [N], and whether each one is a proposal [N].
 
     Each detection goes to the face that it overlaps most, whether that is taken or not. On an

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from convert.caffe import weights
+from geometry.arrays import F32
 
 SMALL = """\
 name: "small"
@@ -61,11 +61,11 @@ def small_text() -> str:
 
 
 @pytest.fixture
-def small_blobs() -> dict[str, tuple[NDArray[np.float32], ...]]:
+def small_blobs() -> dict[str, tuple[F32, ...]]:
     """Values that halves hold exactly, so that every encoding of them is the same."""
     generator = np.random.default_rng(7)
 
-    def values(*shape: int) -> NDArray[np.float32]:
+    def values(*shape: int) -> F32:
         return (generator.integers(-64, 64, shape) / 64).astype(np.float32)
 
     return {
@@ -77,9 +77,7 @@ def small_blobs() -> dict[str, tuple[NDArray[np.float32], ...]]:
 
 
 @pytest.fixture
-def small(
-    tmp_path: Path, small_text: str, small_blobs: dict[str, tuple[NDArray[np.float32], ...]]
-) -> Model:
+def small(tmp_path: Path, small_text: str, small_blobs: dict[str, tuple[F32, ...]]) -> Model:
     model = Model(tmp_path / "small.prototxt", tmp_path / "small.caffemodel")
     model.prototxt.write_text(small_text)
     weights.write(model.caffemodel, "small", small_blobs)

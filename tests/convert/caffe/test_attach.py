@@ -5,8 +5,8 @@ import pytest
 
 from convert.caffe import prototxt
 from convert.caffe.attach import attach
+from convert.caffe.diagnostics import Diagnostic
 from convert.caffe.legacy import entries
-from convert.caffe.problems import Problem
 from convert.caffe.weights import Blobs, LayerWeights, Weights
 
 
@@ -87,7 +87,7 @@ def test_surplus_weights_are_one_warning() -> None:
 
 
 def test_bad_blobs_are_a_problem_only_where_they_are_used() -> None:
-    bad = LayerWeights("a", "", (), (Problem("blob 0: bad", layer="a"),))
+    bad = LayerWeights("a", "", (), (Diagnostic("blob 0: bad", layer="a"),))
     _, _, problems = run(CONV % ("a", ""), Weights("n", (bad,)))
     assert problems == ["line 1, layer a: blob 0: bad"]
     other = stored(b=[[1]])

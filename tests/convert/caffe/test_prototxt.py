@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convert.caffe import caffe_pb2, prototxt
-from convert.caffe.problems import CaffeError
+from convert.caffe.diagnostics import CaffeError
 from convert.caffe.prototxt import MAX_DEPTH, MAX_ERRORS
 
 CONVOLUTION = 'layer { name: "c" type: "Convolution" convolution_param { %s } }'

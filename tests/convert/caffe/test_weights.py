@@ -5,10 +5,10 @@ from typing import Protocol
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from convert.caffe import caffe_pb2, weights
-from convert.caffe.problems import CaffeError
+from convert.caffe.diagnostics import CaffeError
+from geometry.arrays import F32, F64
 
 
 class Model(Protocol):
@@ -16,7 +16,7 @@ class Model(Protocol):
     caffemodel: Path
 
 
-Layers = Mapping[str, tuple[NDArray[np.float32], ...]]
+Layers = Mapping[str, tuple[F32, ...]]
 
 
 def equal(left: Layers, right: Layers) -> bool:
@@ -90,7 +90,7 @@ def test_opencv_reads_what_is_written(small: Model, small_blobs: Layers) -> None
     np.testing.assert_allclose(found, softmax_of_small(image, small_blobs), atol=1e-5)
 
 
-def softmax_of_small(image: NDArray[np.float32], blobs: Layers) -> NDArray[np.float64]:
+def softmax_of_small(image: F32, blobs: Layers) -> F64:
     """The small network by Caffe's formulas, in doubles."""
     kernel, bias = blobs["conv"]
     padded = np.pad(image[0].astype(np.float64), ((0, 0), (1, 1), (1, 1)))

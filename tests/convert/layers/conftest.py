@@ -15,14 +15,14 @@ from convert.caffe.network import Layer, Network
 from convert.fold import fold
 from convert.graph import GraphBuilder
 from convert.translate import TranslationError, build_graph
+from geometry.arrays import F32
 
-Array = NDArray[np.float32]
 Blobs = Mapping[str, Sequence[NDArray[np.generic]]]
 BATCH_SIZE = 7
 TOLERANCE = 1e-5
 
 
-def parse(layers: str, inputs: Mapping[str, Array], blobs: Blobs) -> Network:
+def parse(layers: str, inputs: Mapping[str, F32], blobs: Blobs) -> Network:
     """The network of some layers in prototxt text, without in-place layers."""
     parsed = text_format.Parse(layers, caffe_pb2.NetParameter())
     consumed = {bottom for layer in parsed.layer for bottom in layer.bottom}
@@ -45,7 +45,7 @@ def parse(layers: str, inputs: Mapping[str, Array], blobs: Blobs) -> Network:
     )
 
 
-def named(inputs: Array | Mapping[str, Array]) -> dict[str, Array]:
+def named(inputs: F32 | Mapping[str, F32]) -> dict[str, F32]:
     """The inputs by name; a single one is called data."""
     return dict(inputs) if isinstance(inputs, Mapping) else {"data": inputs}
 
@@ -55,7 +55,7 @@ def to_onnx(capfd: pytest.CaptureFixture[str]) -> Callable[..., onnx.ModelProto]
     """Translate layers, fold, and check the file: valid, silent when loaded, weights inside."""
 
     def convert(
-        layers: str, inputs: Array | Mapping[str, Array], blobs: Blobs | None = None
+        layers: str, inputs: F32 | Mapping[str, F32], blobs: Blobs | None = None
     ) -> onnx.ModelProto:
         network = parse(layers, named(inputs), blobs or {})
         graph = GraphBuilder()
@@ -87,12 +87,12 @@ def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 
 
 @pytest.fixture
-def run(to_onnx: Callable[..., onnx.ModelProto]) -> Callable[..., dict[str, Array]]:
+def run(to_onnx: Callable[..., onnx.ModelProto]) -> Callable[..., dict[str, F32]]:
     """The outputs of the converted layers by name, which must not depend on the batch size."""
 
     def run_converted(
-        layers: str, inputs: Array | Mapping[str, Array], blobs: Blobs | None = None
-    ) -> dict[str, Array]:
+        layers: str, inputs: F32 | Mapping[str, F32], blobs: Blobs | None = None
+    ) -> dict[str, F32]:
         feed = named(inputs)
         loaded = session(to_onnx(layers, feed, blobs))
         names = [output.name for output in loaded.get_outputs()]
@@ -111,12 +111,12 @@ def run(to_onnx: Callable[..., onnx.ModelProto]) -> Callable[..., dict[str, Arra
 
 
 @pytest.fixture
-def opencv() -> Callable[..., dict[str, Array]]:
+def opencv() -> Callable[..., dict[str, F32]]:
     """The outputs by name that OpenCV computes for the same layers, image by image."""
 
     def run_opencv(
-        layers: str, inputs: Array | Mapping[str, Array], blobs: Blobs | None = None
-    ) -> dict[str, Array]:
+        layers: str, inputs: F32 | Mapping[str, F32], blobs: Blobs | None = None
+    ) -> dict[str, F32]:
         feed = named(inputs)
         network = parse(layers, feed, blobs or {})
         header = "".join(
@@ -133,7 +133,7 @@ def opencv() -> Callable[..., dict[str, Array]]:
             np.frombuffer((header + layers).encode(), np.uint8),
             np.frombuffer(weights.SerializeToString(), np.uint8),
         )
-        rows: list[tuple[Array, ...]] = []
+        rows: list[tuple[F32, ...]] = []
         for row in range(len(next(iter(feed.values())))):
             for name, array in feed.items():
                 net.setInput(array[row : row + 1], name)
@@ -148,13 +148,13 @@ def opencv() -> Callable[..., dict[str, Array]]:
 
 @pytest.fixture
 def agree(
-    run: Callable[..., dict[str, Array]], opencv: Callable[..., dict[str, Array]]
-) -> Callable[..., dict[str, Array]]:
+    run: Callable[..., dict[str, F32]], opencv: Callable[..., dict[str, F32]]
+) -> Callable[..., dict[str, F32]]:
     """Run the layers both ways and compare all outputs, shapes too."""
 
     def compare(
-        layers: str, inputs: Array | Mapping[str, Array], blobs: Blobs | None = None
-    ) -> dict[str, Array]:
+        layers: str, inputs: F32 | Mapping[str, F32], blobs: Blobs | None = None
+    ) -> dict[str, F32]:
         found, expected = run(layers, inputs, blobs), opencv(layers, inputs, blobs)
         assert found.keys() == expected.keys()
         for name in found:
@@ -171,7 +171,7 @@ def problems() -> Callable[..., list[str]]:
     """The messages with which a translation fails."""
 
     def translate(
-        layers: str, inputs: Array | Mapping[str, Array], blobs: Blobs | None = None
+        layers: str, inputs: F32 | Mapping[str, F32], blobs: Blobs | None = None
     ) -> list[str]:
         with pytest.raises(TranslationError) as caught:
             build_graph(parse(layers, named(inputs), blobs or {}), GraphBuilder())
@@ -186,10 +186,10 @@ def rng() -> np.random.Generator:
 
 
 @pytest.fixture
-def images(rng: np.random.Generator) -> Callable[..., Array]:
+def images(rng: np.random.Generator) -> Callable[..., F32]:
     """Seven random images of some shape [channels, height, width]."""
 
-    def make(*shape: int) -> Array:
+    def make(*shape: int) -> F32:
         return rng.normal(size=(BATCH_SIZE, *shape)).astype(np.float32)
 
     return make

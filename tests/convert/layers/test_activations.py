@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
-Run = Callable[..., dict[str, Array]]
+from geometry.arrays import F32
+
+Run = Callable[..., dict[str, F32]]
 
 
 def layer(layer_type: str, parameter: str = "") -> str:
@@ -34,14 +34,14 @@ def layer(layer_type: str, parameter: str = "") -> str:
     ],
 )
 def test_agrees_with_opencv(
-    agree: Run, images: Callable[..., Array], layer_type: str, parameter: str
+    agree: Run, images: Callable[..., F32], layer_type: str, parameter: str
 ) -> None:
     agree(layer(layer_type, parameter), 3 * images(3, 4, 5))
 
 
 @pytest.mark.parametrize("shape", [(6,), (3, 4), (2, 3, 4, 5)])
 def test_any_number_of_axes_will_do(
-    run: Run, images: Callable[..., Array], shape: tuple[int, ...]
+    run: Run, images: Callable[..., F32], shape: tuple[int, ...]
 ) -> None:
     x = images(*shape)
     np.testing.assert_array_equal(run(layer("ReLU"), x)["f"], np.maximum(x, 0))
@@ -56,7 +56,7 @@ def test_any_number_of_axes_will_do(
     ],
 )
 def test_power_of_a_fraction(
-    run: Run, images: Callable[..., Array], parameter: str, power: float
+    run: Run, images: Callable[..., F32], parameter: str, power: float
 ) -> None:
     x = np.abs(images(2, 3, 3))
     found = run(layer("Power", f"power_param {{ {parameter} }}"), x)["f"]
@@ -64,13 +64,13 @@ def test_power_of_a_fraction(
 
 
 def test_power_without_parameters_is_the_bottom_itself(
-    run: Run, images: Callable[..., Array]
+    run: Run, images: Callable[..., F32]
 ) -> None:
     x = images(2, 3, 3)
     np.testing.assert_array_equal(run(layer("Power"), x)["f"], x)
 
 
-def test_a_scale_of_zero_leaves_the_shift(run: Run, images: Callable[..., Array]) -> None:
+def test_a_scale_of_zero_leaves_the_shift(run: Run, images: Callable[..., F32]) -> None:
     found = run(layer("Power", "power_param { power: 2 scale: 0 shift: 3 }"), images(2, 3, 3))["f"]
     np.testing.assert_array_equal(found, np.full_like(found, 9))
 
@@ -86,7 +86,7 @@ def test_a_scale_of_zero_leaves_the_shift(run: Run, images: Callable[..., Array]
 )
 def test_exp_and_log_know_their_base(
     run: Run,
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     parameter: str,
     base: float,
     scale: float,
@@ -111,7 +111,7 @@ def test_exp_and_log_know_their_base(
 )
 def test_an_impossible_base_is_explained(
     problems: Callable[..., list[str]],
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     layer_type: str,
     parameter: str,
     message: str,
@@ -126,7 +126,7 @@ def test_an_impossible_base_is_explained(
 )
 def test_prelu_agrees_with_opencv(
     agree: Run,
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     rng: np.random.Generator,
     parameter: str,
     blob_shape: tuple[int, ...],
@@ -136,7 +136,7 @@ def test_prelu_agrees_with_opencv(
 
 @pytest.mark.parametrize("blob_shape", [(), (1,), (1, 1, 1, 1)])
 def test_a_shared_slope_may_have_any_form_of_one_number(
-    run: Run, images: Callable[..., Array], blob_shape: tuple[int, ...]
+    run: Run, images: Callable[..., F32], blob_shape: tuple[int, ...]
 ) -> None:
     x, text = images(3, 4), layer("PReLU", "prelu_param { channel_shared: true }")
     found = run(text, x, {"f": [np.full(blob_shape, 0.25)]})["f"]
@@ -144,7 +144,7 @@ def test_a_shared_slope_may_have_any_form_of_one_number(
 
 
 def test_prelu_with_slopes_for_other_channels_is_explained(
-    problems: Callable[..., list[str]], images: Callable[..., Array]
+    problems: Callable[..., list[str]], images: Callable[..., F32]
 ) -> None:
     (found,) = problems(layer("PReLU"), images(3, 4, 5), {"f": [np.ones(4)]})
     assert "expected shape [3], found [4]" in found

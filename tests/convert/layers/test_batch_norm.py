@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
-Run = Callable[..., dict[str, Array]]
+from geometry.arrays import F32
+
+Run = Callable[..., dict[str, F32]]
 
 
 def layer(parameter: str = "") -> str:
@@ -15,7 +15,7 @@ def layer(parameter: str = "") -> str:
                         batch_norm_param {{ {parameter} }} }}"""
 
 
-def statistics(rng: np.random.Generator, channels: int, factor: float) -> list[Array]:
+def statistics(rng: np.random.Generator, channels: int, factor: float) -> list[F32]:
     mean, variance = rng.normal(size=channels), rng.uniform(0.5, 3, size=channels)
     arrays = [mean * factor, variance * factor, np.array([factor])]
     return [array.astype(np.float32) for array in arrays]
@@ -25,7 +25,7 @@ def statistics(rng: np.random.Generator, channels: int, factor: float) -> list[A
 @pytest.mark.parametrize("parameter", ["", "eps: 0.01", "use_global_stats: true"])
 def test_agrees_with_opencv(
     agree: Run,
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     rng: np.random.Generator,
     factor: float,
     parameter: str,
@@ -34,7 +34,7 @@ def test_agrees_with_opencv(
 
 
 def test_a_factor_of_zero_leaves_only_eps(
-    agree: Run, images: Callable[..., Array], rng: np.random.Generator
+    agree: Run, images: Callable[..., F32], rng: np.random.Generator
 ) -> None:
     x, blobs = images(5, 6, 4), statistics(rng, 5, 1)
     blobs[2] = np.zeros(1, np.float32)
@@ -43,7 +43,7 @@ def test_a_factor_of_zero_leaves_only_eps(
 
 
 def test_nvidia_caffe_keeps_scale_and_bias_inside(
-    run: Run, images: Callable[..., Array], rng: np.random.Generator
+    run: Run, images: Callable[..., F32], rng: np.random.Generator
 ) -> None:
     """OpenCV knows three blobs only."""
     x = images(3, 4, 4)
@@ -57,7 +57,7 @@ def test_nvidia_caffe_keeps_scale_and_bias_inside(
 
 
 def test_rows_of_an_inner_product_have_channels_too(
-    run: Run, images: Callable[..., Array], rng: np.random.Generator
+    run: Run, images: Callable[..., F32], rng: np.random.Generator
 ) -> None:
     x, blobs = images(5), statistics(rng, 5, 1)
     found = run(layer(), x, {"bn": blobs})["bn"]
@@ -76,7 +76,7 @@ def test_rows_of_an_inner_product_have_channels_too(
 )
 def test_what_does_not_fit_is_explained(
     problems: Callable[..., list[str]],
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     parameter: str,
     shapes: list[tuple[int, ...]],
     message: str,
@@ -87,7 +87,7 @@ def test_what_does_not_fit_is_explained(
 
 
 def test_a_negative_variance_is_damage(
-    problems: Callable[..., list[str]], images: Callable[..., Array]
+    problems: Callable[..., list[str]], images: Callable[..., F32]
 ) -> None:
     blobs = {"bn": [np.ones(2), np.array([1, -1]), np.ones(1)]}
     (found,) = problems(layer(), images(2, 3, 3), blobs)

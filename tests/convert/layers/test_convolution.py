@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
-Run = Callable[..., dict[str, Array]]
+from geometry.arrays import F32
+
+Run = Callable[..., dict[str, F32]]
 
 
 def layer(parameter: str, layer_type: str = "Convolution") -> str:
@@ -32,7 +32,7 @@ def layer(parameter: str, layer_type: str = "Convolution") -> str:
 @pytest.mark.parametrize("bias", [True, False])
 def test_agrees_with_opencv(
     agree: Run,
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     rng: np.random.Generator,
     parameter: str,
     weight_shape: tuple[int, ...],
@@ -44,7 +44,7 @@ def test_agrees_with_opencv(
 
 
 def test_repeated_sizes_give_height_then_width(
-    agree: Run, images: Callable[..., Array], rng: np.random.Generator
+    agree: Run, images: Callable[..., F32], rng: np.random.Generator
 ) -> None:
     repeated = """num_output: 5 bias_term: false kernel_size: 3 kernel_size: 2 pad: 1 pad: 0
                   stride: 2 stride: 1 dilation: 1 dilation: 3"""
@@ -59,7 +59,7 @@ def test_repeated_sizes_give_height_then_width(
 def test_a_depthwise_alias_has_a_group_for_each_channel(
     run: Run,
     opencv: Run,
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     rng: np.random.Generator,
     alias: str,
     outputs: int,
@@ -75,14 +75,14 @@ def test_a_depthwise_alias_has_a_group_for_each_channel(
 
 
 def test_legacy_blobs_of_four_axes_are_read_as_what_they_are(
-    agree: Run, images: Callable[..., Array], rng: np.random.Generator
+    agree: Run, images: Callable[..., F32], rng: np.random.Generator
 ) -> None:
     blobs = [rng.normal(size=(2, 3, 1, 1)), rng.normal(size=(1, 1, 1, 2))]
     agree(layer("num_output: 2 kernel_size: 1"), images(3, 4, 4), {"conv": blobs})
 
 
 def test_several_bottoms_share_the_weights(
-    run: Run, images: Callable[..., Array], rng: np.random.Generator
+    run: Run, images: Callable[..., F32], rng: np.random.Generator
 ) -> None:
     text = """layer { name: "conv" type: "Convolution" bottom: "a" bottom: "b" top: "x" top: "y"
                       convolution_param { num_output: 2 kernel_size: 1 bias_term: false } }"""
@@ -114,7 +114,7 @@ def test_several_bottoms_share_the_weights(
 )
 def test_what_does_not_fit_is_explained(
     problems: Callable[..., list[str]],
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     parameter: str,
     blobs: list[tuple[int, ...]],
     message: str,
@@ -125,7 +125,7 @@ def test_what_does_not_fit_is_explained(
 
 
 def test_all_wrong_blobs_of_a_layer_are_named(
-    problems: Callable[..., list[str]], images: Callable[..., Array]
+    problems: Callable[..., list[str]], images: Callable[..., F32]
 ) -> None:
     arrays = [np.zeros((2, 3, 3, 3)), np.zeros(5)]
     found = problems(layer("num_output: 2 kernel_size: 1"), images(3, 8, 8), {"conv": arrays})
@@ -133,7 +133,7 @@ def test_all_wrong_blobs_of_a_layer_are_named(
 
 
 def test_weights_that_are_no_numbers_are_damage(
-    problems: Callable[..., list[str]], images: Callable[..., Array]
+    problems: Callable[..., list[str]], images: Callable[..., F32]
 ) -> None:
     blobs = [np.zeros((2, 3, 1, 1)), np.array([0, np.nan])]
     (found,) = problems(layer("num_output: 2 kernel_size: 1"), images(3, 8, 8), {"conv": blobs})

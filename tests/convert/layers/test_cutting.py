@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
-Run = Callable[..., dict[str, Array]]
+from geometry.arrays import F32
+
+Run = Callable[..., dict[str, F32]]
 
 
 def sliced(parameter: str, count: int) -> str:
@@ -33,7 +33,7 @@ def cropped(parameter: str) -> str:
     ],
 )
 def test_slice_agrees_with_opencv(
-    agree: Run, images: Callable[..., Array], parameter: str, count: int
+    agree: Run, images: Callable[..., F32], parameter: str, count: int
 ) -> None:
     """OpenCV finds results by layer names alone, so each part passes through a layer."""
     kept = "".join(
@@ -45,7 +45,7 @@ def test_slice_agrees_with_opencv(
 
 @pytest.mark.parametrize("parameter", ["slice_dim: 2", "axis: -2"])
 def test_the_axis_may_be_given_the_old_way_or_from_the_end(
-    run: Run, images: Callable[..., Array], parameter: str
+    run: Run, images: Callable[..., F32], parameter: str
 ) -> None:
     x = images(3, 4, 5)
     found = run(sliced(f"{parameter} slice_point: 3", 2), x)
@@ -65,7 +65,7 @@ def test_the_axis_may_be_given_the_old_way_or_from_the_end(
 )
 def test_cuts_that_do_not_fit_are_explained(
     problems: Callable[..., list[str]],
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     parameter: str,
     count: int,
     message: str,
@@ -86,7 +86,7 @@ def test_cuts_that_do_not_fit_are_explained(
     ],
 )
 def test_crop_cuts_to_the_size_of_the_second_bottom(
-    agree: Run, images: Callable[..., Array], parameter: str, offsets: tuple[int, int, int]
+    agree: Run, images: Callable[..., F32], parameter: str, offsets: tuple[int, int, int]
 ) -> None:
     x, size = images(5, 8, 9), images(3, 4, 5)
     found = agree(cropped(parameter), {"data": x, "size": size})["cut"]
@@ -99,7 +99,7 @@ def test_crop_cuts_to_the_size_of_the_second_bottom(
     np.testing.assert_array_equal(found, expected)
 
 
-def test_crop_to_its_own_size_is_the_bottom(run: Run, images: Callable[..., Array]) -> None:
+def test_crop_to_its_own_size_is_the_bottom(run: Run, images: Callable[..., F32]) -> None:
     x = images(2, 3, 4)
     found = run(cropped("axis: 0"), {"data": x, "size": images(2, 3, 4)})["cut"]
     np.testing.assert_array_equal(found, x)
@@ -115,7 +115,7 @@ def test_crop_to_its_own_size_is_the_bottom(run: Run, images: Callable[..., Arra
 )
 def test_crops_that_do_not_fit_are_explained(
     problems: Callable[..., list[str]],
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     parameter: str,
     message: str,
 ) -> None:
@@ -124,7 +124,7 @@ def test_crops_that_do_not_fit_are_explained(
 
 
 def test_crop_needs_as_many_axes_in_both(
-    problems: Callable[..., list[str]], images: Callable[..., Array]
+    problems: Callable[..., list[str]], images: Callable[..., F32]
 ) -> None:
     (found,) = problems(cropped(""), {"data": images(5, 8, 9), "size": images(3)})
     assert "4 and 2 dimensions" in found
@@ -144,7 +144,7 @@ def tiled(parameter: str) -> str:
     ],
 )
 def test_tile_repeats_an_axis(
-    run: Run, images: Callable[..., Array], parameter: str, counts: tuple[int, ...]
+    run: Run, images: Callable[..., F32], parameter: str, counts: tuple[int, ...]
 ) -> None:
     """OpenCV has no Tile for Caffe files."""
     x = images(2, 3, 4)
@@ -155,7 +155,7 @@ def test_tile_repeats_an_axis(
     ("parameter", "message"), [("", "tiles is missing"), ("axis: 0 tiles: 2", "keep the batch")]
 )
 def test_tiles_that_do_not_fit_are_explained(
-    problems: Callable[..., list[str]], images: Callable[..., Array], parameter: str, message: str
+    problems: Callable[..., list[str]], images: Callable[..., F32], parameter: str, message: str
 ) -> None:
     (found,) = problems(tiled(parameter), images(2, 3, 4))
     assert message in found

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
-Run = Callable[..., dict[str, Array]]
+from geometry.arrays import F32
+
+Run = Callable[..., dict[str, F32]]
 
 
 def layer(parameter: str) -> str:
@@ -29,7 +29,7 @@ def layer(parameter: str) -> str:
 @pytest.mark.parametrize("bias", [True, False])
 def test_agrees_with_opencv(
     agree: Run,
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     rng: np.random.Generator,
     parameter: str,
     weight_shape: tuple[int, ...],
@@ -42,7 +42,7 @@ def test_agrees_with_opencv(
 
 
 def test_a_dilated_kernel_is_spread_out(
-    run: Run, images: Callable[..., Array], rng: np.random.Generator
+    run: Run, images: Callable[..., F32], rng: np.random.Generator
 ) -> None:
     """OpenCV ignores the dilation of a Deconvolution, so Caffe's col2im is written out."""
     x, weight = images(2, 4, 5), rng.normal(size=(2, 3, 3, 3)).astype(np.float32)
@@ -57,9 +57,7 @@ def test_a_dilated_kernel_is_spread_out(
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_the_bilinear_filler_enlarges_each_channel(
-    agree: Run, images: Callable[..., Array]
-) -> None:
+def test_the_bilinear_filler_enlarges_each_channel(agree: Run, images: Callable[..., F32]) -> None:
     """Caffe's BilinearFiller (include/caffe/filler.hpp) for factor 2: kernel 4, pad 1."""
     ramp = 1 - np.abs(np.arange(4) / 2 - 0.75)
     weight = np.tile(np.outer(ramp, ramp), (3, 1, 1, 1))
@@ -80,7 +78,7 @@ def test_the_bilinear_filler_enlarges_each_channel(
 )
 def test_what_does_not_fit_is_explained(
     problems: Callable[..., list[str]],
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     parameter: str,
     shapes: list[tuple[int, ...]],
     message: str,

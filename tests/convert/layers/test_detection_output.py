@@ -2,10 +2,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
-Run = Callable[..., dict[str, Array]]
+from geometry.arrays import F32
+
+Run = Callable[..., dict[str, F32]]
 COUNT, CELLS = 7, (4, 5)
 PRIORS = 2 * CELLS[0] * CELLS[1]
 PRIOR_LAYER = """
@@ -25,7 +25,7 @@ layer {{ name: "out" type: "DetectionOutput" bottom: "loc" bottom: "conf" bottom
     )
 
 
-def inputs(classes: int, location_classes: int = 1, batch: int = COUNT) -> dict[str, Array]:
+def inputs(classes: int, location_classes: int = 1, batch: int = COUNT) -> dict[str, F32]:
     """Random codes, and scores that are all different: what's first among equals is up to Caffe."""
     random = np.random.default_rng(classes * 10 + location_classes)
     scores = random.permutation(batch * PRIORS * classes) / (batch * PRIORS * classes)
@@ -37,12 +37,12 @@ def inputs(classes: int, location_classes: int = 1, batch: int = COUNT) -> dict[
     }
 
 
-def by_label(rows: Array) -> Array:
+def by_label(rows: F32) -> F32:
     """Rows ordered by image, label, and descending score, as Caffe writes them."""
     return rows[np.lexsort((-rows[:, 2], rows[:, 1], rows[:, 0]))]
 
 
-def opencv_rows(blob: Array) -> Array:
+def opencv_rows(blob: F32) -> F32:
     """OpenCV's answers [image, 1, n, 7] without the zeros that fill them, as Caffe's rows."""
     parts = []
     for image, rows in enumerate(blob[:, 0]):
@@ -53,8 +53,8 @@ def opencv_rows(blob: Array) -> Array:
 
 
 def reference(
-    feed: dict[str, Array],
-    priors: Array,
+    feed: dict[str, F32],
+    priors: F32,
     *,
     code_type: str = "CENTER_SIZE",
     classes: int = 2,
@@ -65,10 +65,10 @@ def reference(
     nms_threshold: float = 0.3,
     top_k: int = 10_000,
     keep_top_k: int = 10_000,
-) -> Array:
+) -> F32:
     """`detection_output_layer.cpp`, box by box."""
 
-    def decode(code: Array, index: int) -> list[float]:
+    def decode(code: F32, index: int) -> list[float]:
         x1, y1, x2, y2 = (float(number) for number in priors[0, 0, 4 * index : 4 * index + 4])
         variance = [1.0] * 4 if in_target else list(priors[0, 1, 4 * index : 4 * index + 4])
         t = [float(a) * float(b) for a, b in zip(code, variance, strict=True)]
@@ -113,7 +113,7 @@ def reference(
     return by_label(np.asarray(rows, np.float32).reshape(-1, 7))
 
 
-def check(found: Array, expected: Array) -> None:
+def check(found: F32, expected: F32) -> None:
     """The same rows in the same order."""
     assert found.ndim == 4
     assert found.shape[:2] == (1, 1)

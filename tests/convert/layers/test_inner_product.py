@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
-Run = Callable[..., dict[str, Array]]
+from geometry.arrays import F32
+
+Run = Callable[..., dict[str, F32]]
 
 
 def layer(parameter: str) -> str:
@@ -19,7 +19,7 @@ def layer(parameter: str) -> str:
 @pytest.mark.parametrize("shape", [(3, 4, 5), (60,), (60, 1, 1)])
 def test_agrees_with_opencv(
     agree: Run,
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     rng: np.random.Generator,
     bias: bool,
     shape: tuple[int, ...],
@@ -34,7 +34,7 @@ def test_agrees_with_opencv(
 @pytest.mark.parametrize("bias", [True, False])
 def test_flattens_from_its_axis_on(
     run: Run,
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     rng: np.random.Generator,
     axis: int,
     inputs: int,
@@ -55,7 +55,7 @@ def test_flattens_from_its_axis_on(
 
 
 def test_legacy_weights_have_four_axes(
-    agree: Run, images: Callable[..., Array], rng: np.random.Generator
+    agree: Run, images: Callable[..., F32], rng: np.random.Generator
 ) -> None:
     blobs = [rng.normal(size=(1, 1, 6, 12)), rng.normal(size=(1, 1, 1, 6))]
     agree(layer("num_output: 6"), images(3, 2, 2), {"fc": blobs})
@@ -73,7 +73,7 @@ def test_legacy_weights_have_four_axes(
 )
 def test_what_does_not_fit_is_explained(
     problems: Callable[..., list[str]],
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     parameter: str,
     shapes: list[tuple[int, ...]],
     message: str,

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
-Run = Callable[..., dict[str, Array]]
+from geometry.arrays import F32
+
+Run = Callable[..., dict[str, F32]]
 
 
 def layer(layer_type: str, parameter: str) -> str:
@@ -16,7 +16,7 @@ def layer(layer_type: str, parameter: str) -> str:
                         {field} {{ {parameter} }} }}"""
 
 
-def caffe_interp(x: Array, height: int, width: int) -> Array:
+def caffe_interp(x: F32, height: int, width: int) -> F32:
     """caffe_cpu_interp2 (DeepLab's src/caffe/util/interp.cpp): bilinear, corners on corners.
 
     OpenCV knows neither pad_beg and pad_end nor a shrink_factor alone.
@@ -48,7 +48,7 @@ def caffe_interp(x: Array, height: int, width: int) -> Array:
     ],
 )
 def test_interp_aligns_the_corners(
-    run: Run, images: Callable[..., Array], parameter: str, size: tuple[int, int]
+    run: Run, images: Callable[..., F32], parameter: str, size: tuple[int, int]
 ) -> None:
     x = images(3, 5, 7)
     found = run(layer("Interp", parameter), x)["big"]
@@ -56,16 +56,14 @@ def test_interp_aligns_the_corners(
     np.testing.assert_allclose(found, caffe_interp(x, *size), atol=1e-5)
 
 
-def test_interp_crops_before_it_resizes(run: Run, images: Callable[..., Array]) -> None:
+def test_interp_crops_before_it_resizes(run: Run, images: Callable[..., F32]) -> None:
     x = images(3, 7, 8)
     found = run(layer("Interp", "pad_beg: -1 pad_end: -2 zoom_factor: 2"), x)["big"]
     np.testing.assert_allclose(found, caffe_interp(x[:, :, 1:-2, 1:-2], 7, 9), atol=1e-5)
 
 
 @pytest.mark.parametrize("parameter", ["height: 9 width: 20", "zoom_factor: 2"])
-def test_interp_agrees_with_opencv(
-    agree: Run, images: Callable[..., Array], parameter: str
-) -> None:
+def test_interp_agrees_with_opencv(agree: Run, images: Callable[..., F32], parameter: str) -> None:
     agree(layer("Interp", parameter), images(3, 5, 7))
 
 
@@ -88,7 +86,7 @@ def test_no_size_is_lost_to_rounding(run: Run, source: int) -> None:
 )
 def test_sizes_that_do_not_fit_are_explained(
     problems: Callable[..., list[str]],
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     parameter: str,
     message: str,
 ) -> None:
@@ -106,7 +104,7 @@ def test_sizes_that_do_not_fit_are_explained(
     ],
 )
 def test_upsample_repeats_pixels(
-    run: Run, images: Callable[..., Array], parameter: str, scale: tuple[int, int]
+    run: Run, images: Callable[..., F32], parameter: str, scale: tuple[int, int]
 ) -> None:
     """OpenCV has no Upsample for Caffe files."""
     x = images(3, 5, 7)
@@ -115,14 +113,14 @@ def test_upsample_repeats_pixels(
 
 
 def test_a_part_of_a_pixel_is_refused(
-    problems: Callable[..., list[str]], images: Callable[..., Array]
+    problems: Callable[..., list[str]], images: Callable[..., F32]
 ) -> None:
     (found,) = problems(layer("Upsample", "upsample_h: 12 upsample_w: 14"), images(3, 5, 7))
     assert "5 by 7 pixels can't be repeated to 12 by 14" in found
 
 
 def test_upsampling_by_a_mask_is_refused(
-    problems: Callable[..., list[str]], images: Callable[..., Array]
+    problems: Callable[..., list[str]], images: Callable[..., F32]
 ) -> None:
     text = 'layer { name: "big" type: "Upsample" bottom: "data" bottom: "mask" top: "big" }'
     (found,) = problems(text, {"data": images(3, 5, 7), "mask": images(3, 5, 7)})

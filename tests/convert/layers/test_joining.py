@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
-Run = Callable[..., dict[str, Array]]
+from geometry.arrays import F32
+
+Run = Callable[..., dict[str, F32]]
 
 
 def layer(layer_type: str, parameter: str = "", bottoms: str = "a b c") -> str:
@@ -15,7 +15,7 @@ def layer(layer_type: str, parameter: str = "", bottoms: str = "a b c") -> str:
     return f'layer {{ name: "joined" type: "{layer_type}" {names} top: "joined" {parameter} }}'
 
 
-def three(images: Callable[..., Array], *shape: int) -> dict[str, Array]:
+def three(images: Callable[..., F32], *shape: int) -> dict[str, F32]:
     return {name: images(*shape) for name in "abc"}
 
 
@@ -29,13 +29,11 @@ def three(images: Callable[..., Array], *shape: int) -> dict[str, Array]:
         "eltwise_param { operation: MAX }",
     ],
 )
-def test_eltwise_agrees_with_opencv(
-    agree: Run, images: Callable[..., Array], parameter: str
-) -> None:
+def test_eltwise_agrees_with_opencv(agree: Run, images: Callable[..., F32], parameter: str) -> None:
     agree(layer("Eltwise", parameter), three(images, 3, 4, 5))
 
 
-def test_eltwise_may_name_a_bottom_twice(run: Run, images: Callable[..., Array]) -> None:
+def test_eltwise_may_name_a_bottom_twice(run: Run, images: Callable[..., F32]) -> None:
     x = images(3, 4, 5)
     found = run(layer("Eltwise", "eltwise_param { operation: PROD }", "data data"), x)["joined"]
     np.testing.assert_allclose(found, x * x)
@@ -50,7 +48,7 @@ def test_eltwise_may_name_a_bottom_twice(run: Run, images: Callable[..., Array])
 )
 def test_coefficients_that_do_not_fit_are_explained(
     problems: Callable[..., list[str]],
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     parameter: str,
     message: str,
 ) -> None:
@@ -60,7 +58,7 @@ def test_coefficients_that_do_not_fit_are_explained(
 
 
 def test_eltwise_of_different_shapes_names_the_bottom(
-    problems: Callable[..., list[str]], images: Callable[..., Array]
+    problems: Callable[..., list[str]], images: Callable[..., F32]
 ) -> None:
     (found,) = problems(layer("Eltwise"), {**three(images, 3, 4, 5), "b": images(3, 1, 5)})
     assert found.startswith("bottom b: expected shape [batch, 3, 4, 5]")
@@ -77,7 +75,7 @@ def test_eltwise_of_different_shapes_names_the_bottom(
     ],
 )
 def test_concat_lays_the_bottoms_behind_each_other(
-    run: Run, images: Callable[..., Array], parameter: str, axis: int
+    run: Run, images: Callable[..., F32], parameter: str, axis: int
 ) -> None:
     """OpenCV ignores concat_dim."""
     inputs = {}
@@ -89,11 +87,11 @@ def test_concat_lays_the_bottoms_behind_each_other(
     np.testing.assert_array_equal(found, np.concatenate(list(inputs.values()), axis))
 
 
-def test_concat_of_channels_agrees_with_opencv(agree: Run, images: Callable[..., Array]) -> None:
+def test_concat_of_channels_agrees_with_opencv(agree: Run, images: Callable[..., F32]) -> None:
     agree(layer("Concat"), {"a": images(1, 4, 5), "b": images(2, 4, 5), "c": images(3, 4, 5)})
 
 
-def test_concat_of_one_bottom_is_the_bottom(run: Run, images: Callable[..., Array]) -> None:
+def test_concat_of_one_bottom_is_the_bottom(run: Run, images: Callable[..., F32]) -> None:
     x = images(2, 3)
     np.testing.assert_array_equal(run(layer("Concat", "", "data"), x)["joined"], x)
 
@@ -108,7 +106,7 @@ def test_concat_of_one_bottom_is_the_bottom(run: Run, images: Callable[..., Arra
 )
 def test_concat_of_different_shapes_names_the_bottom(
     problems: Callable[..., list[str]],
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     parameter: str,
     message: str,
 ) -> None:
@@ -118,7 +116,7 @@ def test_concat_of_different_shapes_names_the_bottom(
 
 
 def test_concat_along_the_batch_is_refused(
-    problems: Callable[..., list[str]], images: Callable[..., Array]
+    problems: Callable[..., list[str]], images: Callable[..., F32]
 ) -> None:
     (found,) = problems(layer("Concat", "concat_param { axis: 0 }"), three(images, 3, 4, 5))
     assert "keep the batch on the first axis" in found

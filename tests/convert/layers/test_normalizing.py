@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
-Run = Callable[..., dict[str, Array]]
+from geometry.arrays import F32
+
+Run = Callable[..., dict[str, F32]]
 
 
 def layer(layer_type: str, parameter: str = "") -> str:
@@ -24,13 +24,13 @@ def layer(layer_type: str, parameter: str = "") -> str:
     ],
 )
 def test_softmax_agrees_with_opencv(
-    agree: Run, images: Callable[..., Array], parameter: str, shape: tuple[int, ...]
+    agree: Run, images: Callable[..., F32], parameter: str, shape: tuple[int, ...]
 ) -> None:
     agree(layer("Softmax", parameter), 5 * images(*shape))
 
 
 def test_softmax_over_the_batch_is_refused(
-    problems: Callable[..., list[str]], images: Callable[..., Array]
+    problems: Callable[..., list[str]], images: Callable[..., F32]
 ) -> None:
     (found,) = problems(layer("Softmax", "softmax_param { axis: 0 }"), images(3))
     assert "mix images" in found
@@ -41,7 +41,7 @@ def test_softmax_over_the_batch_is_refused(
 @pytest.mark.parametrize("eps", [1e-10, 0.5])
 def test_normalize_adds_eps_below_the_root(
     run: Run,
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     rng: np.random.Generator,
     across_spatial: bool,
     channel_shared: bool,
@@ -62,14 +62,14 @@ def test_normalize_adds_eps_below_the_root(
     [("across_spatial: false channel_shared: false", 5), ("channel_shared: true", 1)],
 )
 def test_normalize_agrees_with_opencv(
-    agree: Run, images: Callable[..., Array], rng: np.random.Generator, parameter: str, scales: int
+    agree: Run, images: Callable[..., F32], rng: np.random.Generator, parameter: str, scales: int
 ) -> None:
     """OpenCV takes no scale for each channel where it sums over the image."""
     text = layer("Normalize", f"norm_param {{ {parameter} }}")
     agree(text, images(5, 3, 4), {"norm": [rng.uniform(1, 20, size=scales)]})
 
 
-def test_a_shared_scale_may_be_a_blob_without_axes(run: Run, images: Callable[..., Array]) -> None:
+def test_a_shared_scale_may_be_a_blob_without_axes(run: Run, images: Callable[..., F32]) -> None:
     x = images(5, 3, 4)
     found = run(layer("Normalize"), x, {"norm": [np.array(3.0)]})["norm"]
     expected = 3 * x / np.sqrt((x**2).sum((1, 2, 3), keepdims=True))
@@ -84,7 +84,7 @@ def test_normalize_of_zeros_is_zero(run: Run) -> None:
 
 
 def test_normalize_with_a_scale_for_other_channels_is_explained(
-    problems: Callable[..., list[str]], images: Callable[..., Array]
+    problems: Callable[..., list[str]], images: Callable[..., F32]
 ) -> None:
     text = layer("Normalize", "norm_param { channel_shared: false }")
     (found,) = problems(text, images(5, 3, 4), {"norm": [np.ones(4)]})
@@ -99,7 +99,7 @@ def test_normalize_with_a_scale_for_other_channels_is_explained(
         "lrn_param { norm_region: WITHIN_CHANNEL local_size: 3 alpha: 0.5 beta: 0.6 }",
     ],
 )
-def test_lrn_agrees_with_opencv(agree: Run, images: Callable[..., Array], parameter: str) -> None:
+def test_lrn_agrees_with_opencv(agree: Run, images: Callable[..., F32], parameter: str) -> None:
     agree(layer("LRN", parameter), images(9, 5, 6))
 
 
@@ -109,7 +109,7 @@ def test_lrn_agrees_with_opencv(agree: Run, images: Callable[..., Array], parame
 )
 def test_lrn_across_channels_is_caffes_formula(
     run: Run,
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     parameter: str,
     size: int,
     alpha: float,
@@ -125,7 +125,7 @@ def test_lrn_across_channels_is_caffes_formula(
 
 
 def test_lrn_within_a_channel_averages_over_padded_windows(
-    run: Run, images: Callable[..., Array]
+    run: Run, images: Callable[..., F32]
 ) -> None:
     """x · (1 + alpha · mean of x² over 5 × 5 pixels, zeros outside) ^ −beta; k plays no part."""
     x = images(2, 6, 7)
@@ -137,7 +137,7 @@ def test_lrn_within_a_channel_averages_over_padded_windows(
 
 
 def test_an_even_window_is_refused(
-    problems: Callable[..., list[str]], images: Callable[..., Array]
+    problems: Callable[..., list[str]], images: Callable[..., F32]
 ) -> None:
     (found,) = problems(layer("LRN", "lrn_param { local_size: 4 }"), images(9, 5, 6))
     assert "odd" in found

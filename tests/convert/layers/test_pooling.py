@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
-Run = Callable[..., dict[str, Array]]
+from geometry.arrays import F32
+
+Run = Callable[..., dict[str, F32]]
 
 
 def layer(parameter: str) -> str:
@@ -16,13 +16,13 @@ def layer(parameter: str) -> str:
 
 
 def caffe(
-    x: Array,
+    x: F32,
     average: bool,
     kernel: tuple[int, int],
     stride: tuple[int, int],
     pad: tuple[int, int],
     floor: bool = False,
-) -> Array:
+) -> F32:
     """PoolingLayer::Reshape and Forward_cpu, loop by loop (src/caffe/layers/pooling_layer.cpp)."""
     counts = []
     for axis in range(2):
@@ -64,7 +64,7 @@ def caffe(
 @pytest.mark.parametrize("rounding", ["", "round_mode: FLOOR", "ceil_mode: false"])
 def test_agrees_with_caffes_loops(
     run: Run,
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     kernel: tuple[int, int],
     stride: tuple[int, int],
     pad: tuple[int, int],
@@ -99,13 +99,13 @@ def test_agrees_with_caffes_loops(
 )
 @pytest.mark.parametrize("size", [(7, 9), (8, 6)])
 def test_agrees_with_opencv(
-    agree: Run, images: Callable[..., Array], parameter: str, size: tuple[int, int]
+    agree: Run, images: Callable[..., F32], parameter: str, size: tuple[int, int]
 ) -> None:
     agree(layer(parameter), images(3, *size))
 
 
 def test_a_kernel_larger_than_the_input_takes_what_there_is(
-    run: Run, images: Callable[..., Array]
+    run: Run, images: Callable[..., F32]
 ) -> None:
     x = images(2, 2, 2)
     found = run(layer("pool: AVE kernel_size: 3 stride: 2"), x)["pool"]
@@ -129,7 +129,7 @@ def test_a_kernel_larger_than_the_input_takes_what_there_is(
 )
 def test_what_does_not_fit_is_explained(
     problems: Callable[..., list[str]],
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     parameter: str,
     message: str,
 ) -> None:
@@ -138,7 +138,7 @@ def test_what_does_not_fit_is_explained(
 
 
 def test_the_mask_of_maxima_is_refused(
-    problems: Callable[..., list[str]], images: Callable[..., Array]
+    problems: Callable[..., list[str]], images: Callable[..., F32]
 ) -> None:
     text = """layer { name: "pool" type: "Pooling" bottom: "data" top: "pool" top: "mask"
                       pooling_param { kernel_size: 2 } }"""

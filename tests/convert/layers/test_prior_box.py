@@ -3,13 +3,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from google.protobuf import text_format
-from numpy.typing import NDArray
 
 from convert.caffe import caffe_pb2
 from convert.layers.prior_box import prior_spec
 from convert.layers.registry import LayerError
+from geometry.arrays import F32
 
-Array = NDArray[np.float32]
 # OpenCV asks for a variance, and clips and flips unless told.
 EXPLICIT = "flip: false clip: false variance: 0.1"
 
@@ -20,7 +19,7 @@ def layer(parameters: str) -> str:
              prior_box_param {{ {parameters} }} }}"""
 
 
-def inputs(map_size: tuple[int, int] = (3, 5)) -> dict[str, Array]:
+def inputs(map_size: tuple[int, int] = (3, 5)) -> dict[str, F32]:
     return {
         "map": np.zeros((2, 4, *map_size), np.float32),
         "image": np.zeros((2, 3, 64, 96), np.float32),
@@ -43,8 +42,8 @@ def inputs(map_size: tuple[int, int] = (3, 5)) -> dict[str, Array]:
     ],
 )
 def test_priors_are_those_of_opencv(
-    run: Callable[..., dict[str, Array]],
-    opencv: Callable[..., dict[str, Array]],
+    run: Callable[..., dict[str, F32]],
+    opencv: Callable[..., dict[str, F32]],
     parameters: str,
 ) -> None:
     found = run(layer(parameters), inputs())["priors"]
@@ -53,7 +52,7 @@ def test_priors_are_those_of_opencv(
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_what_is_not_stated_is_as_in_caffe(run: Callable[..., dict[str, Array]]) -> None:
+def test_what_is_not_stated_is_as_in_caffe(run: Callable[..., dict[str, F32]]) -> None:
     plain = run(layer("min_size: 16 aspect_ratio: 2"), inputs())["priors"]
     stated = run(
         layer("min_size: 16 aspect_ratio: 2 flip: true clip: false variance: 0.1 offset: 0.5"),
@@ -62,7 +61,7 @@ def test_what_is_not_stated_is_as_in_caffe(run: Callable[..., dict[str, Array]])
     np.testing.assert_array_equal(plain, stated)
 
 
-def test_img_size_replaces_the_size_of_the_image(run: Callable[..., dict[str, Array]]) -> None:
+def test_img_size_replaces_the_size_of_the_image(run: Callable[..., dict[str, F32]]) -> None:
     by_size = run(layer("min_size: 16 img_size: 32 step: 8"), inputs())["priors"]
     by_sides = run(layer("min_size: 16 img_h: 32 img_w: 32 step: 8"), inputs())["priors"]
     np.testing.assert_array_equal(by_size, by_sides)

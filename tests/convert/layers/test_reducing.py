@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
-Run = Callable[..., dict[str, Array]]
+from geometry.arrays import F32
+
+Run = Callable[..., dict[str, F32]]
 
 
 def layer(layer_type: str, parameter: str) -> str:
@@ -16,7 +16,7 @@ def layer(layer_type: str, parameter: str) -> str:
                         {field} {{ {parameter} }} }}"""
 
 
-def largest(x: Array, axis: int, top_k: int) -> tuple[Array, Array]:
+def largest(x: F32, axis: int, top_k: int) -> tuple[F32, F32]:
     """Elements and indices sorted by std::greater<pair<element, index>> (argmax_layer.cpp)."""
     flipped = np.flip(x, axis)
     order = np.argsort(-flipped, axis, kind="stable")
@@ -25,7 +25,7 @@ def largest(x: Array, axis: int, top_k: int) -> tuple[Array, Array]:
 
 
 @pytest.fixture
-def ties(rng: np.random.Generator) -> Array:
+def ties(rng: np.random.Generator) -> F32:
     """Images of few different numbers, so that many are equal."""
     return rng.integers(0, 4, size=(7, 5, 3, 4)).astype(np.float32)
 
@@ -33,7 +33,7 @@ def ties(rng: np.random.Generator) -> Array:
 @pytest.mark.parametrize("axis", [1, 2, -1])
 @pytest.mark.parametrize("top_k", [1, 3])
 def test_along_an_axis_the_last_of_equal_ones_comes_first(
-    run: Run, ties: Array, axis: int, top_k: int
+    run: Run, ties: F32, axis: int, top_k: int
 ) -> None:
     elements, indices = largest(ties, axis, top_k)
     parameter = f"axis: {axis} top_k: {top_k}"
@@ -46,7 +46,7 @@ def test_along_an_axis_the_last_of_equal_ones_comes_first(
 @pytest.mark.parametrize("top_k", [1, 6])
 @pytest.mark.parametrize("shape", [(7, 60), (7, 5, 12), (7, 5, 3, 4)])
 def test_without_an_axis_the_image_is_one_row(
-    run: Run, ties: Array, top_k: int, shape: tuple[int, ...]
+    run: Run, ties: F32, top_k: int, shape: tuple[int, ...]
 ) -> None:
     x = ties.reshape(shape)
     elements, indices = largest(ties.reshape(7, 60), 1, top_k)
@@ -67,13 +67,13 @@ def test_without_an_axis_the_image_is_one_row(
     ],
 )
 def test_counts_that_do_not_fit_are_explained(
-    problems: Callable[..., list[str]], ties: Array, parameter: str, message: str
+    problems: Callable[..., list[str]], ties: F32, parameter: str, message: str
 ) -> None:
     (found,) = problems(layer("ArgMax", parameter), ties)
     assert message in found
 
 
-FORMULAS: dict[str, Callable[..., Array]] = {
+FORMULAS: dict[str, Callable[..., F32]] = {
     "SUM": np.sum,
     "ASUM": lambda x, axis: np.abs(x).sum(axis),
     "SUMSQ": lambda x, axis: (x**2).sum(axis),
@@ -86,7 +86,7 @@ FORMULAS: dict[str, Callable[..., Array]] = {
 @pytest.mark.parametrize("coeff", [1, -0.5])
 def test_reduction_takes_all_axes_that_follow(
     run: Run,
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     operation: str,
     axis: int,
     axes: tuple[int, ...],
@@ -101,7 +101,7 @@ def test_reduction_takes_all_axes_that_follow(
 
 
 def test_reduction_over_the_batch_is_refused(
-    problems: Callable[..., list[str]], images: Callable[..., Array]
+    problems: Callable[..., list[str]], images: Callable[..., F32]
 ) -> None:
     (found,) = problems(layer("Reduction", ""), images(2, 3, 4))
     assert "mixes images" in found

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
-Run = Callable[..., dict[str, Array]]
+from geometry.arrays import F32
+
+Run = Callable[..., dict[str, F32]]
 
 
 def layer(layer_type: str, parameter: str) -> str:
@@ -16,7 +16,7 @@ def layer(layer_type: str, parameter: str) -> str:
 
 @pytest.mark.parametrize("order", [[0, 2, 3, 1], [0, 3, 1, 2], [0, 1, 3, 2], [0, 1, 2, 3]])
 def test_permute_agrees_with_opencv(
-    agree: Run, images: Callable[..., Array], order: list[int]
+    agree: Run, images: Callable[..., F32], order: list[int]
 ) -> None:
     orders = " ".join(f"order: {axis}" for axis in order)
     agree(layer("Permute", f"permute_param {{ {orders} }}"), images(3, 4, 5))
@@ -26,7 +26,7 @@ def test_permute_agrees_with_opencv(
     ("orders", "full"), [("order: 0 order: 3", (0, 3, 1, 2)), ("", (0, 1, 2, 3))]
 )
 def test_permute_appends_the_axes_left_out(
-    run: Run, images: Callable[..., Array], orders: str, full: tuple[int, ...]
+    run: Run, images: Callable[..., F32], orders: str, full: tuple[int, ...]
 ) -> None:
     """OpenCV wants every axis named."""
     x = images(3, 4, 5)
@@ -34,7 +34,7 @@ def test_permute_appends_the_axes_left_out(
     np.testing.assert_array_equal(found, x.transpose(full))
 
 
-def test_permute_may_move_the_batch(run: Run, images: Callable[..., Array]) -> None:
+def test_permute_may_move_the_batch(run: Run, images: Callable[..., F32]) -> None:
     x = images(3, 4)
     found = run(layer("Permute", "permute_param { order: 1 order: 0 }"), x)["new"]
     np.testing.assert_array_equal(found, x.transpose(1, 0, 2))
@@ -42,7 +42,7 @@ def test_permute_may_move_the_batch(run: Run, images: Callable[..., Array]) -> N
 
 @pytest.mark.parametrize("orders", ["order: 0 order: 0", "order: 4"])
 def test_an_order_that_names_no_axes_is_explained(
-    problems: Callable[..., list[str]], images: Callable[..., Array], orders: str
+    problems: Callable[..., list[str]], images: Callable[..., F32], orders: str
 ) -> None:
     (found,) = problems(layer("Permute", f"permute_param {{ {orders} }}"), images(3, 4, 5))
     assert "each at most once" in found
@@ -66,7 +66,7 @@ def test_an_order_that_names_no_axes_is_explained(
     ],
 )
 def test_reshape_keeps_the_batch_open(
-    run: Run, images: Callable[..., Array], parameter: str, shape: tuple[int, ...]
+    run: Run, images: Callable[..., F32], parameter: str, shape: tuple[int, ...]
 ) -> None:
     """An axis of -1 is the place behind the last axis."""
     x = images(4, 5, 6)
@@ -82,9 +82,7 @@ def test_reshape_keeps_the_batch_open(
         "shape { dim: -1 } axis: 1 num_axes: 2",
     ],
 )
-def test_reshape_agrees_with_opencv(
-    agree: Run, images: Callable[..., Array], parameter: str
-) -> None:
+def test_reshape_agrees_with_opencv(agree: Run, images: Callable[..., F32], parameter: str) -> None:
     agree(layer("Reshape", f"reshape_param {{ {parameter} }}"), images(4, 5, 6))
 
 
@@ -105,7 +103,7 @@ def test_reshape_agrees_with_opencv(
 )
 def test_shapes_that_do_not_fit_are_explained(
     problems: Callable[..., list[str]],
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     parameter: str,
     message: str,
 ) -> None:
@@ -124,7 +122,7 @@ def test_shapes_that_do_not_fit_are_explained(
     ],
 )
 def test_flatten_merges_axes(
-    agree: Run, images: Callable[..., Array], parameter: str, shape: tuple[int, ...]
+    agree: Run, images: Callable[..., F32], parameter: str, shape: tuple[int, ...]
 ) -> None:
     x = images(4, 5, 6)
     found = agree(layer("Flatten", f"flatten_param {{ {parameter} }}"), x)["new"]
@@ -132,7 +130,7 @@ def test_flatten_merges_axes(
 
 
 def test_flatten_may_start_at_the_batch_of_single_numbers(
-    run: Run, images: Callable[..., Array]
+    run: Run, images: Callable[..., F32]
 ) -> None:
     x = images(1, 1)
     found = run(layer("Flatten", "flatten_param { axis: 0 }"), x)["new"]
@@ -149,7 +147,7 @@ def test_flatten_may_start_at_the_batch_of_single_numbers(
 )
 def test_axes_that_do_not_fit_are_explained(
     problems: Callable[..., list[str]],
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     parameter: str,
     message: str,
 ) -> None:

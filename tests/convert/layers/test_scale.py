@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
-Run = Callable[..., dict[str, Array]]
+from geometry.arrays import F32
+
+Run = Callable[..., dict[str, F32]]
 
 
 def layer(layer_type: str, parameter: str, bottoms: str = 'bottom: "data"') -> str:
@@ -21,7 +21,7 @@ TWO = 'bottom: "data" bottom: "other"'
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_scale_of_channels_agrees_with_opencv(
-    agree: Run, images: Callable[..., Array], rng: np.random.Generator, bias: bool
+    agree: Run, images: Callable[..., F32], rng: np.random.Generator, bias: bool
 ) -> None:
     blobs = [rng.normal(size=5) for _ in range(1 + bias)]
     text = layer("Scale", "bias_term: true" if bias else "")
@@ -29,7 +29,7 @@ def test_scale_of_channels_agrees_with_opencv(
 
 
 def test_bias_adds_to_the_channels(
-    run: Run, images: Callable[..., Array], rng: np.random.Generator
+    run: Run, images: Callable[..., F32], rng: np.random.Generator
 ) -> None:
     """OpenCV has no Bias for Caffe files."""
     x, bias = images(5, 3, 4), rng.normal(size=5).astype(np.float32)
@@ -50,7 +50,7 @@ def test_bias_adds_to_the_channels(
 )
 def test_weights_span_the_axes_they_are_told_to(
     run: Run,
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     rng: np.random.Generator,
     parameter: str,
     shape: tuple[int, ...],
@@ -76,7 +76,7 @@ def test_weights_span_the_axes_they_are_told_to(
 @pytest.mark.parametrize("layer_type", ["Scale", "Bias"])
 def test_a_second_bottom_takes_the_place_of_the_weights(
     run: Run,
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     axis: int,
     shape: tuple[int, ...],
     spread: tuple[int, ...],
@@ -90,7 +90,7 @@ def test_a_second_bottom_takes_the_place_of_the_weights(
 
 
 def test_a_second_bottom_has_no_batch_behind_axis_0(
-    problems: Callable[..., list[str]], images: Callable[..., Array]
+    problems: Callable[..., list[str]], images: Callable[..., F32]
 ) -> None:
     text = layer("Scale", "axis: 1", TWO)
     (found,) = problems(text, {"data": images(5, 3, 4), "other": images(5)})
@@ -111,7 +111,7 @@ def test_a_second_bottom_has_no_batch_behind_axis_0(
 )
 def test_what_does_not_fit_is_explained(
     problems: Callable[..., list[str]],
-    images: Callable[..., Array],
+    images: Callable[..., F32],
     layer_type: str,
     parameter: str,
     shapes: list[tuple[int, ...]],

@@ -5,11 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from convert.tensorflow.graph_pb2 import DT_FLOAT, GraphDef
-
-F32 = NDArray[np.float32]
+from geometry.arrays import F32
 
 ROOT = "FeatureExtractor/MobilenetV2/"
 UNITS: tuple[tuple[str, tuple[int, ...]], ...] = (

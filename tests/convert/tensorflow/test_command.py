@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from convert.caffe import weights
 from convert.tensorflow.graph_pb2 import GraphDef
+from geometry.arrays import F32
 from sfd.cli import run_command
 
-Constants = dict[str, NDArray[np.float32]]
+Constants = dict[str, F32]
 MUTATIONS = 300
 
 

@@ -1,14 +1,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from convert.tensorflow import graph
 from convert.tensorflow.graph_pb2 import GraphDef
+from geometry.arrays import F32
 
-Constants = dict[str, NDArray[np.float32]]
+Constants = dict[str, F32]
 GAMMA = "FeatureExtractor/MobilenetV2/Conv/BatchNorm/gamma"
 
 

@@ -12,15 +12,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from convert.caffe import prototxt
 from convert.outputs.preprocessing import ChannelOrder, Preprocessing
 from convert.tensorflow.transfer import transfer
+from geometry.arrays import F32, U8
 from training.architecture import networks
 from training.architecture.family import Architecture, Block, Extra, Head
-
-F32 = NDArray[np.float32]
 
 SIZE = 65
 """Odd after every halving but the last, so that SAME pads as Caffe does: evenly."""
@@ -108,7 +106,7 @@ def build(tf: Any, epsilon: float) -> dict[str, Any]:
 
 def opencv(
     caffemodel: Path,
-    rgb: NDArray[np.uint8],
+    rgb: U8,
     preprocessing: Preprocessing,
     end: str,
     architecture: Architecture = ARCHITECTURE,

@@ -7,7 +7,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from convert.caffe import network, prototxt, weights
 from convert.outputs.preprocessing import ChannelOrder, Preprocessing
@@ -15,11 +14,10 @@ from convert.tensorflow import blobs
 from convert.tensorflow.graph import GraphError
 from convert.tensorflow.graph_pb2 import DT_HALF, DT_INT8, GraphDef
 from convert.tensorflow.transfer import Transfer, transfer
+from geometry.arrays import F32, F64, U8
 from training.architecture import layers, networks
 from training.architecture.family import Architecture, Block, Extra, Head
 
-F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
 Constants = dict[str, F32]
 Freeze = Callable[..., GraphDef]
 
@@ -70,7 +68,7 @@ def opencv(prototxt: str, caffemodel: Path, data: F64) -> F32:
     return found
 
 
-def fed(rgb: NDArray[np.uint8], preprocessing: Preprocessing) -> F64:
+def fed(rgb: U8, preprocessing: Preprocessing) -> F64:
     """[height, width, 3] as Caffe is fed, [3, height, width]."""
     pixels = rgb if preprocessing.channel_order is ChannelOrder.RGB else rgb[..., ::-1]
     data: F64 = (pixels - np.array(preprocessing.mean)) * preprocessing.scale
@@ -106,7 +104,7 @@ def unit(x: F64, constants: Constants, scope: str, *, stride: int = 1, eps: floa
     return (x - norm["moving_mean"]) / spread * norm["gamma"] + norm["beta"]
 
 
-def tensorflow(rgb: NDArray[np.uint8], constants: Constants, *, eps: float = 0.001) -> F64:
+def tensorflow(rgb: U8, constants: Constants, *, eps: float = 0.001) -> F64:
     """The last feature layer of the whole network for a picture, [height, width, channels]."""
 
     def run(x: F64, scope: str, stride: int = 1, *, linear: bool = False) -> F64:
@@ -125,7 +123,7 @@ def tensorflow(rgb: NDArray[np.uint8], constants: Constants, *, eps: float = 0.0
     return run(x, "layer_19_2_Conv2d_2_3x3_s2_7")
 
 
-def picture(size: int) -> NDArray[np.uint8]:
+def picture(size: int) -> U8:
     return np.random.default_rng(3).integers(0, 256, (size, size, 3), np.uint8)
 
 

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from convert.outputs.detection import Detection
+from convert.outputs.detection_output import DetectionOutput
 from convert.verify.detections import (
     Bounds,
     Candidates,
@@ -12,16 +11,16 @@ from convert.verify.detections import (
     detect,
     from_heads,
 )
+from geometry.arrays import F32
 from geometry.coding import CodeType
 
-F32 = NDArray[np.float32]
 BOUNDS = Bounds((1 / 100, 1 / 100))
 A = (0.1, 0.1, 0.3, 0.3)
 B = (0.6, 0.6, 0.9, 0.9)
 NEAR_A = (0.1, 0.1, 0.3, 0.29)
 
 
-def detection(**changes: object) -> Detection:
+def detection(**changes: object) -> DetectionOutput:
     given: dict[str, object] = {
         "classes": 2,
         "labels": (1,),
@@ -34,7 +33,7 @@ def detection(**changes: object) -> Detection:
         "top_k": -1,
         "keep_top_k": -1,
     }
-    return Detection(**(given | changes))  # type: ignore[arg-type]
+    return DetectionOutput(**(given | changes))  # type: ignore[arg-type]
 
 
 def candidates(*found: tuple[float, tuple[float, ...]]) -> Candidates:

@@ -17,6 +17,7 @@ from convert.report import Status
 from convert.verify import verification, verify
 from convert.verify.file import ConvertedFile
 from convert.verify.inputs import pictures
+from geometry.arrays import F32
 
 
 class Files(Protocol):
@@ -26,14 +27,14 @@ class Files(Protocol):
     caffemodel: Path
 
 
-F32 = NDArray[np.float32]
 Make = Callable[..., Files]
 
 
 def built(model: Files, kind: Kind, order: ChannelOrder = ChannelOrder.BGR) -> Built:
     read = network.load(model.prototxt, model.caffemodel)
     preprocessing = None if kind is Kind.RAW else Preprocessing.of(3, order)
-    return build(read, kind, preprocessing, "tiny")
+    # Unmerged, so that each layer has constants of its own to change.
+    return build(read, kind, preprocessing, "tiny", merging=False)
 
 
 def initializer(model: onnx.ModelProto, prefix: str) -> onnx.TensorProto:

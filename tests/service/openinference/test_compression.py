@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from detection.errors import UnsupportedMediaType
 from service.body import BodyMemory
-from service.errors import InvalidRequest, PayloadTooLarge, UnsupportedMediaType
+from service.errors import InvalidRequest, PayloadTooLarge
 from service.openinference import compression
 
 TEXT = b"a tensor " * 1000

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.errors import InferenceFailed, InvalidRequest, PayloadTooLarge, Problem
+from detection.errors import InferenceFailed, RequestError
+from service.errors import InvalidRequest, PayloadTooLarge
 from service.openinference import tensors
 from service.openinference.messages import InferenceRequest, InputTensor, parse, parse_parameters
 from service.openinference.tensors import Received
@@ -111,7 +112,7 @@ def test_files_that_do_not_fit_their_shape_or_type_are_invalid(
 def test_text_that_is_not_base64_is_a_problem_of_its_image_only() -> None:
     good, bad = tensors.files(received([2], ["YQ==", "%"]))
     assert good == b"a"
-    assert isinstance(bad, Problem)
+    assert isinstance(bad, RequestError)
 
 
 @pytest.mark.parametrize("data", [[1, 2, 3, 255], [[1, 2], [3, 255]], [[[1], [2]], [[3], [255]]]])

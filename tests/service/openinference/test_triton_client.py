@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import tritonclient.http as triton
 import tritonclient.http.aio as aio
-from numpy.typing import NDArray
 from PIL import Image
 from tritonclient.utils import InferenceServerException
 
+from geometry.arrays import F32, F64
 from geometry.boxes import clip
 from geometry.nms import nms
 
@@ -42,7 +42,7 @@ def client(url: str) -> Iterator[Any]:
         yield client
 
 
-def detected(url: str, *files: bytes, **query: Any) -> list[NDArray[np.float64]]:
+def detected(url: str, *files: bytes, **query: Any) -> list[F64]:
     """What /detect finds in each file: rows of x1, y1, x2, y2, score."""
     parts = [("image", (f"{index}", data)) for index, data in enumerate(files)]
     answer = httpx.post(f"{url}/detect", files=parts, params=query, timeout=60)
@@ -65,7 +65,7 @@ def image_input(*files: bytes) -> Any:
     return tensor.set_data_from_numpy(np.asarray([*files, None], np.object_)[:-1])
 
 
-def rows(result: Any, images: int) -> list[NDArray[np.float32]]:
+def rows(result: Any, images: int) -> list[F32]:
     """The detections of each image, checked against their count."""
     found = result.as_numpy("detections")
     counts = result.as_numpy("num_detections")
@@ -278,7 +278,7 @@ def wanted(binary: bool, *names: str) -> list[Any]:
     return [triton.InferRequestedOutput(name, binary_data=binary) for name in names]
 
 
-def assert_same_faces(ours: NDArray[np.float32], theirs: NDArray[np.float64]) -> None:
+def assert_same_faces(ours: F32, theirs: F64) -> None:
     # A batch of another size may round otherwise in the last bits.
     np.testing.assert_allclose(ours[:, :4], theirs[:, :4], atol=0.1)
     np.testing.assert_allclose(ours[:, 4], theirs[:, 4], atol=1e-3)

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from service.letterboxing import Pixels
-from service.network import Candidates, Network
+from detection.letterbox import Pixels
+from detection.session import Predictions, Session
 from service.runtime import Runtime
 
 Cells = Callable[..., bytes]
@@ -276,14 +276,14 @@ def failing(on: Callable[[Pixels], bool]) -> Callable[[Runtime], None]:
     """Makes inference raise for a batch that has such an image."""
 
     def change(runtime: Runtime) -> None:
-        network = runtime.default.network
+        session = runtime.default.session
 
-        def run(images: Sequence[Pixels]) -> list[Candidates]:
+        def run(images: Sequence[Pixels]) -> list[Predictions]:
             if any(on(image) for image in images):
                 raise RuntimeError("CUDA error 700: secret detail")
-            return Network.run(network, images)
+            return Session.run(session, images)
 
-        object.__setattr__(network, "run", run)
+        object.__setattr__(session, "run", run)
 
     return change
 
@@ -322,16 +322,16 @@ class Gate:
         self.started = threading.Event()
 
     def __call__(self, runtime: Runtime) -> None:
-        network = runtime.default.network
+        session = runtime.default.session
 
-        def run(images: Sequence[Pixels]) -> list[Candidates]:
+        def run(images: Sequence[Pixels]) -> list[Predictions]:
             if runtime.ready:
                 self.batches.append(len(images))
                 self.started.set()
                 assert self.opened.wait(10)
-            return Network.run(network, images)
+            return Session.run(session, images)
 
-        object.__setattr__(network, "run", run)
+        object.__setattr__(session, "run", run)
 
 
 def test_a_full_queue_is_overloaded_and_says_when_to_come_back(

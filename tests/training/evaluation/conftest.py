@@ -66,6 +66,6 @@ def url(store: Path) -> Iterator[str]:
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     server.should_exit = True
     thread.join()
-    for executor in loaded.executors:
-        executor.shutdown()
+    assert loaded.pools is not None
+    loaded.pools.close()
     listener.close()

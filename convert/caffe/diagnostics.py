@@ -1,0 +1,57 @@
+"""What can be wrong with a model's files, as data: one problem, and the error that lists them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sfd.errors import SfdError
+
+MAX_SHOWN = 100
+MAX_LENGTH = 300
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One thing wrong (or, among a network's warnings, one thing odd), where, and what to do."""
+
+    message: str
+    line: int | None = None
+    """The line of the prototxt, 1-based; None for what concerns the weights or the whole file."""
+    column: int | None = None
+    layer: str | None = None
+
+    def __str__(self) -> str:
+        place = [] if self.line is None else [f"line {self.line}"]
+        if self.column is not None:
+            place.append(f"column {self.column}")
+        if self.layer is not None:
+            place.append(f"layer {self.layer}")
+        return _printable(f"{', '.join(place)}: {self.message}" if place else self.message)
+
+
+class CaffeError(SfdError):
+    """A Caffe file that can't be used, with every problem found in it.
+
+    The message is one line for one problem, else a line that counts them and one line for each of
+    the first hundred.
+    """
+
+    def __init__(self, source: str, problems: Sequence[Diagnostic]) -> None:
+        texts = [str(problem) for problem in problems[:MAX_SHOWN]]
+        if len(problems) > MAX_SHOWN:
+            texts.append(f"and {len(problems) - MAX_SHOWN} more")
+        head = f"{source}: " if source else ""
+        super().__init__(
+            head + texts[0]
+            if len(texts) == 1
+            else "\n  ".join([f"{head}{len(problems)} problems:", *texts])
+        )
+        self.problems = tuple(problems)
+
+
+def _printable(text: str) -> str:
+    """The text on one line of bounded length: names come from files that may be damaged."""
+    if len(text) > MAX_LENGTH:
+        text = text[: MAX_LENGTH - 1] + "…"
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )

@@ -1,0 +1,275 @@
+"""The dynamic batcher: single items in, batches to the workers, one answer for each item.
+
+    reserve --------> submit --------> dispatch --------> answer
+    a place in the    the item is      up to max_batch    a result, or what
+    queue is taken    ready, waits     to an idle worker  went wrong, once
+
+A batch leaves as soon as a worker is idle and either it is full, or its oldest item has waited
+`max_wait` seconds, or no place is reserved whose item is being prepared: nothing else is
+coming. There is no background task: each event (an item, a freed worker, a given-up place, a
+timer of the clock) runs the same decision, so tests drive it with a clock of their own.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeVar
+
+from detection.errors import InferenceFailed, Overloaded, Timeout
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Handle(Protocol):
+    """A timer that can be called off."""
+
+    def cancel(self) -> None:
+        """Never call back."""
+
+
+class Clock(Protocol):
+    """Seconds that only grow, and timers; asyncio's event loop is one."""
+
+    def time(self) -> float:
+        """Seconds since some start."""
+
+    def call_at(self, when: float, callback: Callable[[], None], /) -> Handle:
+        """Call back at a time, or soon if it has passed."""
+
+    def stopwatch(self) -> float:
+        """Seconds to measure by: finer than `time`, which in uvloop counts milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[Result]):
+    """The result of one item, and how it came about; times in seconds."""
+
+    result: Result
+    queued: float
+    inference: float
+    batch_size: int
+
+
+@dataclass(eq=False, slots=True)
+class _Entry(Generic[Item, Result]):
+    item: Item
+    future: asyncio.Future[Answer[Result]]
+    submitted: float
+    """By the clock's `time`."""
+    started: float
+    """By its stopwatch."""
+    deadline: float
+    expiry: Handle | None = None
+
+
+@dataclass(eq=False)
+class Reservation(Generic[Item, Result]):
+    """Places in the queue for the items of one request; see `Batcher.reserve`."""
+
+    _batcher: "Batcher[Item, Result]"
+    _unused: int
+    _later: int
+    """Of the unused, those whose items nobody prepares yet."""
+
+    def begin(self) -> None:
+        """Start to prepare an item of a reservation that was not made `at_once`."""
+        self._later -= 1
+        self._batcher._postpone(-1)
+
+    async def submit(self, item: Item, deadline: float) -> Answer[Result]:
+        """Use one place: wait for the item's answer until the clock's time `deadline`.
+
+        Raises Timeout, InferenceFailed, or whatever RequestError the model raised for this item.
+        When the waiting task is cancelled, the item is dropped before inference.
+        """
+        if not self._unused:
+            raise ValueError("all places of this reservation are used")
+        self._unused -= 1
+        return await self._batcher._enqueue(item, deadline)
+
+    def extend(self, places: int) -> None:
+        """Take more places: an item turned out to be several. All or none, or Overloaded.
+
+        Also while draining: the request was accepted.
+        """
+        self._batcher._check_depth(places)
+        self._unused += places
+        self._batcher._expect(places)
+
+    def give_up(self) -> None:
+        """Give one place back: its item will not come."""
+        if self._unused:
+            self._unused -= 1
+            self._batcher._expect(-1)
+
+
+@dataclass(eq=False)
+class Batcher(Generic[Item, Result]):
+    """Joins items into batches for `workers` concurrent calls of `infer`.
+
+    `infer` takes 1 to `max_batch` items and returns as many results. If it raises for several,
+    each is tried again alone, so that one poisonous item fails by itself.
+    """
+
+    infer: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]
+    clock: Clock
+    max_batch: int = 8
+    max_wait: float = 0.005
+    queue_limit: int = 128
+    workers: int = 1
+    on_batch: Callable[[int], None] = lambda size: None
+    """Told the size of each batch."""
+    on_failure: Callable[[Exception], None] = lambda error: None
+    """Told each exception of `infer`; the items get an InferenceFailed without its text."""
+
+    _queue: deque[_Entry[Item, Result]] = field(default_factory=deque, init=False)
+    _coming: int = field(default=0, init=False)
+    _later: int = field(default=0, init=False)
+    _running: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    _timer: Handle | None = field(default=None, init=False)
+    _draining: bool = field(default=False, init=False)
+    _drained: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+
+    @property
+    def depth(self) -> int:
+        """Items accepted and not yet in inference, those still being prepared among them."""
+        return self._coming + len(self._queue)
+
+    def check_room(self, places: int = 1) -> None:
+        """Raise Overloaded if `reserve(places)` would now."""
+        if self._draining:
+            raise Overloaded("the service is shutting down")
+        self._check_depth(places)
+
+    @contextmanager
+    def reserve(self, places: int, *, at_once: bool = True) -> Iterator[Reservation[Item, Result]]:
+        """Take places for items that are being prepared; those left unused are given back.
+
+        Not `at_once`: each is prepared only after its `begin`, until when no batch waits for it.
+        All or none: raises Overloaded when they do not fit, or after `drain`.
+        """
+        self.check_room(places)
+        reservation = Reservation(self, places, 0 if at_once else places)
+        self._postpone(reservation._later)
+        self._expect(places)
+        try:
+            yield reservation
+        finally:
+            self._postpone(-reservation._later)
+            self._expect(-reservation._unused)
+            reservation._unused = reservation._later = 0
+
+    def _check_depth(self, places: int) -> None:
+        if self.depth + places > self.queue_limit:
+            raise Overloaded(f"the queue of {self.queue_limit} images is full")
+
+    async def drain(self) -> None:
+        """Accept nothing more; return when every accepted item has its answer."""
+        self._draining = True
+        self._decide()
+        await self._drained.wait()
+
+    def _expect(self, change: int) -> None:
+        self._coming += change
+        self._decide()
+
+    def _postpone(self, change: int) -> None:
+        self._later += change
+
+    async def _enqueue(self, item: Item, deadline: float) -> Answer[Result]:
+        future: asyncio.Future[Answer[Result]] = asyncio.get_running_loop().create_future()
+        entry = _Entry(item, future, self.clock.time(), self.clock.stopwatch(), deadline)
+        entry.expiry = self.clock.call_at(deadline, lambda: self._expire(entry))
+        self._queue.append(entry)
+        self._expect(-1)
+        try:
+            return await future
+        finally:
+            entry.expiry.cancel()
+            # Cancelled while it waited: dropped now, so that its place is free at once.
+            if future.cancelled() and entry in self._queue:
+                self._queue.remove(entry)
+                self._decide()
+
+    def _expire(self, entry: _Entry[Item, Result]) -> None:
+        """Answer an item whose deadline passed; in inference or not, nobody waits for it."""
+        if not entry.future.done():
+            entry.future.set_exception(Timeout("the deadline of the request passed"))
+        if entry in self._queue:
+            self._queue.remove(entry)
+            self._decide()
+
+    def _decide(self) -> None:
+        """Send what should leave now, and set the timer for what should leave later."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._queue and len(self._running) < self.workers:
+            leaves_at = self._queue[0].submitted + self.max_wait
+            full = len(self._queue) >= self.max_batch
+            if not (full or self._coming <= self._later or self.clock.time() >= leaves_at):
+                self._timer = self.clock.call_at(leaves_at, self._decide)
+                break
+            self._send()
+        if self._draining and not (self._queue or self._running or self._coming):
+            self._drained.set()
+
+    def _send(self) -> None:
+        now = self.clock.time()
+        batch: list[_Entry[Item, Result]] = []
+        while self._queue and len(batch) < self.max_batch:
+            entry = self._queue.popleft()
+            if entry.deadline <= now:
+                self._expire(entry)
+            elif not entry.future.done():
+                batch.append(entry)
+        if batch:
+            task = asyncio.get_running_loop().create_task(self._work(batch))
+            self._running.add(task)
+            task.add_done_callback(self._worker_idle)
+
+    def _worker_idle(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._decide()
+
+    async def _work(self, batch: list[_Entry[Item, Result]]) -> None:
+        """Run one batch, and answer each of its items, whatever happens."""
+        try:
+            if await self._infer(batch) is None or len(batch) == 1:
+                return
+            for entry in batch:
+                # Its client may have gone, or its time passed, while the others were tried.
+                if not entry.future.done():
+                    await self._infer([entry])
+        finally:
+            _fail(batch, InferenceFailed("the inference was broken off"))
+
+    async def _infer(self, batch: list[_Entry[Item, Result]]) -> Exception | None:
+        """Infer a batch and answer it; an error is returned, and answers only a batch of one."""
+        self.on_batch(len(batch))
+        started = self.clock.stopwatch()
+        try:
+            results = await self.infer([entry.item for entry in batch])
+            if len(results) != len(batch):
+                raise ValueError(f"{len(results)} results for a batch of {len(batch)}")
+        except Exception as error:
+            # The model and its runtime may raise anything; the items must get their answer.
+            self.on_failure(error)
+            if len(batch) == 1:
+                _fail(batch, InferenceFailed("the model failed on this image"))
+            return error
+        inference = self.clock.stopwatch() - started
+        for entry, result in zip(batch, results, strict=True):
+            if not entry.future.done():
+                queued = started - entry.started
+                entry.future.set_result(Answer(result, queued, inference, len(batch)))
+        return None
+
+
+def _fail(batch: Sequence[_Entry[Item, Result]], error: Exception) -> None:
+    for entry in batch:
+        if not entry.future.done():
+            entry.future.set_exception(error)

@@ -1,0 +1,18 @@
+"""The time by which a request must be answered."""
+
+import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from detection.errors import Timeout
+
+T = TypeVar("T")
+
+
+async def until(deadline: float, work: Awaitable[T]) -> T:
+    """The result of `work`; Timeout where the event loop's clock passes `deadline` first."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await work
+    except TimeoutError:
+        raise Timeout("the deadline of the request passed") from None

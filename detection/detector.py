@@ -1,0 +1,296 @@
+"""Image files to faces: decoding and letterboxing in threads, the batcher, thresholds and NMS.
+
+`detection.opening` makes a `Detector`; the HTTP routes, `sfd detect` and `sfd evaluate` use it.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+
+from detection import images
+from detection.batcher import Batcher, Reservation
+from detection.deadline import until
+from detection.errors import RequestError
+from detection.letterbox import Pixels, letterbox
+from detection.observer import ImageDone, Observer
+from detection.session import Predictions, Session
+from detection.tiles import MOST, Tile, crop, gather, layout
+from detection.timings import Timings
+from geometry.arrays import I64, Floats
+from geometry.boxes import clip
+from geometry.letterbox import Letterbox
+from geometry.nms import nms
+from store.model import Thresholds
+
+T = TypeVar("T")
+Places = Reservation[Pixels, Predictions]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What the caller wants other than the model's own thresholds; None means the model's."""
+
+    min_score: float | None = None
+    nms_iou: float | None = None
+    max_faces: int | None = None
+    min_size: float = 0.0
+    """Faces whose box is narrower or lower than so many pixels are dropped."""
+    tiles: bool = False
+    """Whether to look at tiles of a large image too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """The faces of one image, best first.
+
+    `boxes` [faces, 4] as x1, y1, x2, y2 in pixels of the upright image of `width` x `height`,
+    clipped to it; `scores` [faces] in 0-1.
+    """
+
+    width: int
+    height: int
+    boxes: Floats
+    scores: Floats
+    timings: Timings
+    batch_size: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """The members that every JSON answer has: image, faces, timings_ms, batch_size.
+
+        A thousandth of a pixel: rounding must not cost a face of two pixels a percent of its area.
+        """
+        return {
+            "image": {"width": self.width, "height": self.height},
+            "faces": [
+                {
+                    "box": {
+                        "x": round(x1, 3),
+                        "y": round(y1, 3),
+                        "width": round(x2 - x1, 3),
+                        "height": round(y2 - y1, 3),
+                    },
+                    "score": round(score, 4),
+                }
+                for (x1, y1, x2, y2), score in zip(
+                    self.boxes.tolist(), self.scores.tolist(), strict=True
+                )
+            ],
+            "timings_ms": self.timings.milliseconds(),
+            "batch_size": self.batch_size,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An image as the network takes it, and seconds spent.
+
+    One picture for the whole image and each of its tiles, and where in each the image lies.
+    """
+
+    tiles: Sequence[Tile]
+    pictures: Sequence[Pixels]
+    placements: Sequence[Letterbox]
+    decode: float
+    preprocess: float
+
+
+@dataclass(frozen=True, eq=False)
+class Detector:
+    """One model, ready to find faces in image files."""
+
+    session: Session
+    batcher: Batcher[Pixels, Predictions]
+    max_pixels: int
+    decoding: Executor
+    """Threads that decode and letterbox."""
+    selecting: Executor
+    """The thread of NMS: apart, so that no face waits behind another image's decoding."""
+    observer: Observer = field(default_factory=Observer)
+    """Told of each image that is done."""
+    executors: Sequence[Executor] = ()
+    """What `close` shuts down: the pools that only this detector uses."""
+
+    async def detect(
+        self, data: bytes, query: Query, deadline: float, places: Places, most_tiles: int
+    ) -> Detection:
+        """The faces of one image file, using one of the reserved `places`, or one for each tile.
+
+        `deadline` is a time of the event loop's clock. Raises RequestError: InvalidImage and its
+        siblings, Timeout, InferenceFailed.
+        """
+        started = time.perf_counter()
+        try:
+            prepared = await until(
+                deadline, self._in(self.decoding, self.prepare, data, most_tiles)
+            )
+            places.extend(len(prepared.pictures) - 1)
+        except BaseException:
+            places.give_up()
+            raise
+        waited = time.perf_counter() - started - prepared.decode - prepared.preprocess
+        answers = await all_of(places.submit(each, deadline) for each in prepared.pictures)
+
+        selecting = time.perf_counter()
+        boxes, scores = await self._in(
+            self.selecting, self.select, [each.result for each in answers], prepared, query
+        )
+        ended = time.perf_counter()
+        queued = min(each.queued for each in answers)
+        timings = Timings(
+            decode=prepared.decode,
+            preprocess=prepared.preprocess,
+            queue=max(waited, 0) + queued,
+            # Of tiles: from the first one's inference to the end of the last one's.
+            inference=max(each.queued + each.inference for each in answers) - queued,
+            postprocess=ended - selecting,
+            total=ended - started,
+        )
+        whole = prepared.tiles[0]
+        batch_size = max(each.batch_size for each in answers)
+        self.observer.image_done(
+            ImageDone(
+                model=self.session.model.name,
+                width=whole.width,
+                height=whole.height,
+                tiles=len(answers),
+                faces=len(scores),
+                batch_size=batch_size,
+                timings=timings,
+                waited=max(waited, 0),
+            )
+        )
+        return Detection(whole.width, whole.height, boxes, scores, timings, batch_size)
+
+    async def detect_all(
+        self, files: Sequence[bytes | RequestError], query: Query, deadline: float
+    ) -> list[Detection | RequestError]:
+        """The faces of each file in order, or its problem; places for all are taken first.
+
+        A file that is already a RequestError stays one. Tiled images are done one after the other,
+        so that one request does not fill the queue. Raises Overloaded.
+        """
+        good = sum(not isinstance(data, RequestError) for data in files)
+        most_tiles = self._most_tiles(good) if query.tiles else 1
+        with self.batcher.reserve(good, at_once=not query.tiles) as places:
+
+            async def one(data: bytes | RequestError) -> Detection | RequestError:
+                if isinstance(data, RequestError):
+                    return data
+                if query.tiles:
+                    places.begin()
+                try:
+                    return await self.detect(data, query, deadline, places, most_tiles)
+                except RequestError as problem:
+                    return problem
+
+            if query.tiles:
+                return [await one(data) for data in files]
+            return await asyncio.gather(*map(one, files))
+
+    async def close(self) -> None:
+        """Answer what was accepted, then end the threads."""
+        await self.batcher.drain()
+        for executor in self.executors:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+    def prepare(self, data: bytes, most_tiles: int) -> Prepared:
+        """Decode, cut and letterbox an image file; takes a thread for a while."""
+        model = self.session.model.input
+        started = time.perf_counter()
+        image = images.decode(data, max_pixels=self.max_pixels, background=model.mean_rgb)
+        decoded = time.perf_counter()
+        tiles = layout(image.width, image.height, model.width, model.height, most_tiles)
+        pictures, placements = [], []
+        for tile in tiles:
+            picture, placement = letterbox(
+                crop(image, tile), model.width, model.height, model.channels, model.mean_rgb
+            )
+            pictures.append(picture)
+            placements.append(placement)
+        preprocess = time.perf_counter() - decoded
+        return Prepared(tiles, pictures, placements, decoded - started, preprocess)
+
+    def group(self, most: int, query: Query) -> int:
+        """How many files, at most `most`, a caller on its own can ask for at a time.
+
+        The tiles of one image fill batches, and the queue, by themselves.
+        """
+        return 1 if query.tiles else min(most, self.batcher.queue_limit)
+
+    def _most_tiles(self, images: int) -> int:
+        """Tiles of each of a request's images: what these leave of the queue has room for them.
+
+        Half the queue at most, so that an image with tiles gets in beside others.
+        """
+        limit = self.batcher.queue_limit
+        return max(1, min(MOST, limit // 2, limit - images + 1))
+
+    def select(
+        self, candidates: Sequence[Predictions], prepared: Prepared, query: Query
+    ) -> tuple[Floats, Floats]:
+        """Boxes [faces, 4] in pixels of the image, and scores [faces], of the network's answers."""
+        whole = prepared.tiles[0]
+        thresholds = self.session.model.thresholds
+        if len(candidates) == 1:
+            kept = faces_of(candidates[0], thresholds, query)
+            boxes = prepared.placements[0].to_image(candidates[0].boxes[kept])
+            scores = candidates[0].scores[kept]
+        else:
+            merged = self._merge(candidates, prepared, min_score_of(thresholds, query))
+            kept = faces_of(merged, thresholds, query)
+            boxes, scores = merged.boxes[kept], merged.scores[kept]
+        boxes = clip(boxes, whole.width, whole.height)
+        # A box wholly in the padding is none of the image.
+        sides = boxes[:, 2:] - boxes[:, :2]
+        inside = (sides > 0).all(axis=1) & (sides >= query.min_size).all(axis=1)
+        return boxes[inside][: query.max_faces], scores[inside][: query.max_faces]
+
+    def _merge(
+        self, candidates: Sequence[Predictions], prepared: Prepared, min_score: float
+    ) -> Predictions:
+        """What all tiles show above a score as one list, its boxes in pixels of the image."""
+        found = []
+        for each, placement in zip(candidates, prepared.placements, strict=True):
+            above = np.flatnonzero(each.scores > np.float32(min_score))
+            found.append((placement.to_image(each.boxes[above]), each.scores[above]))
+        model = self.session.model.input
+        return Predictions(*gather(prepared.tiles, found, model.width, model.height))
+
+    async def _in(self, executor: Executor, work: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(executor, work, *arguments)
+
+
+def faces_of(candidates: Predictions, thresholds: Thresholds, query: Query) -> I64:
+    """Indices of the candidates that are faces, best first, in Caffe's order of steps.
+
+    `DetectionOutput`: scores above the confidence threshold (strictly), the best top_k of them,
+    NMS, the best keep_top_k.
+    """
+    min_score = min_score_of(thresholds, query)
+    nms_iou = thresholds.nms_iou if query.nms_iou is None else query.nms_iou
+    scores = candidates.scores
+    above = np.flatnonzero(scores > np.float32(min_score))
+    kept = nms(
+        candidates.boxes[above], scores[above], nms_iou, thresholds.top_k, thresholds.keep_top_k
+    )
+    return above[kept]
+
+
+def min_score_of(thresholds: Thresholds, query: Query) -> float:
+    """The score above which a candidate is a face."""
+    return thresholds.default_score if query.min_score is None else query.min_score
+
+
+async def all_of(work: Iterable[Coroutine[object, object, T]]) -> list[T]:
+    """All results, or the first exception; then the others are cancelled."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()

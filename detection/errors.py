@@ -1,0 +1,85 @@
+"""Why an image gets no faces, as exceptions that know how to name themselves to a caller.
+
+file bytes -> RGB arrays -> queue -> inference -> faces
+|                        |          |
+|                        |          InferenceFailed, Timeout
+|                        Overloaded, Timeout
+InvalidImage, UnsupportedMediaType, TooManyPixels
+"""
+
+from typing import ClassVar
+
+from sfd.errors import SfdError
+
+
+class RequestError(SfdError):
+    """A request that gets an error in place of faces; its message is for whoever asked.
+
+    `slug` names the kind of error: it is the `type` of a problem answer, the `reason` of a metric,
+    and the `type` in the output of `sfd detect --json`. `status` is the HTTP status that fits.
+    """
+
+    status: ClassVar[int] = 500
+    slug: ClassVar[str] = "internal-error"
+    title: ClassVar[str] = "Internal error"
+
+    def as_dict(self) -> dict[str, str | int]:
+        """The members of RFC 9457's problem details, without those that a server adds."""
+        return {
+            "type": self.slug,
+            "title": self.title,
+            "status": self.status,
+            "detail": str(self),
+        }
+
+
+class InvalidImage(RequestError):
+    """The bytes are not an image, or a broken one."""
+
+    status = 400
+    slug = "invalid-image"
+    title = "Invalid image"
+
+
+class TooManyPixels(RequestError):
+    """An image whose header states more pixels than we decode."""
+
+    status = 413
+    slug = "too-many-pixels"
+    title = "Too many pixels"
+
+
+class UnsupportedMediaType(RequestError):
+    """A kind of file that we do not read."""
+
+    status = 415
+    slug = "unsupported-media-type"
+    title = "Unsupported media type"
+
+
+class InferenceFailed(RequestError):
+    """The model raised an exception; the details are in the log."""
+
+
+class Overloaded(RequestError):
+    """The queue is full, or the service is starting or shutting down."""
+
+    status = 503
+    slug = "overloaded"
+    title = "Overloaded"
+
+    def __init__(self, detail: str, retry_after_s: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class Timeout(RequestError):
+    """The deadline of the request passed."""
+
+    status = 504
+    slug = "timeout"
+    title = "Timeout"
+
+
+class StartError(SfdError):
+    """A detector or a service cannot start with these settings."""

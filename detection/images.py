@@ -1,0 +1,169 @@
+"""Image files to upright RGB images, however broken or odd the bytes."""
+
+import warnings
+from collections.abc import Iterator
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from detection import jpeg, media_types
+from detection.errors import InvalidImage, TooManyPixels, UnsupportedMediaType
+from geometry.arrays import F64, Floats
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
+"""Pillow's names of what we read; its other decoders never see a client's bytes."""
+
+MOST_SCANS = 100
+"""Most scans of a JPEG file; libtiff has the same limit for JPEG data within TIFF."""
+
+_BAND = 256
+_MODES = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"}
+_ALPHA_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
+_ORIENTATION = 0x0112
+# EXIF 2.32, section 4.6.4: where row 0 and column 0 of the stored picture belong.
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# All plugins now, in one thread: Pillow else imports them when the first odd file comes.
+Image.init()
+# Our own limit is checked before anything is decoded, and a larger one may be set.
+Image.MAX_IMAGE_PIXELS = None
+# Pillow warns of odd metadata; a client's bytes must not fill our log. The filter is the
+# process's, since `warnings.catch_warnings` is not safe in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def decode(data: bytes, *, max_pixels: int, background: tuple[int, int, int]) -> Image.Image:
+    """The first frame of an image file, upright, as a Pillow image of mode RGB.
+
+    What the file is, is judged by its bytes. The EXIF orientation is applied, transparency
+    flattened on the colour `background`, 16-bit and floating-point samples scaled to 8 bits.
+    Colour profiles are ignored.
+
+    Raises InvalidImage, TooManyPixels (before decoding) or UnsupportedMediaType, nothing else.
+    """
+    kind = media_types.kind(data)
+    if not data:
+        raise InvalidImage("there are no bytes")
+    if kind is not None and kind not in media_types.READ:
+        raise UnsupportedMediaType(f"this is {kind}, not one of {', '.join(media_types.READ)}")
+    try:
+        return _decode(data, max_pixels, background)
+    except (InvalidImage, TooManyPixels, UnsupportedMediaType):
+        raise
+    except UnidentifiedImageError:
+        raise InvalidImage(
+            f"the {kind} header is broken, or of a variant that we do not read"
+            if kind
+            else "the bytes are no image that we know"
+        ) from None
+    except Exception as error:
+        # Pillow's decoders raise nearly anything on broken files: OSError, SyntaxError,
+        # struct.error, zlib.error, KeyError, OverflowError, MemoryError…
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InvalidImage(f"the {kind or 'image'} data is broken: {reason}") from None
+
+
+def _decode(data: bytes, max_pixels: int, background: tuple[int, int, int]) -> Image.Image:
+    flat, method = _stored(data, max_pixels, background)
+    return flat if method is None else flat.transpose(method)
+
+
+def _stored(
+    data: bytes, max_pixels: int, background: tuple[int, int, int]
+) -> tuple[Image.Image, Image.Transpose | None]:
+    """The picture as it is stored, in RGB, and how it is turned upright.
+
+    Two steps, so that at no time more than two pictures of this size are in memory.
+    """
+    with Image.open(BytesIO(data), formats=FORMATS) as image:
+        width, height = image.size
+        if width * height > max_pixels:
+            raise TooManyPixels(
+                f"the image has {width} x {height} pixels; at most {max_pixels} are decoded"
+            )
+        # libjpeg goes through the whole picture for each scan, of which 14 bytes make one: a
+        # file within the limits could take hours. Encoders write about 10.
+        if media_types.kind(data) == "JPEG" and jpeg.scans(data, MOST_SCANS) > MOST_SCANS:
+            raise InvalidImage(f"the JPEG data has more than {MOST_SCANS} scans")
+        image.load()
+        return flatten(image, background), turning(image)
+
+
+def turning(image: Image.Image) -> Image.Transpose | None:
+    """What turns the picture as its EXIF orientation wants it; nothing if that block is broken."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION)
+    except Exception:
+        # As above: a broken EXIF block raises nearly anything, and the pixels are good.
+        return None
+    return _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+
+
+def flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
+    """A picture of any mode in RGB, as `decode` says; UnsupportedMediaType where it can't be."""
+    mode = image.mode
+    alpha = mode in _ALPHA_MODES or (mode in _MODES and "transparency" in image.info)
+    if mode == "RGB" and not alpha:
+        return image.copy()
+    if mode in ("I", "F"):
+        low, high = _range(image)
+    elif not (alpha or mode in _MODES or mode.startswith("I;16")):
+        raise UnsupportedMediaType(f"an image with {mode} samples")
+    canvas = Image.new("RGB", image.size)
+    for top, band in enumerate(_bands(image)):
+        if mode.startswith("I;16"):
+            rgb = _gray(np.asarray(band).astype(np.float32) / 257)
+        elif mode in ("I", "F"):
+            rgb = _gray(_to_byte_range(_samples(band), low, high, floating=mode == "F"))
+        elif alpha:
+            transparent = band.convert("RGBA")
+            under = Image.new("RGBA", transparent.size, (*background, 255))
+            rgb = Image.alpha_composite(under, transparent).convert("RGB")
+        else:
+            rgb = band.convert("RGB")
+        canvas.paste(rgb, (0, top * _BAND))
+    return canvas
+
+
+def _bands(image: Image.Image) -> Iterator[Image.Image]:
+    """The picture in pieces of _BAND rows, from the top: what is made of them stays small."""
+    for top in range(0, image.height, _BAND):
+        yield image.crop((0, top, image.width, min(top + _BAND, image.height)))
+
+
+def _gray(values: Floats) -> Image.Image:
+    return Image.fromarray(np.rint(values).astype(np.uint8), "L").convert("RGB")
+
+
+def _samples(image: Image.Image) -> F64:
+    values = np.asarray(image).astype(np.float64)
+    return np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _range(image: Image.Image) -> tuple[float, float]:
+    """The least and the greatest sample."""
+    bands = [(float(values.min()), float(values.max())) for values in map(_samples, _bands(image))]
+    return min(low for low, _ in bands), max(high for _, high in bands)
+
+
+def _to_byte_range(values: F64, low: float, high: float, *, floating: bool) -> F64:
+    """Samples of unstated range, from `low` to `high` in the whole picture, as 0-255.
+
+    The file does not say which value is white: take 1 (floating point), 255, or 65535, the
+    first that no sample exceeds, and else stretch from the least to the greatest.
+    """
+    for white in (1, 255, 65535) if floating else (255, 65535):
+        if low >= 0 and high <= white:
+            return values * (255 / white)
+    if high == low:
+        return np.zeros_like(values)
+    return (values - low) * (255 / (high - low))

@@ -1,0 +1,27 @@
+"""An image of any size to the pixels that the network takes."""
+
+import numpy as np
+from PIL import Image
+
+from geometry.arrays import U8
+from geometry.letterbox import Letterbox
+
+Colour = tuple[int, int, int]
+Pixels = U8
+
+
+def letterbox(
+    image: Image.Image, width: int, height: int, channels: int, background: Colour
+) -> tuple[Pixels, Letterbox]:
+    """An RGB image as uint8 [height, width, channels], and where in it the image lies.
+
+    Resized with Pillow's BILINEAR, which averages over the source area when it shrinks, and
+    centred on `background`: after the network's mean subtraction the padding is zero.
+    """
+    box = Letterbox.fit(image.width, image.height, width, height)
+    resized = image.resize((box.width, box.height), Image.Resampling.BILINEAR)
+    canvas = Image.new("RGB", (width, height), background)
+    canvas.paste(resized, (box.left, box.top))
+    if channels == 1:
+        return np.asarray(canvas.convert("L"))[:, :, None], box
+    return np.asarray(canvas), box

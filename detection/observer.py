@@ -1,0 +1,39 @@
+"""What a detector tells about its work, for whoever counts it or traces it."""
+
+from dataclasses import dataclass
+
+from detection.timings import Timings
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDone:
+    """One image whose faces have been found."""
+
+    model: str
+    width: int
+    """In pixels of the upright image."""
+    height: int
+    tiles: int
+    """Pictures that the network saw of it: 1 without tiles."""
+    faces: int
+    batch_size: int
+    """Images in the same inference; of tiles, the largest batch."""
+    timings: Timings
+    waited: float
+    """Seconds of `timings.queue` before the image was decoded."""
+
+
+class Observer:
+    """Told what happens; this one ignores it.
+
+    Its methods run on the event loop, and must return at once.
+    """
+
+    def image_done(self, done: ImageDone) -> None:
+        """The faces of an image were found."""
+
+    def batch_started(self, size: int) -> None:
+        """An inference of `size` images begins."""
+
+    def inference_failed(self, model: str, error: Exception) -> None:
+        """The model raised `error`."""

@@ -1,0 +1,108 @@
+"""The picture as an answer: faces drawn or hidden, encoded anew, without its metadata."""
+
+from io import BytesIO
+from typing import Literal
+
+from PIL import Image, ImageCms
+
+from detection import images
+from detection.crops import cut
+from detection.drawing import draw_boxes
+from detection.redaction import hide
+from geometry.arrays import Floats
+
+Style = Literal["boxes", "blur", "pixelate"]
+
+PNG, JPEG = "image/png", "image/jpeg"
+JPEG_QUALITY = 90
+# Faces and photographs gain little from more, and it takes several times as long.
+PNG_COMPRESSION = 3
+# A profile is some hundred bytes to some ten thousand; what is larger is no screen's.
+LARGEST_PROFILE = 2**20
+# What ImageCms can convert into RGB and `images.decode` has not converted by itself.
+_RGB_MODES = {"RGB", "RGBA", "RGBX", "P", "PA"}
+
+
+def draw(
+    data: bytes,
+    boxes: Floats,
+    scores: Floats,
+    style: Style,
+    *,
+    max_pixels: int,
+    background: tuple[int, int, int],
+) -> Image.Image:
+    """The upright picture of an image file with its faces drawn or hidden, at its full size.
+
+    `boxes` [N, 4] in pixels of the upright image, `scores` [N]. No EXIF block (position, camera,
+    thumbnail of the open faces), no comment and no colour profile is taken over: colours are
+    converted to sRGB.
+    """
+    image = in_srgb(data, max_pixels=max_pixels, background=background)
+    drawn = draw_boxes(image, boxes, scores) if style == "boxes" else hide(image, boxes, style)
+    # Pillow's encoders write what they find here.
+    drawn.info = {}
+    return drawn
+
+
+def crops(
+    data: bytes,
+    boxes: Floats,
+    *,
+    margin: float,
+    size: int,
+    max_pixels: int,
+    background: tuple[int, int, int],
+) -> list[bytes]:
+    """A JPEG file of each face of an image file: `detection.crops.cut`, in sRGB, no metadata."""
+    image = in_srgb(data, max_pixels=max_pixels, background=background)
+    # Pillow's encoders write what they find here.
+    image.info = {}
+    return [encode(crop, JPEG) for crop in cut(image, boxes, margin=margin, size=size)]
+
+
+def in_srgb(data: bytes, *, max_pixels: int, background: tuple[int, int, int]) -> Image.Image:
+    """The upright picture of an image file, its colours converted to sRGB."""
+    image = images.decode(data, max_pixels=max_pixels, background=background)
+    return to_srgb(image, profile(data))
+
+
+def encode(picture: Image.Image, kind: str) -> bytes:
+    """The file of a picture, PNG or JPEG by its media type."""
+    file = BytesIO()
+    if kind == PNG:
+        picture.save(file, "PNG", compress_level=PNG_COMPRESSION)
+    else:
+        picture.save(file, "JPEG", quality=JPEG_QUALITY)
+    return file.getvalue()
+
+
+def profile(data: bytes) -> bytes | None:
+    """The colour profile of the RGB samples of an image file; None for other samples."""
+    try:
+        with Image.open(BytesIO(data), formats=images.FORMATS) as image:
+            found = image.info.get("icc_profile") if image.mode in _RGB_MODES else None
+    except Exception:
+        # The pixels have been decoded: metadata that is broken costs the colours, not the answer.
+        return None
+    return found if isinstance(found, bytes) and 0 < len(found) <= LARGEST_PROFILE else None
+
+
+def to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
+    """RGB samples of a profile as sRGB; as they are without one, or with a broken one."""
+    if icc is None:
+        return image
+    try:
+        source = ImageCms.ImageCmsProfile(BytesIO(icc))
+        if source.profile.xcolor_space.strip() != "RGB":
+            return image
+        converted = ImageCms.profileToProfile(
+            image,
+            source,
+            ImageCms.createProfile("sRGB"),
+            ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            outputMode="RGB",
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return image
+    return image if converted is None else converted

@@ -1,0 +1,200 @@
+"""The settings of detection, from environment variables `SFD_*`; the service adds its own."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from annotated_types import Ge, Gt, Le
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from detection.cpu import available_cpus
+from detection.errors import StartError
+from detection.limits import MAX_BATCH, MAX_QUEUE, MAX_THREADS, MAX_WORKERS
+from detection.providers import ProviderName
+
+PREFIX = "SFD_"
+DEFAULT_MODEL = "sfd-640-mobilenetv2-mod2"
+
+
+def split(value: object) -> object:
+    """`a, b` as a list; an empty variable as no items."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def lower(value: object) -> object:
+    """Text in lower case: `CPU` is accepted for `cpu`."""
+    return value.lower() if isinstance(value, str) else value
+
+
+# Plain commas instead of pydantic-settings' JSON: what people type into a compose file.
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)]
+
+
+class DetectionSettings(BaseSettings):
+    """What `sfd detect` and the service share; each is the environment variable `SFD_` + its name.
+
+    The docstrings are the text of `sfd serve --help` and of docs/settings.md.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+    model_store: Path | None = None
+    """Folder of the model folders. Default: ./model_store, else the checkout's."""
+
+    models: Names = ()
+    """Names of the models to serve, with commas between. Default: DEFAULT_MODEL alone."""
+
+    default_model: str = ""
+    """The model of a request that names none. Default: the first of MODELS."""
+
+    provider: Annotated[ProviderName, BeforeValidator(lower)] = ProviderName.AUTO
+    """What runs the models. auto: CUDA where it works, else the CPU. Any other must work, or the
+    start stops."""
+
+    threads: Annotated[int, Ge(1), Le(MAX_THREADS)] = Field(default_factory=available_cpus)
+    """Threads to infer with, of each model, and to decode. Default: CPUs this process may use."""
+
+    workers: Annotated[int, Ge(1), Le(MAX_WORKERS)] = 1
+    """Batches of one model that run at the same time; they share its inference threads."""
+
+    max_batch: Annotated[int, Ge(1), Le(MAX_BATCH)] = 8
+    """Most images in one inference."""
+
+    max_wait_ms: Annotated[float, Ge(0), Le(1000)] = 5.0
+    """Longest that an image waits for others to fill its batch, in milliseconds."""
+
+    queue_limit: Annotated[int, Ge(1), Le(MAX_QUEUE)] = 128
+    """Most images accepted and not yet in inference; more are answered 503."""
+
+    max_pixels: Annotated[int, Ge(1), Le(2**31)] = 50_000_000
+    """Largest image, in pixels."""
+
+    @model_validator(mode="after")
+    def _default_model_is_served(self) -> Self:
+        if self.default_model and self.models and self.default_model not in self.models:
+            raise ValueError("SFD_DEFAULT_MODEL: must be one of SFD_MODELS")
+        return self
+
+    @property
+    def served_models(self) -> tuple[str, ...]:
+        """Names of the models to load; the default one first."""
+        default = self.default_model or (self.models or (DEFAULT_MODEL,))[0]
+        return default, *(name for name in dict.fromkeys(self.models) if name != default)
+
+
+Kind = TypeVar("Kind", bound=DetectionSettings)
+
+
+def load(kind: type[Kind], **overrides: Any) -> Kind:
+    """Read settings of a kind; StartError lists each wrong variable and what it accepts.
+
+    `overrides` (by field name) win over the environment; those that are None are left out.
+    """
+    try:
+        return kind(**{name: v for name, v in overrides.items() if v is not None})
+    except ValidationError as error:
+        raise StartError("; ".join(_mistakes(kind, error))) from None
+
+
+def unknown_variables(kind: type[DetectionSettings]) -> list[str]:
+    """Variables named `SFD_*` that are not a setting: most likely misspelt."""
+    known = {variable(name) for name in kind.model_fields}
+    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+
+
+def variable(name: str) -> str:
+    """The environment variable of a field."""
+    return PREFIX + name.upper()
+
+
+def describe(kind: type[DetectionSettings]) -> list[tuple[str, str, str]]:
+    """All settings of a kind as (variable, what it accepts with its default, docstring)."""
+    return [
+        (
+            variable(name),
+            f"{accepts(field)}{_default(field)}",
+            " ".join((field.description or "").split()),
+        )
+        for name, field in kind.model_fields.items()
+    ]
+
+
+def accepts(field: FieldInfo) -> str:
+    """What values a field takes, in a few words."""
+    annotation = field.annotation
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return " | ".join(annotation)
+    choices = getattr(annotation, "__args__", ())
+    if getattr(annotation, "__origin__", None) is Literal:
+        return " | ".join(choices)
+    for kind, words in ((int, "a whole number"), (float, "a number")):
+        if annotation is kind:
+            return f"{words} {_bounds(field)}"
+    if annotation is str:
+        return "text"
+    if Path in choices:
+        return "a folder"
+    item = choices[0] if choices else str
+    if item is str:
+        return "names with commas between"
+    return (
+        "keys of at least 8 characters with commas between"
+        if getattr(item, "__origin__", item) is SecretStr
+        else "origins with commas between"
+    )
+
+
+def _bounds(field: FieldInfo) -> str:
+    low = high = ""
+    for rule in field.metadata:
+        match rule:
+            case Ge(ge=value):
+                low = f"from {value}"
+            case Gt(gt=value):
+                low = f"above {value}"
+            case Le(le=value):
+                high = f" to {value}" if low.startswith("from") else f" up to {value}"
+    return low + high
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default_factory is not None or field.default in (None, (), ""):
+        return ""
+    return f"; default {field.default}"
+
+
+def _mistakes(kind: type[DetectionSettings], error: ValidationError) -> list[str]:
+    mistakes = {}
+    for detail in error.errors(include_url=False, include_input=True):
+        if not detail["loc"]:
+            mistakes[detail["msg"]] = detail["msg"].removeprefix("Value error, ")
+            continue
+        name = str(detail["loc"][0])
+        field = kind.model_fields[name]
+        # A key must not end up in a log.
+        secret = SecretStr in _leaves(field.annotation)
+        shown = "" if secret else f", not {_shown(detail['input'])}"
+        mistakes[name] = f"{variable(name)}: must be {accepts(field)}{shown}"
+    return list(mistakes.values())
+
+
+def _leaves(annotation: object) -> set[object]:
+    parts = getattr(annotation, "__args__", ())
+    origin = getattr(annotation, "__origin__", annotation)
+    return {origin}.union(*map(_leaves, parts))
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

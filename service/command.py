@@ -1,0 +1,192 @@
+"""`sfd serve`: the HTTP service as a process, from its settings to exit code 0 after SIGTERM."""
+
+import argparse
+import asyncio
+import logging
+import math
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from detection.detector import Detection, Query
+from detection.errors import RequestError, StartError
+from service import logs, runtime, settings
+from service.app import create_app
+from service.connections import HEAD_BYTES, Connection
+from service.routes.pages import SAMPLE
+from service.runtime import Runtime
+from service.settings import Settings
+
+DESCRIPTION = """\
+Serve POST /detect and the demo page over HTTP. SIGTERM ends it: it is not ready any more,
+accepts nothing, finishes what it accepted, and exits 0.
+
+All settings are environment variables:
+"""
+
+log = logging.getLogger(__name__)
+
+# Longer than proxies keep their idle connections (nginx: 60 s): the proxy closes first, and never
+# sends a request into a connection that is just being closed here.
+KEEP_ALIVE_S = 75
+
+# After the grace time, how long a batch that has begun may still run: no thread can be stopped.
+HANG_S = 5.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments; the help lists every setting from the model itself."""
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="load and warm up the models, detect on a built-in photograph, report, and exit",
+    )
+    parser.description = DESCRIPTION + "\n".join(
+        f"\n  {name}  ({accepted})\n      {text}" for name, accepted, text in settings.describe()
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Serve until a signal; SfdError says why it could not start."""
+    configured = settings.load()
+    logs.configure(configured.log_format, configured.log_level)
+    for name in settings.unknown_variables():
+        log.warning("%s is set, but is no setting of this service: is it misspelt?", name)
+    if arguments.dry_run:
+        asyncio.run(dry_run(configured))
+        return
+    # Until the server's own handlers are there: a start that is called off is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # The port first: a taken one is found before the models are loaded.
+    with listen(configured.host, configured.port) as listener:
+        loaded = runtime.load(configured)
+        server = Server(loaded)
+        with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+            runner.run(server.run_until_signal(listener))
+
+
+@contextmanager
+def listen(host: str, port: int) -> Iterator[socket.socket]:
+    """A socket bound to the address; StartError where it cannot be had."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise StartError(
+            f"cannot listen on {host}:{port}: {error.strerror or error} (SFD_HOST, SFD_PORT)"
+        ) from None
+    with listener:
+        yield listener
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, which warms up while it already answers probes, and exits 0 on SIGTERM."""
+
+    def __init__(self, loaded: Runtime) -> None:
+        super().__init__(
+            uvicorn.Config(
+                create_app(loaded),
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                http=Connection,
+                h11_max_incomplete_event_size=HEAD_BYTES,
+                ws="none",
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=math.ceil(loaded.settings.shutdown_grace_s),
+            )
+        )
+        self.runtime = loaded
+
+    async def run_until_signal(self, listener: socket.socket) -> None:
+        """Serve on a bound socket; StartError if the models do not run."""
+        serving = asyncio.create_task(self.serve([listener]))
+        host, port = listener.getsockname()[:2]
+        log.info("listening on http://%s:%s", f"[{host}]" if ":" in host else host, port)
+        warming = asyncio.create_task(self.runtime.warm_up())
+        await asyncio.wait({serving, warming}, return_when=asyncio.FIRST_COMPLETED)
+        if not warming.done():
+            await serving
+            log.info("ended while a model was warming up")
+            # No thread can be stopped, and the interpreter would wait for this one.
+            os._exit(0)
+        if error := warming.exception():
+            # onnxruntime's own exceptions share no base class but Exception.
+            log.error("the warm-up failed", exc_info=error)
+            self.should_exit = True
+        await serving
+        if error:
+            reason = " ".join(str(error).split())[:300]
+            raise StartError(f"a model does not run: {reason}") from error
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End in order on SIGTERM and SIGINT, and at once on a second SIGINT.
+
+        uvicorn's own raises the signal again at the end, which would make the exit code 143.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+            # All is answered: a second one must not change the exit code. Ctrl-C still ends it.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        """Stop being ready at once; the rest follows at the next tick."""
+        if self.should_exit and sig == signal.SIGINT:
+            self.force_exit = True
+        log.info("%s: finishing what was accepted", signal.Signals(sig).name)
+        if not self.should_exit:
+            # A thread of its own: the interpreter waits for the hanging one after the loop's end.
+            longest = self.runtime.settings.shutdown_grace_s + HANG_S
+            watchdog = threading.Timer(longest, self._give_up)
+            watchdog.daemon = True
+            watchdog.start()
+        self.runtime.start_draining()
+        self.should_exit = True
+
+    def _give_up(self) -> None:
+        """End the process though a thread still runs; its batch's clients have their answers."""
+        log.error("an inference hangs: the process ends without it")
+        os._exit(1)
+
+
+async def dry_run(configured: Settings) -> None:
+    """Prove a deployment before it takes traffic; prints what it found on stdout."""
+    started = time.perf_counter()
+    loaded = runtime.load(configured)
+    opened = time.perf_counter()
+    await loaded.warm_up()
+    warm = time.perf_counter()
+    print(f"threads {configured.threads}, workers {configured.workers}, "
+          f"batches of up to {configured.max_batch}")  # fmt: skip
+    print(f"models loaded in {opened - started:.2f} s, warmed up in {warm - opened:.2f} s")
+    for detector in loaded.detectors.values():
+        session = detector.session
+        print(f"{session.model.name} version {session.model.version} on {session.provider}")
+        if session.fallback:
+            print(f"  not on a faster provider: {session.fallback}")
+        deadline = asyncio.get_running_loop().time() + configured.request_timeout_s
+        (found,) = await detector.detect_all([SAMPLE.read_bytes()], Query(), deadline)
+        if isinstance(found, RequestError):
+            raise StartError(f"{session.model.name}: the built-in photograph failed: {found}")
+        print(f"  {_describe(found)}")
+    await loaded.close()
+
+
+def _describe(found: Detection) -> str:
+    times = ", ".join(f"{stage} {ms:.1f}" for stage, ms in found.timings.milliseconds().items())
+    best = f", the best with score {found.scores[0]:.3f}" if len(found.scores) else ""
+    return f"built-in photograph: {len(found.scores)} face(s){best}; ms: {times}"

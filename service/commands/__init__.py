@@ -1,1 +1,0 @@
-"""The subcommands `sfd serve` and `sfd detect`."""

@@ -1,0 +1,555 @@
+import asyncio
+import heapq
+import itertools
+import random
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import pytest
+
+from detection.batcher import Answer, Batcher, Reservation
+from detection.errors import InferenceFailed, Overloaded, Timeout
+
+NEVER = 1e9
+
+
+class FakeTimer:
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+class FakeClock:
+    """Time that passes only when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.timers: list[tuple[float, int, FakeTimer]] = []
+        self.count = itertools.count()
+
+    def time(self) -> float:
+        return self.now
+
+    def stopwatch(self) -> float:
+        return self.now
+
+    def call_at(self, when: float, callback: Callable[[], None], /) -> FakeTimer:
+        timer = FakeTimer(callback)
+        heapq.heappush(self.timers, (when, next(self.count), timer))
+        return timer
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass, with everything that falls due in its order."""
+        await settle()
+        end = self.now + seconds
+        while self.timers and self.timers[0][0] <= end:
+            when, _, timer = heapq.heappop(self.timers)
+            self.now = max(self.now, when)
+            if timer.callback is not None:
+                timer.callback()
+            await settle()
+        self.now = end
+        await settle()
+
+
+async def settle() -> None:
+    """Let every task run until it waits."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+class FakeModel:
+    """Inference that ends when a test says so; items are numbers, results their doubles."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.pending: list[asyncio.Future[None]] = []
+        self.poison: set[int] = set()
+        self.busy = self.most_busy = 0
+
+    async def __call__(self, items: Sequence[int]) -> list[int]:
+        self.batches.append(list(items))
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.pending.append(future)
+        self.busy += 1
+        self.most_busy = max(self.most_busy, self.busy)
+        try:
+            await future
+        finally:
+            self.busy -= 1
+        if self.poison.intersection(items):
+            raise RuntimeError("poison")
+        return [2 * item for item in items]
+
+    async def finish(self, index: int = 0) -> None:
+        self.pending.pop(index).set_result(None)
+        await settle()
+
+
+class Bench:
+    """A batcher between a fake clock and a fake model."""
+
+    def __init__(self, **options: Any) -> None:
+        self.clock = FakeClock()
+        self.model = FakeModel()
+        self.failures: list[Exception] = []
+        self.batcher: Batcher[int, int] = Batcher(
+            infer=self.model, clock=self.clock, on_failure=self.failures.append, **options
+        )
+
+    def submit(self, item: int, deadline: float = NEVER) -> asyncio.Task[Answer[int]]:
+        async def request() -> Answer[int]:
+            with self.batcher.reserve(1) as places:
+                return await places.submit(item, deadline)
+
+        return asyncio.create_task(request())
+
+
+def bench_test(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    def run() -> None:
+        asyncio.run(test())
+
+    run.__name__ = test.__name__
+    return run
+
+
+@bench_test
+async def test_a_lone_item_leaves_at_once() -> None:
+    bench = Bench(max_batch=8, max_wait=1.0)
+    task = bench.submit(3)
+    await settle()
+    assert bench.model.batches == [[3]]
+    await bench.clock.advance(0.25)
+    await bench.model.finish()
+    assert await task == Answer(result=6, queued=0.0, inference=0.25, batch_size=1)
+
+
+@bench_test
+async def test_items_that_come_while_the_worker_is_busy_leave_together() -> None:
+    bench = Bench(max_batch=8, max_wait=1.0)
+    tasks = [bench.submit(1)]
+    await settle()
+    tasks += [bench.submit(item) for item in (2, 3, 4)]
+    await settle()
+    assert bench.model.batches == [[1]]
+    await bench.clock.advance(0.5)
+    await bench.model.finish()
+    assert bench.model.batches == [[1], [2, 3, 4]]
+    await bench.model.finish()
+    answers = [await task for task in tasks]
+    assert [a.result for a in answers] == [2, 4, 6, 8]
+    assert [a.batch_size for a in answers] == [1, 3, 3, 3]
+    assert [a.queued for a in answers] == [0.0, 0.5, 0.5, 0.5]
+
+
+@bench_test
+async def test_an_item_waits_for_one_that_is_being_prepared_but_not_longer_than_the_wait() -> None:
+    bench = Bench(max_batch=8, max_wait=1.0)
+    with bench.batcher.reserve(1):
+        task = bench.submit(1)
+        await bench.clock.advance(0.99)
+        assert bench.model.batches == []
+        await bench.clock.advance(0.01)
+        assert bench.model.batches == [[1]]
+        await bench.model.finish()
+        assert (await task).queued == 1.0
+
+
+@bench_test
+async def test_an_item_leaves_when_the_one_it_waited_for_is_given_up() -> None:
+    bench = Bench(max_batch=8, max_wait=1.0)
+    with bench.batcher.reserve(1) as places:
+        task = bench.submit(1)
+        await settle()
+        assert bench.model.batches == []
+        places.give_up()
+        await settle()
+        assert bench.model.batches == [[1]]
+    await bench.model.finish()
+    await task
+
+
+@bench_test
+async def test_nothing_waits_for_an_item_that_nobody_prepares_yet() -> None:
+    bench = Bench(max_batch=8, max_wait=1.0, queue_limit=3)
+    with bench.batcher.reserve(2, at_once=False) as places:
+        assert bench.batcher.depth == 2
+        lone = bench.submit(1)
+        await settle()
+        assert bench.model.batches == [[1]]
+        await bench.model.finish()
+        places.begin()
+        other = bench.submit(2)
+        await settle()
+        assert bench.model.batches == [[1]]
+        own = asyncio.create_task(places.submit(3, NEVER))
+        await settle()
+        assert bench.model.batches == [[1], [2, 3]]
+        await bench.model.finish()
+        assert bench.batcher.depth == 1
+    assert bench.batcher.depth == 0
+    # The place that was never begun is forgotten: what is coming now is waited for.
+    with bench.batcher.reserve(1):
+        held = bench.submit(4)
+        await settle()
+        assert bench.model.batches == [[1], [2, 3]]
+    await settle()
+    await bench.model.finish()
+    await asyncio.gather(lone, other, own, held)
+
+
+@bench_test
+async def test_a_full_batch_leaves_though_more_is_coming() -> None:
+    bench = Bench(max_batch=2, max_wait=1.0)
+    with bench.batcher.reserve(1):
+        tasks = [bench.submit(1), bench.submit(2)]
+        await settle()
+        assert bench.model.batches == [[1, 2]]
+        await bench.model.finish()
+        await asyncio.gather(*tasks)
+
+
+@bench_test
+async def test_the_wait_counts_from_the_oldest_item() -> None:
+    bench = Bench(max_batch=8, max_wait=1.0)
+    with bench.batcher.reserve(1):
+        first = bench.submit(1)
+        await bench.clock.advance(0.75)
+        second = bench.submit(2)
+        await bench.clock.advance(0.25)
+        assert bench.model.batches == [[1, 2]]
+        await bench.model.finish()
+        assert [(await first).queued, (await second).queued] == [1.0, 0.25]
+
+
+@bench_test
+async def test_several_workers_take_batches_at_the_same_time() -> None:
+    bench = Bench(max_batch=1, workers=2)
+    tasks = [bench.submit(item) for item in (1, 2, 3)]
+    await settle()
+    assert bench.model.batches == [[1], [2]]
+    await bench.model.finish(1)
+    assert bench.model.batches == [[1], [2], [3]]
+    await bench.model.finish()
+    await bench.model.finish()
+    assert [(await task).result for task in tasks] == [2, 4, 6]
+
+
+@bench_test
+async def test_a_full_queue_refuses_and_a_freed_place_is_given_again() -> None:
+    bench = Bench(max_batch=1, queue_limit=2)
+    running = bench.submit(0)
+    await settle()
+    waiting = [bench.submit(1), bench.submit(2)]
+    await settle()
+    assert bench.batcher.depth == 2
+    with pytest.raises(Overloaded, match="queue of 2 images is full"):
+        await bench.submit(3)
+    await bench.model.finish()
+    later = bench.submit(4)
+    await settle()
+    assert not later.done()
+    for _ in range(3):
+        await bench.model.finish()
+    await asyncio.gather(running, *waiting, later)
+    assert bench.batcher.depth == 0
+
+
+@bench_test
+async def test_the_places_of_one_request_are_taken_all_or_none() -> None:
+    bench = Bench(queue_limit=3)
+    with bench.batcher.reserve(2):
+        with pytest.raises(Overloaded), bench.batcher.reserve(2):
+            pytest.fail("two places were given where one was left")
+        assert bench.batcher.depth == 2
+    assert bench.batcher.depth == 0
+
+
+@bench_test
+async def test_an_expired_item_is_answered_at_its_deadline_and_never_inferred() -> None:
+    bench = Bench(max_batch=8)
+    running = bench.submit(1)
+    await settle()
+    late = bench.submit(2, deadline=1.0)
+    await bench.clock.advance(1.0)
+    with pytest.raises(Timeout):
+        await late
+    assert bench.batcher.depth == 0
+    await bench.model.finish()
+    assert (await running).result == 2
+    assert bench.model.batches == [[1]]
+
+
+@bench_test
+async def test_an_item_in_inference_at_its_deadline_is_answered_then() -> None:
+    bench = Bench()
+    task = bench.submit(1, deadline=1.0)
+    await bench.clock.advance(1.0)
+    with pytest.raises(Timeout):
+        await task
+    await bench.model.finish()
+
+
+@bench_test
+async def test_a_cancelled_item_leaves_the_queue_and_is_never_inferred() -> None:
+    bench = Bench(max_batch=8)
+    running = bench.submit(1)
+    await settle()
+    gone = bench.submit(2)
+    stays = bench.submit(3)
+    await settle()
+    gone.cancel()
+    await settle()
+    assert bench.batcher.depth == 1
+    await bench.model.finish()
+    await bench.model.finish()
+    await running
+    await stays
+    assert bench.model.batches == [[1], [3]]
+
+
+@bench_test
+async def test_a_poisonous_item_fails_alone() -> None:
+    bench = Bench(max_batch=8)
+    bench.model.poison = {3}
+    first = bench.submit(1)
+    await settle()
+    tasks = [bench.submit(item) for item in (2, 3, 4)]
+    await settle()
+    for _ in range(5):
+        await bench.model.finish()
+    assert bench.model.batches == [[1], [2, 3, 4], [2], [3], [4]]
+    results = await asyncio.gather(first, *tasks, return_exceptions=True)
+    assert [r.result if isinstance(r, Answer) else type(r) for r in results] == [
+        2,
+        4,
+        InferenceFailed,
+        8,
+    ]
+    assert [str(error) for error in bench.failures] == ["poison", "poison"]
+
+
+@bench_test
+async def test_of_a_poisoned_batch_who_is_gone_or_late_is_not_tried_again() -> None:
+    bench = Bench(max_batch=8)
+    bench.model.poison = {2}
+    first = bench.submit(1)
+    await settle()
+    poisonous, late, gone, stays = (
+        bench.submit(2), bench.submit(3, deadline=5.0), bench.submit(4), bench.submit(5)
+    )  # fmt: skip
+    await settle()
+    await bench.model.finish()
+    await bench.model.finish()
+    assert bench.model.batches == [[1], [2, 3, 4, 5], [2]]
+    gone.cancel()
+    await bench.clock.advance(5.0)
+    await bench.model.finish()
+    await bench.model.finish()
+    assert bench.model.batches == [[1], [2, 3, 4, 5], [2], [5]]
+    with pytest.raises(InferenceFailed):
+        await poisonous
+    with pytest.raises(Timeout):
+        await late
+    assert [(await each).result for each in (first, stays)] == [2, 10]
+
+
+@bench_test
+async def test_an_item_whose_timer_is_late_is_not_inferred_after_its_deadline() -> None:
+    """A loop that was busy runs what falls due in any order: the freed worker may come first."""
+    bench = Bench(max_batch=1)
+    running = bench.submit(1)
+    await settle()
+    late, stays = bench.submit(2, deadline=5.0), bench.submit(3)
+    await settle()
+    bench.clock.now = 6.0
+    await bench.model.finish()
+    await bench.model.finish()
+    assert bench.model.batches == [[1], [3]]
+    with pytest.raises(Timeout):
+        await late
+    assert [(await each).result for each in (running, stays)] == [2, 6]
+
+
+@bench_test
+async def test_a_wrong_number_of_results_is_a_failure_not_a_mix_up() -> None:
+    async def infer(items: Sequence[int]) -> list[int]:
+        return [0] * (len(items) + 1)
+
+    clock = FakeClock()
+    batcher: Batcher[int, int] = Batcher(infer=infer, clock=clock)
+    with batcher.reserve(1) as places, pytest.raises(InferenceFailed):
+        await places.submit(1, NEVER)
+
+
+@bench_test
+async def test_draining_refuses_new_items_and_waits_for_the_accepted_ones() -> None:
+    bench = Bench(max_batch=1)
+    tasks = [bench.submit(1), bench.submit(2)]
+    await settle()
+    drain = asyncio.create_task(bench.batcher.drain())
+    await settle()
+    with pytest.raises(Overloaded, match="shutting down"):
+        await bench.submit(3)
+    await bench.model.finish()
+    assert not drain.done()
+    await bench.model.finish()
+    assert [(await task).result for task in tasks] == [2, 4]
+    await settle()
+    assert drain.done()
+
+
+@bench_test
+async def test_an_idle_batcher_drains_at_once() -> None:
+    await Bench().batcher.drain()
+
+
+@bench_test
+async def test_a_cancelled_worker_still_answers_its_items() -> None:
+    bench = Bench()
+    task = bench.submit(1)
+    await settle()
+    (worker,) = bench.batcher._running
+    worker.cancel()
+    with pytest.raises(InferenceFailed, match="broken off"):
+        await task
+
+
+@bench_test
+async def test_a_reservation_gives_no_more_places_than_were_taken() -> None:
+    bench = Bench()
+    with bench.batcher.reserve(1) as places:
+        task = asyncio.create_task(places.submit(1, NEVER))
+        await settle()
+        with pytest.raises(ValueError, match="all places"):
+            await places.submit(2, NEVER)
+        await bench.model.finish()
+        await task
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_every_accepted_item_is_answered_exactly_once_whatever_happens(seed: int) -> None:
+    """A random hour: requests of 1-4 items come, fail to decode, expire, leave; batches fail."""
+    asyncio.run(simulate(random.Random(seed)))
+
+
+async def simulate(chance: random.Random) -> None:
+    options = {
+        "max_batch": chance.choice([1, 2, 3, 8]),
+        "max_wait": chance.choice([0.0, 0.5, 2.0]),
+        "queue_limit": chance.choice([4, 8, 100]),
+        "workers": chance.choice([1, 1, 2, 3]),
+    }
+    bench = Bench(**options)
+    numbers = itertools.count()
+    answers: dict[int, list[object]] = {}
+    refused = preparing = 0
+
+    async def request(size: int) -> None:
+        nonlocal refused
+        try:
+            if chance.random() < 0.3:
+                with bench.batcher.reserve(size, at_once=False) as places:
+                    for _ in range(size):
+                        places.begin()
+                        await prepare_and_submit(places)
+            else:
+                with bench.batcher.reserve(size) as places:
+                    await asyncio.gather(*(prepare_and_submit(places) for _ in range(size)))
+        except Overloaded:
+            refused += 1
+
+    async def prepare_and_submit(places: Reservation[int, int]) -> None:
+        nonlocal preparing
+        if (steps := chance.randrange(4)) == 3:
+            places.give_up()
+            return
+        preparing += 1
+        try:
+            for _ in range(steps * 15):
+                await asyncio.sleep(0)
+        finally:
+            preparing -= 1
+        item = next(numbers)
+        if chance.random() < 0.1:
+            bench.model.poison.add(item)
+        answers[item] = []
+        deadline = bench.clock.now + chance.choice([0.3, 3.0, NEVER])
+        try:
+            answers[item].append(await places.submit(item, deadline))
+        except (Timeout, InferenceFailed, asyncio.CancelledError) as error:
+            answers[item].append(error)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+
+    tasks: list[asyncio.Task[None]] = []
+    for _ in range(120):
+        match chance.randrange(5):
+            case 0 | 1:
+                tasks.append(asyncio.create_task(request(chance.randint(1, 4))))
+                await asyncio.sleep(0)
+            case 2:
+                await bench.clock.advance(chance.choice([0.0, 0.1, 1.0]))
+            case 3 if bench.model.pending:
+                await bench.model.finish(chance.randrange(len(bench.model.pending)))
+            case 4 if tasks and chance.random() < 0.3:
+                chance.choice(tasks).cancel()
+        assert bench.batcher.depth <= options["queue_limit"]
+        if chance.random() < 0.2:
+            await settle()
+            await settle()
+            await settle()
+            if bench.batcher._queue and not preparing:
+                assert bench.model.busy == options["workers"], "an item waits, a worker is idle"
+
+    drain = asyncio.create_task(bench.batcher.drain())
+    for _ in range(2000):
+        await settle()
+        if drain.done():
+            break
+        if bench.model.pending:
+            await bench.model.finish()
+        else:
+            await bench.clock.advance(0.5)
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert drain.done()
+    assert bench.batcher.depth == 0
+    assert bench.model.most_busy <= options["workers"]
+    assert all(len(batch) <= options["max_batch"] for batch in bench.model.batches)
+    for item, answer in answers.items():
+        assert len(answer) == 1, f"item {item} has {len(answer)} answers"
+        if isinstance(answer[0], Answer):
+            assert answer[0].result == 2 * item
+            assert item not in bench.model.poison
+
+
+@bench_test
+async def test_an_item_that_turns_out_to_be_several_gets_all_its_places_or_none() -> None:
+    bench = Bench(queue_limit=4)
+    with bench.batcher.reserve(1) as places:
+        with pytest.raises(Overloaded, match="queue of 4"):
+            places.extend(4)
+        assert bench.batcher.depth == 1
+        places.extend(3)
+        assert bench.batcher.depth == 4
+        with pytest.raises(Overloaded):
+            bench.batcher.check_room()
+    assert bench.batcher.depth == 0
+
+
+@bench_test
+async def test_what_was_accepted_may_still_turn_out_to_be_several_while_draining() -> None:
+    bench = Bench(max_batch=8)
+    with bench.batcher.reserve(1) as places:
+        draining = asyncio.create_task(bench.batcher.drain())
+        await settle()
+        places.extend(2)
+        tasks = [asyncio.create_task(places.submit(item, NEVER)) for item in (1, 2, 3)]
+        await settle()
+        assert bench.model.batches == [[1, 2, 3]]
+        assert not draining.done()
+        await bench.model.finish()
+        assert [(await task).result for task in tasks] == [2, 4, 6]
+    await draining

@@ -1,0 +1,215 @@
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sfd.cli import main
+
+Cells = Callable[..., bytes]
+
+
+@pytest.fixture(autouse=True)
+def _small_model(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
+    monkeypatch.setenv("SFD_MODEL_STORE", str(store))
+    monkeypatch.setenv("SFD_MODELS", "cells")
+    monkeypatch.setenv("SFD_THREADS", "1")
+
+
+@pytest.fixture
+def one(tmp_path: Path, bright_cells: Cells) -> Path:
+    file = tmp_path / "one.png"
+    file.write_bytes(bright_cells(5))
+    return file
+
+
+@pytest.fixture
+def two(tmp_path: Path, bright_cells: Cells) -> Path:
+    file = tmp_path / "two.jpg"
+    file.write_bytes(bright_cells(0, 10, kind="JPEG", quality=100))
+    return file
+
+
+def test_each_face_is_a_line(one: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detect", str(one)]) == 0
+    assert capsys.readouterr().out == f"{one}\t16.0\t16.0\t16.0\t16.0\t1.0\n"
+
+
+def test_json_is_one_object_a_file(
+    one: Path, two: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["detect", "--json", str(one), str(two)]) == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["file"] == str(one)
+    assert first["image"] == {"width": 64, "height": 64}
+    assert [len(first["faces"]), len(second["faces"])] == [1, 2]
+
+
+def test_a_file_that_fails_does_not_stop_the_others_and_the_exit_code_is_1(
+    one: Path, two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(one.read_bytes()[:60])
+    assert main(["detect", str(bad), str(one), str(tmp_path / "absent.png"), str(two)]) == 1
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 3
+    assert f"{bad}: the PNG data is broken" in err
+    assert "absent.png: cannot be read: No such file or directory" in err
+    assert err.splitlines()[-1] == "sfd detect: 2 of 4 images failed"
+
+
+def test_json_tells_of_failures_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detect", "--json", str(tmp_path / "absent.png")]) == 1
+    assert json.loads(capsys.readouterr().out)["error"]["type"] == "unreadable-file"
+
+
+def test_the_boxes_are_drawn(one: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "drawn.png"
+    assert main(["detect", str(one), "--draw", str(out)]) == 0
+    before, after = np.asarray(Image.open(one)), np.asarray(Image.open(out))
+    assert before.shape == after.shape
+    changed = np.argwhere((before != after).any(-1))
+    assert changed.min(0).tolist() <= [16, 16]
+    assert (after[40:] == before[40:]).all(), "far from the box nothing is drawn"
+
+
+@pytest.mark.parametrize("style", ["blur", "pixelate"])
+def test_faces_are_hidden_in_place_of_drawn(one: Path, tmp_path: Path, style: str) -> None:
+    out = tmp_path / "hidden.png"
+    assert main(["detect", str(one), "--draw", str(out), "--style", style]) == 0
+    before, after = np.asarray(Image.open(one)), np.asarray(Image.open(out))
+    # The face's box is white and its margin black: their means are gray.
+    assert 0 < after[14, 24].max() < 255
+    assert (after[40:] == before[40:]).all()
+
+
+def test_tiles_find_a_small_face(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "wide.png"
+    image = Image.new("RGB", (256, 64))
+    image.paste((255, 255, 255), (112, 16, 128, 32))
+    image.save(file)
+    assert main(["detect", str(file)]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["detect", "--tiles", "auto", str(file)]) == 0
+    assert capsys.readouterr().out == f"{file}\t112.0\t16.0\t16.0\t16.0\t1.0\n"
+
+
+def test_tiles_of_one_file_find_room_whatever_the_number_of_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("SFD_QUEUE_LIMIT", "SFD_MAX_IMAGES"):
+        monkeypatch.setenv(name, "16")
+    image = Image.new("RGB", (256, 64))
+    image.paste((255, 255, 255), (112, 16, 128, 32))
+    files = [tmp_path / f"{number}.png" for number in range(16)]
+    for file in files:
+        image.save(file)
+    assert main(["detect", "--tiles", "auto", *map(str, files)]) == 0
+    expected = [f"{file}\t112.0\t16.0\t16.0\t16.0\t1.0" for file in files]
+    assert capsys.readouterr().out.splitlines() == expected
+
+
+def test_several_drawings_go_into_a_folder(one: Path, two: Path, tmp_path: Path) -> None:
+    out = tmp_path / "drawn"
+    assert main(["detect", str(one), str(two), "--draw", str(out)]) == 0
+    assert sorted(file.name for file in out.iterdir()) == ["one.png", "two.png"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["x.png", "--min-score", "2"],
+        ["x.png", "--max-faces", "0"],
+        ["x.png", "--draw", "out.xyz"],
+        ["x.png", "--draw", "out.psd"],
+        ["x.png", "--provider", "gpu"],
+        ["a/x.png", "b/x.jpg", "--draw", "out"],
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
+    try:
+        code = main(["detect", *arguments])
+    except SystemExit as error:
+        code = int(str(error.code))
+    assert code == 2
+
+
+def test_options_reach_the_detector(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detect", str(two), "--max-faces", "1", "--model", "others"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 1
+    assert main(["detect", str(two), "--min-score", "1"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_more_files_than_the_queue_holds_are_all_looked_at(
+    one: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SFD_QUEUE_LIMIT", "2")
+    monkeypatch.setenv("SFD_MAX_IMAGES", "2")
+    assert main(["detect", *[str(one)] * 5]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5
+
+
+def test_a_picture_without_faces_says_so(
+    tmp_path: Path, bright_cells: Cells, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "empty.png"
+    file.write_bytes(bright_cells())
+    assert main(["detect", str(file)]) == 0
+    assert capsys.readouterr() == ("", f"sfd detect: {file}: no faces\n")
+
+
+def test_small_faces_can_be_left_out(one: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detect", str(one), "--min-size", "17"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_standard_input_is_an_image(
+    one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with one.open("rb") as file:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(file))
+        assert main(["detect", "-", "--draw", str(tmp_path / "drawn")]) == 0
+    assert capsys.readouterr().out == "-\t16.0\t16.0\t16.0\t16.0\t1.0\n"
+    assert [file.name for file in (tmp_path / "drawn").iterdir()] == ["stdin.png"]
+
+
+def test_an_original_is_not_overwritten_without_force(
+    one: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = one.read_bytes()
+    assert main(["detect", str(one), "--draw", str(one)]) == 2
+    assert "one.png is already there" in capsys.readouterr().err
+    assert one.read_bytes() == before
+    assert main(["detect", str(one), "--draw", str(one), "--force"]) == 0
+    assert one.read_bytes() != before
+
+
+def test_the_folder_of_the_pictures_is_not_drawn_into_without_force(
+    one: Path, tmp_path: Path, bright_cells: Cells, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other.png").write_bytes(bright_cells(1))
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    assert main(["detect", str(tmp_path), "--draw", str(tmp_path)]) == 2
+    assert "is already there, and 1 more; name another place" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_a_drawing_that_cannot_be_written_leaves_what_was_there(
+    one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.png"
+    out.write_bytes(b"before")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    assert main(["detect", str(one), "--draw", str(out), "--force"]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert out.read_bytes() == b"before"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["one.png", "out.png"]

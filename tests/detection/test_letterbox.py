@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from detection.letterbox import letterbox
+
+MEAN = (123, 117, 104)
+
+
+def test_the_padding_is_the_mean_colour_and_the_picture_is_centred() -> None:
+    pixels, box = letterbox(Image.new("RGB", (64, 32), "white"), 64, 64, 3, MEAN)
+    assert pixels.shape == (64, 64, 3)
+    assert pixels.dtype == np.uint8
+    assert (box.left, box.top) == (0, 16)
+    assert (pixels[16:48] == 255).all()
+    assert (pixels[:16] == MEAN).all()
+    assert (pixels[48:] == MEAN).all()
+
+
+def test_a_picture_of_the_inputs_size_passes_unchanged() -> None:
+    values = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+    pixels, _ = letterbox(Image.fromarray(values), 64, 48, 3, MEAN)
+    assert np.array_equal(pixels, values)
+
+
+def test_a_picture_that_shrinks_is_averaged_not_sampled() -> None:
+    """A board of black and white pixels is gray from afar."""
+    board = (np.indices((256, 256)).sum(0) % 2 * 255).astype(np.uint8)
+    pixels, _ = letterbox(Image.fromarray(board).convert("RGB"), 64, 64, 3, MEAN)
+    assert np.abs(pixels[1:-1, 1:-1].astype(int) - 127).max() <= 4
+
+
+def test_a_picture_that_grows_has_no_steps() -> None:
+    pixels, _ = letterbox(Image.fromarray(np.asarray([[0, 200]] * 2, np.uint8)).convert("RGB"),
+                          64, 64, 3, MEAN)  # fmt: skip
+    steps = np.diff(pixels[32, :, 0].astype(int))
+    assert 0 <= steps.min() <= steps.max() <= 8
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1), (3, 7), (2000, 1000)])
+def test_any_size_fits(size: tuple[int, int]) -> None:
+    pixels, box = letterbox(Image.new("RGB", size, "white"), 64, 48, 3, MEAN)
+    assert pixels.shape == (48, 64, 3)
+    inside = pixels[box.top : box.top + box.height, box.left : box.left + box.width]
+    assert (inside == 255).all()
+
+
+def test_a_gray_network_gets_one_channel() -> None:
+    """By the luma of ITU-R BT.601, in the padding too."""
+    pixels, _ = letterbox(Image.new("RGB", (16, 8), (200, 100, 50)), 16, 16, 1, MEAN)
+    assert pixels.shape == (16, 16, 1)
+    for rows, (red, green, blue) in ((pixels[4:12], (200, 100, 50)), (pixels[:4], MEAN)):
+        luma = 0.299 * red + 0.587 * green + 0.114 * blue
+        assert np.abs(rows - luma).max() <= 1

@@ -1,0 +1,37 @@
+import pytest
+
+from detection.media_types import kind
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"\xff\xd8\xff\xe0", "JPEG"),
+        (b"\x89PNG\r\n\x1a\n", "PNG"),
+        (b"RIFF\0\0\0\0WEBPVP8 ", "WebP"),
+        (b"RIFF\0\0\0\0AVI LIST", "video"),
+        (b"GIF89a", "GIF"),
+        (b"II*\0", "TIFF"),
+        (b"MM\0*", "TIFF"),
+        (b"\0\0\0\x20ftypavif", "AVIF"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1miafavif", "AVIF"),
+        (b"\0\0\0\x1cftypmsf1\0\0\0\0msf1miafavis", "AVIF"),
+        (b"\0\0\0\x20ftypheic", "HEIC"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0mif1miafheic", "HEIC"),
+        (b"\0\0\0\x20ftypisom", "video"),
+        (b"BM\0\0", "BMP"),
+        (b"%PDF-1.7", "PDF"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'>", "SVG"),
+        (b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- hi -->\n<svg>", "SVG"),
+        (b"<!doctype html><html>", "HTML"),
+        (b"PK\x03\x04", "zip archive"),
+        (b"hello", "text"),
+        ("Grüße".encode(), "text"),
+        (b"a" * 2047 + "ü".encode() + b"b", "text"),  # cut in the middle of a character
+        (b"", None),
+        (b"\0\1\2\3", None),
+        (b"\xff\xfe\xfd", None),
+    ],
+)
+def test_content_is_known_by_its_first_bytes(data: bytes, expected: str | None) -> None:
+    assert kind(data) == expected

@@ -1,0 +1,137 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+
+from detection import session
+from detection.errors import StartError
+from detection.providers import ProviderName
+from store import model as models
+from store.model import ModelError
+
+CPU_ONLY = ["CPUExecutionProvider"]
+WITH_CUDA = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+def opener(*working: str) -> Callable[[str], Any]:
+    def open_on(provider: str) -> Any:
+        if provider not in working:
+            raise StartError(f"{provider} does not load")
+        return SimpleNamespace(provider=provider)
+
+    return open_on
+
+
+@pytest.mark.parametrize(
+    ("asked", "available", "working", "chosen", "reason"),
+    [
+        ("cpu", CPU_ONLY, ["cpu"], "cpu", None),
+        ("cuda", WITH_CUDA, ["cuda", "cpu"], "cuda", None),
+        ("auto", WITH_CUDA, ["cuda", "cpu"], "cuda", None),
+        ("auto", WITH_CUDA, ["cpu"], "cpu", "cuda does not load"),
+        ("auto", CPU_ONLY, ["cpu"], "cpu", "no CUDAExecutionProvider"),
+    ],
+)
+def test_the_provider_that_works_is_taken_and_a_fallback_has_its_reason(
+    asked: str, available: list[str], working: list[str], chosen: str, reason: str | None
+) -> None:
+    opened, provider, fallback = session.choose(ProviderName(asked), available, opener(*working))
+    assert provider == chosen
+    assert opened.provider == chosen
+    assert (fallback is None) if reason is None else (reason in str(fallback))
+
+
+@pytest.mark.parametrize(
+    ("asked", "available", "says"),
+    [
+        ("cuda", CPU_ONLY, "SFD_PROVIDER=cuda does not work: .*no CUDAExecutionProvider.*gpu"),
+        ("cuda", WITH_CUDA, "SFD_PROVIDER=cuda does not work: cuda does not load"),
+        ("tensorrt", CPU_ONLY, "no TensorrtExecutionProvider"),
+        ("openvino", CPU_ONLY, "no OpenVINOExecutionProvider.*onnxruntime-openvino"),
+    ],
+)
+def test_a_named_provider_that_does_not_work_stops_the_start(
+    asked: str, available: list[str], says: str
+) -> None:
+    with pytest.raises(StartError, match=says):
+        session.choose(ProviderName(asked), available, opener("cpu"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, write_small_model: Callable[[Path], Path]) -> Path:
+    return write_small_model(tmp_path)
+
+
+def load(folder: Path) -> session.Session:
+    return session.open_session(models.load(folder), ProviderName.CPU, threads=1, max_batch=4)
+
+
+def test_a_batch_gives_each_images_own_candidates(folder: Path) -> None:
+    opened = load(folder)
+    dark, bright = np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)
+    found = opened.run([dark, bright, dark])
+    assert [one.scores.shape for one in found] == [(16,)] * 3
+    assert [float(one.scores.max()) for one in found] == [0, 1, 0]
+    assert found[1].boxes[5].tolist() == [0.25, 0.25, 0.5, 0.5]
+
+
+def test_warming_up_runs_each_size(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = load(folder)
+    sizes: list[int] = []
+    monkeypatch.setattr(type(opened), "run", lambda self, images: sizes.append(len(images)))
+    opened.warm_up([1, 4])
+    assert sizes == [1, 4]
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "deploy.prototxt", "weights.caffemodel"])
+def test_a_file_that_does_not_match_its_hash_is_refused(folder: Path, file: str) -> None:
+    path = folder / file
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(ModelError, match=file):
+        load(folder)
+
+
+def test_a_file_of_the_wrong_shape_is_refused(folder: Path) -> None:
+    graph = onnx.load(folder / "model.onnx")
+    graph.graph.output[0].name = graph.graph.node[-1].output[0] = "rectangles"
+    onnx.save(graph, folder / "model.onnx")
+    bless(folder)
+    with pytest.raises(StartError, match=r"rectangles.*not uint8 images \[batch, 64, 64, 3\]"):
+        load(folder)
+
+
+def test_a_file_that_is_no_onnx_is_refused_in_one_line(folder: Path) -> None:
+    (folder / "model.onnx").write_bytes(b"not a network")
+    bless(folder)
+    with pytest.raises(StartError, match="does not open on CPUExecutionProvider") as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_of_several_classes_is_refused(folder: Path) -> None:
+    text = (folder / "model.toml").read_text()
+    (folder / "model.toml").write_text(text.replace('["face"]', '["face", "cat"]'))
+    bless(folder)
+    with pytest.raises(StartError, match="2 classes"):
+        load(folder)
+
+
+def test_the_session_runs_on_what_was_asked_for(folder: Path) -> None:
+    opened = load(folder)
+    assert opened.provider == "cpu"
+    assert opened.fallback is None
+    assert isinstance(opened.onnx, ort.InferenceSession)
+
+
+def bless(folder: Path) -> None:
+    """Make build.json agree with what the folder holds now."""
+    build = json.loads((folder / "build.json").read_text())
+    build["sha256"] = models.sha256(folder / "model.onnx")
+    build["recipe"] = models.recipe_hash(models.load(folder))
+    (folder / "build.json").write_text(json.dumps(build))

@@ -1,0 +1,249 @@
+"""The service around the small model of `tests.cells`, in this process or in another."""
+
+import base64
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from starlette.testclient import TestClient
+
+from service import runtime as runtimes
+from service.app import create_app
+from service.runtime import Runtime
+from service.settings import Settings
+from tests.cells import NAME
+
+
+@pytest.fixture
+def settings(store: Path) -> Callable[..., Settings]:
+    """Makes settings for the small model, by field name."""
+
+    def make(**options: Any) -> Settings:
+        defaults: dict[str, Any] = {
+            "model_store": store,
+            "models": (NAME,),
+            "threads": 1,
+            "provider": "cpu",
+        }
+        return Settings(**(defaults | options))
+
+    return make
+
+
+Serve = Callable[..., AbstractContextManager[TestClient]]
+
+
+@pytest.fixture
+def serve(settings: Callable[..., Settings]) -> Serve:
+    """A warm service in this process, with the given settings; `client.app` is the app."""
+
+    @contextmanager
+    def start(
+        change: Callable[[Runtime], None] = lambda _: None, **options: Any
+    ) -> Iterator[TestClient]:
+        runtime = runtimes.load(settings(**options))
+        change(runtime)
+        with TestClient(create_app(runtime), raise_server_exceptions=False) as client:
+            assert client.portal is not None
+            client.portal.call(runtime.warm_up)
+            yield client
+
+    return start
+
+
+@pytest.fixture
+def client(serve: Serve) -> Iterator[TestClient]:
+    """A warm service in this process with the default settings."""
+    with serve() as started:
+        yield started
+
+
+class Server:
+    """A service in a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[str], log: Path) -> None:
+        self.process = process
+        self.log = log
+        self.connections: list[socket.socket] = []
+        self.url = self._wait_for(r'listening on (http://[^"\s]+)')
+        deadline = time.monotonic() + 60
+        with httpx.Client(base_url=self.url) as client:
+            while client.get("/readyz").status_code != 200:
+                assert time.monotonic() < deadline, self.log.read_text()
+                time.sleep(0.02)
+
+    def connect(self, timeout: float = 20) -> socket.socket:
+        """A bare connection, closed at the end of the test at the latest."""
+        parts = urlsplit(self.url)
+        self.connections.append(socket.create_connection((parts.hostname, parts.port), timeout))
+        return self.connections[-1]
+
+    def metrics(self) -> dict[str, float]:
+        """The samples of /metrics by name and labels; the scrape is one request in flight."""
+        lines = httpx.get(f"{self.url}/metrics", timeout=20).text.splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
+    def memory(self, which: str = "VmRSS") -> int:
+        """Resident bytes now, or the most ever ("VmHWM")."""
+        status = self._proc("status").read_text()
+        return 1024 * int(status.split(f"{which}:")[1].split()[0])
+
+    def forget_peak(self) -> None:
+        """Let the most memory ever ("VmHWM") start anew from what is resident now."""
+        self._proc("clear_refs").write_text("5")
+
+    def open_files(self) -> int:
+        """How many files and sockets the process holds."""
+        return len(list(self._proc("fd").iterdir()))
+
+    def _proc(self, name: str) -> Path:
+        """What the kernel tells about the process; skips the test where it is not Linux."""
+        if sys.platform != "linux":
+            pytest.skip("reads /proc, which only Linux has")
+        return Path(f"/proc/{self.process.pid}/{name}")
+
+    def wait_for(self, metric: str, least: float, seconds: float = 20) -> None:
+        """A metric reaches `least`; AssertionError if it never does."""
+        deadline = time.monotonic() + seconds
+        while self.metrics().get(metric, 0) < least:
+            assert time.monotonic() < deadline, metric
+            time.sleep(0.01)
+
+    def wait_until_idle(self, seconds: float = 20) -> None:
+        """Nothing is queued or in flight but the scrape; AssertionError if that never comes."""
+        deadline = time.monotonic() + seconds
+        while True:
+            found = self.metrics()
+            if (found["sfd_in_flight"], found["sfd_queue_depth"]) == (1, 0):
+                return
+            assert time.monotonic() < deadline, found
+            time.sleep(0.02)
+
+    def _wait_for(self, pattern: str) -> str:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            if found := re.search(pattern, self.log.read_text()):
+                return found[1]
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.02)
+        raise AssertionError(f"no {pattern!r} in\n{self.log.read_text()}")
+
+
+@contextmanager
+def run_server(folder: Path, environment: dict[str, str], before: str = "") -> Iterator[Server]:
+    """`python -m service` on a free port; killed at the end if it still runs.
+
+    `before` is Python that runs first in its process, to change a constant or inject a fault.
+    """
+    serve = "import runpy; runpy.run_module('service', run_name='__main__', alter_sys=True)"
+    log = folder / "server.log"
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("SFD_")}
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, *(("-c", f"{before}\n{serve}") if before else ("-m", "service"))],
+            env=clean | {"SFD_PORT": "0"} | environment,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            text=True,
+        )
+    connections: list[socket.socket] = []
+    try:
+        server = Server(process, log)
+        connections = server.connections
+        yield server
+    finally:
+        for connection in connections:
+            connection.close()
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+StartServer = Callable[..., AbstractContextManager[Server]]
+
+
+@pytest.fixture
+def start_server(store: Path, tmp_path: Path) -> StartServer:
+    """Starts `python -m service` for the small model with the given SFD_ settings."""
+
+    def start(before: str = "", **settings: object) -> AbstractContextManager[Server]:
+        environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": NAME, "SFD_THREADS": "1"}
+        environment |= {f"SFD_{name}": str(value) for name, value in settings.items()}
+        return run_server(tmp_path, environment, before)
+
+    return start
+
+
+SLEEPING = """
+import time, detection.session as session
+run = session.Session.run
+def slow(self, images):
+    answer = run(self, images)
+    time.sleep({seconds})
+    return answer
+session.Session.run = slow
+"""
+
+
+@pytest.fixture(scope="session")
+def sleeping() -> Callable[[object], str]:
+    """Python to run before the service: each batch of `images` takes some seconds longer.
+
+    The seconds are a number or an expression, such as one that spares the warm-up's black images.
+    """
+    return lambda seconds: SLEEPING.format(seconds=seconds)
+
+
+HOLDING = """
+import time, pathlib, detection.session as session
+run = session.Session.run
+def held(self, images):
+    answer = run(self, images)
+    latest = time.monotonic() + 60
+    while images[0].max() == 255 and not pathlib.Path({file!r}).exists():
+        assert time.monotonic() < latest, "nobody made {file}"
+        time.sleep(0.01)
+    return answer
+session.Session.run = held
+"""
+
+
+@pytest.fixture(scope="session")
+def holding() -> Callable[[Path], str]:
+    """Python to run before the service: batches, but for the warm-up's, wait until a file is there.
+
+    For 60 s at most.
+    """
+    return lambda file: HOLDING.format(file=str(file))
+
+
+@pytest.fixture(scope="session")
+def start_real_server() -> Callable[..., AbstractContextManager[Server]]:
+    """Starts `python -m service` with the given environment, in the given folder."""
+    return run_server
+
+
+@pytest.fixture(scope="session")
+def as_base64() -> Callable[[bytes], str]:
+    """Base64 text of bytes."""
+    return lambda data: base64.b64encode(data).decode()
+
+
+@pytest.fixture(scope="module")
+def hardened(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One service for all tests of a module that leave it as it was."""
+    environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": "cells", "SFD_THREADS": "1"}
+    limits = {"SFD_MAX_PIXELS": "4000000"}
+    with run_server(tmp_path_factory.mktemp("hardened"), environment | limits) as server:
+        yield server

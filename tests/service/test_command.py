@@ -1,0 +1,283 @@
+"""The service as a process: over real sockets, with real signals."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from service.settings import describe
+
+Cells = Callable[..., bytes]
+Sleeping = Callable[[object], str]
+
+
+@pytest.fixture
+def plain(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
+    """The small model's environment for commands."""
+    monkeypatch.setenv("SFD_MODEL_STORE", str(store))
+    monkeypatch.setenv("SFD_MODELS", "cells")
+
+
+def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "sfd", "serve", *arguments],
+        # any free port: the usual one, 8000, may be taken
+        env=os.environ | {"SFD_PORT": "0"} | environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def connect(url: str) -> socket.socket:
+    parts = urlsplit(url)
+    return socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20)
+
+
+def read_answer(connection: socket.socket) -> tuple[int, dict[str, Any]]:
+    """Status and JSON of the answer that comes until the connection closes."""
+    data = b""
+    while chunk := connection.recv(65536):
+        data += chunk
+        head, _, body = data.partition(b"\r\n\r\n")
+        lengths = [h.split(b":")[1] for h in head.lower().split(b"\r\n") if b"content-length" in h]
+        if lengths and len(body) >= int(lengths[0]):
+            return int(data.split()[1]), json.loads(body)
+    raise AssertionError(f"no answer, only {data!r}")
+
+
+def metric(url: str, name: str) -> float:
+    for line in httpx.get(f"{url}/metrics").text.splitlines():
+        if line.startswith(name + " "):
+            return float(line.split()[1])
+    raise AssertionError(name)
+
+
+def test_the_service_answers_over_a_socket(start_server: Any, bright_cells: Cells) -> None:
+    with start_server() as server, httpx.Client(base_url=server.url) as client:
+        assert len(client.post("/detect", content=bright_cells(1, 14)).json()["faces"]) == 2
+        assert client.get("/").status_code == 200
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+    for line in server.log.read_text().splitlines():
+        assert json.loads(line)["level"] in ("info", "warning")
+
+
+def test_sigterm_finishes_what_was_accepted_and_exits_0(
+    start_server: Any, sleeping: Sleeping, bright_cells: Cells
+) -> None:
+    with (
+        start_server(sleeping("3 * bool(images[0].max() == 255)"), MAX_BATCH=6) as server,
+        ThreadPoolExecutor(6) as pool,
+    ):
+        asked = [
+            pool.submit(httpx.post, f"{server.url}/detect", content=bright_cells(5), timeout=60)
+            for _ in range(6)
+        ]
+        server.wait_for("sfd_in_flight", 7)  # the scrape is one
+        server.process.send_signal(signal.SIGTERM)
+        answers = [future.result() for future in asked]
+        assert [answer.status_code for answer in answers] == [200] * 6
+        assert all(len(answer.json()["faces"]) == 1 for answer in answers)
+        assert server.process.wait(20) == 0
+
+
+def test_a_client_that_outlasts_the_grace_time_does_not_keep_the_service(
+    start_server: Any,
+) -> None:
+    with start_server(SHUTDOWN_GRACE_S=1) as server, connect(server.url) as slow:
+        slow.sendall(b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nab")
+        server.wait_for("sfd_in_flight", 2)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+
+
+def test_a_client_that_sends_a_byte_a_second_is_timed_out(start_server: Any) -> None:
+    with start_server(REQUEST_TIMEOUT_S=1) as server, connect(server.url) as slow:
+        slow.sendall(b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+        started = time.monotonic()
+        slow.sendall(b"\xff")
+        status, body = read_answer(slow)
+        assert (status, body["type"]) == (504, "timeout")
+        assert time.monotonic() - started < 5
+        assert httpx.get(f"{server.url}/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("stated", [True, False], ids=["with its length", "chunked"])
+def test_a_client_that_sends_10_gb_is_told_early_and_costs_no_memory(
+    start_server: Any, stated: bool
+) -> None:
+    def gigabytes() -> Iterator[bytes]:
+        for _ in range(10 * 1024):
+            yield bytes(2**20)
+
+    with start_server() as server:
+        before = server.memory()
+        headers = {"Content-Length": str(10 * 2**30)} if stated else {}
+        started = time.monotonic()
+        answer = httpx.post(
+            f"{server.url}/detect", content=gigabytes(), headers=headers, timeout=60
+        )
+        assert answer.status_code == 413
+        assert answer.json()["type"] == "payload-too-large"
+        assert time.monotonic() - started < 20
+        assert server.memory() - before < 100 * 2**20
+
+
+def test_500_at_once_are_each_answered_as_documented_in_bounded_memory(
+    start_server: Any, bright_cells: Cells
+) -> None:
+    data = bright_cells(3, size=400, kind="BMP")
+    with start_server(QUEUE_LIMIT=32) as server:
+        before = server.memory()
+        limits = httpx.Limits(max_connections=500)
+        with (
+            httpx.Client(base_url=server.url, timeout=60, limits=limits) as client,
+            ThreadPoolExecutor(500) as pool,
+        ):
+            answers = list(pool.map(lambda _: client.post("/detect", content=data), range(500)))
+        statuses = {answer.status_code for answer in answers}
+        assert statuses <= {200, 503}
+        for answer in answers:
+            if answer.status_code == 503:
+                assert answer.json()["type"] == "overloaded"
+                assert answer.headers["retry-after"] == "1"
+            else:
+                assert len(answer.json()["faces"]) == 1
+        assert metric(server.url, "sfd_queue_depth") == 0
+        assert server.memory() - before < 400 * 2**20
+
+
+def test_clients_that_disconnect_do_no_harm_to_the_others(
+    start_server: Any, bright_cells: Cells
+) -> None:
+    slow = bright_cells(5, size=3000)
+    with start_server() as server:
+        head = f"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: {len(slow)}\r\n\r\n".encode()
+        for cut in (len(slow), len(slow) // 2) * 5:
+            with connect(server.url) as connection:
+                connection.sendall(head + slow[:cut])
+        answer = httpx.post(f"{server.url}/detect", content=bright_cells(2), timeout=60)
+        assert answer.status_code == 200
+        deadline = time.monotonic() + 20
+        while metric(server.url, "sfd_in_flight") > 1 or metric(server.url, "sfd_queue_depth"):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which only Linux has")
+@pytest.mark.usefixtures("plain")
+def test_sigterm_while_it_starts_calls_the_start_off(store: Path) -> None:
+    # As process 1 of a container, which the kernel protects from signals without a handler.
+    slow = "import time, service.runtime as r; r.load = lambda _: time.sleep(60)"
+    serve = "import runpy; runpy.run_module('service', run_name='__main__', alter_sys=True)"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{slow}\n{serve}"], env=os.environ | {"SFD_PORT": "0"}
+    ) as process:
+        status = Path(f"/proc/{process.pid}/status")
+        deadline = time.monotonic() + 30
+        while not int(status.read_text().split("SigCgt:")[1].split()[0], 16) >> 14 & 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) in (0, 143)
+
+
+@pytest.mark.usefixtures("plain")
+def test_sigterm_while_a_model_warms_up_exits_0_without_waiting_for_it(tmp_path: Path) -> None:
+    slow = (
+        "import time; from detection.session import Session; "
+        "Session.warm_up = lambda *_: time.sleep(600)"
+    )
+    serve = "import runpy; runpy.run_module('service', run_name='__main__', alter_sys=True)"
+    environment = os.environ | {"SFD_PORT": "0", "SFD_SHUTDOWN_GRACE_S": "60"}
+    log = tmp_path / "log"
+    with (
+        log.open("w") as file,
+        subprocess.Popen(
+            [sys.executable, "-c", f"{slow}\n{serve}"], env=environment, stderr=file
+        ) as process,
+    ):
+        deadline = time.monotonic() + 30
+        while not (found := re.search(r"listening on (http://[\d.:]+)", log.read_text())):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert httpx.get(f"{found[1]}/livez").status_code == 200
+        assert httpx.get(f"{found[1]}/readyz").status_code == 503
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert "ended while a model was warming up" in log.read_text()
+
+
+@pytest.mark.usefixtures("plain")
+def test_a_dry_run_proves_the_deployment() -> None:
+    done = command("--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "cells version 7 on cpu" in done.stdout
+    assert "built-in photograph: " in done.stdout
+
+
+@pytest.mark.usefixtures("plain")
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"SFD_PORT": "many"}, "SFD_PORT: must be a whole number from 0 to 65535, not 'many'"),
+        ({"SFD_MODELS": "missing"}, "no model 'missing'"),
+        ({"SFD_MODELS": "../x"}, "is not a model name"),
+        ({"SFD_MODEL_STORE": "/nowhere"}, "no model 'cells' in /nowhere"),
+        ({"SFD_PROVIDER": "cuda"}, "SFD_PROVIDER=cuda does not work: "),
+        ({"SFD_HOST": "256.0.0.1", "SFD_PORT": "0"}, "cannot listen on 256.0.0.1:0: "),
+    ],
+)
+def test_a_start_that_cannot_work_says_why_in_one_line(
+    environment: dict[str, str], says: str
+) -> None:
+    done = command(**environment)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("sfd serve: ")
+    assert says in last
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.usefixtures("plain")
+def test_a_taken_port_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = command(SFD_PORT=str(port))
+    assert done.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in done.stderr
+
+
+def test_a_model_that_was_corrupted_on_disk_stops_the_start(
+    tmp_path: Path, write_small_model: Callable[[Path], Path]
+) -> None:
+    folder = write_small_model(tmp_path)
+    data = bytearray((folder / "model.onnx").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "model.onnx").write_bytes(data)
+    done = command(SFD_MODEL_STORE=str(tmp_path), SFD_MODELS="cells")
+    assert done.returncode == 1
+    assert "does not match its sha256" in done.stderr
+    assert "sfd models build cells" in done.stderr
+
+
+def test_the_help_lists_every_setting() -> None:
+    done = command("--help")
+    assert done.returncode == 0
+    for variable, _, text in describe():
+        assert variable in done.stdout
+        assert text in done.stdout
