@@ -68,8 +68,8 @@ def test_contents_list_every_decision_by_its_title() -> None:
     assert listed == found
 
 
-FOLDERS = ("convert", "docker", "docs", "requirements", "service", "tests/observability",
-           "tests/convert", "tests/service")  # fmt: skip
+FOLDERS = ("convert", "detection", "docker", "docs", "requirements", "service",
+           "tests/convert", "tests/detection", "tests/observability", "tests/service")  # fmt: skip
 NAMED = sorted(
     path
     for path in re.findall(r"`([\w./]+)`", (ROOT / "CONTRIBUTING.md").read_text("utf-8"))
