@@ -78,7 +78,7 @@ NAMED = sorted(
 
 
 @pytest.mark.parametrize("path", NAMED)
-def test_file_that_contributing_tells_to_touch_exists(path: str) -> None:
+def test_every_file_that_contributing_names_exists(path: str) -> None:
     assert (ROOT / path).exists()
 
 
