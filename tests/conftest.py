@@ -35,14 +35,14 @@ FOR_TESTS = {"SFD_ENGINE", "SFD_PIP_CONF", "SFD_REQUIRE_ALL", "SFD_SHARED"}
 
 
 def pytest_configure() -> None:
-    """Forget the settings of a service that this shell may carry: a test sets what it needs."""
+    """Remove the SFD_ settings of the user's shell: a test sets what it needs."""
     for name in [name for name in os.environ if name.startswith("SFD_")]:
         if name not in FOR_TESTS:
             del os.environ[name]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """How many tests were skipped, by reason: a module that skips as a whole counts once."""
+    """Print how many tests were skipped, by reason; a module skipped as a whole counts once."""
     reports = terminalreporter.stats.get("skipped", [])
     reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in reports)
     if reasons:
@@ -53,7 +53,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def missing() -> Callable[[str], NoReturn]:
-    """Skip the test for want of something; with SFD_REQUIRE_ALL=1, fail it."""
+    """A function that skips the test, with a reason; with SFD_REQUIRE_ALL=1 it fails the test."""
 
     def end(reason: str) -> NoReturn:
         if os.environ.get("SFD_REQUIRE_ALL"):
