@@ -25,7 +25,8 @@ def opencv5(missing: Callable[[str], NoReturn]) -> Path:
 
     Kept in the folder for temporary files, so that a machine downloads it once.
     """
-    cache = Path(tempfile.gettempdir()) / f"sfd-tests-{os.getuid()}-opencv-5"
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"  # NumPy comes with it
+    cache = Path(tempfile.gettempdir()) / f"sfd-tests-{os.getuid()}-opencv-5-python-{version}"
     packages = cache / "packages"
     if not packages.is_dir():
         cache.mkdir(exist_ok=True)

@@ -162,8 +162,9 @@ def test_sigterm_lets_a_command_tidy_up(tmp_path: Path) -> None:
         "add_arguments = lambda parser: None\n"
         "def run(_):\n"
         "    half = Path('half-written')\n"
-        "    half.touch()\n"
-        "    try: time.sleep(60)\n"
+        "    try:\n"
+        "        half.touch()\n"
+        "        time.sleep(60)\n"
         "    finally: half.unlink()\n"
     )
     program = (
