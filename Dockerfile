@@ -9,6 +9,8 @@ ENV PYTHONUNBUFFERED=1
 # --- The wheel of this project and the packages of the converter.
 FROM base AS converter
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+# The image has its models in /models, so the wheel carries none.
+ENV HATCH_BUILD_NO_HOOKS=true
 WORKDIR /src
 RUN python -m venv /opt/converter
 COPY requirements/build.txt requirements/

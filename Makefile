@@ -38,7 +38,7 @@ lint: $(VENV)/.installed
 	$(PY) -m ruff format --check
 	$(PY) -m ruff check
 	$(PY) -m mypy
-	$(PY) -m mypy docker docs examples
+	$(PY) -m mypy docker docs examples hatch_build.py
 
 models: $(VENV)/.installed
 	@$(PY) -m sfd models build

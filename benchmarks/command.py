@@ -10,7 +10,8 @@ from tqdm import tqdm
 from benchmarks.contest import Timing, measure
 from benchmarks.peers import onnx_peers, opencv_peer
 from sfd.errors import UsageError
-from store.model import check, default_store, folder_of, load
+from store.model import check, load
+from store.places import locate
 
 DESCRIPTION = """Measure inference speed side by side, in one run: the converted model in
 onnxruntime at several batch sizes, and OpenCV 4 running the caffemodel itself. Prints the median
@@ -23,7 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", default="sfd-640-mobilenetv2-mod2", metavar="NAME", help="default: %(default)s"
     )
     parser.add_argument(
-        "--store", type=Path, metavar="DIR", help="the model store; default: $SFD_MODEL_STORE"
+        "--store",
+        type=Path,
+        metavar="DIR",
+        help="where to look for the model (default: as `sfd models` does)",
     )
     parser.add_argument("--rounds", type=int, default=15, metavar="N", help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="default: %(default)s")
@@ -37,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Measure and print."""
     if min(arguments.rounds, arguments.threads, *arguments.batch) < 1:
         raise UsageError("--rounds, --threads and --batch take whole numbers of at least 1")
-    model = load(folder_of(arguments.store or default_store(), arguments.model))
+    model = load(locate(arguments.model, arguments.store))
     check(model)
     contestants = [
         opencv_peer(model, arguments.threads),

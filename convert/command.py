@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from convert.conversion import (
     NOT_ASKED,
     STEPS,
@@ -22,6 +20,7 @@ from convert.tensorflow.transfer import transfer
 from sfd.arguments import number, numbers, size, words
 from sfd.errors import UsageError
 from sfd.files import write_atomically
+from sfd.progress import Steps
 
 DESCRIPTION = """\
 Turn a Caffe model into one ONNX file of standard operators, prove it against OpenCV's own Caffe
@@ -144,14 +143,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     if arguments.report:
         _check_report(arguments.report, (arguments.prototxt, arguments.weights, arguments.onnx))
-    # disable=None: only on a terminal.
-    with tqdm(total=len(STEPS), disable=None, leave=False, unit="step") as bar:
-
-        def progress(step: str) -> None:
-            bar.set_description(step)
-            bar.n = STEPS.index(step)
-            bar.refresh()
-
+    with Steps(STEPS) as progress:
         try:
             report = convert(
                 arguments.prototxt, arguments.weights, arguments.onnx, options, progress

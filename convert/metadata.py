@@ -3,13 +3,13 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 
 from convert.outputs.kinds import Built
 from convert.report import Verification
+from sfd.distribution import VERSION
 from sfd.errors import UsageError
 
 FACE = ("face",)
@@ -53,7 +53,7 @@ def metadata(
         "caffemodel_sha256": sources["caffemodel"],
         "input_size": f"{height}x{width}",
         "channels": str(channels),
-        "converter_version": version("sfd"),
+        "converter_version": VERSION,
         "verification": str(verification),
     }
     if built.preprocessing:

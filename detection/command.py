@@ -71,7 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", metavar="NAME", help="model of the store (default: $SFD_DEFAULT_MODEL)"
     )
     parser.add_argument(
-        "--store", type=Path, metavar="DIR", help="model store (default: $SFD_MODEL_STORE)"
+        "--store",
+        type=Path,
+        metavar="DIR",
+        help="where to look for the model (default: as `sfd models` does)",
     )
     parser.add_argument(
         "--provider",

@@ -15,6 +15,7 @@ from detection.session import Predictions, Session, open_session
 from detection.settings import DetectionSettings
 from store import model as models
 from store.model import Model
+from store.places import locate
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +56,7 @@ class Pools:
 
 def find_model(settings: DetectionSettings, name: str) -> Model:
     """A model of the settings' store by its name; ModelError if there is none."""
-    store = settings.model_store or models.default_store()
-    return models.load(models.folder_of(store, name))
+    return models.load(locate(name, settings.model_store))
 
 
 def open_detector(

@@ -87,7 +87,8 @@ class DetectionSettings(BaseSettings):
     )
 
     model_store: Path | None = None
-    """Folder of the model folders. Default: ./model_store, else the checkout's."""
+    """Folder of the model folders. Default: ./model_store, else the checkout's. An installed sfd
+    also searches your data folder and the models that came with it."""
 
     models: Names = ()
     """Names of the models to serve, with commas between. Default: DEFAULT_MODEL alone."""

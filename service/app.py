@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from typing import NoReturn
 
 from fastapi import FastAPI, Request
@@ -23,6 +22,7 @@ from service.middleware.slashes import Slashes
 from service.middleware.traces import Traces
 from service.routes import detect, health, inference, models, pages
 from service.runtime import Runtime
+from sfd.distribution import VERSION
 
 DESCRIPTION = (
     "Finds faces in images. Every error is an `application/problem+json` (RFC 9457) with the id "
@@ -49,7 +49,7 @@ def create_app(runtime: Runtime) -> FastAPI:
 
     app = FastAPI(
         title="SFD face detection",
-        version=version("sfd"),
+        version=VERSION,
         description=DESCRIPTION,
         middleware=middleware(runtime, traces),
         lifespan=lifespan,

@@ -11,12 +11,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from starlette.types import Scope
 
 from detection.timings import Timings
+from sfd import extras
+from sfd.distribution import VERSION
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -121,13 +122,13 @@ def start() -> Tracing | None:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
     except ModuleNotFoundError as error:
         log.warning(
-            "no traces are sent: %s is set, but the package %s is not installed "
-            "(pip install -e '.[otel]')",
+            "no traces are sent: %s is set, but the package %s is not installed (%s)",
             next(name for name in ENDPOINTS if os.environ.get(name)),
             error.name,
+            extras.install("otel"),
         )
         return None
-    own: Attributes = {SERVICE_VERSION: version("sfd")}
+    own: Attributes = {SERVICE_VERSION: VERSION}
     # Resource.create reads these two, but what it is given wins over them.
     if not os.environ.get("OTEL_SERVICE_NAME") and "service.name=" not in os.environ.get(
         "OTEL_RESOURCE_ATTRIBUTES", ""
@@ -138,7 +139,7 @@ def start() -> Tracing | None:
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     propagator: TextMapPropagator = TraceContextTextMapPropagator()
     log.info("traces are sent to the collector of the environment")
-    return Tracing(provider, provider.get_tracer("sfd", version("sfd")), propagator.extract)
+    return Tracing(provider, provider.get_tracer("sfd", VERSION), propagator.extract)
 
 
 def record(timings: Timings, waited: float, attributes: Attributes) -> None:

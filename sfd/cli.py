@@ -7,10 +7,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.metadata import version
 from typing import Protocol, cast
 
+from sfd import extras
+from sfd.distribution import VERSION
 from sfd.errors import SfdError
+from sfd.search_path import put_current_folder_last
 
 COMMANDS = {
     "convert": ("convert.command", "turn a Caffe model into a verified ONNX file"),
@@ -42,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Face detectors trained in Caffe, converted to ONNX and served over HTTP.",
         epilog="`sfd COMMAND --help` explains a command and all its options.",
     )
-    parser.add_argument("--version", action="version", version=f"sfd {version('sfd')}")
+    parser.add_argument("--version", action="version", version=f"sfd {VERSION}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (_, summary) in COMMANDS.items():
         commands.add_parser(name, help=summary, add_help=False)
@@ -56,6 +58,7 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
     Only the module of this subcommand is imported: `sfd serve` starts without the converter's
     libraries, and `sfd convert` without the web framework.
     """
+    put_current_folder_last()
     with _ended_by_sigterm():
         return _run(name, argv)
 
@@ -87,7 +90,7 @@ def _run(name: str, argv: Sequence[str] | None) -> int:
     try:
         command = cast(Command, import_module(module))
     except ModuleNotFoundError as error:
-        _complain(prog, _lacks(error))
+        _complain(prog, extras.lacking(name, error))
         return 1
     parser = argparse.ArgumentParser(
         prog=prog,
@@ -112,7 +115,7 @@ def _run(name: str, argv: Sequence[str] | None) -> int:
     except ModuleNotFoundError as error:
         if arguments.debug:
             raise
-        _complain(prog, _lacks(error))
+        _complain(prog, extras.lacking(name, error))
         return 1
     except Exception as error:
         if arguments.debug:
@@ -121,13 +124,6 @@ def _run(name: str, argv: Sequence[str] | None) -> int:
         _complain(prog, f"{detail} (a bug: run again with --debug and report the traceback)")
         return 1
     return 0
-
-
-def _lacks(error: ModuleNotFoundError) -> str:
-    return (
-        f"needs the Python package {error.name or ''!r}; install it, or the extra of sfd that "
-        "carries it (see the README)"
-    )
 
 
 def _complain(prog: str, message: str) -> None:

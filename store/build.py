@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from importlib.metadata import version
 
 from pydantic import TypeAdapter
 
@@ -10,6 +9,7 @@ from convert.conversion import Options, convert
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder
 from convert.report import Report
+from sfd.distribution import VERSION
 from sfd.files import write_atomically
 from store.model import (
     BUILD_FILE,
@@ -27,7 +27,7 @@ Progress = Callable[[str], object]
 def is_built(model: Model) -> bool:
     """Whether `model.onnx` is there, fits the sources, and was made by this converter."""
     try:
-        return check(model).converter == version("sfd")
+        return check(model).converter == VERSION
     except ModelError:
         return False
 

@@ -9,7 +9,9 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from store.model import Description, ModelError, Name, Source, default_store, problems
+from sfd.distribution import CHECKOUT
+from store.model import Description, ModelError, Name, Source, problems
+from store.places import FOLDER, PACKAGED, stores
 
 CATALOG_FILE = "catalog.toml"
 MAX_FILE_BYTES = 1 << 30
@@ -83,7 +85,8 @@ def load(path: Path) -> Catalog:
     return catalog
 
 
-def default_catalog(store: Path) -> Path:
-    """The catalog of a store, or that of the default store where it has none of its own."""
-    own = store / CATALOG_FILE
-    return own if own.is_file() else default_store() / CATALOG_FILE
+def default_catalog(chosen: Path | None = None) -> Path:
+    """The first catalog among the chosen store, the default stores, and what came with sfd."""
+    ours = PACKAGED if CHECKOUT is None else CHECKOUT / FOLDER
+    candidates = [store / CATALOG_FILE for store in (*stores(chosen), *stores(), ours)]
+    return next((path for path in candidates if path.is_file()), candidates[-1])

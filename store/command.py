@@ -16,7 +16,8 @@ from sfd.errors import SfdError
 from store.catalog import Catalog, default_catalog
 from store.catalog import load as load_catalog
 from store.listing import Listed, card, data, examine, listing, table
-from store.model import MODEL_FILE, MOST_PIXELS, ModelError, default_store, find, folder_of, load
+from store.model import MOST_PIXELS, ModelError, load
+from store.places import installed, locate, store_for, stores
 
 # The converter and its libraries are imported by what needs them: `sfd models verify` runs where
 # only the service is installed.
@@ -24,15 +25,23 @@ from store.model import MODEL_FILE, MOST_PIXELS, ModelError, default_store, find
 DESCRIPTION = """\
 List, show and verify the models of the store; build their ONNX files; add and pull models.
 
-The store is a folder with one folder a model: --store DIR, else $SFD_MODEL_STORE, else
-./model_store, else that of the checkout that sfd was installed from.
+A store is a folder with one folder for each model. sfd takes the first of these that is given or
+exists:
+
+  --store DIR
+  $SFD_MODEL_STORE
+  ./model_store
+  the model_store of the checkout that sfd runs from
+
+An installed sfd, which has no checkout, searches several stores: ./model_store, then models in
+your data folder, then those that came with the package. `add` and `pull` write to the first.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommands of `sfd models`."""
-    for_store = "the folder of models"
-    for_catalog = "what can be pulled (default: catalog.toml of the store, or of the default store)"
+    for_store = "the folder of models (default: $SFD_MODEL_STORE, else as `sfd models --help` says)"
+    for_catalog = "what can be pulled (default: catalog.toml of the store, else the one of sfd)"
     parser.add_argument("--store", type=Path, metavar="DIR", help=for_store)
     parser.add_argument("--catalog", type=Path, metavar="FILE", help=for_catalog)
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -97,7 +106,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Run a subcommand; SfdError for a failure."""
-    store = arguments.store or default_store()
     actions = {
         "list": _list,
         "show": _show,
@@ -106,40 +114,42 @@ def run(arguments: argparse.Namespace) -> None:
         "add": _add,
         "pull": _pull,
     }
-    actions[arguments.action](store, arguments)
+    actions[arguments.action](arguments)
 
 
-def _list(store: Path, arguments: argparse.Namespace) -> None:
-    find(store)  # a store that isn't there is an error, not an empty list
-    rows = listing(store, _catalog(store, arguments.catalog))
+def _list(arguments: argparse.Namespace) -> None:
+    rows = listing(installed(arguments.store), _catalog(arguments))
     print(_json([data(row) for row in rows]) if arguments.json else table(rows))
 
 
-def _show(store: Path, arguments: argparse.Namespace) -> None:
-    folder = folder_of(store, arguments.name)
-    catalog = _catalog(store, arguments.catalog)
-    if (folder / MODEL_FILE).is_file() or arguments.name not in catalog:
+def _show(arguments: argparse.Namespace) -> None:
+    catalog = _catalog(arguments)
+    try:
+        folder = locate(arguments.name, arguments.store)
+    except ModelError:
+        if arguments.name not in catalog:
+            raise
+        row = Listed(arguments.name, "available", description=catalog[arguments.name])
+    else:
         row = examine(folder)
         if row.description is None:
             raise ModelError(row.problem)
-    else:
-        row = Listed(arguments.name, "available", description=catalog[arguments.name])
     print(_json(data(row)) if arguments.json else card(row))
 
 
-def _verify(store: Path, arguments: argparse.Namespace) -> None:
-    rows = [examine(folder) for folder in _folders(store, arguments.names)]
+def _verify(arguments: argparse.Namespace) -> None:
+    rows = [examine(folder) for folder in _folders(arguments)]
     for row in rows:
         if not row.problem:
             print(f"{row.name}: all files match their hashes")
     _complain([row.problem for row in rows if row.problem])
 
 
-def _build(store: Path, arguments: argparse.Namespace) -> None:
+def _build(arguments: argparse.Namespace) -> None:
     from store.build import build, is_built
 
     failures = []
-    for folder in _folders(store, arguments.names):
+    for folder in _folders(arguments):
         try:
             model = load(folder)
             if is_built(model) and not arguments.force:
@@ -153,7 +163,7 @@ def _build(store: Path, arguments: argparse.Namespace) -> None:
     _complain(failures)
 
 
-def _add(store: Path, arguments: argparse.Namespace) -> None:
+def _add(arguments: argparse.Namespace) -> None:
     from convert.conversion import Options
     from convert.outputs.preprocessing import ChannelOrder
     from store.add import Card, add
@@ -178,7 +188,7 @@ def _add(store: Path, arguments: argparse.Namespace) -> None:
     try:
         with _terminable(), _progress(arguments.name) as progress:
             model = add(
-                store,
+                store_for(arguments.name, arguments.store),
                 arguments.name,
                 *sources,
                 options=options,
@@ -193,13 +203,13 @@ def _add(store: Path, arguments: argparse.Namespace) -> None:
     print(f"{model.name}: added in {model.folder}")
 
 
-def _pull(store: Path, arguments: argparse.Namespace) -> None:
+def _pull(arguments: argparse.Namespace) -> None:
     from store.pull import pull
 
-    path = arguments.catalog or default_catalog(store)
+    path = arguments.catalog or default_catalog(arguments.store)
     with _terminable(), _progress(arguments.name) as progress:
         model = pull(
-            store,
+            store_for(arguments.name, arguments.store),
             arguments.name,
             load_catalog(path),
             input_size=arguments.input_size,
@@ -209,19 +219,20 @@ def _pull(store: Path, arguments: argparse.Namespace) -> None:
     print(f"{model.name}: pulled into {model.folder}")
 
 
-def _folders(store: Path, names: Sequence[str]) -> tuple[Path, ...]:
-    if names:
-        return tuple(folder_of(store, name) for name in dict.fromkeys(names))
-    folders = find(store)
+def _folders(arguments: argparse.Namespace) -> tuple[Path, ...]:
+    if arguments.names:
+        return tuple(locate(name, arguments.store) for name in dict.fromkeys(arguments.names))
+    folders = installed(arguments.store)
     if not folders:
+        store = stores(arguments.store)[0]
         raise ModelError(f"the model store {store} has no model: `sfd models pull NAME` gets one")
     return folders
 
 
-def _catalog(store: Path, chosen: Path | None) -> Catalog:
+def _catalog(arguments: argparse.Namespace) -> Catalog:
     """The catalog; empty where there is none and none was asked for."""
-    path = chosen or default_catalog(store)
-    return load_catalog(path) if chosen or path.is_file() else {}
+    path = arguments.catalog or default_catalog(arguments.store)
+    return load_catalog(path) if arguments.catalog or path.is_file() else {}
 
 
 def _complain(failures: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """What a store holds and what could be pulled into it, as text for people and JSON for programs."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from store.catalog import Catalog, Entry
-from store.model import ONNX_FILE, Build, Description, Model, ModelError, check, find, load
+from store.model import ONNX_FILE, Build, Description, Model, ModelError, check, load
 
 State = Literal["ready", "unusable", "available"]
 
@@ -29,9 +29,9 @@ class Listed:
     """How its `model.onnx` was made, where it is ready."""
 
 
-def listing(store: Path, catalog: Catalog) -> tuple[Listed, ...]:
-    """The models of a store, then those of the catalog that it lacks; every hash is compared."""
-    installed = [examine(folder) for folder in (find(store) if store.is_dir() else ())]
+def listing(folders: Iterable[Path], catalog: Catalog) -> tuple[Listed, ...]:
+    """The models of these folders, then the others of the catalog; every hash is compared."""
+    installed = [examine(folder) for folder in folders]
     names = {listed.name for listed in installed}
     available = (
         Listed(name, "available", description=entry)

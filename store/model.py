@@ -6,7 +6,6 @@ The service imports this module, so it needs neither the converter nor its libra
 import dataclasses
 import hashlib
 import json
-import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -221,15 +220,6 @@ def folder_of(store: Path, name: str) -> Path:
             "beginning with a letter or digit"
         )
     return store / name
-
-
-def default_store() -> Path:
-    """$SFD_MODEL_STORE, else ./model_store, else the store of the checkout this code is in."""
-    if chosen := os.environ.get("SFD_MODEL_STORE"):
-        return Path(chosen)
-    here = Path("model_store")
-    checkout = Path(__file__).resolve().parent.parent / "model_store"
-    return checkout if not here.is_dir() and checkout.is_dir() else here
 
 
 def check(model: Model) -> Build:

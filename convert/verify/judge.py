@@ -17,9 +17,10 @@ from google.protobuf import text_format
 from convert.caffe import caffe_pb2
 from convert.caffe.network import Layer, Network
 from geometry.arrays import F32
+from sfd import extras
 
 INSTALL = (
-    "install OpenCV 4 to have conversions verified: pip install -e '.[verify]' "
+    f"install OpenCV 4 to have conversions verified: {extras.install('verify')} "
     "(OpenCV 5 has no Caffe importer)"
 )
 

@@ -1,7 +1,6 @@
 """The Open Inference Protocol v2, for Triton's and KServe's clients."""
 
 import asyncio
-from importlib.metadata import version as installed
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -36,6 +35,7 @@ from service.openinference.openapi import (
     responses,
 )
 from service.runtime import Runtime
+from sfd.distribution import VERSION
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
@@ -93,7 +93,7 @@ INFER: dict[str, Any] = {
 )
 async def server_metadata() -> ServerMetadata:
     """Name, version, and the extensions of the protocol."""
-    return ServerMetadata(name="sfd", version=installed("sfd"), extensions=EXTENSIONS)
+    return ServerMetadata(name="sfd", version=VERSION, extensions=EXTENSIONS)
 
 
 @router.get(

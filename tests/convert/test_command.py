@@ -85,7 +85,7 @@ def test_a_file_that_nobody_could_judge_comes_with_a_warning(
     said = capsys.readouterr().err
     assert "warning" in said
     assert "is unverified: install OpenCV 4" in said
-    assert "pip install -e '.[verify]'" in said
+    assert "pip install 'sfd[verify]'" in said
 
 
 def test_a_failed_verification_exits_1_with_its_report_and_no_file(

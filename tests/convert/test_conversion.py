@@ -407,7 +407,7 @@ def test_without_opencv_4_a_file_is_unverified_and_says_so(
     monkeypatch.setitem(sys.modules, "cv2", found)
     report = run_conversion(tiny(), tmp_path / "out.onnx", Options())
     assert report.verification.status is Status.UNVERIFIED
-    assert "pip install -e '.[verify]'" in report.verification.reason
+    assert "pip install 'sfd[verify]'" in report.verification.reason
     assert report.metadata["sfd.verification"].startswith("unverified: install OpenCV 4")
     assert (tmp_path / "out.onnx").is_file()
 

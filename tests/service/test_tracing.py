@@ -223,7 +223,7 @@ def test_a_missing_package_is_one_warning_that_says_what_to_install(
     with caplog.at_level(logging.WARNING):
         assert tracing.start() is None
     (record,) = caplog.records
-    assert "pip install -e '.[otel]'" in record.message
+    assert "pip install 'sfd[otel]'" in record.message
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" in record.message
 
 

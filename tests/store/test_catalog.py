@@ -105,11 +105,13 @@ def test_a_missing_catalog_is_explained(tmp_path: Path) -> None:
         catalog.load(tmp_path / "catalog.toml")
 
 
-def test_a_store_has_its_own_catalog_or_that_of_the_default_store(
+def test_a_store_has_its_own_catalog_or_the_one_of_sfd(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("SFD_MODEL_STORE", raising=False)
     monkeypatch.chdir(store.parent.parent)
+    monkeypatch.setenv("SFD_MODEL_STORE", "/nowhere")
     assert catalog.default_catalog(store) == COMMITTED
     (store / "catalog.toml").touch()
     assert catalog.default_catalog(store) == store / "catalog.toml"
+    monkeypatch.setenv("SFD_MODEL_STORE", str(store))
+    assert catalog.default_catalog() == store / "catalog.toml"

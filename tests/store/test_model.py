@@ -209,18 +209,6 @@ def test_the_mean_colour_is_red_green_blue_in_whole_bytes(
     assert made.mean_rgb == expected
 
 
-def test_the_store_is_chosen_by_setting_then_directory_then_checkout(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("SFD_MODEL_STORE", raising=False)
-    assert model.default_store() == ROOT / "model_store"
-    (tmp_path / "model_store").mkdir()
-    assert model.default_store() == Path("model_store")
-    monkeypatch.setenv("SFD_MODEL_STORE", "/models")
-    assert model.default_store() == Path("/models")
-
-
 def test_the_service_can_import_it_without_the_converters_libraries() -> None:
     code = (
         "import sys, store.model, store.catalog\n"

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--store",
         type=Path,
         metavar="DIR",
-        help="model store (default: $SFD_MODEL_STORE); not with --url",
+        help="where to look for the model (default: as `sfd models` does); not with --url",
     )
     parser.add_argument(
         "--provider",

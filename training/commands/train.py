@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
+from sfd import extras
 from sfd.arguments import share
 from sfd.errors import SfdError, UsageError
 from training.commands.refusal import refuse
@@ -144,7 +145,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Train as the arguments say and print where the weights are."""
     if importlib.util.find_spec("torch") is None:
-        raise SfdError("training needs PyTorch: pip install -e '.[train]'")
+        raise SfdError(f"training needs PyTorch: {extras.install('train')}")
     import torch
 
     if arguments.threads is not None:

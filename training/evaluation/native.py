@@ -19,6 +19,7 @@ from geometry.boxes import clip
 from geometry.letterbox import Letterbox
 from store import model as models
 from store.model import Model
+from store.places import locate
 from training.evaluation.curves import Detections
 from training.evaluation.finders import Progress
 from training.photographs import opened, upright, upright_size
@@ -53,8 +54,7 @@ class Native:
     @classmethod
     def open(cls, name: str, store: Path | None) -> "Native":
         """Check the model's sources."""
-        folder = models.folder_of(store or models.default_store(), name)
-        model = models.load(folder)
+        model = models.load(locate(name, store))
         models.check_sources(model)
         return cls(model)
 

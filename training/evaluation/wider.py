@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from geometry.arrays import F64, I64, Bools
+from sfd import extras
 from sfd.errors import SfdError
 from training.evaluation.curves import Curve, Detections, average_precision
 
@@ -65,7 +66,7 @@ def _variables(path: Path, names: Sequence[str]) -> Mapping[str, Any]:
         from scipy.io import loadmat
     except ImportError as error:
         raise GroundTruthError(
-            "reading .mat ground truth needs SciPy: pip install -e '.[evaluate]'"
+            f"reading .mat ground truth needs SciPy: {extras.install('evaluate')}"
         ) from error
     try:
         content: Mapping[str, Any] = loadmat(path)

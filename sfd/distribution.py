@@ -1,0 +1,27 @@
+"""Where this code lies, in a checkout or an installed package, and which version it is."""
+
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+HOME = Path(__file__).resolve().parent.parent
+"""The folder that holds `sfd` and the packages beside it: a checkout, or site-packages."""
+
+
+def _project() -> dict[str, str] | None:
+    """The `project` table of our own pyproject.toml, which only a checkout has."""
+    try:
+        project = tomllib.loads((HOME / "pyproject.toml").read_text("utf-8"))["project"]
+        return project if project["name"] == "sfd" else None
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+_PROJECT = _project()
+
+CHECKOUT = HOME if _PROJECT else None
+"""The checkout that this code lies in; None for an installed package."""
+
+# In a checkout, the metadata of an editable installation may be older than pyproject.toml.
+VERSION = _PROJECT["version"] if _PROJECT else metadata.version("sfd")
+"""The version of sfd, as pyproject.toml states it."""

@@ -1,0 +1,32 @@
+"""The optional dependencies of sfd: which extra a command and a package belong to."""
+
+OF_COMMAND = {
+    "models": ("models",),
+    "serve": ("service",),
+    "detect": ("detect",),
+    "train": ("train",),
+    "evaluate": ("detect",),
+    "bench": ("models", "verify"),
+}
+"""The extras that a command needs. A command that is not listed needs none."""
+
+OF_PACKAGE = {"cv2": "verify", "scipy": "evaluate", "torch": "train", "opentelemetry": "otel"}
+"""The extra that carries a package, by the name that is imported, where no command needs it."""
+
+
+def install(*extras: str) -> str:
+    """The shell command that installs sfd with these extras.
+
+    It also adds them to an sfd that is installed already, from a wheel or a checkout.
+    """
+    return f"pip install 'sfd[{','.join(extras)}]'" if extras else "pip install sfd"
+
+
+def lacking(command: str, error: ModuleNotFoundError) -> str:
+    """What a command says when a package is not installed: its name, and how to install it."""
+    name = error.name or ""
+    extras = list(OF_COMMAND.get(command, ()))
+    extra = OF_PACKAGE.get(name.partition(".")[0])
+    if extra is not None and extra not in extras:
+        extras.append(extra)
+    return f"needs the Python package {name!r}, which is not installed: run {install(*extras)}"

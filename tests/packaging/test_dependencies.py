@@ -1,0 +1,117 @@
+"""What our packages import is what pyproject.toml declares."""
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterable
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+PROJECT = PYPROJECT["project"]
+PACKAGES = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+
+EXTRAS = {
+    "benchmarks": ("models", "verify"),
+    "convert": ("verify",),
+    "detection": ("detect",),
+    "geometry": (),
+    "service": ("service", "otel"),
+    "sfd": (),
+    "store": ("models",),
+    "training": ("train", "evaluate"),
+}
+"""The extras whose packages a package of ours may import, beside those of every installation."""
+
+DISTRIBUTIONS = {top: names[0].lower() for top, names in packages_distributions().items()} | {
+    # several distributions share these two; the SDK brings OpenTelemetry's others
+    "google": "protobuf",
+    "opentelemetry": "opentelemetry-sdk",
+    # not in everyone's environment
+    "torch": "torch",
+}
+"""Who installs a module."""
+
+
+def name_of(requirement: str) -> str:
+    """`opencv-python-headless` of `opencv-python-headless>=4.10,<5`."""
+    return re.split(r"[\[<>=; ]", requirement)[0]
+
+
+def declared(extras: Iterable[str]) -> set[str]:
+    """The distributions that an installation with these extras has."""
+    names = {name_of(requirement) for requirement in PROJECT["dependencies"]}
+    waiting = list(extras)
+    while waiting:
+        for requirement in PROJECT["optional-dependencies"][waiting.pop()]:
+            if name_of(requirement) == "sfd":
+                waiting += re.findall(r"\[(.*)\]", requirement)[0].split(",")
+            else:
+                names.add(name_of(requirement))
+    return names
+
+
+def imported(package: str) -> dict[str, set[str]]:
+    """The distributions that a package imports, each with the modules that do."""
+    found: dict[str, set[str]] = {}
+    for path in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            match node:
+                case ast.Import():
+                    modules = [alias.name for alias in node.names]
+                case ast.ImportFrom(level=0, module=str(module)):
+                    modules = [module]
+                case _:
+                    continue
+            for top in {module.partition(".")[0] for module in modules}:
+                if top in sys.stdlib_module_names or top in PACKAGES:
+                    continue
+                name = DISTRIBUTIONS.get(top, top).replace("_", "-")
+                found.setdefault(name, set()).add(str(path.relative_to(ROOT)))
+    return found
+
+
+def test_every_package_of_the_checkout_is_in_the_wheel_the_image_and_this_test() -> None:
+    folders = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
+    assert set(PACKAGES) == folders
+    assert set(EXTRAS) == folders
+    assert {f"!{name}" for name in folders} <= set(
+        (ROOT / ".dockerignore").read_text("utf-8").splitlines()
+    )
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_only_what_its_extras_declare(package: str) -> None:
+    allowed = declared(EXTRAS[package])
+    undeclared = {name: paths for name, paths in imported(package).items() if name not in allowed}
+    assert not undeclared
+
+
+def test_every_declared_package_is_imported() -> None:
+    used = {name for package in PACKAGES for name in imported(package)}
+    assert declared(("models", "service")) <= used
+
+
+def test_the_image_has_what_the_service_imports() -> None:
+    listed = {
+        name_of(line)
+        for file in ("http.in", "service.in")
+        for line in (ROOT / "requirements" / file).read_text("utf-8").splitlines()
+        if line and not line.startswith(("#", "-"))
+    }
+    packages = [name for name, extras in EXTRAS.items() if "service" in extras]
+    used = {name for package in (*packages, "geometry", "sfd") for name in imported(package)}
+    # The image sends traces only where its user adds the SDK (docs/tracing.md).
+    assert used - {"opentelemetry-sdk"} <= listed
+
+
+def test_the_page_about_installing_names_every_extra_and_the_version() -> None:
+    page = (ROOT / "docs/install.md").read_text("utf-8")
+    listed = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert sorted(listed) == sorted(PROJECT["optional-dependencies"])
+    for text in (page, (ROOT / "README.md").read_text("utf-8")):
+        assert set(re.findall(r"sfd-([\d.]+)-py3", text)) == {PROJECT["version"]}
