@@ -30,17 +30,12 @@ def states(rows: tuple[Listed, ...]) -> list[tuple[str, str]]:
     return [(row.name, row.state) for row in rows]
 
 
-def test_a_store_that_does_not_exist_yet_lists_what_can_be_pulled(
-    tmp_path: Path, catalog: Catalog
-) -> None:
-    rows = listing(tmp_path / "nowhere", catalog)
-    assert states(rows) == [("another", "available"), ("tiny", "available")]
+def test_without_models_what_can_be_pulled_is_listed_by_name(catalog: Catalog) -> None:
+    assert states(listing([], catalog)) == [("another", "available"), ("tiny", "available")]
 
 
-def test_an_installed_model_is_not_offered_again(
-    store: Path, built: Model, catalog: Catalog
-) -> None:
-    assert states(listing(store, catalog)) == [("tiny", "ready"), ("another", "available")]
+def test_an_installed_model_is_not_offered_again(built: Model, catalog: Catalog) -> None:
+    assert states(listing([built.folder], catalog)) == [("tiny", "ready"), ("another", "available")]
 
 
 def test_a_model_is_unusable_until_it_is_built(unbuilt: Model) -> None:
