@@ -31,7 +31,8 @@ pytest_plugins = ["tests.cells", "tests.servers"]
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "sfd-640-mobilenetv2-mod2"
-FOR_TESTS = {"SFD_ENGINE", "SFD_PIP_CONF", "SFD_REQUIRE_ALL", "SFD_SHARED"}
+FOR_TESTS = {"SFD_ENGINE", "SFD_PIP_CONF", "SFD_REQUIRE_ALL", "SFD_SCREENSHOT", "SFD_SHARED"}
+"""Variables that are for the tests themselves; the others are settings of sfd."""
 
 
 def pytest_configure() -> None:

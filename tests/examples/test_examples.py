@@ -160,7 +160,7 @@ def test_onnx_runtime_finds_the_faces_of_a_wide_photograph_where_they_are(
 
 
 def test_opencv_4(built_model: Path, tmp_path: Path) -> None:
-    cv2 = pytest.importorskip("cv2", reason="OpenCV is the judge (extra verify)")
+    cv2 = pytest.importorskip("cv2", reason="OpenCV 4 is not installed (extra verify)")
     assert cv2.__version__.startswith("4.")
     command = sys.executable, EXAMPLES / "opencv.py"
     assert_finds_the_face(run(*command, built_model, PHOTO, folder=tmp_path))
