@@ -1,6 +1,6 @@
 // Find the faces of a photograph: node javascript.mjs photo.jpg
-// In a browser, `body` is the File of an <input type="file">. If the page comes from another
-// host than the service, set SFD_CORS_ORIGINS.
+// In a browser, `body` is the File of an <input type="file">. If another host serves the page, the
+// service must allow it: SFD_CORS_ORIGINS=https://that.host
 
 import { readFile } from "node:fs/promises";
 
