@@ -11,6 +11,7 @@ timer of the clock) runs the same decision, so tests drive it with a clock of th
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,9 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from detection.errors import InferenceFailed, Overloaded, Timeout
+
+LEARNING_RATE = 0.1
+"""How much of a batch's cost goes into the estimate of what an item costs."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -120,6 +124,10 @@ class Batcher(Generic[Item, Result]):
     max_wait: float = 0.005
     queue_limit: int = 128
     workers: int = 1
+    target_wait: float = math.inf
+    """Longest that an item may be going to wait for its inference, in seconds, to be accepted."""
+    image_seconds: float = 0.0
+    """What an item costs, in seconds of all workers together: a first guess, then measured."""
     on_batch: Callable[[int], None] = lambda size: None
     """Told the size of each batch."""
     on_failure: Callable[[Exception], None] = lambda error: None
@@ -128,6 +136,7 @@ class Batcher(Generic[Item, Result]):
     _queue: deque[_Entry[Item, Result]] = field(default_factory=deque, init=False)
     _coming: int = field(default=0, init=False)
     _later: int = field(default=0, init=False)
+    _inferring: int = field(default=0, init=False)
     _running: set[asyncio.Task[None]] = field(default_factory=set, init=False)
     _timer: Handle | None = field(default=None, init=False)
     _draining: bool = field(default=False, init=False)
@@ -138,20 +147,41 @@ class Batcher(Generic[Item, Result]):
         """Items accepted and not yet in inference, those still being prepared among them."""
         return self._coming + len(self._queue)
 
-    def check_room(self, places: int = 1) -> None:
-        """Raise Overloaded if `reserve(places)` would now."""
+    @property
+    def wait(self) -> float:
+        """Seconds that an item accepted now is going to wait for its inference, predicted."""
+        return (self.depth + self._inferring) * self.image_seconds
+
+    def check_room(self, places: int = 1, deadline: float = math.inf) -> None:
+        """Raise Overloaded if `reserve(places, deadline=deadline)` would now."""
         if self._draining:
             raise Overloaded("the service is shutting down")
         self._check_depth(places)
+        wait = self.wait
+        if wait > self.target_wait:
+            raise Overloaded(
+                f"the wait would be {wait:.1f} s, longer than the {self.target_wait:g} s allowed",
+                retry_after_s=max(1, math.ceil(wait - self.target_wait)),
+            )
+        if deadline == math.inf:
+            return
+        if self.clock.time() + wait + places * self.image_seconds > deadline:
+            raise Overloaded(
+                f"the wait would be {wait:.1f} s, longer than the deadline of the request allows",
+                retry_after_s=max(1, math.ceil(wait)),
+            )
 
     @contextmanager
-    def reserve(self, places: int, *, at_once: bool = True) -> Iterator[Reservation[Item, Result]]:
+    def reserve(
+        self, places: int, *, at_once: bool = True, deadline: float = math.inf
+    ) -> Iterator[Reservation[Item, Result]]:
         """Take places for items that are being prepared; those left unused are given back.
 
         Not `at_once`: each is prepared only after its `begin`, until when no batch waits for it.
-        All or none: raises Overloaded when they do not fit, or after `drain`.
+        All or none: raises Overloaded when they do not fit, when they would wait too long or miss
+        the clock's time `deadline`, or after `drain`.
         """
-        self.check_room(places)
+        self.check_room(places, deadline)
         reservation = Reservation(self, places, 0 if at_once else places)
         self._postpone(reservation._later)
         self._expect(places)
@@ -231,6 +261,11 @@ class Batcher(Generic[Item, Result]):
             self._running.add(task)
             task.add_done_callback(self._worker_idle)
 
+    def _learn(self, seconds: float) -> None:
+        """Let what an item just cost move the estimate: mostly the last ten batches count."""
+        old = self.image_seconds
+        self.image_seconds = seconds if old == 0 else old + LEARNING_RATE * (seconds - old)
+
     def _worker_idle(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         self._decide()
@@ -251,6 +286,7 @@ class Batcher(Generic[Item, Result]):
         """Infer a batch and answer it; an error is returned, and answers only a batch of one."""
         self.on_batch(len(batch))
         started = self.clock.stopwatch()
+        self._inferring += len(batch)
         try:
             results = await self.infer([entry.item for entry in batch])
             if len(results) != len(batch):
@@ -261,7 +297,10 @@ class Batcher(Generic[Item, Result]):
             if len(batch) == 1:
                 _fail(batch, InferenceFailed("the model failed on this image"))
             return error
+        finally:
+            self._inferring -= len(batch)
         inference = self.clock.stopwatch() - started
+        self._learn(inference / len(batch) / self.workers)
         for entry, result in zip(batch, results, strict=True):
             if not entry.future.done():
                 queued = started - entry.started

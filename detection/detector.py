@@ -21,6 +21,7 @@ from detection.observer import ImageDone, Observer
 from detection.session import Predictions, Session
 from detection.tiles import MOST, Tile, crop, gather, layout
 from detection.timings import Timings
+from detection.tuning import Plan
 from geometry.arrays import I64, Floats
 from geometry.boxes import clip
 from geometry.letterbox import Letterbox
@@ -104,6 +105,8 @@ class Detector:
     """One model, ready to find faces in image files."""
 
     session: Session
+    plan: Plan
+    """How it is run, and why."""
     batcher: Batcher[Pixels, Predictions]
     max_pixels: int
     decoding: Executor
@@ -176,7 +179,7 @@ class Detector:
         """
         good = sum(not isinstance(data, RequestError) for data in files)
         most_tiles = self._most_tiles(good) if query.tiles else 1
-        with self.batcher.reserve(good, at_once=not query.tiles) as places:
+        with self.batcher.reserve(good, at_once=not query.tiles, deadline=deadline) as places:
 
             async def one(data: bytes | RequestError) -> Detection | RequestError:
                 if isinstance(data, RequestError):

@@ -182,12 +182,13 @@ async def dry_run(configured: Settings) -> None:
     opened = time.perf_counter()
     await loaded.warm_up()
     warm = time.perf_counter()
-    print(f"threads {configured.threads}, workers {configured.workers}, "
-          f"batches of up to {configured.max_batch}")  # fmt: skip
     print(f"models loaded in {opened - started:.2f} s, warmed up in {warm - opened:.2f} s")
     for detector in loaded.detectors.values():
         session = detector.session
         print(f"{session.model.name} version {session.model.version} on {session.provider}")
+        plan = detector.plan
+        print(f"  workers {plan.workers}, threads {plan.threads} each, batches of up to "
+              f"{plan.max_batch} ({plan.reason})")  # fmt: skip
         if session.fallback:
             print(f"  not on a faster provider: {session.fallback}")
         deadline = asyncio.get_running_loop().time() + configured.request_timeout_s

@@ -70,6 +70,28 @@ class Metrics:
             ["model"],
             registry=registry,
         )
+        self.model_workers = Gauge(
+            "sfd_model_workers",
+            "Batches of a model that run at the same time.",
+            ["model"],
+            registry=registry,
+        )
+        self.model_max_batch = Gauge(
+            "sfd_model_max_batch", "Most images in one inference.", ["model"], registry=registry
+        )
+        self.model_image_seconds = Gauge(
+            "sfd_model_image_seconds",
+            "What an image costs, in seconds of all workers together: predicted from the latest "
+            "batches.",
+            ["model"],
+            registry=registry,
+        )
+        self.predicted_wait = Gauge(
+            "sfd_predicted_wait_seconds",
+            "Seconds that an image accepted now is going to wait for its inference, predicted.",
+            ["model"],
+            registry=registry,
+        )
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 
 from detection.detector import Detector
 from detection.errors import Overloaded
@@ -43,6 +44,12 @@ class Runtime:
                 model.name, model.version, detector.session.provider
             ).set(1)
             self.metrics.model_ready.labels(model.name).set(0)
+            self.metrics.model_workers.labels(model.name).set(detector.plan.workers)
+            self.metrics.model_max_batch.labels(model.name).set(detector.plan.max_batch)
+            cost = self.metrics.model_image_seconds.labels(model.name)
+            cost.set_function(partial(getattr, detector.batcher, "image_seconds"))
+            wait = self.metrics.predicted_wait.labels(model.name)
+            wait.set_function(partial(getattr, detector.batcher, "wait"))
 
     @property
     def default(self) -> Detector:
@@ -69,8 +76,8 @@ class Runtime:
     async def warm_up(self) -> None:
         """Run every model once at the smallest and the largest batch; then it is ready."""
         loop = asyncio.get_running_loop()
-        sizes = sorted({1, self.settings.max_batch})
         for name, detector in self.detectors.items():
+            sizes = sorted({1, detector.plan.max_batch})
             await loop.run_in_executor(None, detector.session.warm_up, sizes)
             log.info("model %s is warm", name)
         if self.draining:
@@ -99,7 +106,14 @@ def load(settings: Settings) -> Runtime:
     observer = ServiceObserver(metrics)
     pools = Pools.start(settings.threads)
     detectors = {
-        name: open_detector(find_model(settings, name), settings, observer=observer, pools=pools)
+        name: open_detector(
+            find_model(settings, name),
+            settings,
+            observer=observer,
+            pools=pools,
+            measure=True,
+            target_wait=settings.target_wait_s,
+        )
         for name in settings.served_models
     }
     return Runtime(settings, metrics, detectors, pools)

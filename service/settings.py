@@ -22,6 +22,10 @@ class Settings(DetectionSettings):
     request_timeout_s: Annotated[float, Gt(0), Le(3600)] = 30.0
     """Deadline of a request from its arrival to its answer, in seconds, slow uploads included."""
 
+    target_wait_s: Annotated[float, Gt(0), Le(3600)] = 2.0
+    """Longest that an image may be going to wait for its inference, in seconds, to be accepted; an
+    image that would wait longer is answered 503 at once."""
+
     shutdown_grace_s: Annotated[float, Ge(0), Le(3600)] = 30.0
     """After SIGTERM, how long accepted requests may take to finish, in seconds."""
 

@@ -110,7 +110,7 @@ async def detect(request: Request, parameters: Annotated[DetectParameters, Query
     deadline = deadline_of(request, runtime.settings.request_timeout_s)
     detector = runtime.detector(parameters.model)
     runtime.check_open()
-    detector.batcher.check_room()
+    detector.batcher.check_room(deadline=deadline)
     with runtime.memory.hold() as held:
         files = await read_uploads(request, runtime, deadline, held)
         query = request.query_params.multi_items()

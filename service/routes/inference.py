@@ -194,7 +194,7 @@ async def _infer(request: Request, detector: Detector) -> Response:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + settings.request_timeout_s
     runtime.check_open()
-    detector.batcher.check_room()
+    detector.batcher.check_room(deadline=deadline)
     with runtime.memory.hold() as held:
         chunks = body.stream(
             request.receive,
