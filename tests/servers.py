@@ -96,8 +96,22 @@ class Server:
 
     def memory(self, which: str = "VmRSS") -> int:
         """Resident bytes now, or the most ever ("VmHWM")."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        status = self._proc("status").read_text()
         return 1024 * int(status.split(f"{which}:")[1].split()[0])
+
+    def forget_peak(self) -> None:
+        """Let the most memory ever ("VmHWM") start anew from what is resident now."""
+        self._proc("clear_refs").write_text("5")
+
+    def open_files(self) -> int:
+        """How many files and sockets the process holds."""
+        return len(list(self._proc("fd").iterdir()))
+
+    def _proc(self, name: str) -> Path:
+        """What the kernel tells about the process; skips the test where it is not Linux."""
+        if sys.platform != "linux":
+            pytest.skip("reads /proc, which only Linux has")
+        return Path(f"/proc/{self.process.pid}/{name}")
 
     def wait_for(self, metric: str, least: float, seconds: float = 20) -> None:
         """A metric reaches `least`; AssertionError if it never does."""
