@@ -9,6 +9,7 @@ from PIL import Image, UnidentifiedImageError
 
 from detection import jpeg, media_types
 from detection.errors import InvalidImage, TooManyPixels, UnsupportedMediaType
+from detection.sizes import readable_pixels
 from geometry.arrays import F64, Floats
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
@@ -88,7 +89,8 @@ def _stored(
         width, height = image.size
         if width * height > max_pixels:
             raise TooManyPixels(
-                f"the image has {width} x {height} pixels; at most {max_pixels} are decoded"
+                f"the image has {readable_pixels(width * height)} ({width} x {height}); the limit "
+                f"is {readable_pixels(max_pixels)}"
             )
         # libjpeg goes through the whole picture for each scan, of which 14 bytes make one: a
         # file within the limits could take hours. Encoders write about 10.

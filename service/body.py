@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from starlette.types import Receive
 
 from detection.errors import Overloaded, Timeout
+from detection.sizes import readable_bytes
 from service.errors import ClientGone, PayloadTooLarge
 
 
@@ -80,4 +81,4 @@ async def stream(
 
 
 def _too_large(max_bytes: int) -> PayloadTooLarge:
-    return PayloadTooLarge(f"the request body is larger than {max_bytes} bytes")
+    return PayloadTooLarge(f"the request body is larger than {readable_bytes(max_bytes)}")

@@ -60,7 +60,11 @@ def test_the_defaults_are_those_of_the_design() -> None:
         ("SFD_PROVIDER", "gpu", "SFD_PROVIDER: must be auto | cpu | cuda | tensorrt | openvino"),
         ("SFD_MAX_WAIT_MS", "nan", "SFD_MAX_WAIT_MS: must be a number from 0 to 1000"),
         ("SFD_REQUEST_TIMEOUT_S", "0", "SFD_REQUEST_TIMEOUT_S: must be a number above 0 up to"),
-        ("SFD_CORS_ORIGINS", "example.org", "SFD_CORS_ORIGINS: must be origins separated by commas"),
+        (
+            "SFD_CORS_ORIGINS",
+            "example.org",
+            "must be origins separated by commas",
+        ),
         (
             "SFD_MAX_BYTES",
             "20 MO",
