@@ -16,7 +16,7 @@ from sfd.search_path import put_current_folder_last
 
 COMMANDS = {
     "convert": ("convert.command", "turn a Caffe model into a verified ONNX file"),
-    "models": ("store.command", "list, show, verify, add and pull the models of the store"),
+    "models": ("store.command", "list, show, verify, add, pull and remove the models of the store"),
     "serve": ("service.command", "answer POST /detect with face boxes"),
     "detect": ("detection.command", "find the faces of image files, without a server"),
     "train": ("training.commands.train", "train a detector and write its caffemodel"),
