@@ -206,15 +206,26 @@ class Detector:
         """Decode, cut and letterbox an image file. Slow: run it in a thread."""
         model = self.session.model.input
         started = time.perf_counter()
-        image = images.decode(data, max_pixels=self.max_pixels, background=model.mean_rgb)
+        # Tiles are cut at full resolution.
+        box = (model.width, model.height) if most_tiles == 1 else None
+        picture = images.decode_to_fit(
+            data, box, max_pixels=self.max_pixels, background=model.mean_rgb
+        )
         decoded = time.perf_counter()
-        tiles = layout(image.width, image.height, model.width, model.height, most_tiles)
+        size = picture.width, picture.height
+        tiles = layout(*size, model.width, model.height, most_tiles)
         pictures, placements = [], []
         for tile in tiles:
-            picture, placement = letterbox(
-                crop(image, tile), model.width, model.height, model.channels, model.mean_rgb
+            whole = (tile.width, tile.height) == size
+            pixels, placement = letterbox(
+                picture.image if whole else crop(picture.image, tile),
+                model.width,
+                model.height,
+                model.channels,
+                model.mean_rgb,
+                full_size=size if whole else None,
             )
-            pictures.append(picture)
+            pictures.append(pixels)
             placements.append(placement)
         preprocess = time.perf_counter() - decoded
         return Prepared(tiles, pictures, placements, decoded - started, preprocess)

@@ -33,6 +33,9 @@ def settings(store: Path) -> Callable[..., Settings]:
             "model_store": store,
             "models": (NAME,),
             "threads": 1,
+            # As set: what a measurement chooses differs from run to run.
+            "workers": 1,
+            "max_batch": 8,
             "provider": "cpu",
         }
         return Settings(**(defaults | options))
@@ -66,6 +69,9 @@ def client(serve: Serve) -> Iterator[TestClient]:
     """A warm service in this process with the default settings."""
     with serve() as started:
         yield started
+
+
+FIXED = {"SFD_THREADS": "1", "SFD_WORKERS": "1", "SFD_MAX_BATCH": "8"}
 
 
 class Server:
@@ -178,7 +184,7 @@ def start_server(store: Path, tmp_path: Path) -> StartServer:
     """Starts `python -m service` for the small model with the given SFD_ settings."""
 
     def start(before: str = "", **settings: object) -> AbstractContextManager[Server]:
-        environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": NAME, "SFD_THREADS": "1"}
+        environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": NAME} | FIXED
         environment |= {f"SFD_{name}": str(value) for name, value in settings.items()}
         return run_server(tmp_path, environment, before)
 
@@ -243,7 +249,7 @@ def as_base64() -> Callable[[bytes], str]:
 @pytest.fixture(scope="module")
 def hardened(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One service for all tests of a module that leave it as it was."""
-    environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": "cells", "SFD_THREADS": "1"}
+    environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": "cells"} | FIXED
     limits = {"SFD_MAX_PIXELS": "4000000"}
     with run_server(tmp_path_factory.mktemp("hardened"), environment | limits) as server:
         yield server
