@@ -11,7 +11,7 @@ from torch import nn
 
 from convert.files import write_atomically
 from sfd.errors import SfdError
-from training.photographs import Photograph
+from training.data.dataset import Photograph
 
 STATE = "latest.pt"
 

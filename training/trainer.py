@@ -19,10 +19,10 @@ from torch import Tensor
 from convert.caffe.caffe_pb2 import SolverParameter
 from geometry.arrays import F32
 from training import state
-from training.annotated import AnnotatedData
-from training.multibox import MultiBoxLoss
-from training.network import CaffeNetwork, channels_last
-from training.photographs import DatasetError, Photograph
+from training.data.annotated import AnnotatedData
+from training.data.dataset import DatasetError, Photograph
+from training.network.multibox import MultiBoxLoss
+from training.network.network import CaffeNetwork, channels_last
 from training.solver import Updater
 from training.state import TrainingError
 from training.stopping import stopping

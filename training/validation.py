@@ -11,10 +11,10 @@ from convert.caffe import caffe_pb2
 from convert.caffe.network import CaffeError, Diagnostic, Network
 from geometry.coding import CodeType, decode
 from geometry.nms import nms
-from training.annotated import AnnotatedData
+from training.data.annotated import AnnotatedData
+from training.data.dataset import Photograph, opened, upright
 from training.evaluation.curves import Curve, Detections, marked_faces
-from training.network import CaffeNetwork
-from training.photographs import Photograph, opened, upright
+from training.network.network import CaffeNetwork
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from PIL import Image, ImageDraw
 
 from training.architecture import files
 from training.architecture.family import Architecture, Extra, heads, stage
-from training.photographs import Photograph
+from training.data.dataset import Photograph
 
 if TYPE_CHECKING:
-    from training.network import CaffeNetwork
+    from training.network.network import CaffeNetwork
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
@@ -63,7 +63,7 @@ def network(tiny: Path) -> "Callable[[int], CaffeNetwork]":
     import torch
 
     from convert.caffe.network import load
-    from training.network import CaffeNetwork
+    from training.network.network import CaffeNetwork
 
     def made(seed: int) -> CaffeNetwork:
         torch.manual_seed(seed)

@@ -11,7 +11,7 @@ from training.precision import autocast  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from training.network import CaffeNetwork
+    from training.network.network import CaffeNetwork
 
 
 @pytest.fixture(params=["AVX512", "AVX2", "DEFAULT"])

@@ -15,10 +15,10 @@ from convert.caffe import network as caffe  # noqa: E402
 from convert.caffe import weights  # noqa: E402
 from convert.caffe.caffe_pb2 import SolverParameter  # noqa: E402
 from convert.caffe.network import CaffeError  # noqa: E402
-from training.annotated import AnnotatedData  # noqa: E402
-from training.multibox import MultiBoxLoss  # noqa: E402
-from training.network import CaffeNetwork  # noqa: E402
-from training.photographs import Photograph  # noqa: E402
+from training.data.annotated import AnnotatedData  # noqa: E402
+from training.data.dataset import Photograph  # noqa: E402
+from training.network.multibox import MultiBoxLoss  # noqa: E402
+from training.network.network import CaffeNetwork  # noqa: E402
 from training.state import TrainingError  # noqa: E402
 from training.trainer import Job, train  # noqa: E402
 from training.validation import Validation, validate  # noqa: E402

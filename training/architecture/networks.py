@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from convert.caffe import caffe_pb2
 from convert.caffe.caffe_pb2 import LayerParameter, NetParameter
 from sfd.errors import SfdError
-from training.architecture import data, layers
+from training.architecture import data_layers, layers
 from training.architecture.family import Architecture
 
 CLASSES = 2
@@ -37,7 +37,7 @@ def deploy(architecture: Architecture) -> NetParameter:
 def train(architecture: Architecture) -> NetParameter:
     """From annotated images to `mbox_loss`, the loss of SSD."""
     net = NetParameter(name=architecture.name)
-    net.layer.append(data.training(architecture))
+    net.layer.append(data_layers.training(architecture))
     net.layer.extend(_predictions(architecture))
     net.layer.append(_loss(architecture))
     return net
@@ -46,7 +46,7 @@ def train(architecture: Architecture) -> NetParameter:
 def test(architecture: Architecture) -> NetParameter:
     """From annotated images to `detection_eval`, which Caffe's solver turns into a precision."""
     net = NetParameter(name=architecture.name)
-    net.layer.append(data.testing(architecture))
+    net.layer.append(data_layers.testing(architecture))
     net.layer.extend([*_predictions(architecture), *_detections(architecture), _evaluation()])
     return net
 

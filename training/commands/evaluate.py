@@ -18,12 +18,12 @@ from detection.providers import ProviderName
 from sfd.arguments import share
 from sfd.errors import SfdError, UsageError
 from training.commands.refusal import refuse
-from training.evaluation import picture, truth
+from training.evaluation import ground_truth, plot
 from training.evaluation.curves import Curve, at_score, best_f1_score
-from training.evaluation.finders import Finder, Local
+from training.evaluation.ground_truth import Truth
+from training.evaluation.local import Finder, Local
 from training.evaluation.native import Native
 from training.evaluation.remote import Remote
-from training.evaluation.truth import Truth
 
 DESCRIPTION = """\
 Measure a model of the store, or a running service, on marked images: by WIDER FACE's official
@@ -102,7 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Measure, print and write."""
     _check(arguments)
-    marked = truth.read(arguments.ground_truth, arguments.images, arguments.held_out)
+    marked = ground_truth.read(arguments.ground_truth, arguments.images, arguments.held_out)
     finder = _finder(arguments)
     _prepare(arguments.output)
     started = time.monotonic()
@@ -200,7 +200,7 @@ def _write(folder: Path, result: Mapping[str, Any], curves: Mapping[str, Curve])
     text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / "results.json", text.encode())
     title = f"{result['model']['name']}, {result['protocol']}, {result['images']} images"
-    write_atomically(folder / "curves.png", picture.draw(list(curves.values()), title))
+    write_atomically(folder / "curves.png", plot.draw(list(curves.values()), title))
 
 
 def _show(result: Mapping[str, Any]) -> None:

@@ -161,10 +161,11 @@ def run(arguments: argparse.Namespace) -> None:
 def _train(arguments: argparse.Namespace) -> Path:
     from convert.caffe import network as caffe
     from convert.caffe.network import CaffeError, Diagnostic
-    from training import photographs, solver
-    from training.annotated import AnnotatedData
-    from training.multibox import MultiBoxLoss
-    from training.network import CaffeNetwork
+    from training import solver
+    from training.data import dataset
+    from training.data.annotated import AnnotatedData
+    from training.network.multibox import MultiBoxLoss
+    from training.network.network import CaffeNetwork
     from training.trainer import Job, train
     from training.validation import Validation
 
@@ -186,15 +187,15 @@ def _train(arguments: argparse.Namespace) -> Path:
         raise CaffeError(
             str(path), [Diagnostic(what, each.line, layer=each.name) for each in others]
         )
-    listed = photographs.read(arguments.annotations, arguments.images)
-    kept, held_out = photographs.split(listed, arguments.held_out)
+    listed = dataset.read(arguments.annotations, arguments.images)
+    kept, held_out = dataset.split(listed, arguments.held_out)
     kept = [each for each in kept if each.boxes is not None and len(each.boxes)]
     if not kept:
         raise SfdError(f"{arguments.annotations}: no photograph with marked faces to train on")
     if arguments.validation:
-        held_out = photographs.read(arguments.validation, arguments.images)
+        held_out = dataset.read(arguments.validation, arguments.images)
     held_out = [each for each in held_out if each.boxes is not None]
-    photographs.check_files([*kept, *held_out])
+    dataset.check_files([*kept, *held_out])
     validation = None
     tests = list(settings.test_net) or [settings.net]
     if settings.test_interval and tests[0]:
@@ -223,11 +224,11 @@ def _train(arguments: argparse.Namespace) -> Path:
 
 def _distil(arguments: argparse.Namespace) -> Path:
     from convert.caffe import network as caffe
-    from training import photographs
-    from training.distillation import distil
-    from training.network import CaffeNetwork
+    from training.data import dataset
+    from training.distillation.distiller import distil
+    from training.distillation.teacher import OnnxTeacher
+    from training.network.network import CaffeNetwork
     from training.recipe import Recipe
-    from training.teacher import OnnxTeacher
 
     refuse(arguments, BY_SOLVER, "only with a solver file, not with --teacher")
     if not (
@@ -251,11 +252,11 @@ def _distil(arguments: argparse.Namespace) -> Path:
         raise UsageError("--frozen keeps the statistics of --weights, which lack some: see above")
     student = CaffeNetwork(source)
     teachers = [OnnxTeacher(caffe.load(*pair)) for pair in arguments.teacher]
-    listed = photographs.read(arguments.annotations, arguments.images)
-    kept, _ = photographs.split(listed, arguments.held_out)
+    listed = dataset.read(arguments.annotations, arguments.images)
+    kept, _ = dataset.split(listed, arguments.held_out)
     if not kept:
         raise SfdError(f"{arguments.annotations}: no photograph to train on")
-    photographs.check_files(kept)
+    dataset.check_files(kept)
     recipe = Recipe(
         hours=arguments.hours,
         batch=arguments.batch,

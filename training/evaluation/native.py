@@ -19,9 +19,9 @@ from geometry.boxes import clip
 from geometry.letterbox import Letterbox
 from store import model as models
 from store.model import Model
+from training.data.dataset import opened, upright, upright_size
 from training.evaluation.curves import Detections
-from training.evaluation.finders import Progress
-from training.photographs import opened, upright, upright_size
+from training.evaluation.local import Progress
 
 STEP = 128
 """Inputs are padded to multiples of the coarsest stride of the family, so that few sizes occur."""

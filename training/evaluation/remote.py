@@ -17,7 +17,7 @@ import numpy as np
 
 from sfd.errors import UsageError
 from training.evaluation.curves import Detections
-from training.evaluation.finders import EvaluationError, Progress, read_file
+from training.evaluation.local import EvaluationError, Progress, read_file
 
 SECONDS = 120.0
 MOST_PROBLEM = 1 << 16

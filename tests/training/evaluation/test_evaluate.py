@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from sfd.cli import main
-from training.evaluation import truth
+from training.data.dataset import read as photographs_of
+from training.data.dataset import read_json_lines, split
+from training.evaluation import ground_truth
 from training.evaluation.wider import GroundTruthError
-from training.photographs import read as photographs_of
-from training.photographs import read_json_lines, split
 
 Evaluate = Callable[..., int]
 
@@ -109,9 +109,9 @@ def test_of_wider_text_the_same_images_are_held_out_as_training_holds_out(tmp_pa
     path.write_text("".join(f"{name}\n1\n1 2 30 40 0 0 0 0 0 0\n" for name in names))
     held_out = split(photographs_of(path, tmp_path), 0.3)[1]
     assert 0 < len(held_out) < 40
-    assert truth.read(path, tmp_path, 0.3).files == [each.path for each in held_out]
+    assert ground_truth.read(path, tmp_path, 0.3).files == [each.path for each in held_out]
     with pytest.raises(GroundTruthError, match="a share of 0 holds out no photograph"):
-        truth.read(path, tmp_path, 0.0)
+        ground_truth.read(path, tmp_path, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from sfd.errors import SfdError
 from store.add import add
 from training.architecture import networks
 from training.architecture.family import Architecture
-from training.evaluation.finders import Local
+from training.evaluation.local import Local
 from training.evaluation.native import Native
 
 

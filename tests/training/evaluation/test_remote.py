@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from sfd.errors import UsageError
-from training.evaluation import truth
-from training.evaluation.finders import EvaluationError, Local
+from training.evaluation import ground_truth
+from training.evaluation.local import EvaluationError, Local
 from training.evaluation.remote import Remote
 
 
@@ -63,7 +63,7 @@ MODELS = http(json.dumps({"models": [MODEL]}).encode())
 def test_a_service_finds_what_its_detector_finds(
     store: Path, photographs: Path, url: str, tiles: bool
 ) -> None:
-    files = truth.read(photographs / "list.jsonl", photographs).files
+    files = ground_truth.read(photographs / "list.jsonl", photographs).files
     local = Local.open("small", store, "cpu", tiles=tiles)
     remote = Remote.open(url + "/", "small", None, tiles=tiles)
     assert (remote.name, remote.version) == (local.name, local.version)
