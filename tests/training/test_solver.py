@@ -1,4 +1,4 @@
-"""Rates and updates against Caffe's formulas, worked by hand on two weights."""
+"""Learning rates and updates against Caffe's formulas, worked out by hand."""
 
 import math
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_the_rate_follows_the_policy(
 def updated(parameter: SolverParameter, *gradients: float, lr_mult: float = 1.0) -> float:
     """The weight that starts at 2 after an update with each of the gradients."""
     weight = torch.tensor([2.0])
-    updater = solver.Updater(parameter, [solver.Trained("w", weight, lr_mult, 1.0)])
+    updater = solver.Updater(parameter, [solver.TrainedParameter("w", weight, lr_mult, 1.0)])
     for iteration, gradient in enumerate(gradients):
         weight.grad = torch.tensor([gradient])
         updater.step(iteration)
@@ -71,11 +71,11 @@ def test_adam_corrects_its_start() -> None:
     parameter = SolverParameter(
         type="Adam", base_lr=0.1, lr_policy="fixed", momentum=0.9, momentum2=0.99, delta=1e-8
     )
-    # At the first step both corrections cancel the memories' decay: the step is the rate.
+    # In the first step the corrections cancel the decay, so the step equals the rate.
     assert updated(parameter, 3.0) == pytest.approx(1.9)
 
 
-def test_adagrad_sums_squares() -> None:
+def test_adagrad_adds_up_squares() -> None:
     parameter = SolverParameter(type="AdaGrad", base_lr=0.1, lr_policy="fixed", delta=0.0)
     assert updated(parameter, 3.0, 4.0) == pytest.approx(2.0 - 0.1 - 0.1 * 4 / 5)
 
@@ -85,7 +85,7 @@ def test_nesterov_looks_ahead() -> None:
     assert updated(parameter, 1.0) == pytest.approx(2.0 - 1.5 * 0.1)
 
 
-def test_adadelta_measures_in_its_own_steps() -> None:
+def test_adadelta_scales_by_its_own_steps() -> None:
     parameter = SolverParameter(
         type="AdaDelta", base_lr=1.0, lr_policy="fixed", momentum=0.5, delta=0.5
     )
@@ -105,12 +105,12 @@ def test_the_sum_of_gradients_is_clipped_before_it_is_averaged() -> None:
     assert updated(parameter, 8.0) == pytest.approx(2.0 - 0.1 * 0.5)
 
 
-def test_a_parameter_with_no_rate_stays() -> None:
+def test_a_parameter_with_factor_0_stays() -> None:
     parameter = SolverParameter(type="SGD", base_lr=0.1, lr_policy="fixed", weight_decay=1.0)
     assert updated(parameter, 8.0, lr_mult=0.0) == 2.0
 
 
-def test_all_problems_of_a_solver_file_are_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_of_a_solver_file_are_reported_at_once(tmp_path: Path) -> None:
     path = tmp_path / "solver.prototxt"
     path.write_text('type: "Lion" lr_policy: "cosine" max_iter: 5\n')
     with pytest.raises(CaffeError) as caught:
@@ -127,13 +127,19 @@ GOOD = 'base_lr: 0.1\nlr_policy: "fixed"\nmax_iter: 5\n'
     [
         ('ap_version: "12point"', "line 4: ap_version '12point': choose one of 11point, Integral"),
         ("iter_size: 0", "line 4: iter_size must be positive"),
-        ("test_state { stage: 'val' }", "line 4: the trainer has no test_state"),
-        ("min_lr: 0.001", "line 4: the trainer has no min_lr"),
-        ("weights: 'a.caffemodel'", "line 4: the trainer has no weights: give the caffemodel as"),
-        ("train_net_param { name: 'n' }", "line 4: the trainer has no train_net_param: write it"),
+        ("test_state { stage: 'val' }", "line 4: the trainer does not support test_state"),
+        ("min_lr: 0.001", "line 4: the trainer does not support min_lr"),
+        (
+            "weights: 'a.caffemodel'",
+            "line 4: the trainer does not support weights: give the caffemodel as",
+        ),
+        (
+            "train_net_param { name: 'n' }",
+            "line 4: the trainer does not support train_net_param: write it",
+        ),
     ],
 )
-def test_a_setting_that_cannot_be_obeyed_is_an_error_with_its_line(
+def test_an_unsupported_setting_is_an_error_with_its_line(
     tmp_path: Path, text: str, says: str
 ) -> None:
     path = tmp_path / "solver.prototxt"
@@ -147,7 +153,7 @@ def test_a_setting_that_cannot_be_obeyed_is_an_error_with_its_line(
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("random_seed: 7", ["line 4: random_seed is ignored: --seed seeds"]),
+        ("random_seed: 7", ["line 4: random_seed is ignored: use --seed"]),
         ("snapshot_format: HDF5", ["line 4: snapshot_format is ignored: snapshots are binary"]),
         ("snapshot_after_train: false", ["line 4: snapshot_after_train is ignored: the last"]),
         ("snapshot_diff: true", ["line 4: snapshot_diff is ignored: snapshots have no gradients"]),
@@ -155,15 +161,13 @@ def test_a_setting_that_cannot_be_obeyed_is_an_error_with_its_line(
         (
             "test_net: 'a'\ntest_net: 'b'\ntest_net: 'c'",
             [
-                "line 5: only the first test_net is measured",
-                "line 6: only the first test_net is measured",
+                "line 5: only the first test_net is used",
+                "line 6: only the first test_net is used",
             ],
         ),
     ],
 )
-def test_a_setting_that_is_ignored_without_harm_is_a_warning(
-    tmp_path: Path, text: str, told: list[str]
-) -> None:
+def test_an_ignored_setting_causes_a_warning(tmp_path: Path, text: str, told: list[str]) -> None:
     path = tmp_path / "solver.prototxt"
     path.write_text(GOOD + text)
     found = [str(warning) for warning in solver.read(path).warnings]
@@ -183,7 +187,7 @@ def test_a_setting_that_is_ignored_without_harm_is_a_warning(
         "test_net: 'a' test_iter: 9 eval_type: 'detection'",
     ],
 )
-def test_defaults_and_where_caffe_computes_go_without_saying(tmp_path: Path, text: str) -> None:
+def test_defaults_and_irrelevant_settings_cause_no_warning(tmp_path: Path, text: str) -> None:
     path = tmp_path / "solver.prototxt"
     path.write_text(GOOD + text)
     assert not solver.read(path).warnings

@@ -1,6 +1,6 @@
-"""Data layers: which images a network is trained and tested on, and how they are altered.
+"""Data layers: the images to train and test on, and their augmentation.
 
-Paths are relative to the directory in which the solver runs, as Caffe takes them.
+As in Caffe, paths are relative to the directory in which the solver runs.
 """
 
 from convert.caffe import caffe_pb2
@@ -11,12 +11,12 @@ TRAINING_IMAGES = "data/WIDER_FACE/WIDER_FACE_train_lmdb"
 TEST_IMAGES = "data/WIDER_FACE/WIDER_FACE_val_lmdb"
 LABEL_MAP = "data/WIDER_FACE/labelmap_wider.prototxt"
 
-# Crops by scale of the image; each is tried up to 50 times until it holds a whole face.
+# Scales of the crops. Each is tried up to 50 times until the crop holds a whole face.
 _CROP_SCALES = ((1.0, 1.0), (0.3, 1.0), (0.3, 1.0), (0.3, 1.0), (0.3, 1.0))
 
 
 def training(architecture: Architecture) -> LayerParameter:
-    """Crops, colour distortion, mirroring and five ways of resizing, six images a pass."""
+    """Random crops, colour distortion, mirroring and five resizing filters, in batches of six."""
     interpolations = caffe_pb2.ResizeParameter
     layer = _annotated(
         architecture,
@@ -32,7 +32,7 @@ def training(architecture: Architecture) -> LayerParameter:
         ],
     )
     layer.transform_param.mirror = True
-    # A face stays in a crop that its centre lies in.
+    # A face belongs to a crop if its centre is inside.
     layer.transform_param.emit_constraint.emit_type = caffe_pb2.EmitConstraint.CENTER
     _distort(layer.transform_param)
     for smallest, largest in _CROP_SCALES:
@@ -48,7 +48,7 @@ def training(architecture: Architecture) -> LayerParameter:
 
 
 def testing(architecture: Architecture) -> LayerParameter:
-    """Whole images, resized only."""
+    """Whole images, which are only resized."""
     layer = _annotated(
         architecture,
         phase=caffe_pb2.TEST,

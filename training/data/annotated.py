@@ -1,7 +1,7 @@
-"""SSD's AnnotatedData layer: photographs as a train prototxt wants them varied.
+"""SSD's AnnotatedData layer: images sampled and augmented as a train prototxt says.
 
 Sources: `annotated_data_layer.cpp`, `data_transformer.cpp` and `im_transforms.cpp` of
-github.com/weiliu89/caffe; pictures are resized by Pillow instead of OpenCV.
+github.com/weiliu89/caffe. Pillow resizes the pictures, not OpenCV.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,8 @@ from convert.caffe import caffe_pb2
 from convert.caffe.caffe_pb2 import BatchSampler, DistortionParameter, TransformationParameter
 from convert.caffe.network import CaffeError, Diagnostic, Network
 from geometry.arrays import F32
-from training.data.dataset import Photograph, opened, upright
+from training.data.dataset import LabelledImage
+from training.data.images import opened, upright
 from training.data.sampling import draw, project
 
 _RESAMPLING = {
@@ -27,7 +28,7 @@ _RESAMPLING = {
 
 @dataclass(frozen=True)
 class AnnotatedData:
-    """What the data layer of a prototxt says about batches and their making."""
+    """The settings of a prototxt's data layer."""
 
     batch: int
     width: int
@@ -37,10 +38,10 @@ class AnnotatedData:
 
     @classmethod
     def of_network(cls, network: Network, folder_of: str) -> "AnnotatedData":
-        """Of the AnnotatedData layer of the network; CaffeError where there is none."""
+        """The settings of the network's AnnotatedData layer; CaffeError if there is none."""
         layers = [layer for layer in network.aside if layer.type == "AnnotatedData"]
         if not layers:
-            raise CaffeError(folder_of, [Diagnostic("has no AnnotatedData layer to train from")])
+            raise CaffeError(folder_of, [Diagnostic("has no AnnotatedData layer")])
         own = layers[0].parameter
         resize = own.transform_param.resize_param
         wrong = {
@@ -62,7 +63,7 @@ class AnnotatedData:
             ),
         }
         problems = [
-            Diagnostic(f"the trainer has no {text}", layers[0].line, layer=layers[0].name)
+            Diagnostic(f"the trainer does not support {text}", layers[0].line, layer=layers[0].name)
             for text, found in wrong.items()
             if found
         ]
@@ -76,13 +77,13 @@ class AnnotatedData:
             tuple(own.annotated_data_param.batch_sampler),
         )
 
-    def example(self, photograph: Photograph, random: np.random.Generator) -> tuple[F32, F32]:
-        """One varied picture [3, H, W], BGR and mean-free, with its faces [N, 4] in fractions."""
-        with opened(photograph.path) as image:
+    def example(self, labelled: LabelledImage, random: np.random.Generator) -> tuple[F32, F32]:
+        """An augmented picture [3, H, W], BGR and mean-free, and its faces [N, 4] in fractions."""
+        with opened(labelled.path) as image:
             picture = upright(image)
-        marked = photograph.boxes if photograph.boxes is not None else np.zeros((0, 4), np.float32)
+        boxes = labelled.boxes if labelled.boxes is not None else np.zeros((0, 4), np.float32)
         size = np.asarray([picture.width, picture.height] * 2, np.float32)
-        faces = (marked / size).clip(0, 1).astype(np.float32)
+        faces = (boxes / size).clip(0, 1).astype(np.float32)
         if self.transform.HasField("distort_param"):
             picture = distort(picture, self.transform.distort_param, random)
         part = draw(self.samplers, faces, random)
@@ -95,7 +96,7 @@ class AnnotatedData:
             box=(box[0], box[1], min(box[2], picture.width), min(box[3], picture.height)),
         )
         pixels = np.asarray(warped, np.float32)
-        # Without the constraint Caffe keeps every face that the part cuts.
+        # Without the constraint, Caffe keeps every face that overlaps the part.
         by_centre = self.transform.HasField("emit_constraint")
         faces = project(faces, part, by_centre=by_centre)
         if self.transform.mirror and random.random() < 0.5:
@@ -109,10 +110,10 @@ class AnnotatedData:
 def distort(
     picture: Image.Image, parameter: DistortionParameter, random: np.random.Generator
 ) -> Image.Image:
-    """Random brightness, contrast, saturation and hue, each with its own chance.
+    """Randomly change brightness, contrast, saturation and hue, each with its own chance.
 
-    `ApplyDistort` (im_transforms.cpp): a fair coin decides whether contrast comes second or last;
-    then `random_order_prob` is the chance of shuffled colour channels (`RandomOrderChannels`).
+    As in `ApplyDistort` (im_transforms.cpp), contrast comes second or last, with equal chance. At
+    the end, `random_order_prob` is the chance of shuffled channels (`RandomOrderChannels`).
     """
 
     def brightness(pixels: F32) -> F32:
@@ -133,8 +134,8 @@ def distort(
     def hue(pixels: F32) -> F32:
         delta = random.uniform(-parameter.hue_delta, parameter.hue_delta)
         hsv = _hsv(pixels)
-        # The parameter counts half degrees, as OpenCV's 8-bit hue does; Pillow's circle is 256.
-        # Below red OpenCV's hue stops at 0, being unsigned; above, it goes round.
+        # The parameter is in units of two degrees, as OpenCV's 8-bit hue. Pillow's full circle
+        # is 256. OpenCV's hue is unsigned: it saturates at 0, but wraps around at the top.
         hsv[..., 0] = (hsv[..., 0] + delta * 256 / 180).clip(0) % 256
         return _rgb(hsv)
 
@@ -149,7 +150,7 @@ def distort(
     pixels = np.asarray(picture, np.float32)
     for chance, step in steps:
         if random.random() < chance:
-            # Caffe keeps 8-bit pictures between the steps.
+            # In Caffe the picture has 8 bits between the steps.
             pixels = step(pixels).clip(0, 255).round()
     if random.random() < parameter.random_order_prob:
         pixels = pixels[..., random.permutation(3)]

@@ -1,9 +1,12 @@
-"""Which photographs a share holds out of training: the same on every machine, in any order."""
+"""Chooses the images that are held out of training."""
 
 import hashlib
 
 
 def is_held_out(name: str, share: float) -> bool:
-    """Whether a list's photograph of this name is of the share; by a hash of the name alone."""
+    """Whether the image of this name belongs to the held-out share.
+
+    A hash of the name decides. So the choice is the same on every machine and in any order.
+    """
     digest = hashlib.sha256(name.encode()).digest()
     return int.from_bytes(digest[:4], "big") < share * 2**32

@@ -1,4 +1,4 @@
-"""SSD's batch samplers: parts of a photograph that see its faces in one way or another.
+"""SSD's batch samplers: random parts of an image that meet constraints on its faces.
 
 Source: `src/caffe/util/sampler.cpp` of github.com/weiliu89/caffe.
 """
@@ -15,10 +15,10 @@ WHOLE = np.asarray([0, 0, 1, 1], np.float32)
 
 
 def draw(samplers: Iterable[BatchSampler], faces: F32, random: np.random.Generator) -> F32:
-    """One part [4] of the photograph, in fractions of it, for its `faces` [N, 4].
+    """Draw a part [4] of an image with `faces` [N, 4], all in fractions of the image.
 
-    Each sampler makes up to `max_sample` parts that meet its constraint within `max_trials`; one
-    of all of them is drawn, and the whole photograph where there is none.
+    Each sampler makes up to `max_sample` parts that meet its constraint, in up to `max_trials`
+    trials. One of all these parts is drawn. If there are none, it is the whole image.
     """
     found: list[F32] = []
     for sampler in samplers:
@@ -36,7 +36,7 @@ def draw(samplers: Iterable[BatchSampler], faces: F32, random: np.random.Generat
 
 
 def propose(sampler: Sampler, random: np.random.Generator) -> F32:
-    """A part of random scale, aspect ratio and place, inside the photograph."""
+    """A part of random scale, aspect ratio and place, inside the image."""
     scale = random.uniform(sampler.min_scale, sampler.max_scale)
     low = max(sampler.min_aspect_ratio, scale**2)
     high = min(sampler.max_aspect_ratio, 1 / scale**2)
@@ -47,11 +47,11 @@ def propose(sampler: Sampler, random: np.random.Generator) -> F32:
 
 
 def satisfies(part: F32, faces: F32, constraint: SampleConstraint) -> bool:
-    """Whether any face is within the limits of the first kind given; without any, all parts do.
+    """Whether any face is within the limits of the first kind that has limits.
 
-    `SatisfySampleConstraint` goes through the kinds for each face and leaves a face at the first
-    that it fails, but `found`, once set by a kind before, stays set to the end. So whether a face
-    meets the later kinds too never changes the answer.
+    Without limits, every part will do. `SatisfySampleConstraint` checks the kinds in order for each
+    face, and skips to the next face at the first kind that fails. But `found` stays set once an
+    earlier kind has set it. So the later kinds never change the answer.
     """
     common = intersection(part[None], faces)[0]
     for kind, values in (
@@ -72,15 +72,15 @@ def satisfies(part: F32, faces: F32, constraint: SampleConstraint) -> bool:
 
 
 def _share(common: Floats, areas: Floats) -> Floats:
-    """`BBoxCoverage` (bbox_util.cpp): 0 where nothing is in common, of an empty box too."""
+    """`BBoxCoverage` (bbox_util.cpp): 0 without an intersection, also for an empty box."""
     return np.divide(common, areas, out=np.zeros_like(common), where=common > 0)
 
 
 def project(faces: F32, part: F32, *, by_centre: bool = True) -> F32:
-    """The faces [N, 4] that lie in the part, cut at its edges, in fractions of it.
+    """The faces [N, 4] inside the part, clipped to it, in fractions of it.
 
-    Those with their centres there, or else (`AnnotationTransform` without an emit constraint) any
-    piece.
+    If `by_centre`, faces with their centre inside. Otherwise all faces that overlap the part, as
+    `AnnotationTransform` does without an emit constraint.
     """
     if by_centre:
         centres = (faces[:, :2] + faces[:, 2:]) / 2

@@ -1,4 +1,4 @@
-"""Scenes to distil on: crops of photographs at random scales, alone or as a mosaic."""
+"""Scenes to distil on: crops of images at random scales, alone or as a mosaic."""
 
 import math
 from collections.abc import Sequence
@@ -8,16 +8,9 @@ import numpy as np
 from PIL import Image
 
 from geometry.arrays import F32, F64, U8, Bools
-from training.data.dataset import (
-    MEAN_RGB,
-    Photograph,
-    is_upright,
-    opened,
-    upright,
-    upright_size,
-)
-
-_CROWD = 8
+from training.data.dataset import LabelledImage
+from training.data.images import MEAN_RGB, is_upright, opened, upright, upright_size
+from training.recipe import Recipe
 
 _FILTERS = (
     Image.Resampling.BILINEAR,
@@ -30,72 +23,75 @@ _FILTERS = (
 
 @dataclass(frozen=True)
 class Scene:
-    """A square picture and what is known of the faces in it."""
+    """A square picture and what is known about the faces in it."""
 
     image: U8
     """[S, S, 3] RGB."""
     boxes: F32
-    """Marked faces [N, 4] in fractions of the picture, cut at its edges."""
+    """Labelled faces [N, 4] in fractions of the picture, clipped to it."""
     empty: Bools
-    """[3, 3]: the cells of the mosaic (one, four or nine are used) without any face."""
+    """[3, 3]: the cells of the mosaic that have no face. One, four or nine cells are used."""
     cells: int
-    """Cells a side."""
+    """Cells on a side: 1, 2 or 3."""
 
 
-def frequencies(photographs: Sequence[Photograph]) -> F64:
-    """How often each is to be seen [N], in sum 1: in proportion to its marked faces.
+def sampling_shares(dataset: Sequence[LabelledImage], crowd: int) -> F64:
+    """How often each image is drawn [N], in sum 1: in proportion to its labelled faces.
 
-    From 1 to `_CROWD` of them count: photographs of crowds are few, and have most of the small
-    faces, in poses and with neighbours that no mosaic of portraits has.
+    At least 1 face and at most `crowd` faces count. Images of crowds are few, but have most of the
+    small faces. Their poses and neighbours are not found in mosaics of portraits.
     """
-    faces = [1 if each.boxes is None else len(each.boxes) for each in photographs]
-    counted = np.clip(faces, 1, _CROWD).astype(np.float64)
+    faces = [1 if each.boxes is None else len(each.boxes) for each in dataset]
+    counted = np.clip(faces, 1, crowd).astype(np.float64)
     return counted / counted.sum()
 
 
 def compose(
-    photographs: Sequence[Photograph],
+    dataset: Sequence[LabelledImage],
     shares: F64,
     size: int,
+    recipe: Recipe,
     random: np.random.Generator,
 ) -> Scene:
-    """A scene of `size` pixels a side, from one photograph, 2 x 2 or 3 x 3, by their `shares`."""
-    cells = int(random.choice([1, 2, 3], p=[0.3, 0.4, 0.3]))
+    """A scene of `size` pixels a side, made of one, 2 x 2 or 3 x 3 images drawn by `shares`."""
+    single = max(1 - recipe.mosaic_2x2 - recipe.mosaic_3x3, 0)
+    cells = int(random.choice([1, 2, 3], p=[single, recipe.mosaic_2x2, recipe.mosaic_3x3]))
     edges = np.linspace(0, size, cells + 1).round().astype(int)
     canvas = np.empty((size, size, 3), np.uint8)
     boxes = []
     empty = np.zeros((3, 3), np.bool_)
     for row in range(cells):
         for column in range(cells):
-            photograph = photographs[int(random.choice(len(photographs), p=shares))]
+            labelled = dataset[int(random.choice(len(dataset), p=shares))]
             top, left = edges[row], edges[column]
             height, width = edges[row + 1] - top, edges[column + 1] - left
-            cell, faces = crop(photograph, int(width), int(height), random)
+            cell, faces = crop(labelled, int(width), int(height), recipe, random)
             canvas[top : top + height, left : left + width] = cell
             boxes.append((faces + np.asarray([left, top, left, top], np.float32)) / size)
-            empty[row, column] = photograph.boxes is not None and not len(photograph.boxes)
+            empty[row, column] = labelled.boxes is not None and not len(labelled.boxes)
     return Scene(canvas, np.concatenate(boxes).astype(np.float32), empty, cells)
 
 
 def crop(
-    photograph: Photograph, width: int, height: int, random: np.random.Generator
+    labelled: LabelledImage, width: int, height: int, recipe: Recipe, random: np.random.Generator
 ) -> tuple[U8, F32]:
-    """A part of a photograph at a random scale, as [height, width, 3] and boxes in its pixels.
+    """A part of an image at a random scale, as pixels [height, width, 3] and boxes in these.
 
-    The scale lies between the whole photograph and one and a half times its own pixels. A face
-    is kept as marked when at least 40 % of it is inside.
+    The scale lies between about the whole image and a bit more than the image's own pixels. A face
+    stays labelled if enough of it is inside.
     """
-    with opened(photograph.path) as image:
+    with opened(labelled.path) as image:
         full_width, full_height = upright_size(image)
         whole = min(width / full_width, height / full_height)
-        # A thumbnail is enlarged as far as it takes to fill the part.
-        low, high = 0.8 * whole, max(1.5, 1.2 * whole)
-        # The power favours small scales: half of the faces in a crowd have few pixels.
-        scale = float(low * (high / low) ** (random.random() ** 1.5))
+        # A small image is enlarged until it fills the crop.
+        low, high = recipe.scale_low * whole, max(recipe.scale_high, recipe.scale_span * whole)
+        # The power favours small scales, because half of the faces in a crowd are small.
+        scale = float(low * (high / low) ** (random.random() ** recipe.scale_power))
         extent: tuple[float, float] = full_width, full_height
         if is_upright(image):
-            # JPEG decodes a half, a quarter or an eighth in a fraction of the time; its last column
-            # and row may then be of less than a whole pixel, which a turned one would begin with.
+            # A JPEG is decoded at a half, a quarter or an eighth in a fraction of the time. Its
+            # last column and row may then cover less than a whole pixel. In a rotated image they
+            # could come first, so those are decoded in full.
             least = math.ceil(full_width * scale * 2), math.ceil(full_height * scale * 2)
             if drafted := image.draft("RGB", least):
                 extent = drafted[1][2:]
@@ -103,10 +99,11 @@ def crop(
     size = np.tile(picture.size, 2)
     reduced = np.tile(extent, 2) / np.tile((full_width, full_height), 2)
     span_x, span_y = width / scale, height / scale
-    marked = photograph.boxes if photograph.boxes is not None else np.zeros((0, 4), np.float32)
-    if len(marked) and random.random() < 0.6:
-        face = marked[random.integers(len(marked))]
-        centre = (face[:2] + face[2:]) / 2 + random.uniform(-0.4, 0.4, 2) * (span_x, span_y)
+    boxes = labelled.boxes if labelled.boxes is not None else np.zeros((0, 4), np.float32)
+    if len(boxes) and random.random() < recipe.face_crop_chance:
+        face = boxes[random.integers(len(boxes))]
+        shift = random.uniform(-recipe.face_crop_shift, recipe.face_crop_shift, 2)
+        centre = (face[:2] + face[2:]) / 2 + shift * (span_x, span_y)
         left, top = centre[0] - span_x / 2, centre[1] - span_y / 2
     else:
         left = random.uniform(min(0, full_width - span_x), max(0, full_width - span_x))
@@ -130,17 +127,18 @@ def crop(
         reducing_gap=3.0,
     )
     cell[into[1] : into[3], into[0] : into[2]] = np.asarray(part)
-    faces = (marked - np.asarray([left, top, left, top], np.float32)) * scale
+    faces = (boxes - np.asarray([left, top, left, top], np.float32)) * scale
     cut = faces.clip(0, np.asarray([width, height, width, height], np.float32))
     area = (faces[:, 2:] - faces[:, :2]).clip(1e-6).prod(1)
     inside = (cut[:, 2:] - cut[:, :2]).clip(0).prod(1) / area
-    kept = cut[(inside >= 0.4) & ((cut[:, 2:] - cut[:, :2]).min(1) >= 3)]
-    if random.random() < 0.5:
+    shortest = (cut[:, 2:] - cut[:, :2]).min(1)
+    kept = cut[(inside >= recipe.visible_min) & (shortest >= recipe.face_side_min)]
+    if random.random() < recipe.flip_chance:
         cell = cell[:, ::-1]
         kept = np.stack([width - kept[:, 2], kept[:, 1], width - kept[:, 0], kept[:, 3]], 1)
     return cell, kept.astype(np.float32)
 
 
 def _inside(start: float, span: float, length: int) -> float:
-    """The start moved so that the span shows as much of the photograph as it can."""
+    """The start, moved so that the span covers as much of the image as it can."""
     return float(np.clip(start, min(0, length - span), max(0, length - span)))

@@ -1,6 +1,5 @@
-"""Teaches one detector what others of its family see, with marked faces where there are any."""
+"""The training loop of a distillation."""
 
-import copy
 import json
 import math
 import time
@@ -14,9 +13,11 @@ import numpy as np
 import torch
 
 from training import state
-from training.data.dataset import DatasetError, Photograph
-from training.distillation.batches import Lesson, lessons
-from training.distillation.loss import imitation_loss
+from training.data.dataset import LabelledImage
+from training.data.images import DatasetError
+from training.distillation.average import MovingAverage
+from training.distillation.batches import Batch, batches
+from training.distillation.loss import distillation_loss
 from training.distillation.muon import Muon
 from training.distillation.teacher import Teacher
 from training.network.network import CaffeNetwork, channels_last
@@ -27,30 +28,10 @@ from training.state import TrainingError
 from training.stopping import stopping
 
 
-class Average:
-    """A moving average of a network's weights and statistics."""
-
-    def __init__(self, network: CaffeNetwork, keep: float) -> None:
-        self.network = copy.deepcopy(network).eval()
-        self.keep = keep
-        self.updates = 0
-
-    @torch.no_grad()
-    def update(self, network: CaffeNetwork) -> None:
-        """Move towards the network; faster in the first steps."""
-        self.updates += 1
-        keep = min(self.keep, self.updates / (self.updates + 9))
-        for mine, theirs in zip(
-            self.network.state_dict().values(), network.state_dict().values(), strict=True
-        ):
-            if mine.is_floating_point():
-                mine.lerp_(theirs, 1 - keep)
-
-
 def distil(
     student: CaffeNetwork,
     teachers: Sequence[Teacher],
-    photographs: Sequence[Photograph],
+    dataset: Sequence[LabelledImage],
     folder: Path,
     recipe: Recipe,
     *,
@@ -58,11 +39,11 @@ def distil(
     progress: Callable[[float, float], object],
     clock: Callable[[], float] = time.monotonic,
 ) -> Path:
-    """Train until the hours are over; returns the caffemodel of averaged weights.
+    """Train the student for the recipe's hours; returns the caffemodel of averaged weights.
 
-    State, snapshots of the average and a log of JSON lines go to `folder`; SIGINT and SIGTERM
-    save the state after the current step and stop. `progress` is told
-    the share of the hours that is over, and the loss; `clock` counts seconds.
+    The state, snapshots of the average, and a log of JSON lines go to `folder`. SIGINT and SIGTERM
+    save the state after the current step and stop. `progress` is called with the share of the
+    hours that is over, and with the loss. `clock` counts seconds.
     """
     resumed = state.begin(folder, resume=resume)
     _check(student, teachers, recipe)
@@ -72,11 +53,11 @@ def distil(
     else:
         for module in student.modules():
             if isinstance(module, BatchNorm):
-                module.settle(recipe.momentum)
+                module.set_momentum(recipe.momentum)
     channels_last(student)
     optimizers = _optimizers(student, recipe)
-    average = Average(student, recipe.average)
-    run = _Run(student, average, optimizers, folder, recipe.frozen, photographs)
+    average = MovingAverage(student, recipe)
+    run = _Run(student, average, optimizers, folder, recipe, dataset)
     if resumed:
         run.restore(resumed)
     limit = recipe.hours * 3600
@@ -87,7 +68,7 @@ def distil(
         stopping() as stop,
         ThreadPoolExecutor(1) as pool,
     ):
-        taught = lessons(teachers, photographs, recipe, run.step, pool)
+        upcoming = batches(teachers, dataset, recipe, run.step, pool)
         log.write(json.dumps(asdict(recipe)) + "\n")
         recent: list[tuple[float, float]] = []
         while run.spent < limit:
@@ -96,19 +77,22 @@ def distil(
                 for group in optimizer.param_groups:
                     group["lr"] = rate
             try:
-                lesson = next(taught)
+                batch = next(upcoming)
             except DatasetError as error:
                 run.save()
-                raise TrainingError(f"{error}; mend it or leave it out, then --resume") from error
-            recent.append(_step(student, lesson, optimizers, recipe))
+                raise TrainingError(
+                    f"{error}; repair it or remove it from the list, then --resume"
+                ) from error
+            recent.append(_step(student, batch, optimizers, recipe))
             average.update(student)
             run.step += 1
             run.spent = before + clock() - started
             confidence, location = np.mean(recent, axis=0).tolist()
-            progress(min(run.spent / limit, 1), confidence + recipe.location_weight * location)
-            if not math.isfinite(confidence + location):
+            loss = confidence + recipe.location_weight * location
+            progress(min(run.spent / limit, 1), loss)
+            if not math.isfinite(loss):
                 raise TrainingError(
-                    f"the loss is no number any more: lower --rate and {state.advice(folder)}"
+                    f"the loss became {loss}: lower --rate and {state.advice(folder)}"
                 )
             if len(recent) == 10:
                 entry = {
@@ -131,7 +115,7 @@ def distil(
 
 
 def _optimizers(student: CaffeNetwork, recipe: Recipe) -> list[torch.optim.Optimizer]:
-    """Muon for pointwise convolutions, AdamW for the rest; what is no matrix does not decay."""
+    """Muon for pointwise convolutions, AdamW for the rest, without weight decay for vectors."""
     pointwise, kernels, vectors = [], [], []
     for each in student.parameters():
         if each.dim() == 1:
@@ -144,10 +128,11 @@ def _optimizers(student: CaffeNetwork, recipe: Recipe) -> list[torch.optim.Optim
         {"params": kernels, "weight_decay": recipe.weight_decay},
         {"params": vectors, "weight_decay": 0.0},
     ]
-    adam = torch.optim.AdamW(groups, lr=recipe.rate)
+    betas = recipe.adam_beta1, recipe.adam_beta2
+    adam = torch.optim.AdamW(groups, lr=recipe.rate, betas=betas)
     if not pointwise:
         return [adam]
-    return [Muon(pointwise, recipe.rate, recipe.weight_decay), adam]
+    return [Muon(pointwise, recipe), adam]
 
 
 def _check(student: CaffeNetwork, teachers: Sequence[Teacher], recipe: Recipe) -> None:
@@ -156,13 +141,13 @@ def _check(student: CaffeNetwork, teachers: Sequence[Teacher], recipe: Recipe) -
         channels = next(iter(network.source.inputs.values()))[1]
         if channels != 3:
             raise TrainingError(
-                f"{network.source.name}: takes {channels} channels; distillation wants 3"
+                f"{network.source.name}: has an input of {channels} channels; distillation needs 3"
             )
         heads = network.heads
         if heads and (heads.classes, heads.background, heads.activation) != (2, 0, "logistic"):
             raise TrainingError(
                 f"{network.source.name}: has {heads.classes} classes, background "
-                f"{heads.background}, {heads.activation}; distillation wants background and face "
+                f"{heads.background}, {heads.activation}; distillation needs background and face "
                 "in that order, each with a Sigmoid"
             )
     probe = torch.zeros(1, 3, recipe.size, recipe.size)
@@ -172,26 +157,26 @@ def _check(student: CaffeNetwork, teachers: Sequence[Teacher], recipe: Recipe) -
             other = teacher.detect(probe)[2]
             if other.shape != own.shape or not torch.allclose(other, own):
                 raise TrainingError(
-                    f"{teacher.source.name}: its priors are not those of the network to train; "
-                    "a teacher must be of the same family"
+                    f"{teacher.source.name}: its priors differ from those of the network to train; "
+                    "use a teacher of the same family"
                 )
 
 
 def _step(
     student: CaffeNetwork,
-    lesson: Lesson,
+    batch: Batch,
     optimizers: Sequence[torch.optim.Optimizer],
     recipe: Recipe,
 ) -> tuple[float, float]:
-    """One update; returns the losses of confidence and location."""
+    """Update the weights once; returns the confidence and the location loss."""
     with autocast():
-        codes, logits, priors = student.train().detect(lesson.data)
-    confidence, location = imitation_loss(
-        codes.float(), logits.float(), lesson.codes, lesson.probabilities, priors
+        codes, logits, priors = student.train().detect(batch.data)
+    confidence, location = distillation_loss(
+        codes.float(), logits.float(), batch.codes, batch.probabilities, priors, recipe
     )
     student.zero_grad(set_to_none=True)
     torch.autograd.backward(confidence + recipe.location_weight * location)
-    torch.nn.utils.clip_grad_norm_(student.parameters(), 10.0)
+    torch.nn.utils.clip_grad_norm_(student.parameters(), recipe.clip_norm)
     for optimizer in optimizers:
         optimizer.step()
     return confidence.item(), location.item()
@@ -199,48 +184,67 @@ def _step(
 
 @dataclass
 class _Run:
-    """What a run must remember to go on."""
+    """Everything that a resumed run continues from."""
 
     student: CaffeNetwork
-    average: Average
+    average: MovingAverage
     optimizers: Sequence[torch.optim.Optimizer]
     folder: Path
-    frozen: bool
-    photographs: Sequence[Photograph]
+    recipe: Recipe
+    dataset: Sequence[LabelledImage]
     step: int = 0
     spent: float = 0.0
     """Seconds."""
 
     def restore(self, before: dict[str, Any]) -> None:
+        """Continue from a saved state; TrainingError if it belongs to another run."""
         try:
-            state.check_photographs(before, self.photographs)
-            if before["frozen"] != self.frozen:
+            state.check_images(before, self.dataset)
+            if before["frozen"] != self.recipe.frozen:
                 began = "with" if before["frozen"] else "without"
-                raise TrainingError(f"{self.folder} began {began} --frozen: go on {began} it")
+                raise TrainingError(
+                    f"{self.folder} was started {began} --frozen: resume it {began} --frozen"
+                )
             if "optimizer" in before:
                 raise TrainingError(
-                    f"{self.folder} began with an older sfd, by another optimizer: start anew in "
-                    "another --output, with --weights of its last average-NNNNNN.caffemodel"
+                    f"{self.folder} was started by an older sfd with another optimizer: start "
+                    "again in another --output, with the last average-NNNNNN.caffemodel of this "
+                    "one as --weights"
                 )
             self.student.load_state_dict(before["network"])
             self.average.network.load_state_dict(before["average"])
-            for optimizer, was in zip(self.optimizers, before["optimizers"], strict=True):
-                optimizer.load_state_dict(was)
+            for optimizer, saved in zip(self.optimizers, before["optimizers"], strict=True):
+                _load(optimizer, saved)
         except (KeyError, RuntimeError, ValueError) as error:
             raise TrainingError(f"{self.folder} has the state of another network") from error
         self.step, self.spent = before["step"], before["spent"]
         self.average.updates = self.step
 
     def save(self) -> Path:
+        """Write the state, and the averaged weights as a caffemodel; returns the latter's path."""
         current = {
             "average": self.average.network.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
             "spent": self.spent,
-            "frozen": self.frozen,
-            "photographs": [each.name for each in self.photographs],
+            "frozen": self.recipe.frozen,
+            **state.names(self.dataset),
         }
         state.save(self.folder, self.student, current)
         path = self.folder / f"average-{self.step:06d}.caffemodel"
         self.average.network.save(path)
         return path
+
+
+def _load(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Load what the optimizer remembers of its weights, but not its settings.
+
+    Those are the recipe's, which a resumed run may change.
+    """
+    settings = [
+        {name: value for name, value in group.items() if name != "params"}
+        for group in optimizer.param_groups
+    ]
+    optimizer.load_state_dict(saved)
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)

@@ -1,60 +1,56 @@
-"""What it costs a student to differ from what its teachers see."""
+"""The distillation loss: how far a student's predictions are from its targets."""
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.network.boxes import decode, generalized_overlap
-
-_UNSURE = 0.05
-"""The taught probability of a face from which on its place is taught: as the teacher's box has it,
-from `targets.agree`'s bound on at one place for all its priors, from `targets.refine`'s more
-exactly."""
-_OVERLAP_WEIGHT = 4.0
-"""Of GIoU's loss, beside smooth L1."""
-_CERTAINTY_WEIGHTS = 2.5, 1.5
-"""Of the confidence loss on the smallest priors and on the next: a crowd's faces are theirs, and
-outnumber those of portraits where detectors are compared, but not in photographs to train on."""
-_TINY = 3.0
-"""Most weight of the place of a face that is smaller than the smallest prior."""
+from training.network.boxes import decode, giou
+from training.recipe import Recipe
 
 
-def imitation_loss(
-    codes: Tensor, logits: Tensor, taught_codes: Tensor, taught: Tensor, priors: Tensor
+def distillation_loss(
+    codes: Tensor,
+    logits: Tensor,
+    target_codes: Tensor,
+    targets: Tensor,
+    priors: Tensor,
+    recipe: Recipe,
 ) -> tuple[Tensor, Tensor]:
-    """Confidence and location loss, each per face-like prior of the teacher.
+    """Confidence and location loss, each divided by the sum of the target probabilities of a face.
 
-    Codes are [N, P, 4], logits and `taught` probabilities [N, P, 2], priors [P, 8] with variances.
+    Codes are [N, P, 4], logits and `targets` (probabilities) [N, P, 2], priors [P, 8] with
+    variances.
 
-    Confidence: logistic loss on all priors and both classes, each weighted by |p - q|, so
-    that the many priors on which both agree do not drown the few on which they do not; more on
-    small priors.
+    Confidence: binary cross-entropy on all priors and both classes, weighted by |p - q|. Without
+    this weight, the many priors on which both agree would outweigh the few on which they differ.
+    Small priors weigh more: they find the faces of crowds, which outnumber those of portraits where
+    detectors are compared, but not in images to train on.
 
-    Location: smooth L1 of the codes, and the loss of the boxes' GIoU, because an error of codes
-    that is nothing to a large face misses one that is smaller than its prior. On all priors that
-    may show a face, weighted by the root of its probability: small faces come late in the ranking,
-    with teachers that are not sure, and count only if they lie well. The smaller a face is than
-    the smallest prior, the more its place weighs.
+    Location: smooth L1 of the codes plus the loss of the boxes' GIoU, on all priors that may see a
+    face. A large face tolerates an error of its codes that a face smaller than its prior does not.
+    The weight is the root of the target probability: teachers are less sure of small faces, which
+    count only if their boxes are accurate. Faces smaller than the smallest prior weigh more.
     """
-    count = taught[..., 1].sum().clamp(min=1)
-    weight = (logits.detach().sigmoid() - taught).abs()
-    each = functional.binary_cross_entropy_with_logits(logits, taught, reduction="none") * weight
+    count = targets[..., 1].sum().clamp(min=1)
+    weight = (logits.detach().sigmoid() - targets).abs()
+    each = functional.binary_cross_entropy_with_logits(logits, targets, reduction="none") * weight
     level = _levels(priors)
-    smallest, next_smallest = _CERTAINTY_WEIGHTS
-    emphasis = torch.where(level == 0, smallest, torch.where(level == 1, next_smallest, 1.0))
+    emphasis = torch.where(
+        level == 0, recipe.smallest_weight, torch.where(level == 1, recipe.second_weight, 1.0)
+    )
     each = each * emphasis[:, None]
-    confidence = (each[..., 1].sum() + 0.25 * each[..., 0].sum()) / count
-    places = taught[..., 1] > _UNSURE
-    share = taught[..., 1][places].sqrt()
-    found, wanted = codes[places], taught_codes[places]
-    own = priors.expand(*places.shape, 8)[places]
-    # The mean logarithm of the face's sides to the prior's.
+    confidence = (each[..., 1].sum() + recipe.background_weight * each[..., 0].sum()) / count
+    faces = targets[..., 1] > recipe.location_min
+    share = targets[..., 1][faces].sqrt()
+    found, wanted = codes[faces], target_codes[faces]
+    own = priors.expand(*faces.shape, 8)[faces]
+    # The mean logarithm of the ratios of the face's sides to the prior's.
     growth = (wanted[:, 2:] * own[:, 6:]).mean(-1)
-    tiny = level.expand(places.shape)[places] == 0
-    share = share * torch.where(tiny, (-growth).exp().clamp(1, _TINY), 1.0)
-    away = functional.smooth_l1_loss(found, wanted, reduction="none").sum(-1)
-    apart = 1 - generalized_overlap(decode(found, own), decode(wanted, own))
-    return confidence, ((away + _OVERLAP_WEIGHT * apart) * share).sum() / count
+    tiny = level.expand(faces.shape)[faces] == 0
+    share = share * torch.where(tiny, (-growth).exp().clamp(1, recipe.tiny_weight), 1.0)
+    distance = functional.smooth_l1_loss(found, wanted, reduction="none").sum(-1)
+    apart = 1 - giou(decode(found, own), decode(wanted, own))
+    return confidence, ((distance + recipe.giou_weight * apart) * share).sum() / count
 
 
 def _levels(priors: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A detector that others learn from, in onnxruntime."""
+"""A teacher: a detector whose predictions a student learns, run by onnxruntime."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,38 +17,38 @@ from training.network.heads import Heads, find_heads
 
 
 class Teacher(Protocol):
-    """What is asked of a teacher; a CaffeNetwork that does not train has it too."""
+    """What a teacher must have. A CaffeNetwork in eval mode is also a teacher."""
 
     @property
     def source(self) -> Network:
-        """What it was made from."""
+        """The Caffe network."""
 
     @property
     def heads(self) -> Heads | None:
-        """Where its outputs lie."""
+        """Names and meaning of its outputs."""
 
     def detect(self, data: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Codes [N, P, 4], logits [N, P, classes] and priors [P, 8] of `data` [N, C, H, W]."""
 
 
 class OnnxTeacher:
-    """A Caffe network, converted for each size of input that it is asked for.
+    """A Caffe network in onnxruntime, converted for each size of input.
 
-    For a network that does not learn, onnxruntime takes a third to four fifths of torch's time.
+    onnxruntime takes a third to four fifths of the time of torch.
     """
 
     def __init__(self, network: Network) -> None:
         check_input(network)
         found = find_heads(network)
         if found is None:
-            problem = Diagnostic("has no detection or loss layer, so it can't teach")
+            problem = Diagnostic("has no detection or loss layer, so it can't be a teacher")
             raise CaffeError(network.name or "network", [problem])
         self.source = network
         self.heads = found
         self._sessions: dict[tuple[int, ...], onnxruntime.InferenceSession] = {}
 
     def detect(self, data: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As CaffeNetwork's."""
+        """See Teacher."""
         size = tuple(data.shape[1:])
         if size not in self._sessions:
             self._sessions[size] = _open(self.source, self.heads, size)
@@ -69,13 +69,13 @@ def _open(network: Network, heads: Heads, size: Sequence[int]) -> onnxruntime.In
     graph = GraphBuilder()
     resized = replace(network, inputs={name: (1, *size)}, layers=layers)
     build_graph(resized, graph)
-    # Under their own names: any other may be that of another blob.
+    # The outputs keep their names. A new name could be that of another blob.
     for value in (graph.blobs[blob] for blob in (heads.codes, heads.logits, heads.priors)):
         graph.output(value.name, value)
     fold(graph)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    # Between its turns, the student needs the processor.
+    # Threads that wait must not spin: the student needs the processor.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(
         graph.model(network.name or "teacher").SerializeToString(),

@@ -1,10 +1,9 @@
-"""What finds faces in files, and the one that is the service's own code in this process."""
+"""The predictor that runs a model of the store in this process."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -13,53 +12,25 @@ from detection.detector import Detector, Query
 from detection.errors import RequestError
 from detection.opening import find_model, open_detector
 from detection.settings import DetectionSettings
-from sfd.errors import SfdError
 from training.evaluation.curves import Detections
+from training.evaluation.predictor import EvaluationError, Progress, read_file
 
 FILES_AT_ONCE = 8
 
-Progress = Callable[[int], object]
-
-
-class EvaluationError(SfdError):
-    """A measurement that can't be made."""
-
-
-class Finder(Protocol):
-    """A detector for files."""
-
-    @property
-    def name(self) -> str:
-        """Of the model."""
-
-    @property
-    def version(self) -> str:
-        """Of the model."""
-
-    @property
-    def default_score(self) -> float:
-        """The score at which the service counts a face, where the request says nothing."""
-
-    def find(self, files: Sequence[Path], min_score: float, progress: Progress) -> list[Detections]:
-        """The faces of each file with a score above `min_score`, in pixels, best first."""
-
-    def close(self) -> None:
-        """Give back what it holds open."""
-
 
 @dataclass(frozen=True)
-class Local:
+class LocalPredictor:
     """A model of the store, opened as `sfd detect` opens it, without a server."""
 
     detector: Detector
     tiles: bool = False
-    """Whether to look at the tiles of large images too."""
+    """Whether large images are also searched tile by tile."""
 
     @classmethod
     def open(
         cls, name: str, store: Path | None, provider: str | None, *, tiles: bool = False
-    ) -> "Local":
-        """Open a model; ModelError or StartError says why it can't be."""
+    ) -> "LocalPredictor":
+        """Open a model; ModelError or StartError says why it can't be opened."""
         configured = settings.load(
             DetectionSettings, models=(), default_model=name, model_store=store, provider=provider
         )
@@ -67,24 +38,26 @@ class Local:
 
     @property
     def name(self) -> str:
-        """Of the model."""
+        """Name of the model."""
         return self.detector.session.model.name
 
     @property
     def version(self) -> str:
-        """Of the model."""
+        """Version of the model."""
         return self.detector.session.model.version
 
     @property
     def default_score(self) -> float:
-        """Of the model."""
+        """Default score of the model."""
         return self.detector.session.model.thresholds.default_score
 
-    def find(self, files: Sequence[Path], min_score: float, progress: Progress) -> list[Detections]:
-        """As Finder says."""
-        return asyncio.run(self._find(files, min_score, progress))
+    def predict(
+        self, files: Sequence[Path], min_score: float, progress: Progress
+    ) -> list[Detections]:
+        """See Predictor."""
+        return asyncio.run(self._predict(files, min_score, progress))
 
-    async def _find(
+    async def _predict(
         self, files: Sequence[Path], min_score: float, progress: Progress
     ) -> list[Detections]:
         query = Query(min_score=min_score, tiles=self.tiles)
@@ -103,13 +76,5 @@ class Local:
         return found
 
     def close(self) -> None:
-        """End its threads."""
+        """End the threads of the detector."""
         asyncio.run(self.detector.close())
-
-
-def read_file(file: Path) -> bytes:
-    """The bytes of an image file."""
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise EvaluationError(f"{file}: can't be read: {error.strerror}") from error

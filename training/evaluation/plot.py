@@ -1,4 +1,4 @@
-"""A picture of precision–recall curves, drawn with Pillow alone."""
+"""Plots precision-recall curves with Pillow alone."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -10,14 +10,14 @@ from training.evaluation.curves import Curve
 
 SIZE = (900, 640)
 PLOT = (70, 50, 870, 570)
-"""Left, top, right and bottom of the plot in the picture, in pixels."""
+"""Left, top, right and bottom of the axes, in pixels."""
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00")
-"""Okabe and Ito's, which people with any colour vision can tell apart."""
+"""The palette of Okabe and Ito, made for all kinds of colour vision."""
 
 
 def draw(curves: Sequence[Curve], title: str) -> bytes:
-    """A PNG with all curves, recall to the right and precision up, both from 0 to 1."""
+    """A PNG of all curves: recall on the x axis, precision on the y axis, both from 0 to 1."""
     picture = Image.new("RGB", SIZE, "white")
     pen = ImageDraw.Draw(picture)
     font = ImageFont.load_default(16)

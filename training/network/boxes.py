@@ -1,10 +1,10 @@
-"""Overlaps and codes of boxes in torch, through which a loss can be differentiated."""
+"""IoU and codes of boxes in torch, so that a loss on them can be differentiated."""
 
 from torch import Tensor, cat, maximum, minimum
 
 
-def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
-    """IoU [N, M] of `boxes` [N, 4] and `others` [M, 4]; boxes without area overlap nothing."""
+def iou(boxes: Tensor, others: Tensor) -> Tensor:
+    """IoU [N, M] of `boxes` [N, 4] and `others` [M, 4]; 0 for boxes without area."""
     low = maximum(boxes[:, None, :2], others[None, :, :2])
     high = minimum(boxes[:, None, 2:], others[None, :, 2:])
     both = (high - low).clamp(min=0).prod(-1)
@@ -12,11 +12,11 @@ def overlaps(boxes: Tensor, others: Tensor) -> Tensor:
     return both / (areas[0][:, None] + areas[1][None] - both).clamp(min=1e-12)
 
 
-def generalized_overlap(boxes: Tensor, others: Tensor) -> Tensor:
-    """GIoU [N], from -1 to 1, of `boxes` [N, 4] and as many `others`.
+def giou(boxes: Tensor, others: Tensor) -> Tensor:
+    """Generalized IoU [N], from -1 to 1, of `boxes` [N, 4] and as many `others`.
 
-    Of boxes that do not meet it still says how far apart they are: algorithm 1 of Rezatofighi et
-    al. 2019 (arXiv:1902.09630). Corners must be in order.
+    Unlike IoU, it also tells how far apart disjoint boxes are. It is algorithm 1 of Rezatofighi et
+    al. 2019 (arXiv:1902.09630). Each box must have x1 <= x2 and y1 <= y2.
     """
     low, high = maximum(boxes[:, :2], others[:, :2]), minimum(boxes[:, 2:], others[:, 2:])
     both = (high - low).clamp(min=0).prod(-1)
@@ -39,6 +39,6 @@ def decode(codes: Tensor, priors: Tensor) -> Tensor:
     sides = priors[:, 2:4] - priors[:, :2]
     scaled = codes * priors[:, 4:]
     centres = scaled[:, :2] * sides + (priors[:, :2] + priors[:, 2:4]) / 2
-    # Nothing is e^5 times its prior: untrained codes must not become infinite boxes.
+    # The limit of e^5 times the prior keeps the boxes of untrained codes finite.
     half = scaled[:, 2:].clamp(max=5).exp() * sides / 2
     return cat([centres - half, centres + half], 1)

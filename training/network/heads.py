@@ -1,4 +1,4 @@
-"""Where a detector's codes, confidences and priors lie in its network."""
+"""Finds the outputs of a detector in its network: codes, confidences and priors."""
 
 from dataclasses import dataclass
 
@@ -11,20 +11,20 @@ _ACTIVATIONS = {"Sigmoid": "logistic", "Softmax": "softmax"}
 
 @dataclass(frozen=True)
 class Heads:
-    """Value names of a detector's outputs before the activation of its confidences."""
+    """Names of a detector's outputs, with the confidences before their activation."""
 
     codes: str
     logits: str
     priors: str
     classes: int
-    """Background included."""
+    """Number of classes, including the background."""
     background: int
     activation: str
     """"logistic" or "softmax"."""
 
 
 def find_heads(network: Network) -> Heads | None:
-    """The heads that the network's DetectionOutput or MultiBoxLoss reads; None without either."""
+    """The inputs of the network's DetectionOutput or MultiBoxLoss; None if it has neither."""
     for layer in (*network.layers, *network.aside):
         if layer.type == "DetectionOutput":
             parameter = layer.parameter.detection_output_param

@@ -1,4 +1,4 @@
-"""Which prior answers for which face, as SSD's `MatchBBox` decides (bbox_util.cpp)."""
+"""Matches priors to faces as SSD's `MatchBBox` does (bbox_util.cpp)."""
 
 from dataclasses import dataclass
 
@@ -7,21 +7,22 @@ import numpy as np
 from geometry.arrays import F32, I64, Bools
 from geometry.boxes import iou
 
-NOBODY = -1
+UNMATCHED = -1
+"""The match of a prior without a face."""
 OUTSIDE = -2
-"""A prior that crosses the image's border where such priors are ignored."""
+"""The match of a prior that crosses the image's border, if such priors are ignored."""
 
-_LEAST = 1e-6
+_MIN_IOU = 1e-6
 
 
 @dataclass(frozen=True)
 class Matches:
-    """The face of each prior."""
+    """The face that each prior is matched to."""
 
     faces: I64
-    """[P]: index of the face, or NOBODY or OUTSIDE."""
+    """[P]: index of the face, UNMATCHED or OUTSIDE."""
     overlaps: F32
-    """[P]: IoU with the face that the prior overlaps most, or with its own face."""
+    """[P]: IoU with the matched face, or else the greatest IoU with any face."""
 
 
 def match(
@@ -32,13 +33,14 @@ def match(
     per_prediction: bool = True,
     ignore_crossing: bool = False,
 ) -> Matches:
-    """Give each face of `faces` [G, 4] its best prior of `priors` [P, 4], then each prior a face.
+    """Match `priors` [P, 4] to `faces` [G, 4].
 
-    First, greedily, the pair that overlaps most of all that are still free, until each face has
-    a prior. Then, `per_prediction`, each other prior gets the face that it overlaps most, if by
-    at least `threshold`. Of equal overlaps the lower prior wins, then the lower face.
+    First, each face gets a prior: of all free pairs, the one with the greatest IoU is matched,
+    until no face is free. Then, if `per_prediction`, each other prior is matched to the face with
+    the greatest IoU, if that is at least `threshold`. On equal IoU the lower prior wins, then the
+    lower face.
     """
-    owners = np.full(len(priors), NOBODY, np.int64)
+    owners = np.full(len(priors), UNMATCHED, np.int64)
     best = np.zeros(len(priors), np.float32)
     inside: Bools = np.ones(len(priors), np.bool_)
     if ignore_crossing:
@@ -48,7 +50,7 @@ def match(
         return Matches(owners, best)
     shared = iou(faces, priors)
     shared[:, ~inside] = 0
-    shared[shared <= _LEAST] = 0
+    shared[shared <= _MIN_IOU] = 0
     best = shared.max(0)
     free = shared.copy()
     tops = free.argmax(1)
@@ -66,6 +68,6 @@ def match(
                 tops[row] = free[row].argmax()
     if per_prediction:
         favourite = shared.argmax(0)
-        rest = (owners == NOBODY) & (shared.max(0) >= max(threshold, _LEAST))
+        rest = (owners == UNMATCHED) & (shared.max(0) >= max(threshold, _MIN_IOU))
         owners[rest] = favourite[rest]
     return Matches(owners, best)

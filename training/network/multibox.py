@@ -12,7 +12,7 @@ from convert.caffe import caffe_pb2
 from convert.caffe.network import CaffeError, Diagnostic, Layer
 from geometry.arrays import F32, Floats
 from geometry.coding import CodeType, encode
-from training.network.matching import NOBODY, match
+from training.network.matching import UNMATCHED, match
 
 _CODES = {
     caffe_pb2.PriorBoxParameter.CORNER: CodeType.CORNER,
@@ -25,9 +25,9 @@ _CODES = {
 class MultiBoxLoss:
     """The loss of codes and confidence logits against the faces of a batch.
 
-    Priors matched to a face must say "face" and where; of the others, those that are most wrong
-    must say "background", `negatives` for each matched prior of the same image. All faces have
-    class 1 (or 0 where 1 is the background).
+    Priors that are matched to a face are trained on the face and its location. Of the others, the
+    hardest negatives are trained on the background: `negatives` for each matched prior of the same
+    image. All faces have class 1, or class 0 if 1 is the background.
     """
 
     classes: int = 2
@@ -36,20 +36,20 @@ class MultiBoxLoss:
     per_prediction: bool = True
     ignore_crossing: bool = False
     negatives: float | None = 3.0
-    """None: no mining, every unmatched prior is background."""
+    """None: without mining, every unmatched prior is background."""
     negative_overlap: float = 0.5
-    """Priors that overlap a face this much are neither face nor background."""
+    """Unmatched priors with at least this IoU with a face are ignored."""
     logistic: bool = False
     smooth: bool = True
     location_weight: float = 1.0
     weight: float = 1.0
-    """The layer's `loss_weight`, of both parts: what `Layer::SetLossWeights` puts on the top."""
+    """The layer's `loss_weight`, a factor on both parts (`Layer::SetLossWeights`)."""
     code_type: CodeType = CodeType.CORNER
     normalization: caffe_pb2.LossParameter.NormalizationMode = caffe_pb2.LossParameter.VALID
 
     @classmethod
     def of_layer(cls, layer: Layer) -> "MultiBoxLoss":
-        """As a MultiBoxLoss layer says; CaffeError for what this does not compute."""
+        """The loss of a MultiBoxLoss layer; CaffeError for settings that are not supported."""
         own = layer.parameter.multibox_loss_param
         weights = layer.parameter.loss_weight
         kind = caffe_pb2.MultiBoxLossParameter
@@ -71,7 +71,7 @@ class MultiBoxLoss:
             "second loss_weight: the layer has one top": len(weights) > 1,
         }
         problems = [
-            Diagnostic(f"the trainer has no {text}", layer.line, layer=layer.name)
+            Diagnostic(f"the trainer does not support {text}", layer.line, layer=layer.name)
             for text, found in wrong.items()
             if found
         ]
@@ -101,7 +101,7 @@ class MultiBoxLoss:
     def __call__(
         self, codes: Tensor, logits: Tensor, priors: Tensor, faces: Sequence[F32]
     ) -> tuple[Tensor, Tensor]:
-        """Location and confidence loss, normalised and weighted; their sum is the loss.
+        """Location and confidence loss, normalised and weighted. Their sum is the total loss.
 
         `codes` [N, P, 4], `logits` [N, P, classes], `priors` [P, 8] with variances, and for each
         image its faces [G, 4] as corners in fractions of the image.
@@ -132,11 +132,11 @@ class MultiBoxLoss:
             place = torch.from_numpy(matched)
             places.append(place + image * len(priors))
             labels[image, place] = 1 - self.background
-            spare = matches.faces == NOBODY
+            unmatched = matches.faces == UNMATCHED
             if self.negatives is None:
-                labels[image, torch.from_numpy(spare)] = self.background
+                labels[image, torch.from_numpy(unmatched)] = self.background
                 continue
-            eligible = np.flatnonzero(spare & (matches.overlaps < self.negative_overlap))
+            eligible = np.flatnonzero(unmatched & (matches.overlaps < self.negative_overlap))
             count = min(int(len(matched) * self.negatives), len(eligible))
             order = torch.argsort(
                 confidence[image, torch.from_numpy(eligible)], descending=True, stable=True
@@ -144,8 +144,8 @@ class MultiBoxLoss:
             labels[image, torch.from_numpy(eligible)[order[:count]]] = self.background
         wanted = torch.from_numpy(np.concatenate(targets).astype(np.float32))
         found = codes.reshape(-1, 4)[torch.cat(places)]
-        away = functional.smooth_l1_loss if self.smooth else functional.mse_loss
-        location = away(found, wanted, reduction="sum") * self.location_weight
+        distance = functional.smooth_l1_loss if self.smooth else functional.mse_loss
+        location = distance(found, wanted, reduction="sum") * self.location_weight
         if not self.smooth:
             # EuclideanLoss is half of the sum of squares.
             location = location / 2
@@ -155,7 +155,7 @@ class MultiBoxLoss:
         return location * scale, total * scale
 
     def _confidence(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The loss [N, P] of each prior for its label."""
+        """The confidence loss [N, P] of each prior, given its label."""
         if self.logistic:
             wanted = functional.one_hot(labels, self.classes).to(logits.dtype)
             return functional.binary_cross_entropy_with_logits(
@@ -164,7 +164,7 @@ class MultiBoxLoss:
         return functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none")
 
     def _normalizer(self, images: int, priors: int, matched: int) -> float:
-        """`LossLayer::GetNormalizer`: never below 1."""
+        """`LossLayer::GetNormalizer`, at least 1."""
         modes = caffe_pb2.LossParameter
         by_mode = {
             modes.FULL: images * priors,

@@ -1,7 +1,7 @@
-"""A torch network from a Caffe network, with its weights in and out.
+"""A Caffe network in torch, which loads and saves Caffe's weights.
 
-Each layer becomes one operator of `training.network.operators`; a BatchNorm layer and the Scale
-layer after it become one, which keeps the five arrays of both.
+Each layer becomes one operator of `training.network.operators`. A BatchNorm layer and the Scale
+layer after it become one operator with the five arrays of both.
 """
 
 from collections import Counter
@@ -17,12 +17,12 @@ from convert.caffe.network import CaffeError, Diagnostic, Layer, Network
 from convert.layers.registry import LayerError
 from training.network import operators
 from training.network.heads import Heads, find_heads
-from training.solver import Trained
+from training.solver import TrainedParameter
 
 
 @dataclass(frozen=True)
 class Step:
-    """One operator with the names of the values that it reads and makes."""
+    """The names of an operator and of its inputs and output."""
 
     name: str
     bottoms: tuple[str, ...]
@@ -32,8 +32,8 @@ class Step:
 class CaffeNetwork(nn.Module):
     """The layers of a Caffe network in torch, for images of any size that its layers accept.
 
-    `forward` takes `data` float32 [N, C, H, W] as Caffe saw it (mean subtracted) and returns the
-    named values. Weights that the network came without are filled as the prototxt says.
+    `forward` takes `data` float32 [N, C, H, W] as Caffe does, with the mean subtracted, and returns
+    the named values. Missing weights are initialised by the prototxt's fillers.
     """
 
     def __init__(self, network: Network) -> None:
@@ -57,7 +57,7 @@ class CaffeNetwork(nn.Module):
                 problems.append(Diagnostic(problem, layer.line, layer=layer.name))
                 continue
             if not channels.keys() >= set(layer.bottoms):
-                # Comes after a problem: how many channels it gets is not known.
+                # A layer before it has a problem, so the number of channels is not known.
                 continue
             scale = scales.get(self._scales.get(layer.name, ""))
             inputs = [channels[bottom] for bottom in layer.bottoms]
@@ -72,7 +72,7 @@ class CaffeNetwork(nn.Module):
             if module is None:
                 continue
             if isinstance(module, nn.ReLU) and uses[layer.bottoms[0]] == 1:
-                # As in Caffe; it saves a good part of the time of training.
+                # In place as in Caffe, which makes training considerably faster.
                 module.inplace = True
             top = (scale or layer).tops[0]
             channels[top] = operators.out_channels(module, inputs)
@@ -85,7 +85,7 @@ class CaffeNetwork(nn.Module):
         }
 
     def forward(self, data: Tensor, wanted: Sequence[str]) -> list[Tensor]:
-        """The values named in `wanted`; others are let go of as soon as no step needs them."""
+        """The values named in `wanted`. Others are released as soon as no step needs them."""
         values: dict[str, Tensor] = {self.input: data}
         for index, (step, operator) in enumerate(zip(self.steps, self.operators, strict=True)):
             values[step.top] = operator(*(values[bottom] for bottom in step.bottoms))
@@ -99,7 +99,7 @@ class CaffeNetwork(nn.Module):
     def detect(self, data: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Codes [N, P, 4], confidence logits [N, P, classes] and priors [P, 8].
 
-        The priors are corners in fractions of the image and then variances.
+        Priors are corners in fractions of the image, followed by variances.
         """
         if self.heads is None:
             raise CaffeError(self.source.name, [Diagnostic("has no detection or loss layer")])
@@ -111,9 +111,9 @@ class CaffeNetwork(nn.Module):
         return codes, logits, torch.cat([flat[0], flat[1]], dim=1)
 
     def freeze(self) -> "CaffeNetwork":
-        """Keep the running statistics of each BatchNorm while its weights train; returns self.
+        """Freeze the running statistics of every BatchNorm, but not its weights; returns self.
 
-        Those after a convolution are computed inside it, which saves a third of a step's time.
+        A BatchNorm after a convolution is computed inside it, which saves a third of a step's time.
         """
         for module in self.operators:
             if isinstance(module, operators.BatchNorm):
@@ -124,7 +124,7 @@ class CaffeNetwork(nn.Module):
         return self
 
     def _normalised(self) -> Iterator[tuple[operators.Convolution, operators.BatchNorm]]:
-        """Each BatchNorm that alone reads a convolution, after that convolution."""
+        """Each convolution whose output only a BatchNorm reads, with that BatchNorm."""
         readers = Counter(bottom for step in self.steps for bottom in step.bottoms)
         makers = {step.top: index for index, step in enumerate(self.steps)}
         for step, module in zip(self.steps, self.operators, strict=True):
@@ -136,7 +136,7 @@ class CaffeNetwork(nn.Module):
                 yield convolution, module
 
     def refuse_shared(self) -> None:
-        """CaffeError for weights that Caffe shares between layers, which would part in training."""
+        """Raise CaffeError for weights that Caffe shares between layers. Here they are copies."""
         owners: dict[str, str] = {}
         problems = []
         for layer in self.source.layers:
@@ -148,23 +148,25 @@ class CaffeNetwork(nn.Module):
         if problems:
             raise CaffeError(self.source.name or "network", problems)
 
-    def trained(self) -> list[Trained]:
-        """The parameters with the rates that the prototxt's `param` entries give them."""
+    def trained_parameters(self) -> list[TrainedParameter]:
+        """The parameters with the factors of the prototxt's `param` entries."""
         sources = {layer.name: layer for layer in self.source.layers}
         found = []
         for step, module in zip(self.steps, self.operators, strict=True):
-            # Of a BatchNorm, only what the Scale layer after it carries is trained.
+            # The trained parameters of a BatchNorm are those of the Scale layer after it.
             source = sources[self._scales.get(step.name, step.name)]
             for index, (part, tensor) in enumerate(module.named_parameters(recurse=False)):
                 specs = source.parameter.param
                 lr_mult = specs[index].lr_mult if index < len(specs) else 1.0
                 decay_mult = specs[index].decay_mult if index < len(specs) else 1.0
                 if tensor.requires_grad:
-                    found.append(Trained(f"{step.name}.{part}", tensor, lr_mult, decay_mult))
+                    found.append(
+                        TrainedParameter(f"{step.name}.{part}", tensor, lr_mult, decay_mult)
+                    )
         return found
 
     def layer_blobs(self) -> dict[str, operators.Blobs]:
-        """The weights as Caffe stores them, by layer name, in the order of the network."""
+        """The weights as Caffe stores them, by layer name, in the network's order."""
         blobs: dict[str, operators.Blobs] = {}
         for step, module in zip(self.steps, self.operators, strict=True):
             if isinstance(module, operators.Convolution):
@@ -176,13 +178,13 @@ class CaffeNetwork(nn.Module):
         return blobs
 
     def save(self, path: Path) -> None:
-        """Write a caffemodel that Caffe and OpenCV read."""
+        """Write a caffemodel for Caffe and OpenCV."""
         types = {layer.name: layer.type for layer in self.source.layers}
         weights.write(path, self.source.name, self.layer_blobs(), types)
 
 
 def channels_last(network: CaffeNetwork) -> CaffeNetwork:
-    """The network with its weights laid out as oneDNN's fastest convolutions want them."""
+    """The network with its weights in the layout of oneDNN's fastest convolutions."""
     for parameter in network.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
@@ -190,17 +192,17 @@ def channels_last(network: CaffeNetwork) -> CaffeNetwork:
 
 
 def _untrainable(layer: Layer) -> str:
-    """Why a layer can't be trained, or nothing."""
+    """Why a layer can't be trained, or an empty text."""
     if layer.type not in operators.BUILDERS:
         known = ", ".join(sorted(operators.BUILDERS))
-        return f"type {layer.type} can't be trained; the trainer has {known}"
+        return f"type {layer.type} can't be trained; supported types: {known}"
     if len(layer.tops) != 1:
-        return "has several tops; the trainer wants a layer for each"
+        return "has several tops; the trainer supports one top for each layer"
     return ""
 
 
 def _scale_partners(layers: Sequence[Layer]) -> dict[str, str]:
-    """BatchNorm layers with the Scale layer that is the only reader of what they make."""
+    """The names of BatchNorm layers, with the Scale layer that alone reads their output."""
     readers: dict[str, list[Layer]] = {}
     for layer in layers:
         for bottom in layer.bottoms:

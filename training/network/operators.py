@@ -1,4 +1,4 @@
-"""Caffe's layers as torch modules, each with its blobs in and out."""
+"""Caffe's layers as torch modules that load and save Caffe's blobs."""
 
 from collections.abc import Callable, Sequence
 
@@ -27,7 +27,7 @@ class Convolution(nn.Conv2d):
     weight: nn.Parameter
     bias: nn.Parameter | None
     norms: "tuple[BatchNorm, ...]" = ()
-    """The frozen BatchNorm that `merge` put into this one, if any; not a submodule of it."""
+    """The frozen BatchNorm that `merge` added, if any. It is not a submodule."""
 
     def forward(self, bottom: Tensor) -> Tensor:
         """[N, C, H, W]."""
@@ -38,8 +38,8 @@ class Convolution(nn.Conv2d):
             weight = weight * slope.reshape(-1, 1, 1, 1)
             bias = intercept if bias is None else torch.addcmul(intercept, bias, slope)
         assert not isinstance(self.padding, str)
-        # oneDNN's gradient of a depthwise convolution is slower with a stride than at all places,
-        # of which every second is then left out.
+        # In oneDNN, the gradient of a depthwise convolution is slower with stride 2 than with
+        # stride 1. So it is computed with stride 1, and every second value is dropped.
         dense = self.training and self.groups == self.in_channels and self.stride == (2, 2)
         top = functional.conv2d(
             bottom,
@@ -50,11 +50,11 @@ class Convolution(nn.Conv2d):
             self.dilation,
             self.groups,
         )
-        # A view would keep all places in memory until the gradient is there.
+        # A view would keep the dropped values in memory until the backward pass.
         return top[..., ::2, ::2].clone() if dense else top
 
     def merge(self, norm: "BatchNorm") -> None:
-        """Compute from now on what a frozen BatchNorm after this convolution does, trainably."""
+        """From now on, also compute the frozen BatchNorm after this convolution."""
         self.norms = (norm,)
 
     def blobs(self) -> Blobs:
@@ -66,8 +66,8 @@ class Convolution(nn.Conv2d):
 class BatchNorm(nn.Module):
     """BatchNorm and the Scale layer after it, if any.
 
-    Caffe sums means and variances with a decay and counts with the same decay in `factor`; their
-    ratio, kept here, moves by 1 / factor towards each batch (batch_norm_layer.cpp).
+    Caffe keeps decayed sums of means and variances, and the decayed count `factor`. Here their
+    ratio is kept, which moves by 1 / factor towards each batch (batch_norm_layer.cpp).
     """
 
     running_mean: Tensor
@@ -81,9 +81,9 @@ class BatchNorm(nn.Module):
         self.eps = eps
         self.fraction = fraction
         self.frozen = frozen
-        """Whether training too uses the running statistics."""
+        """Whether the running statistics are also used in training."""
         self.merged = False
-        """Whether the convolution before it computes it."""
+        """Whether the convolution before it computes this layer too."""
         self.register_buffer("running_mean", torch.zeros(channels))
         self.register_buffer("running_var", torch.zeros(channels))
         self.register_buffer("factor", torch.zeros(()))
@@ -91,7 +91,7 @@ class BatchNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels)) if scaled else None
 
     def forward(self, bottom: Tensor) -> Tensor:
-        """[N, C, H, W], by the batch's own statistics in training."""
+        """[N, C, H, W]. In training, the statistics are the batch's own."""
         if self.merged:
             return bottom
         own = self.training and not self.frozen
@@ -111,26 +111,26 @@ class BatchNorm(nn.Module):
         )
 
     def line(self) -> tuple[Tensor, Tensor]:
-        """Slope and intercept [C] of what it does with its running statistics."""
+        """Slope and intercept [C] of the normalisation by the running statistics."""
         slope = torch.rsqrt(self.running_var + self.eps)
         if self.weight is None or self.bias is None:
             return slope, -self.running_mean * slope
         slope = slope * self.weight
         return slope, self.bias - self.running_mean * slope
 
-    def settle(self, momentum: float) -> None:
-        """From now on move by `momentum`, whatever was seen before."""
+    def set_momentum(self, momentum: float) -> None:
+        """From now on, move by `momentum` towards each batch."""
         self.fraction = 1 - momentum
         self.factor.fill_(1 / momentum)
 
     def blobs(self) -> Blobs:
-        """BatchNorm's: the sums of means and variances, and their factor."""
+        """The blobs of the BatchNorm layer: sums of means, sums of variances, their factor."""
         factor = self.factor
         sums = _array(self.running_mean * factor), _array(self.running_var * factor)
         return (*sums, _array(factor.reshape(1)))
 
     def scale_blobs(self) -> Blobs:
-        """The weight of the Scale layer after it and, if it has one, its bias."""
+        """The blobs of the Scale layer: its weight and, if there is one, its bias."""
         assert self.weight is not None
         assert self.bias is not None
         weight = _array(self.weight)
@@ -138,7 +138,7 @@ class BatchNorm(nn.Module):
 
 
 class Eltwise(nn.Module):
-    """The weighted sum, product or largest of its bottoms."""
+    """The weighted sum, the product or the maximum of its bottoms."""
 
     def __init__(self, operation: int, coefficients: Sequence[float]) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class Eltwise(nn.Module):
         self.coefficients = tuple(coefficients)
 
     def forward(self, *bottoms: Tensor) -> Tensor:
-        """All bottoms have one shape."""
+        """All bottoms have the same shape."""
         parts = list(bottoms)
         if self.coefficients:
             parts = [part * factor for part, factor in zip(parts, self.coefficients, strict=True)]
@@ -163,14 +163,14 @@ class Eltwise(nn.Module):
 
 
 class Concat(nn.Module):
-    """Its bottoms one after the other along an axis."""
+    """The bottoms concatenated along an axis."""
 
     def __init__(self, axis: int) -> None:
         super().__init__()
         self.axis = axis
 
     def forward(self, *bottoms: Tensor) -> Tensor:
-        """Bottoms that differ only along the axis."""
+        """The bottoms differ only along the axis."""
         return torch.cat(bottoms, dim=self.axis)
 
 
@@ -182,7 +182,7 @@ class Permute(nn.Module):
         self.order = tuple(order)
 
     def forward(self, bottom: Tensor) -> Tensor:
-        """Axes that the order leaves out follow in their own order, as in Caffe."""
+        """Axes that are missing in the order follow at the end, as in Caffe."""
         rest = [axis for axis in range(bottom.dim()) if axis not in self.order]
         return bottom.permute(*self.order, *rest)
 
@@ -201,7 +201,7 @@ class Flatten(nn.Module):
 
 
 class Reshape(nn.Module):
-    """Another shape: 0 keeps an axis, -1 takes what is left."""
+    """Another shape: 0 keeps an axis, -1 is inferred."""
 
     def __init__(self, parameter: caffe_pb2.ReshapeParameter) -> None:
         super().__init__()
@@ -267,9 +267,9 @@ def _batch_norm(layer: Layer, scale: Layer | None, channels: Sequence[int]) -> n
 
 @torch.no_grad()
 def initialise(module: nn.Module, layer: Layer, scale: Layer | None) -> None:
-    """Take over the blobs of a layer (and of the Scale layer merged into it), or fill.
+    """Load the blobs of a layer and of the Scale layer merged into it, or fill the weights.
 
-    Raises LayerError for blobs of other shapes than the module's, and for unknown fillers.
+    Raises LayerError for blobs of wrong shapes and for unknown fillers.
     """
     if isinstance(module, Convolution):
         parameter = layer.parameter.convolution_param
@@ -301,7 +301,7 @@ def _initialise_scale(module: BatchNorm, scale: Layer, shape: tuple[int, ...]) -
     assert module.weight is not None
     assert module.bias is not None
     parameter = scale.parameter.scale_param
-    # What the prototxt has no bias for is a product alone, and its bias stays 0.
+    # Without a bias in the prototxt, the layer only multiplies, and the bias here stays 0.
     module.bias.requires_grad_(parameter.bias_term)
     if scale.blobs:
         check_blobs(scale, [shape] * (2 if parameter.bias_term else 1))
@@ -316,7 +316,7 @@ def _initialise_scale(module: BatchNorm, scale: Layer, shape: tuple[int, ...]) -
 
 
 def _fill(target: Tensor, filler: caffe_pb2.FillerParameter) -> None:
-    """Random or constant values as `include/caffe/filler.hpp` makes them."""
+    """Random or constant values as in `include/caffe/filler.hpp`."""
     fan_in = target[0].numel()
     fan_out = target.numel() // target.shape[1] if target.dim() > 1 else target.numel()
     norm = {0: fan_in, 1: fan_out, 2: (fan_in + fan_out) / 2}[filler.variance_norm]
@@ -334,7 +334,7 @@ def _fill(target: Tensor, filler: caffe_pb2.FillerParameter) -> None:
             target.fill_(filler.value)
         case _:
             known = "constant, gaussian, msra, uniform, xavier"
-            raise LayerError(f"filler type {filler.type!r} is not known here; choose of {known}")
+            raise LayerError(f"filler type {filler.type!r} is not supported; use one of {known}")
 
 
 def _array(tensor: Tensor) -> F32:
@@ -342,7 +342,7 @@ def _array(tensor: Tensor) -> F32:
 
 
 def out_channels(module: nn.Module, channels: Sequence[int]) -> int:
-    """Channels of what a module makes from bottoms with `channels`."""
+    """Number of output channels of a module whose bottoms have `channels`."""
     if isinstance(module, Convolution):
         return module.out_channels
     return sum(channels) if isinstance(module, Concat) else channels[0]

@@ -103,6 +103,8 @@ def test_every_bottom_is_made_by_an_earlier_layer() -> None:
         known.update(layer.top)
 
 
-def test_a_head_on_no_layer_is_refused() -> None:
-    with pytest.raises(networks.ArchitectureError, match="'nowhere', which is no layer's top"):
+def test_a_head_without_a_feature_is_refused() -> None:
+    with pytest.raises(
+        networks.ArchitectureError, match="'nowhere', which is not the top of a layer"
+    ):
         networks.deploy(replace(MOD2, heads=(Head("nowhere", (16,)),)))

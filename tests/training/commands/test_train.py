@@ -1,5 +1,6 @@
 """`sfd train` from the console to a caffemodel."""
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,16 +13,18 @@ pytest.importorskip("torch", reason="training needs torch (extra train)")
 from convert.caffe import prototxt, weights
 from convert.caffe.caffe_pb2 import SolverParameter
 from sfd.cli import main
+from training import recipe
 from training.data import dataset
-from training.data.dataset import Photograph
+from training.data.dataset import LabelledImage
+from training.recipe import Recipe
 
 
 @pytest.fixture
-def annotations(portraits: Sequence[Photograph], tmp_path: Path) -> Path:
+def annotations(portraits: Sequence[LabelledImage], tmp_path: Path) -> Path:
     lines = []
-    for photograph in portraits:
-        assert photograph.boxes is not None
-        entry = {"image": str(photograph.path), "boxes": photograph.boxes.tolist()}
+    for each in portraits:
+        assert each.boxes is not None
+        entry = {"image": str(each.path), "boxes": each.boxes.tolist()}
         lines.append(json.dumps(entry))
     path = tmp_path / "list.jsonl"
     path.write_text("\n".join(lines))
@@ -30,7 +33,7 @@ def annotations(portraits: Sequence[Photograph], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def solver(tiny: Path, tmp_path: Path) -> Path:
-    """A solver that names its networks by paths of another machine, as the published ones do."""
+    """A solver with paths of another machine, as in the published ones."""
     for name in ("train.prototxt", "test.prototxt"):
         (tmp_path / name).write_text((tiny / name).read_text())
     parameter = SolverParameter(
@@ -52,7 +55,7 @@ def solver(tiny: Path, tmp_path: Path) -> Path:
 def trained(
     solver: Path, annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Path:
-    """The caffemodel of a training by the solver."""
+    """A caffemodel trained by the solver."""
     out = str(tmp_path / "first")
     assert main(["train", str(solver), "--annotations", str(annotations), "--output", out]) == 0
     capsys.readouterr()
@@ -79,12 +82,17 @@ def test_a_teacher_trains(
     arguments = ["--annotations", str(annotations), "--held-out", "0"]
     deploy = str(tiny / "deploy.prototxt")
     arguments += ["--teacher", deploy, str(trained), "--hours", "0.0001", "--batch", "2"]
+    arguments += ["--set", "blur_radius=0.5,1", "--set", "size=128"]
     assert main(["train", deploy, *arguments, "--output", str(tmp_path / "second")]) == 0
     printed = capsys.readouterr().out.splitlines()[-1]
+    logged = json.loads((tmp_path / "second/log.jsonl").read_text().splitlines()[0])
+    changed = {"hours": 0.0001, "batch": 2, "blur_radius": [0.5, 1.0], "size": 128}
+    defaults = json.loads(json.dumps(dataclasses.asdict(Recipe())))
+    assert logged == {**defaults, **changed}
     assert weights.read(Path(printed)).keys() == weights.read(trained).keys()
 
 
-def test_the_seed_is_that_of_the_first_weights_too(
+def test_the_seed_also_determines_the_first_weights(
     solver: Path, trained: Path, annotations: Path, tmp_path: Path
 ) -> None:
     def again(seed: str) -> bytes:
@@ -97,10 +105,10 @@ def test_the_seed_is_that_of_the_first_weights_too(
     assert again("2") != trained.read_bytes()
 
 
-def test_the_held_out_share_is_held_out_beside_a_list_to_validate_on(
+def test_the_held_out_share_is_also_held_out_with_a_validation_list(
     solver: Path,
     annotations: Path,
-    portraits: Sequence[Photograph],
+    portraits: Sequence[LabelledImage],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -111,10 +119,10 @@ def test_the_held_out_share_is_held_out_beside_a_list_to_validate_on(
     arguments += ["--validation", str(annotations), "--output", str(tmp_path / "out")]
     assert main([*arguments, "--held-out", "0.5"]) == 0
     assert main([*arguments, "--held-out", "0", "--resume"]) == 1
-    assert f"{len(held_out)} photographs, such as" in capsys.readouterr().err
+    assert f"not trained on {len(held_out)} of these images, such as" in capsys.readouterr().err
 
 
-def test_photographs_that_are_not_there_are_told_before_any_work(
+def test_missing_images_are_reported_before_any_work(
     solver: Path,
     tiny: Path,
     trained: Path,
@@ -130,12 +138,12 @@ def test_photographs_that_are_not_there_are_told_before_any_work(
     for command in ([str(solver)], [deploy, "--teacher", deploy, str(trained)]):
         assert main(["train", *command, *common]) == 1
         told = capsys.readouterr().err
-        assert "1 of 9 photographs are not there, such as" in told
+        assert "1 of 9 images are missing, such as" in told
         assert "gone.png: check --images" in told
     assert not (tmp_path / "out").exists()
 
 
-def test_layers_that_the_weights_lack_start_from_their_fillers_and_are_named(
+def test_layers_without_weights_start_with_their_fillers_and_are_named(
     solver: Path,
     trained: Path,
     annotations: Path,
@@ -149,7 +157,7 @@ def test_layers_that_the_weights_lack_start_from_their_fillers_and_are_named(
     arguments += ["--weights", str(tmp_path / "body.caffemodel")]
     assert main([*arguments, "--output", str(tmp_path / "again")]) == 0
     told = capsys.readouterr().err
-    assert "which start as the prototxt's fillers say: " in told
+    assert "which start with the prototxt's fillers: " in told
     assert all(name in told for name in whole.keys() - body.keys())
     assert weights.read(tmp_path / "again/tiny_iter_2.caffemodel").keys() == whole.keys()
 
@@ -161,7 +169,10 @@ def test_weights_of_another_network_are_refused(
     arguments = ["train", str(solver), "--annotations", str(annotations)]
     arguments += ["--output", str(tmp_path / "out"), "--weights", str(tmp_path / "o.caffemodel")]
     assert main(arguments) == 1
-    assert "no weights for any layer" in capsys.readouterr().err
+    assert (
+        "no weights for any layer of the network: give a caffemodel of this"
+        in capsys.readouterr().err
+    )
 
 
 def test_frozen_statistics_must_be_there(
@@ -175,22 +186,28 @@ def test_frozen_statistics_must_be_there(
     deploy = str(tiny / "deploy.prototxt")
     arguments += ["--teacher", deploy, str(trained), "--output", str(tmp_path / "second")]
     assert main(["train", deploy, *arguments, "--frozen"]) == 2
-    assert "name these too" in capsys.readouterr().err
+    assert "give --weights too" in capsys.readouterr().err
     arguments += ["--weights", str(tmp_path / "lacking.caffemodel")]
     assert main(["train", deploy, *arguments, "--frozen"]) == 2
-    assert "which lack some" in capsys.readouterr().err
+    assert "these lack layers (see above): train without --frozen" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("options", "code", "says"),
     [
-        (["--hours", "nan"], 2, "--hours, --batch and --rate must be positive"),
-        (["--rate", "inf"], 2, "--hours, --batch and --rate must be positive"),
-        (["--echoes", "-1"], 2, "--echoes can't be negative"),
-        (["--held-out", "0.9999999"], 1, "no photograph to train on"),
+        (["--hours", "nan"], 2, "hours must be above 0, not nan"),
+        (["--rate", "inf"], 2, "rate must be above 0, not inf"),
+        (["--batch", "0"], 2, "batch must be at least 1, not 0"),
+        (["--set", "blur"], 2, "write NAME=VALUE"),
+        (["--set", "blurr_chance=1"], 2, "blurr_chance=1: unknown name; `sfd train --help`"),
+        (["--set", "blur_chance=2"], 2, "blur_chance must be at least 0 and at most 1, not 2"),
+        (["--set", "rate=1", "--rate", "1"], 2, "--set rate: is also given as --rate"),
+        (["--set", "seed=3"], 2, "use --seed"),
+        (["--echoes", "-1"], 2, "echoes must be at least 0, not -1"),
+        (["--held-out", "0.9999999"], 1, "has no image to train on"),
     ],
 )
-def test_a_distillation_that_can_teach_nothing_is_refused(
+def test_an_impossible_distillation_is_refused(
     tiny: Path,
     trained: Path,
     annotations: Path,
@@ -213,7 +230,7 @@ def test_a_solver_whose_network_may_be_two_files_is_refused(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As after copying a folder of the store: its solver still names the network there."""
+    """As after copying a folder of the store, whose solver still names the network there."""
     elsewhere = tmp_path / "current/models/elsewhere"
     elsewhere.mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "current")
@@ -221,7 +238,7 @@ def test_a_solver_whose_network_may_be_two_files_is_refused(
     arguments = ["--annotations", str(annotations), "--output", str(tmp_path / "out")]
     assert main(["train", str(solver), *arguments]) == 1
     told = capsys.readouterr().err
-    assert "models/elsewhere/train.prototxt: name one file alone" in told
+    assert "models/elsewhere/train.prototxt: remove or rename all but one" in told
     assert str(tmp_path / "train.prototxt") in told
 
 
@@ -229,8 +246,11 @@ def test_options_without_effect_are_refused(
     tiny: Path, solver: Path, annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["--annotations", str(annotations), "--output", str(tmp_path / "out")]
-    assert main(["train", str(solver), *arguments, "--hours", "1", "--frozen"]) == 2
-    assert "--hours, --frozen: only with --teacher" in capsys.readouterr().err
+    assert (
+        main(["train", str(solver), *arguments, "--hours", "1", "--frozen", "--set", "gamma=1,2"])
+        == 2
+    )
+    assert "--hours, --frozen, --set: only with --teacher" in capsys.readouterr().err
     teacher = ["--teacher", str(tiny / "deploy.prototxt"), "none.caffemodel", "--bfloat16"]
     assert main(["train", str(tiny / "deploy.prototxt"), *arguments, *teacher]) == 2
     assert "--bfloat16: only with a solver file" in capsys.readouterr().err
@@ -256,10 +276,13 @@ def test_a_second_loss_is_refused(
     solver.write_text(prototxt.write(parameter))
     arguments = ["--annotations", str(annotations), "--output", str(tmp_path / "out")]
     assert main(["train", str(solver), *arguments]) == 1
-    assert "layer other: a second loss: the trainer has mbox_loss alone" in capsys.readouterr().err
+    assert (
+        "layer other: is a second loss; the trainer supports one, here mbox_loss"
+        in capsys.readouterr().err
+    )
 
 
-def test_what_a_solver_file_says_in_vain_is_told(
+def test_an_unknown_field_of_a_solver_file_causes_a_warning(
     solver: Path, annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     solver.write_text(solver.read_text() + "weight_decayy: 0.1\n")
@@ -275,7 +298,7 @@ def test_what_a_solver_file_says_in_vain_is_told(
         ({"type": "Lion"}, 1, "Lion"),
     ],
 )
-def test_a_solver_that_cannot_be_obeyed_says_why(
+def test_a_solver_that_cannot_be_followed_is_refused(
     solver: Path,
     annotations: Path,
     tmp_path: Path,
@@ -291,3 +314,12 @@ def test_a_solver_that_cannot_be_obeyed_says_why(
     arguments = ["--annotations", str(annotations), "--output", str(tmp_path / "out")]
     assert main(["train", str(solver), *arguments]) == code
     assert says in capsys.readouterr().err
+
+
+def test_help_lists_every_value_of_the_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", "--help"])
+    assert stopped.value.code == 0
+    printed = {" ".join(line.split()) for line in capsys.readouterr().out.splitlines()}
+    for name, default, about in recipe.describe():
+        assert f"{name} {default} {about}" in printed

@@ -1,4 +1,4 @@
-"""The data layer: pictures vary, and faces stay on what they mark."""
+"""The data layer: pictures are augmented, and boxes stay on their faces."""
 
 from collections import Counter
 from dataclasses import replace
@@ -13,7 +13,8 @@ from convert.caffe import network as caffe
 from convert.caffe.caffe_pb2 import DistortionParameter, TransformationParameter
 from convert.caffe.network import CaffeError
 from training.data.annotated import AnnotatedData, distort
-from training.data.dataset import DatasetError, Photograph
+from training.data.dataset import LabelledImage
+from training.data.images import DatasetError
 
 
 @pytest.fixture(scope="module")
@@ -23,17 +24,17 @@ def data(tiny: Path) -> AnnotatedData:
 
 
 @pytest.fixture
-def square(tmp_path: Path) -> Photograph:
-    """A white square on black, marked."""
+def square(tmp_path: Path) -> LabelledImage:
+    """A white square on black, with its box."""
     pixels = np.zeros((100, 200, 3), np.uint8)
     pixels[20:60, 120:180] = 255
     path = tmp_path / "square.png"
     Image.fromarray(pixels).save(path)
-    return Photograph(path, path.name, np.asarray([[120, 20, 180, 60]], np.float32))
+    return LabelledImage(path, path.name, np.asarray([[120, 20, 180, 60]], np.float32))
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_a_face_stays_on_its_pixels(data: AnnotatedData, square: Photograph, seed: int) -> None:
+def test_a_face_stays_on_its_pixels(data: AnnotatedData, square: LabelledImage, seed: int) -> None:
     pixels, faces = data.example(square, np.random.default_rng(seed))
     assert pixels.shape == (3, 128, 128)
     assert len(faces) == 1
@@ -43,18 +44,18 @@ def test_a_face_stays_on_its_pixels(data: AnnotatedData, square: Photograph, see
     assert bright.sum() <= (y2 - y1 + 4) * (x2 - x1 + 4)
 
 
-def test_the_same_seed_gives_the_same_example(data: AnnotatedData, square: Photograph) -> None:
+def test_the_same_seed_gives_the_same_example(data: AnnotatedData, square: LabelledImage) -> None:
     one, other = (data.example(square, np.random.default_rng(7)) for _ in range(2))
     assert np.array_equal(one[0], other[0])
     assert np.array_equal(one[1], other[1])
 
 
-def test_a_file_that_is_no_image_is_named(data: AnnotatedData, tmp_path: Path) -> None:
+def test_a_file_that_is_not_an_image_is_named(data: AnnotatedData, tmp_path: Path) -> None:
     path = tmp_path / "text.jpg"
     path.write_text("no image")
-    photograph = Photograph(path, path.name, None)
+    labelled = LabelledImage(path, path.name, None)
     with pytest.raises(DatasetError, match=r"text\.jpg"):
-        data.example(photograph, np.random.default_rng(0))
+        data.example(labelled, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_a_file_that_is_no_image_is_named(data: AnnotatedData, tmp_path: Path) -
         ("batch_size: ", "prefetch: ", "without a batch_size"),
     ],
 )
-def test_what_the_data_layer_does_not_do_is_refused(
+def test_unsupported_settings_are_refused(
     tiny: Path, tmp_path: Path, before: str, after: str, says: str
 ) -> None:
     path = tmp_path / "train.prototxt"
@@ -79,13 +80,13 @@ def test_what_the_data_layer_does_not_do_is_refused(
 
 
 @pytest.mark.parametrize(("stated", "kept"), [(True, 1), (False, 2)])
-def test_faces_that_a_part_cuts_go_where_the_constraint_says_so(
+def test_faces_that_a_part_cuts_are_kept_unless_the_constraint_is_stated(
     data: AnnotatedData, tmp_path: Path, stated: bool, kept: int
 ) -> None:
-    """Of two faces, the left half of the picture has one whole and a third of the other."""
+    """The left half of the picture has one whole face, and a third of another."""
     Image.new("RGB", (90, 90)).save(tmp_path / "two.png")
     boxes = np.asarray([[5, 5, 25, 25], [35, 35, 65, 65]], np.float32)
-    photograph = Photograph(tmp_path / "two.png", "two.png", boxes)
+    labelled = LabelledImage(tmp_path / "two.png", "two.png", boxes)
     transform = TransformationParameter()
     transform.CopyFrom(data.transform)
     transform.ClearField("emit_constraint")
@@ -95,7 +96,7 @@ def test_faces_that_a_part_cuts_go_where_the_constraint_says_so(
     half = np.asarray([0, 0, 0.5, 1], np.float32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("training.data.annotated.draw", lambda *_: half)
-        _, faces = own.example(photograph, np.random.default_rng(0))
+        _, faces = own.example(labelled, np.random.default_rng(0))
     assert len(faces) == kept
 
 
@@ -106,7 +107,7 @@ def test_faces_that_a_part_cuts_go_where_the_constraint_says_so(
         ({"hue_prob": 1.0, "hue_delta": 18.0}, False),
     ],
 )
-def test_colours_are_distorted_as_asked(settings: dict[str, float], gray: bool) -> None:
+def test_colours_are_distorted_by_the_settings(settings: dict[str, float], gray: bool) -> None:
     picture = Image.new("RGB", (4, 4), (200, 40, 40))
     parameter = DistortionParameter(**settings)
     found = np.asarray(distort(picture, parameter, np.random.default_rng(1)), np.int64)
@@ -117,13 +118,13 @@ def test_colours_are_distorted_as_asked(settings: dict[str, float], gray: bool) 
 def distorted(
     colour: tuple[int, int, int], parameter: DistortionParameter
 ) -> Counter[tuple[int, ...]]:
-    """How often a pixel becomes which, over two hundred seeds."""
+    """How often a pixel gets each colour, over two hundred seeds."""
     picture = Image.new("RGB", (1, 1), colour)
     found = [distort(picture, parameter, np.random.default_rng(seed)) for seed in range(200)]
     return Counter(tuple(np.asarray(each)[0, 0].tolist()) for each in found)
 
 
-def test_a_fair_coin_decides_whether_contrast_comes_second_or_last() -> None:
+def test_contrast_comes_second_or_last_with_equal_chance() -> None:
     parameter = DistortionParameter(
         contrast_prob=1.0,
         contrast_lower=2.0,
@@ -133,29 +134,29 @@ def test_a_fair_coin_decides_whether_contrast_comes_second_or_last() -> None:
         saturation_upper=0.5,
     )
     found = distorted((200, 40, 40), parameter)
-    # (255, 80, 80) with half its saturation, and (200, 120, 120) doubled.
+    # (255, 80, 80) with half the saturation, or (200, 120, 120) times 2.
     assert sorted(found) == [(255, 167, 167), (255, 240, 240)]
     assert 70 < found[(255, 240, 240)] < 130
 
 
-def test_the_channels_change_places_as_often_as_asked() -> None:
+def test_channels_are_shuffled_with_the_given_chance() -> None:
     colour = (200, 120, 40)
     assert set(distorted(colour, DistortionParameter(random_order_prob=0.0))) == {colour}
     always = distorted(colour, DistortionParameter(random_order_prob=1.0))
     assert set(always) == set(permutations(colour))
     assert all(15 < count < 55 for count in always.values())
     half = distorted(colour, DistortionParameter(random_order_prob=0.5))
-    # One shuffle of six changes nothing.
+    # One of six shuffles changes nothing.
     assert 90 < half[colour] < 145
 
 
-def test_the_hue_of_red_stops_at_red() -> None:
+def test_a_hue_below_red_saturates_at_red() -> None:
     found = distorted((200, 40, 40), DistortionParameter(hue_prob=1.0, hue_delta=18.0))
     assert all(green >= blue for _, green, blue in found)
     assert 70 < found[(200, 40, 40)] < 130
 
 
-def test_nothing_is_distorted_where_nothing_is_asked() -> None:
+def test_without_settings_nothing_is_distorted() -> None:
     picture = Image.new("RGB", (4, 4), (200, 40, 40))
     found = distort(picture, DistortionParameter(), np.random.default_rng(1))
     assert np.array_equal(np.asarray(found), np.asarray(picture))

@@ -1,4 +1,4 @@
-"""Scenes that are spoilt keep their form, and faces their places."""
+"""Augmentations keep the shape of a scene, and boxes stay on their faces."""
 
 from collections.abc import Callable
 
@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from geometry.arrays import U8
-from training.data.augmentations import degrade, obscure, tilt
+from training.data.augmentations import augment_for_both, augment_for_student, rotate
 from training.data.scenes import Scene
+from training.recipe import Recipe
+
+RECIPE = Recipe()
 
 
 def bright(x1: int, y1: int, x2: int, y2: int, size: int = 320) -> Scene:
@@ -18,44 +21,44 @@ def bright(x1: int, y1: int, x2: int, y2: int, size: int = 320) -> Scene:
     return Scene(image, boxes, np.ones((3, 3), np.bool_), 2)
 
 
-def test_a_face_turns_with_its_scene() -> None:
+def test_a_face_rotates_with_its_scene() -> None:
     scene = bright(200, 60, 240, 90)
     turned = 0
     for seed in range(40):
-        tilted = tilt(scene, np.random.default_rng(seed))
-        if tilted is scene:
+        rotated = rotate(scene, RECIPE, np.random.default_rng(seed))
+        if rotated is scene:
             continue
         turned += 1
-        seen = np.argwhere(tilted.image[..., 0] > 200).mean(0)[::-1] + 0.5
-        box = tilted.boxes[0] * 320
+        seen = np.argwhere(rotated.image[..., 0] > 200).mean(0)[::-1] + 0.5
+        box = rotated.boxes[0] * 320
         assert np.abs((box[:2] + box[2:]) / 2 - seen).max() < 1
         assert np.allclose(box[2:] - box[:2], (40, 30), atol=0.01)
-        # Where the empty cells went to is not known.
-        assert not tilted.empty.any()
+        # The empty cells are no longer known.
+        assert not rotated.empty.any()
     assert 5 < turned < 20
 
 
-def test_a_face_that_turns_out_of_its_scene_is_not_marked() -> None:
+def test_a_face_that_leaves_its_scene_is_no_longer_labelled() -> None:
     scene = bright(304, 0, 320, 16)
-    marked = [
-        (len(tilted.boxes), tilted.image[..., 0].max() > 200)
-        for tilted in (tilt(scene, np.random.default_rng(seed)) for seed in range(60))
-        if tilted is not scene
+    labelled = [
+        (len(rotated.boxes), rotated.image[..., 0].max() > 200)
+        for rotated in (rotate(scene, RECIPE, np.random.default_rng(seed)) for seed in range(60))
+        if rotated is not scene
     ]
-    assert {faces for faces, _ in marked} == {0, 1}
-    for faces, seen in marked:
+    assert {faces for faces, _ in labelled} == {0, 1}
+    for faces, seen in labelled:
         assert seen or not faces
 
 
-@pytest.mark.parametrize("spoil", [obscure, degrade])
-def test_what_is_spoilt_has_the_form_of_before(
-    spoil: Callable[[U8, np.random.Generator], U8],
+@pytest.mark.parametrize("augment", [augment_for_both, augment_for_student])
+def test_an_augmented_image_keeps_its_shape(
+    augment: Callable[[U8, Recipe, np.random.Generator], U8],
 ) -> None:
     image = np.random.default_rng(0).integers(0, 256, (96, 96, 3), np.uint8)
     before = image.copy()
     changed = 0
     for seed in range(60):
-        made = spoil(image, np.random.default_rng(seed))
+        made = augment(image, RECIPE, np.random.default_rng(seed))
         assert made.shape == image.shape
         assert made.dtype == image.dtype
         changed += not np.array_equal(made, image)

@@ -1,4 +1,4 @@
-"""Samplers: parts inside the photograph that meet their constraint."""
+"""Samplers draw parts inside the image that meet their constraints."""
 
 import numpy as np
 import pytest
@@ -15,9 +15,7 @@ FACE = np.asarray([[0.4, 0.4, 0.6, 0.6]], np.float32)
 
 
 @given(st.floats(0.05, 1), st.floats(0.3, 1), st.floats(1, 3), st.integers(0, 2**32 - 1))
-def test_parts_lie_inside_the_photograph(
-    least: float, flat: float, steep: float, seed: int
-) -> None:
+def test_parts_lie_inside_the_image(least: float, flat: float, steep: float, seed: int) -> None:
     sampler = Sampler(min_scale=least, max_scale=1.0, min_aspect_ratio=flat, max_aspect_ratio=steep)
     part = propose(sampler, np.random.default_rng(seed))
     assert (part >= 0).all()
@@ -44,7 +42,7 @@ def test_a_constraint_of_one_kind_is_met_by_a_face_within_its_limits(
     assert satisfies(np.asarray(part, np.float32), FACE, constraint) is good
 
 
-# Of the left half of the photograph: IoU, share of the part covered, share of the face covered.
+# For the left half of the image: IoU, share of the part covered, share of the face covered.
 INSIDE = [0.0, 0.0, 0.5, 0.25]  # 1/4, 1/4, 1
 ACROSS = [0.25, 0.0, 0.75, 1.0]  # 1/3, 1/2, 1/2
 OUTSIDE = [0.625, 0.0, 0.875, 0.5]  # 0, 0, 0
@@ -65,16 +63,16 @@ OUTSIDE = [0.625, 0.0, 0.875, 0.5]  # 0, 0, 0
         # The order is that of the code, whichever limit is given.
         ({"min_object_coverage": 1.0, "max_sample_coverage": 0.3}, [INSIDE], True),
         ({"min_object_coverage": 0.4, "max_sample_coverage": 0.3}, [ACROSS], False),
-        # One face is enough, of several and wherever it stands.
+        # One face is enough, at any position in the list.
         ({"min_jaccard_overlap": 0.3, "min_object_coverage": 1.0}, [ACROSS, OUTSIDE], True),
         ({"min_jaccard_overlap": 0.3, "min_object_coverage": 1.0}, [INSIDE, ACROSS], True),
         ({"min_jaccard_overlap": 0.1, "min_object_coverage": 0.1}, [OUTSIDE], False),
         ({"max_jaccard_overlap": 0.1, "min_object_coverage": 0.1}, [OUTSIDE], True),
-        # No face at all meets nothing.
+        # Without a face, no constraint is met.
         ({"max_jaccard_overlap": 1.0}, [], False),
     ],
 )
-def test_of_several_kinds_the_first_decides(
+def test_the_first_of_several_kinds_decides(
     limits: dict[str, float], faces: list[list[float]], good: bool
 ) -> None:
     left = np.asarray([0, 0, 0.5, 1], np.float32)
@@ -131,7 +129,7 @@ names = [f"{end}_{kind}" for kind in kinds for end in ("min", "max")]
     st.lists(eighths, max_size=4),
     st.dictionaries(st.sampled_from(names), quarters, max_size=4),
 )
-def test_whether_a_part_will_do_is_what_caffe_says(
+def test_constraints_are_met_as_in_caffe(
     part: Box, faces: list[Box], limits: dict[str, float]
 ) -> None:
     marked = np.asarray(faces, np.float32).reshape(-1, 4)
@@ -139,7 +137,7 @@ def test_whether_a_part_will_do_is_what_caffe_says(
     assert found is plainly_satisfies(part, faces, limits)
 
 
-def test_a_photograph_without_faces_is_taken_whole_where_faces_are_asked_for() -> None:
+def test_an_image_without_faces_is_used_whole_if_faces_are_required() -> None:
     sampler = BatchSampler(
         sampler=Sampler(min_scale=0.3, max_scale=0.5),
         sample_constraint=SampleConstraint(min_object_coverage=1.0),

@@ -1,4 +1,4 @@
-"""A student comes closer to its teacher."""
+"""A student approaches its teacher; a run stops, resumes, and reports what went wrong."""
 
 import errno
 import itertools
@@ -18,8 +18,8 @@ from convert.caffe import network as caffe  # noqa: E402
 from convert.caffe import weights  # noqa: E402
 from convert.files import WriteError  # noqa: E402
 from training import state  # noqa: E402
-from training.data.dataset import Photograph  # noqa: E402
-from training.distillation.distiller import Average, distil  # noqa: E402
+from training.data.dataset import LabelledImage  # noqa: E402
+from training.distillation.distiller import distil  # noqa: E402
 from training.network.network import CaffeNetwork  # noqa: E402
 from training.recipe import Recipe  # noqa: E402
 from training.state import TrainingError  # noqa: E402
@@ -28,10 +28,10 @@ Make = Callable[[int], CaffeNetwork]
 
 
 @pytest.mark.parametrize("processor", ["AVX512", "AVX2"])
-def test_a_run_asked_to_stop_saves_its_state_and_says_how_to_go_on(
+def test_a_stopped_run_saves_its_state_and_says_how_to_continue(
     processor: str,
     network: Make,
-    portraits: list[Photograph],
+    portraits: list[LabelledImage],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -41,7 +41,7 @@ def test_a_run_asked_to_stop_saves_its_state_and_says_how_to_go_on(
     def stop(done: float, loss: float) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
-    recipe = Recipe(hours=1, batch=2, size=128, large_size=128, enlarged_share=0.5)
+    recipe = Recipe(hours=1, batch=2, size=128, large_size=128, enlarged=0.5)
     parts = network(2), [network(1)], portraits, tmp_path, recipe
     with pytest.raises(TrainingError, match="after step 1; continue with --resume"):
         distil(*parts, resume=False, progress=stop)
@@ -49,31 +49,16 @@ def test_a_run_asked_to_stop_saves_its_state_and_says_how_to_go_on(
     assert (tmp_path / "average-000001.caffemodel").exists()
 
 
-def test_the_average_moves_towards_the_network_slower_and_slower(network: Make) -> None:
-    first, second = network(1).state_dict(), network(2)
-    average = Average(network(1), 0.2)
-    # 1/10, then 2/11, then never more than 0.2, of what it was.
-    remains = 1.0
-    for keep in (1 / 10, 2 / 11, 0.2, 0.2):
-        average.update(second)
-        remains *= keep
-        for name, value in second.state_dict().items():
-            if value.is_floating_point():
-                expected = remains * first[name] + (1 - remains) * value
-                found = average.network.state_dict()[name]
-                assert torch.allclose(found, expected, rtol=1e-4, atol=1e-6), name
-
-
 def distilled(
     network: Make,
-    portraits: list[Photograph],
+    portraits: list[LabelledImage],
     folder: Path,
     steps: int,
     *,
     resume: bool = False,
     frozen: bool = False,
 ) -> Path:
-    """A run by a clock that ticks twice for each step, so that it ends after about that many."""
+    """A run with a clock that ticks twice in each step, so that it ends after about `steps`."""
     recipe = Recipe(
         hours=steps * 2 / 3600,
         batch=4,
@@ -98,8 +83,8 @@ def distilled(
     )
 
 
-def test_a_student_comes_closer_to_its_teacher_and_goes_on_after_a_stop(
-    tiny: Path, network: Make, portraits: list[Photograph], tmp_path: Path
+def test_a_student_approaches_its_teacher_also_after_a_stop(
+    tiny: Path, network: Make, portraits: list[LabelledImage], tmp_path: Path
 ) -> None:
     distilled(network, portraits, tmp_path, 20)
     path = distilled(network, portraits, tmp_path, 40, resume=True)
@@ -111,10 +96,10 @@ def test_a_student_comes_closer_to_its_teacher_and_goes_on_after_a_stop(
     CaffeNetwork(caffe.load(tiny / "deploy.prototxt", path))
 
 
-def test_a_resumed_run_has_all_that_the_stopped_one_had(
-    network: Make, portraits: list[Photograph], tmp_path: Path
+def test_a_resumed_run_restores_the_whole_state(
+    network: Make, portraits: list[LabelledImage], tmp_path: Path
 ) -> None:
-    """Its hours are over, so that it saves again what it has read."""
+    """Its hours are over, so it saves what it has restored."""
     first = distilled(network, portraits, tmp_path, 3)
     stopped, written = torch.load(tmp_path / "latest.pt"), first.read_bytes()
     first.unlink()
@@ -134,9 +119,9 @@ def test_a_resumed_run_has_all_that_the_stopped_one_had(
 
 
 def test_the_state_is_saved_every_few_minutes(
-    network: Make, portraits: list[Photograph], tmp_path: Path
+    network: Make, portraits: list[LabelledImage], tmp_path: Path
 ) -> None:
-    """What a power cut leaves behind."""
+    """They survive a power cut."""
     steps = itertools.count(1)
 
     def cut(done: float, loss: float) -> None:
@@ -150,16 +135,8 @@ def test_the_state_is_saved_every_few_minutes(
     assert (tmp_path / "average-000002.caffemodel").exists()
 
 
-def test_the_rate_warms_up_and_falls_by_half_a_cosine() -> None:
-    recipe = Recipe(hours=1, rate=1.0, warmup=10)
-    rates = [
-        recipe.rate_at(*each) for each in ((0, 0), (4, 0), (99, 0), (99, 0.5), (99, 1), (99, 1.1))
-    ]
-    assert rates == pytest.approx([0.1, 0.5, 1, 0.51, 0.02, 0.02])
-
-
-def test_a_frozen_student_learns_with_the_statistics_it_came_with(
-    tiny: Path, network: Make, portraits: list[Photograph], tmp_path: Path
+def test_a_frozen_student_keeps_its_statistics(
+    tiny: Path, network: Make, portraits: list[LabelledImage], tmp_path: Path
 ) -> None:
     distilled(network, portraits, tmp_path, 5, frozen=True)
     path = distilled(network, portraits, tmp_path, 10, resume=True, frozen=True)
@@ -170,40 +147,44 @@ def test_a_frozen_student_learns_with_the_statistics_it_came_with(
     CaffeNetwork(caffe.load(tiny / "deploy.prototxt", path))
 
 
-def test_a_run_goes_on_only_as_it_began(
-    network: Make, portraits: list[Photograph], tmp_path: Path
+def test_a_run_resumes_only_as_it_was_started(
+    network: Make, portraits: list[LabelledImage], tmp_path: Path
 ) -> None:
     distilled(network, portraits[:4], tmp_path, 2)
-    with pytest.raises(TrainingError, match="began without --frozen: go on without it"):
+    with pytest.raises(
+        TrainingError, match="was started without --frozen: resume it without --frozen"
+    ):
         distilled(network, portraits[:4], tmp_path, 4, resume=True, frozen=True)
-    with pytest.raises(TrainingError, match=r"1 photographs, such as 4.png, are none that this"):
+    with pytest.raises(TrainingError, match=r"not trained on 1 of these images, such as 4\.png"):
         distilled(network, portraits[:5], tmp_path, 4, resume=True)
     distilled(network, portraits[:3], tmp_path, 4, resume=True)
     older = torch.load(tmp_path / "latest.pt")
     older["optimizer"] = older.pop("optimizers")[1]  # AdamW's alone, as it was before Muon
     torch.save(older, tmp_path / "latest.pt")
-    with pytest.raises(TrainingError, match="began with an older sfd, by another optimizer: start"):
+    with pytest.raises(
+        TrainingError, match="started by an older sfd with another optimizer: start"
+    ):
         distilled(network, portraits[:3], tmp_path, 6, resume=True)
 
 
-def test_a_photograph_that_breaks_off_costs_no_step(
-    network: Make, portraits: list[Photograph], tmp_path: Path
+def test_a_truncated_image_costs_no_step(
+    network: Make, portraits: list[LabelledImage], tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.png"
     broken.write_bytes(portraits[0].path.read_bytes()[:2000])
-    some = [*portraits[:3], Photograph(broken, broken.name, portraits[0].boxes)]
-    with pytest.raises(TrainingError, match=r"broken.png: can't be read.*mend it or leave it out"):
+    some = [*portraits[:3], LabelledImage(broken, broken.name, portraits[0].boxes)]
+    with pytest.raises(TrainingError, match=r"broken.png: can't be read.*repair it or remove it"):
         distilled(network, some, tmp_path / "run", 50)
     distilled(network, some[:3], tmp_path / "run", 50, resume=True)
 
 
-def test_weights_that_are_no_numbers_are_not_saved_over_good_ones(
-    network: Make, portraits: list[Photograph], tmp_path: Path
+def test_infinite_weights_do_not_overwrite_a_good_state(
+    network: Make, portraits: list[LabelledImage], tmp_path: Path
 ) -> None:
     broken = network(3)
     with torch.no_grad():
         next(broken.parameters()).fill_(math.inf)
-    for say in ("lower the rate and start again", "lower the rate and --resume"):
+    for say in ("lower the learning rate and start again", "lower the learning rate and --resume"):
         with pytest.raises(TrainingError, match=say):
             state.save(tmp_path, broken, {})
         assert (tmp_path / "latest.pt").exists() == ("resume" in say)
@@ -211,7 +192,7 @@ def test_weights_that_are_no_numbers_are_not_saved_over_good_ones(
 
 
 def test_a_damaged_state_says_what_to_do(
-    network: Make, portraits: list[Photograph], tmp_path: Path
+    network: Make, portraits: list[LabelledImage], tmp_path: Path
 ) -> None:
     distilled(network, portraits, tmp_path, 1)
     whole = (tmp_path / "latest.pt").read_bytes()
@@ -220,8 +201,8 @@ def test_a_damaged_state_says_what_to_do(
         distilled(network, portraits, tmp_path, 2, resume=True)
 
 
-def test_a_state_that_cannot_be_written_leaves_the_one_before(
-    network: Make, portraits: list[Photograph], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_previous_state_stays_if_a_new_one_cannot_be_written(
+    network: Make, portraits: list[LabelledImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     distilled(network, portraits, tmp_path, 1)
     before = (tmp_path / "latest.pt").read_bytes()
@@ -237,7 +218,7 @@ def test_a_state_that_cannot_be_written_leaves_the_one_before(
 
 
 def test_an_output_that_is_a_file_is_refused(
-    network: Make, portraits: list[Photograph], tmp_path: Path
+    network: Make, portraits: list[LabelledImage], tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(TrainingError, match="file: can't be made: File exists"):
@@ -245,7 +226,7 @@ def test_an_output_that_is_a_file_is_refused(
 
 
 def test_a_teacher_with_a_softmax_is_refused(
-    tiny: Path, network: Make, portraits: list[Photograph], tmp_path: Path
+    tiny: Path, network: Make, portraits: list[LabelledImage], tmp_path: Path
 ) -> None:
     path = tmp_path / "softmax.prototxt"
     text = (tiny / "deploy.prototxt").read_text()
@@ -253,7 +234,7 @@ def test_a_teacher_with_a_softmax_is_refused(
     path.write_text(text.replace('"Sigmoid"', '"Softmax"'))
     teacher = CaffeNetwork(caffe.load(path, None))
     recipe = Recipe(hours=1, size=128)
-    with pytest.raises(TrainingError, match="background 0, softmax; distillation wants"):
+    with pytest.raises(TrainingError, match="background 0, softmax; distillation needs"):
         distil(
             network(1),
             [teacher],
@@ -266,7 +247,7 @@ def test_a_teacher_with_a_softmax_is_refused(
 
 
 def test_a_teacher_of_another_family_is_refused(
-    tiny: Path, portraits: list[Photograph], tmp_path: Path
+    tiny: Path, portraits: list[LabelledImage], tmp_path: Path
 ) -> None:
     student = CaffeNetwork(caffe.load(tiny / "deploy.prototxt", None))
     deploy = (tiny / "deploy.prototxt").read_text().replace("min_size: 16", "min_size: 12")

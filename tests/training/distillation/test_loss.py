@@ -1,4 +1,4 @@
-"""The loss of a distillation, against its formula worked out by hand."""
+"""The distillation loss against its formula, worked out by hand."""
 
 import math
 
@@ -6,42 +6,50 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch (extra train)")
 
-from training.distillation.loss import imitation_loss  # noqa: E402
+from training.distillation.loss import distillation_loss  # noqa: E402
+from training.recipe import Recipe  # noqa: E402
+
+RECIPE = Recipe()
 
 PRIORS = torch.tensor([[0.0, 0, 1, 1, 0.1, 0.1, 0.2, 0.2], [0, 0, 2, 2, 0.1, 0.1, 0.2, 0.2]])
 
 
-def test_agreement_costs_nothing() -> None:
+def test_equal_predictions_cost_nothing() -> None:
     logits = torch.tensor([[[-2.0, 2.0], [3.0, -3.0]]])
     codes = torch.ones(1, 2, 4)
-    parts = imitation_loss(codes, logits, codes, logits.sigmoid(), PRIORS)
+    parts = distillation_loss(codes, logits, codes, logits.sigmoid(), PRIORS, RECIPE)
     assert [part.item() for part in parts] == [0.0, 0.0]
 
 
-def test_a_disagreement_costs_its_logarithm_by_its_size_and_a_quarter_for_background() -> None:
-    """Two priors: the first is a face of which the student is unsure, the second is agreed on."""
-    taught = torch.tensor([[[0.1, 0.9], [1.0, 0.0]]])
+def test_a_difference_costs_its_weighted_cross_entropy_and_a_quarter_for_background() -> None:
+    """The student is unsure of the first prior, and right about the second."""
+    target = torch.tensor([[[0.1, 0.9], [1.0, 0.0]]])
     student = torch.tensor([[[0.4, 0.5], [1 - 1e-9, 1e-9]]], dtype=torch.float64)
     logits = student.logit()
     codes = torch.zeros(1, 2, 4)
-    confidence, _ = imitation_loss(codes, logits, codes, taught, PRIORS)
+    confidence, _ = distillation_loss(codes, logits, codes, target, PRIORS, RECIPE)
     face = -(0.9 * math.log(0.5) + 0.1 * math.log(0.5)) * (0.9 - 0.5)
     background = -(0.1 * math.log(0.4) + 0.9 * math.log(0.6)) * (0.4 - 0.1)
-    # Over 1 face, the least that is counted; on the smallest prior.
+    # The divisor is 1, the smallest that is used. The prior is the smallest.
     assert confidence.item() == pytest.approx(2.5 * (face + 0.25 * background), rel=1e-4)
 
 
 @pytest.mark.parametrize(("side", "weight"), [(1.0, 2.5), (2.0, 1.5), (4.0, 1.0), (512.0, 1.0)])
-def test_certainty_weighs_more_on_small_priors(side: float, weight: float) -> None:
+def test_confidence_weighs_more_on_small_priors(side: float, weight: float) -> None:
     smallest = PRIORS[0]
     one = torch.tensor([0.0, 0, side, side, 0.1, 0.1, 0.2, 0.2])
-    taught = torch.tensor([[[1.0, 0.0], [0.5, 0.5]]])
-    agreed = torch.full((1, 1, 2), -30.0)
-    agreed[..., 0] = 30
+    target = torch.tensor([[[1.0, 0.0], [0.5, 0.5]]])
+    equal = torch.full((1, 1, 2), -30.0)
+    equal[..., 0] = 30
     codes = torch.zeros(1, 2, 4)
     found = [
-        imitation_loss(
-            codes, torch.cat([agreed, torch.ones(1, 1, 2)], 1), codes, taught, torch.stack(priors)
+        distillation_loss(
+            codes,
+            torch.cat([equal, torch.ones(1, 1, 2)], 1),
+            codes,
+            target,
+            torch.stack(priors),
+            RECIPE,
         )[0].item()
         for priors in ((smallest, one), (smallest, smallest * 64))
     ]
@@ -49,7 +57,7 @@ def test_certainty_weighs_more_on_small_priors(side: float, weight: float) -> No
 
 
 @pytest.mark.parametrize(("ratio", "weight"), [(2.0, 1.0), (1.0, 1.0), (0.5, 2.0), (0.1, 3.0)])
-def test_places_of_faces_smaller_than_the_smallest_prior_weigh_more(
+def test_locations_of_faces_smaller_than_the_smallest_prior_weigh_more(
     ratio: float, weight: float
 ) -> None:
     """The same codes on the smallest prior, and on the next."""
@@ -57,19 +65,21 @@ def test_places_of_faces_smaller_than_the_smallest_prior_weigh_more(
     wanted[..., 2:] = math.log(ratio) / 0.2
     losses = []
     for index in (0, 1):
-        taught = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])
-        taught[0, index] = torch.tensor([0.0, 1.0])
-        losses.append(imitation_loss(wanted + 1, taught * 60 - 30, wanted, taught, PRIORS)[1])
+        target = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])
+        target[0, index] = torch.tensor([0.0, 1.0])
+        losses.append(
+            distillation_loss(wanted + 1, target * 60 - 30, wanted, target, PRIORS, RECIPE)[1]
+        )
     assert (losses[0] / losses[1]).item() == pytest.approx(weight, rel=1e-4)
 
 
-@pytest.mark.parametrize(("certainty", "weight"), [(0.81, 0.9), (0.09, 0.3), (0.04, 0.0)])
-def test_a_misplaced_face_costs_by_its_codes_and_its_overlap_where_one_may_be(
-    certainty: float, weight: float
+@pytest.mark.parametrize(("probability", "weight"), [(0.81, 0.9), (0.09, 0.3), (0.04, 0.0)])
+def test_a_misplaced_face_costs_by_its_codes_and_its_giou(
+    probability: float, weight: float
 ) -> None:
-    taught = torch.tensor([[[1 - certainty, certainty], [1.0, 0.0]]])
+    target = torch.tensor([[[1 - probability, probability], [1.0, 0.0]]])
     codes = torch.zeros(1, 2, 4)
-    _, location = imitation_loss(codes, taught.logit(), codes + 2, taught, PRIORS)
-    # Smooth L1 of 2 is 1.5. Codes of 2 enlarge the prior by e^0.4 a side and move it by less than
-    # it grows: it lies inside, and its area is the IoU, and the GIoU too.
+    _, location = distillation_loss(codes, target.logit(), codes + 2, target, PRIORS, RECIPE)
+    # Smooth L1 of 2 is 1.5. Codes of 2 enlarge each side of the prior by e^0.4, and move it by less
+    # than it grows. So the prior lies inside, and its share of the area is both IoU and GIoU.
     assert location.item() == pytest.approx(weight * (4 * 1.5 + 4 * (1 - math.exp(-0.8))), rel=1e-4)

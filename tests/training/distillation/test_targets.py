@@ -1,4 +1,4 @@
-"""Marks, and a closer look, correct what the teachers say."""
+"""Labels and an enlarged look correct what the teachers predict."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,17 +14,19 @@ from geometry.coding import decode  # noqa: E402
 from training.data.scenes import Scene  # noqa: E402
 from training.distillation.targets import (  # noqa: E402
     add_faces,
-    agree,
     clear_empty,
+    detect_enlarged,
     ensemble,
-    look_closer,
-    refine,
-    targets,
+    make_targets,
+    refine_boxes,
+    vote_boxes,
 )
-from training.network.boxes import encode, overlaps  # noqa: E402
+from training.network.boxes import encode, iou  # noqa: E402
 from training.network.network import CaffeNetwork  # noqa: E402
+from training.recipe import Recipe  # noqa: E402
 
 Make = Callable[[int], CaffeNetwork]
+RECIPE = Recipe()
 VARIANCES = [0.1, 0.1, 0.2, 0.2]
 
 
@@ -38,91 +40,99 @@ def scene(boxes: list[list[float]], *, empty: bool = False) -> Scene:
     return Scene(np.zeros((8, 8, 3), np.uint8), marked, np.full((3, 3), empty), 1)
 
 
-def test_a_marked_face_that_the_teacher_overlooks_is_taught() -> None:
+def test_a_labelled_face_that_the_teacher_misses_becomes_a_target() -> None:
     prior = priors([0.2, 0.2, 0.4, 0.4], [0.6, 0.6, 0.8, 0.8])
-    codes, taught = torch.zeros(2, 4), torch.tensor([[0.99, 0.01], [0.99, 0.01]])
-    add_faces(torch.tensor([[0.2, 0.2, 0.4, 0.42]]), torch.tensor([0.9]), codes, taught, prior)
-    assert taught[0].tolist() == pytest.approx([0.1, 0.9])
-    assert taught[1].tolist() == pytest.approx([0.99, 0.01])
+    codes, target = torch.zeros(2, 4), torch.tensor([[0.99, 0.01], [0.99, 0.01]])
+    add_faces(
+        torch.tensor([[0.2, 0.2, 0.4, 0.42]]), torch.tensor([0.9]), codes, target, prior, RECIPE
+    )
+    assert target[0].tolist() == pytest.approx([0.1, 0.9])
+    assert target[1].tolist() == pytest.approx([0.99, 0.01])
     assert codes[0].tolist() == pytest.approx([0, 0.5, 0, np.log(1.1) / 0.2], abs=1e-4)
 
 
-def test_a_face_that_the_teacher_sees_stays_as_the_teacher_has_it() -> None:
+def test_a_face_that_the_teacher_detects_stays_as_it_is() -> None:
     prior = priors([0.2, 0.2, 0.4, 0.4])
-    codes, taught = torch.ones(1, 4), torch.tensor([[0.2, 0.8]])
-    add_faces(torch.tensor([[0.2, 0.2, 0.4, 0.42]]), torch.tensor([0.9]), codes, taught, prior)
-    assert taught.tolist() == [[pytest.approx(0.2), pytest.approx(0.8)]]
+    codes, target = torch.ones(1, 4), torch.tensor([[0.2, 0.8]])
+    add_faces(
+        torch.tensor([[0.2, 0.2, 0.4, 0.42]]), torch.tensor([0.9]), codes, target, prior, RECIPE
+    )
+    assert target.tolist() == [[pytest.approx(0.2), pytest.approx(0.8)]]
     assert codes.tolist() == [[1.0] * 4]
 
 
-def test_what_the_teacher_sees_and_nobody_marked_stays_a_face() -> None:
+def test_a_face_that_only_the_teacher_detects_stays_a_face() -> None:
     prior = priors([0.2, 0.2, 0.4, 0.4], [0.6, 0.6, 0.8, 0.8])
-    codes, taught = torch.zeros(2, 4), torch.tensor([[0.5, 0.5], [0.1, 0.9]])
-    add_faces(torch.tensor([[0.2, 0.2, 0.4, 0.4]]), torch.tensor([0.9]), codes, taught, prior)
-    assert taught[1, 1] == pytest.approx(0.9)
+    codes, target = torch.zeros(2, 4), torch.tensor([[0.5, 0.5], [0.1, 0.9]])
+    add_faces(
+        torch.tensor([[0.2, 0.2, 0.4, 0.4]]), torch.tensor([0.9]), codes, target, prior, RECIPE
+    )
+    assert target[1, 1] == pytest.approx(0.9)
 
 
-def test_no_face_is_taught_where_none_is() -> None:
+def test_an_empty_scene_has_no_face_as_target() -> None:
     prior = priors([0.2, 0.2, 0.4, 0.4])
-    taught = torch.tensor([[0.1, 0.9]])
-    clear_empty(scene([], empty=True), taught, prior)
-    assert taught.tolist() == [[1.0, 0.0]]
+    target = torch.tensor([[0.1, 0.9]])
+    clear_empty(scene([], empty=True), target, prior)
+    assert target.tolist() == [[1.0, 0.0]]
 
 
-def test_each_cell_of_a_mosaic_is_empty_by_itself() -> None:
+def test_each_cell_of_a_mosaic_is_cleared_separately() -> None:
     """Row 0, column 2, of three rows and columns, and nothing around it."""
     empty = np.zeros((3, 3), np.bool_)
     empty[0, 2] = True
     third = 1 / 3
     cells = [[c * third, r * third, (c + 1) * third, (r + 1) * third] for r in range(3)
              for c in range(3)]  # fmt: skip
-    taught = torch.tensor([[0.1, 0.9]] * 9)
+    target = torch.tensor([[0.1, 0.9]] * 9)
     mosaic = Scene(np.zeros((9, 9, 3), np.uint8), np.zeros((0, 4), np.float32), empty, 3)
-    clear_empty(mosaic, taught, priors(*cells))
-    assert taught[:, 1].tolist() == pytest.approx([0.9, 0.9, 0, *[0.9] * 6])
+    clear_empty(mosaic, target, priors(*cells))
+    assert target[:, 1].tolist() == pytest.approx([0.9, 0.9, 0, *[0.9] * 6])
 
 
-def test_each_face_is_taught_with_its_own_score_at_its_own_priors() -> None:
-    """The second fits no prior well, and gets the one that fits it best."""
+def test_each_face_is_added_with_its_own_score_at_its_own_priors() -> None:
+    """The second face fits no prior well. It gets the one that fits best."""
     prior = priors([0.2, 0.2, 0.4, 0.4], [0.6, 0.6, 0.8, 0.8], [0.6, 0.2, 0.8, 0.4])
-    codes, taught = torch.zeros(3, 4), torch.tensor([[0.99, 0.01]] * 3)
+    codes, target = torch.zeros(3, 4), torch.tensor([[0.99, 0.01]] * 3)
     boxes = torch.tensor([[0.2, 0.2, 0.4, 0.4], [0.65, 0.65, 0.75, 0.75]])
-    add_faces(boxes, torch.tensor([0.9, 0.7]), codes, taught, prior)
-    assert taught[:, 1].tolist() == pytest.approx([0.9, 0.7, 0.01])
+    add_faces(boxes, torch.tensor([0.9, 0.7]), codes, target, prior, RECIPE)
+    assert target[:, 1].tolist() == pytest.approx([0.9, 0.7, 0.01])
     assert torch.allclose(codes[1], encode(boxes[1:], prior[1:2])[0])
 
 
-def test_an_enlarged_look_teaches_with_its_own_certainty() -> None:
+def test_a_face_of_the_enlarged_look_is_added_with_its_own_probability() -> None:
     prior = priors([0.2, 0.2, 0.4, 0.4], [0.6, 0.6, 0.8, 0.8])
-    codes, taught = torch.zeros(2, 4), torch.tensor([[0.99, 0.01], [0.99, 0.01]])
-    add_faces(torch.tensor([[0.6, 0.6, 0.8, 0.8]]), torch.tensor([0.75]), codes, taught, prior)
-    assert taught.flatten().tolist() == pytest.approx([0.99, 0.01, 0.25, 0.75])
+    codes, target = torch.zeros(2, 4), torch.tensor([[0.99, 0.01], [0.99, 0.01]])
+    add_faces(
+        torch.tensor([[0.6, 0.6, 0.8, 0.8]]), torch.tensor([0.75]), codes, target, prior, RECIPE
+    )
+    assert target.flatten().tolist() == pytest.approx([0.99, 0.01, 0.25, 0.75])
 
 
-def test_faces_seen_in_an_enlarged_scene_lie_where_they_are_in_the_scene(network: Make) -> None:
+def test_faces_detected_in_an_enlarged_scene_have_boxes_in_the_scene(network: Make) -> None:
     teacher = network(1)
     data = torch.randn(2, 3, 128, 128) * 60
     larger = torch.nn.functional.interpolate(data, scale_factor=2, mode="bicubic")
     codes, probabilities, prior = ensemble([teacher], larger)
     least = float(probabilities[..., 1].quantile(0.9))
-    seen = look_closer([teacher], data, least)
+    seen = detect_enlarged([teacher], data, Recipe(enlarged_min=least))
     assert len(seen) == 2
     for index, (boxes, scores) in enumerate(seen):
         assert len(boxes)
         assert (scores >= least).all()
-        # The best face lies about where the best prior has it, in fractions of the scene.
+        # The best face overlaps the box of the best prior, in fractions of the scene.
         best = int(probabilities[index, :, 1].argmax())
         corners, variances = prior[best].numpy().reshape(1, 2, 4).swapaxes(0, 1)
         box = decode(codes[index, best : best + 1].numpy(), corners, variances)
-        assert overlaps(torch.from_numpy(box), boxes[:1]).item() >= 0.5
+        assert iou(torch.from_numpy(box), boxes[:1]).item() >= 0.5
 
 
-def test_priors_that_see_one_face_are_taught_one_place() -> None:
+def test_priors_that_see_the_same_face_get_one_target_box() -> None:
     prior = priors([0.2, 0.2, 0.4, 0.4], [0.22, 0.2, 0.42, 0.4], [0.7, 0.7, 0.9, 0.9])
     seen = torch.tensor([[0.2, 0.2, 0.4, 0.4], [0.2, 0.2, 0.4, 0.36], [0.7, 0.7, 0.9, 0.9]])
-    codes, taught = encode(seen, prior), torch.tensor([[0.2, 0.8], [0.6, 0.4], [0.95, 0.05]])
+    codes, target = encode(seen, prior), torch.tensor([[0.2, 0.8], [0.6, 0.4], [0.95, 0.05]])
     before = codes.clone()
-    agree(codes, taught, prior)
+    vote_boxes(codes, target, prior, RECIPE)
     corners, variances = prior[:2].numpy().reshape(-1, 2, 4).swapaxes(0, 1)
     height = (0.8 * 0.2 + 0.4 * 0.16) / 1.2
     for box in decode(codes[:2].numpy(), corners, variances):
@@ -130,10 +140,10 @@ def test_priors_that_see_one_face_are_taught_one_place() -> None:
     assert torch.equal(codes[2], before[2])
 
 
-def test_where_no_prior_sees_a_face_nothing_is_agreed_on() -> None:
+def test_box_voting_changes_nothing_without_a_face() -> None:
     prior = priors([0.2, 0.2, 0.4, 0.4])
     codes = torch.ones(1, 4)
-    agree(codes, torch.tensor([[0.95, 0.05]]), prior)
+    vote_boxes(codes, torch.tensor([[0.95, 0.05]]), prior, RECIPE)
     assert codes.tolist() == [[1.0] * 4]
 
 
@@ -146,7 +156,7 @@ def test_an_ensemble_of_one_teacher_twice_is_that_teacher(network: Make) -> None
 
 
 class Stub:
-    """A teacher that says the same of any picture."""
+    """A teacher with the same predictions for every picture."""
 
     def __init__(self, codes: list[float], faces: list[float]) -> None:
         odds = torch.tensor(faces).logit()
@@ -158,14 +168,14 @@ class Stub:
         return self.codes, self.logits, priors(*boxes)
 
 
-def test_teachers_are_averaged_and_places_weighted_by_who_sees_a_face() -> None:
+def test_probabilities_are_averaged_and_codes_are_weighted_by_probability() -> None:
     teachers: list[Any] = [Stub([0.0, 4.0], [0.9, 0.2]), Stub([1.0, 0.0], [0.3, 0.6])]
-    codes, taught, _ = ensemble(teachers, torch.zeros(1, 3, 8, 8))
-    assert taught[0].flatten().tolist() == pytest.approx([0.4, 0.6, 0.6, 0.4], abs=1e-4)
+    codes, target, _ = ensemble(teachers, torch.zeros(1, 3, 8, 8))
+    assert target[0].flatten().tolist() == pytest.approx([0.4, 0.6, 0.6, 0.4], abs=1e-4)
     assert codes[0, :, 0].tolist() == pytest.approx([0.3 / 1.2, 4 * 0.2 / 0.8], abs=2e-3)
 
 
-def test_what_is_taught_was_agreed_on_and_then_refined_where_a_closer_look_was(
+def test_boxes_are_voted_on_and_then_refined_by_the_enlarged_look(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     prior = priors([0.2, 0.2, 0.4, 0.4], [0.2, 0.21, 0.4, 0.41])
@@ -175,12 +185,12 @@ def test_what_is_taught_was_agreed_on_and_then_refined_where_a_closer_look_was(
     monkeypatch.setattr("training.distillation.targets.ensemble", lambda *_: seen)
     looked_at = []
 
-    def look(teachers: object, data: Tensor) -> list[tuple[Tensor, Tensor]]:
+    def look(teachers: object, data: Tensor, recipe: Recipe) -> list[tuple[Tensor, Tensor]]:
         looked_at.append(len(data))
         return [(torch.tensor([[0.2, 0.23, 0.4, 0.43]]), torch.tensor([0.9]))] * len(data)
 
-    monkeypatch.setattr("training.distillation.targets.look_closer", look)
-    codes, _ = targets([], [scene([]), scene([])], torch.zeros(2, 3, 8, 8), 1)
+    monkeypatch.setattr("training.distillation.targets.detect_enlarged", look)
+    codes, _ = make_targets([], [scene([]), scene([])], torch.zeros(2, 3, 8, 8), 1, RECIPE)
     assert looked_at == [1]
     corners, variances = prior.numpy().reshape(-1, 2, 4).swapaxes(0, 1)
     for code, top in zip(codes, (0.23, 0.22), strict=True):
@@ -195,31 +205,31 @@ def test_a_marked_face_stays_certain_where_a_closer_look_is_less_so(
     seen = torch.zeros(1, 1, 4), torch.tensor([[[0.99, 0.01]]]), prior
     monkeypatch.setattr("training.distillation.targets.ensemble", lambda *_: seen)
     closer = [(torch.tensor([box]), torch.tensor([0.75]))]
-    monkeypatch.setattr("training.distillation.targets.look_closer", lambda *_: closer)
-    _, taught = targets([], [scene([box])], torch.zeros(1, 3, 8, 8), 1)
-    assert taught.flatten().tolist() == pytest.approx([0.1, 0.9])
+    monkeypatch.setattr("training.distillation.targets.detect_enlarged", lambda *_: closer)
+    _, target = make_targets([], [scene([box])], torch.zeros(1, 3, 8, 8), 1, RECIPE)
+    assert target.flatten().tolist() == pytest.approx([0.1, 0.9])
 
 
-def test_a_face_that_is_seen_is_taught_where_the_closer_look_has_it() -> None:
+def test_a_detected_face_moves_to_the_box_of_the_enlarged_look() -> None:
     prior = priors([0.2, 0.2, 0.4, 0.4], [0.2, 0.3, 0.4, 0.5], [0.6, 0.6, 0.8, 0.8])
     codes = torch.zeros(3, 4)
-    taught = torch.tensor([[0.5, 0.5], [0.9, 0.1], [0.1, 0.9]])
+    target = torch.tensor([[0.5, 0.5], [0.9, 0.1], [0.1, 0.9]])
     box = torch.tensor([[0.22, 0.2, 0.4, 0.4]])
-    refine(box, codes, taught, prior)
-    assert taught[:, 1].tolist() == pytest.approx([0.5, 0.1, 0.9])
+    refine_boxes(box, codes, target, prior, RECIPE)
+    assert target[:, 1].tolist() == pytest.approx([0.5, 0.1, 0.9])
     assert torch.allclose(codes[0], encode(box, prior[:1])[0])
     assert codes[1:].count_nonzero() == 0
 
 
-def test_a_large_face_needs_no_closer_look(network: Make) -> None:
+def test_large_faces_are_left_out_of_the_enlarged_look(network: Make) -> None:
     data = torch.randn(1, 3, 128, 128) * 60
-    [(boxes, _)] = look_closer([network(1)], data, 0.0)
+    [(boxes, _)] = detect_enlarged([network(1)], data, Recipe(enlarged_min=0.0))
     assert len(boxes)
     assert (boxes[:, 2:] - boxes[:, :2]).max() * 256 <= 96
 
 
-def test_a_cell_without_people_teaches_no_face_that_a_closer_look_finds(network: Make) -> None:
+def test_an_empty_cell_has_no_face_as_target_even_after_an_enlarged_look(network: Make) -> None:
     data = torch.randn(2, 3, 128, 128) * 60
-    _, taught = targets([network(1)], [scene([], empty=True), scene([])], data, 2)
-    assert taught[0, :, 1].max() == 0
-    assert taught[1, :, 1].max() > 0.5
+    _, target = make_targets([network(1)], [scene([], empty=True), scene([])], data, 2, RECIPE)
+    assert target[0, :, 1].max() == 0
+    assert target[1, :, 1].max() > 0.5

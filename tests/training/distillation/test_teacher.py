@@ -1,4 +1,4 @@
-"""A teacher says in onnxruntime what the same network says in torch."""
+"""A teacher in onnxruntime predicts what the same network predicts in torch."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,7 +23,7 @@ def trained(network: "Callable[[int], CaffeNetwork]", tiny: Path, tmp_path: Path
     return caffe.load(tiny / "deploy.prototxt", tmp_path / "trained.caffemodel")
 
 
-def test_a_teacher_of_any_size_says_what_torch_says(
+def test_a_teacher_predicts_what_torch_predicts_at_any_size(
     network: "Callable[[int], CaffeNetwork]", trained: Network
 ) -> None:
     teacher = OnnxTeacher(trained)
@@ -38,7 +38,7 @@ def test_a_teacher_of_any_size_says_what_torch_says(
             assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_blobs_of_a_teacher_may_have_any_name(
+def test_a_teachers_blobs_may_have_any_name(
     network: "Callable[[int], CaffeNetwork]", tiny: Path, tmp_path: Path
 ) -> None:
     network(1).save(tmp_path / "trained.caffemodel")
@@ -59,7 +59,7 @@ def test_blobs_of_a_teacher_may_have_any_name(
         assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_a_published_teacher_says_what_torch_says(shared: Path) -> None:
+def test_a_published_teacher_predicts_what_torch_predicts(shared: Path) -> None:
     from training.network.network import CaffeNetwork
 
     folder = shared / "models/upstream/sfd-320-mod11g"
@@ -71,7 +71,7 @@ def test_a_published_teacher_says_what_torch_says(shared: Path) -> None:
         assert torch.allclose(ours, theirs, atol=1e-3)
 
 
-def test_a_network_that_detects_nothing_is_no_teacher(trained: Network) -> None:
+def test_a_network_without_detections_is_refused(trained: Network) -> None:
     layers = tuple(layer for layer in trained.layers if layer.type != "DetectionOutput")
     with pytest.raises(CaffeError, match="no detection or loss layer"):
         OnnxTeacher(replace(trained, layers=layers))

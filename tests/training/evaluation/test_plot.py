@@ -1,4 +1,4 @@
-"""The picture shows a line for each curve."""
+"""The plot shows a line for each curve."""
 
 from io import BytesIO
 

@@ -121,7 +121,7 @@ def plain_loss(
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("logistic", [True, False])
-def test_the_loss_is_that_of_a_plain_transcription(seed: int, logistic: bool) -> None:
+def test_the_loss_equals_a_plain_transcription(seed: int, logistic: bool) -> None:
     random = np.random.default_rng(seed)
     grid = np.stack(np.meshgrid(np.arange(8), np.arange(8)), -1).reshape(-1, 2) / 8 + 1 / 16
     sides = np.repeat([[0.15], [0.3]], 64, axis=0)
@@ -165,7 +165,7 @@ def test_images_without_faces_cost_nothing() -> None:
 
 
 @pytest.mark.parametrize(("weights", "factor"), [([], 1.0), ([1.0], 1.0), ([0.25], 0.25)])
-def test_the_weight_of_the_layer_is_that_of_both_parts(weights: list[float], factor: float) -> None:
+def test_the_loss_weight_applies_to_both_parts(weights: list[float], factor: float) -> None:
     parameter = caffe_pb2.LayerParameter(name="mbox_loss", loss_weight=weights)
     parameter.multibox_loss_param.num_classes = 2
     loss = MultiBoxLoss.of_layer(Layer("mbox_loss", "MultiBoxLoss", 7, (), (), parameter))
@@ -183,7 +183,7 @@ def test_the_weight_of_the_layer_is_that_of_both_parts(weights: list[float], fac
     assert codes.grad.abs().max().item() == pytest.approx(factor)
 
 
-def test_what_the_loss_does_not_compute_is_refused_by_name() -> None:
+def test_unsupported_settings_are_refused_by_name() -> None:
     parameter = caffe_pb2.LayerParameter(name="mbox_loss", type="MultiBoxLoss")
     own = parameter.multibox_loss_param
     own.num_classes = 21

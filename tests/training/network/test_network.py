@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch (extra train)")
-cv2 = pytest.importorskip("cv2", reason="OpenCV is the judge (extra verify)")
+cv2 = pytest.importorskip("cv2", reason="OpenCV is the reference (extra verify)")
 
 from convert.caffe import network as caffe  # noqa: E402
 from convert.caffe import weights  # noqa: E402
@@ -31,10 +31,10 @@ def by_opencv(prototxt: Path, weights: Path, data: object, tops: list[str]) -> l
 def assert_same(network: CaffeNetwork, prototxt: Path, weights: Path, size: int) -> None:
     data = noise(1, 3, size, size)
     assert network.heads is not None
-    judged = by_opencv(prototxt, weights, data, [network.heads.codes, network.heads.logits])
+    reference = by_opencv(prototxt, weights, data, [network.heads.codes, network.heads.logits])
     with torch.no_grad():
         codes, logits, _ = network.eval().detect(torch.from_numpy(data))
-    for ours, theirs in zip((codes, logits), judged, strict=True):
+    for ours, theirs in zip((codes, logits), reference, strict=True):
         expected = np.asarray(theirs).ravel()
         largest = np.abs(expected).max()
         assert np.abs(ours.numpy().ravel() - expected).max() <= 1e-4 * largest
@@ -59,7 +59,7 @@ def test_weights_written_after_training_read_back_through_opencv(
     assert_same(network, tiny / "deploy.prototxt", path, 256)
 
 
-def test_a_saved_network_loads_as_it_was(tiny: Path, tmp_path: Path) -> None:
+def test_a_saved_network_loads_unchanged(tiny: Path, tmp_path: Path) -> None:
     network = CaffeNetwork(caffe.load(tiny / "train.prototxt", None, phase="TRAIN"))
     network.train()
     network.detect(torch.from_numpy(noise(2, 3, 128, 128)))
@@ -91,7 +91,7 @@ def test_a_frozen_batch_norm_inside_its_convolution_gives_the_same_gradients(tin
 
 
 @pytest.mark.parametrize("side", [7, 8])
-def test_a_depthwise_stride_gives_in_training_what_it_gives_after(side: int) -> None:
+def test_a_strided_depthwise_convolution_gives_the_same_in_training_as_after(side: int) -> None:
     convolution = Convolution(6, 6, 3, 2, 1, groups=6).double()
     plain = torch.nn.Conv2d(6, 6, 3, 2, 1, groups=6).double()
     plain.load_state_dict(convolution.state_dict())
@@ -103,7 +103,7 @@ def test_a_depthwise_stride_gives_in_training_what_it_gives_after(side: int) -> 
         assert torch.allclose(ours.grad, theirs.grad)
 
 
-def test_weights_of_other_shapes_are_all_named(tiny: Path, tmp_path: Path) -> None:
+def test_weights_of_wrong_shapes_are_all_named(tiny: Path, tmp_path: Path) -> None:
     network = CaffeNetwork(caffe.load(tiny / "deploy.prototxt", None))
     blobs = network.layer_blobs()
     blobs["Conv"] = (blobs["Conv"][0][:4],)
@@ -130,9 +130,9 @@ def test_running_statistics_are_caffes_decayed_sums_over_their_factor() -> None:
     )
 
 
-def test_each_parameter_has_the_rates_of_its_prototxt(tiny: Path) -> None:
+def test_each_parameter_has_the_factors_of_its_prototxt(tiny: Path) -> None:
     network = CaffeNetwork(caffe.load(tiny / "train.prototxt", None, phase="TRAIN"))
-    rates = {each.name: (each.lr_mult, each.decay_mult) for each in network.trained()}
+    rates = {each.name: (each.lr_mult, each.decay_mult) for each in network.trained_parameters()}
     assert rates["Conv.weight"] == (1.0, 1.0)
     heads = [name for name in rates if "mbox" in name and name.endswith("bias")]
     assert heads

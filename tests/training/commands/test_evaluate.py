@@ -11,24 +11,29 @@ import pytest
 from PIL import Image
 
 from sfd.cli import main
-from training.data.dataset import read as photographs_of
+from training.data import dataset
 from training.data.dataset import read_json_lines, split
+from training.data.wider import GroundTruthError
 from training.evaluation import ground_truth
-from training.evaluation.wider import GroundTruthError
 
 Evaluate = Callable[..., int]
 
 
 @pytest.fixture
 def evaluate(
-    store: Path, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Path, labelled_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Evaluate:
-    """Run the command on the photographs; more arguments, or another detector, as given."""
+    """Run the command on the labelled images, with `more` arguments or another `detector`."""
     monkeypatch.setenv("SFD_PROVIDER", "cpu")
     small = ("--model", "small", "--store", str(store))
 
     def call(*more: str, detector: Sequence[str] = small) -> int:
-        truth = ("--images", str(photographs), "--ground-truth", str(photographs / "list.jsonl"))
+        truth = (
+            "--images",
+            str(labelled_folder),
+            "--ground-truth",
+            str(labelled_folder / "list.jsonl"),
+        )
         return main(["evaluate", *detector, *truth, "--output", str(tmp_path / "out"), *more])
 
     return call
@@ -66,9 +71,9 @@ def test_it_measures_a_running_service(evaluate: Evaluate, url: str, tmp_path: P
 
 
 def test_wider_text_measures_every_valid_face_as_hard(
-    evaluate: Evaluate, photographs: Path, tmp_path: Path
+    evaluate: Evaluate, labelled_folder: Path, tmp_path: Path
 ) -> None:
-    lines = [json.loads(line) for line in (photographs / "list.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (labelled_folder / "list.jsonl").read_text().splitlines()]
     text = ""
     for line in lines[:-2]:
         text += f"{line['image']}\n{len(line['boxes'])}\n"
@@ -84,10 +89,10 @@ def test_wider_text_measures_every_valid_face_as_hard(
     assert result["subsets"]["hard"]["average_precision"] > 0.3
 
 
-def test_the_held_out_share_is_the_one_that_was_not_trained_on(
-    evaluate: Evaluate, photographs: Path, tmp_path: Path
+def test_the_held_out_share_is_the_one_that_is_not_trained_on(
+    evaluate: Evaluate, labelled_folder: Path, tmp_path: Path
 ) -> None:
-    listed = read_json_lines(photographs / "list.jsonl")
+    listed = read_json_lines(labelled_folder / "list.jsonl")
     kept, held_out = split(listed, 0.5)
     assert kept
     assert held_out
@@ -100,17 +105,19 @@ def test_the_held_out_share_is_the_one_that_was_not_trained_on(
     )
 
 
-def test_of_wider_text_the_same_images_are_held_out_as_training_holds_out(tmp_path: Path) -> None:
+def test_the_images_of_wider_text_that_are_held_out_are_the_ones_that_training_holds_out(
+    tmp_path: Path,
+) -> None:
     names = [f"0--Parade/{number}.jpg" for number in range(40)]
     (tmp_path / "0--Parade").mkdir()
     for name in names:
         (tmp_path / name).touch()
     path = tmp_path / "wider_face_train_bbx_gt.txt"
     path.write_text("".join(f"{name}\n1\n1 2 30 40 0 0 0 0 0 0\n" for name in names))
-    held_out = split(photographs_of(path, tmp_path), 0.3)[1]
+    held_out = split(dataset.read(path, tmp_path), 0.3)[1]
     assert 0 < len(held_out) < 40
     assert ground_truth.read(path, tmp_path, 0.3).files == [each.path for each in held_out]
-    with pytest.raises(GroundTruthError, match="a share of 0 holds out no photograph"):
+    with pytest.raises(GroundTruthError, match="a share of 0 holds out no image"):
         ground_truth.read(path, tmp_path, 0.0)
 
 
@@ -118,8 +125,8 @@ def test_of_wider_text_the_same_images_are_held_out_as_training_holds_out(tmp_pa
     ("arguments", "code", "says"),
     [
         (["--min-score", "1.5"], 2, "--min-score"),
-        (["--ground-truth", "/", "--held-out", "0.1"], 1, "nothing trains on .mat files"),
-        (["--held-out", "0"], 1, "holds out no photograph"),
+        (["--ground-truth", "/", "--held-out", "0.1"], 1, "`sfd train` does not read .mat files"),
+        (["--held-out", "0"], 1, "holds out no image"),
         (["--model", "other"], 1, "no model"),
         (["--images", "/nowhere"], 1, "none of the images"),
         (["--ground-truth", "/nowhere.jsonl"], 1, "can't read"),
@@ -139,7 +146,7 @@ def test_a_failure_is_one_line_that_says_what_to_do(
     printed = capsys.readouterr()
     assert says in printed.err
     assert printed.err.count("\n") == 1
-    # Not even an --output is found out after the measuring.
+    # All of these fail before the measurement, --output too.
     assert not printed.out
 
 
@@ -147,7 +154,7 @@ def test_a_failure_is_one_line_that_says_what_to_do(
     ("detector", "more", "says"),
     [
         ([], [], "give --model NAME or --url URL"),
-        (["--url", "faces.example"], [], "no address of a service"),
+        (["--url", "faces.example"], [], "not the address of a service"),
         (["--url", "http://x", "--store", "s"], [], "--store: not with --url"),
         (
             ["--url", "http://x", "--store", "s", "--provider", "cpu"],
@@ -168,7 +175,7 @@ def test_a_failure_is_one_line_that_says_what_to_do(
         ),
     ],
 )
-def test_options_that_would_have_no_effect_are_refused(
+def test_options_without_effect_are_refused(
     evaluate: Evaluate,
     capsys: pytest.CaptureFixture[str],
     detector: list[str],
@@ -181,7 +188,7 @@ def test_options_that_would_have_no_effect_are_refused(
     assert printed.count("\n") == 1
 
 
-def test_one_of_the_mat_files_is_refused_with_the_folder_to_give(
+def test_a_single_mat_file_is_refused_with_the_folder_to_give(
     evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "wider_face_val.mat"
@@ -191,10 +198,10 @@ def test_one_of_the_mat_files_is_refused_with_the_folder_to_give(
 
 
 @pytest.mark.parametrize("name", ["results.json", "curves.png"])
-def test_numbers_that_can_not_be_written_are_shown_all_the_same(
+def test_results_that_cannot_be_written_are_still_printed(
     evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    # Nothing can be renamed onto a folder.
+    # A file can't be renamed onto a folder.
     (tmp_path / "out" / name).mkdir(parents=True)
     assert evaluate() == 1
     printed = capsys.readouterr()
@@ -203,7 +210,7 @@ def test_numbers_that_can_not_be_written_are_shown_all_the_same(
     assert "results.json" not in printed.out
 
 
-def test_numbers_that_can_not_be_shown_are_written_all_the_same(
+def test_results_that_cannot_be_printed_are_still_written(
     evaluate: Evaluate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nobody_reads, end = os.pipe()
