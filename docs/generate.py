@@ -22,6 +22,7 @@ from convert.layers import registry
 from service import errors, settings
 from service.metrics import Metrics
 from sfd.cli import COMMANDS, Command
+from training import recipe
 
 DOCS = Path(__file__).parent
 RULES = DOCS.parent / "docker" / "prometheus" / "rules"
@@ -85,6 +86,12 @@ def metrics_table() -> str:
     return table(("metric", "type", "labels", "what"), rows)
 
 
+def recipe_table() -> str:
+    """Every value of a distillation."""
+    rows = ((f"`{name}`", default, about) for name, default, about in recipe.describe())
+    return table(("name", "default", "what"), rows)
+
+
 def commands_list() -> str:
     """Every command with its arguments."""
     sections = []
@@ -136,6 +143,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "errors": errors_table,
     "layers": layers_table,
     "metrics": metrics_table,
+    "recipe": recipe_table,
     "settings": settings_table,
 }
 

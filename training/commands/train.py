@@ -33,7 +33,7 @@ Train a detector and write its caffemodel.
 Both save their state every few minutes. --resume continues after any stop.
 """
 
-SOLVER_ONLY = {"bfloat16": False, "validation": None}
+SOLVER_ONLY: dict[str, object] = {"bfloat16": False, "validation": None}
 DISTILLATION_ONLY: dict[str, object] = {
     "hours": None,
     "batch": None,
@@ -285,6 +285,7 @@ def _distil(arguments: argparse.Namespace) -> Path:
             recipe,
             resume=arguments.resume,
             progress=progress,
+            warn=lambda text: print(f"sfd train: {text}", file=sys.stderr),
         )
 
 

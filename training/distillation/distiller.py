@@ -37,13 +37,15 @@ def distil(
     *,
     resume: bool,
     progress: Callable[[float, float], object],
+    warn: Callable[[str], object] = lambda _: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Path:
     """Train the student for the recipe's hours; returns the caffemodel of averaged weights.
 
     The state, snapshots of the average, and a log of JSON lines go to `folder`. SIGINT and SIGTERM
     save the state after the current step and stop. `progress` is called with the share of the
-    hours that is over, and with the loss. `clock` counts seconds.
+    hours that is over, and with the loss. `warn` is called if the recipe differs from that of the
+    resumed state. `clock` counts seconds.
     """
     resumed = state.begin(folder, resume=resume)
     _check(student, teachers, recipe)
@@ -60,6 +62,8 @@ def distil(
     run = _Run(student, average, optimizers, folder, recipe, dataset)
     if resumed:
         run.restore(resumed)
+        if changes := _changes(resumed.get("recipe", {}), recipe):
+            warn(f"resumed with other values than before: {', '.join(changes)}")
     limit = recipe.hours * 3600
     started = saved = clock()
     before = run.spent
@@ -112,6 +116,15 @@ def distil(
                 saved = clock()
                 run.save()
     return run.save()
+
+
+def _changes(before: dict[str, Any], recipe: Recipe) -> list[str]:
+    """The values that differ from a state's recipe. Older states do not have one."""
+    return [
+        f"{name} {value} (was {before[name]})"
+        for name, value in asdict(recipe).items()
+        if before.get(name, value) != value
+    ]
 
 
 def _optimizers(student: CaffeNetwork, recipe: Recipe) -> list[torch.optim.Optimizer]:
@@ -228,6 +241,7 @@ class _Run:
             "step": self.step,
             "spent": self.spent,
             "frozen": self.recipe.frozen,
+            "recipe": asdict(self.recipe),
             **state.names(self.dataset),
         }
         state.save(self.folder, self.student, current)

@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,20 +57,23 @@ def distilled(
     steps: int,
     *,
     resume: bool = False,
-    frozen: bool = False,
+    warn: Callable[[str], object] = lambda _: None,
+    **values: Any,
 ) -> Path:
     """A run with a clock that ticks twice in each step, so that it ends after about `steps`."""
-    recipe = Recipe(
-        hours=steps * 2 / 3600,
-        batch=4,
-        size=128,
-        large_size=256,
-        warmup=1,
-        rate=0.003,
-        average=0.5,
-        save_minutes=100,
-        frozen=frozen,
-    )
+    defaults = {
+        "hours": steps * 2 / 3600,
+        "batch": 4,
+        "size": 128,
+        "large_size": 256,
+        "warmup": 1,
+        "rate": 0.003,
+        "average": 0.5,
+        "save_minutes": 100,
+        "enlarged": 0,
+        "echoes": 0,
+    }
+    recipe = Recipe(**(defaults | values))
     ticks = itertools.count()
     return distil(
         network(2),
@@ -79,6 +83,7 @@ def distilled(
         recipe,
         resume=resume,
         progress=lambda done, loss: None,
+        warn=warn,
         clock=lambda: float(next(ticks)),
     )
 
@@ -116,6 +121,35 @@ def test_a_resumed_run_restores_the_whole_state(
             for name, value in values.items():
                 again = resumed["optimizers"][number]["state"][index][name]
                 assert torch.equal(value, again)
+
+
+def test_a_state_of_an_earlier_version_can_be_resumed(
+    network: Make, portraits: list[LabelledImage], tmp_path: Path
+) -> None:
+    """It has these keys, and no recipe."""
+    distilled(network, portraits, tmp_path, 2)
+    keys = ("network", "average", "optimizers", "step", "spent", "frozen", "photographs")
+    saved = torch.load(tmp_path / "latest.pt")
+    torch.save({key: saved[key] for key in keys}, tmp_path / "latest.pt")
+    said: list[str] = []
+    distilled(network, portraits, tmp_path, 4, resume=True, warn=said.append)
+    assert torch.load(tmp_path / "latest.pt")["step"] > saved["step"]
+    assert not said
+
+
+def test_a_resumed_run_uses_the_new_recipe_and_reports_what_has_changed(
+    network: Make, portraits: list[LabelledImage], tmp_path: Path
+) -> None:
+    distilled(network, portraits, tmp_path, 2)
+    said: list[str] = []
+    distilled(network, portraits, tmp_path, 4, resume=True, warn=said.append, weight_decay=0.5)
+    hours = f"hours {4 * 2 / 3600} (was {2 * 2 / 3600})"
+    assert said == [
+        f"resumed with other values than before: {hours}, weight_decay 0.5 (was 0.0001)"
+    ]
+    muon, adam = torch.load(tmp_path / "latest.pt")["optimizers"]
+    assert [group["weight_decay"] for group in muon["param_groups"]] == [0.5]
+    assert [group["weight_decay"] for group in adam["param_groups"]] == [0.5, 0.0]
 
 
 def test_the_state_is_saved_every_few_minutes(
