@@ -92,7 +92,7 @@ def portraits(tmp_path_factory: pytest.TempPathFactory) -> list[LabelledImage]:
     """Eight pictures of one or two pale discs with eyes on dark noise."""
     folder = tmp_path_factory.mktemp("portraits")
     random = np.random.default_rng(5)
-    photographs = []
+    dataset = []
     for number in range(8):
         noise = random.integers(0, 90, (128, 128, 3), dtype=np.uint8)
         picture = Image.fromarray(noise)
@@ -110,8 +110,8 @@ def portraits(tmp_path_factory: pytest.TempPathFactory) -> list[LabelledImage]:
             boxes.append(box)
         path = folder / f"{number}.png"
         picture.save(path)
-        photographs.append(LabelledImage(path, path.name, np.asarray(boxes, np.float32)))
-    return photographs
+        dataset.append(LabelledImage(path, path.name, np.asarray(boxes, np.float32)))
+    return dataset
 
 
 @pytest.fixture(scope="session")
@@ -130,14 +130,14 @@ def labelled_folder(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     """A folder with `list.jsonl`, the images it names, and one name without a file."""
     folder = tmp_path_factory.mktemp("labelled")
     lines = [json.loads(line) for line in (shared / "faces/test.jsonl").read_text().splitlines()]
-    marked = [line for line in lines if line["boxes"]][:LABELLED]
-    for line in marked:
+    labelled = [line for line in lines if line["boxes"]][:LABELLED]
+    for line in labelled:
         copy = folder / line["image"]
         copy.parent.mkdir(exist_ok=True)
         shutil.copy(shared / "faces" / line["image"], copy)
-    marked.append({"image": "away.jpg", "boxes": [[1, 2, 3, 4]]})
-    marked.append({"image": marked[0]["image"], "boxes": None})
-    (folder / "list.jsonl").write_text("\n".join(json.dumps(line) for line in marked))
+    labelled.append({"image": "away.jpg", "boxes": [[1, 2, 3, 4]]})
+    labelled.append({"image": labelled[0]["image"], "boxes": None})
+    (folder / "list.jsonl").write_text("\n".join(json.dumps(line) for line in labelled))
     return folder
 
 

@@ -103,20 +103,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Measure, print and write."""
     _check(arguments)
-    truth = ground_truth.read(arguments.ground_truth, arguments.images, arguments.held_out)
+    labels = ground_truth.read(arguments.ground_truth, arguments.images, arguments.held_out)
     predictor = _predictor(arguments)
     _prepare(arguments.output)
     started = time.monotonic()
     with (
         contextlib.closing(predictor),
         tqdm(
-            total=len(truth.files), unit="image", disable=not sys.stderr.isatty(), leave=False
+            total=len(labels.files), unit="image", disable=not sys.stderr.isatty(), leave=False
         ) as bar,
     ):
-        found = predictor.predict(truth.files, arguments.min_score, bar.update)
+        found = predictor.predict(labels.files, arguments.min_score, bar.update)
     seconds = time.monotonic() - started
-    curves = truth.curves(found)
-    result = _result(arguments, predictor, truth, curves, seconds)
+    curves = labels.curves(found)
+    result = _result(arguments, predictor, labels, curves, seconds)
     # A measurement may take hours. A full disk must not lose it, and a closed pipe neither.
     try:
         _show(result)
@@ -169,7 +169,7 @@ def _prepare(folder: Path) -> None:
 def _result(
     arguments: argparse.Namespace,
     predictor: Predictor,
-    truth: GroundTruth,
+    labels: GroundTruth,
     curves: Mapping[str, Curve],
     seconds: float,
 ) -> dict[str, Any]:
@@ -187,10 +187,10 @@ def _result(
         "model": {"name": predictor.name, "version": predictor.version},
         "through": arguments.url or "the detector in this process",
         "protocol": arguments.protocol,
-        "rules": truth.rules,
+        "rules": labels.rules,
         "held_out": arguments.held_out,
-        "images": len(truth.files),
-        "images_missing": truth.missing,
+        "images": len(labels.files),
+        "images_missing": labels.missing,
         "min_score": arguments.min_score,
         "default_score": predictor.default_score,
         "subsets": subsets,

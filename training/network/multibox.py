@@ -112,10 +112,10 @@ class MultiBoxLoss:
         targets: list[Floats] = []
         places: list[Tensor] = []
         confidence = self._confidence(logits.detach(), torch.full_like(labels, self.background))
-        for image, marked in enumerate(faces):
+        for image, labelled in enumerate(faces):
             matches = match(
                 corners,
-                marked,
+                labelled,
                 self.threshold,
                 per_prediction=self.per_prediction,
                 ignore_crossing=self.ignore_crossing,
@@ -123,7 +123,7 @@ class MultiBoxLoss:
             matched = np.flatnonzero(matches.faces >= 0)
             targets.append(
                 encode(
-                    marked[matches.faces[matched]],
+                    labelled[matches.faces[matched]],
                     corners[matched],
                     variances[matched],
                     self.code_type,

@@ -28,13 +28,13 @@ def evaluate(
     small = ("--model", "small", "--store", str(store))
 
     def call(*more: str, detector: Sequence[str] = small) -> int:
-        truth = (
+        labels = (
             "--images",
             str(labelled_folder),
             "--ground-truth",
             str(labelled_folder / "list.jsonl"),
         )
-        return main(["evaluate", *detector, *truth, "--output", str(tmp_path / "out"), *more])
+        return main(["evaluate", *detector, *labels, "--output", str(tmp_path / "out"), *more])
 
     return call
 
@@ -79,11 +79,11 @@ def test_wider_text_measures_every_valid_face_as_hard(
         text += f"{line['image']}\n{len(line['boxes'])}\n"
         for x1, y1, x2, y2 in line["boxes"]:
             text += f"{x1:.0f} {y1:.0f} {x2 - x1:.0f} {y2 - y1:.0f} 0 0 0 0 0 0\n"
-    truth = tmp_path / "gt.txt"
-    truth.write_text(text)
+    labels = tmp_path / "gt.txt"
+    labels.write_text(text)
     if any(not line["image"].endswith(".jpg") for line in lines[:-2]):
         pytest.skip("WIDER FACE's images are .jpg")
-    assert evaluate("--ground-truth", str(truth)) == 0
+    assert evaluate("--ground-truth", str(labels)) == 0
     result = json.loads((tmp_path / "out/results.json").read_text())
     assert list(result["subsets"]) == ["hard"]
     assert result["subsets"]["hard"]["average_precision"] > 0.3

@@ -76,8 +76,8 @@ def test_the_first_of_several_kinds_decides(
     limits: dict[str, float], faces: list[list[float]], good: bool
 ) -> None:
     left = np.asarray([0, 0, 0.5, 1], np.float32)
-    marked = np.asarray(faces, np.float32).reshape(-1, 4)
-    assert satisfies(left, marked, SampleConstraint(**limits)) is good
+    labelled = np.asarray(faces, np.float32).reshape(-1, 4)
+    assert satisfies(left, labelled, SampleConstraint(**limits)) is good
 
 
 def plainly_satisfies(part: Box, faces: list[Box], limits: dict[str, float]) -> bool:
@@ -132,8 +132,8 @@ names = [f"{end}_{kind}" for kind in kinds for end in ("min", "max")]
 def test_constraints_are_met_as_in_caffe(
     part: Box, faces: list[Box], limits: dict[str, float]
 ) -> None:
-    marked = np.asarray(faces, np.float32).reshape(-1, 4)
-    found = satisfies(np.asarray(part, np.float32), marked, SampleConstraint(**limits))
+    labelled = np.asarray(faces, np.float32).reshape(-1, 4)
+    found = satisfies(np.asarray(part, np.float32), labelled, SampleConstraint(**limits))
     assert found is plainly_satisfies(part, faces, limits)
 
 

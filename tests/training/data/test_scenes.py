@@ -79,10 +79,10 @@ def test_a_face_lies_in_its_box_at_any_scale(tmp_path: Path, name: str, turn: in
         back = Image.Transpose.ROTATE_90 if turn == 6 else Image.Transpose.ROTATE_270
         picture = picture.transpose(back)
     picture.save(tmp_path / name, quality=95, exif=exif)
-    marked = LabelledImage(tmp_path / name, name, np.asarray([[911, 605, 1111, 805]], np.float32))
+    labelled = LabelledImage(tmp_path / name, name, np.asarray([[911, 605, 1111, 805]], np.float32))
     off = []
     for seed in range(80):
-        cell, boxes = crop(marked, 107, 107, RECIPE, np.random.default_rng(seed))
+        cell, boxes = crop(labelled, 107, 107, RECIPE, np.random.default_rng(seed))
         light = np.argwhere((cell > 128).all(2))
         for x1, y1, x2, y2 in boxes:
             off.append([*light.min(0) - (y1, x1), *light.max(0) + 1 - (y2, x2)])

@@ -166,7 +166,9 @@ def replace(folder: Path, variable: str, value: object) -> None:
 
 def test_the_official_files_hold_what_their_authors_publish(shared: Path) -> None:
     pytest.importorskip("scipy", reason="reading .mat files needs SciPy (extra evaluate)")
-    marked = wider.read_mat(shared / "faces/wider/ground_truth")
-    assert len(marked) == 3226
-    counts = [sum(int(image.counted[name].sum()) for image in marked) for name in wider.SUBSETS]
+    annotations = wider.read_mat(shared / "faces/wider/ground_truth")
+    assert len(annotations) == 3226
+    counts = [
+        sum(int(image.counted[name].sum()) for image in annotations) for name in wider.SUBSETS
+    ]
     assert counts == [7211, 13319, 31958]

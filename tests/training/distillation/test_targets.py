@@ -36,8 +36,8 @@ def priors(*boxes: list[float]) -> Tensor:
 
 
 def scene(boxes: list[list[float]], *, empty: bool = False) -> Scene:
-    marked = np.asarray(boxes, np.float32).reshape(-1, 4)
-    return Scene(np.zeros((8, 8, 3), np.uint8), marked, np.full((3, 3), empty), 1)
+    labelled = np.asarray(boxes, np.float32).reshape(-1, 4)
+    return Scene(np.zeros((8, 8, 3), np.uint8), labelled, np.full((3, 3), empty), 1)
 
 
 def test_a_labelled_face_that_the_teacher_misses_becomes_a_target() -> None:

@@ -44,7 +44,7 @@ def test_average_precision_is_the_area_under_the_falling_curve(
 
 
 @pytest.mark.parametrize(
-    ("detections", "marked", "true"),
+    ("detections", "labelled", "true"),
     [
         (found(), faces(FACE), []),
         (found((FACE, 0.9)), faces(), [False]),
@@ -57,10 +57,10 @@ def test_average_precision_is_the_area_under_the_falling_curve(
 )
 def test_each_face_is_found_once(
     detections: Detections,
-    marked: np.ndarray[tuple[int, int], np.dtype[np.float64]],
+    labelled: np.ndarray[tuple[int, int], np.dtype[np.float64]],
     true: list[bool],
 ) -> None:
-    assert match(detections, marked).tolist() == true
+    assert match(detections, labelled).tolist() == true
 
 
 def test_an_overlap_of_exactly_half_is_enough() -> None:

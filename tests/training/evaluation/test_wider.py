@@ -13,14 +13,14 @@ Box = Sequence[float]
 
 
 def plain_protocol(
-    found: Mapping[str, Detections], marked: Sequence[Annotation], subset: str
+    found: Mapping[str, Detections], annotations: Sequence[Annotation], subset: str
 ) -> float:
     """evaluation.m, norm_score.m, boxoverlap.m and VOCap.m, line by line and loop by loop."""
     everything = [score for each in found.values() for score in each.scores]
     low, high = min(everything), max(everything)
     table = [[0, 0] for _ in range(1000)]
     total = 0
-    for image in marked:
+    for image in annotations:
         total += int(image.counted[subset].sum())
         if image.name not in found or not len(found[image.name].scores) or not len(image.faces):
             continue
@@ -72,7 +72,7 @@ def plain_overlap(box: Box, face: Box) -> float:
 def random_run(seed: int) -> tuple[dict[str, Detections], list[Annotation]]:
     """Crowded images with faces found, missed, found twice, ignored, and false detections."""
     random = np.random.default_rng(seed)
-    found, marked = {}, []
+    found, annotations = {}, []
     for number in range(12):
         count = int(random.integers(0, 9))
         faces = np.concatenate(
@@ -80,7 +80,7 @@ def random_run(seed: int) -> tuple[dict[str, Detections], list[Annotation]]:
         )
         counted = {name: random.random(count) < 0.6 for name in SUBSETS}
         name = f"event/{number}"
-        marked.append(Annotation(name, faces, counted))
+        annotations.append(Annotation(name, faces, counted))
         near = np.repeat(faces, 2, axis=0) + random.normal(0, 3, (2 * count, 4))
         near[:, 2:] = near[:, :2] + near[:, 2:].clip(1)
         stray = random.uniform(0, 80, (5, 4))
@@ -90,15 +90,15 @@ def random_run(seed: int) -> tuple[dict[str, Detections], list[Annotation]]:
         scores = random.uniform(0.05, 0.95, len(boxes)).round(2)
         if number % 5:
             found[name] = Detections(boxes, scores)
-    return found, marked
+    return found, annotations
 
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("subset", SUBSETS)
 def test_the_curve_has_the_area_of_the_authors_own_tools(seed: int, subset: str) -> None:
-    found, marked = random_run(seed)
-    ours = wider.curves(found, marked)[subset].average_precision
-    assert ours == pytest.approx(plain_protocol(found, marked, subset), abs=1e-12)
+    found, annotations = random_run(seed)
+    ours = wider.curves(found, annotations)[subset].average_precision
+    assert ours == pytest.approx(plain_protocol(found, annotations, subset), abs=1e-12)
 
 
 def one(faces: list[list[float]], counted: list[bool]) -> list[Annotation]:
@@ -112,20 +112,22 @@ def detections(*rows: tuple[list[float], float]) -> dict[str, Detections]:
 
 
 def test_finding_an_ignored_face_is_neither_right_nor_wrong() -> None:
-    marked = one([[0, 0, 20, 20], [50, 50, 20, 20]], [True, False])
+    annotations = one([[0, 0, 20, 20], [50, 50, 20, 20]], [True, False])
     found = detections(([50, 50, 70, 70], 0.9), ([0, 0, 20, 20], 0.5))
-    curve = wider.curves(found, marked)["hard"]
+    curve = wider.curves(found, annotations)["hard"]
     assert curve.average_precision == 1.0
     assert curve.faces == 1
 
 
 def test_the_second_detection_of_a_face_is_wrong() -> None:
-    marked = one([[0, 0, 20, 20], [50, 50, 20, 20]], [True, True])
+    annotations = one([[0, 0, 20, 20], [50, 50, 20, 20]], [True, True])
     twice = detections(([0, 0, 20, 20], 0.9), ([0, 0, 21, 20], 0.8), ([50, 50, 70, 70], 0.5))
-    assert wider.curves(twice, marked)["hard"].average_precision == pytest.approx(0.5 + 0.5 * 2 / 3)
+    assert wider.curves(twice, annotations)["hard"].average_precision == pytest.approx(
+        0.5 + 0.5 * 2 / 3
+    )
 
 
 def test_an_image_without_detections_still_counts_its_faces() -> None:
-    marked = one([[0, 0, 20, 20]], [True])
-    curve = wider.curves({}, marked)["hard"]
+    annotations = one([[0, 0, 20, 20]], [True])
+    curve = wider.curves({}, annotations)["hard"]
     assert (curve.average_precision, curve.faces) == (0.0, 1)

@@ -99,14 +99,14 @@ def plain_loss(
 ) -> tuple[float, float]:
     location = confidence = 0.0
     matched = 0
-    for image, marked in enumerate(faces):
-        owners, best = plain_matches([prior[:4] for prior in priors], marked, threshold)
+    for image, labelled in enumerate(faces):
+        owners, best = plain_matches([prior[:4] for prior in priors], labelled, threshold)
         losses = []
         count = 0
         for i, owner in enumerate(owners):
             if owner >= 0:
                 count += 1
-                target = plain_codes(marked[owner], priors[i][:4], priors[i][4:])
+                target = plain_codes(labelled[owner], priors[i][:4], priors[i][4:])
                 for value, wanted in zip(codes[image][i], target, strict=True):
                     away = abs(value - wanted)
                     location += 0.5 * away * away if away < 1 else away - 0.5
