@@ -11,10 +11,7 @@ import pytest
 from PIL import Image
 
 from sfd.cli import main
-from training.data import dataset
 from training.data.dataset import read_json_lines, split
-from training.data.wider import GroundTruthError
-from training.evaluation import ground_truth
 
 Evaluate = Callable[..., int]
 
@@ -103,22 +100,6 @@ def test_the_held_out_share_is_the_one_that_is_not_trained_on(
     assert result["subsets"]["all"]["faces"] == sum(
         len(e.boxes) for e in there if e.boxes is not None
     )
-
-
-def test_the_images_of_wider_text_that_are_held_out_are_the_ones_that_training_holds_out(
-    tmp_path: Path,
-) -> None:
-    names = [f"0--Parade/{number}.jpg" for number in range(40)]
-    (tmp_path / "0--Parade").mkdir()
-    for name in names:
-        (tmp_path / name).touch()
-    path = tmp_path / "wider_face_train_bbx_gt.txt"
-    path.write_text("".join(f"{name}\n1\n1 2 30 40 0 0 0 0 0 0\n" for name in names))
-    held_out = split(dataset.read(path, tmp_path), 0.3)[1]
-    assert 0 < len(held_out) < 40
-    assert ground_truth.read(path, tmp_path, 0.3).files == [each.path for each in held_out]
-    with pytest.raises(GroundTruthError, match="a share of 0 holds out no image"):
-        ground_truth.read(path, tmp_path, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,7 @@
 """A student approaches its teacher; a run stops, resumes, and reports what went wrong."""
 
-import errno
 import itertools
 import json
-import math
 import os
 import signal
 from collections.abc import Callable
@@ -17,8 +15,6 @@ torch = pytest.importorskip("torch", reason="training needs torch (extra train)"
 
 from convert.caffe import network as caffe  # noqa: E402
 from convert.caffe import weights  # noqa: E402
-from convert.files import WriteError  # noqa: E402
-from training import state  # noqa: E402
 from training.data.dataset import LabelledImage  # noqa: E402
 from training.distillation.distiller import distil  # noqa: E402
 from training.network.network import CaffeNetwork  # noqa: E402
@@ -210,53 +206,6 @@ def test_a_truncated_image_costs_no_step(
     with pytest.raises(TrainingError, match=r"broken.png: can't be read.*repair it or remove it"):
         distilled(network, some, tmp_path / "run", 50)
     distilled(network, some[:3], tmp_path / "run", 50, resume=True)
-
-
-def test_infinite_weights_do_not_overwrite_a_good_state(
-    network: Make, portraits: list[LabelledImage], tmp_path: Path
-) -> None:
-    broken = network(3)
-    with torch.no_grad():
-        next(broken.parameters()).fill_(math.inf)
-    for say in ("lower the learning rate and start again", "lower the learning rate and --resume"):
-        with pytest.raises(TrainingError, match=say):
-            state.save(tmp_path, broken, {})
-        assert (tmp_path / "latest.pt").exists() == ("resume" in say)
-        distilled(network, portraits, tmp_path, 1, resume="resume" in say)
-
-
-def test_a_damaged_state_says_what_to_do(
-    network: Make, portraits: list[LabelledImage], tmp_path: Path
-) -> None:
-    distilled(network, portraits, tmp_path, 1)
-    whole = (tmp_path / "latest.pt").read_bytes()
-    (tmp_path / "latest.pt").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(TrainingError, match=r"latest.pt is damaged: start in another --output"):
-        distilled(network, portraits, tmp_path, 2, resume=True)
-
-
-def test_the_previous_state_stays_if_a_new_one_cannot_be_written(
-    network: Make, portraits: list[LabelledImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    distilled(network, portraits, tmp_path, 1)
-    before = (tmp_path / "latest.pt").read_bytes()
-
-    def full(handle: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(WriteError, match=r"can't write .*latest.pt: No space left on device"):
-        distilled(network, portraits, tmp_path, 2, resume=True)
-    assert (tmp_path / "latest.pt").read_bytes() == before
-    assert not list(tmp_path.glob(".*"))
-
-
-def test_an_output_that_is_a_file_is_refused(
-    network: Make, portraits: list[LabelledImage], tmp_path: Path
-) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(TrainingError, match="file: can't be made: File exists"):
-        distilled(network, portraits, tmp_path / "file", 1)
 
 
 def test_a_teacher_with_a_softmax_is_refused(

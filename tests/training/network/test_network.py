@@ -13,7 +13,7 @@ from convert.caffe import network as caffe  # noqa: E402
 from convert.caffe import weights  # noqa: E402
 from convert.caffe.network import CaffeError  # noqa: E402
 from training.network.network import CaffeNetwork  # noqa: E402
-from training.network.operators import BatchNorm, Convolution  # noqa: E402
+from training.network.operators import BatchNorm  # noqa: E402
 
 REAL = ["sfd-320-mod5-nobn", "sfd-320-mod11e", "sfd-320-mod11g"]
 
@@ -90,19 +90,6 @@ def test_a_frozen_batch_norm_inside_its_convolution_gives_the_same_gradients(tin
             assert np.array_equal(one, other), name
 
 
-@pytest.mark.parametrize("side", [7, 8])
-def test_a_strided_depthwise_convolution_gives_the_same_in_training_as_after(side: int) -> None:
-    convolution = Convolution(6, 6, 3, 2, 1, groups=6).double()
-    plain = torch.nn.Conv2d(6, 6, 3, 2, 1, groups=6).double()
-    plain.load_state_dict(convolution.state_dict())
-    image = torch.from_numpy(noise(2, 6, side, side)).double()
-    made, expected = convolution.train()(image), plain(image)
-    assert torch.allclose(made, expected)
-    torch.autograd.backward([made.square().sum(), expected.square().sum()])
-    for ours, theirs in zip(convolution.parameters(), plain.parameters(), strict=True):
-        assert torch.allclose(ours.grad, theirs.grad)
-
-
 def test_weights_of_wrong_shapes_are_all_named(tiny: Path, tmp_path: Path) -> None:
     network = CaffeNetwork(caffe.load(tiny / "deploy.prototxt", None))
     blobs = network.layer_blobs()
@@ -113,21 +100,6 @@ def test_weights_of_wrong_shapes_are_all_named(tiny: Path, tmp_path: Path) -> No
         CaffeNetwork(caffe.load(tiny / "deploy.prototxt", tmp_path / "odd.caffemodel"))
     assert [problem.layer for problem in caught.value.problems] == ["Conv", "Conv/bn"]
     assert "expected shape [8, 3, 3, 3], found [4, 3, 3, 3]" in str(caught.value)
-
-
-def test_running_statistics_are_caffes_decayed_sums_over_their_factor() -> None:
-    norm = BatchNorm(1, 1e-5, 0.5, scaled=False).train()
-    batches = [torch.tensor([1.0, 3.0]), torch.tensor([5.0, 9.0])]
-    mean_sum = variance_sum = factor = 0.0
-    for batch in batches:
-        norm(batch.reshape(2, 1, 1, 1))
-        mean_sum = 0.5 * mean_sum + batch.mean().item()
-        # Caffe corrects the bias of the batch's variance: m / (m - 1).
-        variance_sum = 0.5 * variance_sum + batch.var().item()
-        factor = 0.5 * factor + 1
-    assert [float(each[0]) for each in norm.blobs()] == pytest.approx(
-        [mean_sum, variance_sum, factor]
-    )
 
 
 def test_each_parameter_has_the_factors_of_its_prototxt(tiny: Path) -> None:
