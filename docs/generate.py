@@ -22,7 +22,8 @@ from convert.layers import registry
 from service import errors, settings
 from service.metrics import Metrics
 from sfd.cli import COMMANDS, Command
-from training import recipe
+from training import hyperparameters
+from training.recipe import Recipe
 
 DOCS = Path(__file__).parent
 RULES = DOCS.parent / "docker" / "prometheus" / "rules"
@@ -88,7 +89,9 @@ def metrics_table() -> str:
 
 def recipe_table() -> str:
     """Every value of a distillation."""
-    rows = ((f"`{name}`", default, about) for name, default, about in recipe.describe())
+    rows = (
+        (f"`{name}`", default, about) for name, default, about in hyperparameters.describe(Recipe)
+    )
     return table(("name", "default", "what"), rows)
 
 

@@ -14,7 +14,7 @@ Write the deploy, train, test and solver prototxt of an SFD MobileNet-V2 detecto
 It is a published architecture, as published or with another input size, expansion, strides or
 width. Further changes, such as other blocks or heads, are made in training/architecture/family.py.
 
-  sfd design --out my-model --input-size 640
+  sfd design --output my-model --input-size 640
   sfd train my-model/solver.prototxt ...
 """
 
@@ -22,7 +22,7 @@ width. Further changes, such as other blocks or heads, are made in training/arch
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sfd design`."""
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="folder to write the files into"
+        "--output", type=Path, required=True, metavar="DIR", help="folder to write the files into"
     )
     parser.add_argument(
         "--architecture",
@@ -75,8 +75,8 @@ def run(arguments: argparse.Namespace) -> None:
         architecture = variation.strided(architecture, arguments.strides)
     if arguments.width_multiplier is not None:
         architecture = variation.widened(architecture, arguments.width_multiplier)
-    name = arguments.name or arguments.out.resolve().name
-    for path in files.write(architecture, name, arguments.out):
+    name = arguments.name or arguments.output.resolve().name
+    for path in files.write(architecture, name, arguments.output):
         print(path)
 
 

@@ -39,7 +39,7 @@ def write(architecture: Architecture, name: str, folder: Path) -> tuple[Path, ..
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DesignError(f"--out {folder}: can't be made: {error.strerror}") from error
+        raise DesignError(f"--output {folder}: can't be made: {error.strerror}") from error
     written = []
     for file, text in texts(architecture, name, folder.as_posix()).items():
         path = folder / file

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from sfd.arguments import number, share
 from sfd.errors import SfdError, UsageError
-from training import recipe as recipes
+from training import hyperparameters
 from training.commands.refusal import refuse
 from training.recipe import Recipe
 
@@ -147,11 +147,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="change a value of the recipe, such as blur_chance=0.2 or blur_radius=0.4,2; can be "
         "repeated; `sfd train --help` lists all names",
     )
-    width = max(len(name) for name, _, _ in recipes.describe())
+    width = max(len(name) for name, _, _ in hyperparameters.describe(Recipe))
     parser.add_argument_group(
         "values of the recipe for --set, with their defaults",
         "\n".join(
-            f"{name:{width}}  {default:>12}  {about}" for name, default, about in recipes.describe()
+            f"{name:{width}}  {default:>12}  {about}"
+            for name, default, about in hyperparameters.describe(Recipe)
         ),
     )
 
@@ -296,7 +297,7 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
     }
     if arguments.frozen:
         given["frozen"] = True
-    settings = recipes.parse(arguments.set)
+    settings = hyperparameters.parse(Recipe, arguments.set)
     if "seed" in settings:
         raise UsageError("--set seed: use --seed, which also seeds the weights")
     for name in given.keys() & settings.keys():

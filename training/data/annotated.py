@@ -110,7 +110,7 @@ class AnnotatedData:
 def distort(
     picture: Image.Image, parameter: DistortionParameter, random: np.random.Generator
 ) -> Image.Image:
-    """Randomly change brightness, contrast, saturation and hue, each with its own chance.
+    """Randomly change brightness, contrast, saturation and hue, each with its own probability.
 
     As in `ApplyDistort` (im_transforms.cpp), contrast comes second or last, with equal chance. At
     the end, `random_order_prob` is the chance of shuffled channels (`RandomOrderChannels`).

@@ -68,7 +68,7 @@ def batches(
     start: int,
     pool: Executor,
 ) -> Iterator[Batch]:
-    """Endless batches; `start` is the number of the first, so that a resumed run goes on.
+    """Endless batches. `start` is the number of the first; a resumed run continues from its step.
 
     The teachers take a large part of the time. So each new batch is followed by earlier batches
     that are augmented anew and keep their targets: data echoing (Choi et al. 2019,

@@ -17,7 +17,7 @@ def test_it_writes_four_files_and_prints_their_paths(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "new"
-    command = ["--out", str(out), "--architecture", "mod11e", "--input-size", "256x512"]
+    command = ["--output", str(out), "--architecture", "mod11e", "--input-size", "256x512"]
     assert main(["design", *command]) == 0
     names = {"deploy.prototxt", "train.prototxt", "test.prototxt", "solver.prototxt"}
     assert {path.name for path in out.iterdir()} == names
@@ -33,7 +33,7 @@ def test_it_writes_four_files_and_prints_their_paths(
 @pytest.mark.parametrize("size", ["0", "640x", "-1", "wide", "640x480x3"])
 def test_a_malformed_size_is_wrong_usage(size: str, tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main(["design", "--out", str(tmp_path), "--input-size", size])
+        main(["design", "--output", str(tmp_path), "--input-size", size])
     assert stopped.value.code == 2
 
 
@@ -41,9 +41,9 @@ def test_a_folder_that_cannot_be_made_is_reported_in_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").touch()
-    assert main(["design", "--out", str(tmp_path / "file")]) == 1
+    assert main(["design", "--output", str(tmp_path / "file")]) == 1
     said = capsys.readouterr().err
-    assert said == f"sfd design: --out {tmp_path / 'file'}: can't be made: File exists\n"
+    assert said == f"sfd design: --output {tmp_path / 'file'}: can't be made: File exists\n"
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_folder_that_cannot_be_made_is_reported_in_one_line(
 def test_an_impossible_variation_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], says: str
 ) -> None:
-    assert main(["design", "--out", str(tmp_path / "new"), *options]) == 1
+    assert main(["design", "--output", str(tmp_path / "new"), *options]) == 1
     assert says in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
 
@@ -67,7 +67,7 @@ def test_an_impossible_variation_is_reported(
 def test_variations_are_combined(tmp_path: Path) -> None:
     strides = ",".join(str(block.stride) for block in MOD2.blocks)
     options = ["--expansion", "2", "--strides", strides, "--width-multiplier", "0.5"]
-    assert main(["design", "--out", str(tmp_path), *options]) == 0
+    assert main(["design", "--output", str(tmp_path), *options]) == 0
     net = prototxt.read(tmp_path / "deploy.prototxt", NetParameter).message
     expected = networks.deploy(variation.widened(variation.expanded(MOD2, 2), 0.5))
     assert net == expected
@@ -75,11 +75,11 @@ def test_variations_are_combined(tmp_path: Path) -> None:
 
 def test_a_malformed_list_of_strides_is_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main(["design", "--out", str(tmp_path), "--strides", "wide"])
+        main(["design", "--output", str(tmp_path), "--strides", "wide"])
     assert stopped.value.code == 2
 
 
 def test_the_package_runs_the_command(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "training.architecture", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "training.architecture", "--output", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert str(tmp_path / "deploy.prototxt") in done.stdout.split()

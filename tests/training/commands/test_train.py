@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="training needs torch (extra train)")
 from convert.caffe import prototxt, weights
 from convert.caffe.caffe_pb2 import SolverParameter
 from sfd.cli import main
-from training import recipe
+from training import hyperparameters
 from training.data import dataset
 from training.data.dataset import LabelledImage
 from training.recipe import Recipe
@@ -321,5 +321,5 @@ def test_help_lists_every_value_of_the_recipe(capsys: pytest.CaptureFixture[str]
         main(["train", "--help"])
     assert stopped.value.code == 0
     printed = {" ".join(line.split()) for line in capsys.readouterr().out.splitlines()}
-    for name, default, about in recipe.describe():
+    for name, default, about in hyperparameters.describe(Recipe):
         assert f"{name} {default} {about}" in printed
