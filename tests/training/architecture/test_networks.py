@@ -51,7 +51,7 @@ def test_the_default_equals_the_published_mod2_field_by_field(
 
 
 @pytest.mark.parametrize(("folder", "name"), UPSTREAM.items())
-def test_the_other_published_detectors_come_out_field_by_field(
+def test_the_other_published_detectors_are_equal_field_by_field(
     shared: Path, folder: str, name: str
 ) -> None:
     published = read(shared / "models/upstream" / folder / "deploy.prototxt")

@@ -3,7 +3,7 @@
 from training.data.holdout import is_held_out
 
 
-def test_the_share_is_about_the_one_that_was_asked_for() -> None:
+def test_about_the_given_share_is_held_out() -> None:
     names = [f"{number}.jpg" for number in range(4000)]
     assert 850 < sum(is_held_out(name, 0.25) for name in names) < 1150
     assert not any(is_held_out(name, 0.0) for name in names)

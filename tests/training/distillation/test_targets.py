@@ -198,7 +198,7 @@ def test_boxes_are_voted_on_and_then_refined_by_the_enlarged_look(
             assert box.tolist() == pytest.approx([0.2, top, 0.4, top + 0.2], abs=1e-5)
 
 
-def test_a_marked_face_stays_certain_where_a_closer_look_is_less_so(
+def test_a_labelled_face_keeps_its_probability_if_the_enlarged_look_is_less_sure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     box, prior = [0.2, 0.2, 0.4, 0.4], priors([0.2, 0.2, 0.4, 0.4])
