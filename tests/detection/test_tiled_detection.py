@@ -21,7 +21,7 @@ from geometry.boxes import iou
 from service import runtime as runtimes
 from service.runtime import Runtime
 from service.settings import Settings
-from training.evaluation import wider
+from training.data.wider import read_mat
 
 STORE = Path(__file__).resolve().parents[2] / "model_store"
 Serve = Callable[..., AbstractContextManager[TestClient]]
@@ -109,7 +109,7 @@ def test_tiles_find_a_third_more_small_faces_of_crowds(
 ) -> None:
     """By the default model, in eight WIDER FACE photographs of 1024 pixels: faces of 16 to 32."""
     images = sorted((shared / "faces/wider/images").rglob("*.jpg"))[:8]
-    marked = {each.name: each for each in wider.read_mat(shared / "faces/wider/ground_truth")}
+    marked = {each.name: each for each in read_mat(shared / "faces/wider/ground_truth")}
     runtime = runtimes.load(settings(model_store=STORE, models=(), threads=2))
 
     async def found(tiles: bool) -> list[Detection]:

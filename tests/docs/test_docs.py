@@ -68,7 +68,7 @@ def test_contents_list_every_decision_by_its_title() -> None:
     assert listed == found
 
 
-FOLDERS = ("convert", "detection", "docker", "docs", "requirements", "service",
+FOLDERS = ("convert", "detection", "docker", "docs", "requirements", "service", "training",
            "tests/convert", "tests/detection", "tests/observability", "tests/service")  # fmt: skip
 NAMED = sorted(
     path
