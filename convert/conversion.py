@@ -169,8 +169,8 @@ def _warnings(network: Network, built: Built) -> list[Diagnostic]:
     warnings = list(network.warnings)
     if built.preprocessing:
         warnings += differences(network, built.preprocessing)
-    if network.aside:
-        names = ", ".join(layer.name for layer in network.aside)
+    if network.training_layers:
+        names = ", ".join(layer.name for layer in network.training_layers)
         warnings.append(
             Diagnostic(f"left out, since they only serve training and testing: {names}")
         )

@@ -51,6 +51,24 @@ TYPES = {
     "TANH": "TanH",
     "WINDOW_DATA": "WindowData",
     "THRESHOLD": "Threshold",
+    # Forks that add to V1.
+    "BN": "BN",
+    "UPSAMPLE": "Upsample",
+    "UNPOOLING": "Unpooling",
+    "CONVOLUTION3D": "Convolution3D",
+    "POOLING3D": "Pooling3D",
+    "VIDEO_DATA": "VideoData",
+    "INTERP": "Interp",
+    "LSTM": "LSTM",
+    "PRELU": "PReLU",
+    "CROP": "Crop",
+    "NORMALIZE": "Normalize",
+    "RESHAPE": "Reshape",
+    "DENSE_IMAGE_DATA": "DenseImageData",
+    "IMAGE_SEG_DATA": "ImageSegData",
+    "LOCAL": "Local",
+    "ROI_POOLING": "ROIPooling",
+    "SPP": "SPP",
 }
 """V1's enum to V2's names (UpgradeV1LayerType)."""
 

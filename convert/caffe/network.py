@@ -48,7 +48,7 @@ class Network:
     """Tops that no layer consumes, in order."""
     warnings: tuple[Diagnostic, ...] = field(default=())
     """What is odd but not wrong: unknown fields, surplus weights."""
-    aside: tuple[Layer, ...] = field(default=())
+    training_layers: tuple[Layer, ...] = field(default=())
     """The data, loss and evaluation layers of the phase, left out of `layers`.
 
     Their bottoms are value names where such a value exists, else blob names (such as `label`).
@@ -90,7 +90,7 @@ def load(
         stored = None if caffemodel_path is None else weights.read_all(Path(caffemodel_path))
     except CaffeError as error:
         # Still look at the prototxt, and tell both.
-        found = [Diagnostic(f"{caffemodel_path}: {problem}") for problem in error.problems]
+        found = [Diagnostic(f"{caffemodel_path}: {problem}") for problem in error.diagnostics]
     state = caffe_pb2.NetState()
     state.CopyFrom(parsed.message.state)
     state.phase = _PHASES[phase]
@@ -123,7 +123,7 @@ def _assemble(
     problems += more
     absent: dict[str, str] = {}
     kept: list[Entry] = []
-    aside: list[Entry] = []
+    training_only: list[Entry] = []
     for entry in entries:
         layer = entry.parameter
         if not layer.type:
@@ -141,10 +141,10 @@ def _assemble(
             ]
             shapes.update(more_shapes)
             if is_data:
-                aside.append(entry)
+                training_only.append(entry)
                 absent.update(dict.fromkeys(layer.top[1:], layer.name))
         elif _is_metric(layer) or (layer.bottom and set(layer.bottom) <= set(absent)):
-            aside.append(entry)
+            training_only.append(entry)
             absent.update(dict.fromkeys(layer.top, layer.name))
         else:
             kept.append(entry)
@@ -161,11 +161,13 @@ def _assemble(
             kept, resolved.bottoms, resolved.tops, attached, strict=True
         )
     ]
-    set_aside = tuple(
+    training_layers = tuple(
         Layer(layer.name, layer.type, line, tuple(layer.bottom), tuple(layer.top), layer)
-        for layer, line in aside
+        for layer, line in training_only
     )
-    network = Network(net.name, shapes, tuple(layers), resolved.outputs, tuple(warnings), set_aside)
+    network = Network(
+        net.name, shapes, tuple(layers), resolved.outputs, tuple(warnings), training_layers
+    )
     return network, problems
 
 
