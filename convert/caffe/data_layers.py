@@ -10,7 +10,23 @@ Shape = tuple[int, ...]
 Size = tuple[int, int]
 
 _CHANNELWISE = frozenset(
-    "BatchNorm Bias BNLL Dropout Exp Log LRN MVN Pooling Power ReLU Scale Sigmoid Split TanH".split()
+    [
+        "BNLL",
+        "BatchNorm",
+        "Bias",
+        "Dropout",
+        "Exp",
+        "LRN",
+        "Log",
+        "MVN",
+        "Pooling",
+        "Power",
+        "ReLU",
+        "Scale",
+        "Sigmoid",
+        "Split",
+        "TanH",
+    ]
 )
 """Layers whose top has as many channels as their first bottom."""
 

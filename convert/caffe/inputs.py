@@ -69,7 +69,9 @@ def of_data_layer(
     if not layer.top:
         return {}, [Diagnostic("a data layer without a top", entry.line, layer=layer.name)]
     if size is None:
-        text = "the prototxt doesn't state the size of its images: give the input size"
+        text = (
+            "the prototxt doesn't state the size of its images: give the input size (--input-size)"
+        )
         return {}, [Diagnostic(text, entry.line, layer=layer.name)]
     batch = layer.memory_data_param.batch_size or 1
     shape = (batch, channels, *size)

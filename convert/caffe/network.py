@@ -172,7 +172,7 @@ def _assemble(
     problems += cast.problems
     warnings += cast.warnings
     problems += inputs.check_size(size)
-    resolved = values.resolve(cast.computing, cast.inputs, cast.absent)
+    resolved = values.resolve(cast.computing, [*cast.inputs, *cast.unsized], cast.absent)
     problems += resolved.problems
     attached, odd_weights, missing = attach.attach(cast.computing, stored, partial=partial)
     problems += missing

@@ -18,6 +18,8 @@ class Roles:
     """The layers of one phase by what they are for, and the inputs of the network."""
 
     inputs: dict[str, Shape] = field(default_factory=dict)
+    unsized: set[str] = field(default_factory=set)
+    """Inputs whose shape is unknown, which `problems` has."""
     computing: list[Entry] = field(default_factory=list)
     training_only: list[Entry] = field(default_factory=list)
     """Data layers, metrics and losses, and layers that work on labels alone."""
@@ -61,6 +63,7 @@ def assign(
     feeding += _of_other_phases(roles, entries, selected, feeding)
     for entry in feeding:
         _add_inputs(roles, entry, *_fed(entry, roles.computing, blobs, size, channels))
+        roles.unsized.update(set(entry.parameter.top[:1]) - set(roles.inputs))
     _settle_dummies(roles)
     _drop_labels(roles)
     _sort_errors(roles, entries)
