@@ -177,10 +177,12 @@ def _train(arguments: argparse.Namespace) -> Path:
     _warn(source.warnings)
     if not arguments.resume:
         _tell_unfilled(source, arguments.weights)
-    losses = [layer for layer in source.aside if layer.type == "MultiBoxLoss"]
+    losses = [layer for layer in source.training_layers if layer.type == "MultiBoxLoss"]
     if not losses:
         raise CaffeError(str(path), [Diagnostic("has no MultiBoxLoss layer to train by")])
-    others = [each for each in source.aside if each.type.endswith("Loss") and each != losses[0]]
+    others = [
+        each for each in source.training_layers if each.type.endswith("Loss") and each != losses[0]
+    ]
     if others:
         what = f"a second loss: the trainer has {losses[0].name} alone"
         raise CaffeError(

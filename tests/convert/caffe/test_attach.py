@@ -5,6 +5,7 @@ import pytest
 
 from convert.caffe import prototxt
 from convert.caffe.attach import attach
+from convert.caffe.caffe_pb2 import NetParameter
 from convert.caffe.diagnostics import Diagnostic
 from convert.caffe.legacy import entries
 from convert.caffe.weights import Blobs, LayerWeights, Weights
@@ -21,7 +22,7 @@ def stored(**layers: Sequence[object]) -> Weights:
 
 
 def run(text: str, weights: Weights | None) -> tuple[list[Blobs], list[str], list[str]]:
-    found, warnings, problems = attach(entries(prototxt.parse_net(text))[0], weights)
+    found, warnings, problems = attach(entries(prototxt.parse(text, NetParameter))[0], weights)
     return found, [str(problem) for problem in warnings], [str(problem) for problem in problems]
 
 
@@ -45,7 +46,7 @@ def test_every_layer_without_weights_is_told() -> None:
 
 
 def test_partial_weights_may_lack_layers() -> None:
-    parsed = entries(prototxt.parse_net(CONV % ("a", "") + CONV % ("b", "")))[0]
+    parsed = entries(prototxt.parse(CONV % ("a", "") + CONV % ("b", ""), NetParameter))[0]
     found, _, problems = attach(parsed, stored(b=[[1]]), partial=True)
     assert ([len(blobs) for blobs in found], problems) == ([0, 1], [])
 
