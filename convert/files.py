@@ -1,5 +1,6 @@
 """Files read whole within a limit, and checks of where to write."""
 
+import mmap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,12 +19,25 @@ def read_bytes(path: Path, limit: int, kind: str, error: type[CaffeError] = Caff
     """
     try:
         if path.stat().st_size > limit:
-            what = f"larger than {limit / 2**20:.0f} MiB, so no {kind}"
+            what = f"larger than {limit / 2**20:.0f} MiB, so not a {kind}"
             raise error(str(path), [Diagnostic(what)])
         return path.read_bytes()
     except OSError as cause:
         reason = cause.strerror or "can't be read"
         raise error(str(path), [Diagnostic(f"can't read it: {reason}")]) from cause
+
+
+def map_bytes(path: Path, limit: int, kind: str) -> mmap.mmap:
+    """The content of a file, like `read_bytes`, of which only the pages in use take memory."""
+    try:
+        if path.stat().st_size > limit:
+            what = f"larger than {limit / 2**20:.0f} MiB, so not a {kind}"
+            raise CaffeError(str(path), [Diagnostic(what)])
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as cause:
+        reason = cause.strerror or "can't be read"
+        raise CaffeError(str(path), [Diagnostic(f"can't read it: {reason}")]) from cause
 
 
 def check_output(path: Path, kind: str, sources: Sequence[Path]) -> None:

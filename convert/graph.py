@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import onnx
 from numpy.typing import ArrayLike, DTypeLike, NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 OPSET: Final = 17
@@ -179,7 +179,8 @@ class GraphBuilder:
         """Write what the outputs need as a model: equal constants once, all floats as float32."""
         nodes = self.needed_nodes()
         produced = {output for node in nodes for output in node.outputs}
-        aliases, initializers = self._initializers(nodes)
+        constants = self._constants(nodes)
+        aliases = {alias: name for name, (_, names) in constants.items() for alias in names}
         graph = helper.make_graph(
             [
                 helper.make_node(
@@ -194,7 +195,6 @@ class GraphBuilder:
             name,
             [self._value_info(value) for value in self.inputs],
             [self._value_info(value) for value in self.outputs],
-            initializers,
             value_info=[
                 self._value_info(value)
                 for value in self.values
@@ -207,6 +207,9 @@ class GraphBuilder:
             opset_imports=[helper.make_opsetid("", OPSET)],
             ir_version=IR_VERSION,
         )
+        # One by one and in place: weights are most of a model, and make_graph would copy them.
+        for constant, (array, _) in constants.items():
+            _fill(model.graph.initializer.add(), constant, array)
         helper.set_model_props(model, dict(metadata or {}))
         return model
 
@@ -247,16 +250,25 @@ class GraphBuilder:
         self.values.update({constant.name: constant for constant in constants})
         return constants
 
-    def _initializers(self, nodes: Sequence[Node]) -> tuple[dict[str, str], list[TensorProto]]:
-        aliases: dict[str, str] = {}
-        tensors: dict[tuple[int, tuple[int, ...], bytes], TensorProto] = {}
+    def _constants(self, nodes: Sequence[Node]) -> dict[str, tuple[Array, list[str]]]:
+        """The constants that nodes read, equal ones once, with all names of each."""
+        found: dict[str, tuple[Array, list[str]]] = {}
+        alike: dict[object, list[str]] = {}
         for name in dict.fromkeys(name for node in nodes for name in node.inputs):
             constant = self.values[name].constant if name else None
-            if constant is not None:
-                tensor = _tensor(name, constant)
-                key = (tensor.data_type, tuple(tensor.dims), tensor.raw_data)
-                aliases[name] = tensors.setdefault(key, tensor).name
-        return aliases, list(tensors.values())
+            if constant is None:
+                continue
+            array = _as_written(constant)
+            candidates = alike.setdefault(_resemblance(array), [])
+            for candidate in candidates:
+                other, names = found[candidate]
+                if other is array or _bytes_equal(other, array):
+                    names.append(name)
+                    break
+            else:
+                candidates.append(name)
+                found[name] = (array, [name])
+        return found
 
     def _value_info(self, name: str) -> onnx.ValueInfoProto:
         value = self.values[name]
@@ -266,10 +278,35 @@ class GraphBuilder:
         )
 
 
-def _tensor(name: str, array: Array | None) -> TensorProto:
-    if array is None:
-        raise ValueError(f"{name} is no constant")
+def _as_written(array: Array) -> Array:
+    """The array in C order, float64 as float32."""
     if array.dtype == np.float64:
         with np.errstate(over="ignore"):
             array = array.astype(np.float32)
-    return numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
+    # ascontiguousarray makes a scalar a vector.
+    return np.ascontiguousarray(array).reshape(array.shape)
+
+
+def _resemblance(array: Array) -> object:
+    """Something that two arrays of equal bytes share."""
+    return array.dtype, array.shape, array.reshape(-1)[:1024].tobytes()
+
+
+def _bytes_equal(one: Array, other: Array) -> bool:
+    # By bytes: -0.0 is not 0.0, and NaN is NaN.
+    return np.array_equal(one.reshape(-1).view(np.uint8), other.reshape(-1).view(np.uint8))
+
+
+def _fill(tensor: TensorProto, name: str, array: Array) -> None:
+    tensor.dims.extend(array.shape)
+    tensor.data_type = helper.np_dtype_to_tensor_dtype(array.dtype)
+    tensor.name = name
+    tensor.raw_data = array.tobytes()
+
+
+def _tensor(name: str, array: Array | None) -> TensorProto:
+    if array is None:
+        raise ValueError(f"{name} is not a constant")
+    tensor = TensorProto()
+    _fill(tensor, name, _as_written(array))
+    return tensor

@@ -40,22 +40,26 @@ def metadata(
     names: tuple[str, ...],
     sources: Mapping[str, str],
     verification: Verification,
+    simulated_weights: int | None = None,
 ) -> dict[str, str]:
     """All properties. They hold neither times nor paths: equal sources give equal files.
 
     Lists of words are JSON, lists of numbers have commas; a property without a value is left out.
     """
-    channels, height, width = next(iter(built.network.inputs.values()))[1:]
     properties = {
         "name": name,
         "output": str(built.kind),
         "prototxt_sha256": sources["prototxt"],
         "caffemodel_sha256": sources["caffemodel"],
-        "input_size": f"{height}x{width}",
-        "channels": str(channels),
         "converter_version": version("sfd"),
         "verification": str(verification),
     }
+    image = next((shape for shape in built.network.inputs.values() if len(shape) == 4), None)
+    if image:
+        _, channels, height, width = image
+        properties |= {"input_size": f"{height}x{width}", "channels": str(channels)}
+    if simulated_weights is not None:
+        properties["weights"] = f"simulated with seed {simulated_weights}"
     if built.preprocessing:
         properties |= {
             "channel_order": str(built.preprocessing.channel_order),

@@ -31,7 +31,14 @@ def _lrn(layer: Layer, shapes: Shapes) -> str | None:
     return "OpenCV ignores k" if parameter.k <= 0 and not within else None
 
 
-DEVIATIONS: Mapping[str, Callable[[Layer, Shapes], str | None]] = {"LRN": _lrn}
+def _interp(layer: Layer, shapes: Shapes) -> str | None:
+    """Caffe crops the bottom by a negative pad before it resizes it."""
+    parameter = layer.parameter.interp_param
+    cropped = parameter.pad_beg or parameter.pad_end
+    return "OpenCV ignores pad_beg and pad_end" if cropped else None
+
+
+DEVIATIONS: Mapping[str, Callable[[Layer, Shapes], str | None]] = {"Interp": _interp, "LRN": _lrn}
 """By layer type: whether OpenCV computes a layer otherwise, and in which way."""
 
 

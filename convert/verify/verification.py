@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,12 +45,12 @@ SINGLE = "the single picture"
 
 
 def verify(
-    built: Built, weights: bytes, progress: Callable[[str], object] = lambda _: None
+    built: Built, weights: bytes | Path, progress: Callable[[str], object] = lambda _: None
 ) -> Verification:
     """Compare a model, as it will be written, with the network and weights it was made from.
 
     OpenCV computes what it can; what it can't compute the NumPy reference does. `weights` are the
-    bytes of the caffemodel; `progress` is told of each step. A model that is wrong raises nothing:
+    caffemodel or its bytes; `progress` is told of each step. A model that is wrong raises nothing:
     that is a Verification with status FAILED.
     """
     network, heads = built.network, built.heads
@@ -88,17 +89,20 @@ def _try(
     """Run every picture: `feeds` are for the references, `batches` the same for the file."""
     built = trial.built
     inner = {blob: built.values[blob] for blob in references.blobs if blob in built.values}
-    file, probe = ConvertedFile(built.model), ConvertedFile(built.model, list(inner.values()))
+    model, names, folder = built.model, list(inner.values()), built.folder
+    references.ask_opencv(feeds)
+    file = probe = ConvertedFile(model, folder=folder)
+    if not set(names) <= {output.name for output in model.graph.output}:
+        probe = ConvertedFile(model, names, folder=folder)
     # Seldom needed and slow to make: made once, for the first picture that fails.
-    plain = functools.cache(
-        lambda: ConvertedFile(built.model, list(inner.values()), optimized=False)
-    )
+    plain = functools.cache(lambda: ConvertedFile(model, names, optimized=False, folder=folder))
     singles: dict[str, Mapping[str, F32]] = {}
     scenes: Scenes = {}
     for name, feed in feeds.items():
         progress(name)
         singles[name] = file.run(batches[name])
-        found = _blobs(singles[name], probe.run(batches[name]), inner)
+        inside = singles[name] if probe is file else probe.run(batches[name])
+        found = _blobs(singles[name], inside, inner)
         answers = references.ask(name, feed, singles[name], found)
         start = len(trial.comparisons)
         failing = _compare_picture(trial, answers, scenes)

@@ -20,7 +20,7 @@ from convert.conversion import (
     ConversionError,
     Options,
     VerificationError,
-    convert,
+    convert_file,
 )
 from convert.outputs.kinds import Built, Kind
 from convert.outputs.preprocessing import ChannelOrder
@@ -43,7 +43,7 @@ FAST = Options(verify=False)
 
 
 def run_conversion(model: Files, output: Path, options: Options = FAST) -> Report:
-    return convert(model.prototxt, model.caffemodel, output, options)
+    return convert_file(model.prototxt, model.caffemodel, output, options)
 
 
 def graph_bytes(path: Path) -> bytes:
@@ -126,7 +126,7 @@ def test_a_data_layer_that_prepares_pictures_in_another_way_is_told(
     start, end = text.index('input: "data"'), text.index('layer { name: "conv1"')
     prototxt = tmp_path / "test.prototxt"
     prototxt.write_text(text[:start] + DATA.format(transform) + text[end:])
-    report = convert(prototxt, model.caffemodel, tmp_path / "out.onnx", options)
+    report = convert_file(prototxt, model.caffemodel, tmp_path / "out.onnx", options)
     warnings = [each for each in report.warnings if "prepares pictures" in each]
     assert len(warnings) == (advice is not None)
     if advice:
@@ -336,7 +336,7 @@ def test_an_interruption_leaves_nothing_behind(tiny: Make, tmp_path: Path, step:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        convert(
+        convert_file(
             model.prototxt, model.caffemodel, tmp_path / "out.onnx", Options(), progress=interrupt
         )
     assert not list(tmp_path.iterdir())

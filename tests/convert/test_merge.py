@@ -8,7 +8,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from convert.conversion import Options, convert
+from convert.conversion import Options, convert_file
 from convert.graph import BATCH, GraphBuilder, Value
 from convert.merge import merge
 from convert.outputs.kinds import Kind
