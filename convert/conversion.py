@@ -20,6 +20,7 @@ from convert.metadata import class_names, metadata, sha256
 from convert.outputs.kinds import Built, Kind, build, default_kind, input_problems
 from convert.outputs.preprocessing import ChannelOrder, Preprocessing
 from convert.outputs.stated import differences
+from convert.reduction import reduced
 from convert.report import Report, Status, Verification
 from convert.simulation import simulate
 from convert.storage import stored
@@ -163,6 +164,13 @@ def _convert(
     with ExitStack() as stack:
         with clock.step("storing"):
             store = stack.enter_context(stored(built.model, output))
+            # Where the input is large and its size does not matter, a smaller one is verified.
+            small = reduced(
+                built,
+                store,
+                built.model,
+                lambda inputs: _build(replace(network, inputs=inputs), options, name),
+            )
             # From here on the weights are in the file alone.
             built = replace(built, model=store.light, folder=store.folder)
         with clock.step("checking"):
@@ -170,7 +178,10 @@ def _convert(
         verification = Verification(Status.UNVERIFIED, NOT_ASKED)
         if options.verify:
             with clock.time("verifying"):
-                verification = verify(built, caffemodel, clock.progress)
+                verification = verify(small or built, caffemodel, clock.progress)
+            if small:
+                _, _, height, width = next(iter(small.network.inputs.values()))
+                verification = replace(verification, input_size=f"{height}x{width}")
         properties = metadata(
             built, name, names, sources, verification, options.simulated_weights
         )

@@ -2,9 +2,10 @@
 
 Every dimension but the batch is known while the graph grows, because Caffe's rules (ceil pooling,
 priors, flattening) need numbers. A value whose content is known too is a constant: nodes on
-constants alone are computed at once and never reach the file.
+constants alone are computed at once and never reach the file, unless the result is large.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -20,6 +21,9 @@ OPSET: Final = 17
 IR_VERSION: Final = 8
 BATCH: Final = "batch"
 """The name of the one dimension that stays open."""
+
+MAX_FOLDED: Final = 1 << 22
+"""How many elements a constant may have that is larger than the constants it is computed from."""
 
 Dim = int | str
 Shape = tuple[Dim, ...]
@@ -125,7 +129,7 @@ class GraphBuilder:
         """Add an operator with one output of this shape; None stands for an input left out.
 
         Without a name the output is called after the first input. On constants alone the result
-        is computed now, and is a constant.
+        is computed now, and is a constant, unless that would be large.
         """
         return self.node_with_outputs(
             operator, inputs, [shape], names=[name], dtypes=[dtype], **attributes
@@ -156,7 +160,9 @@ class GraphBuilder:
             attributes,
         )
         present = [value for value in inputs if value is not None]
-        if present and all(value.constant is not None for value in present):
+        if present and all(value.constant is not None for value in present) and _stays_small(
+            present, values
+        ):
             return self._compute(node, values)
         self.nodes.append(node)
         return values
@@ -276,6 +282,15 @@ class GraphBuilder:
         return helper.make_tensor_value_info(
             name, helper.np_dtype_to_tensor_dtype(dtype), list(value.shape)
         )
+
+
+def _stays_small(inputs: Sequence[Value], results: Sequence[Value]) -> bool:
+    """Whether constants computed now take little memory, or no more than those they are made of."""
+    before, after = (
+        sum(math.prod(dim for dim in value.shape if isinstance(dim, int)) for value in values)
+        for values in (inputs, results)
+    )
+    return after <= max(before, MAX_FOLDED)
 
 
 def _as_written(array: Array) -> Array:

@@ -40,6 +40,8 @@ class Verification:
     reason: str = ""
     """Why it is unverified, or what failed."""
     comparisons: tuple[Comparison, ...] = ()
+    input_size: str = ""
+    """Height and width that it was verified at, if smaller than the file's: the nodes are equal."""
 
     def __str__(self) -> str:
         return f"{self.status}: {self.reason}" if self.reason else str(self.status)

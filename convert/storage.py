@@ -6,6 +6,7 @@ there, through a model that holds only their places.
 """
 
 import hashlib
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from convert.caffe.wire import header
 from sfd.files import WriteError
@@ -91,7 +92,7 @@ def stored(model: onnx.ModelProto, output: Path) -> Iterator[StoredModel]:
 
 def _write(model: onnx.ModelProto, output: Path, temporary: list[Path]) -> StoredModel:
     try:
-        size = sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+        size = sum(map(_size, model.graph.initializer))
         file, path = _create(output, temporary)
         with file:
             if size <= MAX_INLINE:
@@ -118,11 +119,11 @@ def _write_whole(model: onnx.ModelProto, file: BinaryIO, location: str) -> onnx.
     ).SerializeToString()
     heads: list[bytes] = []
     for tensor in graph.initializer:
-        length = len(tensor.raw_data)
+        length = _size(tensor)
         head = _without_content(tensor).SerializeToString() + header(_RAW_DATA, length)
         heads.append(header(_INITIALIZER, len(head) + length) + head)
     total = len(before) + len(after)
-    total += sum(map(len, heads)) + sum(len(tensor.raw_data) for tensor in graph.initializer)
+    total += sum(map(len, heads)) + sum(map(_size, graph.initializer))
     start = onnx.ModelProto(ir_version=model.ir_version, producer_name=model.producer_name)
     file.write(start.SerializeToString() + header(_GRAPH, total) + before)
     light = _without_tensors(model)
@@ -141,14 +142,14 @@ def _write_data(model: onnx.ModelProto, file: BinaryIO, location: str) -> onnx.M
     for tensor in model.graph.initializer:
         file.write(bytes(-file.tell() % _ALIGNMENT))
         _place(light.graph.initializer.add(), tensor, location, file.tell())
-        if len(tensor.raw_data) >= PLACED_BYTES:
+        if _size(tensor) >= PLACED_BYTES:
             file.write(tensor.raw_data)
     return light
 
 
 def _place(light: TensorProto, tensor: TensorProto, location: str, offset: int) -> None:
     """Make `light` the tensor, whose content is at `offset` of a file unless it is small."""
-    length = len(tensor.raw_data)
+    length = _size(tensor)
     if length < PLACED_BYTES:
         light.CopyFrom(tensor)
         return
@@ -156,6 +157,11 @@ def _place(light: TensorProto, tensor: TensorProto, location: str, offset: int) 
     light.data_location = TensorProto.EXTERNAL
     for key, value in (("location", location), ("offset", offset), ("length", length)):
         light.external_data.add(key=key, value=str(value))
+
+
+def _size(tensor: TensorProto) -> int:
+    """The bytes of a tensor's `raw_data`, without the copy that Python would get of it."""
+    return math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
 
 
 def _without_content(tensor: TensorProto) -> TensorProto:
