@@ -15,6 +15,7 @@ from convert.caffe import network as caffe_network
 from convert.caffe import weights
 from convert.caffe.network import CaffeError, Diagnostic, Network
 from convert.caffe.wire import release
+from convert.explanation import Explanation, explain
 from convert.files import check_output
 from convert.metadata import class_names, metadata, sha256
 from convert.outputs.kinds import Built, Kind, build, default_kind, input_problems
@@ -97,14 +98,10 @@ def convert_file(
     sources = (prototxt,) if caffemodel is None else (prototxt, caffemodel)
     check_output(output, "ONNX file", sources)
     with clock.step("reading"):
-        # Missing weights are told by the translation, with whatever else is wrong.
-        network = caffe_network.load(
-            prototxt,
-            caffemodel,
-            input_size=options.input_size,
-            channels=_channels(options),
-            partial=True,
-        )
+        # The translation reports missing weights together with its own problems.
+        network, problems = _read(prototxt, caffemodel, options)
+        if problems:
+            raise CaffeError(str(prototxt), [*problems, *problems_of(network)])
     with TemporaryDirectory(prefix="sfd-convert-") as folder:
         if caffemodel is None:
             assert options.simulated_weights is not None
@@ -146,6 +143,39 @@ def convert_bytes(
         return onnx.load(paths[2]), report
 
 
+def explain_file(prototxt: Path, caffemodel: Path | None, options: Options) -> Explanation:
+    """What becomes of each layer of a network, also of one that can't be converted.
+
+    Raises CaffeError only for a text that isn't a prototxt, and UsageError for options that don't
+    fit the model.
+    """
+    network, problems = _read(prototxt, caffemodel, options)
+    kind = options.output or default_kind(network)
+    preprocessing = None
+    if kind is Kind.RAW:
+        _check_raw(network, options)
+    elif not input_problems(network, kind):
+        preprocessing = _preprocessing(network, options)
+    return explain(network, problems, kind, preprocessing, merging=options.merge)
+
+
+def _read(
+    prototxt: Path, caffemodel: Path | None, options: Options
+) -> tuple[Network, list[Diagnostic]]:
+    return caffe_network.read(
+        prototxt,
+        caffemodel,
+        input_size=options.input_size,
+        channels=_channels(options),
+        partial=True,
+    )
+
+
+def _preprocessing(network: Network, options: Options) -> Preprocessing:
+    channels = next(iter(network.inputs.values()))[1]
+    return Preprocessing.of(channels, options.channel_order, options.mean, options.scale)
+
+
 def _convert(
     network: Network,
     prototxt: Path,
@@ -182,9 +212,7 @@ def _convert(
             if small:
                 _, _, height, width = next(iter(small.network.inputs.values()))
                 verification = replace(verification, input_size=f"{height}x{width}")
-        properties = metadata(
-            built, name, names, sources, verification, options.simulated_weights
-        )
+        properties = metadata(built, name, names, sources, verification, options.simulated_weights)
         report = _report(built, name, sources, properties, network, verification, clock)
         if verification.status is Status.FAILED:
             raise VerificationError(report)
@@ -234,10 +262,7 @@ def _build(network: Network, options: Options, name: str) -> Built:
     if kind is Kind.RAW:
         _check_raw(network, options)
     elif not input_problems(network, kind):
-        channels = next(iter(network.inputs.values()))[1]
-        preprocessing = Preprocessing.of(
-            channels, options.channel_order, options.mean, options.scale
-        )
+        preprocessing = _preprocessing(network, options)
     return build(network, kind, preprocessing, name, merging=options.merge)
 
 

@@ -160,8 +160,10 @@ class GraphBuilder:
             attributes,
         )
         present = [value for value in inputs if value is not None]
-        if present and all(value.constant is not None for value in present) and _stays_small(
-            present, values
+        if (
+            present
+            and all(value.constant is not None for value in present)
+            and _stays_small(present, values)
         ):
             return self._compute(node, values)
         self.nodes.append(node)

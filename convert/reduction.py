@@ -32,7 +32,10 @@ def reduced(
     too where the input is not too large.
     """
     largest = max(
-        (math.prod(dim for dim in shape if isinstance(dim, int)) for shape in built.shapes.values()),
+        (
+            math.prod(dim for dim in shape if isinstance(dim, int))
+            for shape in built.shapes.values()
+        ),
         default=0,
     )
     if largest <= MAX_ELEMENTS:

@@ -62,7 +62,7 @@ def simulate(network: Network, seed: int) -> Network:
 
     graph = GraphBuilder()
     try:
-        build_graph(network, graph, filling(fill))
+        build_graph(network, graph, _filling(fill))
     except TranslationError as error:
         # Layers behind one that failed were not reached. They are not to blame for having no blobs.
         problems = [each for each in error.diagnostics if each.message != NO_WEIGHTS]
@@ -73,15 +73,17 @@ def simulate(network: Network, seed: int) -> Network:
     return replace(network, layers=layers)
 
 
-def filling(fill: Fill) -> Mapping[str, Handler]:
+def _filling(fill: Fill) -> Mapping[str, Handler]:
     """All handlers, each of which asks `fill` for the blobs that its layer lacks."""
     return {
-        name: replace(handler, translate=_filling(handler.translate, fill))
+        name: replace(handler, translate=fill_blobs(handler.translate, fill))
         for name, handler in handlers().items()
     }
 
 
-def _filling(translate: Translate, fill: Fill) -> Translate:
+def fill_blobs(translate: Translate, fill: Fill) -> Translate:
+    """A handler's function that asks `fill` for the blobs that a layer lacks."""
+
     def filled(
         layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]
     ) -> Value | Sequence[Value]:

@@ -111,7 +111,9 @@ class OpenCVNetwork:
         read = self._cv2.dnn.readNetFromCaffe
         if not isinstance(self._weights, Path):
             # As arrays of bytes: OpenCV takes `bytes` for paths.
-            return read(*(np.frombuffer(file, np.uint8) for file in (self._prototxt, self._weights)))
+            return read(
+                *(np.frombuffer(file, np.uint8) for file in (self._prototxt, self._weights))
+            )
         # From the file itself OpenCV needs less memory.
         with TemporaryDirectory(prefix="sfd-opencv-") as folder:
             prototxt = Path(folder) / "deploy.prototxt"

@@ -73,7 +73,9 @@ def test_a_published_detector_converts_verified(
     folder, output = shared / "models" / "upstream" / name, tmp_path / "model.onnx"
     own_size = 320
     options = Options(output=kind, input_size=None if size == own_size else (size, size))
-    report = convert_file(folder / "deploy.prototxt", folder / "weights.caffemodel", output, options)
+    report = convert_file(
+        folder / "deploy.prototxt", folder / "weights.caffemodel", output, options
+    )
     check(report, output)
     expected = {
         Kind.HEADS: {"boxes", "scores"},
