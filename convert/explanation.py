@@ -214,6 +214,8 @@ def _fates(graph: GraphBuilder, record: _Record, merging: bool) -> dict[str, str
     operators: dict[str, list[str]] = {}
     targets: dict[str, str] = {}
     for output, node in after.items():
+        if output.endswith("/merged"):
+            continue  # its Split has the names of the layers
         owner = owners.get(output) or owners.get(output.rpartition("/")[0], "")
         old = before.get(output)
         if old is not None and node.operator in _WEIGHTED_OPERATORS | {"Split"}:

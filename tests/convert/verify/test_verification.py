@@ -105,9 +105,14 @@ def test_where_a_picture_fails_the_file_is_asked_again_without_optimizations(
         """As if onnxruntime's optimizations made one blob inexact."""
 
         def __init__(
-            self, model: onnx.ModelProto, inner: Sequence[str] = (), *, optimized: bool = True
+            self,
+            model: onnx.ModelProto,
+            inner: Sequence[str] = (),
+            *,
+            optimized: bool = True,
+            folder: Path | None = None,
         ) -> None:
-            super().__init__(model, inner, optimized=optimized)
+            super().__init__(model, inner, optimized=optimized, folder=folder)
             self.optimized = optimized
             made.append(optimized)
 
