@@ -52,6 +52,9 @@ class Report:
     name: str
     kind: str
     input: Mapping[str, object]
+    """Name and shape of the first input."""
+    inputs: Mapping[str, list[int | str]]
+    """The shape of every input by its name."""
     outputs: Mapping[str, list[int | str]]
     layers: int
     nodes: int

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 import onnx
 import onnxruntime
-from numpy.typing import NDArray
 from onnx import helper
 
+from convert.graph import Array
 from geometry.arrays import F32
 
 
@@ -35,13 +34,12 @@ class ConvertedFile:
             )
         except Exception as error:  # onnxruntime's exceptions have no common class
             raise FileError(f"onnxruntime can't load the file: {error}") from error
-        self._input = self._session.get_inputs()[0].name
         self._outputs = [output.name for output in self._session.get_outputs()]
 
-    def run(self, batch: NDArray[np.generic]) -> Mapping[str, F32]:
-        """The outputs by name."""
+    def run(self, feed: Mapping[str, Array]) -> Mapping[str, F32]:
+        """The outputs by name; `feed` has the inputs by name."""
         try:
-            arrays = self._session.run(self._outputs, {self._input: batch})
+            arrays = self._session.run(self._outputs, dict(feed))
         except Exception as error:
             raise FileError(f"onnxruntime can't run the file: {error}") from error
         return dict(zip(self._outputs, arrays, strict=True))

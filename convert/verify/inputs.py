@@ -4,19 +4,24 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from convert.caffe.network import Network
+from convert.graph import BATCH
+from convert.translate import TIME, input_shapes
 from geometry.arrays import F64, U8, Bools
 
 SEED = 20
+ROIS = 5
+"""How many regions of interest a picture has where the prototxt leaves the number open."""
 Images = U8
 
 
-def pictures(channels: int, height: int, width: int) -> Mapping[str, Images]:
+def pictures(channels: int, height: int, width: int, seed: int = SEED) -> Mapping[str, Images]:
     """Named images [height, width, channels] uint8, RGB where there are three channels.
 
     Noise excites every channel; the constant shows errors of padding; the gradient those of
     layout and channel order; the impulse those of placement; the scene has faces to detect.
     """
-    random = np.random.default_rng(SEED)
+    random = np.random.default_rng(seed)
     shape = (height, width, channels)
     rows = np.linspace(0, 255, height)[:, None, None]
     columns = np.linspace(0, 255, width)[None, :, None]
@@ -32,6 +37,16 @@ def pictures(channels: int, height: int, width: int) -> Mapping[str, Images]:
         "impulse": impulse,
         "scene": _scene(random, channels, height, width),
     }
+
+
+def single_shape(network: Network, name: str) -> tuple[int, ...]:
+    """The shape of an input of the network for one picture."""
+    stated, first = network.inputs[name], input_shapes(network)[name][0]
+    if first == BATCH:
+        return (1, *stated[1:])
+    if isinstance(first, str) and first != TIME and stated[0] == 1:
+        return (ROIS, *stated[1:])
+    return stated
 
 
 def _scene(random: np.random.Generator, channels: int, height: int, width: int) -> Images:

@@ -17,6 +17,7 @@ from convert.caffe import blobs as encoding
 from convert.caffe import caffe_pb2
 from convert.caffe.network import Layer, Network
 from convert.graph import Shape
+from convert.verify.inputs import single_shape
 from geometry.arrays import F32
 
 Shapes = Mapping[str, Shape]
@@ -49,9 +50,9 @@ class Piece:
 def opencv_copy(network: Network, shapes: Shapes, wanted: Sequence[str]) -> OpenCVCopy:
     """Write a network for OpenCV, with all its layers; `wanted` are the blobs it shall give out."""
     parameter = caffe_pb2.NetParameter(name=network.name)
-    for blob, shape in network.inputs.items():
+    for blob in network.inputs:
         parameter.input.append(blob)
-        parameter.input_shape.add(dim=(1, *shape[1:]))
+        parameter.input_shape.add(dim=single_shape(network, blob))
     added = caffe_pb2.NetParameter(name=network.name)
     makers: dict[str, tuple[str, int]] = {}
     names = {layer.name for layer in network.layers}
@@ -289,6 +290,12 @@ def _deconvolution(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shap
     return pieces
 
 
+def _batch_norm(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV reads NVIDIA Caffe's blobs in the order of version 0.16 alone."""
+    blobs = layer.blobs if message.batch_norm_param.scale_bias else ()
+    return [Piece(message, blobs)]
+
+
 def _bias(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
     """OpenCV lacks Bias: a Scale by ones adds the blob, an Eltwise a bottom of the same shape."""
     bias = message.bias_param
@@ -403,6 +410,7 @@ def _normalize(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) 
 
 
 REWRITES: Mapping[str, Rewrite] = {
+    "BatchNorm": _batch_norm,
     "Bias": _bias,
     "Concat": _concat,
     "Convolution": _convolution,

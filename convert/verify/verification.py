@@ -16,7 +16,6 @@ from convert.outputs.kinds import (
     DetectorBlobs,
     Kind,
 )
-from convert.outputs.preprocessing import Preprocessing
 from convert.report import Status, Verification
 from convert.verify.detections import (
     Bounds,
@@ -28,12 +27,12 @@ from convert.verify.detections import (
     from_heads,
 )
 from convert.verify.deviations import detection_deviation
+from convert.verify.feeds import Feeds
 from convert.verify.file import ConvertedFile, FileError
-from convert.verify.inputs import pictures
-from convert.verify.opencv import Feed, OpenCVError
+from convert.verify.opencv import OpenCVError
 from convert.verify.references import References
 from convert.verify.trial import Answers, Trial
-from geometry.arrays import F32, U8
+from geometry.arrays import F32
 
 Scenes = dict[str, tuple[Candidates, Bounds]]
 
@@ -53,24 +52,18 @@ def verify(
     that is a Verification with status FAILED.
     """
     network, heads = built.network, built.heads
-    channels, height, width = next(iter(network.inputs.values()))[1:]
-    images = pictures(channels, height, width)
-    image = next(iter(network.inputs))
-    feeds = {name: {image: _caffe_input(built, picture)} for name, picture in images.items()}
-    batches: dict[str, NDArray[np.generic]] = {
-        name: feeds[name][image] if built.kind is Kind.RAW else picture[None]
-        for name, picture in images.items()
-    }
+    feeds = Feeds(built)
+    height, width = feeds.size
     deviates = detection_deviation(heads, network) if heads else None
     blobs, unasked = _compared_blobs(built, deviates)
     progress("OpenCV")
     try:
-        references = References.of(built, weights, blobs, unasked, feeds["constant"])
+        references = References.of(built, weights, blobs, unasked, feeds.for_network("constant"))
     except OpenCVError as error:
         return Verification(Status.UNVERIFIED, str(error))
     trial = Trial(built, deviates, Bounds((1 / width, 1 / height)))
     try:
-        _try(trial, references, feeds, batches, progress)
+        _try(trial, references, feeds, progress)
     except OpenCVError as error:
         return _conclude(trial, references, str(error))
     except FileError as error:
@@ -81,11 +74,10 @@ def verify(
 def _try(
     trial: Trial,
     references: References,
-    feeds: Mapping[str, Feed],
-    batches: Mapping[str, NDArray[np.generic]],
+    feeds: Feeds,
     progress: Callable[[str], object],
 ) -> None:
-    """Run every picture: `feeds` are for the references, `batches` the same for the file."""
+    """Run every picture through the references and the file."""
     built = trial.built
     inner = {blob: built.values[blob] for blob in references.blobs if blob in built.values}
     file, probe = ConvertedFile(built.model), ConvertedFile(built.model, list(inner.values()))
@@ -95,17 +87,18 @@ def _try(
     )
     singles: dict[str, Mapping[str, F32]] = {}
     scenes: Scenes = {}
-    for name, feed in feeds.items():
+    for name in feeds.names():
         progress(name)
-        singles[name] = file.run(batches[name])
-        found = _blobs(singles[name], probe.run(batches[name]), inner)
+        feed, file_feed = feeds.for_network(name), feeds.for_file(name)
+        singles[name] = file.run(file_feed)
+        found = _blobs(singles[name], probe.run(file_feed), inner)
         answers = references.ask(name, feed, singles[name], found)
         start = len(trial.comparisons)
         failing = _compare_picture(trial, answers, scenes)
         if not failing:
             continue
         # Is the file wrong, or is it rounding? Ask both again, the other way.
-        again = plain().run(batches[name])
+        again = plain().run(file_feed)
         answers = replace(
             answers, twin=references.twin(answers, feed), again=_blobs(again, again, inner)
         )
@@ -119,8 +112,9 @@ def _try(
             if _compare_picture(trial, overruled, scenes):
                 trial.comparisons[start:] = refused
     progress("batch")
-    together = file.run(np.concatenate([batches[name] for name in BATCHED]))
-    _compare_batch(trial, together, singles, scenes)
+    batch = feeds.batch(BATCHED)
+    if batch is not None:
+        _compare_batch(trial, file.run(batch), singles, scenes)
 
 
 def _blobs(
@@ -149,16 +143,6 @@ def _compared_blobs(built: Built, deviates: str | None) -> tuple[list[str], list
 
 def _row_tops(built: Built) -> list[str]:
     return [layer.tops[0] for layer in built.network.layers if layer.type == DETECTION_OUTPUT]
-
-
-def _caffe_input(built: Built, image: U8) -> F32:
-    """A picture as the blob [1, C, H, W] that Caffe would be fed."""
-    channels = image.shape[2]
-    if built.preprocessing:
-        return built.preprocessing.apply(image[None])
-    if channels in (1, 3):
-        return Preprocessing.of(channels).apply(image[None])
-    return np.ascontiguousarray(image.transpose(2, 0, 1)[None].astype(np.float32) - 128)
 
 
 @np.errstate(all="ignore")  # Untrained weights make boxes that overflow; in Caffe as well.
