@@ -40,6 +40,8 @@ class Verification:
     reason: str = ""
     """Why it is unverified, or what failed."""
     comparisons: tuple[Comparison, ...] = ()
+    references: tuple[str, ...] = ()
+    """Who computed what the file should give: OpenCV, the NumPy reference, or both."""
 
     def __str__(self) -> str:
         return f"{self.status}: {self.reason}" if self.reason else str(self.status)

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import onnx
 import onnxruntime
+from numpy.typing import NDArray
 from onnx import helper
 
-from convert.graph import Array
 from geometry.arrays import F32
 
 
@@ -36,10 +37,10 @@ class ConvertedFile:
             raise FileError(f"onnxruntime can't load the file: {error}") from error
         self._outputs = [output.name for output in self._session.get_outputs()]
 
-    def run(self, feed: Mapping[str, Array]) -> Mapping[str, F32]:
-        """The outputs by name; `feed` has the inputs by name."""
+    def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Mapping[str, F32]:
+        """The outputs by name."""
         try:
-            arrays = self._session.run(self._outputs, dict(feed))
+            arrays = self._session.run(self._outputs, dict(inputs))
         except Exception as error:
             raise FileError(f"onnxruntime can't run the file: {error}") from error
         return dict(zip(self._outputs, arrays, strict=True))
