@@ -54,6 +54,8 @@ def metadata(
         "converter_version": version("sfd"),
         "verification": str(verification),
     }
+    if verification.references:
+        properties["verified_by"] = ", ".join(verification.references)
     image = next((shape for shape in built.network.inputs.values() if len(shape) == 4), None)
     if image:
         _, channels, height, width = image

@@ -40,6 +40,8 @@ class Verification:
     reason: str = ""
     """Why it is unverified, or what failed."""
     comparisons: tuple[Comparison, ...] = ()
+    references: tuple[str, ...] = ()
+    """Who computed what the file should give: OpenCV, the NumPy reference, or both."""
     input_size: str = ""
     """Height and width that it was verified at, if smaller than the file's: the nodes are equal."""
 

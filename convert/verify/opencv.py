@@ -58,7 +58,7 @@ class OpenCVNetwork:
     ) -> None:
         self._cv2 = opencv()
         part = needed_for(network, blobs)
-        copy = opencv_copy(part, shapes, blobs)
+        copy = opencv_copy(part, shapes)
         self._inputs = list(part.inputs)
         self._makers = copy.makers
         self.blobs = [blob for blob in blobs if blob in self._makers]

@@ -58,17 +58,20 @@ class Piece:
     """Its blobs, where they differ from those of the file."""
 
 
-def opencv_copy(network: Network, shapes: Shapes, wanted: Sequence[str]) -> OpenCVCopy:
-    """Write a network for OpenCV, with all its layers; `wanted` are the blobs it shall give out."""
+def opencv_copy(network: Network, shapes: Shapes) -> OpenCVCopy:
+    """Write a network for OpenCV, with all its layers.
+
+    Its inputs have the shapes of one picture; `shapes` are those of all its blobs.
+    """
     parameter = caffe_pb2.NetParameter(name=network.name)
     for blob, shape in network.inputs.items():
         parameter.input.append(blob)
-        parameter.input_shape.add(dim=(1, *shape[1:]))
+        parameter.input_shape.add(dim=shape)
     added = caffe_pb2.NetParameter(name=network.name)
     makers: dict[str, Maker] = {}
     names = {layer.name for layer in network.layers}
     used: set[str] = set()
-    for piece in _pieces(network, shapes, wanted):
+    for piece in _pieces(network, shapes):
         message = piece.layer
         # OpenCV takes weights by name. A second layer of one name has no weights, or other ones.
         if message.name in used or (piece.blobs and message.name in names):
@@ -89,7 +92,7 @@ def opencv_copy(network: Network, shapes: Shapes, wanted: Sequence[str]) -> Open
     return OpenCVCopy(text_format.MessageToString(parameter), content, makers)
 
 
-def _pieces(network: Network, shapes: Shapes, wanted: Sequence[str]) -> list[Piece]:
+def _pieces(network: Network, shapes: Shapes) -> list[Piece]:
     read = {bottom for layer in network.layers for bottom in layer.bottoms}
     pieces: list[Piece] = []
     for layer in network.layers:
@@ -101,12 +104,12 @@ def _pieces(network: Network, shapes: Shapes, wanted: Sequence[str]) -> list[Pie
         if len(layer.tops) > 1:
             # OpenCV counts a layer's tops by their readers, and cuts a Slice into as many parts.
             idle = [top for top in layer.tops if top not in read]
-            pieces = _read_by_copies(pieces, idle, wanted)
+            pieces = _read_by_copies(pieces, idle)
     return pieces
 
 
-def _read_by_copies(pieces: list[Piece], idle: Sequence[str], wanted: Sequence[str]) -> list[Piece]:
-    """Give each idle top a reader, an identity, from which the blob is taken where it is wanted."""
+def _read_by_copies(pieces: list[Piece], idle: Sequence[str]) -> list[Piece]:
+    """Give each top that nothing reads a reader: an identity, which makes the blob."""
     for top in idle:
         for piece in pieces:
             tops = [f"{name}/idle" if name == top else name for name in piece.layer.top]
@@ -356,6 +359,12 @@ def _on_its_axis(piece: Piece, shape: Shape) -> list[Piece]:
     return [Piece(apart), piece]
 
 
+def _batch_norm(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV reads NVIDIA Caffe's blobs in the order of version 0.16 alone."""
+    blobs = layer.blobs if message.batch_norm_param.scale_bias else ()
+    return [Piece(message, blobs)]
+
+
 def _bias(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
     """OpenCV lacks Bias: a Scale by ones adds the blob, an Eltwise a bottom of the same shape."""
     bias = message.bias_param
@@ -495,6 +504,7 @@ def _interp(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> 
 
 
 REWRITES: Mapping[str, Rewrite] = {
+    "BatchNorm": _batch_norm,
     "Bias": _bias,
     "Concat": _concat,
     "Convolution": _convolution,

@@ -233,12 +233,11 @@ def test_a_signal_ends_it_and_leaves_no_file(
     model = tiny()
     program = (
         "import os, signal, sys\n"
-        "from convert import files\n"
         "sync = os.fsync\n"
         "def interrupted(handle):\n"
         f"    os.kill(os.getpid(), signal.{name})\n"
         "    sync(handle)\n"
-        "files.os.fsync = interrupted\n"
+        "os.fsync = interrupted\n"
         "from sfd.cli import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
