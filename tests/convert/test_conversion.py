@@ -303,10 +303,11 @@ def test_metadata_say_what_the_file_is(tiny: Make, tmp_path: Path) -> None:
         "sfd.keep_top_k": "50",
         "sfd.converter_version": report.versions["sfd"],
         "sfd.verification": "verified",
+        "sfd.verified_by": report.verification.references[0],
     }
 
 
-def test_a_wrong_file_is_not_let_go(
+def test_a_wrong_file_is_not_written(
     tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     translate = conversion._build
