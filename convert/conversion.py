@@ -31,9 +31,13 @@ from sfd.errors import SfdError, UsageError
 
 LARGEST_SIDE = 16_384
 """Of an input, in pixels: a damaged prototxt shall not fill the memory with priors."""
-STEPS = ("reading", "simulating", "hashing", "translating", "storing", "checking",
-         "OpenCV", "noise", "constant", "gradient", "impulse", "scene", "batch", "writing")  # fmt: skip
-"""What `progress` is told, in order; those from OpenCV to batch only with verification."""
+STEPS = (
+    "reading", "simulating", "hashing", "translating", "storing", "checking",
+    "OpenCV", "noise", "constant", "gradient", "impulse", "scene", "batch",
+    "writing",
+)  # fmt: skip
+"""What `progress` is told, in order: simulating only without weights, OpenCV to batch only
+with verification."""
 
 NOT_ASKED = "verification was switched off"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from convert.caffe.attach import DEPTHWISE
+from convert.caffe.attach import DEPTHWISE, NO_WEIGHTS
 from convert.caffe.diagnostics import Diagnostic
 from convert.caffe.network import Layer, Network
 from convert.caffe.weights import Blobs
@@ -121,7 +121,12 @@ def explain(
             )
     except TranslationError as error:
         known = {str(problem) for problem in found}
-        found += [each for each in error.diagnostics if str(each) not in known]
+        found += [
+            each
+            for each in error.diagnostics
+            # Said of every layer behind one that failed.
+            if str(each) not in known and each.message != NO_WEIGHTS
+        ]
     except UsageError as error:
         found.append(Diagnostic(str(error)))
     except (KeyError, ValueError):

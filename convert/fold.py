@@ -58,21 +58,24 @@ def fold(graph: GraphBuilder) -> None:
         affines[affine.name] = affine
         place = producers.get(affine.source)
         maker = merged[place] if place is not None else None
-        if place is not None and isinstance(maker, Node) and uses[affine.source] == 1:
-            if _absorbs(graph, maker, affine):
-                joined = absorbed[place].then(affine) if place in absorbed else affine
-                absorbed[place] = joined
-                merged[place] = replace(maker, outputs=(affine.name,))
-                del affines[affine.name]
-                producers[affine.name] = place
-                uses[affine.source] = 0
-                continue
+        if (
+            place is not None
+            and isinstance(maker, Node)
+            and uses[affine.source] == 1
+            and _absorbs(graph, maker, affine)
+        ):
+            absorbed[place] = absorbed[place].then(affine) if place in absorbed else affine
+            merged[place] = replace(maker, outputs=(affine.name,))
+            del affines[affine.name]
+            producers[affine.name] = place
+            uses[affine.source] = 0
+            continue
         producers[affine.name] = len(merged)
         merged.append(affine)
-    for place, affine in absorbed.items():
+    for place, steps in absorbed.items():
         maker = merged[place]
         assert isinstance(maker, Node)
-        merged[place] = _with_weights(graph, maker, affine, uses)
+        merged[place] = _with_weights(graph, maker, steps, uses)
     graph.nodes = [
         node
         for item in merged

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -130,10 +131,8 @@ def _parse(path: Path) -> tuple[caffe_pb2.NetParameter, Mapping[Place, F32]]:
     views: Mapping[Place, F32] = {}
     message: Buffer = data
     if len(data) >= MAPPED_BYTES:
-        try:
+        with suppress(WireError):  # the parser says what is wrong
             message, views = wire.cut(data)
-        except WireError:
-            pass  # the parser says what is wrong
     try:
         return caffe_pb2.NetParameter.FromString(bytes(message)), views
     except DecodeError as error:

@@ -11,7 +11,6 @@ from onnx import helper
 
 from geometry.arrays import F32
 
-
 EXTERNAL_DATA = "session.model_external_initializers_file_folder_path"
 
 

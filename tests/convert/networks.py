@@ -108,8 +108,9 @@ def mobilenet(side: int = 224, width: float = 1.0) -> str:
     net = Writer("MobileNet", height=side, width=side)
     channels = int(32 * width)
     top = net.layer("ReLU", net.normalized("data", channels, 3, 2))
-    for outputs, stride in ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5,
-                            (1024, 2), (1024, 1)):  # fmt: skip
+    strides = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
+    widths = (64, 128, 128, 256, 256, *(512,) * 6, 1024, 1024)
+    for outputs, stride in zip(widths, strides, strict=True):
         top = net.layer("ReLU", net.normalized(top, channels, 3, stride, channels))
         channels = int(outputs * width)
         top = net.layer("ReLU", net.normalized(top, channels, 1))

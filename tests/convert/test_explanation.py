@@ -40,8 +40,9 @@ layer { name: "prob" type: "Softmax" bottom: "one" top: "prob" }
 """
 
 
-def fates(path: Path, options: Options = Options()) -> dict[str, str]:
-    return {layer.name: layer.fate for layer in explain_file(path, None, options).layers}
+def fates(path: Path, *, merge: bool = True) -> dict[str, str]:
+    layers = explain_file(path, None, Options(merge=merge)).layers
+    return {layer.name: layer.fate for layer in layers}
 
 
 def write(folder: Path, text: str) -> Path:
@@ -68,7 +69,7 @@ def test_each_layer_has_its_fate_shape_and_costs(tmp_path: Path) -> None:
         "power": ((image,), 0, 0, "folded into bias"),
         "bias": ((image,), 4, 0, "Mul, Add"),
         "fc": ((("batch", 6),), 6 * 320 + 6, 6 * 320, "Reshape, Gemm"),
-        "unused": ((("batch", 3), ("batch", 3)), 0, 0, "Split"),
+        "unused": ((("batch", 3), ("batch", 3)), 0, 0, "Slice"),
         "quiet": ((), 0, 0, "dropped: it has no result"),
         "prob": ((("batch", 3),), 0, 0, "Softmax"),
         "loss": ((), 0, 0, "dropped: serves only training and testing"),
@@ -84,7 +85,7 @@ def test_a_detector_is_explained_with_its_heads(tiny: Make) -> None:
     assert found["conv1/bn"] == found["conv1/scale"] == "folded into conv1"
     assert "Exp" in found["detection_out"]
     assert found["loc"] == found["conf"] == "Conv (merged with others)"
-    assert fates(model.prototxt, Options(merge=False))["loc"] == "Conv"
+    assert fates(model.prototxt, merge=False)["loc"] == "Conv"
     with_weights = explain_file(model.prototxt, model.caffemodel, Options())
     assert {layer.name: layer.fate for layer in with_weights.layers} == found
 
@@ -96,7 +97,7 @@ def test_a_network_that_is_refused_is_explained_as_far_as_possible(tmp_path: Pat
     assert found["conv"] == "Conv"
     assert found["power"].startswith("refused: layers of type Pouwer can't be converted; did you")
     assert found["fc"] == "not reached: a layer before it is refused"
-    assert "It can't be converted: 1 problem\n  line 10, layer power: " in str(explanation)
+    assert "It can't be converted: 1 problem\n  line 9, layer power: " in str(explanation)
 
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=name) for name, text in networks.small()])
@@ -121,7 +122,7 @@ def test_the_command_prints_it_and_writes_nothing(
     assert run_command("convert", [str(path), "--explain"]) == 0
     said = capsys.readouterr().out
     assert said.startswith("each: 11 layers")
-    assert "\nconv   Convolution      [batch, 4, 8, 10]" in said
+    assert "\nconv    Convolution      [batch, 4, 8, 10]" in said
     assert [each.name for each in tmp_path.iterdir()] == ["deploy.prototxt"]
     assert run_command("convert", [str(path), "--explain", "-o", str(tmp_path / "x.onnx")]) == 2
     assert "--explain writes no file" in capsys.readouterr().err

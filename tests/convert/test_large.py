@@ -36,15 +36,15 @@ Make = Callable[..., Files]
 def peak(*arguments: object) -> int:
     """The most memory in bytes that `sfd convert` has with these arguments."""
     program = (
-        "import resource, sys; from sfd.cli import main; code = main(sys.argv[1:]);"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
+        "import re, sys; from sfd.cli import main; code = main(sys.argv[1:]);"
+        "print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]); sys.exit(code)"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, "convert", *map(str, arguments)],
         capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
-    unit = 1 if sys.platform == "darwin" else 1024
-    return int(done.stdout.splitlines()[-1]) * unit
+    # Not ru_maxrss: it starts with the memory of the process that forked this one.
+    return int(done.stdout.splitlines()[-1]) * 1024
 
 
 def write_model(folder: Path, text: str) -> tuple[Path, Path]:
@@ -57,6 +57,7 @@ def write_model(folder: Path, text: str) -> tuple[Path, Path]:
     return prototxt, caffemodel
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("verify", ["--verify", "--no-verify"])
 def test_memory_is_at_most_three_times_the_weights(tmp_path: Path, verify: str) -> None:
     files = write_model(tmp_path, networks.vgg(64, ((1, 16), (1, 32)), 6144))
@@ -74,7 +75,8 @@ def test_a_large_input_is_verified_at_a_smaller_size(tmp_path: Path) -> None:
     assert report.verification.status is Status.VERIFIED
     assert report.verification.input_size == "288x288"
     assert report.input["shape"] == ["batch", 3, 2400, 2400]
-    assert peak(*files, "-o", tmp_path / "out.onnx") <= ALLOWANCE
+    if sys.platform == "linux":
+        assert peak(*files, "-o", tmp_path / "out.onnx") <= ALLOWANCE
 
 
 def test_a_network_whose_graph_depends_on_its_input_is_verified_at_its_size(

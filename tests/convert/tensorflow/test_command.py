@@ -60,8 +60,8 @@ def test_a_warning_is_one_line(
     frozen.write_bytes(graph.SerializeToString())
     assert sfd(frozen, tmp_path / "out.caffemodel") == 0
     assert capsys.readouterr().err == (
-        "sfd import-tensorflow: warning: 1 trained constants have no place in this family and are left out: "
-        "those of BoxPredictor_0/BoxEncodingPredictor\n"
+        "sfd import-tensorflow: warning: 1 trained constants have no place in this family and are "
+        "left out: those of BoxPredictor_0/BoxEncodingPredictor\n"
     )
 
 
