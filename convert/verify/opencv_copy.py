@@ -471,10 +471,11 @@ def _slice(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> l
 
 
 def _normalize(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
-    """OpenCV has other defaults.
+    """OpenCV has other defaults, and lacks the first name, NormalizeBBox.
 
     It can't read a scale for each channel across_spatial: a Scale layer multiplies by it.
     """
+    message.type = "Normalize"
     norm = message.norm_param
     norm.across_spatial, norm.channel_shared = norm.across_spatial, norm.channel_shared
     norm.eps = norm.eps
@@ -513,6 +514,7 @@ REWRITES: Mapping[str, Rewrite] = {
     "LRN": _lrn,
     "Log": _log,
     "Normalize": _normalize,
+    "NormalizeBBox": _normalize,
     "PReLU": _prelu,
     "Permute": _permute,
     "Pooling": _pooling,
