@@ -44,7 +44,7 @@ class NumpyReference:
         unknown = sorted({layer.type for layer in part.layers} - known.keys() - {"Input"})
         if unknown:
             raise NumpyError(f"no formula for layers of type {', '.join(unknown)}")
-        if _products(part, shapes) > MOST_PRODUCTS:
+        if products(part, shapes) > MOST_PRODUCTS:
             raise NumpyError("the network is too large for NumPy")
         jumping = frozenset(
             bottom
@@ -93,7 +93,7 @@ class NumpyReference:
         return results
 
 
-def _products(network: Network, shapes: Shapes) -> float:
+def products(network: Network, shapes: Shapes) -> float:
     """How many multiplications the layers with weights take for one picture."""
     total = 0.0
     for layer in network.layers:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
-from convert.verify import verify
 from convert.report import Status
+from convert.verify import verify
 from convert.verify.inputs import samples
 from convert.verify.numpy_reference import NumpyReference
 from convert.verify.opencv import opencv_reference
@@ -33,6 +33,10 @@ def layer(kind: str, parameter: str = "", tops: str = "x", bottoms: str = "c") -
 
 def convolution(parameter: str, kind: str = "Convolution") -> str:
     return layer(kind, f"convolution_param {{ {parameter} }}")
+
+
+def pooling(parameter: str) -> str:
+    return layer("Pooling", f"pooling_param {{ kernel_size: 2 stride: 2 {parameter} }}")
 
 
 POSITIVE = 'layer { name: "abs" type: "AbsVal" bottom: "c" top: "c" }\n'
@@ -80,9 +84,9 @@ CASES: dict[str, tuple[str, Blobs]] = {
         {"x": [np.float32(0.2)]},
     ),
     "relu6": (layer("ReLU", "relu_param { relu6: true }"), {}),
-    "torch_pooling": (layer("Pooling", "pooling_param { kernel_size: 2 stride: 2 torch_pooling: true }"), {}),
-    "round_mode": (layer("Pooling", "pooling_param { kernel_size: 2 stride: 2 round_mode: FLOOR }"), {}),
-    "engine": (layer("Pooling", "pooling_param { kernel_size: 2 stride: 2 engine: MKL2017 }"), {}),
+    "torch_pooling": (pooling("torch_pooling: true"), {}),
+    "round_mode": (pooling("round_mode: FLOOR"), {}),
+    "engine": (pooling("engine: MKL2017"), {}),
     "filler": (
         convolution('num_output: 2 kernel_size: 1 bias_filler { type: "no such" }'),
         {"x": [normal(2, 6, 1, 1), normal(2)]},
@@ -99,7 +103,10 @@ CASES: dict[str, tuple[str, Blobs]] = {
     "concat_dim": (layer("Concat", "concat_param { concat_dim: 2 }", bottoms="c c"), {}),
     "tile": (layer("Tile", "tile_param { axis: 1 tiles: 3 }"), {}),
     "upsample": (layer("Upsample", "upsample_param { scale_h: 2 scale_w: 3 }"), {}),
-    "scale_train": (layer("Dropout", "dropout_param { scale_train: false dropout_ratio: 0.3 }"), {}),
+    "scale_train": (
+        layer("Dropout", "dropout_param { scale_train: false dropout_ratio: 0.3 }"),
+        {},
+    ),
     "order": (layer("Permute", "permute_param { order: 0 order: 3 }"), {}),
     "normalize": (layer("Normalize"), {"x": [normal(1)]}),
     "normalize across": (

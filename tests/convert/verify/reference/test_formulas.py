@@ -100,7 +100,7 @@ def computed(
          [], [[1, 3], [2, 4]]),
         ("Crop", "crop_param { axis: 2 offset: 1 }", [RAMP, np.zeros((1, 1, 2, 2))], [],
          [[[5, 6], [8, 9]]]),
-        ("Correlation", "correlation_param { kernel_size: 1 max_displacement: 1 pad: 1 stride_2: 1 }",
+        ("Correlation", "correlation_param { kernel_size: 1 max_displacement: 1 pad: 1 }",
          [TWO, TWO], [], np.asarray([0, 0, 0, 0, 12.5, 0, 0, 0, 0]).reshape(9, 1, 1)),
         ("FlowWarp", "", [RAMP, np.full((1, 2, 3, 3), 0.5)], [],
          [[[3, 4, 4.5], [6, 7, 7.5], [7.5, 8.5, 9]]]),
@@ -118,4 +118,4 @@ def test_a_formula_gives_the_number_worked_out_by_hand(
     expected: ArrayLike,
 ) -> None:
     (found,) = computed(kind, parameter, bottoms, blobs)
-    np.testing.assert_allclose(found[0], expected, atol=1e-6)
+    np.testing.assert_allclose(found[0], np.asarray(expected), atol=1e-6)
