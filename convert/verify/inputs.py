@@ -16,7 +16,8 @@ REGIONS = 6
 """How many regions of interest an input of regions gets for each picture."""
 LONGEST = 8
 """How many steps a sequence gets at most."""
-RECURRENT = frozenset(["LSTM", "Lstm", "RNN"])
+RECURRENT = frozenset(["CTCGreedyDecoder", "LSTM", "Lstm", "RNN"])
+"""Layers whose bottoms have the steps of a sequence on their first axis."""
 
 Images = U8
 Arrays = Mapping[str, NDArray[np.generic]]

@@ -29,8 +29,6 @@ class NumpyReference:
     network: Network
     """The part of the network that the blobs need."""
     blobs: tuple[str, ...]
-    jumping: frozenset[str]
-    """Bottoms of the layers whose results jump: these are taken from the file."""
 
     @classmethod
     def of(cls, network: Network, shapes: Shapes, blobs: Iterable[str]) -> "NumpyReference":
@@ -46,14 +44,7 @@ class NumpyReference:
             raise NumpyError(f"no formula for layers of type {', '.join(unknown)}")
         if products(part, shapes) > MOST_PRODUCTS:
             raise NumpyError("the network is too large for NumPy")
-        jumping = frozenset(
-            bottom
-            for layer in part.layers
-            if layer.type in known and known[layer.type].jumps
-            for bottom in layer.bottoms
-            if bottom not in network.inputs
-        )
-        return cls(part, tuple(dict.fromkeys((*wanted, *sorted(jumping)))), jumping)
+        return cls(part, tuple(dict.fromkeys((*wanted, *read_by_jumps(part)))))
 
     @np.errstate(all="ignore")  # Untrained weights overflow; in Caffe as well.
     def run(self, feed: Feed, found: Mapping[str, F32]) -> Mapping[str, F32]:
@@ -91,6 +82,18 @@ class NumpyReference:
                 if not readers[name]:
                     values.pop(name, None)
         return results
+
+
+def read_by_jumps(network: Network) -> list[str]:
+    """The blobs that layers read whose results jump."""
+    known = formulas()
+    return [
+        bottom
+        for layer in network.layers
+        if layer.type in known and known[layer.type].jumps
+        for bottom in layer.bottoms
+        if bottom not in network.inputs
+    ]
 
 
 def products(network: Network, shapes: Shapes) -> float:

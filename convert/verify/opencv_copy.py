@@ -6,6 +6,7 @@ Caffe would compute, so that OpenCV computes it too. A rewrite never uses the ON
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -89,7 +90,10 @@ def opencv_copy(network: Network, shapes: Shapes) -> OpenCVCopy:
             entry = added.layer.add(name=message.name, type=message.type)
             entry.blobs.extend(encoding.encode(blob) for blob in piece.blobs)
     content = added.SerializeToString() if added.layer else b""
-    return OpenCVCopy(text_format.MessageToString(parameter), content, makers)
+    text = text_format.MessageToString(parameter)
+    # OpenCV's schema has whole numbers for some fields that a fork made floating.
+    text = re.sub(r"(: -?\d+)\.0$", r"\1", text, flags=re.MULTILINE)
+    return OpenCVCopy(text, content, makers)
 
 
 def _pieces(network: Network, shapes: Shapes) -> list[Piece]:

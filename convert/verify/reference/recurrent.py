@@ -40,10 +40,10 @@ def lstm_of_rows(layer: Layer, bottoms: Sequence[F64]) -> F64:
     parameter, old = layer.parameter.lstm_param, layer.parameter.inner_product_param
     outputs = parameter.num_output or old.num_output
     weight, hidden, *bias = (blob.astype(np.float64) for blob in layer.blobs)
-    size = parameter.batch_size
-    is_sequence = size == 1 and bottoms[0].ndim > 2
-    batch = bottoms[0].shape[1] if is_sequence else size
-    x = bottoms[0].reshape(-1, batch, weight.size // (4 * outputs))
+    width = weight.size // (4 * outputs)
+    # A bottom [time, batch, ...] has its batch already.
+    batch = max(parameter.batch_size, bottoms[0].size // (len(bottoms[0]) * width))
+    x = bottoms[0].reshape(-1, batch, width)
     cont = bottoms[1].reshape(len(x), batch, 1) if len(bottoms) > 1 else np.ones((len(x), batch, 1))
     h = c = np.zeros((batch, outputs))
     tops = []
