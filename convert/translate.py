@@ -16,6 +16,9 @@ MAX_ELEMENTS = 2**31 - 1
 
 _POOLS_ROIS = frozenset(["PSROIAlign", "PSROIPooling", "ROIAlign", "ROIPooling"])
 """Layers whose second bottom has one row for each region, whatever the number of images."""
+TIME = "time"
+"""The name of the open first dimension of an input that is a sequence."""
+_RECURRENT = frozenset(["LSTM", "Lstm", "RNN"])
 _KEEPS_ROWS = frozenset(["Flatten", "Power", "Reshape", "Scale", "Split"])
 
 
@@ -72,15 +75,18 @@ def input_shapes(network: Network) -> dict[str, Shape]:
     """The shapes of the network's inputs with their open dimensions.
 
     The first dimension of the first input is the batch. So is that of any other input for which
-    the prototxt writes the same number. Regions of interest, as ROIPooling reads them, have an
-    open number of their own, named after the input. Every other dimension is fixed.
+    the prototxt writes the same number. There are two exceptions. Regions of interest, as
+    ROIPooling reads them, have an open number of their own, named after the input. A sequence, as
+    LSTM reads it, is open in time. Every other dimension is fixed.
     """
     shapes: dict[str, Shape] = {}
     batch = next((shape[0] for shape in network.inputs.values() if shape), None)
     for position, (name, shape) in enumerate(network.inputs.items()):
         first, rest = shape[:1], shape[1:]
-        if position and _are_rois(network, name):
+        if position and _reaches(network, name, _POOLS_ROIS, slice(1, None)):
             shapes[name] = (name, *rest)
+        elif _reaches(network, name, _RECURRENT, slice(0, 2)):
+            shapes[name] = (TIME, *rest)
         elif first == (batch,):
             shapes[name] = (BATCH, *rest)
         else:
@@ -88,12 +94,13 @@ def input_shapes(network: Network) -> dict[str, Shape]:
     return shapes
 
 
-def _are_rois(network: Network, name: str) -> bool:
+def _reaches(network: Network, name: str, types: frozenset[str], bottoms: slice) -> bool:
+    """Whether a layer of these types reads the rows of an input as one of these bottoms."""
     names = {name}
     for layer in network.layers:
-        if layer.type in _POOLS_ROIS and names.intersection(layer.bottoms[1:]):
+        if layer.type in types and names.intersection(layer.bottoms[bottoms]):
             return True
-        if layer.type in _KEEPS_ROWS and layer.bottoms[0] in names:
+        if layer.type in _KEEPS_ROWS and names.intersection(layer.bottoms[:1]):
             names.update(layer.tops)
     return False
 

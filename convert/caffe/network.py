@@ -131,20 +131,21 @@ def read(
     """
     parsed = prototxt.read(Path(prototxt_path), caffe_pb2.NetParameter, defer=("layer", "layers"))
     size = (input_size, input_size) if isinstance(input_size, int) else input_size
-    stored = None
-    unreadable: list[Diagnostic] = []
+    stored, failure = None, None
     try:
         stored = None if caffemodel_path is None else weights.read_all(Path(caffemodel_path))
     except CaffeError as error:
         # Go on with the prototxt, so that its problems are reported too.
-        unreadable = [Diagnostic(f"{caffemodel_path}: {problem}") for problem in error.diagnostics]
+        failure = error
     state = caffe_pb2.NetState()
     state.CopyFrom(parsed.message.state)
     state.phase = _PHASES[phase]
     state.stage.extend(stages)
     state.level = level or state.level
     network, problems = _assemble(parsed, state, size, channels, stored, partial)
-    return network, [*problems, *unreadable]
+    if failure and not (isinstance(failure, weights.NoWeightsError) and not network.unfilled()):
+        problems += [Diagnostic(f"{caffemodel_path}: {each}") for each in failure.diagnostics]
+    return network, problems
 
 
 def _assemble(
@@ -168,7 +169,9 @@ def _assemble(
     declared, more = inputs.declared(parsed)
     problems += more
     blobs = {layer.name: layer.blobs for layer in stored.layers} if stored else {}
-    cast = roles.assign(entries, selected, declared, blobs, size, channels)
+    cast = roles.assign(
+        entries, selected, declared, blobs, size, channels, state.phase == caffe_pb2.TRAIN
+    )
     problems += cast.problems
     warnings += cast.warnings
     problems += inputs.check_size(size)

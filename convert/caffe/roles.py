@@ -36,11 +36,12 @@ def assign(
     blobs: Mapping[str, Blobs],
     size: Size | None,
     channels: int | None,
+    training: bool,
 ) -> Roles:
     """Give each of the `selected` layers its role; `entries` are the layers of all phases.
 
     `declared` are the top-level inputs, `blobs` the weights by layer name. `size` and `channels`
-    are what the user said about images: they count where a data layer doesn't state its own.
+    are what the user said about images. In `training` a loss must be as sound as any layer.
     """
     roles = Roles(inputs=dict(declared))
     feeding: list[Entry] = []
@@ -49,7 +50,6 @@ def assign(
         if not layer.type and not entry.errors:
             roles.problems.append(Diagnostic("has no type", entry.line, layer=layer.name))
         if layer.type == "Input":
-            roles.problems += entry.errors
             _add_inputs(roles, entry, *inputs.of_input_layer(entry))
         elif data_layers.is_data_layer(layer):
             feeding.append(entry)
@@ -66,7 +66,8 @@ def assign(
         roles.unsized.update(set(entry.parameter.top[:1]) - set(roles.inputs))
     _settle_dummies(roles)
     _drop_labels(roles)
-    _sort_errors(roles, entries)
+    makers = [entry for entry in selected if entry.parameter.type in ("Input", "DummyData")]
+    _sort_errors(roles, entries, selected if training else [*roles.computing, *makers])
     return roles
 
 
@@ -154,7 +155,6 @@ def _settle_dummies(roles: Roles) -> None:
         labels = [top for top in entry.parameter.top if top not in needed]
         roles.absent.update(dict.fromkeys(labels, entry.parameter.name))
         roles.training_only.append(entry)
-        roles.problems += entry.errors
         _add_inputs(roles, entry, needed, problems)
 
 
@@ -188,11 +188,11 @@ def _depending_alone(name: str, computing: Sequence[Entry]) -> list[Entry] | Non
     return found
 
 
-def _sort_errors(roles: Roles, entries: Sequence[Entry]) -> None:
-    """Wrong values in a layer are problems where the layer computes, and else warnings."""
-    computing = {id(entry.parameter) for entry in roles.computing}
+def _sort_errors(roles: Roles, entries: Sequence[Entry], used: Sequence[Entry]) -> None:
+    """Make wrong values problems in the layers that are used, and warnings in the others."""
+    counting = {id(entry.parameter) for entry in used}
     for entry in entries:
-        if id(entry.parameter) in computing:
+        if id(entry.parameter) in counting:
             roles.problems += entry.errors
             continue
         for error in entry.errors:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from convert.graph import BATCH
 from convert.outputs.kinds import DATA, Built, Kind
 from convert.outputs.preprocessing import IMAGES, Preprocessing
+from convert.translate import TIME
 from geometry.arrays import F32, F64, U8, Bools
 
 SEED = 20
@@ -76,7 +77,7 @@ def together(built: Built, chosen: Sequence[Sample]) -> Arrays:
 def is_sequence(built: Built) -> bool:
     """Whether the open dimension counts the steps of a sequence, which depend on each other."""
     return any(
-        layer.type in RECURRENT and built.shapes[layer.bottoms[0]][:1] == (BATCH,)
+        layer.type in RECURRENT and built.shapes[layer.bottoms[0]][0] in (BATCH, TIME)
         for layer in built.network.layers
     )
 
@@ -96,7 +97,7 @@ def _values(random: np.random.Generator, built: Built, name: str, image: Sequenc
         rows = np.concatenate([np.zeros((REGIONS, 1)), corners.reshape(REGIONS, 4)], axis=1)
         return rows.reshape(REGIONS, *(int(dim) for dim in rest)).round().astype(np.float32)
     length = built.network.inputs[name][0]
-    if opening == BATCH:
+    if opening in (BATCH, TIME):
         length = min(length, LONGEST) if is_sequence(built) else 1
     shape = (length, *(int(dim) for dim in rest))
     readers = [layer for layer in built.network.layers if name in layer.bottoms[1:]]

@@ -363,6 +363,12 @@ def _on_its_axis(piece: Piece, shape: Shape) -> list[Piece]:
     return [Piece(apart), piece]
 
 
+def _batch_norm(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV reads NVIDIA Caffe's blobs in the order of version 0.16 alone."""
+    blobs = layer.blobs if message.batch_norm_param.scale_bias else ()
+    return [Piece(message, blobs)]
+
+
 def _bias(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
     """OpenCV lacks Bias: a Scale by ones adds the blob, an Eltwise a bottom of the same shape."""
     bias = message.bias_param
@@ -503,6 +509,7 @@ def _interp(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> 
 
 
 REWRITES: Mapping[str, Rewrite] = {
+    "BatchNorm": _batch_norm,
     "Bias": _bias,
     "Concat": _concat,
     "Convolution": _convolution,
