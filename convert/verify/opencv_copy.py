@@ -241,6 +241,23 @@ def _log(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> lis
     return [first, Piece(message), _power(f"{layer.name}/base", behind, top, scale=1 / base)]
 
 
+def _swish(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV ignores beta: x · sigmoid(beta · x) is swish(beta · x) / beta."""
+    beta = message.swish_param.beta
+    message.ClearField("swish_param")
+    if beta in (0, 1):
+        name, bottom, top = f"{layer.name}/half", layer.bottoms[0], layer.tops[0]
+        return [Piece(message)] if beta else [_power(name, bottom, top, scale=0.5)]
+    (bottom,), (top,) = layer.bottoms, layer.tops
+    before, behind = f"{top}/scaled", f"{top}/swish"
+    message.bottom[:], message.top[:] = [before], [behind]
+    return [
+        _power(f"{layer.name}/beta", bottom, before, scale=beta),
+        Piece(message),
+        _power(f"{layer.name}/unscaled", behind, top, scale=1 / beta),
+    ]
+
+
 def _convolution(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
     """OpenCV lacks the forks' names for depthwise convolutions, and takes one bottom only.
 
@@ -534,6 +551,7 @@ REWRITES: Mapping[str, Rewrite] = {
     "Scale": _scale,
     "Slice": _slice,
     "Split": _split,
+    "Swish": _swish,
     "Tile": _tile,
     "Upsample": _upsample,
 }

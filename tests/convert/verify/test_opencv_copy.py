@@ -107,6 +107,8 @@ CASES: dict[str, tuple[str, Blobs]] = {
         layer("Dropout", "dropout_param { scale_train: false dropout_ratio: 0.3 }"),
         {},
     ),
+    "swish": (layer("Swish", "swish_param { beta: 0.5 }"), {}),
+    "swish, beta 0": (layer("Swish", "swish_param { beta: 0 }"), {}),
     "order": (layer("Permute", "permute_param { order: 0 order: 3 }"), {}),
     "normalize": (layer("Normalize"), {"x": [normal(1)]}),
     "normalize across": (
