@@ -1,6 +1,5 @@
 """Which reference speaks for which blob, and that each of them refuses a wrong graph."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +8,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from convert.report import Comparison, Status
+from convert.metadata import metadata
+from convert.report import Comparison, Status, Verification
 from convert.verify import numpy_reference, verify
 from convert.verify.deviations import DEVIATIONS, deviations
 from convert.verify.numpy_reference import NAME, NumpyError, NumpyReference
@@ -226,7 +226,19 @@ def test_regions_lie_in_the_image_and_belong_to_their_picture(make: Make) -> Non
     assert any("batch" in item.input for item in found.comparisons)
 
 
-def test_the_report_names_the_references(make: Make) -> None:
-    case = make(REDUCTION)
+@pytest.mark.parametrize(
+    ("layers", "kinds"),
+    [(SIGMOID, "opencv"), (REDUCTION, "numpy"), (REDUCTION + SIGMOID, "opencv,numpy")],
+)
+def test_the_metadata_name_the_references(make: Make, layers: str, kinds: str) -> None:
+    case = make(layers)
     found = verify(case.built, case.weights)
-    assert json.dumps(found.references) == '["NumPy reference"]'
+    sources = {"prototxt": "a", "caffemodel": "b"}
+    properties = metadata(case.built, "t", (), sources, found)
+    assert properties["sfd.verified_by"] == kinds
+
+
+def test_the_metadata_of_an_unverified_file_name_no_reference(make: Make) -> None:
+    sources = {"prototxt": "a", "caffemodel": "b"}
+    skipped = Verification(Status.UNVERIFIED, "verification was switched off")
+    assert "sfd.verified_by" not in metadata(make(SIGMOID).built, "t", (), sources, skipped)
