@@ -21,7 +21,7 @@ def deviations(network: Network, shapes: Shapes) -> dict[str, str]:
     found: dict[str, str] = {}
     for layer in network.layers:
         reason = DEVIATIONS[layer.type](layer, shapes) if layer.type in DEVIATIONS else None
-        if layer.type in known and known[layer.type].jumps:
+        if layer.type in known and known[layer.type].jumps(layer):
             # NumPy computes such a layer from the bottoms that the file has.
             reason = "OpenCV's rounding errors may change its choice"
         if reason:

@@ -64,7 +64,7 @@ class NumpyReference:
                 continue  # an Input layer
             formula = known[layer.type]
             bottoms = [values[bottom] for bottom in layer.bottoms]
-            if formula.jumps:
+            if formula.jumps(layer):
                 bottoms = [
                     found[name].astype(np.float64).reshape(own.shape)
                     if name in found and found[name].size == own.size
@@ -90,7 +90,7 @@ def read_by_jumps(network: Network) -> list[str]:
     return [
         bottom
         for layer in network.layers
-        if layer.type in known and known[layer.type].jumps
+        if layer.type in known and known[layer.type].jumps(layer)
         for bottom in layer.bottoms
         if bottom not in network.inputs
     ]

@@ -1,4 +1,4 @@
-"""Pooling, window by window."""
+"""Pooling and SPP, window by window."""
 
 import math
 from collections.abc import Sequence
@@ -11,27 +11,55 @@ from convert.verify.reference.registry import formula
 from geometry.arrays import F64
 
 
-@formula("Pooling")
-def pooling(layer: Layer, bottoms: Sequence[F64]) -> F64:
+@formula("Pooling", jumps=lambda layer: len(layer.tops) == 2)
+def pooling(layer: Layer, bottoms: Sequence[F64]) -> list[F64]:
     """The maximum or the mean of each window, as pooling_layer.cpp cuts the windows.
 
     The number of windows is rounded up (down with the forks' `round_mode: FLOOR`,
     `ceil_mode: false` and `torch_pooling: true`). A mean divides by the part of the window that
-    lies in the image and its padding.
+    lies in the image and its padding. A second top says where in the image each maximum lies.
     """
+    return pooled(layer.parameter.pooling_param, bottoms[0])[: len(layer.tops)]
+
+
+@formula("SPP")
+def spp(layer: Layer, bottoms: Sequence[F64]) -> F64:
+    """Poolings to 1, 2 · 2, 4 · 4, … windows, flattened and joined (spp_layer.cpp)."""
     (x,) = bottoms
-    parameter = layer.parameter.pooling_param
+    levels: list[F64] = []
+    for level in range(layer.parameter.spp_param.pyramid_height):
+        parameter = caffe_pb2.PoolingParameter()
+        if layer.parameter.spp_param.pool == caffe_pb2.SPPParameter.AVE:
+            parameter.pool = caffe_pb2.PoolingParameter.AVE
+        bins = 2**level
+        for side, length in (("h", x.shape[2]), ("w", x.shape[3])):
+            kernel = math.ceil(length / bins)
+            setattr(parameter, f"kernel_{side}", kernel)
+            setattr(parameter, f"stride_{side}", kernel)
+            setattr(parameter, f"pad_{side}", (kernel * bins - length + 1) // 2)
+        levels.append(pooled(parameter, x)[0])
+    if len(levels) == 1:
+        return levels[0]
+    return np.concatenate([level.reshape(len(x), -1) for level in levels], axis=1)
+
+
+def pooled(parameter: caffe_pb2.PoolingParameter, x: F64) -> list[F64]:
+    """The maximum or mean of each window, and the places of the maxima."""
     average = parameter.pool == caffe_pb2.PoolingParameter.AVE
     rows, columns = _windows(parameter, x.shape[2], 0), _windows(parameter, x.shape[3], 1)
     y = np.empty((*x.shape[:2], len(rows), len(columns)))
+    places = np.zeros_like(y)
     for r, (top, bottom, height) in enumerate(rows):
         for c, (left, right, width) in enumerate(columns):
             window = x[:, :, top:bottom, left:right]
             if average:
                 y[:, :, r, c] = window.sum(axis=(2, 3)) / (height * width)
             else:
-                y[:, :, r, c] = window.max(axis=(2, 3))
-    return y
+                flat = window.reshape(*x.shape[:2], -1)
+                y[:, :, r, c] = flat.max(axis=2)
+                down, across = np.divmod(flat.argmax(axis=2), window.shape[3])
+                places[:, :, r, c] = (top + down) * x.shape[3] + left + across
+    return [y, places]
 
 
 def _windows(

@@ -14,6 +14,10 @@ from geometry.arrays import F64
 
 RAMP = np.arange(1, 10).reshape(1, 1, 3, 3)
 """1 to 9 in three rows."""
+FOUR = np.arange(1, 5).reshape(1, 4, 1, 1)
+"""Four channels of one pixel."""
+SQUARES = np.arange(1, 17).reshape(1, 4, 2, 2)
+"""Four channels of four pixels."""
 TWO = np.asarray([[[[3.0]], [[4.0]]]])
 """Two channels of one pixel."""
 
@@ -91,6 +95,21 @@ def computed(
          [[[5]]]),
         ("Pooling", "pooling_param { pool: AVE kernel_size: 2 stride: 2 pad: 1 }", [RAMP], [],
          [[[0.25, 1.25], [2.75, 7]]]),
+        ("SPP", "spp_param { pyramid_height: 2 }", [RAMP], [], [9, 1, 3, 7, 9]),
+        ("Axpy", "", [TWO, TWO, TWO], [], [[[12]], [[20]]]),
+        ("ShuffleChannel", "shuffle_channel_param { group: 2 }", [FOUR], [],
+         [[[1]], [[3]], [[2]], [[4]]]),
+        ("Reorg", "reorg_param { stride: 2 }", [SQUARES], [],
+         np.reshape([1, 3, 9, 11, 2, 4, 10, 12, 5, 7, 13, 15, 6, 8, 14, 16], (16, 1, 1))),
+        ("Reverse", "reverse_param { axis: 2 }", [RAMP], [], [[[7, 8, 9], [4, 5, 6], [1, 2, 3]]]),
+        ("Flip", "", [RAMP], [], [[[3, 2, 1], [6, 5, 4], [9, 8, 7]]]),
+        ("Transpose", "transpose_param { dim: 0 dim: 1 dim: 3 dim: 2 }", [RAMP], [],
+         [[[1, 4, 7], [2, 5, 8], [3, 6, 9]]]),
+        ("Parameter", "parameter_param { shape { dim: 1 dim: 2 } }", [], [[5, 6]], [5, 6]),
+        ("DummyData", "dummy_data_param { shape { dim: 1 dim: 2 } data_filler { value: 3 } }", [],
+         [], [3, 3]),
+        ("Upsample", "upsample_param { scale: 2 }", [[[[[5, 6]]]], [[[[1, 6]]]]], [],
+         [[[0, 5, 0, 0], [0, 0, 6, 0]]]),
         ("Interp", "interp_param { height: 1 width: 5 }", [[[[[1, 2, 3]]]]], [],
          [[[1, 1.5, 2, 2.5, 3]]]),
         ("Upsample", "upsample_param { scale: 2 }", [[[[[1, 2]]]]], [],
@@ -119,3 +138,10 @@ def test_a_formula_gives_the_number_worked_out_by_hand(
 ) -> None:
     (found,) = computed(kind, parameter, bottoms, blobs)
     np.testing.assert_allclose(found[0], np.asarray(expected), atol=1e-6)
+
+
+def test_the_second_top_of_a_pooling_has_the_places_of_the_maxima() -> None:
+    parameter = 'top: "places" pooling_param { kernel_size: 2 }'
+    maxima, places = computed("Pooling", parameter, [RAMP])
+    np.testing.assert_array_equal(maxima[0, 0], [[5, 6], [8, 9]])
+    np.testing.assert_array_equal(places[0, 0], [[4, 5], [7, 8]])
