@@ -241,6 +241,19 @@ def _log(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> lis
     return [first, Piece(message), _power(f"{layer.name}/base", behind, top, scale=1 / base)]
 
 
+def _axpy(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV multiplies the third bottom and adds the second: SENet's Axpy does it the other way."""
+    factor, x, y = layer.bottoms
+    (top,) = layer.tops
+    product = f"{top}/product"
+    scale = caffe_pb2.LayerParameter(name=f"{layer.name}/scale", type="Scale", top=[product])
+    scale.bottom.extend([x, factor])
+    scale.scale_param.axis = 0
+    total = caffe_pb2.LayerParameter(name=layer.name, type="Eltwise", top=[top])
+    total.bottom.extend([product, y])
+    return [Piece(scale), Piece(total)]
+
+
 def _swish(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
     """OpenCV ignores beta: x · sigmoid(beta · x) is swish(beta · x) / beta."""
     beta = message.swish_param.beta
@@ -526,6 +539,7 @@ def _interp(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> 
 
 
 REWRITES: Mapping[str, Rewrite] = {
+    "Axpy": _axpy,
     "BatchNorm": _batch_norm,
     "Bias": _bias,
     "Concat": _concat,

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import ArrayLike
 
+from convert.caffe import caffe_pb2
+from convert.caffe.network import Layer, Network
 from convert.report import Status
 from convert.verify import verify
 from convert.verify.inputs import samples
@@ -148,6 +150,18 @@ def test_such_networks_are_verified_by_opencv(make: Make, name: str) -> None:
     assert (found.status, found.reason) == (Status.VERIFIED, "")
     (reference,) = found.references
     assert reference.startswith("OpenCV")
+
+
+def test_opencv_multiplies_the_second_bottom_of_axpy(rng: np.random.Generator) -> None:
+    shapes = {"a": (1, 4, 1, 1), "x": (1, 4, 3, 2), "y": (1, 4, 3, 2)}
+    feed = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    message = caffe_pb2.LayerParameter(name="z", type="Axpy")
+    axpy = Layer("z", "Axpy", 1, ("a", "x", "y"), ("z",), message)
+    network = Network("t", shapes, (axpy,), ("z",))
+    weights = caffe_pb2.NetParameter(name="t").SerializeToString()
+    reference = opencv_reference(network, {**shapes, "z": shapes["x"]}, weights, ["z"], feed)
+    found = reference.run(feed)["z"]
+    np.testing.assert_allclose(found, feed["a"] * feed["x"] + feed["y"], atol=1e-6)
 
 
 @pytest.mark.parametrize("height", [1, 2, 3, 7])
