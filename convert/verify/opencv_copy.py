@@ -242,7 +242,7 @@ def _log(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> lis
 
 
 def _axpy(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
-    """OpenCV multiplies the third bottom and adds the second: SENet's Axpy does it the other way."""
+    """OpenCV multiplies the third bottom and adds the second, which is not SENet's order."""
     factor, x, y = layer.bottoms
     (top,) = layer.tops
     product = f"{top}/product"

@@ -17,6 +17,7 @@ from convert.report import Status
 from convert.verify import verification, verify
 from convert.verify.file import ConvertedFile
 from convert.verify.inputs import pictures
+from convert.verify.numpy_reference import NAME
 from geometry.arrays import F32
 
 
@@ -133,6 +134,41 @@ def test_a_model_that_does_not_load_fails(tiny: Make) -> None:
     found = verify(wrong, weights(model))
     assert found.status is Status.FAILED
     assert "onnxruntime can't load the file" in found.reason
+
+
+NORMALIZED = """layer { name: "norm" type: "L2Norm" bottom: "conv1" top: "conv1"
+        l2norm_param { axis: 1 } }
+"""
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_numpy_speaks_for_a_detector_that_opencv_cannot_run(tiny: Make, kind: Kind) -> None:
+    model = tiny()
+    text = model.prototxt.read_text()
+    model.prototxt.write_text(
+        text.replace('layer { name: "loc"', NORMALIZED + 'layer { name: "loc"')
+    )
+    right = built(model, kind)
+    found = verify(right, weights(model))
+    assert (found.status, found.reason) == (Status.VERIFIED, "")
+    assert NAME in found.references
+    rows = [item for item in found.comparisons if item.output in ("detections", "detection_out")]
+    assert kind is Kind.HEADS or {item.reference for item in rows} >= {
+        f"Caffe's DetectionOutput on loc and conf of {NAME}"
+    }
+    change(initializer(right.model, "conf/bias"), lambda array: np.asarray(array) * 1.05)
+    assert verify(right, weights(model)).status is Status.FAILED
+
+
+def test_numpy_speaks_for_priors_that_opencv_misreads(tiny: Make) -> None:
+    model = tiny("img_w: 32 img_h: 24 max_size: 20 max_size: 30 aspect_ratio: 2 clip: true")
+    right = built(model, Kind.HEADS)
+    found = verify(right, weights(model))
+    assert (found.status, found.reason) == (Status.VERIFIED, "")
+    assert {item.reference for item in found.comparisons if item.output == "priors"} == {NAME}
+    assert right.heads is not None
+    right.heads.prior_boxes[0, 0, 5] += 0.001
+    assert verify(right, weights(model)).status is Status.FAILED
 
 
 def test_swapped_channels_are_found(tiny: Make) -> None:
