@@ -120,21 +120,6 @@ def test_an_impossible_base_is_explained(
     assert message in found
 
 
-def test_relu6_of_a_relu_layer_clips_at_6(run: Run, images: Callable[..., F32]) -> None:
-    x = images(3, 4, 4) * 5
-    found = run(layer("ReLU", "relu_param { relu6: true }"), x)["f"]
-    np.testing.assert_array_equal(found, np.clip(x, 0, 6))
-
-
-def test_relu6_with_a_negative_slope_is_refused(
-    problems: Callable[..., list[str]], images: Callable[..., F32]
-) -> None:
-    text = layer("ReLU", "relu_param { relu6: true negative_slope: 0.1 }")
-    assert problems(text, images(3, 4, 4)) == [
-        "relu6 and negative_slope are both given; keep one of them"
-    ]
-
-
 @pytest.mark.parametrize(
     ("parameter", "blob_shape"),
     [("", (3,)), ("prelu_param { channel_shared: true }", (1,))],
