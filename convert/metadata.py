@@ -40,6 +40,7 @@ def metadata(
     names: tuple[str, ...],
     sources: Mapping[str, str],
     verification: Verification,
+    simulated_weights: int | None = None,
 ) -> dict[str, str]:
     """All properties. They hold neither times nor paths: equal sources give equal files.
 
@@ -61,6 +62,8 @@ def metadata(
     if image:
         _, channels, height, width = image
         properties |= {"input_size": f"{height}x{width}", "channels": str(channels)}
+    if simulated_weights is not None:
+        properties["weights"] = f"simulated with seed {simulated_weights}"
     if built.preprocessing:
         properties |= {
             "channel_order": str(built.preprocessing.channel_order),

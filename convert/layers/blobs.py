@@ -10,6 +10,14 @@ from convert.graph import GraphBuilder, Shape, Value
 from convert.layers.registry import LayerError
 
 
+class BlobsMissingError(LayerError):
+    """A layer that needs blobs has none; `shapes` are those that it needs."""
+
+    def __init__(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        super().__init__(NO_WEIGHTS)
+        self.shapes = tuple(shapes)
+
+
 def check_blobs(layer: Layer, expected: Sequence[tuple[int, ...]]) -> None:
     """Raise LayerError unless the layer's blobs have these shapes and finite numbers.
 
@@ -17,7 +25,7 @@ def check_blobs(layer: Layer, expected: Sequence[tuple[int, ...]]) -> None:
     a bias of shape (n) reads as (1, 1, 1, n).
     """
     if expected and not layer.blobs:
-        raise LayerError(NO_WEIGHTS)
+        raise BlobsMissingError(expected)
     if len(layer.blobs) != len(expected):
         raise LayerError(
             f"expected {len(expected)} weight blobs of shapes {_list(expected)}, found "

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,12 +46,12 @@ SINGLE = "the single picture"
 
 
 def verify(
-    built: Built, weights: bytes, progress: Callable[[str], object] = lambda _: None
+    built: Built, weights: bytes | Path, progress: Callable[[str], object] = lambda _: None
 ) -> Verification:
     """Compare a model, as it will be written, with the network and weights it was made from.
 
     OpenCV computes what it can; what it can't compute the NumPy reference does. `weights` are the
-    bytes of the caffemodel; `progress` is told of each step. A model that is wrong raises nothing:
+    caffemodel or its bytes; `progress` is told of each step. A model that is wrong raises nothing:
     that is a Verification with status FAILED.
     """
     network, heads = built.network, built.heads
@@ -82,17 +83,20 @@ def _try(
     """Run every sample by the references and by the file, and some of them as one batch."""
     built = trial.built
     inner = {blob: built.values[blob] for blob in references.blobs if blob in built.values}
-    file, probe = ConvertedFile(built.model), ConvertedFile(built.model, list(inner.values()))
+    model, names, folder = built.model, list(inner.values()), built.folder
+    references.ask_opencv({name: sample.feed for name, sample in inputs.items()})
+    file = probe = ConvertedFile(model, folder=folder)
+    if not set(names) <= {output.name for output in model.graph.output}:
+        probe = ConvertedFile(model, names, folder=folder)
     # Seldom needed and slow to make: made once, for the first picture that fails.
-    plain = functools.cache(
-        lambda: ConvertedFile(built.model, list(inner.values()), optimized=False)
-    )
+    plain = functools.cache(lambda: ConvertedFile(model, names, optimized=False, folder=folder))
     singles: dict[str, Mapping[str, F32]] = {}
     scenes: Scenes = {}
     for name, sample in inputs.items():
         progress(name)
         singles[name] = file.run(sample.arrays)
-        found = _blobs(singles[name], probe.run(sample.arrays), inner)
+        inside = singles[name] if probe is file else probe.run(sample.arrays)
+        found = _blobs(singles[name], inside, inner)
         answers = references.ask(name, sample.feed, singles[name], found)
         start = len(trial.comparisons)
         failing = _compare_picture(trial, answers, scenes)

@@ -34,7 +34,8 @@ Make = Callable[..., Files]
 def built(model: Files, kind: Kind, order: ChannelOrder = ChannelOrder.BGR) -> Built:
     read = network.load(model.prototxt, model.caffemodel)
     preprocessing = None if kind is Kind.RAW else Preprocessing.of(3, order)
-    return build(read, kind, preprocessing, "tiny")
+    # Unmerged, so that each layer has constants of its own to change.
+    return build(read, kind, preprocessing, "tiny", merging=False)
 
 
 def initializer(model: onnx.ModelProto, prefix: str) -> onnx.TensorProto:
@@ -105,9 +106,14 @@ def test_a_picture_that_fails_is_run_again_without_optimizations(
         """As if onnxruntime's optimizations made one blob inexact."""
 
         def __init__(
-            self, model: onnx.ModelProto, inner: Sequence[str] = (), *, optimized: bool = True
+            self,
+            model: onnx.ModelProto,
+            inner: Sequence[str] = (),
+            *,
+            optimized: bool = True,
+            folder: Path | None = None,
         ) -> None:
-            super().__init__(model, inner, optimized=optimized)
+            super().__init__(model, inner, optimized=optimized, folder=folder)
             self.optimized = optimized
             made.append(optimized)
 
