@@ -8,7 +8,7 @@ import numpy as np
 from convert.caffe import caffe_pb2
 from convert.caffe.network import Layer
 from convert.verify.reference.registry import formula
-from geometry.arrays import F64
+from geometry.arrays import F64, I64, Bools
 
 
 @formula("Pooling", jumps=lambda layer: len(layer.tops) == 2)
@@ -44,22 +44,34 @@ def spp(layer: Layer, bottoms: Sequence[F64]) -> F64:
 
 
 def pooled(parameter: caffe_pb2.PoolingParameter, x: F64) -> list[F64]:
-    """The maximum or mean of each window, and the places of the maxima."""
+    """The maximum or mean of each window, and the places of the maxima in the image."""
     average = parameter.pool == caffe_pb2.PoolingParameter.AVE
     rows, columns = _windows(parameter, x.shape[2], 0), _windows(parameter, x.shape[3], 1)
-    y = np.empty((*x.shape[:2], len(rows), len(columns)))
-    places = np.zeros_like(y)
-    for r, (top, bottom, height) in enumerate(rows):
-        for c, (left, right, width) in enumerate(columns):
-            window = x[:, :, top:bottom, left:right]
+    shape = (*x.shape[:2], len(rows), len(columns))
+    y = np.zeros(shape) if average else np.full(shape, -np.inf)
+    places = np.zeros(shape)
+    for down in range(max(end - begin for begin, end, _ in rows)):
+        for across in range(max(end - begin for begin, end, _ in columns)):
+            top, in_rows = _pixels(rows, down)
+            left, in_columns = _pixels(columns, across)
+            seen = x[:, :, top[:, None], left]
+            inside = in_rows[:, None] & in_columns
             if average:
-                y[:, :, r, c] = window.sum(axis=(2, 3)) / (height * width)
+                y += np.where(inside, seen, 0)
             else:
-                flat = window.reshape(*x.shape[:2], -1)
-                y[:, :, r, c] = flat.max(axis=2)
-                down, across = np.divmod(flat.argmax(axis=2), window.shape[3])
-                places[:, :, r, c] = (top + down) * x.shape[3] + left + across
+                larger = inside & (seen > y)
+                y = np.where(larger, seen, y)
+                places = np.where(larger, top[:, None] * x.shape[3] + left, places)
+    if average:
+        y /= np.outer([size for *_, size in rows], [size for *_, size in columns])
     return [y, places]
+
+
+def _pixels(windows: list[tuple[int, int, int]], position: int) -> tuple[I64, Bools]:
+    """The pixel at a position in each window, and whether it lies in the window."""
+    first = np.asarray([begin for begin, *_ in windows])
+    last = np.asarray([end for _, end, _ in windows]) - 1
+    return np.minimum(first + position, last), first + position <= last
 
 
 def _windows(
