@@ -52,7 +52,13 @@ def _mvn(layer: Layer, shapes: Shapes) -> str | None:
     return "OpenCV loses digits of a small variance" if has_variance else None
 
 
+def _bnll(layer: Layer, shapes: Shapes) -> str | None:
+    """OpenCV computes ln(1 + eˣ) as it stands, where ln1p would keep the digits."""
+    return "OpenCV loses digits of small results"
+
+
 DEVIATIONS: Mapping[str, Callable[[Layer, Shapes], str | None]] = {
+    "BNLL": _bnll,
     "Interp": _interp,
     "LRN": _lrn,
     "MVN": _mvn,

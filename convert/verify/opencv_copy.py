@@ -324,7 +324,8 @@ def _regrouped(weight: F32, channels: int) -> tuple[int, F32]:
 def _deconvolution(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
     """OpenCV ignores `dilation`, so it gets a larger kernel with zeros between the weights.
 
-    Where a kernel of one pixel has padding, OpenCV writes outside of its memory: it gets a kernel
+    It merges a BatchNorm or Scale into the Deconvolution before it, which is wrong where that has
+    groups: a Permute that changes nothing keeps them apart. Where a kernel of one pixel has padding, OpenCV writes outside of its memory: it gets a kernel
     of three by three with zeros around the weight, and more padding.
     """
     pieces: list[Piece] = []
@@ -348,8 +349,18 @@ def _deconvolution(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shap
                 parameter.kernel_h, parameter.kernel_w = weight.shape[-2:]
                 parameter.pad_h, parameter.pad_w = pads[:2]
                 blobs = (weight, *layer.blobs[1:])
-        pieces.append(Piece(single, blobs))
+        pieces += _unmerged(Piece(single, blobs))
     return pieces
+
+
+def _unmerged(deconvolution: Piece) -> list[Piece]:
+    """A Deconvolution that OpenCV merges with no layer behind it, if it has groups."""
+    message = deconvolution.layer
+    if message.convolution_param.group == 1:
+        return [deconvolution]
+    (top,) = message.top
+    message.top[:] = [f"{top}/merged"]
+    return [deconvolution, _apart(f"{top}/apart", message.top[0], top, 4)]
 
 
 def _spread(weight: F32, dilation: Sequence[int]) -> F32:
@@ -385,12 +396,16 @@ def _on_its_axis(piece: Piece, shape: Shape) -> list[Piece]:
     if message.scale_param.axis == 1 and message.scale_param.num_axes == 1:
         return [piece]
     (bottom,) = message.bottom
-    apart = caffe_pb2.LayerParameter(
-        name=f"{message.name}/apart", type="Permute", bottom=[bottom], top=[f"{bottom}/apart"]
-    )
-    apart.permute_param.order.extend(range(rank))
-    message.bottom[:] = apart.top
-    return [Piece(apart), piece]
+    between = f"{message.name}/apart"
+    message.bottom[:] = [between]
+    return [_apart(between, bottom, between, rank), piece]
+
+
+def _apart(name: str, bottom: str, top: str, rank: int) -> Piece:
+    """A Permute that changes nothing, over which OpenCV merges no layers."""
+    message = caffe_pb2.LayerParameter(name=name, type="Permute", bottom=[bottom], top=[top])
+    message.permute_param.order.extend(range(rank))
+    return Piece(message)
 
 
 def _batch_norm(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
@@ -471,7 +486,7 @@ def _upsample(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -
     parameter.num_output = parameter.group = channels
     parameter.bias_term = False
     parameter.kernel_h, parameter.kernel_w = parameter.stride_h, parameter.stride_w = steps
-    return [Piece(message, (np.ones((channels, 1, *steps), np.float32),))]
+    return _unmerged(Piece(message, (np.ones((channels, 1, *steps), np.float32),)))
 
 
 def _dropout(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:

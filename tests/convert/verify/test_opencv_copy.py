@@ -69,6 +69,21 @@ CASES: dict[str, tuple[str, Blobs]] = {
         convolution(f"{DEPTHWISE} group: 6 dilation: 2"),
         {"x": [normal(6, 1, 3, 3)]},
     ),
+    **{
+        f"{kind} after a grouped deconvolution": (
+            convolution("num_output: 4 kernel_size: 3 group: 2", "Deconvolution")
+            + f'layer {{ name: "y" type: "{kind}" bottom: "x" top: "y" }}\n',
+            {"x": [normal(6, 2, 3, 3), normal(4)], "y": arrays},
+        )
+        for kind, arrays in (
+            ("Scale", [normal(4)]),
+            ("BatchNorm", [normal(4), abs(normal(4)) + 0.2, np.ones(1)]),
+        )
+    },
+    "scale after an upsampling": (
+        layer("Upsample") + 'layer { name: "y" type: "Scale" bottom: "x" top: "y" }\n',
+        {"y": [normal(6)]},
+    ),
     "bias": (layer("Bias"), {"x": [normal(6)]}),
     "bias, scalar": (layer("Bias", "bias_param { num_axes: 0 }"), {"x": [normal()]}),
     "bias, two bottoms": (
