@@ -325,8 +325,9 @@ def _deconvolution(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shap
     """OpenCV ignores `dilation`, so it gets a larger kernel with zeros between the weights.
 
     It merges a BatchNorm or Scale into the Deconvolution before it, which is wrong where that has
-    groups: a Permute that changes nothing keeps them apart. Where a kernel of one pixel has padding, OpenCV writes outside of its memory: it gets a kernel
-    of three by three with zeros around the weight, and more padding.
+    groups. A Permute that changes nothing keeps them apart. With a kernel of one pixel and
+    padding, OpenCV writes outside of its memory. So it gets a kernel of three by three, with zeros
+    around the weight, and more padding.
     """
     pieces: list[Piece] = []
     for index, (bottom, top) in enumerate(zip(layer.bottoms, layer.tops, strict=True)):
