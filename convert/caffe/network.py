@@ -54,14 +54,6 @@ class Network:
     Their bottoms are value names where such a value exists, else blob names (such as `label`).
     """
 
-    def unfilled(self) -> list[str]:
-        """Names of the layers that need weights and have none."""
-        return [
-            layer.name
-            for layer in self.layers
-            if not layer.blobs and attach.needs_weights(layer.parameter)
-        ]
-
 
 def load(
     prototxt_path: Path,
@@ -71,16 +63,15 @@ def load(
     input_size: int | tuple[int, int] | None = None,
     stages: Sequence[str] = (),
     level: int = 0,
-    partial: bool = False,
 ) -> Network:
     """Read a network and its weights; without a caffemodel the layers have no blobs.
 
     `phase` is "TEST" or "TRAIN". `input_size`, a side or (height, width) in pixels, replaces that
     of the prototxt's image inputs. A data layer becomes the input that it would feed; layers of
-    loss, accuracy and evaluation are set aside. `partial` weights may lack layers.
+    loss, accuracy and evaluation are set aside. The weights may lack layers.
 
     Raises CaffeError with every problem of the prototxt's structure at once, and with those of the
-    weights: missing layers, blobs that contradict themselves, a damaged file.
+    weights: blobs that contradict themselves, a damaged file.
     """
     parsed = prototxt.read(Path(prototxt_path), caffe_pb2.NetParameter)
     size = (input_size, input_size) if isinstance(input_size, int) else input_size
@@ -96,7 +87,7 @@ def load(
     state.phase = _PHASES[phase]
     state.stage.extend(stages)
     state.level = level or state.level
-    network, problems = _assemble(parsed, state, size, stored, partial)
+    network, problems = _assemble(parsed, state, size, stored)
     if problems or found:
         raise CaffeError(str(prototxt_path), [*problems, *found])
     return network
@@ -107,7 +98,6 @@ def _assemble(
     state: caffe_pb2.NetState,
     size: tuple[int, int] | None,
     stored: weights.Weights | None,
-    partial: bool,
 ) -> tuple[Network, list[Diagnostic]]:
     net = parsed.message
     warnings = list(parsed.warnings)
@@ -152,8 +142,8 @@ def _assemble(
     problems += resolved.problems
     shapes = inputs.resized(shapes, size)
     problems += inputs.check_size(size)
-    attached, odd_weights, missing = attach.attach(kept, stored, partial=partial)
-    problems += missing
+    attached, odd_weights, odd_blobs = attach.attach(kept, stored)
+    problems += odd_blobs
     warnings += odd_weights
     layers = [
         Layer(layer.name, layer.type, line, bottoms, tops, layer, blobs)

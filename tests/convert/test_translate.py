@@ -163,5 +163,7 @@ def test_a_number_needed_of_a_moved_batch_is_explained() -> None:
 
 
 def test_a_blob_larger_than_caffe_can_count_is_explained() -> None:
-    (problem,) = problems(layer("huge", "Tile", "data", "tile_param { tiles: 100000000 }")).diagnostics
+    (problem,) = problems(
+        layer("huge", "Tile", "data", "tile_param { tiles: 100000000 }")
+    ).diagnostics
     assert "too large for Caffe" in problem.message
