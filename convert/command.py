@@ -215,12 +215,13 @@ def _summarize(report: Report, path: Path) -> None:
         print(f"sfd convert: warning: {warning}", file=sys.stderr)
     if verification.status is Status.UNVERIFIED and verification.reason != NOT_ASKED:
         print(f"sfd convert: warning: {path} is {verification}", file=sys.stderr)
+    inputs = ", ".join(f"{name} {shape}" for name, shape in report.inputs.items())
     outputs = ", ".join(f"{name} {shape}" for name, shape in report.outputs.items())
     print(
         f"{path}: {report.kind} of {report.name}, {report.layers} layers as {report.nodes} nodes, "
         f"{report.parameters:,} parameters; "
         f"{verification.status} ({len(verification.comparisons)} comparisons)\n"
-        f"  {report.input['name']} {report.input['shape']} -> {outputs}"
+        f"  {inputs} -> {outputs}"
     )
 
 

@@ -12,13 +12,14 @@ import onnxruntime
 from onnx import helper
 
 from convert.caffe import network as caffe_network
-from convert.caffe.network import Diagnostic, Network
+from convert.caffe.network import CaffeError, Diagnostic, Network
 from convert.files import check_output, write_atomically
 from convert.metadata import class_names, metadata, sha256
-from convert.outputs.kinds import Built, Kind, build, check_input, default_kind
+from convert.outputs.kinds import Built, Kind, build, default_kind, input_problems
 from convert.outputs.preprocessing import ChannelOrder, Preprocessing
 from convert.outputs.stated import differences
 from convert.report import Report, Status, Verification
+from convert.translate import problems_of
 from convert.verify import verify
 from sfd.errors import SfdError, UsageError
 
@@ -78,7 +79,15 @@ def convert(
     clock = _Clock(progress)
     check_output(output, "ONNX file", (prototxt, caffemodel))
     with clock.step("reading"):
-        network = caffe_network.load(prototxt, caffemodel, input_size=options.input_size)
+        # The translation reports missing weights together with its own problems.
+        network, problems = caffe_network.read(
+            prototxt,
+            caffemodel,
+            input_size=options.input_size,
+            channels=_channels(options),
+        )
+        if problems:
+            raise CaffeError(str(prototxt), [*problems, *problems_of(network)])
         sources = {"prototxt": sha256(prototxt), "caffemodel": sha256(caffemodel)}
     with clock.step("translating"):
         name = options.name or network.name or "caffe"
@@ -122,26 +131,45 @@ class _Clock:
         self.seconds[name] = round(time.perf_counter() - start, 4)
 
 
+def _channels(options: Options) -> int | None:
+    """The channels of a picture of that order; None where no order is given."""
+    if options.channel_order is None:
+        return None
+    return 1 if options.channel_order is ChannelOrder.GRAY else 3
+
+
 def _build(network: Network, options: Options, name: str) -> Built:
-    check_input(network)
-    channels, height, width = next(iter(network.inputs.values()))[1:]
-    if max(height, width) > LARGEST_SIDE:
-        raise ConversionError(
-            f"the input is {height}x{width}, but a side can have {LARGEST_SIDE} pixels at most: "
-            "give --input-size, or correct the prototxt"
-        )
+    for blob, shape in network.inputs.items():
+        if len(shape) == 4 and max(shape[2:]) > LARGEST_SIDE:
+            raise ConversionError(
+                f"input {blob} is {shape[2]}x{shape[3]}, but a side can have {LARGEST_SIDE} pixels "
+                "at most: give --input-size, or correct the prototxt"
+            )
     kind = options.output or default_kind(network)
     preprocessing = None
-    if kind is not Kind.RAW:
+    if kind is Kind.RAW:
+        _check_raw(network, options)
+    elif not input_problems(network, kind):
+        channels = next(iter(network.inputs.values()))[1]
         preprocessing = Preprocessing.of(
             channels, options.channel_order, options.mean, options.scale
         )
-    elif options.mean is not None or options.channel_order is not None or options.scale != 1:
-        raise UsageError(
-            "--mean, --scale and --channel-order don't go with raw output, whose input is what "
-            "Caffe was fed: leave them out, or choose --output heads or detections"
-        )
     return build(network, kind, preprocessing, name)
+
+
+def _check_raw(network: Network, options: Options) -> None:
+    """Refuse options about pictures, but for `gray`, which says how many channels there are."""
+    order = options.channel_order
+    if options.mean is not None or order not in (None, ChannelOrder.GRAY) or options.scale != 1:
+        raise UsageError(
+            "--mean, --scale and --channel-order bgr or rgb don't go with raw output, whose input "
+            "is what Caffe was fed: leave them out, or choose --output heads or detections"
+        )
+    for blob, shape in network.inputs.items():
+        if order is not None and len(shape) == 4 and shape[1] != 1:
+            raise UsageError(
+                f"--channel-order gray does not fit input {blob}, which has {shape[1]} channels"
+            )
 
 
 def _check(model: onnx.ModelProto) -> None:
@@ -192,6 +220,7 @@ def _report(
         name=name,
         kind=str(built.kind),
         input={"name": image, "shape": shapes[image]},
+        inputs={each.name: shapes[each.name] for each in graph.input},
         outputs={output.name: shapes[output.name] for output in graph.output},
         layers=len(network.layers),
         nodes=len(graph.node),

@@ -45,17 +45,20 @@ def metadata(
 
     Lists of words are JSON, lists of numbers have commas; a property without a value is left out.
     """
-    channels, height, width = next(iter(built.network.inputs.values()))[1:]
     properties = {
         "name": name,
         "output": str(built.kind),
         "prototxt_sha256": sources["prototxt"],
         "caffemodel_sha256": sources["caffemodel"],
-        "input_size": f"{height}x{width}",
-        "channels": str(channels),
         "converter_version": version("sfd"),
         "verification": str(verification),
     }
+    if verification.references:
+        properties["verified_by"] = ", ".join(verification.references)
+    image = next((shape for shape in built.network.inputs.values() if len(shape) == 4), None)
+    if image:
+        _, channels, height, width = image
+        properties |= {"input_size": f"{height}x{width}", "channels": str(channels)}
     if built.preprocessing:
         properties |= {
             "channel_order": str(built.preprocessing.channel_order),

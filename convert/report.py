@@ -40,6 +40,8 @@ class Verification:
     reason: str = ""
     """Why it is unverified, or what failed."""
     comparisons: tuple[Comparison, ...] = ()
+    references: tuple[str, ...] = ()
+    """Who computed what the file should give: OpenCV, the NumPy reference, or both."""
 
     def __str__(self) -> str:
         return f"{self.status}: {self.reason}" if self.reason else str(self.status)
@@ -52,6 +54,9 @@ class Report:
     name: str
     kind: str
     input: Mapping[str, object]
+    """Name and shape of the first input."""
+    inputs: Mapping[str, list[int | str]]
+    """The shape of every input by its name."""
     outputs: Mapping[str, list[int | str]]
     layers: int
     nodes: int

@@ -134,26 +134,43 @@ _V0_FIELDS = {
 
 
 class Entry(NamedTuple):
-    """One layer of the text: its V2 form, and the line on which it starts."""
+    """One layer of the text: its V2 form, the line on which it starts, and its wrong values."""
 
     parameter: caffe_pb2.LayerParameter
     line: int
+    errors: tuple[Diagnostic, ...] = ()
+
+
+class _Old(NamedTuple):
+    """One layer of the text in its V1 form."""
+
+    parameter: caffe_pb2.V1LayerParameter
+    line: int
+    errors: tuple[Diagnostic, ...]
 
 
 def entries(
     parsed: Parsed[caffe_pb2.NetParameter],
 ) -> tuple[list[Entry], list[Diagnostic]]:
-    """All layers of a prototxt, in order, upgraded, and what stands against the upgrade."""
+    """All layers of a prototxt in order, upgraded, and the problems of the upgrade."""
     net, lines = parsed.message, parsed.lines
-    current = [Entry(*pair) for pair in zip(net.layer, lines.get("layer", ()), strict=True)]
+    current = [
+        Entry(layer, line, parsed.deferred.get(("layer", index), ()))
+        for index, (layer, line) in enumerate(zip(net.layer, lines.get("layer", ()), strict=True))
+    ]
     if not net.layers:
         return current, []
     problems: list[Diagnostic] = []
     if current:
         text = "`layers` (the old form) and `layer` can't be in one file; upgrade the `layers`"
         problems.append(Diagnostic(text, lines["layers"][0]))
-    old = list(zip(net.layers, lines["layers"], strict=True))
-    upgraded = [Entry(upgrade(layer), line) for layer, line in _fold_padding(old, problems)]
+    old = [
+        _Old(layer, line, parsed.deferred.get(("layers", index), ()))
+        for index, (layer, line) in enumerate(zip(net.layers, lines["layers"], strict=True))
+    ]
+    upgraded = [
+        Entry(upgrade(layer), line, errors) for layer, line, errors in _fold_padding(old, problems)
+    ]
     return upgraded + current, problems
 
 
@@ -216,15 +233,15 @@ def _upgrade_v0(old: caffe_pb2.V0LayerParameter, new: caffe_pb2.LayerParameter) 
             setattr(inner, name, value)
 
 
-def _fold_padding(
-    layers: Sequence[tuple[caffe_pb2.V1LayerParameter, int]], problems: list[Diagnostic]
-) -> list[tuple[caffe_pb2.V1LayerParameter, int]]:
+def _fold_padding(layers: Sequence[_Old], problems: list[Diagnostic]) -> list[_Old]:
     """V0's separate padding layers become the `pad` of what follows (UpgradeV0PaddingLayers)."""
-    kept: list[tuple[caffe_pb2.V1LayerParameter, int]] = []
+    kept: list[_Old] = []
     paddings: dict[str, caffe_pb2.V1LayerParameter] = {}
-    for layer, line in layers:
+    for entry in layers:
+        layer = entry.parameter
         if layer.layer.type == "padding" and layer.bottom and layer.top:
             paddings[layer.top[0]] = layer
+            problems += entry.errors
             continue
         for index, bottom in enumerate(layer.bottom):
             padding = paddings.get(bottom)
@@ -232,8 +249,8 @@ def _fold_padding(
                 continue
             if layer.layer.type not in ("conv", "pool"):
                 text = "only a conv or pool layer can follow a padding layer"
-                problems.append(Diagnostic(text, line, layer=layer.layer.name))
+                problems.append(Diagnostic(text, entry.line, layer=layer.layer.name))
             layer.layer.pad = padding.layer.pad
             layer.bottom[index] = padding.bottom[0]
-        kept.append((layer, line))
+        kept.append(entry)
     return kept

@@ -7,8 +7,9 @@ lines. What is an error and what is not follows C++'s `TextFormat::Parse`, which
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -40,21 +41,23 @@ _FLOATS = frozenset([FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUB
 
 @dataclass(frozen=True)
 class Parsed(Generic[M]):
-    """A message and what is known about the text it came from."""
+    """A message, and what is known about the text that it came from."""
 
     message: M
     lines: Mapping[str, Sequence[int]]
-    """Of each top-level field, by name: the line (1-based) of each time it occurs, in order."""
+    """By name of a top-level field: the line (1-based) of each time it occurs, in order."""
     warnings: tuple[Diagnostic, ...]
     """One for each field that the schema lacks, with its place."""
+    deferred: Mapping[tuple[str, int], tuple[Diagnostic, ...]] = field(default_factory=dict)
+    """What is wrong in a deferred field, by its name and its position among those of that name."""
 
 
-def read(path: Path, kind: type[M]) -> Parsed[M]:
+def read(path: Path, kind: type[M], *, defer: Collection[str] = ()) -> Parsed[M]:
     """Parse the file as a message of type `kind`, such as NetParameter or SolverParameter.
 
-    Raises CaffeError as `parse` does, and where the file can't be read.
+    Raises CaffeError as `parse` does, and for a file that can't be read.
     """
-    return parse(read_text(path), kind, source=str(path))
+    return parse(read_text(path), kind, source=str(path), defer=defer)
 
 
 def read_text(path: Path) -> str:
@@ -69,31 +72,48 @@ def read_text(path: Path) -> str:
         return data.decode("latin-1")
 
 
-def parse(text: str, kind: type[M], *, source: str = "prototxt") -> Parsed[M]:
+def parse(
+    text: str, kind: type[M], *, source: str = "prototxt", defer: Collection[str] = ()
+) -> Parsed[M]:
     """Parse text as a message of type `kind`.
 
-    Raises CaffeError with the place of every wrong value; the first mistake in the structure (an
-    unbalanced brace, a missing colon) is the last problem of the list, as what follows it can't be
-    told. A text none of whose fields is known to `kind` is an error too.
+    A wrong value inside a top-level field that `defer` names is not raised, but returned as
+    `deferred`: only the caller knows whether the layer counts. The field that is given twice has
+    its last value.
+
+    Raises CaffeError with the place of every other wrong value. An error of structure, such as an
+    unbalanced brace or a missing colon, ends the reading, so it is the last of the list. A text
+    that has no field of `kind` is an error too.
     """
-    reader = _Reader(text)
+    reader = _Reader(text, defer)
     message = kind()
+    broken = False
     try:
         with warnings.catch_warnings():
-            # About an escape that is none, as in "C:\sets"; it stays as it is written.
+            # Python warns of a backslash that starts no escape, as in "C:\sets"; it is kept.
             warnings.simplefilter("ignore", DeprecationWarning)
             reader.fields(message, end=None, depth=0)
     except text_format.ParseError as error:
         reader.errors.append(reader.diagnostic(error))
+        broken = True
     except _TooManyError:
         reader.errors.append(Diagnostic("and more: is this file really a prototxt?"))
+        broken = True
     if not reader.lines:
-        what = f"this is no prototxt of a {kind.DESCRIPTOR.name}"
+        what = f"not a prototxt of a {kind.DESCRIPTOR.name}"
         cause = str(reader.errors[0]) if reader.errors else "it has no field that Caffe knows"
         raise CaffeError(source, [Diagnostic(f"{what}: {cause}")])
+    if broken:
+        deferred = [error for errors in reader.deferred.values() for error in errors]
+        raise CaffeError(source, [*deferred, *reader.errors])
     if reader.errors:
         raise CaffeError(source, reader.errors)
-    return Parsed(message, reader.lines, tuple(reader.warnings))
+    return Parsed(
+        message,
+        reader.lines,
+        tuple(reader.warnings),
+        {place: tuple(errors) for place, errors in reader.deferred.items()},
+    )
 
 
 def write(message: Message) -> str:
@@ -111,8 +131,11 @@ class _TooManyError(Exception):
 class _Reader:
     """One pass over the tokens of one text; collects errors, warnings and top-level lines."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, defer: Collection[str] = ()) -> None:
         self.errors: list[Diagnostic] = []
+        self.deferred: dict[tuple[str, int], list[Diagnostic]] = {}
+        self._defer = defer
+        self._place_of_errors: tuple[str, int] | None = None
         self.warnings: list[Diagnostic] = []
         self.lines: dict[str, list[int]] = {}
         self._path: list[str] = []
@@ -121,7 +144,7 @@ class _Reader:
         self._tokens = text_format.Tokenizer(self._text)
 
     def diagnostic(self, error: text_format.ParseError) -> Diagnostic:
-        """What the tokenizer says, without the place and the line that its message starts with."""
+        """The tokenizer's message without the place and the line that it starts with."""
         line, column = error.GetLine() or 0, error.GetColumn() or 0
         quoted = self._text[line - 1] if 0 < line <= len(self._text) else ""
         message = str(error).removeprefix(f"{line}:{column} : ").removeprefix(f"'{quoted}': ")
@@ -135,7 +158,7 @@ class _Reader:
         tokens = self._tokens
         self._check_depth(depth)
         known = message.DESCRIPTOR.fields_by_name
-        seen: set[str] = set()
+        seen: Counter[str] = Counter()
         while not self._at(end, start):
             line, column = self._place()
             name = self._name()
@@ -146,10 +169,13 @@ class _Reader:
                 self.warnings.append(Diagnostic(f"unknown field {where} is ignored", line, column))
                 self._skip(depth)
             else:
-                if name in seen and not field.is_repeated:
-                    self._error(Diagnostic(f"{name} is given twice; keep one", line, column))
-                seen.add(name)
+                seen[name] += 1
+                if seen[name] == 2 and not field.is_repeated:
+                    text = f"{name} is given twice; keep one"
+                    self._error(Diagnostic(text, line, column))
                 self._field(message, field, depth, line)
+                if depth == 0:
+                    self._place_of_errors = None
             self._path.pop()
             if not tokens.TryConsume(","):
                 tokens.TryConsume(";")
@@ -170,7 +196,10 @@ class _Reader:
         for is_listed in self._items(field.is_repeated):
             if depth == 0:
                 start = self._place()[0] if is_listed else line
-                self.lines.setdefault(field.name, []).append(start)
+                lines = self.lines.setdefault(field.name, [])
+                lines.append(start)
+                if field.name in self._defer:
+                    self._place_of_errors = (field.name, len(lines) - 1)
             if is_message:
                 self._message(message, field, depth)
             else:
@@ -294,6 +323,9 @@ class _Reader:
         return here.GetLine() or 0, here.GetColumn() or 0
 
     def _error(self, diagnostic: Diagnostic) -> None:
-        self.errors.append(diagnostic)
-        if len(self.errors) >= MAX_ERRORS:
+        if self._place_of_errors is None:
+            self.errors.append(diagnostic)
+        else:
+            self.deferred.setdefault(self._place_of_errors, []).append(diagnostic)
+        if len(self.errors) + sum(map(len, self.deferred.values())) >= MAX_ERRORS:
             raise _TooManyError

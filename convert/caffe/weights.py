@@ -19,6 +19,10 @@ Blobs = tuple[F32, ...]
 _LAYER_TAGS = frozenset([100 << 3 | 2, 2 << 3 | 2])
 
 
+class NoWeightsError(CaffeError):
+    """A caffemodel that can be read but holds no blob."""
+
+
 @dataclass(frozen=True)
 class LayerWeights:
     """The blobs of one layer of the file, or why some of them can't be used."""
@@ -58,7 +62,8 @@ def read_all(path: Path) -> Weights:
     that the schema lacks are warnings. Where a name occurs twice, the last one counts, as in
     Net::CopyTrainedLayersFrom (src/caffe/net.cpp).
 
-    Raises CaffeError for a file that is missing, truncated, or of another kind.
+    Raises NoWeightsError for a file without any blob, and CaffeError for one that is missing,
+    truncated, or of another kind.
     """
     net = _parse(path)
     unknown: Counter[str] = Counter()
@@ -74,8 +79,8 @@ def read_all(path: Path) -> Weights:
         if net.layer or net.layers:
             what = "it describes a network but holds no weights: give the trained .caffemodel"
         else:
-            what = "it holds no layer, so it is no caffemodel"
-        raise CaffeError(str(path), [Diagnostic(what)])
+            what = "it holds no layers: give the trained .caffemodel"
+        raise NoWeightsError(str(path), [Diagnostic(what)])
     warnings += [
         Diagnostic(f"unknown field {name} of the weights file is ignored ({count} times)")
         for name, count in unknown.items()

@@ -7,6 +7,7 @@ from convert.caffe.depthwise import DEPTHWISE
 from convert.caffe.network import Layer
 from convert.graph import Array, GraphBuilder, Value
 from convert.layers.blobs import check_blobs, image_size
+from convert.layers.convolution3d import spatial
 from convert.layers.registry import LayerError, handler
 from geometry.arrays import F32
 
@@ -44,6 +45,8 @@ def convolution(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> l
     Caffe: src/caffe/layers/base_conv_layer.cpp, conv_layer.cpp.
     """
     check_pairing(layer)
+    if layer.type not in DEPTHWISE and any(x.rank != 4 for x in inputs):
+        return [spatial(layer, graph, x, top) for x, top in zip(inputs, layer.tops, strict=True)]
     window = read_window(layer)
     values: list[Value] = []
     for x, top in zip(inputs, layer.tops, strict=True):

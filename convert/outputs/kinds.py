@@ -7,15 +7,16 @@ from enum import StrEnum
 import numpy as np
 import onnx
 
+from convert.caffe.diagnostics import Diagnostic
 from convert.caffe.network import Layer, Network
 from convert.fold import fold
-from convert.graph import BATCH, GraphBuilder, Shape, Value
+from convert.graph import GraphBuilder, Shape, Value
 from convert.layers.registry import Handler, LayerError
 from convert.outputs.decoding import candidates
 from convert.outputs.detection_output import DetectionOutput, read
 from convert.outputs.preprocessing import IMAGES, Preprocessing
 from convert.outputs.suppression import suppress
-from convert.translate import build_graph
+from convert.translate import TranslationError, build_graph, input_shapes, problems_of
 from geometry.arrays import F32
 from sfd.errors import SfdError, UsageError
 
@@ -68,8 +69,10 @@ def default_kind(network: Network) -> Kind:
 
 
 def build(network: Network, kind: Kind, preprocessing: Preprocessing | None, name: str) -> Built:
-    """Translate a network and frame it as a kind. Raises SfdError for all that hinders it."""
-    check_input(network)
+    """Translate a network and frame it as a kind. Raises SfdError with every problem."""
+    problems = input_problems(network, kind)
+    if problems:
+        raise TranslationError([*problems, *problems_of(network)])
     detectors = _detectors(network)
     if kind is not Kind.RAW and len(detectors) != 1:
         ends = "several DetectionOutput layers" if detectors else "no DetectionOutput layer"
@@ -77,13 +80,14 @@ def build(network: Network, kind: Kind, preprocessing: Preprocessing | None, nam
     network = _renamed(network, _own_names(kind))
     graph = GraphBuilder()
     blob, shape = next(iter(network.inputs.items()))
-    channels, height, width = shape[1:]
     if kind is Kind.RAW:
-        graph.bind(blob, graph.input(DATA, (BATCH, channels, height, width)))
+        if len(network.inputs) == 1:
+            graph.bind(blob, graph.input(DATA, input_shapes(network)[blob]))
         build_graph(network, graph)
         for top in network.outputs:
             graph.output(top, graph.blobs[top])
     else:
+        channels, height, width = shape[1:]
         preprocessing = preprocessing or Preprocessing.of(channels)
         preprocessing.add(graph, (channels, height, width), blob)
         end = Handler(DETECTION_OUTPUT, _heads if kind is Kind.HEADS else _rows, (3, None), (1, 1))
@@ -103,21 +107,29 @@ def build(network: Network, kind: Kind, preprocessing: Preprocessing | None, nam
     )
 
 
-def check_input(network: Network) -> None:
-    """Raise SfdError unless the network takes one image."""
+def check_input(network: Network, kind: Kind = Kind.HEADS) -> None:
+    """Raise SfdError unless the network has the inputs that a kind of output needs."""
+    for problem in input_problems(network, kind):
+        raise SfdError(str(problem))
+
+
+def input_problems(network: Network, kind: Kind) -> list[Diagnostic]:
+    """What keeps the inputs of a network from a kind of output: all but `raw` need one image."""
     if not network.layers:
-        raise SfdError("the prototxt has no layers: give the deploy prototxt of the network")
-    if len(network.inputs) != 1:
-        names = ", ".join(network.inputs) or "none"
-        raise SfdError(
-            f"the network must take one input, the image, but its inputs are: {names}; "
-            "use the deploy prototxt, and remove inputs that are no image"
-        )
+        return [Diagnostic("the prototxt has no layers: give the network's deploy prototxt")]
+    if not network.inputs:
+        return [Diagnostic("the network has no input: give its deploy prototxt")]
+    if kind is Kind.RAW:
+        return []
     blob, shape = next(iter(network.inputs.items()))
-    if len(shape) != 4 or min(shape) < 1:
-        raise SfdError(
-            f"input {blob} has shape {list(shape)}: expected batch, channels, height, width"
-        )
+    if len(network.inputs) > 1:
+        names = ", ".join(network.inputs)
+        what = f"{kind} need one input, the image, but the network has {names}"
+    elif len(shape) != 4:
+        what = f"{kind} need an image, but input {blob} has {len(shape)} dimensions, not 4"
+    else:
+        return []
+    return [Diagnostic(f"{what}: convert with --output raw")]
 
 
 def _detectors(network: Network) -> list[Layer]:

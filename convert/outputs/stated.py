@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from convert.caffe.caffe_pb2 import LayerParameter
-from convert.caffe.inputs import DATA_TYPES
+from convert.caffe.data_layers import is_data_layer
 from convert.caffe.network import Diagnostic, Network
 from convert.outputs.preprocessing import Preprocessing
 
@@ -18,7 +18,7 @@ def differences(network: Network, preprocessing: Preprocessing) -> list[Diagnost
     """
     found = []
     for layer in network.training_layers:
-        if layer.type in DATA_TYPES and layer.parameter.HasField("transform_param"):
+        if is_data_layer(layer.parameter) and layer.parameter.HasField("transform_param"):
             advice = _advice(layer.parameter, preprocessing)
             if advice:
                 what = f"prepares pictures in another way: {advice}"

@@ -31,7 +31,27 @@ def _lrn(layer: Layer, shapes: Shapes) -> str | None:
     return "OpenCV ignores k" if parameter.k <= 0 and not within else None
 
 
-DEVIATIONS: Mapping[str, Callable[[Layer, Shapes], str | None]] = {"LRN": _lrn}
+def _interp(layer: Layer, shapes: Shapes) -> str | None:
+    """Caffe crops the bottom by a negative pad before it resizes it."""
+    parameter = layer.parameter.interp_param
+    cropped = parameter.pad_beg or parameter.pad_end
+    return "OpenCV ignores pad_beg and pad_end" if cropped else None
+
+
+def _mvn(layer: Layer, shapes: Shapes) -> str | None:
+    """Where the mean is large and the variance small, OpenCV 4.14 is off by 1e-4 and more.
+
+    NumPy in float64 and onnxruntime agree there to 1e-6.
+    """
+    has_variance = layer.parameter.mvn_param.normalize_variance
+    return "OpenCV loses digits of a small variance" if has_variance else None
+
+
+DEVIATIONS: Mapping[str, Callable[[Layer, Shapes], str | None]] = {
+    "Interp": _interp,
+    "LRN": _lrn,
+    "MVN": _mvn,
+}
 """By layer type: whether OpenCV computes a layer otherwise, and in which way."""
 
 

@@ -35,13 +35,12 @@ class ConvertedFile:
             )
         except Exception as error:  # onnxruntime's exceptions have no common class
             raise FileError(f"onnxruntime can't load the file: {error}") from error
-        self._input = self._session.get_inputs()[0].name
         self._outputs = [output.name for output in self._session.get_outputs()]
 
-    def run(self, batch: NDArray[np.generic]) -> Mapping[str, F32]:
+    def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Mapping[str, F32]:
         """The outputs by name."""
         try:
-            arrays = self._session.run(self._outputs, {self._input: batch})
+            arrays = self._session.run(self._outputs, dict(inputs))
         except Exception as error:
             raise FileError(f"onnxruntime can't run the file: {error}") from error
         return dict(zip(self._outputs, arrays, strict=True))

@@ -52,7 +52,7 @@ class OpenCVNetwork:
     ) -> None:
         self._cv2 = opencv()
         part = needed_for(network, blobs)
-        copy = opencv_copy(part, shapes, blobs)
+        copy = opencv_copy(part, shapes)
         self._inputs = list(part.inputs)
         self._makers = copy.makers
         self.blobs = [blob for blob in blobs if blob in self._makers]
@@ -71,7 +71,13 @@ class OpenCVNetwork:
         if winograd not in self._nets:
             self._nets[winograd] = self._read(winograd)
         net = self._nets[winograd]
-        names = list(dict.fromkeys(self._makers[blob][0] for blob in self.blobs))
+        known = set(net.getLayerNames())
+        makers = {blob: self._makers[blob] for blob in self.blobs}
+        layers = {
+            blob: maker.layer if maker.layer in known else maker.blob
+            for blob, maker in makers.items()
+        }
+        names = list(dict.fromkeys(layers.values()))
         with _quiet(self._cv2):
             try:
                 for name in self._inputs:
@@ -81,8 +87,8 @@ class OpenCVNetwork:
                 raise OpenCVError(_reason(error)) from error
         # Copies: OpenCV reuses its buffers in the next run.
         return {
-            blob: np.array(answers[self._makers[blob][0]][self._makers[blob][1]], np.float32)
-            for blob in self.blobs
+            blob: np.array(answers[layers[blob]][maker.position], np.float32)
+            for blob, maker in makers.items()
         }
 
     def _read(self, winograd: bool) -> Any:

@@ -33,8 +33,20 @@ class OpenCVCopy:
 
     Two protobuf messages one behind the other read as one message.
     """
-    makers: Mapping[str, tuple[str, int]]
-    """For each blob the layer of the copy that makes it, and the position among its tops."""
+    makers: Mapping[str, "Maker"]
+    """What makes each blob."""
+
+
+@dataclass(frozen=True, slots=True)
+class Maker:
+    """Where a blob of the network stands in the copy."""
+
+    layer: str
+    """The name of the layer that makes it."""
+    blob: str
+    """Its own name. OpenCV 4.14 calls a convolution by the name of its top."""
+    position: int
+    """Its place among the layer's tops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +58,33 @@ class Piece:
     """Its blobs, where they differ from those of the file."""
 
 
-def opencv_copy(network: Network, shapes: Shapes, wanted: Sequence[str]) -> OpenCVCopy:
-    """Write a network for OpenCV, with all its layers; `wanted` are the blobs it shall give out."""
+def opencv_copy(network: Network, shapes: Shapes) -> OpenCVCopy:
+    """Write a network for OpenCV, with all its layers.
+
+    Its inputs have the shapes of one picture; `shapes` are those of all its blobs.
+    """
     parameter = caffe_pb2.NetParameter(name=network.name)
     for blob, shape in network.inputs.items():
         parameter.input.append(blob)
-        parameter.input_shape.add(dim=(1, *shape[1:]))
+        parameter.input_shape.add(dim=shape)
     added = caffe_pb2.NetParameter(name=network.name)
-    makers: dict[str, tuple[str, int]] = {}
+    makers: dict[str, Maker] = {}
     names = {layer.name for layer in network.layers}
     used: set[str] = set()
-    for piece in _pieces(network, shapes, wanted):
+    for piece in _pieces(network, shapes):
         message = piece.layer
         # OpenCV takes weights by name. A second layer of one name has no weights, or other ones.
         if message.name in used or (piece.blobs and message.name in names):
             message.name = _fresh(message.name, used | names)
         used.add(message.name)
+        # No blob may have the name of a layer: see Maker.blob.
+        for blobs in (message.bottom, message.top):
+            blobs[:] = [blob if blob in network.inputs else f"{blob}/blob" for blob in blobs]
+        makers |= {
+            blob.removesuffix("/blob"): Maker(message.name, blob, index)
+            for index, blob in enumerate(message.top)
+        }
         parameter.layer.append(message)
-        makers |= {top: (message.name, index) for index, top in enumerate(message.top)}
         if piece.blobs:
             entry = added.layer.add(name=message.name, type=message.type)
             entry.blobs.extend(encoding.encode(blob) for blob in piece.blobs)
@@ -71,7 +92,7 @@ def opencv_copy(network: Network, shapes: Shapes, wanted: Sequence[str]) -> Open
     return OpenCVCopy(text_format.MessageToString(parameter), content, makers)
 
 
-def _pieces(network: Network, shapes: Shapes, wanted: Sequence[str]) -> list[Piece]:
+def _pieces(network: Network, shapes: Shapes) -> list[Piece]:
     read = {bottom for layer in network.layers for bottom in layer.bottoms}
     pieces: list[Piece] = []
     for layer in network.layers:
@@ -83,12 +104,12 @@ def _pieces(network: Network, shapes: Shapes, wanted: Sequence[str]) -> list[Pie
         if len(layer.tops) > 1:
             # OpenCV counts a layer's tops by their readers, and cuts a Slice into as many parts.
             idle = [top for top in layer.tops if top not in read]
-            pieces = _read_by_copies(pieces, idle, wanted)
+            pieces = _read_by_copies(pieces, idle)
     return pieces
 
 
-def _read_by_copies(pieces: list[Piece], idle: Sequence[str], wanted: Sequence[str]) -> list[Piece]:
-    """Give each idle top a reader, an identity, from which the blob is taken where it is wanted."""
+def _read_by_copies(pieces: list[Piece], idle: Sequence[str]) -> list[Piece]:
+    """Give each top that nothing reads a reader: an identity, which makes the blob."""
     for top in idle:
         for piece in pieces:
             tops = [f"{name}/idle" if name == top else name for name in piece.layer.top]
@@ -219,8 +240,8 @@ def _log(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> lis
 def _convolution(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
     """OpenCV lacks the forks' names for depthwise convolutions, and takes one bottom only.
 
-    Its fast path for depthwise convolutions reads memory outside of maps that are smaller than the
-    kernel. Two channels to a group, with zeros for the other channel's weights, avoid it.
+    It also misreads some depthwise convolutions. Larger groups, with zeros for the weights of the
+    other channels, are computed another way.
     """
     pieces: list[Piece] = []
     for index, (bottom, top) in enumerate(zip(layer.bottoms, layer.tops, strict=True)):
@@ -229,27 +250,30 @@ def _convolution(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes
         single.type = "Convolution"
         single.bottom[:], single.top[:] = [bottom], [top]
         channels, *size = (int(dim) for dim in shapes[bottom][1:])
+        parameter = single.convolution_param
         if layer.type != "Convolution":
-            single.convolution_param.group = channels
+            parameter.group = channels
         blobs = layer.blobs if index else ()
-        if (
-            single.convolution_param.group == channels > 1
-            and layer.blobs
-            and _is_small(single, size)
-        ):
-            groups, weight = _regrouped(layer.blobs[0], channels)
-            single.convolution_param.group = groups
+        if parameter.group == channels > 1 and layer.blobs and _is_misread(layer, size):
+            parameter.group, weight = _regrouped(layer.blobs[0], channels)
             blobs = (weight, *layer.blobs[1:])
         pieces.append(Piece(single, blobs))
     return pieces
 
 
-def _is_small(message: caffe_pb2.LayerParameter, size: Sequence[int]) -> bool:
-    """Whether the map is no larger than the kernel's reach to one side."""
-    return min(size) <= SMALL
+def _is_misread(layer: Layer, size: Sequence[int]) -> bool:
+    """Whether OpenCV's fast path for depthwise 3x3 convolutions reads the wrong memory.
 
-
-SMALL = 16
+    With padding it takes the second pixel of each row for granted, and the second row; and it
+    takes the padding to be as wide as the dilation. Seen with OpenCV 4.14 for maps of one pixel's
+    height or width, and for dilation 2 and 3 with padding 1.
+    """
+    parameter = layer.parameter.convolution_param
+    pads = list(parameter.pad) or [parameter.pad_h, parameter.pad_w]
+    dilation = list(parameter.dilation) or [1]
+    if layer.blobs[0].shape[-2:] != (3, 3) or not any(pads):
+        return False
+    return min(size) <= max(dilation) or {*pads} != {*dilation}
 
 
 def _regrouped(weight: F32, channels: int) -> tuple[int, F32]:
@@ -264,29 +288,81 @@ def _regrouped(weight: F32, channels: int) -> tuple[int, F32]:
 
 
 def _deconvolution(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
-    """OpenCV ignores `dilation`: it gets a larger kernel with zeros between the weights."""
+    """OpenCV ignores `dilation`, so it gets a larger kernel with zeros between the weights.
+
+    Where a kernel of one pixel has padding, OpenCV writes outside of its memory: it gets a kernel
+    of three by three with zeros around the weight, and more padding.
+    """
     pieces: list[Piece] = []
     for index, (bottom, top) in enumerate(zip(layer.bottoms, layer.tops, strict=True)):
         single = caffe_pb2.LayerParameter()
         single.CopyFrom(message)
         single.bottom[:], single.top[:] = [bottom], [top]
-        parameter = single.convolution_param
-        dilation = (list(parameter.dilation) or [1]) * 2
         blobs = layer.blobs if index else ()
-        if max(dilation[:2]) > 1 and layer.blobs:
-            weight = layer.blobs[0]
-            kernel = [
-                step * (length - 1) + 1
-                for step, length in zip(dilation, weight.shape[-2:], strict=False)
-            ]
-            wide = np.zeros((*weight.shape[:-2], *kernel), np.float32)
-            wide[..., :: dilation[0], :: dilation[1]] = weight
-            blobs = (wide, *layer.blobs[1:])
-            for field in ("dilation", "kernel_size", "kernel_h", "kernel_w"):
-                parameter.ClearField(field)
-            parameter.kernel_h, parameter.kernel_w = kernel
+        if layer.blobs:
+            parameter = single.convolution_param
+            weight = _spread(layer.blobs[0], (list(parameter.dilation) or [1]) * 2)
+            pads = (list(parameter.pad) or [0]) * 2
+            if parameter.pad_h or parameter.pad_w:
+                pads = [parameter.pad_h, parameter.pad_w]
+            if weight.shape[-2:] == (1, 1) and max(pads[:2]):
+                weight = np.pad(weight, [(0, 0)] * (weight.ndim - 2) + [(1, 1)] * 2)
+                pads = [pad + 1 for pad in pads]
+            if weight.shape != layer.blobs[0].shape:
+                for field in ("dilation", "kernel_size", "kernel_h", "kernel_w", "pad"):
+                    parameter.ClearField(field)
+                parameter.kernel_h, parameter.kernel_w = weight.shape[-2:]
+                parameter.pad_h, parameter.pad_w = pads[:2]
+                blobs = (weight, *layer.blobs[1:])
         pieces.append(Piece(single, blobs))
     return pieces
+
+
+def _spread(weight: F32, dilation: Sequence[int]) -> F32:
+    """A kernel with zeros where a dilation steps over pixels."""
+    steps = dilation[0], dilation[1]
+    size = [step * (length - 1) + 1 for step, length in zip(steps, weight.shape[-2:], strict=True)]
+    wide = np.zeros((*weight.shape[:-2], *size), np.float32)
+    wide[..., :: steps[0], :: steps[1]] = weight
+    return wide
+
+
+def _scale(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV can't read a scale without an axis: a Power multiplies and adds.
+
+    It merges a Scale into the convolution before it as if the axis were that of the channels, and
+    does not count an axis from the end. A Permute that changes nothing keeps both apart.
+    """
+    scale = message.scale_param
+    if len(layer.bottoms) != 1 or not layer.blobs:
+        return [Piece(message)]
+    if not scale.num_axes:
+        factor, *shift = (float(blob.reshape(-1)[0]) for blob in layer.blobs)
+        name, bottom, top = f"{layer.name}/power", layer.bottoms[0], layer.tops[0]
+        return [_power(name, bottom, top, scale=factor, shift=sum(shift))]
+    return _on_its_axis(Piece(message), shapes[layer.bottoms[0]])
+
+
+def _on_its_axis(piece: Piece, shape: Shape) -> list[Piece]:
+    """A Scale layer that stays one, with an axis counted from the start."""
+    message = piece.layer
+    rank = len(shape)
+    message.scale_param.axis %= rank
+    if message.scale_param.axis == 1 and message.scale_param.num_axes == 1:
+        return [piece]
+    (bottom,) = message.bottom
+    apart = caffe_pb2.LayerParameter(
+        name=f"{message.name}/apart", type="Permute", bottom=[bottom], top=[f"{bottom}/apart"]
+    )
+    apart.permute_param.order.extend(range(rank))
+    message.bottom[:] = apart.top
+    return [Piece(apart), piece]
+
+
+def _batch_norm(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV reads NVIDIA Caffe's blobs in the order of version 0.16 alone."""
+    blobs = layer.blobs if message.batch_norm_param.scale_bias else ()
+    return [Piece(message, blobs)]
 
 
 def _bias(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
@@ -298,11 +374,15 @@ def _bias(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> li
         message.ClearField("bias_param")
         message.type = "Eltwise"
         return [Piece(message)]
+    if not bias.num_axes and layer.blobs:
+        shift = float(layer.blobs[0].reshape(-1)[0])
+        return [_power(f"{layer.name}/power", layer.bottoms[0], layer.tops[0], shift=shift)]
     message.type = "Scale"
     scale = message.scale_param
     scale.axis, scale.num_axes, scale.bias_term = bias.axis, bias.num_axes, True
     message.ClearField("bias_param")
-    return [Piece(message, (np.ones_like(layer.blobs[0]), layer.blobs[0]))] if layer.blobs else []
+    ones = tuple(np.ones_like(blob) for blob in layer.blobs)
+    return _on_its_axis(Piece(message, ones + layer.blobs), shapes[layer.bottoms[0]])
 
 
 def _prelu(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
@@ -386,23 +466,45 @@ def _concat(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> 
 
 
 def _slice(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
-    """OpenCV ignores the old name of `axis`."""
+    """OpenCV ignores the old name of `axis`, and refuses to make one part."""
     parameter = message.slice_param
     if parameter.HasField("slice_dim"):
         parameter.axis = parameter.slice_dim
         parameter.ClearField("slice_dim")
+    if len(layer.tops) == 1:
+        return [_identity(layer.name, layer.bottoms[0], layer.tops[0])]
     return [Piece(message)]
 
 
 def _normalize(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
-    """OpenCV has other defaults."""
+    """OpenCV has other defaults.
+
+    It can't read a scale for each channel across_spatial: a Scale layer multiplies by it.
+    """
     norm = message.norm_param
     norm.across_spatial, norm.channel_shared = norm.across_spatial, norm.channel_shared
     norm.eps = norm.eps
+    if not norm.across_spatial or norm.channel_shared or not layer.blobs:
+        return [Piece(message)]
+    (top,) = layer.tops
+    norm.channel_shared, message.top[:] = True, [f"{top}/unit"]
+    scale = caffe_pb2.LayerParameter(
+        name=f"{layer.name}/scale", type="Scale", bottom=[f"{top}/unit"], top=[top]
+    )
+    return [Piece(message, (np.ones(1, np.float32),)), Piece(scale, (layer.blobs[0].reshape(-1),))]
+
+
+def _interp(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV lacks `shrink_factor`: it gets the size."""
+    interp = message.interp_param
+    for field in ("shrink_factor", "zoom_factor"):
+        interp.ClearField(field)
+    interp.height, interp.width = (int(size) for size in shapes[layer.tops[0]][2:])
     return [Piece(message)]
 
 
 REWRITES: Mapping[str, Rewrite] = {
+    "BatchNorm": _batch_norm,
     "Bias": _bias,
     "Concat": _concat,
     "Convolution": _convolution,
@@ -414,6 +516,7 @@ REWRITES: Mapping[str, Rewrite] = {
     "DetectionOutput": _detection_output,
     "Dropout": _dropout,
     "InnerProduct": _inner_product,
+    "Interp": _interp,
     "LRN": _lrn,
     "Log": _log,
     "Normalize": _normalize,
@@ -422,6 +525,7 @@ REWRITES: Mapping[str, Rewrite] = {
     "Pooling": _pooling,
     "PriorBox": _prior_box,
     "ReLU": _relu,
+    "Scale": _scale,
     "Slice": _slice,
     "Split": _split,
     "Tile": _tile,

@@ -40,7 +40,7 @@ class References:
         `weights` are the bytes of the caffemodel, `probe` a picture to try OpenCV on. Raises
         OpenCVError if there is no OpenCV 4.
         """
-        network, shapes = built.network, built.shapes
+        network, shapes = _sized(built.network, probe), built.shapes
         opencv = opencv_reference(network, shapes, weights, blobs, probe)
         computable: list[str] = []
         missing: dict[str, str] = {}
@@ -57,6 +57,11 @@ class References:
             missing.pop(heads.top, None)
         numpy = NumpyReference.of(network, shapes, computable) if computable else None
         return cls(built, opencv, numpy, missing, deviations(network, shapes))
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What the references are called in the report."""
+        return self.opencv.name, numpy_reference.NAME
 
     @property
     def blobs(self) -> tuple[str, ...]:
@@ -115,3 +120,8 @@ class References:
             for layer in needed_for(network, [blob]).layers
             if layer.name in self.deviations
         )
+
+
+def _sized(network: Network, probe: Feed) -> Network:
+    """The network with inputs of the sizes that it is compared on."""
+    return replace(network, inputs={name: array.shape for name, array in probe.items()})

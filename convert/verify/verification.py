@@ -16,7 +16,6 @@ from convert.outputs.kinds import (
     DetectorBlobs,
     Kind,
 )
-from convert.outputs.preprocessing import Preprocessing
 from convert.report import Status, Verification
 from convert.verify.detections import (
     Bounds,
@@ -29,11 +28,11 @@ from convert.verify.detections import (
 )
 from convert.verify.deviations import detection_deviation
 from convert.verify.file import ConvertedFile, FileError
-from convert.verify.inputs import pictures
-from convert.verify.opencv import Feed, OpenCVError
+from convert.verify.inputs import Sample, is_sequence, samples, together
+from convert.verify.opencv import OpenCVError
 from convert.verify.references import References
 from convert.verify.trial import Answers, Trial
-from geometry.arrays import F32, U8
+from geometry.arrays import F32
 
 Scenes = dict[str, tuple[Candidates, Bounds]]
 
@@ -53,39 +52,32 @@ def verify(
     that is a Verification with status FAILED.
     """
     network, heads = built.network, built.heads
-    channels, height, width = next(iter(network.inputs.values()))[1:]
-    images = pictures(channels, height, width)
-    image = next(iter(network.inputs))
-    feeds = {name: {image: _caffe_input(built, picture)} for name, picture in images.items()}
-    batches: dict[str, NDArray[np.generic]] = {
-        name: feeds[name][image] if built.kind is Kind.RAW else picture[None]
-        for name, picture in images.items()
-    }
+    inputs = samples(built)
     deviates = detection_deviation(heads, network) if heads else None
     blobs, unasked = _compared_blobs(built, deviates)
     progress("OpenCV")
     try:
-        references = References.of(built, weights, blobs, unasked, feeds["constant"])
+        references = References.of(built, weights, blobs, unasked, inputs["constant"].feed)
     except OpenCVError as error:
         return Verification(Status.UNVERIFIED, str(error))
+    height, width = (*next(iter(network.inputs.values())), 1, 1, 1)[2:4]
     trial = Trial(built, deviates, Bounds((1 / width, 1 / height)))
     try:
-        _try(trial, references, feeds, batches, progress)
+        _try(trial, references, inputs, progress)
     except OpenCVError as error:
         return _conclude(trial, references, str(error))
     except FileError as error:
-        return _failed(str(error), trial)
+        return _verification(Status.FAILED, str(error), trial, references)
     return _conclude(trial, references)
 
 
 def _try(
     trial: Trial,
     references: References,
-    feeds: Mapping[str, Feed],
-    batches: Mapping[str, NDArray[np.generic]],
+    inputs: Mapping[str, Sample],
     progress: Callable[[str], object],
 ) -> None:
-    """Run every picture: `feeds` are for the references, `batches` the same for the file."""
+    """Run every sample by the references and by the file, and some of them as one batch."""
     built = trial.built
     inner = {blob: built.values[blob] for blob in references.blobs if blob in built.values}
     file, probe = ConvertedFile(built.model), ConvertedFile(built.model, list(inner.values()))
@@ -95,23 +87,23 @@ def _try(
     )
     singles: dict[str, Mapping[str, F32]] = {}
     scenes: Scenes = {}
-    for name, feed in feeds.items():
+    for name, sample in inputs.items():
         progress(name)
-        singles[name] = file.run(batches[name])
-        found = _blobs(singles[name], probe.run(batches[name]), inner)
-        answers = references.ask(name, feed, singles[name], found)
+        singles[name] = file.run(sample.arrays)
+        found = _blobs(singles[name], probe.run(sample.arrays), inner)
+        answers = references.ask(name, sample.feed, singles[name], found)
         start = len(trial.comparisons)
         failing = _compare_picture(trial, answers, scenes)
         if not failing:
             continue
         # Is the file wrong, or is it rounding? Ask both again, the other way.
-        again = plain().run(batches[name])
+        again = plain().run(sample.arrays)
         answers = replace(
-            answers, twin=references.twin(answers, feed), again=_blobs(again, again, inner)
+            answers, twin=references.twin(answers, sample.feed), again=_blobs(again, again, inner)
         )
         del trial.comparisons[start:]
         failing = _compare_picture(trial, answers, scenes)
-        overruled = references.overruled(answers, feed, failing) if failing else None
+        overruled = references.overruled(answers, sample.feed, failing) if failing else None
         if overruled:
             # Is OpenCV wrong, as it is known to be? Ask the NumPy reference.
             refused = trial.comparisons[start:]
@@ -119,8 +111,9 @@ def _try(
             if _compare_picture(trial, overruled, scenes):
                 trial.comparisons[start:] = refused
     progress("batch")
-    together = file.run(np.concatenate([batches[name] for name in BATCHED]))
-    _compare_batch(trial, together, singles, scenes)
+    if not is_sequence(built):
+        batch = file.run(together(built, [inputs[name] for name in BATCHED]))
+        _compare_batch(trial, batch, singles, scenes)
 
 
 def _blobs(
@@ -149,16 +142,6 @@ def _compared_blobs(built: Built, deviates: str | None) -> tuple[list[str], list
 
 def _row_tops(built: Built) -> list[str]:
     return [layer.tops[0] for layer in built.network.layers if layer.type == DETECTION_OUTPUT]
-
-
-def _caffe_input(built: Built, image: U8) -> F32:
-    """A picture as the blob [1, C, H, W] that Caffe would be fed."""
-    channels = image.shape[2]
-    if built.preprocessing:
-        return built.preprocessing.apply(image[None])
-    if channels in (1, 3):
-        return Preprocessing.of(channels).apply(image[None])
-    return np.ascontiguousarray(image.transpose(2, 0, 1)[None].astype(np.float32) - 128)
 
 
 @np.errstate(all="ignore")  # Untrained weights make boxes that overflow; in Caffe as well.
@@ -251,13 +234,13 @@ def _compare_detections(
 @np.errstate(all="ignore")
 def _compare_batch(
     trial: Trial,
-    together: Mapping[str, F32],
+    batch: Mapping[str, F32],
     singles: Mapping[str, Mapping[str, F32]],
     scenes: Scenes,
 ) -> None:
     """Each picture of a batch, against its own answer."""
     heads, row_tops = trial.built.heads, [DETECTIONS, *_row_tops(trial.built)]
-    for output, array in together.items():
+    for output, array in batch.items():
         for index, name in enumerate(BATCHED):
             picture, single = f"{name} in a batch of {len(BATCHED)}", singles[name][output]
             if output not in row_tops or trial.built.kind is Kind.HEADS:
@@ -274,31 +257,39 @@ def _compare_batch(
 
 
 def _conclude(trial: Trial, references: References, given_up: str = "") -> Verification:
-    comparisons = tuple(trial.comparisons)
+    """What follows from the comparisons; `given_up` says why they are not complete."""
+    comparisons = trial.comparisons
     failures = [comparison for comparison in comparisons if not comparison.passed]
-    if failures:
-        first = failures[0]
-        return _failed(
-            f"{len(failures)} of {len(comparisons)} comparisons; first {first.output} on "
-            f"{first.input} against {first.reference}: difference {first.difference:.3g}, "
-            f"allowed {first.bound:.3g}" + (f" ({first.note})" if first.note else ""),
-            trial,
-        )
-    if given_up:
-        return Verification(Status.UNVERIFIED, given_up, comparisons)
     missing = dict(references.missing)
     if trial.built.heads is None:
         missing |= dict.fromkeys(_row_tops(trial.built), "one of several DetectionOutput layers")
-    if missing or not comparisons:
-        reasons = "; ".join(f"{blob}: {reason}" for blob, reason in missing.items())
-        return Verification(
-            Status.UNVERIFIED, f"nothing to compare with for {reasons or 'any output'}", comparisons
+    if failures:
+        first = failures[0]
+        status, reason = (
+            Status.FAILED,
+            (
+                f"{len(failures)} of {len(comparisons)} comparisons; first {first.output} on "
+                f"{first.input} against {first.reference}: difference {first.difference:.3g}, "
+                f"allowed {first.bound:.3g}" + (f" ({first.note})" if first.note else "")
+            ),
         )
-    return Verification(Status.VERIFIED, "", comparisons)
+    elif given_up:
+        status, reason = Status.UNVERIFIED, given_up
+    elif missing or not comparisons:
+        reasons = "; ".join(f"{blob}: {reason}" for blob, reason in missing.items())
+        status = Status.UNVERIFIED
+        reason = f"nothing to compare with for {reasons or 'any output'}"
+    else:
+        status, reason = Status.VERIFIED, ""
+    return _verification(status, reason, trial, references)
 
 
-def _failed(reason: str, trial: Trial) -> Verification:
-    return Verification(Status.FAILED, " ".join(reason.split()), tuple(trial.comparisons))
+def _verification(
+    status: Status, reason: str, trial: Trial, references: References
+) -> Verification:
+    compared = {comparison.reference for comparison in trial.comparisons}
+    names = tuple(name for name in references.names if name in compared)
+    return Verification(status, " ".join(reason.split()), tuple(trial.comparisons), names)
 
 
 def _rows(array: NDArray[np.generic]) -> F32:

@@ -455,15 +455,6 @@ def test_a_gray_network_takes_pictures_of_one_channel(
     assert report.verification.status is Status.VERIFIED, report.verification.reason
 
 
-def test_a_network_of_two_inputs_is_refused(tiny: Make, tmp_path: Path) -> None:
-    model = tiny()
-    text = model.prototxt.read_text()
-    more = 'input: "im_info" input_shape { dim: 1 dim: 3 }\nlayer { name: "conv1"'
-    model.prototxt.write_text(text.replace('layer { name: "conv1"', more, 1))
-    with pytest.raises(SfdError, match="must take one input, the image"):
-        run_conversion(model, tmp_path / "out.onnx")
-
-
 def test_reports_hold_neither_paths_nor_what_json_lacks(tiny: Make, tmp_path: Path) -> None:
     report = run_conversion(tiny(), tmp_path / "out.onnx", Options())
     text = report.to_json()

@@ -49,7 +49,7 @@ def sigmoid(layer: Layer, bottoms: Sequence[F64]) -> F64:
 
 @formula("TanH")
 def tanh(layer: Layer, bottoms: Sequence[F64]) -> F64:
-    """Tanh x (tanh_layer.cpp)."""
+    """The hyperbolic tangent of x (tanh_layer.cpp)."""
     return np.tanh(bottoms[0])
 
 
@@ -80,3 +80,36 @@ def log(layer: Layer, bottoms: Sequence[F64]) -> F64:
     parameter = layer.parameter.log_param
     logarithm = np.log(parameter.shift + parameter.scale * bottoms[0])
     return logarithm if parameter.base == -1 else logarithm / np.log(parameter.base)
+
+
+@formula("BNLL")
+def bnll(layer: Layer, bottoms: Sequence[F64]) -> F64:
+    """ln(1 + eˣ), without overflow (bnll_layer.cpp)."""
+    return np.asarray(np.logaddexp(0, bottoms[0]))
+
+
+@formula("Swish")
+def swish(layer: Layer, bottoms: Sequence[F64]) -> F64:
+    """Products x · sigmoid(beta · x) (swish_layer.cpp)."""
+    (x,) = bottoms
+    return np.asarray(x * (0.5 * np.tanh(0.5 * layer.parameter.swish_param.beta * x) + 0.5))
+
+
+@formula("HardSwish")
+def hard_swish(layer: Layer, bottoms: Sequence[F64]) -> F64:
+    """Products x · min(max(x + 3, 0), 6) / 6 (MobileNet v3)."""
+    (x,) = bottoms
+    return np.asarray(x * np.clip(x + 3, 0, 6) / 6)
+
+
+@formula("Mish")
+def mish(layer: Layer, bottoms: Sequence[F64]) -> F64:
+    """Products x · tanh(ln(1 + eˣ)) (YOLO v4)."""
+    (x,) = bottoms
+    return np.asarray(x * np.tanh(np.logaddexp(0, x)))
+
+
+@formula("Threshold", jumps=True)
+def threshold(layer: Layer, bottoms: Sequence[F64]) -> F64:
+    """1 where x is above the threshold, else 0 (threshold_layer.cpp)."""
+    return np.asarray(bottoms[0] > layer.parameter.threshold_param.threshold, np.float64)

@@ -27,7 +27,10 @@ def batch_norm(layer: Layer, bottoms: Sequence[F64]) -> F64:
 
 @formula("Scale")
 def scale(layer: Layer, bottoms: Sequence[F64]) -> F64:
-    """X · scale + bias; the scale is the first blob or the second bottom (scale_layer.cpp)."""
+    """Products x · scale (+ bias); the scale is the first blob or the second bottom.
+
+    Source: scale_layer.cpp.
+    """
     x = bottoms[0]
     parameter = layer.parameter.scale_param
     blobs = list(layer.blobs)
@@ -44,7 +47,7 @@ def scale(layer: Layer, bottoms: Sequence[F64]) -> F64:
 
 @formula("Bias")
 def bias(layer: Layer, bottoms: Sequence[F64]) -> F64:
-    """X + bias, which is the first blob or the second bottom (bias_layer.cpp)."""
+    """Sums x + bias, which is the first blob or the second bottom (bias_layer.cpp)."""
     x = bottoms[0]
     parameter = layer.parameter.bias_param
     if len(bottoms) == 2:
@@ -68,3 +71,23 @@ def _along(values: F64, x: F64, axis: int) -> F64:
         return values
     start = axis % x.ndim
     return values.reshape(*values.shape, *[1] * (x.ndim - start - values.ndim))
+
+
+@formula("BN")
+def bn(layer: Layer, bottoms: Sequence[F64]) -> F64:
+    """Channels slope · (x - mean) / √(variance + eps) + bias, or scale · x + shift.
+
+    Four blobs are slope, bias, mean, variance (PSPNet's bn_layer.cpp); two are scale and shift
+    (SegNet's bn_layer.cpp). Forks with other fields add `var_eps`, whose default is smaller.
+    """
+    (x,) = bottoms
+    parameter = layer.parameter.bn_param
+    scale, shift, *statistics = (blob.astype(np.float64).ravel() for blob in layer.blobs)
+    if statistics:
+        mean, variance = statistics
+        others = ("var_eps", "scale_filler", "shift_filler", "moving_average", "decay")
+        is_other = not parameter.HasField("eps") and any(map(parameter.HasField, others))
+        eps = parameter.var_eps if is_other else parameter.eps
+        x = x - _along(mean, x, parameter.axis)
+        x = x / _along(np.sqrt(variance + eps), x, parameter.axis)
+    return np.asarray(_along(scale, x, parameter.axis) * x + _along(shift, x, parameter.axis))

@@ -12,7 +12,7 @@ from geometry.arrays import F64
 
 @formula("LRN")
 def lrn(layer: Layer, bottoms: Sequence[F64]) -> F64:
-    """X / (k + alpha / n · Σ x²) ^ beta over n channels, or within a channel over n × n pixels.
+    """Quotients x / (k + alpha / n · Σ x²) ^ beta over n channels, or over n × n pixels.
 
     Within a channel Caffe divides by n² and takes 1 for k, whatever the file says: lrn_layer.cpp
     builds it from an average pooling and a Power layer with shift 1.
@@ -55,3 +55,36 @@ def softmax(layer: Layer, bottoms: Sequence[F64]) -> F64:
     axis = layer.parameter.softmax_param.axis
     powers = np.exp(x - x.max(axis=axis, keepdims=True))
     return np.asarray(powers / powers.sum(axis=axis, keepdims=True))
+
+
+@formula("MVN")
+def mvn(layer: Layer, bottoms: Sequence[F64]) -> F64:
+    """(x - mean) / (√variance + eps) of each channel, or of the image across_channels.
+
+    Caffe adds eps to the deviation, not to the variance (mvn_layer.cpp).
+    """
+    (x,) = bottoms
+    parameter = layer.parameter.mvn_param
+    rows = x.reshape(len(x), 1 if parameter.across_channels else x.shape[1], -1)
+    centred = rows - rows.mean(axis=2, keepdims=True)
+    if parameter.normalize_variance:
+        deviation = np.sqrt((centred**2).mean(axis=2, keepdims=True))
+        centred = centred / (deviation + parameter.eps)
+    return np.asarray(centred.reshape(x.shape))
+
+
+@formula("L2Norm")
+def l2_norm(layer: Layer, bottoms: Sequence[F64]) -> F64:
+    """Quotients x / √(Σ x²) along an axis or over the image; zeros stay.
+
+    Source: l2norm_layer.cpp of the forks.
+    """
+    (x,) = bottoms
+    parameter = layer.parameter.l2_norm_param
+    if layer.parameter.HasField("l2norm_param"):
+        parameter = layer.parameter.l2norm_param
+    axes = tuple(range(1, x.ndim)) if parameter.across_spatial else (parameter.axis,)
+    total = (x**2).sum(axis=axes, keepdims=True)
+    if parameter.HasField("eps"):
+        total = total + parameter.eps
+    return np.asarray(x / np.sqrt(np.where(total == 0, 1, total)))

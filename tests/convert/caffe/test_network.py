@@ -164,7 +164,7 @@ def test_a_damaged_weights_file_does_not_hide_the_prototxts_problems(small: Mode
     [
         ('name: "n"', "it has no layers"),
         ('base_lr: 0.1\ntrain_net: "t"\ndebug_info: false', "this is a solver"),
-        ("base_lr: 0.1", "this is no prototxt"),
+        ("base_lr: 0.1", "not a prototxt"),
         ('layer { name: "d" type: "Data" top: "data" }', "layer d: .* give the input size"),
         ('layer { name: "r" type: "ReLU" bottom: "data" top: "x" }', "nothing makes bottom data"),
     ],

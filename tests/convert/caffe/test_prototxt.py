@@ -179,8 +179,8 @@ def test_endless_nesting_is_an_error(opening: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "  \n", "# nothing", "hello", "<html></html>", "import os\nx = 3", "a: 1", "{}"]
 )
-def test_a_text_that_is_no_prototxt_is_said_to_be_none(text: str) -> None:
-    with pytest.raises(CaffeError, match="this is no prototxt of a NetParameter"):
+def test_a_text_that_is_not_a_prototxt_is_named_so(text: str) -> None:
+    with pytest.raises(CaffeError, match="not a prototxt of a NetParameter"):
         prototxt.parse(text, NetParameter)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from convert.caffe import caffe_pb2
 from convert.caffe.network import Layer, Network
 from convert.fold import fold
-from convert.graph import GraphBuilder
+from convert.graph import GraphBuilder, Shape
 from convert.translate import TranslationError, build_graph
 from geometry.arrays import F32
 
@@ -55,10 +55,15 @@ def to_onnx(capfd: pytest.CaptureFixture[str]) -> Callable[..., onnx.ModelProto]
     """Translate layers, fold, and check the file: valid, silent when loaded, weights inside."""
 
     def convert(
-        layers: str, inputs: F32 | Mapping[str, F32], blobs: Blobs | None = None
+        layers: str,
+        inputs: F32 | Mapping[str, F32],
+        blobs: Blobs | None = None,
+        shapes: Mapping[str, Shape] | None = None,
     ) -> onnx.ModelProto:
         network = parse(layers, named(inputs), blobs or {})
         graph = GraphBuilder()
+        for name, shape in (shapes or {}).items():
+            graph.input(name, shape)
         build_graph(network, graph)
         for name in network.outputs:
             graph.output(name, graph.blobs[name])
@@ -108,6 +113,33 @@ def run(to_onnx: Callable[..., onnx.ModelProto]) -> Callable[..., dict[str, F32]
         return together
 
     return run_converted
+
+
+@pytest.fixture
+def infer(to_onnx: Callable[..., onnx.ModelProto]) -> Callable[..., dict[str, F32]]:
+    """The outputs of the converted layers by name, for layers whose first axis is no batch.
+
+    `shapes` are those of inputs whose open dimension is another than the batch on axis 0.
+    """
+
+    def run_once(
+        layers: str,
+        inputs: F32 | Mapping[str, F32],
+        blobs: Blobs | None = None,
+        shapes: Mapping[str, Shape] | None = None,
+    ) -> dict[str, F32]:
+        feed = named(inputs)
+        loaded = session(to_onnx(layers, feed, blobs, shapes))
+        names = [output.name for output in loaded.get_outputs()]
+        found = dict(zip(names, loaded.run(None, feed), strict=True))
+        for output in loaded.get_outputs():
+            array = found[output.name]
+            assert len(output.shape) == array.ndim
+            for stated, size in zip(output.shape, array.shape, strict=True):
+                assert isinstance(stated, str) or stated == size
+        return found
+
+    return run_once
 
 
 @pytest.fixture

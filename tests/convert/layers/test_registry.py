@@ -26,7 +26,7 @@ def test_every_handler_says_what_caffe_computes_and_where(layer_type: str) -> No
     doc = inspect.getdoc(handlers()[layer_type].translate)
     assert doc is not None
     assert layer_types()[layer_type].endswith(".")
-    assert re.search(r"\w+_layer\.c(pp|u)", doc)
+    assert re.search(r"\w+_layer\.([ch]pp|cu)", doc)
 
 
 def test_types_are_listed_in_alphabetical_order() -> None:

@@ -110,8 +110,8 @@ def test_where_a_picture_fails_the_file_is_asked_again_without_optimizations(
             self.optimized = optimized
             made.append(optimized)
 
-        def run(self, batch: NDArray[np.generic]) -> Mapping[str, F32]:
-            found = dict(super().run(batch))
+        def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Mapping[str, F32]:
+            found = dict(super().run(inputs))
             if self.optimized and blob in found:
                 found[blob] = found[blob] * np.float32(1 + off)
             return found
