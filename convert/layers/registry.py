@@ -37,6 +37,8 @@ class Handler:
     translate: Translate
     bottoms: tuple[int, int | None]
     tops: tuple[int, int | None]
+    refuses: bool = False
+    """Whether it only explains why no such layer can be translated, whatever its bottoms are."""
 
     @property
     def summary(self) -> str:
@@ -51,6 +53,7 @@ def handler(
     *types: str,
     bottoms: int | tuple[int, int | None] = 1,
     tops: int | tuple[int, int | None] = 1,
+    refuses: bool = False,
 ) -> Callable[[Translate], Translate]:
     """Register a function for these layer types; a count may be a range, open where it's None."""
 
@@ -58,7 +61,9 @@ def handler(
         for layer_type in types:
             if layer_type in _handlers:
                 raise ValueError(f"layer type {layer_type} has two handlers")
-            _handlers[layer_type] = Handler(layer_type, translate, _range(bottoms), _range(tops))
+            _handlers[layer_type] = Handler(
+                layer_type, translate, _range(bottoms), _range(tops), refuses
+            )
         return translate
 
     return register

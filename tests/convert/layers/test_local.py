@@ -20,7 +20,7 @@ def local(x: F32, weight: F32, bias: F32, kernel: int, stride: int, pad: int) ->
     padded = np.pad(x, [(0, 0), (0, 0), (pad, pad), (pad, pad)]).astype(np.float64)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (2, 3))
     windows = windows[:, :, ::stride, ::stride]
-    count, channels, rows, columns = windows.shape[:4]
+    (count, rows, columns) = (len(windows), *windows.shape[2:4])
     patches = windows.transpose(0, 1, 4, 5, 2, 3).reshape(count, -1, rows * columns)
     sums = np.einsum("nkp,okp->nop", patches, weight[:, 0].astype(np.float64)) + bias[0]
     return np.asarray(sums.reshape(count, -1, rows, columns), np.float32)
