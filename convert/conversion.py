@@ -78,10 +78,7 @@ def convert(
     clock = _Clock(progress)
     check_output(output, "ONNX file", (prototxt, caffemodel))
     with clock.step("reading"):
-        # Missing weights are told by the translation, with whatever else is wrong.
-        network = caffe_network.load(
-            prototxt, caffemodel, input_size=options.input_size, partial=True
-        )
+        network = caffe_network.load(prototxt, caffemodel, input_size=options.input_size)
         sources = {"prototxt": sha256(prototxt), "caffemodel": sha256(caffemodel)}
     with clock.step("translating"):
         name = options.name or network.name or "caffe"
@@ -166,8 +163,8 @@ def _warnings(network: Network, built: Built) -> list[Diagnostic]:
     warnings = list(network.warnings)
     if built.preprocessing:
         warnings += differences(network, built.preprocessing)
-    if network.aside:
-        names = ", ".join(layer.name for layer in network.aside)
+    if network.training_layers:
+        names = ", ".join(layer.name for layer in network.training_layers)
         warnings.append(
             Diagnostic(f"left out, since they only serve training and testing: {names}")
         )

@@ -22,7 +22,7 @@ class Comparison:
     """Which picture: noise, constant, gradient, impulse, scene; or a batch of them."""
     output: str
     """Which blob or output."""
-    judge: str
+    reference: str
     """What it was compared with."""
     difference: float
     """The largest difference found, of values or of scores."""

@@ -4,12 +4,12 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 
-from convert.caffe.attach import NO_WEIGHTS, needs_weights
 from convert.caffe.diagnostics import CaffeError, Diagnostic
 from convert.caffe.network import Layer, Network
 from convert.graph import BATCH, GraphBuilder, OpenDimensionError, Value
-from convert.layers.blobs import text
+from convert.layers.blobs import NO_WEIGHTS, text
 from convert.layers.registry import Handler, LayerError, handlers
+from convert.layers.weights import repeated
 
 MAX_ELEMENTS = 2**31 - 1
 """Of one image's blob: Caffe counts in int."""
@@ -39,7 +39,7 @@ def build_graph(
     for name, shape in network.inputs.items():
         if name not in graph.blobs:
             graph.input(name, (BATCH, *shape[1:]))
-    problems: list[Diagnostic] = []
+    problems = repeated(network.layers)
     for layer in network.layers:
         try:
             _translate(layer, graph, known)
@@ -61,7 +61,7 @@ def _translate(layer: Layer, graph: GraphBuilder, known: Mapping[str, Handler]) 
         # A layer above failed and has been reported.
         if found.refuses:
             found.translate(layer, graph, ())
-        if not layer.blobs and needs_weights(layer.parameter):
+        if not layer.blobs and found.needs_weights(layer):
             raise LayerError(NO_WEIGHTS)
         return
     inputs = [graph.blobs[bottom] for bottom in layer.bottoms]

@@ -38,7 +38,7 @@ class AnnotatedData:
     @classmethod
     def of_network(cls, network: Network, folder_of: str) -> "AnnotatedData":
         """Of the AnnotatedData layer of the network; CaffeError where there is none."""
-        layers = [layer for layer in network.aside if layer.type == "AnnotatedData"]
+        layers = [layer for layer in network.training_layers if layer.type == "AnnotatedData"]
         if not layers:
             raise CaffeError(folder_of, [Diagnostic("has no AnnotatedData layer to train from")])
         own = layers[0].parameter

@@ -35,17 +35,17 @@ class CaffeError(SfdError):
     the first hundred.
     """
 
-    def __init__(self, source: str, problems: Sequence[Diagnostic]) -> None:
-        texts = [str(problem) for problem in problems[:MAX_SHOWN]]
-        if len(problems) > MAX_SHOWN:
-            texts.append(f"and {len(problems) - MAX_SHOWN} more")
+    def __init__(self, source: str, diagnostics: Sequence[Diagnostic]) -> None:
+        texts = [str(diagnostic) for diagnostic in diagnostics[:MAX_SHOWN]]
+        if len(diagnostics) > MAX_SHOWN:
+            texts.append(f"and {len(diagnostics) - MAX_SHOWN} more")
         head = f"{source}: " if source else ""
         super().__init__(
             head + texts[0]
             if len(texts) == 1
-            else "\n  ".join([f"{head}{len(problems)} problems:", *texts])
+            else "\n  ".join([f"{head}{len(diagnostics)} problems:", *texts])
         )
-        self.problems = tuple(problems)
+        self.diagnostics = tuple(diagnostics)
 
 
 def _printable(text: str) -> str:

@@ -48,19 +48,11 @@ class Network:
     """Tops that no layer consumes, in order."""
     warnings: tuple[Diagnostic, ...] = field(default=())
     """What is odd but not wrong: unknown fields, surplus weights."""
-    aside: tuple[Layer, ...] = field(default=())
+    training_layers: tuple[Layer, ...] = field(default=())
     """The data, loss and evaluation layers of the phase, left out of `layers`.
 
     Their bottoms are value names where such a value exists, else blob names (such as `label`).
     """
-
-    def unfilled(self) -> list[str]:
-        """Names of the layers that need weights and have none."""
-        return [
-            layer.name
-            for layer in self.layers
-            if not layer.blobs and attach.needs_weights(layer.parameter)
-        ]
 
 
 def load(
@@ -71,16 +63,15 @@ def load(
     input_size: int | tuple[int, int] | None = None,
     stages: Sequence[str] = (),
     level: int = 0,
-    partial: bool = False,
 ) -> Network:
     """Read a network and its weights; without a caffemodel the layers have no blobs.
 
     `phase` is "TEST" or "TRAIN". `input_size`, a side or (height, width) in pixels, replaces that
     of the prototxt's image inputs. A data layer becomes the input that it would feed; layers of
-    loss, accuracy and evaluation are set aside. `partial` weights may lack layers.
+    loss, accuracy and evaluation are set aside. The weights may lack layers.
 
     Raises CaffeError with every problem of the prototxt's structure at once, and with those of the
-    weights: missing layers, blobs that contradict themselves, a damaged file.
+    weights: blobs that contradict themselves, a damaged file.
     """
     parsed = prototxt.read(Path(prototxt_path), caffe_pb2.NetParameter)
     size = (input_size, input_size) if isinstance(input_size, int) else input_size
@@ -90,13 +81,13 @@ def load(
         stored = None if caffemodel_path is None else weights.read_all(Path(caffemodel_path))
     except CaffeError as error:
         # Still look at the prototxt, and tell both.
-        found = [Diagnostic(f"{caffemodel_path}: {problem}") for problem in error.problems]
+        found = [Diagnostic(f"{caffemodel_path}: {problem}") for problem in error.diagnostics]
     state = caffe_pb2.NetState()
     state.CopyFrom(parsed.message.state)
     state.phase = _PHASES[phase]
     state.stage.extend(stages)
     state.level = level or state.level
-    network, problems = _assemble(parsed, state, size, stored, partial)
+    network, problems = _assemble(parsed, state, size, stored)
     if problems or found:
         raise CaffeError(str(prototxt_path), [*problems, *found])
     return network
@@ -107,7 +98,6 @@ def _assemble(
     state: caffe_pb2.NetState,
     size: tuple[int, int] | None,
     stored: weights.Weights | None,
-    partial: bool,
 ) -> tuple[Network, list[Diagnostic]]:
     net = parsed.message
     warnings = list(parsed.warnings)
@@ -123,7 +113,7 @@ def _assemble(
     problems += more
     absent: dict[str, str] = {}
     kept: list[Entry] = []
-    aside: list[Entry] = []
+    training_only: list[Entry] = []
     for entry in entries:
         layer = entry.parameter
         if not layer.type:
@@ -141,10 +131,10 @@ def _assemble(
             ]
             shapes.update(more_shapes)
             if is_data:
-                aside.append(entry)
+                training_only.append(entry)
                 absent.update(dict.fromkeys(layer.top[1:], layer.name))
         elif _is_metric(layer) or (layer.bottom and set(layer.bottom) <= set(absent)):
-            aside.append(entry)
+            training_only.append(entry)
             absent.update(dict.fromkeys(layer.top, layer.name))
         else:
             kept.append(entry)
@@ -152,8 +142,8 @@ def _assemble(
     problems += resolved.problems
     shapes = inputs.resized(shapes, size)
     problems += inputs.check_size(size)
-    attached, odd_weights, missing = attach.attach(kept, stored, partial=partial)
-    problems += missing
+    attached, odd_weights, odd_blobs = attach.attach(kept, stored)
+    problems += odd_blobs
     warnings += odd_weights
     layers = [
         Layer(layer.name, layer.type, line, bottoms, tops, layer, blobs)
@@ -161,11 +151,13 @@ def _assemble(
             kept, resolved.bottoms, resolved.tops, attached, strict=True
         )
     ]
-    set_aside = tuple(
+    training_layers = tuple(
         Layer(layer.name, layer.type, line, tuple(layer.bottom), tuple(layer.top), layer)
-        for layer, line in aside
+        for layer, line in training_only
     )
-    network = Network(net.name, shapes, tuple(layers), resolved.outputs, tuple(warnings), set_aside)
+    network = Network(
+        net.name, shapes, tuple(layers), resolved.outputs, tuple(warnings), training_layers
+    )
     return network, problems
 
 

@@ -16,7 +16,6 @@ from google.protobuf import text_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from convert.caffe import caffe_pb2
 from convert.caffe.diagnostics import CaffeError, Diagnostic
 from convert.files import read_bytes
 
@@ -85,7 +84,7 @@ def parse(text: str, kind: type[M], *, source: str = "prototxt") -> Parsed[M]:
             warnings.simplefilter("ignore", DeprecationWarning)
             reader.fields(message, end=None, depth=0)
     except text_format.ParseError as error:
-        reader.errors.append(reader.problem(error))
+        reader.errors.append(reader.diagnostic(error))
     except _TooManyError:
         reader.errors.append(Diagnostic("and more: is this file really a prototxt?"))
     if not reader.lines:
@@ -95,11 +94,6 @@ def parse(text: str, kind: type[M], *, source: str = "prototxt") -> Parsed[M]:
     if reader.errors:
         raise CaffeError(source, reader.errors)
     return Parsed(message, reader.lines, tuple(reader.warnings))
-
-
-def parse_net(text: str, *, source: str = "prototxt") -> Parsed[caffe_pb2.NetParameter]:
-    """Parse text as a network; `lines["layer"]` (or `["layers"]`) has the line of each layer."""
-    return parse(text, caffe_pb2.NetParameter, source=source)
 
 
 def write(message: Message) -> str:
@@ -126,7 +120,7 @@ class _Reader:
         self._text = text.split("\n")
         self._tokens = text_format.Tokenizer(self._text)
 
-    def problem(self, error: text_format.ParseError) -> Diagnostic:
+    def diagnostic(self, error: text_format.ParseError) -> Diagnostic:
         """What the tokenizer says, without the place and the line that its message starts with."""
         line, column = error.GetLine() or 0, error.GetColumn() or 0
         quoted = self._text[line - 1] if 0 < line <= len(self._text) else ""
@@ -221,7 +215,7 @@ class _Reader:
         except text_format.ParseError as error:
             if self._tokens.token in ("{", "<", "}", ">", "[", "]", ""):
                 raise
-            found = self.problem(error)
+            found = self.diagnostic(error)
             self._error(Diagnostic(f"{field.name}: {found.message}", found.line, found.column))
             if place == self._place():
                 self._tokens.NextToken()
@@ -299,7 +293,7 @@ class _Reader:
         here = self._failure("")
         return here.GetLine() or 0, here.GetColumn() or 0
 
-    def _error(self, problem: Diagnostic) -> None:
-        self.errors.append(problem)
+    def _error(self, diagnostic: Diagnostic) -> None:
+        self.errors.append(diagnostic)
         if len(self.errors) >= MAX_ERRORS:
             raise _TooManyError

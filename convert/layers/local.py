@@ -13,7 +13,7 @@ PATCHES_LIMIT = 2**28
 """Numbers in the patches of one image: a gibibyte as float32."""
 
 
-@handler("Local", "LocallyConnected", "locally_connected")
+@handler("Local", "LocallyConnected", "locally_connected", weights=True)
 def local(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """Σ weight · window + bias with weights and a bias of their own at each place.
 

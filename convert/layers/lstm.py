@@ -17,7 +17,7 @@ GATES = 4
 STATES = ("h", "c")
 
 
-@handler("LSTM", bottoms=(1, 5), tops=(1, 3))
+@handler("LSTM", bottoms=(1, 5), tops=(1, 3), weights=True)
 def lstm(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list[Value]:
     """Long short-term memory: c = f·c + i·g, h = o·tanh(c), of x [time, batch, ...].
 
@@ -47,7 +47,7 @@ def lstm(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list[Val
     return [top, *(recurrent.shown(graph, state, name) for state, name in states)]
 
 
-@handler("Lstm", bottoms=(1, 2))
+@handler("Lstm", bottoms=(1, 2), weights=True)
 def lstm_of_rows(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """LSTM's formula over rows [time · batch_size, ...], a row for each sequence and step.
 

@@ -39,9 +39,9 @@ class Axis:
 def pooling(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """The maximum or the average of each window, out = ⌈(in + 2·pad − kernel) / stride⌉ + 1.
 
-    `round_mode: FLOOR` and `ceil_mode: false` round down. With padding, a last window that would
-    start behind the input and its front padding is left out. An average is divided by the part of
-    the window that lies in the input and its padding, not beyond.
+    `round_mode: FLOOR`, `ceil_mode: false` and `torch_pooling: true` round down. With padding, a
+    last window that would start behind the input and its front padding is left out. An average is
+    divided by the part of the window that lies in the input and its padding, not beyond.
     Caffe: src/caffe/layers/pooling_layer.cpp.
     """
     (x,) = inputs
@@ -103,7 +103,11 @@ def _axes(parameter: caffe_pb2.PoolingParameter, height: int, width: int) -> lis
         raise LayerError("stride must be at least 1")
     if pad[0] >= kernel[0] or pad[1] >= kernel[1]:
         raise LayerError(f"pad {pad} must be smaller than the kernel {kernel}")
-    floor = parameter.round_mode == caffe_pb2.PoolingParameter.FLOOR or not parameter.ceil_mode
+    floor = (
+        parameter.round_mode == caffe_pb2.PoolingParameter.FLOOR
+        or not parameter.ceil_mode
+        or parameter.torch_pooling
+    )
     return [
         _axis(length, *sizes, floor=floor, clip=any(pad))
         for length, *sizes in zip((height, width), kernel, stride, pad, strict=True)

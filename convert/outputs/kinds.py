@@ -9,7 +9,7 @@ import onnx
 
 from convert.caffe.network import Layer, Network
 from convert.fold import fold
-from convert.graph import BATCH, GraphBuilder, Value
+from convert.graph import BATCH, GraphBuilder, Shape, Value
 from convert.layers.registry import Handler, LayerError
 from convert.outputs.decoding import candidates
 from convert.outputs.detection_output import DetectionOutput, read
@@ -58,6 +58,8 @@ class Built:
     """None where the network does not end in a DetectionOutput."""
     values: Mapping[str, str]
     """The ONNX value of each blob of the network that a node of the model makes."""
+    shapes: Mapping[str, Shape]
+    """The shape of each blob of the network, the batch open."""
 
 
 def default_kind(network: Network) -> Kind:
@@ -97,6 +99,7 @@ def build(network: Network, kind: Kind, preprocessing: Preprocessing | None, nam
         preprocessing=None if kind is Kind.RAW else preprocessing,
         heads=_read_heads(_detectors(network), graph),
         values={blob: value.name for blob, value in graph.blobs.items() if value.name in made},
+        shapes={blob: value.shape for blob, value in graph.blobs.items()},
     )
 
 

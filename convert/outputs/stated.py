@@ -17,7 +17,7 @@ def differences(network: Network, preprocessing: Preprocessing) -> list[Diagnost
     channels; without any, and without a mean file, nothing is subtracted.
     """
     found = []
-    for layer in network.aside:
+    for layer in network.training_layers:
         if layer.type in DATA_TYPES and layer.parameter.HasField("transform_param"):
             advice = _advice(layer.parameter, preprocessing)
             if advice:

@@ -64,7 +64,7 @@ def test_every_option_reaches_the_file(tiny: Make, tmp_path: Path) -> None:
     assert written["verification"]["status"] == "verified"
     comparison = written["verification"]["comparisons"][0]
     assert set(comparison) == {
-        "input", "output", "judge", "difference", "bound", "passed", "note"
+        "input", "output", "reference", "difference", "bound", "passed", "note"
     }  # fmt: skip
 
 

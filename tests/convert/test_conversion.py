@@ -365,7 +365,7 @@ def test_missing_weights_and_unknown_layers_are_told_together(tiny: Make, tmp_pa
         file.write('layer { name: "odd" type: "Nonsense" bottom: "data" top: "odd" }')
     with pytest.raises(CaffeError) as caught:
         run_conversion(model, tmp_path / "out.onnx")
-    told = {problem.layer: problem.message for problem in caught.value.problems}
+    told = {problem.layer: problem.message for problem in caught.value.diagnostics}
     assert told.keys() == {first, last, "odd"}
     assert told[first] == told[last] == "no weights for it in the caffemodel"
 

@@ -27,7 +27,7 @@ def test_one_problem_is_one_line() -> None:
 def test_several_problems_are_counted_and_listed() -> None:
     error = CaffeError("net.prototxt", [Diagnostic("bad", 3), Diagnostic("worse", 4)])
     assert str(error) == "net.prototxt: 2 problems:\n  line 3: bad\n  line 4: worse"
-    assert [problem.line for problem in error.problems] == [3, 4]
+    assert [problem.line for problem in error.diagnostics] == [3, 4]
 
 
 def test_a_hopeless_file_gives_a_bounded_message() -> None:

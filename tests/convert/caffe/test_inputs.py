@@ -1,11 +1,12 @@
 import pytest
 
 from convert.caffe import inputs, prototxt
+from convert.caffe.caffe_pb2 import NetParameter
 from convert.caffe.legacy import Entry
 
 
 def entry(text: str) -> Entry:
-    return Entry(prototxt.parse_net(f"layer {{ {text} }}").message.layer[0], 9)
+    return Entry(prototxt.parse(f"layer {{ {text} }}", NetParameter).message.layer[0], 9)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,7 @@ def entry(text: str) -> Entry:
 def test_inputs_are_declared_with_shapes_or_dims(
     text: str, shapes: dict[str, tuple[int, ...]]
 ) -> None:
-    assert inputs.declared(prototxt.parse_net("name: 'n' " + text)) == (shapes, [])
+    assert inputs.declared(prototxt.parse("name: 'n' " + text, NetParameter)) == (shapes, [])
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_inputs_are_declared_with_shapes_or_dims(
     ],
 )
 def test_inputs_without_a_sound_shape_are_a_problem(text: str, message: str) -> None:
-    _, (problem,) = inputs.declared(prototxt.parse_net("\n" + text))
+    _, (problem,) = inputs.declared(prototxt.parse("\n" + text, NetParameter))
     assert message in problem.message
     assert problem.line == 2
 

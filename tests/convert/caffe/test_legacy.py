@@ -164,5 +164,5 @@ def test_both_forms_in_one_file_are_a_problem(tmp_path: Path) -> None:
 
 def test_padding_before_another_layer_than_conv_or_pool_is_a_problem() -> None:
     text = V0.replace('type: "conv" num_output: 4 kernelsize: 3 stride: 2', 'type: "relu"')
-    _, problems = legacy.entries(prototxt.parse_net(text))
+    _, problems = legacy.entries(prototxt.parse(text, NetParameter))
     assert [(problem.line, problem.layer) for problem in problems] == [(5, "conv1")]

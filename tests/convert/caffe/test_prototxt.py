@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convert.caffe import caffe_pb2, prototxt
+from convert.caffe.caffe_pb2 import NetParameter
 from convert.caffe.diagnostics import CaffeError
 from convert.caffe.prototxt import MAX_DEPTH, MAX_ERRORS
 
@@ -16,7 +17,7 @@ LOSS_WEIGHTS = [1, 1.5, 0.5, 0.125, 2, 2.5, -3]
 
 
 def layer(text: str) -> caffe_pb2.LayerParameter:
-    return prototxt.parse_net(f"layer {{ {text}\n}}").message.layer[0]
+    return prototxt.parse(f"layer {{ {text}\n}}", NetParameter).message.layer[0]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def test_every_form_of_a_scalar_is_read(text: str, name: str, value: object) -> 
     [("7", 7), ("0x1F", 31), ("0X1f", 31), ("017", 15), ("0", 0)],
 )
 def test_integers_are_decimal_hexadecimal_or_octal(text: str, value: int) -> None:
-    net = prototxt.parse_net(CONVOLUTION % f"num_output: {text}").message
+    net = prototxt.parse(CONVOLUTION % f"num_output: {text}", NetParameter).message
     assert net.layer[0].convolution_param.num_output == value
 
 
@@ -84,7 +85,7 @@ def test_every_form_of_a_message_is_read(text: str, prototxt_file: Callable[[str
 
 def test_the_line_of_each_layer_is_kept() -> None:
     text = 'name: "n"\n\nlayer { }\nlayer\n{\n}\nlayer: [ {},\n\n{} ]\n# the end'
-    assert prototxt.parse_net(text).lines == {"name": [1], "layer": [3, 4, 7, 9]}
+    assert prototxt.parse(text, NetParameter).lines == {"name": [1], "layer": [3, 4, 7, 9]}
 
 
 def test_unknown_fields_are_warnings_with_their_place_and_path() -> None:
@@ -97,7 +98,7 @@ layer {
 magic: [{ a: 1 }, { b { c: -1.5e3 } }]
 [some.extension] { a: 1 }
 """
-    parsed = prototxt.parse_net(text)
+    parsed = prototxt.parse(text, NetParameter)
     assert [str(warning) for warning in parsed.warnings] == [
         "line 3, column 3: unknown field layer.turbo is ignored",
         "line 4, column 37: unknown field layer.convolution_param.winograd is ignored",
@@ -125,8 +126,8 @@ magic: [{ a: 1 }, { b { c: -1.5e3 } }]
 )
 def test_a_wrong_value_is_an_error_with_its_place(inner: str, message: str) -> None:
     with pytest.raises(CaffeError) as caught:
-        prototxt.parse_net("\n\n" + CONVOLUTION % inner)
-    (problem,) = caught.value.problems
+        prototxt.parse("\n\n" + CONVOLUTION % inner, NetParameter)
+    (problem,) = caught.value.diagnostics
     assert message in problem.message
     assert problem.line == 3
     assert problem.column is not None
@@ -136,14 +137,14 @@ def test_a_wrong_value_is_an_error_with_its_place(inner: str, message: str) -> N
 def test_all_wrong_values_are_told_at_once() -> None:
     text = "\n".join(CONVOLUTION % f"num_output: x{index}" for index in range(5))
     with pytest.raises(CaffeError) as caught:
-        prototxt.parse_net(text)
-    assert [problem.line for problem in caught.value.problems] == [1, 2, 3, 4, 5]
+        prototxt.parse(text, NetParameter)
+    assert [problem.line for problem in caught.value.diagnostics] == [1, 2, 3, 4, 5]
 
 
 def test_a_file_of_mistakes_is_given_up() -> None:
     with pytest.raises(CaffeError) as caught:
-        prototxt.parse_net("\n".join([CONVOLUTION % "num_output: x"] * 1000))
-    assert len(caught.value.problems) == MAX_ERRORS + 1
+        prototxt.parse("\n".join([CONVOLUTION % "num_output: x"] * 1000), NetParameter)
+    assert len(caught.value.diagnostics) == MAX_ERRORS + 1
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ def test_a_file_of_mistakes_is_given_up() -> None:
 )
 def test_a_mistake_in_the_structure_is_an_error_with_its_place(text: str, message: str) -> None:
     with pytest.raises(CaffeError, match=r"^prototxt: ") as caught:
-        prototxt.parse_net(text)
+        prototxt.parse(text, NetParameter)
     assert message in str(caught.value)
 
 
@@ -171,7 +172,7 @@ def test_a_mistake_in_the_structure_is_an_error_with_its_place(text: str, messag
 def test_endless_nesting_is_an_error(opening: str) -> None:
     text = opening + "a { " * 100_000
     with pytest.raises(CaffeError):
-        prototxt.parse_net(text)
+        prototxt.parse(text, NetParameter)
     assert MAX_DEPTH < 100
 
 
@@ -180,7 +181,7 @@ def test_endless_nesting_is_an_error(opening: str) -> None:
 )
 def test_a_text_that_is_no_prototxt_is_said_to_be_none(text: str) -> None:
     with pytest.raises(CaffeError, match="this is no prototxt of a NetParameter"):
-        prototxt.parse_net(text)
+        prototxt.parse(text, NetParameter)
 
 
 def test_a_comment_in_another_encoding_is_no_obstacle(tmp_path: Path) -> None:
@@ -209,11 +210,11 @@ def test_a_folder_is_no_prototxt(tmp_path: Path) -> None:
 
 
 def test_what_is_written_reads_as_the_same_message(small_text: str) -> None:
-    message = prototxt.parse_net(small_text).message
+    message = prototxt.parse(small_text, NetParameter).message
     written = prototxt.write(message)
     assert written.startswith('name: "small"\ninput: "data"\ninput_shape {\n  dim: 1\n')
-    assert prototxt.parse_net(written).message == message
-    assert prototxt.write(prototxt.parse_net(written).message) == written
+    assert prototxt.parse(written, NetParameter).message == message
+    assert prototxt.write(prototxt.parse(written, NetParameter).message) == written
 
 
 @given(

@@ -172,7 +172,7 @@ def test_all_bad_blobs_are_told_at_once(tmp_path: Path) -> None:
     path = save(tmp_path / "bad.caffemodel", net)
     with pytest.raises(CaffeError) as caught:
         weights.read(path)
-    assert [problem.layer for problem in caught.value.problems] == ["a", "b"]
+    assert [problem.layer for problem in caught.value.diagnostics] == ["a", "b"]
     assert [len(layer.problems) for layer in weights.read_all(path).layers] == [1, 1]
 
 

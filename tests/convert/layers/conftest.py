@@ -207,7 +207,7 @@ def problems() -> Callable[..., list[str]]:
     ) -> list[str]:
         with pytest.raises(TranslationError) as caught:
             build_graph(parse(layers, named(inputs), blobs or {}), GraphBuilder())
-        return [problem.message for problem in caught.value.problems]
+        return [problem.message for problem in caught.value.diagnostics]
 
     return translate
 

@@ -56,13 +56,14 @@ def test_four_blobs_are_slope_bias_mean_and_variance(
     np.testing.assert_allclose(found, bn(x, arrays, eps), rtol=1e-4, atol=1e-5)
 
 
-def test_segnets_two_blobs_are_scale_and_shift(
-    run: Run, images: Callable[..., F32], rng: np.random.Generator
+@pytest.mark.parametrize("parameter", ["bn_mode: INFERENCE", "frozen: true", FOUR])
+def test_two_blobs_are_scale_and_shift(
+    run: Run, images: Callable[..., F32], rng: np.random.Generator, parameter: str
 ) -> None:
     x = images(3, 4, 4)
     scale, shift = rng.normal(size=(2, 3)).astype(np.float32)
     blobs = {"bn": [scale.reshape(1, 3, 1, 1), shift.reshape(1, 3, 1, 1)]}
-    found = run(layer("bn_mode: INFERENCE"), x, blobs)["bn"]
+    found = run(layer(parameter), x, blobs)["bn"]
     expected = x * scale.reshape(-1, 1, 1) + shift.reshape(-1, 1, 1)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
@@ -81,6 +82,7 @@ def test_a_convolution_before_it_absorbs_it(
     ("parameter", "shapes", "message"),
     [
         ("", [(5,), (5,)], "set bn_mode: INFERENCE"),
+        ("scale_filler { value: 1 }", [(5,), (5,)], "set bn_mode: INFERENCE"),
         ("bn_mode: LEARN", [(5,)] * 4, "set bn_mode: INFERENCE"),
         ("moving_average: false", [(5,)] * 4, "set moving_average: true"),
         ("", [(5,), (5,), (5,), (4,)], "weight blob 3: expected shape [5], found [4]"),

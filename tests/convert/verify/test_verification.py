@@ -156,7 +156,8 @@ def test_what_opencv_lacks_leaves_a_file_unverified_with_the_reason(tiny: Make) 
             object.__setattr__(layer, "type", "NobodysLayer")
     found = verify(read, weights(model))
     assert found.status is Status.UNVERIFIED
-    assert found.reason.startswith("OpenCV can't judge tail: ")
+    assert found.reason.startswith("nothing to compare with for tail: OpenCV: ")
+    assert "no formula for layers of type NobodysLayer" in found.reason
     assert all(item.passed for item in found.comparisons)
     assert {"detection_out", "loc_flat"} <= {item.output for item in found.comparisons}
 

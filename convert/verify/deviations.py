@@ -1,0 +1,51 @@
+"""What OpenCV is known to compute otherwise than Caffe, even in the copy that it is given.
+
+For these layers alone may the NumPy reference overrule OpenCV: where OpenCV disagrees with a
+network that has none of them, verification fails.
+"""
+
+from collections.abc import Callable, Mapping
+
+from convert.caffe import caffe_pb2
+from convert.caffe.network import Layer, Network
+from convert.outputs.kinds import DetectorBlobs
+from convert.verify.opencv import needed_for
+from convert.verify.opencv_copy import Shapes
+from geometry.coding import CodeType
+
+
+def deviations(network: Network, shapes: Shapes) -> dict[str, str]:
+    """For each layer that OpenCV computes otherwise, by name, in which way."""
+    found: dict[str, str] = {}
+    for layer in network.layers:
+        reason = DEVIATIONS[layer.type](layer, shapes) if layer.type in DEVIATIONS else None
+        if reason:
+            found[layer.name] = reason
+    return found
+
+
+def _lrn(layer: Layer, shapes: Shapes) -> str | None:
+    """convert.verify.opencv_copy writes k another way where it is positive."""
+    parameter = layer.parameter.lrn_param
+    within = parameter.norm_region == caffe_pb2.LRNParameter.WITHIN_CHANNEL
+    return "OpenCV ignores k" if parameter.k <= 0 and not within else None
+
+
+DEVIATIONS: Mapping[str, Callable[[Layer, Shapes], str | None]] = {"LRN": _lrn}
+"""By layer type: whether OpenCV computes a layer otherwise, and in which way."""
+
+
+def detection_deviation(heads: DetectorBlobs, network: Network) -> str | None:
+    """Why OpenCV's DetectionOutput can't stand for Caffe's in this network; None if it can."""
+    detection = heads.detection
+    if detection.code_type is CodeType.CORNER_SIZE:
+        return "OpenCV decodes CORNER_SIZE as CORNER"
+    if detection.variance_encoded_in_target:
+        return "OpenCV refuses Caffe's priors where the variance is encoded in the target"
+    if detection.nms_threshold <= 0:
+        return "OpenCV refuses an NMS threshold of 0"
+    for layer in needed_for(network, [heads.priors]).layers:
+        prior = layer.parameter.prior_box_param
+        if layer.type == "PriorBox" and (prior.img_size or prior.img_w or prior.img_h):
+            return "OpenCV ignores img_size, img_h and img_w of PriorBox"
+    return None

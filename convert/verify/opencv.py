@@ -1,0 +1,204 @@
+"""OpenCV 4's own Caffe importer as a reference.
+
+OpenCV gets the weights file as it is, so that our reading of it is checked too, and the prototxt as
+convert.verify.opencv_copy writes it.
+"""
+
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from google.protobuf.message import EncodeError
+
+from convert.caffe import blobs as encoding
+from convert.caffe import caffe_pb2
+from convert.caffe.network import Layer, Network
+from convert.verify.opencv_copy import Shapes, opencv_copy
+from geometry.arrays import F32
+
+Feed = Mapping[str, F32]
+"""One picture as the inputs of the network, by name, with batch 1."""
+
+INSTALL = (
+    "install OpenCV 4 to have conversions verified: pip install -e '.[verify]' "
+    "(OpenCV 5 has no Caffe importer)"
+)
+
+
+class OpenCVError(Exception):
+    """OpenCV can't run this network; the message is OpenCV's reason."""
+
+
+def opencv() -> ModuleType:
+    """The module cv2; OpenCVError where it is missing or has no Caffe importer."""
+    try:
+        module = importlib.import_module("cv2")
+        found = bool(module.dnn.readNetFromCaffe)
+    except (ImportError, AttributeError):
+        found = False
+    if not found:
+        raise OpenCVError(INSTALL)
+    return module
+
+
+class OpenCVNetwork:
+    """A network in OpenCV, or the part of it that some blobs need."""
+
+    def __init__(
+        self, network: Network, shapes: Shapes, weights: bytes, blobs: Sequence[str]
+    ) -> None:
+        self._cv2 = opencv()
+        part = needed_for(network, blobs)
+        copy = opencv_copy(part, shapes, blobs)
+        self._inputs = list(part.inputs)
+        self._makers = copy.makers
+        self.blobs = [blob for blob in blobs if blob in self._makers]
+        # As arrays of bytes: OpenCV takes `bytes` for paths.
+        self._files = [
+            np.frombuffer(file, np.uint8) for file in (copy.prototxt.encode(), weights + copy.added)
+        ]
+        self._nets = {False: self._read(winograd=False)}
+
+    def run(self, feed: Feed, *, winograd: bool = False) -> Mapping[str, F32]:
+        """The blobs for one picture; OpenCVError where OpenCV fails.
+
+        Convolutions are plain sums, which is more exact, or use Winograd's transform, which is
+        OpenCV's default.
+        """
+        if winograd not in self._nets:
+            self._nets[winograd] = self._read(winograd)
+        net = self._nets[winograd]
+        names = list(dict.fromkeys(self._makers[blob][0] for blob in self.blobs))
+        with _quiet(self._cv2):
+            try:
+                for name in self._inputs:
+                    net.setInput(feed[name], name)
+                answers = dict(zip(names, net.forwardAndRetrieve(names), strict=True))
+            except self._cv2.error as error:
+                raise OpenCVError(_reason(error)) from error
+        # Copies: OpenCV reuses its buffers in the next run.
+        return {
+            blob: np.array(answers[self._makers[blob][0]][self._makers[blob][1]], np.float32)
+            for blob in self.blobs
+        }
+
+    def _read(self, winograd: bool) -> Any:
+        """A network of its own for each way: it keeps the way of its first run."""
+        with _quiet(self._cv2):
+            try:
+                net = self._cv2.dnn.readNetFromCaffe(*self._files)
+            except self._cv2.error as error:
+                raise OpenCVError(_reason(error)) from error
+            net.enableWinograd(winograd)
+            return net
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCVReference:
+    """OpenCV's answers for as many blobs as it can compute."""
+
+    networks: tuple[OpenCVNetwork, ...]
+    """Each computes some of the blobs."""
+    name: str
+    """For the report."""
+    missing: Mapping[str, str]
+    """Blobs that OpenCV can't compute, with its reason."""
+
+    @property
+    def blobs(self) -> list[str]:
+        """The blobs that OpenCV can compute."""
+        return [blob for network in self.networks for blob in network.blobs]
+
+    def run(self, feed: Feed, *, winograd: bool = False) -> Mapping[str, F32]:
+        """The blobs for one picture; OpenCVError where OpenCV fails."""
+        return {
+            blob: array
+            for network in self.networks
+            for blob, array in network.run(feed, winograd=winograd).items()
+        }
+
+
+def opencv_reference(
+    network: Network, shapes: Shapes, weights: bytes, blobs: Sequence[str], probe: Feed
+) -> OpenCVReference:
+    """OpenCV with as much of the network as it can run.
+
+    Best is the whole network with the file's own weights. If OpenCV can't read that file, it gets
+    the weights as we read them; if it can't run the network, it gets each blob alone, because an
+    unknown layer may concern one output only. `probe` is a picture to try them on. Raises
+    OpenCVError if there is no OpenCV 4.
+    """
+    name = f"OpenCV {opencv().__version__}"
+    try:
+        return OpenCVReference((_tried(network, shapes, weights, blobs, probe),), name, {})
+    except OpenCVError:
+        file = _encoded(network) or weights
+    try:
+        by = f"{name}, weights re-encoded"
+        return OpenCVReference((_tried(network, shapes, file, blobs, probe),), by, {})
+    except OpenCVError:
+        networks: list[OpenCVNetwork] = []
+        missing: dict[str, str] = {}
+    for blob in blobs:
+        try:
+            networks.append(_tried(network, shapes, file, [blob], probe))
+        except OpenCVError as error:
+            missing[blob] = str(error)
+    return OpenCVReference(tuple(networks), f"{name}, in part", missing)
+
+
+def needed_for(network: Network, blobs: Iterable[str]) -> Network:
+    """The network with only the layers that these blobs depend on."""
+    wanted = set(blobs)
+    layers: list[Layer] = []
+    for layer in reversed(network.layers):
+        if wanted.intersection(layer.tops):
+            wanted.update(layer.bottoms)
+            layers.append(layer)
+    inputs = {name: shape for name, shape in network.inputs.items() if name in wanted}
+    return replace(network, layers=tuple(layers[::-1]), inputs=inputs or network.inputs)
+
+
+def _tried(
+    network: Network, shapes: Shapes, weights: bytes, blobs: Sequence[str], probe: Feed
+) -> OpenCVNetwork:
+    made = OpenCVNetwork(network, shapes, weights, blobs)
+    made.run(probe)
+    return made
+
+
+def _encoded(network: Network) -> bytes | None:
+    """The weights as we read them, as a plain caffemodel; None if they exceed protobuf's 2 GiB."""
+    message = caffe_pb2.NetParameter(name=network.name)
+    for layer in network.layers:
+        if layer.blobs:
+            entry = message.layer.add(name=layer.name, type=layer.type)
+            for array in layer.blobs:
+                entry.blobs.append(encoding.encode(array))
+    try:
+        return message.SerializeToString()
+    except (EncodeError, ValueError):
+        return None
+
+
+class _quiet:  # noqa: N801 (a context manager, named as it reads)
+    """Within this block OpenCV does not print an error before it raises it."""
+
+    def __init__(self, cv2: ModuleType) -> None:
+        self._logging: Any = cv2.utils.logging
+
+    def __enter__(self) -> None:
+        self._level = self._logging.getLogLevel()
+        self._logging.setLogLevel(self._logging.LOG_LEVEL_SILENT)
+
+    def __exit__(self, *_: object) -> None:
+        self._logging.setLogLevel(self._level)
+
+
+def _reason(error: Exception) -> str:
+    """OpenCV's message without its file names and lines, and not a whole file that it quotes."""
+    text = " ".join(str(error).split())
+    return (text.partition("error: ")[2] or text)[:200]

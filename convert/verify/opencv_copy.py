@@ -1,0 +1,430 @@
+"""The copy of a network that OpenCV is given: the same computation, in words it reads right.
+
+OpenCV reads many prototxts otherwise than Caffe does: it has other defaults, ignores some fields,
+and lacks the names that forks gave to common layers. Each rewrite below says in other words what
+Caffe would compute, so that OpenCV computes it too. A rewrite never uses the ONNX graph.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from google.protobuf import text_format
+from google.protobuf.message import Message
+
+from convert.caffe import blobs as encoding
+from convert.caffe import caffe_pb2
+from convert.caffe.network import Layer, Network
+from convert.graph import Shape
+from geometry.arrays import F32
+
+Shapes = Mapping[str, Shape]
+"""The shape of each blob of the network, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCVCopy:
+    """A network in OpenCV's words."""
+
+    prototxt: str
+    added: bytes
+    """A caffemodel with the blobs of layers that the weights file lacks: to be put behind it.
+
+    Two protobuf messages one behind the other read as one message.
+    """
+    makers: Mapping[str, tuple[str, int]]
+    """For each blob the layer of the copy that makes it, and the position among its tops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One layer of the copy."""
+
+    layer: caffe_pb2.LayerParameter
+    blobs: tuple[F32, ...] = ()
+    """Its blobs, where they differ from those of the file."""
+
+
+def opencv_copy(network: Network, shapes: Shapes, wanted: Sequence[str]) -> OpenCVCopy:
+    """Write a network for OpenCV, with all its layers; `wanted` are the blobs it shall give out."""
+    parameter = caffe_pb2.NetParameter(name=network.name)
+    for blob, shape in network.inputs.items():
+        parameter.input.append(blob)
+        parameter.input_shape.add(dim=(1, *shape[1:]))
+    added = caffe_pb2.NetParameter(name=network.name)
+    makers: dict[str, tuple[str, int]] = {}
+    names = {layer.name for layer in network.layers}
+    used: set[str] = set()
+    for piece in _pieces(network, shapes, wanted):
+        message = piece.layer
+        # OpenCV takes weights by name. A second layer of one name has no weights, or other ones.
+        if message.name in used or (piece.blobs and message.name in names):
+            message.name = _fresh(message.name, used | names)
+        used.add(message.name)
+        parameter.layer.append(message)
+        makers |= {top: (message.name, index) for index, top in enumerate(message.top)}
+        if piece.blobs:
+            entry = added.layer.add(name=message.name, type=message.type)
+            entry.blobs.extend(encoding.encode(blob) for blob in piece.blobs)
+    content = added.SerializeToString() if added.layer else b""
+    return OpenCVCopy(text_format.MessageToString(parameter), content, makers)
+
+
+def _pieces(network: Network, shapes: Shapes, wanted: Sequence[str]) -> list[Piece]:
+    read = {bottom for layer in network.layers for bottom in layer.bottoms}
+    pieces: list[Piece] = []
+    for layer in network.layers:
+        if layer.tops and set(layer.tops) <= set(network.inputs):
+            continue  # an Input layer
+        rewrite = REWRITES.get(layer.type)
+        message = _cleaned(layer)
+        pieces += rewrite(layer, message, shapes) if rewrite else [Piece(message)]
+        if len(layer.tops) > 1:
+            # OpenCV counts a layer's tops by their readers, and cuts a Slice into as many parts.
+            idle = [top for top in layer.tops if top not in read]
+            pieces = _read_by_copies(pieces, idle, wanted)
+    return pieces
+
+
+def _read_by_copies(pieces: list[Piece], idle: Sequence[str], wanted: Sequence[str]) -> list[Piece]:
+    """Give each idle top a reader, an identity, from which the blob is taken where it is wanted."""
+    for top in idle:
+        for piece in pieces:
+            tops = [f"{name}/idle" if name == top else name for name in piece.layer.top]
+            del piece.layer.top[:]
+            piece.layer.top.extend(tops)
+        pieces.append(_identity(top, f"{top}/idle", top))
+    return pieces
+
+
+def _cleaned(layer: Layer) -> caffe_pb2.LayerParameter:
+    """The layer without what only training or an engine needs, its values by their own names."""
+    message = caffe_pb2.LayerParameter()
+    message.CopyFrom(layer.parameter)
+    for field in (
+        "bottom", "top", "include", "exclude", "param", "blobs", "phase", "loss_weight",
+        "propagate_down", "transform_param", "loss_param", "engine",
+    ):  # fmt: skip
+        message.ClearField(field)
+    _without_fillers(message)
+    message.name, message.type = layer.name, layer.type
+    message.bottom.extend(layer.bottoms)
+    message.top.extend(layer.tops)
+    return message
+
+
+def _without_fillers(message: Message) -> None:
+    """Drop initial values and engines: OpenCV's schema lacks some, which stops its parser."""
+    for field, value in message.ListFields():
+        is_filler = field.message_type is not None and field.message_type.name == "FillerParameter"
+        if field.name == "engine" or is_filler:
+            message.ClearField(field.name)
+        elif field.message_type is not None and not field.is_repeated:
+            _without_fillers(value)
+
+
+def _fresh(name: str, taken: set[str]) -> str:
+    number = 2
+    while f"{name}#{number}" in taken:
+        number += 1
+    return f"{name}#{number}"
+
+
+def _identity(name: str, bottom: str, top: str) -> Piece:
+    return Piece(caffe_pb2.LayerParameter(name=name, type="Power", bottom=[bottom], top=[top]))
+
+
+def _power(
+    name: str, bottom: str, top: str, *, scale: float = 1.0, shift: float = 0.0, power: float = 1.0
+) -> Piece:
+    message = caffe_pb2.LayerParameter(name=name, type="Power", bottom=[bottom], top=[top])
+    parameter = message.power_param
+    parameter.scale, parameter.shift, parameter.power = scale, shift, power
+    return Piece(message)
+
+
+Rewrite = Callable[[Layer, caffe_pb2.LayerParameter, Shapes], list[Piece]]
+
+
+def _prior_box(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV has other defaults, and no `int` for the sizes as Caffe has."""
+    prior = message.prior_box_param
+    prior.flip, prior.clip, prior.offset = prior.flip, prior.clip, prior.offset
+    if not prior.variance:
+        prior.variance.append(0.1)
+    for sizes in (prior.min_size, prior.max_size):
+        sizes[:] = [float(int(size)) for size in sizes]
+    return [Piece(message)]
+
+
+def _detection_output(
+    layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes
+) -> list[Piece]:
+    """OpenCV has other defaults. It allocates `keep_top_k` rows, and can't take -1."""
+    detection = message.detection_output_param
+    detection.share_location = detection.share_location
+    detection.background_label_id = detection.background_label_id
+    detection.code_type = detection.code_type
+    detection.nms_param.nms_threshold = detection.nms_param.nms_threshold
+    detection.ClearField("save_output_param")
+    if not detection.HasField("confidence_threshold"):
+        detection.confidence_threshold = float(np.finfo(np.float32).min)
+    if detection.keep_top_k < 0:
+        detection.keep_top_k = 100_000
+    return [Piece(message)]
+
+
+def _lrn(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV ignores k, and has other defaults.
+
+    x / (k + a · s) ^ beta is k ^ -beta · x / (1 + a / k · s) ^ beta.
+    """
+    lrn = message.lrn_param
+    lrn.local_size, lrn.alpha, lrn.beta = lrn.local_size, lrn.alpha, lrn.beta
+    k = lrn.k
+    lrn.ClearField("k")
+    within = lrn.norm_region == caffe_pb2.LRNParameter.WITHIN_CHANNEL
+    if within or k == 1 or k <= 0:
+        return [Piece(message)]
+    (top,) = layer.tops
+    inner = f"{top}/lrn"
+    lrn.alpha = lrn.alpha / k
+    message.top[:] = [inner]
+    return [Piece(message), _power(f"{layer.name}/k", inner, top, scale=k**-lrn.beta)]
+
+
+def _inner_product(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV ignores `transpose`: it gets the transposed weights."""
+    product = message.inner_product_param
+    if not product.transpose or not layer.blobs:
+        return [Piece(message)]
+    product.ClearField("transpose")
+    weight = layer.blobs[0].reshape(-1, product.num_output)
+    return [Piece(message, (np.ascontiguousarray(weight.T), *layer.blobs[1:]))]
+
+
+def _log(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV's Log knows no parameters: Power layers do their work before and behind it."""
+    log = message.log_param
+    (bottom,), (top,) = layer.bottoms, layer.tops
+    before, behind = f"{top}/shifted", f"{top}/log"
+    first = _power(f"{layer.name}/shift", bottom, before, scale=log.scale, shift=log.shift)
+    base = 1.0 if log.base == -1 else math.log(log.base)
+    message.ClearField("log_param")
+    message.bottom[:], message.top[:] = [before], [behind]
+    return [first, Piece(message), _power(f"{layer.name}/base", behind, top, scale=1 / base)]
+
+
+def _convolution(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV lacks the forks' names for depthwise convolutions, and takes one bottom only.
+
+    Its fast path for depthwise convolutions reads memory outside of maps that are smaller than the
+    kernel. Two channels to a group, with zeros for the other channel's weights, avoid it.
+    """
+    pieces: list[Piece] = []
+    for index, (bottom, top) in enumerate(zip(layer.bottoms, layer.tops, strict=True)):
+        single = caffe_pb2.LayerParameter()
+        single.CopyFrom(message)
+        single.type = "Convolution"
+        single.bottom[:], single.top[:] = [bottom], [top]
+        channels, *size = (int(dim) for dim in shapes[bottom][1:])
+        if layer.type != "Convolution":
+            single.convolution_param.group = channels
+        blobs = layer.blobs if index else ()
+        if (
+            single.convolution_param.group == channels > 1
+            and layer.blobs
+            and _is_small(single, size)
+        ):
+            groups, weight = _regrouped(layer.blobs[0], channels)
+            single.convolution_param.group = groups
+            blobs = (weight, *layer.blobs[1:])
+        pieces.append(Piece(single, blobs))
+    return pieces
+
+
+def _is_small(message: caffe_pb2.LayerParameter, size: Sequence[int]) -> bool:
+    """Whether the map is no larger than the kernel's reach to one side."""
+    return min(size) <= SMALL
+
+
+SMALL = 16
+
+
+def _regrouped(weight: F32, channels: int) -> tuple[int, F32]:
+    """The weights of a depthwise convolution for fewer, larger groups, and their number."""
+    width = next(number for number in range(2, channels + 1) if channels % number == 0)
+    kernel = weight.shape[-2:]
+    multiple = weight.size // (channels * kernel[0] * kernel[1])
+    wide = np.zeros((channels, multiple, width, *kernel), np.float32)
+    for channel in range(channels):
+        wide[channel, :, channel % width] = weight.reshape(channels, multiple, *kernel)[channel]
+    return channels // width, wide.reshape(channels * multiple, width, *kernel)
+
+
+def _deconvolution(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV ignores `dilation`: it gets a larger kernel with zeros between the weights."""
+    pieces: list[Piece] = []
+    for index, (bottom, top) in enumerate(zip(layer.bottoms, layer.tops, strict=True)):
+        single = caffe_pb2.LayerParameter()
+        single.CopyFrom(message)
+        single.bottom[:], single.top[:] = [bottom], [top]
+        parameter = single.convolution_param
+        dilation = (list(parameter.dilation) or [1]) * 2
+        blobs = layer.blobs if index else ()
+        if max(dilation[:2]) > 1 and layer.blobs:
+            weight = layer.blobs[0]
+            kernel = [
+                step * (length - 1) + 1
+                for step, length in zip(dilation, weight.shape[-2:], strict=False)
+            ]
+            wide = np.zeros((*weight.shape[:-2], *kernel), np.float32)
+            wide[..., :: dilation[0], :: dilation[1]] = weight
+            blobs = (wide, *layer.blobs[1:])
+            for field in ("dilation", "kernel_size", "kernel_h", "kernel_w"):
+                parameter.ClearField(field)
+            parameter.kernel_h, parameter.kernel_w = kernel
+        pieces.append(Piece(single, blobs))
+    return pieces
+
+
+def _bias(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV lacks Bias: a Scale by ones adds the blob, an Eltwise a bottom of the same shape."""
+    bias = message.bias_param
+    if len(layer.bottoms) == 2:
+        if shapes[layer.bottoms[0]] != shapes[layer.bottoms[1]]:
+            return [Piece(message)]
+        message.ClearField("bias_param")
+        message.type = "Eltwise"
+        return [Piece(message)]
+    message.type = "Scale"
+    scale = message.scale_param
+    scale.axis, scale.num_axes, scale.bias_term = bias.axis, bias.num_axes, True
+    message.ClearField("bias_param")
+    return [Piece(message, (np.ones_like(layer.blobs[0]), layer.blobs[0]))] if layer.blobs else []
+
+
+def _prelu(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV can't read a slope without an axis."""
+    if layer.blobs and layer.blobs[0].ndim == 0:
+        return [Piece(message, (layer.blobs[0].reshape(1),))]
+    return [Piece(message)]
+
+
+def _relu(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV ignores `relu6`."""
+    if message.relu_param.relu6:
+        message.ClearField("relu_param")
+        message.type = "ReLU6"
+    return [Piece(message)]
+
+
+def _pooling(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV knows `ceil_mode` of the forks' three fields for one thing."""
+    pooling = message.pooling_param
+    if pooling.round_mode == caffe_pb2.PoolingParameter.FLOOR or pooling.torch_pooling:
+        pooling.ceil_mode = False
+    for field in ("round_mode", "torch_pooling"):
+        pooling.ClearField(field)
+    return [Piece(message)]
+
+
+def _split(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV's Split has as many tops as readers: each top becomes an identity of its own."""
+    return [_identity(f"{layer.name}/{top}", layer.bottoms[0], top) for top in layer.tops]
+
+
+def _tile(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV's Tile takes other parameters: a Concat repeats the bottom."""
+    axis, tiles = message.tile_param.axis, message.tile_param.tiles
+    message.ClearField("tile_param")
+    message.type, message.concat_param.axis = "Concat", axis
+    message.bottom[:] = list(layer.bottoms) * tiles
+    return [Piece(message)]
+
+
+def _upsample(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV lacks Upsample: a Deconvolution with ones repeats each pixel."""
+    if len(layer.bottoms) != 1:
+        return [Piece(message)]
+    before, after = shapes[layer.bottoms[0]], shapes[layer.tops[0]]
+    channels = int(before[1])
+    steps = [int(after[axis]) // int(before[axis]) for axis in (2, 3)]
+    message.ClearField("upsample_param")
+    message.type = "Deconvolution"
+    parameter = message.convolution_param
+    parameter.num_output = parameter.group = channels
+    parameter.bias_term = False
+    parameter.kernel_h, parameter.kernel_w = parameter.stride_h, parameter.stride_w = steps
+    return [Piece(message, (np.ones((channels, 1, *steps), np.float32),))]
+
+
+def _dropout(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV ignores `scale_train: false`, which scales down instead of up in training."""
+    dropout = message.dropout_param
+    if dropout.scale_train:
+        return [Piece(message)]
+    share = 1 - dropout.dropout_ratio
+    return [_power(layer.name, layer.bottoms[0], layer.tops[0], scale=share)]
+
+
+def _permute(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV wants every axis in `order`; Caffe lets those left out follow."""
+    order = message.permute_param.order
+    order.extend(axis for axis in range(len(shapes[layer.bottoms[0]])) if axis not in set(order))
+    return [Piece(message)]
+
+
+def _concat(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV ignores the old name of `axis`."""
+    concat = message.concat_param
+    if concat.HasField("concat_dim"):
+        concat.axis = concat.concat_dim
+        concat.ClearField("concat_dim")
+    return [Piece(message)]
+
+
+def _slice(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV ignores the old name of `axis`."""
+    parameter = message.slice_param
+    if parameter.HasField("slice_dim"):
+        parameter.axis = parameter.slice_dim
+        parameter.ClearField("slice_dim")
+    return [Piece(message)]
+
+
+def _normalize(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV has other defaults."""
+    norm = message.norm_param
+    norm.across_spatial, norm.channel_shared = norm.across_spatial, norm.channel_shared
+    norm.eps = norm.eps
+    return [Piece(message)]
+
+
+REWRITES: Mapping[str, Rewrite] = {
+    "Bias": _bias,
+    "Concat": _concat,
+    "Convolution": _convolution,
+    "ConvolutionDW": _convolution,
+    "ConvolutionDepthwise": _convolution,
+    "Deconvolution": _deconvolution,
+    "DepthwiseConv": _convolution,
+    "DepthwiseConvolution": _convolution,
+    "DetectionOutput": _detection_output,
+    "Dropout": _dropout,
+    "InnerProduct": _inner_product,
+    "LRN": _lrn,
+    "Log": _log,
+    "Normalize": _normalize,
+    "PReLU": _prelu,
+    "Permute": _permute,
+    "Pooling": _pooling,
+    "PriorBox": _prior_box,
+    "ReLU": _relu,
+    "Slice": _slice,
+    "Split": _split,
+    "Tile": _tile,
+    "Upsample": _upsample,
+}
+"""What OpenCV reads otherwise, by layer type."""

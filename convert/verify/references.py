@@ -1,0 +1,117 @@
+"""Who says what each blob should be: OpenCV, and NumPy where OpenCV can't or may be overruled."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from convert.caffe.network import Network
+from convert.outputs.kinds import Built
+from convert.verify import numpy_reference
+from convert.verify.deviations import deviations
+from convert.verify.numpy_reference import NumpyError, NumpyReference
+from convert.verify.opencv import Feed, OpenCVReference, needed_for, opencv_reference
+from convert.verify.trial import Answers
+from geometry.arrays import F32
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """OpenCV for all blobs that it can compute, the NumPy reference for the others."""
+
+    built: Built
+    opencv: OpenCVReference
+    numpy: NumpyReference | None
+    """For the blobs that OpenCV can't compute."""
+    missing: Mapping[str, str]
+    """Blobs that neither can compute, with the reasons."""
+    deviations: Mapping[str, str]
+    """The layers that OpenCV is known to compute otherwise, by name, and in which way."""
+
+    @classmethod
+    def of(
+        cls,
+        built: Built,
+        weights: bytes,
+        blobs: Sequence[str],
+        unasked: Sequence[str],
+        probe: Feed,
+    ) -> "References":
+        """References for `blobs`, and for those that OpenCV is not asked for.
+
+        `weights` are the bytes of the caffemodel, `probe` a picture to try OpenCV on. Raises
+        OpenCVError if there is no OpenCV 4.
+        """
+        network, shapes = built.network, built.shapes
+        opencv = opencv_reference(network, shapes, weights, blobs, probe)
+        computable: list[str] = []
+        missing: dict[str, str] = {}
+        for blob in (*opencv.missing, *unasked):
+            try:
+                NumpyReference.of(network, shapes, [blob])
+                computable.append(blob)
+            except NumpyError as error:
+                reason = opencv.missing.get(blob)
+                missing[blob] = f"OpenCV: {reason}; NumPy: {error}" if reason else str(error)
+        heads = built.heads
+        if heads and {heads.loc, heads.conf}.isdisjoint(missing):
+            # convert.verify.detections computes the detections from these.
+            missing.pop(heads.top, None)
+        numpy = NumpyReference.of(network, shapes, computable) if computable else None
+        return cls(built, opencv, numpy, missing, deviations(network, shapes))
+
+    @property
+    def blobs(self) -> tuple[str, ...]:
+        """The blobs that `ask` gives, which it may want to know from inside the file."""
+        numpy = self.numpy.blobs if self.numpy else ()
+        return tuple(dict.fromkeys((*self.opencv.blobs, *numpy)))
+
+    def ask(
+        self, picture: str, feed: Feed, outputs: Mapping[str, F32], found: Mapping[str, F32]
+    ) -> Answers:
+        """The answers to a picture; `outputs` are the file's, `found` its blobs."""
+        expected = dict(self.opencv.run(feed))
+        names = dict.fromkeys(expected, self.opencv.name)
+        if self.numpy:
+            others = self.numpy.run(feed, found)
+            names = {**dict.fromkeys(others, numpy_reference.NAME), **names}
+            expected = {**others, **expected}
+        return Answers(picture, expected, names, expected, outputs, found, found)
+
+    def twin(self, answers: Answers, feed: Feed) -> Mapping[str, F32]:
+        """OpenCV's other answers. NumPy has none: it computes in float64."""
+        return {**answers.expected, **self.opencv.run(feed, winograd=True)}
+
+    def overruled(self, answers: Answers, feed: Feed, blobs: Iterable[str]) -> Answers | None:
+        """The answers with NumPy's for these blobs; None where OpenCV may not be overruled.
+
+        It may be where each blob depends on a layer that OpenCV is known to compute otherwise.
+        """
+        network, heads = self.built.network, self.built.heads
+        notes: dict[str, str] = {}
+        for blob in blobs:
+            known = self._known(network, blob)
+            if not known or answers.references.get(blob) == numpy_reference.NAME:
+                return None
+            notes[blob] = known
+        try:
+            numpy = NumpyReference.of(network, self.built.shapes, notes)
+        except NumpyError:
+            return None
+        others = {b: a for b, a in numpy.run(feed, answers.blobs).items() if b in notes}
+        expected = {**answers.expected, **others}
+        if heads and not notes.keys().isdisjoint((heads.loc, heads.conf)):
+            expected.pop(heads.top, None)  # OpenCV's detections follow from its loc and conf.
+        return replace(
+            answers,
+            expected=expected,
+            twin={**answers.twin, **others},
+            references={**answers.references, **dict.fromkeys(others, numpy_reference.NAME)},
+            notes=notes,
+        )
+
+    def _known(self, network: Network, blob: str) -> str:
+        """In which known ways OpenCV computes a blob otherwise."""
+        return "; ".join(
+            f"layer {layer.name}: {self.deviations[layer.name]}"
+            for layer in needed_for(network, [blob]).layers
+            if layer.name in self.deviations
+        )
