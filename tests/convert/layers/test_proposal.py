@@ -158,3 +158,42 @@ def test_im_info_of_another_shape_is_explained(
 ) -> None:
     (found,) = problems(layer(), bottoms(rng, 1, 2))
     assert "expected im_info of shape [batch, 3]" in found
+
+
+def test_regions_go_on_through_pooling_and_classification(
+    infer: Run, rng: np.random.Generator
+) -> None:
+    """A small Faster R-CNN from its features on: each region is pooled and classified alone."""
+    text = (
+        layer(tops=["rois"], parameter="post_nms_topn: 9")
+        + """
+        layer { name: "pool" type: "ROIPooling" bottom: "features" bottom: "rois" top: "pool"
+                roi_pooling_param { pooled_h: 3 pooled_w: 2 spatial_scale: 0.125 } }
+        layer { name: "fc" type: "InnerProduct" bottom: "pool" top: "fc"
+                inner_product_param { num_output: 5 } }
+        layer { name: "relu" type: "ReLU" bottom: "fc" top: "relu" }
+        layer { name: "prob" type: "Softmax" bottom: "relu" top: "prob" }"""
+    )
+    inputs = bottoms(rng, 2) | {"features": rng.normal(size=(2, 4, 7, 8)).astype(np.float32)}
+    weight = rng.normal(size=(5, 24)).astype(np.float32)
+    found = infer(text, inputs, {"fc": [weight, np.zeros(5)]})["prob"]
+    rois = infer(layer(tops=["rois"], parameter="post_nms_topn: 9"), bottoms_only(inputs))["rois"]
+    assert found.shape == (len(rois), 5) == (18, 5)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+    for index in (0, 17):
+        image, *corners = rois[index]
+        alone = {"data": inputs["features"][int(image)][None]}
+        alone["rois"] = np.array([[0, *corners]], np.float32)
+        pooled = infer(
+            """layer { name: "pool" type: "ROIPooling" bottom: "data" bottom: "rois" top: "pool"
+               roi_pooling_param { pooled_h: 3 pooled_w: 2 spatial_scale: 0.125 } }""",
+            alone,
+            shapes={"rois": ("regions", 5)},
+        )["pool"].reshape(-1)
+        exp = np.exp(np.maximum(weight @ pooled, 0))
+        np.testing.assert_allclose(found[index], exp / exp.sum(), rtol=1e-4)
+
+
+def bottoms_only(inputs: dict[str, F32]) -> dict[str, F32]:
+    """The three bottoms of Proposal."""
+    return {name: inputs[name] for name in ("data", "deltas", "info")}
