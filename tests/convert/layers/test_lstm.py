@@ -251,16 +251,25 @@ def test_lstm_of_rows(
     close(found, lstm(x, blobs)[0].reshape(-1, OUTPUTS))
 
 
-@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("shape", [(TIME,), (TIME, 1), (TIME, 1, 1, 1)])
 def test_lstm_of_rows_begins_where_clip_is_0(
-    infer: Run, sequences: Callable[[int], F32], blobs: list[F32], batch: int
+    infer: Run, sequences: Callable[[int], F32], blobs: list[F32], shape: tuple[int, ...]
 ) -> None:
-    x, clip = sequences(batch), beginnings(batch)
+    x, cont = sequences(1), beginnings(1)
+    clip = cont * np.float32(2)  # anything but 0 goes on
     own = [blobs[0], blobs[2], blobs[1]]
-    text = rows_layer("data clip", f"batch_size: {batch}")
-    inputs = {"data": x.reshape(-1, INPUTS), "clip": clip}
-    found = infer(text, inputs, {"lstm": own}, {"clip": (TIME, batch)})["h"]
-    close(found, lstm(x, blobs, clip)[0].reshape(-1, OUTPUTS))
+    inputs = {"data": x.reshape(-1, INPUTS), "clip": clip.reshape(shape)}
+    found = infer(rows_layer("data clip"), inputs, {"lstm": own}, {"clip": shape})["h"]
+    close(found, lstm(x, blobs, cont)[0].reshape(-1, OUTPUTS))
+
+
+def test_a_clip_for_several_sequences_is_refused(
+    problems: Callable[..., list[str]], sequences: Callable[[int], F32], blobs: list[F32]
+) -> None:
+    inputs = {"data": sequences(1).reshape(TIME, INPUTS), "clip": np.ones((TIME, 1), np.float32)}
+    own = [blobs[0], blobs[2], blobs[1]]
+    (found,) = problems(rows_layer("data clip", "batch_size: 5"), inputs, {"lstm": own})
+    assert "leave clip out" in found
 
 
 @pytest.mark.parametrize("batch", [1, 3])
@@ -286,7 +295,7 @@ def test_the_first_version_has_its_parameters_elsewhere(
 @pytest.mark.parametrize(
     ("parameter", "shapes", "message"),
     [
-        ("batch_size: 0", {}, "num_output is missing"),
+        ("batch_size: 0", {}, "batch_size must be at least 1"),
         ("batch_size: 2", {"data": (TIME, INPUTS)}, "batch_size is 2, which must divide the rows"),
     ],
 )
