@@ -83,11 +83,22 @@ def test_the_scores_may_be_left_out_and_the_time_open(
     np.testing.assert_array_equal(found, ctc_greedy_decoder(*inputs.values())[0])
 
 
+def test_indicators_of_one_sequence_stand_for_all(
+    infer: Run, bottoms: Callable[[int], dict[str, F32]]
+) -> None:
+    inputs = bottoms(3)
+    inputs["going"] = inputs["going"][:, 1:2]
+    found = infer(layer(tops="words scores"), inputs, shapes=SHAPES | {"going": (TIME, 1)})
+    words, scores = ctc_greedy_decoder(inputs["data"], np.repeat(inputs["going"], 3, axis=1))
+    np.testing.assert_array_equal(found["words"], words)
+    np.testing.assert_allclose(found["scores"], scores)
+
+
 @pytest.mark.parametrize(
     ("names", "shape", "message"),
     [
         ("data going targets", (TIME, 1), "the third bottom, the targets"),
-        ("data going", (TIME, 2), "expected scores of shape [steps, batch, classes]"),
+        ("data going", (TIME + 1, 2), "expected scores of shape [steps, batch, classes]"),
     ],
 )
 def test_what_does_not_fit_is_explained(

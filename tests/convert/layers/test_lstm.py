@@ -117,6 +117,15 @@ def test_a_sequence_begins_where_cont_is_0(
     close(found, lstm(x, blobs, cont)[0])
 
 
+def test_cont_of_one_sequence_stands_for_all(
+    infer: Run, sequences: Callable[[int], F32], blobs: list[F32]
+) -> None:
+    x, cont = sequences(3), beginnings(1)
+    shapes = BATCH_SHAPES | {"cont": (TIME, 1)}
+    found = infer(layer("data cont"), {"data": x, "cont": cont}, {"lstm": blobs}, shapes)["h"]
+    close(found, lstm(x, blobs, np.repeat(cont, 3, axis=1))[0])
+
+
 def test_more_axes_of_the_input_are_one(
     infer: Run, sequences: Callable[[int], F32], blobs: list[F32]
 ) -> None:
