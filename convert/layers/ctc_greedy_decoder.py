@@ -13,8 +13,9 @@ from convert.layers.registry import LayerError, handler
 
 @handler("CTCGreedyDecoder", bottoms=(2, 3), tops=(1, 2))
 def ctc_greedy_decoder(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list[Value]:
-    """The best class of each step without blanks and repeats, [batch, steps, 1, 1]; −1 behind it.
+    """The best class of each step, without blanks and repeats; −1 fills the rest.
 
+    The top is [batch, steps, 1, 1].
     Bottoms are scores [steps, batch, classes] and indicators [steps, batch]: a sequence ends
     before the first 0 after its first step. A second top has minus the sum of the best scores. The
     blank is `blank_index`, or the last class. Forks, Intel's and weinman's:
