@@ -31,6 +31,7 @@ def local(x: F32, weight: F32, bias: F32, kernel: int, stride: int, pad: int) ->
     ("layer_type", "field"),
     [
         ("Local", "local_param"),
+        ("Local", "convolution_param"),
         ("LocallyConnected", "locally_connected_param"),
         ("locally_connected", "locally_connected_param"),
     ],
@@ -62,6 +63,15 @@ def test_without_a_bias(run: Run, images: Callable[..., F32], rng: np.random.Gen
     found = run(text, x, {"l": [weight]})["l"]
     expected = local(x, weight, np.zeros((1, 3, 9), np.float32), 2, 1, 0)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_dilation_is_refused(
+    problems: Callable[..., list[str]], images: Callable[..., F32]
+) -> None:
+    blobs = {"l": [np.ones((3, 1, 8, 9)), np.ones((1, 1, 3, 9))]}
+    text = layer("num_output: 3 kernel_size: 2 dilation: 2", field="convolution_param")
+    (found,) = problems(text, images(2, 4, 4), blobs)
+    assert "dilation is given" in found
 
 
 @pytest.mark.parametrize(
