@@ -113,6 +113,8 @@ def _translate(layer: Layer, graph: GraphBuilder, known: Mapping[str, Handler]) 
     _check_count("top", len(layer.tops), found.tops)
     if any(bottom not in graph.blobs for bottom in layer.bottoms):
         # A layer above failed and has been reported.
+        if found.refuses:
+            found.translate(layer, graph, ())
         if not layer.blobs and found.needs_weights(layer):
             raise LayerError(NO_WEIGHTS)
         return

@@ -44,6 +44,8 @@ class Handler:
     bottoms: tuple[int, int | None]
     tops: tuple[int, int | None]
     weights: Weights = False
+    refuses: bool = False
+    """Whether it only explains why no such layer can be translated, whatever its bottoms are."""
 
     def needs_weights(self, layer: Layer) -> bool:
         """Whether a layer of this type computes nothing without blobs."""
@@ -63,11 +65,13 @@ def handler(
     bottoms: int | tuple[int, int | None] = 1,
     tops: int | tuple[int, int | None] = 1,
     weights: Weights = False,
+    refuses: bool = False,
 ) -> Callable[[Translate], Translate]:
     """Register a function for these layer types.
 
     A count of bottoms or tops may be a range, whose end is open where it's None. `weights` says
-    whether a layer needs blobs: always, never, or with "one bottom" alone.
+    whether a layer needs blobs: always, never, or with "one bottom" alone. A function that
+    `refuses` only raises LayerError, to say what to do about layers of this type.
     """
 
     def register(translate: Translate) -> Translate:
@@ -75,7 +79,7 @@ def handler(
             if layer_type in _handlers:
                 raise ValueError(f"layer type {layer_type} has two handlers")
             _handlers[layer_type] = Handler(
-                layer_type, translate, _range(bottoms), _range(tops), weights
+                layer_type, translate, _range(bottoms), _range(tops), weights, refuses
             )
         return translate
 

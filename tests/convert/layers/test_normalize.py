@@ -67,3 +67,22 @@ def test_normalize_with_a_scale_for_other_channels_is_explained(
     text = layer("Normalize", "norm_param { channel_shared: false }")
     (found,) = problems(text, images(5, 3, 4), {"norm": [np.ones(4)]})
     assert "expected shape [5], found [4]" in found
+
+
+@pytest.mark.parametrize("field", ["norm_param", "normalize_bbox_param"])
+@pytest.mark.parametrize("across_spatial", [True, False])
+def test_normalize_bbox_is_normalize(
+    run: Run,
+    images: Callable[..., F32],
+    rng: np.random.Generator,
+    field: str,
+    across_spatial: bool,
+) -> None:
+    x = images(5, 3, 4)
+    scale = rng.uniform(1, 20, size=5).astype(np.float32)
+    text = f"""layer {{ name: "n" type: "NormalizeBBox" bottom: "data" top: "n" {field} {{
+                        across_spatial: {str(across_spatial).lower()} channel_shared: false }} }}"""
+    found = run(text, x, {"n": [scale]})["n"]
+    total = (x.astype(np.float64) ** 2).sum((1, 2, 3) if across_spatial else 1, keepdims=True)
+    expected = x / np.sqrt(total) * scale.reshape(-1, 1, 1)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
