@@ -75,6 +75,17 @@ def rnn(layer: Layer, bottoms: Sequence[F64]) -> list[F64]:
     return [np.stack(tops), h[None]][: len(layer.tops)]
 
 
+@formula("ContinuationIndicator")
+def continuation_indicator(layer: Layer, bottoms: Sequence[F64]) -> F64:
+    """0 at the first step and 1 at all others (Intel's continuation_indicator_layer.cpp).
+
+    The converter keeps the batch open, so one sequence stands for all.
+    """
+    cont = np.ones((layer.parameter.continuation_indicator_param.time_step, 1))
+    cont[0] = 0
+    return cont
+
+
 @formula("CTCGreedyDecoder", jumps=True)
 def ctc_greedy_decoder(layer: Layer, bottoms: Sequence[F64]) -> list[F64]:
     """The best class of each step without blanks and repeats, then -1 (ctc_decoder_layer.cpp).

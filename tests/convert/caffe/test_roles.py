@@ -32,9 +32,7 @@ class Read:
         if blobs is not None:
             zeros = {name: (np.zeros(shape, np.float32),) for name, shape in blobs.items()}
             weights.write(model, "net", zeros)
-        return network.load(
-            path, model if blobs else None, input_size=size, channels=channels, partial=True
-        )
+        return network.load(path, model if blobs else None, input_size=size, channels=channels)
 
 
 CONV = (

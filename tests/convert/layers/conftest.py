@@ -227,5 +227,27 @@ def images(rng: np.random.Generator) -> Callable[..., F32]:
     return make
 
 
+@pytest.fixture
+def regions(rng: np.random.Generator) -> Callable[[int, int], dict[str, F32]]:
+    """Features, and rois in and around the images, for layers that pool regions."""
+
+    def bottoms(batch: int, channels: int) -> dict[str, F32]:
+        """Features [batch, channels, 9, 11] of images of 44 by 36 pixels, and rois [12, 5]."""
+        first = rng.uniform(-4, 40, size=(12, 2))
+        last = first + rng.uniform(-2, 30, size=(12, 2))
+        rois = np.concatenate([rng.integers(0, batch, size=(12, 1)), first, last], axis=1)
+        rois[0, 1:] = [0, 0, 43, 35]
+        rois[1, 1:] = [2, 6, 10, 14]  # halves, once scaled
+        rois[2, 1:] = [30, 30, 10, 10]  # corners swapped
+        rois[3, 1:] = [60, 50, 80, 70]  # outside
+        rois[4, 1:] = [-30, -30, -10, -10]
+        rois[5, 1:] = [8, 8, 8, 8]
+        rois[6, 1:] = [0.5, 1.5, 20.5, 21.5]
+        data = rng.normal(size=(batch, channels, 9, 11)).astype(np.float32)
+        return {"data": data, "rois": rois.astype(np.float32)}
+
+    return bottoms
+
+
 def _dims(shape: Sequence[int]) -> str:
     return " ".join(f"dim: {size}" for size in shape)

@@ -156,6 +156,23 @@ ALONE: dict[str, tuple[str, str, Blobs]] = {
         ),
         {"x": [normal(3, 2, 3, 3, 3), normal(1, 1, 1, 1, 3)]},
     ),
+    "Pooling3D": (
+        declared(data=(1, 2, 4, 6, 6)),
+        layer(
+            "Convolution3D",
+            "convolution_param { num_output: 3 kernel_size: 1 kernel_depth: 1 }",
+            "data",
+            "v",
+            "v",
+        )
+        + layer(
+            "Pooling3D",
+            "pooling_param { pool: AVE kernel_size: 3 kernel_depth: 2 pad: 1 stride: 2 "
+            "temporal_stride: 2 }",
+            "v",
+        ),
+        {"v": [normal(3, 2, 1, 1, 1), normal(1, 1, 1, 1, 3)]},
+    ),
     "InnerProduct": (
         declared(data=(1, 20)),
         layer("InnerProduct", "inner_product_param { num_output: 5 }", "data"),
