@@ -133,7 +133,9 @@ def read(
     network, problems = _assemble(parsed, state, size, channels, stored)
     if isinstance(failure, weights.NoWeightsError):
         # Some networks need none: the translation knows.
-        network = replace(network, warnings=(*network.warnings, *_of_file(failure, caffemodel_path)))
+        network = replace(
+            network, warnings=(*network.warnings, *_of_file(failure, caffemodel_path))
+        )
     elif failure:
         problems += _of_file(failure, caffemodel_path)
     return network, problems
