@@ -44,6 +44,9 @@ def build_graph(
     known = {**handlers(), **(overrides or {})}
     graph.reserve([*network.inputs, *(top for layer in network.layers for top in layer.tops)])
     for name, shape in input_shapes(network).items():
+        for dim, size in zip(shape, network.inputs[name], strict=True):
+            if isinstance(dim, str):
+                graph.stated.setdefault(dim, size)
         if name not in graph.blobs:
             graph.input(name, shape)
     problems = repeated(network.layers)

@@ -22,13 +22,21 @@ BATCH_SIZE = 7
 TOLERANCE = 1e-5
 
 
-def parse(layers: str, inputs: Mapping[str, F32], blobs: Blobs) -> Network:
-    """The network of some layers in prototxt text, without in-place layers."""
+def parse(
+    layers: str, inputs: Mapping[str, F32], blobs: Blobs, stated_batch: int | None = None
+) -> Network:
+    """The network of some layers in prototxt text, without in-place layers.
+
+    `stated_batch` is what the prototxt writes for the batch, by default that of the arrays.
+    """
     parsed = text_format.Parse(layers, caffe_pb2.NetParameter())
     consumed = {bottom for layer in parsed.layer for bottom in layer.bottom}
     return Network(
         "test",
-        {name: array.shape for name, array in inputs.items()},
+        {
+            name: array.shape if stated_batch is None else (stated_batch, *array.shape[1:])
+            for name, array in inputs.items()
+        },
         tuple(
             Layer(
                 layer.name,
@@ -59,8 +67,9 @@ def to_onnx(capfd: pytest.CaptureFixture[str]) -> Callable[..., onnx.ModelProto]
         inputs: F32 | Mapping[str, F32],
         blobs: Blobs | None = None,
         shapes: Mapping[str, Shape] | None = None,
+        stated_batch: int | None = None,
     ) -> onnx.ModelProto:
-        network = parse(layers, named(inputs), blobs or {})
+        network = parse(layers, named(inputs), blobs or {}, stated_batch)
         graph = GraphBuilder()
         for name, shape in (shapes or {}).items():
             graph.input(name, shape)
@@ -96,10 +105,13 @@ def run(to_onnx: Callable[..., onnx.ModelProto]) -> Callable[..., dict[str, F32]
     """The outputs of the converted layers by name, which must not depend on the batch size."""
 
     def run_converted(
-        layers: str, inputs: F32 | Mapping[str, F32], blobs: Blobs | None = None
+        layers: str,
+        inputs: F32 | Mapping[str, F32],
+        blobs: Blobs | None = None,
+        stated_batch: int | None = None,
     ) -> dict[str, F32]:
         feed = named(inputs)
-        loaded = session(to_onnx(layers, feed, blobs))
+        loaded = session(to_onnx(layers, feed, blobs, stated_batch=stated_batch))
         names = [output.name for output in loaded.get_outputs()]
         together = dict(zip(names, loaded.run(None, feed), strict=True))
         count = len(next(iter(feed.values())))
@@ -127,9 +139,10 @@ def infer(to_onnx: Callable[..., onnx.ModelProto]) -> Callable[..., dict[str, F3
         inputs: F32 | Mapping[str, F32],
         blobs: Blobs | None = None,
         shapes: Mapping[str, Shape] | None = None,
+        stated_batch: int | None = None,
     ) -> dict[str, F32]:
         feed = named(inputs)
-        loaded = session(to_onnx(layers, feed, blobs, shapes))
+        loaded = session(to_onnx(layers, feed, blobs, shapes, stated_batch))
         names = [output.name for output in loaded.get_outputs()]
         found = dict(zip(names, loaded.run(None, feed), strict=True))
         for output in loaded.get_outputs():
@@ -185,9 +198,12 @@ def agree(
     """Run the layers both ways and compare all outputs, shapes too."""
 
     def compare(
-        layers: str, inputs: F32 | Mapping[str, F32], blobs: Blobs | None = None
+        layers: str,
+        inputs: F32 | Mapping[str, F32],
+        blobs: Blobs | None = None,
+        stated_batch: int | None = None,
     ) -> dict[str, F32]:
-        found, expected = run(layers, inputs, blobs), opencv(layers, inputs, blobs)
+        found, expected = run(layers, inputs, blobs, stated_batch), opencv(layers, inputs, blobs)
         assert found.keys() == expected.keys()
         for name in found:
             assert found[name].shape == expected[name].shape
@@ -203,10 +219,13 @@ def problems() -> Callable[..., list[str]]:
     """The messages with which a translation fails."""
 
     def translate(
-        layers: str, inputs: F32 | Mapping[str, F32], blobs: Blobs | None = None
+        layers: str,
+        inputs: F32 | Mapping[str, F32],
+        blobs: Blobs | None = None,
+        stated_batch: int | None = None,
     ) -> list[str]:
         with pytest.raises(TranslationError) as caught:
-            build_graph(parse(layers, named(inputs), blobs or {}), GraphBuilder())
+            build_graph(parse(layers, named(inputs), blobs or {}, stated_batch), GraphBuilder())
         return [problem.message for problem in caught.value.diagnostics]
 
     return translate
