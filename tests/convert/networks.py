@@ -1,6 +1,6 @@
 """Prototxts of known architectures, generated: no file is copied."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 
 class Writer:
@@ -179,7 +179,7 @@ def fcn(side: int = 256, classes: int = 21) -> str:
     return net.text
 
 
-ARCHITECTURES = {
+ARCHITECTURES: Mapping[str, Callable[[], str]] = {
     "VGG-16": vgg,
     "ResNet-18": resnet,
     "MobileNet v1": mobilenet,
