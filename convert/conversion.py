@@ -173,7 +173,6 @@ def _read(
         caffemodel,
         input_size=options.input_size,
         channels=_channels(options),
-        partial=True,
     )
 
 

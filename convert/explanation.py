@@ -6,13 +6,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from convert.caffe.attach import DEPTHWISE, NO_WEIGHTS
+from convert.caffe.depthwise import DEPTHWISE
 from convert.caffe.diagnostics import Diagnostic
 from convert.caffe.network import Layer, Network
 from convert.caffe.weights import Blobs
 from convert.fold import fold
 from convert.graph import GraphBuilder, Node, Shape, Value
-from convert.layers.blobs import text
+from convert.layers.blobs import NO_WEIGHTS, text
 from convert.layers.registry import Handler
 from convert.merge import merge
 from convert.outputs.kinds import Kind, frame, input_problems

@@ -82,6 +82,8 @@ class GraphBuilder:
         self.nodes: list[Node] = []
         self.inputs: list[str] = []
         self.outputs: list[str] = []
+        self.stated: dict[str, int] = {}
+        """What the prototxt writes for each open dimension; layers may write that number again."""
         self._reserved: set[str] = set()
 
     def reserve(self, names: Sequence[str]) -> None:

@@ -55,7 +55,9 @@ def metadata(
         "verification": str(verification),
     }
     if verification.references:
-        properties["verified_by"] = ", ".join(verification.references)
+        # Without their versions: equal sources give equal files.
+        kinds = (name.partition(" ")[0].lower() for name in verification.references)
+        properties["verified_by"] = ",".join(kinds)
     image = next((shape for shape in built.network.inputs.values() if len(shape) == 4), None)
     if image:
         _, channels, height, width = image

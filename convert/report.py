@@ -1,4 +1,4 @@
-"""What a conversion did and how it was judged, as data that becomes JSON."""
+"""What a conversion did and how it was verified, as data that becomes JSON."""
 
 import json
 from collections.abc import Mapping

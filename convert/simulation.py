@@ -11,11 +11,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from convert.caffe.attach import NO_WEIGHTS
 from convert.caffe.network import Layer, Network
 from convert.caffe.weights import Blobs
 from convert.graph import GraphBuilder, Value
-from convert.layers.blobs import BlobsMissingError
+from convert.layers.blobs import NO_WEIGHTS, BlobsMissingError
 from convert.layers.registry import Handler, Translate, handlers
 from convert.translate import TranslationError, build_graph
 from geometry.arrays import F32, F64

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from convert.caffe.attach import NO_WEIGHTS
 from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Shape, Value
 from convert.layers.registry import LayerError
+
+NO_WEIGHTS = "no weights for it in the caffemodel"
 
 
 class BlobsMissingError(LayerError):

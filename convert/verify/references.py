@@ -7,7 +7,7 @@ from convert.caffe.network import Network
 from convert.outputs.kinds import Built
 from convert.verify import numpy_reference
 from convert.verify.deviations import deviations
-from convert.verify.numpy_reference import NumpyError, NumpyReference
+from convert.verify.numpy_reference import NumpyError, NumpyReference, read_by_jumps
 from convert.verify.opencv import Feed, OpenCVReference, Weights, needed_for, opencv_reference
 from convert.verify.trial import Answers
 from geometry.arrays import F32
@@ -69,7 +69,8 @@ class References:
     def blobs(self) -> tuple[str, ...]:
         """The blobs that `ask` gives, which it may want to know from inside the file."""
         numpy = self.numpy.blobs if self.numpy else ()
-        return tuple(dict.fromkeys((*self.opencv.blobs, *numpy)))
+        jumping = read_by_jumps(needed_for(self.built.network, self.opencv.blobs))
+        return tuple(dict.fromkeys((*self.opencv.blobs, *numpy, *jumping)))
 
     def ask_opencv(self, feeds: Mapping[str, Feed]) -> None:
         """Ask OpenCV about all pictures, by name, ahead of `ask`, and free its memory.
@@ -111,7 +112,7 @@ class References:
             numpy = NumpyReference.of(network, self.built.shapes, notes)
         except NumpyError:
             return None
-        others = {b: a for b, a in numpy.run(feed, answers.blobs).items() if b in notes}
+        others = numpy.run(feed, answers.blobs)
         expected = {**answers.expected, **others}
         if heads and not notes.keys().isdisjoint((heads.loc, heads.conf)):
             expected.pop(heads.top, None)  # OpenCV's detections follow from its loc and conf.

@@ -1,13 +1,14 @@
 """The same pictures through the references and through the file, and their comparison."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.graph import BATCH
 from convert.outputs.kinds import (
     BOXES,
     DETECTION_OUTPUT,
@@ -39,6 +40,7 @@ Scenes = dict[str, tuple[Candidates, Bounds]]
 
 BATCHED = ("noise", "gradient", "scene")
 """The pictures of the batch whose rows must be those of the single pictures."""
+BATCH_OF = f"a batch of {len(BATCHED)}"
 ON_ITS_OWN = "Caffe's DetectionOutput on the file's loc and conf"
 SINGLE = "the single picture"
 
@@ -247,21 +249,42 @@ def _compare_batch(
     scenes: Scenes,
 ) -> None:
     """Each picture of a batch, against its own answer."""
-    heads, row_tops = trial.built.heads, [DETECTIONS, *_row_tops(trial.built)]
+    built, heads = trial.built, trial.built.heads
+    row_tops = [DETECTIONS, *_row_tops(built)]
     for output, array in batch.items():
+        parts = [singles[name][output] for name in BATCHED]
+        if output not in row_tops or built.kind is Kind.HEADS:
+            _compare_parts(trial, output, array, parts)
+            continue
         for index, name in enumerate(BATCHED):
-            picture, single = f"{name} in a batch of {len(BATCHED)}", singles[name][output]
-            if output not in row_tops or trial.built.kind is Kind.HEADS:
-                is_batch = len(array) == len(BATCHED) * len(single)
-                part = np.split(array, len(BATCHED))[index] if is_batch else array
-                trial.values(picture, output, SINGLE, single, part)
-            elif heads is not None and name in scenes:
+            if heads is not None and name in scenes:
                 true, bounds = scenes[name]
                 rows = _rows(array)
                 rows = rows[rows[:, 0] == index]
                 rows[:, 0] = 0
-                same = compare_rows(heads.detection, bounds, true, _rows(single), rows)
-                trial.verdict(picture, output, SINGLE, bounds, same)
+                same = compare_rows(heads.detection, bounds, true, _rows(parts[index]), rows)
+                trial.verdict(f"{name} in {BATCH_OF}", output, SINGLE, bounds, same)
+
+
+def _compare_parts(trial: Trial, output: str, array: F32, parts: Sequence[F32]) -> None:
+    """An output of the batch against that of each picture.
+
+    Where its open dimension counts regions instead of pictures, all regions are compared at once.
+    """
+    shape = trial.built.shapes.get(output, (BATCH,))
+    axis = shape.index(BATCH) if BATCH in shape else None
+    if axis is None and shape and isinstance(shape[0], str):
+        expected = [part.copy() for part in parts]
+        if any(x.type == "Proposal" and x.tops[0] == output for x in trial.built.network.layers):
+            for index, rows in enumerate(expected):
+                rows[:, 0] = index
+        trial.values(BATCH_OF, output, SINGLE, np.concatenate(expected), array)
+        return
+    for index, (name, part) in enumerate(zip(BATCHED, parts, strict=True)):
+        found = array
+        if axis is not None and array.shape[axis] == len(BATCHED) * part.shape[axis]:
+            found = np.split(array, len(BATCHED), axis=axis)[index]
+        trial.values(f"{name} in {BATCH_OF}", output, SINGLE, part, found)
 
 
 def _conclude(trial: Trial, references: References, given_up: str = "") -> Verification:
