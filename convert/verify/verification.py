@@ -111,7 +111,7 @@ def _try(
         # Is the file wrong, or is it rounding? Ask both again, the other way.
         again = plain().run(sample.arrays)
         answers = replace(
-            answers, twin=references.twin(answers, sample.feed), again=_blobs(again, again, inner)
+            references.both_ways(answers, sample.feed), again=_blobs(again, again, inner)
         )
         del trial.comparisons[start:]
         failing = _compare_picture(trial, answers, scenes)
