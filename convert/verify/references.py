@@ -24,7 +24,7 @@ class References:
     missing: Mapping[str, str]
     """Blobs that neither can compute, with the reasons."""
     deviations: Mapping[str, str]
-    """The layers that OpenCV is known to compute otherwise, by name, and in which way."""
+    """The layers that OpenCV is known to compute differently, by name, with the difference."""
     asked: dict[str, Mapping[str, F32]] = field(default_factory=dict)
     """OpenCV's blobs by picture, from `ask_opencv` until `ask` takes them."""
 
@@ -99,7 +99,7 @@ class References:
     def overruled(self, answers: Answers, feed: Feed, blobs: Iterable[str]) -> Answers | None:
         """The answers with NumPy's for these blobs; None where OpenCV may not be overruled.
 
-        It may be where each blob depends on a layer that OpenCV is known to compute otherwise.
+        It may be where each blob depends on a layer that OpenCV is known to compute differently.
         """
         network, heads = self.built.network, self.built.heads
         notes: dict[str, str] = {}
@@ -125,7 +125,7 @@ class References:
         )
 
     def _known(self, network: Network, blob: str) -> str:
-        """In which known ways OpenCV computes a blob otherwise."""
+        """The known differences in how OpenCV computes a blob."""
         return "; ".join(
             f"layer {layer.name}: {self.deviations[layer.name]}"
             for layer in needed_for(network, [blob]).layers

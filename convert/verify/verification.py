@@ -125,7 +125,7 @@ def _try(
 def _blobs(
     outputs: Mapping[str, F32], inside: Mapping[str, F32], inner: Mapping[str, str]
 ) -> Mapping[str, F32]:
-    """The network's blobs by their own names, as far as the file gives them out."""
+    """The network's blobs that the file gives out, by their own names."""
     return {**outputs, **{blob: inside[value] for blob, value in inner.items()}}
 
 

@@ -11,7 +11,7 @@ from geometry.arrays import F64
 
 @formula("Concat")
 def concat(layer: Layer, bottoms: Sequence[F64]) -> F64:
-    """The bottoms one after the other along `axis` (concat_layer.cpp)."""
+    """The bottoms joined along `axis` (concat_layer.cpp)."""
     parameter = layer.parameter.concat_param
     old = parameter.HasField("concat_dim")
     return np.concatenate(bottoms, axis=parameter.concat_dim if old else parameter.axis)
@@ -71,7 +71,7 @@ def reshape(layer: Layer, bottoms: Sequence[F64]) -> F64:
 
 @formula("Tile")
 def tile(layer: Layer, bottoms: Sequence[F64]) -> F64:
-    """The bottom `tiles` times one after the other along `axis` (tile_layer.cpp)."""
+    """The bottom repeated `tiles` times along `axis` (tile_layer.cpp)."""
     parameter = layer.parameter.tile_param
     return np.concatenate([bottoms[0]] * parameter.tiles, axis=parameter.axis)
 
