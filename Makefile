@@ -6,7 +6,8 @@
 VENV := .venv
 PY := $(VENV)/bin/python
 PORT ?= $(or $(SFD_PORT),8000)
-PHOTO ?= service/static/sample.jpg
+# On a terminal pip shows what it fetches; elsewhere only what goes wrong.
+QUIET := $(shell test -t 2 || echo --quiet)
 LOCKS := build service gpu
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header
@@ -28,8 +29,6 @@ help:
 	@echo 'make clean  remove what the others made'
 
 run: models
-	@echo 'When it is ready, try:'
-	@echo '  curl --data-binary @$(PHOTO) http://127.0.0.1:$(PORT)/detect'
 	@SFD_PORT=$(PORT) exec $(PY) -m sfd serve
 
 test: lint models
@@ -48,7 +47,7 @@ models: $(VENV)/.installed
 $(VENV)/.installed: requirements/dev.txt pyproject.toml | $(PY)
 	@$(PY) -c '$(TOO_OLD)'
 	@echo 'Installing the packages of requirements/dev.txt into $(VENV)'
-	@$(PY) -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@$(PY) -m pip install $(QUIET) --require-hashes -r requirements/dev.txt
 	@$(PY) -m pip install --quiet --no-index --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -1,19 +1,15 @@
-"""Files read whole within a limit, and written whole or not at all."""
+"""Files read whole within a limit, and checks of where to write."""
 
-import os
-import tempfile
+import mmap
 from collections.abc import Sequence
 from pathlib import Path
 
 from convert.caffe.diagnostics import CaffeError, Diagnostic
-from sfd.errors import SfdError, UsageError
+from sfd.errors import UsageError
+from sfd.files import WriteError
 
 MAX_PROTOBUF = (1 << 31) - 1
 """A protobuf message can't be larger."""
-
-
-class WriteError(SfdError):
-    """A file that can't be written; what was there before still is."""
 
 
 def read_bytes(path: Path, limit: int, kind: str, error: type[CaffeError] = CaffeError) -> bytes:
@@ -23,12 +19,25 @@ def read_bytes(path: Path, limit: int, kind: str, error: type[CaffeError] = Caff
     """
     try:
         if path.stat().st_size > limit:
-            what = f"larger than {limit / 2**20:.0f} MiB, so no {kind}"
+            what = f"larger than {limit / 2**20:.0f} MiB, so not a {kind}"
             raise error(str(path), [Diagnostic(what)])
         return path.read_bytes()
     except OSError as cause:
         reason = cause.strerror or "can't be read"
         raise error(str(path), [Diagnostic(f"can't read it: {reason}")]) from cause
+
+
+def map_bytes(path: Path, limit: int, kind: str) -> mmap.mmap:
+    """The content of a file, like `read_bytes`, of which only the pages in use take memory."""
+    try:
+        if path.stat().st_size > limit:
+            what = f"larger than {limit / 2**20:.0f} MiB, so not a {kind}"
+            raise CaffeError(str(path), [Diagnostic(what)])
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as cause:
+        reason = cause.strerror or "can't be read"
+        raise CaffeError(str(path), [Diagnostic(f"can't read it: {reason}")]) from cause
 
 
 def check_output(path: Path, kind: str, sources: Sequence[Path]) -> None:
@@ -42,26 +51,3 @@ def check_output(path: Path, kind: str, sources: Sequence[Path]) -> None:
         raise UsageError(f"{path} is one of the sources: give another name to the {kind}")
     if not path.parent.is_dir():
         raise WriteError(f"there is no folder {path.parent}: create it, or choose another")
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside `path` and rename, so that no reader ever sees half a file.
-
-    Raises WriteError where it can't be written.
-    """
-    temporary: Path | None = None
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            # mkstemp's 0600 would keep a service that runs as another user from reading it.
-            os.fchmod(file.fileno(), 0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise WriteError(f"can't write {path}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)

@@ -40,6 +40,7 @@ def metadata(
     names: tuple[str, ...],
     sources: Mapping[str, str],
     verification: Verification,
+    simulated_weights: int | None = None,
 ) -> dict[str, str]:
     """All properties. They hold neither times nor paths: equal sources give equal files.
 
@@ -54,11 +55,15 @@ def metadata(
         "verification": str(verification),
     }
     if verification.references:
-        properties["verified_by"] = ", ".join(verification.references)
+        # Without their versions: equal sources give equal files.
+        kinds = (name.partition(" ")[0].lower() for name in verification.references)
+        properties["verified_by"] = ",".join(kinds)
     image = next((shape for shape in built.network.inputs.values() if len(shape) == 4), None)
     if image:
         _, channels, height, width = image
         properties |= {"input_size": f"{height}x{width}", "channels": str(channels)}
+    if simulated_weights is not None:
+        properties["weights"] = f"simulated with seed {simulated_weights}"
     if built.preprocessing:
         properties |= {
             "channel_order": str(built.preprocessing.channel_order),

@@ -1,4 +1,4 @@
-"""What a conversion did and how it was judged, as data that becomes JSON."""
+"""What a conversion did and how it was verified, as data that becomes JSON."""
 
 import json
 from collections.abc import Mapping
@@ -42,6 +42,8 @@ class Verification:
     comparisons: tuple[Comparison, ...] = ()
     references: tuple[str, ...] = ()
     """Who computed what the file should give: OpenCV, the NumPy reference, or both."""
+    input_size: str = ""
+    """Height and width that it was verified at, if smaller than the file's: the nodes are equal."""
 
     def __str__(self) -> str:
         return f"{self.status}: {self.reason}" if self.reason else str(self.status)

@@ -4,12 +4,12 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 
-from convert.caffe.attach import NO_WEIGHTS, needs_weights
 from convert.caffe.diagnostics import CaffeError, Diagnostic
 from convert.caffe.network import Layer, Network
 from convert.graph import BATCH, GraphBuilder, OpenDimensionError, Shape, Value
-from convert.layers.blobs import text
+from convert.layers.blobs import NO_WEIGHTS, text
 from convert.layers.registry import Handler, LayerError, handlers
+from convert.layers.weights import repeated
 
 MAX_ELEMENTS = 2**31 - 1
 """The most elements of one image's blob: Caffe counts them in an int."""
@@ -44,9 +44,12 @@ def build_graph(
     known = {**handlers(), **(overrides or {})}
     graph.reserve([*network.inputs, *(top for layer in network.layers for top in layer.tops)])
     for name, shape in input_shapes(network).items():
+        for dim, size in zip(shape, network.inputs[name], strict=True):
+            if isinstance(dim, str):
+                graph.stated.setdefault(dim, size)
         if name not in graph.blobs:
             graph.input(name, shape)
-    problems: list[Diagnostic] = []
+    problems = repeated(network.layers)
     for layer in network.layers:
         try:
             _translate(layer, graph, known)
@@ -113,7 +116,9 @@ def _translate(layer: Layer, graph: GraphBuilder, known: Mapping[str, Handler]) 
     _check_count("top", len(layer.tops), found.tops)
     if any(bottom not in graph.blobs for bottom in layer.bottoms):
         # A layer above failed and has been reported.
-        if not layer.blobs and needs_weights(layer.parameter):
+        if found.refuses:
+            found.translate(layer, graph, ())
+        if not layer.blobs and found.needs_weights(layer):
             raise LayerError(NO_WEIGHTS)
         return
     inputs = [graph.blobs[bottom] for bottom in layer.bottoms]

@@ -5,25 +5,28 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any, get_args
 
 from PIL import Image
 
-from detection import rendering, settings
+from detection import rendering, settings, sources
 from detection.detector import Detection, Detector, Query
 from detection.errors import RequestError
 from detection.opening import find_model, open_detector
 from detection.providers import ProviderName
 from detection.rendering import Style
 from detection.settings import DetectionSettings
-from sfd.arguments import fraction, positive
+from detection.sources import Source
+from sfd.arguments import fraction, nonnegative, positive
 from sfd.errors import SfdError, UsageError
+from sfd.files import WriteError, write_atomically
 
 DESCRIPTION = """\
-Find the faces of image files. Prints a line for each face: file, x, y, width and height of its
-box in pixels of the upright image, and its score. A file that fails is reported on stderr, the
-others are done all the same, and the exit code is 1.
+Find the faces in image files. Prints a line for each face: file, x, y, width and height of its
+box in pixels of the upright image, and its score. Files without faces and files that fail are
+reported on stderr. If a file fails, the others are still done, and the exit code is 1.
 """
 
 # Enough to keep a batch full while the next ones are decoded.
@@ -34,13 +37,22 @@ NEVER = float("inf")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="image files")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        metavar="IMAGE",
+        help="image files, folders (all images below them), patterns such as '2026/*.jpg', or - "
+        "for standard input",
+    )
     parser.add_argument(
         "--draw",
         type=Path,
         metavar="OUT",
         help="write the picture with its boxes: a file for one image (PNG, JPEG or WebP by its "
-        "ending), a folder for several",
+        "ending), or a folder",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="let --draw overwrite files that are there already"
     )
     parser.add_argument(
         "--style",
@@ -66,29 +78,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=str.lower,
         choices=tuple(ProviderName),
         metavar="NAME",
-        help="auto, cpu, cuda, tensorrt or openvino",
+        help=f"one of {', '.join(ProviderName)}",
     )
     parser.add_argument("--min-score", type=fraction, metavar="S", help="least score, 0-1")
     parser.add_argument("--nms-iou", type=fraction, metavar="IOU", help="greatest overlap, 0-1")
+    parser.add_argument(
+        "--min-size",
+        type=nonnegative,
+        default=0.0,
+        metavar="PIXELS",
+        help="least width and height of a face (default: 0)",
+    )
     parser.add_argument("--max-faces", type=positive, metavar="N", help="most faces of an image")
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Detect on every file; SfdError counts those that failed."""
-    files: list[Path] = arguments.images
-    several = len(files) > 1
-    draw: Path | None = arguments.draw
-    if draw is not None and several:
-        if draw.exists() and not draw.is_dir():
-            raise UsageError(f"--draw {draw}: is a file; several images need a folder")
-        if len({file.stem for file in files}) < len(files):
-            raise UsageError("--draw: two images have the same name; draw them one by one")
-    elif draw is not None and not _can_write(draw.suffix.lower()):
-        raise UsageError(f"--draw {draw}: end it in .png, .jpg or .webp")
-    failed = asyncio.run(detect_files(files, arguments))
+    files = sources.find(arguments.images)
+    drawings: Sequence[Path | None] = [None] * len(files)
+    if arguments.draw is not None:
+        drawings = sources.targets(files, arguments.draw, force=arguments.force)
+        for drawing in drawings:
+            if not _can_write(drawing.suffix.lower()):
+                raise UsageError(f"--draw {drawing}: end it in .png, .jpg or .webp")
+    failed = asyncio.run(detect_files(files, drawings, arguments))
     if failed:
         raise SfdError(
-            f"{failed} of {len(files)} images failed" if several else "no faces: the image failed"
+            f"{failed} of {len(files)} images failed"
+            if len(files) > 1
+            else "no faces: the image failed"
         )
 
 
@@ -97,7 +115,9 @@ def _can_write(suffix: str) -> bool:
     return Image.registered_extensions().get(suffix) in Image.SAVE
 
 
-async def detect_files(files: Sequence[Path], arguments: argparse.Namespace) -> int:
+async def detect_files(
+    files: Sequence[Source], drawings: Sequence[Path | None], arguments: argparse.Namespace
+) -> int:
     """Detect on files and print as it goes, in their order; returns how many failed."""
     configured = settings.load(
         DetectionSettings,
@@ -108,49 +128,42 @@ async def detect_files(files: Sequence[Path], arguments: argparse.Namespace) -> 
     )
     detector = open_detector(find_model(configured, configured.served_models[0]), configured)
     query = Query(
-        arguments.min_score, arguments.nms_iou, arguments.max_faces, arguments.tiles == "auto"
+        min_score=arguments.min_score,
+        nms_iou=arguments.nms_iou,
+        max_faces=arguments.max_faces,
+        min_size=arguments.min_size,
+        tiles=arguments.tiles == "auto",
     )
     failed = 0
     at_once = detector.group(FILES_AT_ONCE, query)
     for start in range(0, len(files), at_once):
         group = files[start : start + at_once]
-        contents = [read(file) for file in group]
+        contents = [file.read() for file in group]
         found = await detector.detect_all(contents, query, NEVER)
-        for file, content, one in zip(group, contents, found, strict=True):
-            problem = one if isinstance(one, RequestError) else None
-            if problem is None and arguments.draw is not None:
-                assert isinstance(one, Detection)
-                assert isinstance(content, bytes)
-                out = arguments.draw / f"{file.stem}.png" if len(files) > 1 else arguments.draw
-                problem = write_drawing(content, one, detector, out, arguments.style)
+        outs = drawings[start : start + at_once]
+        for file, content, one, out in zip(group, contents, found, outs, strict=True):
+            error = one if isinstance(one, RequestError) else None
+            if isinstance(one, Detection) and isinstance(content, bytes) and out is not None:
+                error = write_drawing(content, one, detector, out, arguments.style)
             show(file, one, as_json=arguments.json)
-            if problem is not None:
+            if error is not None:
                 failed += 1
-                print(f"sfd detect: {file}: {problem}", file=sys.stderr)
+                print(f"sfd detect: {file.name}: {error}", file=sys.stderr)
     await detector.close()
     return failed
 
 
-class UnreadableFile(RequestError):
-    """A file that cannot be read, or written."""
+class UnwritableFile(RequestError):
+    """A picture that cannot be written."""
 
-    status = 400
-    slug = "unreadable-file"
-    title = "Unreadable file"
-
-
-def read(file: Path) -> bytes | RequestError:
-    """The bytes of a file, or why not."""
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        return UnreadableFile(f"cannot be read: {error.strerror or error}")
+    slug = "unwritable-file"
+    title = "Unwritable file"
 
 
 def write_drawing(
     content: bytes, found: Detection, detector: Detector, out: Path, style: Style
 ) -> RequestError | None:
-    """Draw or hide the faces and write the picture, or say why not."""
+    """Draw or hide the faces and write the picture, whole or not at all, or say why not."""
     picture = rendering.draw(
         content,
         found.boxes,
@@ -159,18 +172,22 @@ def write_drawing(
         max_pixels=detector.max_pixels,
         background=detector.session.model.input.mean_rgb,
     )
+    file = BytesIO()
     try:
+        picture.save(file, Image.registered_extensions()[out.suffix.lower()])
         out.parent.mkdir(parents=True, exist_ok=True)
-        picture.save(out)
+        write_atomically(out, file.getvalue())
     except (OSError, ValueError) as error:
-        return UnreadableFile(f"{out}: cannot be written: {error}")
+        return UnwritableFile(f"{out}: cannot be written: {error}")
+    except WriteError as error:
+        return UnwritableFile(str(error))
     return None
 
 
-def show(file: Path, found: Detection | RequestError, *, as_json: bool) -> None:
+def show(file: Source, found: Detection | RequestError, *, as_json: bool) -> None:
     """Print one file's answer on stdout."""
     if as_json:
-        line: dict[str, Any] = {"file": str(file)}
+        line: dict[str, Any] = {"file": file.name}
         if isinstance(found, RequestError):
             line["error"] = found.as_dict()
         else:
@@ -178,4 +195,6 @@ def show(file: Path, found: Detection | RequestError, *, as_json: bool) -> None:
         print(json.dumps(line), flush=True)
     elif isinstance(found, Detection):
         for face in found.as_dict()["faces"]:
-            print(file, *face["box"].values(), face["score"], sep="\t", flush=True)
+            print(file.name, *face["box"].values(), face["score"], sep="\t", flush=True)
+        if not len(found.scores):
+            print(f"sfd detect: {file.name}: no faces", file=sys.stderr)

@@ -38,6 +38,8 @@ class Query:
     min_score: float | None = None
     nms_iou: float | None = None
     max_faces: int | None = None
+    min_size: float = 0.0
+    """Faces whose box is narrower or lower than so many pixels are dropped."""
     tiles: bool = False
     """Whether to look at tiles of a large image too."""
 
@@ -244,7 +246,8 @@ class Detector:
             boxes, scores = merged.boxes[kept], merged.scores[kept]
         boxes = clip(boxes, whole.width, whole.height)
         # A box wholly in the padding is none of the image.
-        inside = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        sides = boxes[:, 2:] - boxes[:, :2]
+        inside = (sides > 0).all(axis=1) & (sides >= query.min_size).all(axis=1)
         return boxes[inside][: query.max_faces], scores[inside][: query.max_faces]
 
     def _merge(

@@ -40,12 +40,14 @@ _SIGNATURES: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
         ("HTML", rb"\s*(<!DOCTYPE html|<html)"),
     )
 )
+HEAD = 2048
+"""How many bytes tell the kind."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def kind(data: bytes) -> str | None:
     """The kind of content of `data`, such as "JPEG" or "PDF"; None where the bytes tell nothing."""
-    head = data[:2048].removeprefix(_BYTE_ORDER_MARK)
+    head = data[:HEAD].removeprefix(_BYTE_ORDER_MARK)
     for name, signature in _SIGNATURES:
         if signature.match(head):
             return name

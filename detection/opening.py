@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ class LoopClock:
     def call_at(self, when: float, callback: Callable[[], None], /) -> Handle:
         """Call back at a time."""
         return asyncio.get_running_loop().call_at(when, callback)
+
+    def stopwatch(self) -> float:
+        """Seconds to measure by."""
+        return time.perf_counter()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import Literal
 from PIL import Image, ImageCms
 
 from detection import images
+from detection.crops import cut
 from detection.drawing import draw_boxes
 from detection.redaction import hide
 from geometry.arrays import Floats
@@ -37,13 +38,33 @@ def draw(
     thumbnail of the open faces), no comment and no colour profile is taken over: colours are
     converted to sRGB.
     """
-    image = to_srgb(
-        images.decode(data, max_pixels=max_pixels, background=background), profile(data)
-    )
+    image = in_srgb(data, max_pixels=max_pixels, background=background)
     drawn = draw_boxes(image, boxes, scores) if style == "boxes" else hide(image, boxes, style)
     # Pillow's encoders write what they find here.
     drawn.info = {}
     return drawn
+
+
+def crops(
+    data: bytes,
+    boxes: Floats,
+    *,
+    margin: float,
+    size: int,
+    max_pixels: int,
+    background: tuple[int, int, int],
+) -> list[bytes]:
+    """A JPEG file of each face of an image file: `detection.crops.cut`, in sRGB, no metadata."""
+    image = in_srgb(data, max_pixels=max_pixels, background=background)
+    # Pillow's encoders write what they find here.
+    image.info = {}
+    return [encode(crop, JPEG) for crop in cut(image, boxes, margin=margin, size=size)]
+
+
+def in_srgb(data: bytes, *, max_pixels: int, background: tuple[int, int, int]) -> Image.Image:
+    """The upright picture of an image file, its colours converted to sRGB."""
+    image = images.decode(data, max_pixels=max_pixels, background=background)
+    return to_srgb(image, profile(data))
 
 
 def encode(picture: Image.Image, kind: str) -> bytes:

@@ -1,6 +1,10 @@
 """The settings of detection, from environment variables `SFD_*`; the service adds its own."""
 
+import difflib
 import os
+import re
+from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -30,6 +34,39 @@ def lower(value: object) -> object:
     """Text in lower case: `CPU` is accepted for `cpu`."""
     return value.lower() if isinstance(value, str) else value
 
+
+_UNITS = {
+    "": 1,
+    **{
+        unit: 10 ** (3 * power)
+        for power, units in enumerate((("k", "kb", "kp"), ("m", "mb", "mp"), ("g", "gb", "gp")), 1)
+        for unit in units
+    },
+    **{unit: 2 ** (10 * power) for power, unit in enumerate(("kib", "mib", "gib"), 1)},
+}
+
+
+def quantity(value: object) -> object:
+    """`20MB`, `1.5 GiB` or `50MP` as a whole number; what has no such unit is left as it is."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)
+    if found is None or found[2].lower() not in _UNITS:
+        return value
+    number = Decimal(found[1]) * _UNITS[found[2].lower()]
+    return int(number) if number == int(number) else value
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What a number counts, for whoever reads the settings."""
+
+    name: str
+    example: str
+
+
+Bytes = Annotated[int, BeforeValidator(quantity), Ge(1), Le(2**31), Unit("bytes", "20MB or 20MiB")]
+PixelCount = Annotated[int, BeforeValidator(quantity), Ge(1), Le(2**31), Unit("pixels", "50MP")]
 
 # Plain commas instead of pydantic-settings' JSON: what people type into a compose file.
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)]
@@ -77,7 +114,7 @@ class DetectionSettings(BaseSettings):
     queue_limit: Annotated[int, Ge(1), Le(MAX_QUEUE)] = 128
     """Most images accepted and not yet in inference; more are answered 503."""
 
-    max_pixels: Annotated[int, Ge(1), Le(2**31)] = 50_000_000
+    max_pixels: PixelCount = 50_000_000
     """Largest image, in pixels."""
 
     @model_validator(mode="after")
@@ -113,6 +150,12 @@ def unknown_variables(kind: type[DetectionSettings]) -> list[str]:
     return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
 
 
+def suggestion(kind: type[DetectionSettings], name: str) -> str | None:
+    """The setting that a variable which is none most likely means."""
+    known = [variable(field) for field in kind.model_fields]
+    return next(iter(difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.8)), None)
+
+
 def variable(name: str) -> str:
     """The environment variable of a field."""
     return PREFIX + name.upper()
@@ -138,6 +181,9 @@ def accepts(field: FieldInfo) -> str:
     choices = getattr(annotation, "__args__", ())
     if getattr(annotation, "__origin__", None) is Literal:
         return " | ".join(choices)
+    for rule in field.metadata:
+        if isinstance(rule, Unit):
+            return f"a number of {rule.name} {_bounds(field)}, such as {rule.example}"
     for kind, words in ((int, "a whole number"), (float, "a number")):
         if annotation is kind:
             return f"{words} {_bounds(field)}"

@@ -12,12 +12,14 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from service import openapi, problems, tracing
+from service import deadlines, openapi, problems, tracing
 from service.middleware.api_keys import ApiKeys
 from service.middleware.failures import Failures
+from service.middleware.heads import Heads
 from service.middleware.observations import Observations
 from service.middleware.request_ids import HEADER, RequestIds
 from service.middleware.security_headers import SecurityHeaders
+from service.middleware.slashes import Slashes
 from service.middleware.traces import Traces
 from service.routes import detect, health, inference, models, pages
 from service.runtime import Runtime
@@ -89,6 +91,7 @@ def middleware(runtime: Runtime, traces: tracing.Tracing | None) -> list[Middlew
                     "Authorization",
                     HEADER,
                     "traceparent",
+                    deadlines.HEADER,
                     inference.HEADER_LENGTH,
                 ],
                 expose_headers=[
@@ -105,6 +108,8 @@ def middleware(runtime: Runtime, traces: tracing.Tracing | None) -> list[Middlew
     return [
         *stack,
         Middleware(Failures, metrics=runtime.metrics),
+        Middleware(Heads),
+        Middleware(Slashes),
         Middleware(ApiKeys, keys=keys, routes=routes),
     ]
 

@@ -58,7 +58,9 @@ def run(arguments: argparse.Namespace) -> None:
     configured = settings.load()
     logs.configure(configured.log_format, configured.log_level)
     for name in settings.unknown_variables():
-        log.warning("%s is set, but is no setting of this service: is it misspelt?", name)
+        meant = settings.suggestion(name)
+        hint = f"; did you mean {meant}?" if meant else "; `sfd serve --help` lists all"
+        log.warning("%s is not a setting%s", name, hint)
     if arguments.dry_run:
         asyncio.run(dry_run(configured))
         return
@@ -86,6 +88,14 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
         yield listener
 
 
+def url_of(listener: socket.socket) -> str:
+    """The address at which a browser on this machine finds the page."""
+    host, port = listener.getsockname()[:2]
+    if host in ("0.0.0.0", "::"):
+        host = "localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 class Server(uvicorn.Server):
     """uvicorn's server, which warms up while it already answers probes, and exits 0 on SIGTERM."""
 
@@ -108,8 +118,8 @@ class Server(uvicorn.Server):
     async def run_until_signal(self, listener: socket.socket) -> None:
         """Serve on a bound socket; StartError if the models do not run."""
         serving = asyncio.create_task(self.serve([listener]))
-        host, port = listener.getsockname()[:2]
-        log.info("listening on http://%s:%s", f"[{host}]" if ":" in host else host, port)
+        address = url_of(listener)
+        log.info("warming up on port %s", listener.getsockname()[1])
         warming = asyncio.create_task(self.runtime.warm_up())
         await asyncio.wait({serving, warming}, return_when=asyncio.FIRST_COMPLETED)
         if not warming.done():
@@ -121,6 +131,8 @@ class Server(uvicorn.Server):
             # onnxruntime's own exceptions share no base class but Exception.
             log.error("the warm-up failed", exc_info=error)
             self.should_exit = True
+        elif self.runtime.ready:
+            log.info("ready, listening on %s", address)
         await serving
         if error:
             reason = " ".join(str(error).split())[:300]

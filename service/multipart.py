@@ -1,36 +1,127 @@
 """The parts of a multipart/form-data body, parsed while it streams in (RFC 7578)."""
 
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from detection import media_types
 from detection.errors import InvalidImage
-from service.errors import PayloadTooLarge
+from service.errors import InvalidParameter, PayloadTooLarge
 
 # RFC 2046, section 5.1.1.
 MAX_BOUNDARY = 70
+MAX_FIELDS = 64
+"""Most parts that are not files: more than there are parameters."""
+MAX_FIELD_BYTES = 1024
+"""Longest value of a parameter."""
+SMALLEST_IMAGE = 26
+"""Bytes of the smallest image file: the name of a model may begin with "BM", as a BMP does."""
+_TEXT_TYPES = ("", "text/plain")
 
 
-async def parts(content_type: str, chunks: AsyncIterator[bytes], *, max_parts: int) -> list[bytes]:
-    """The contents of all parts in order; field and file names do not matter.
+@dataclass(slots=True)
+class Part:
+    """One part: its name, and what tells a file from a form field."""
 
-    Raises InvalidImage for a body that is no multipart, PayloadTooLarge for too many parts.
+    name: str = ""
+    filename: str | None = None
+    media_type: str = ""
+    data: bytearray = field(default_factory=bytearray)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the part is a file: it has a file name, or a type, or the bytes of an image.
+
+        A part with none of them is a form field: a parameter.
+        """
+        return (
+            self.filename is not None
+            or self.media_type not in _TEXT_TYPES
+            or (
+                len(self.data) >= SMALLEST_IMAGE
+                and media_types.kind(bytes(self.data[: media_types.HEAD])) in media_types.READ
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The files of a form in their order, and its other fields as (name, value)."""
+
+    files: list[bytes]
+    fields: list[tuple[str, str]]
+
+
+async def read(content_type: str, chunks: AsyncIterator[bytes], *, max_files: int) -> Form:
+    """The files and fields of a form. The names of files do not matter.
+
+    Raises InvalidImage for a body that is not valid multipart, PayloadTooLarge for too many files
+    or fields, InvalidParameter for a field that is too long or not UTF-8.
     """
+    form = Form([], [])
+    async for part in _parts(content_type, chunks, max_files + MAX_FIELDS):
+        if part.is_file:
+            if len(form.files) == max_files:
+                raise PayloadTooLarge(f"the request has more than {max_files} images")
+            form.files.append(bytes(part.data))
+        else:
+            if len(form.fields) == MAX_FIELDS:
+                raise PayloadTooLarge(f"the form has more than {MAX_FIELDS} fields")
+            form.fields.append((part.name, _text(part)))
+    return form
+
+
+def _text(part: Part) -> str:
+    if len(part.data) > MAX_FIELD_BYTES:
+        raise InvalidParameter(
+            f"{part.name[:100]}: this form field has no file name, so it is a parameter, but its "
+            f"value is longer than {MAX_FIELD_BYTES} bytes. Send a file with a file name, as "
+            "`curl -F image=@photo.jpg` does"
+        )
+    try:
+        return part.data.decode()
+    except UnicodeDecodeError:
+        raise InvalidParameter(f"{part.name[:100]}: the value is not UTF-8") from None
+
+
+async def _parts(
+    content_type: str, chunks: AsyncIterator[bytes], max_parts: int
+) -> AsyncIterator[Part]:
+    """Each part when it is complete."""
     _, options = parse_options_header(content_type)
     boundary = options.get(b"boundary", b"")
     if not 0 < len(boundary) <= MAX_BOUNDARY:
         raise InvalidImage("the Content-Type of the multipart body states no valid boundary")
-    found: list[bytearray] = []
+    count = 0
+    part = Part()
+    ready: list[Part] = []
+    header = {"name": b"", "value": b""}
     ended = False
 
     def begin() -> None:
-        if len(found) == max_parts:
-            raise PayloadTooLarge(f"the request has more than {max_parts} images")
-        found.append(bytearray())
+        nonlocal part, count
+        count += 1
+        if count > max_parts:
+            raise PayloadTooLarge(f"the form has more than {max_parts} parts")
+        part = Part()
+
+    def header_name(chunk: bytes, start: int, end: int) -> None:
+        header["name"] += chunk[start:end]
+
+    def header_value(chunk: bytes, start: int, end: int) -> None:
+        header["value"] += chunk[start:end]
+
+    def header_end() -> None:
+        _apply(part, header["name"].lower(), header["value"])
+        header.update(name=b"", value=b"")
 
     def data(chunk: bytes, start: int, end: int) -> None:
-        found[-1] += memoryview(chunk)[start:end]
+        part.data += memoryview(chunk)[start:end]
+
+    def part_end() -> None:
+        ready.append(part)
 
     def end() -> None:
         nonlocal ended
@@ -38,14 +129,36 @@ async def parts(content_type: str, chunks: AsyncIterator[bytes], *, max_parts: i
 
     try:
         parser = MultipartParser(
-            boundary, {"on_part_begin": begin, "on_part_data": data, "on_end": end}
+            boundary,
+            {
+                "on_part_begin": begin,
+                "on_header_field": header_name,
+                "on_header_value": header_value,
+                "on_header_end": header_end,
+                "on_part_data": data,
+                "on_part_end": part_end,
+                "on_end": end,
+            },
         )
         async for chunk in chunks:
             parser.write(chunk)
+            while ready:
+                yield ready.pop(0)
         parser.finalize()
     except MultipartParseError as error:
         reason = " ".join(str(error).split())[:200]
         raise InvalidImage(f"the multipart body is broken: {reason}") from None
+    while ready:
+        yield ready.pop(0)
     if not ended:
         raise InvalidImage("the multipart body is broken: its closing boundary is missing")
-    return [bytes(part) for part in found]
+
+
+def _apply(part: Part, name: bytes, value: bytes) -> None:
+    if name == b"content-disposition":
+        _, options = parse_options_header(value)
+        part.name = options.get(b"name", b"").decode("utf-8", "replace")
+        if b"filename" in options:
+            part.filename = options[b"filename"].decode("utf-8", "replace")
+    elif name == b"content-type":
+        part.media_type = value.partition(b";")[0].strip().lower().decode("latin-1")

@@ -17,28 +17,52 @@ GIF = "R0lGODlhAQABAIAAAAAAAP///ywAAAAAAQABAAACAUwAOw=="
 """The smallest image file there is, in base64."""
 _REFERENCE = "#/components/schemas/{model}"
 
+
+def _parameters() -> dict[str, Any]:
+    """The schema of each parameter of /detect, as a member of a body."""
+    described = schemas.DetectParameters.model_json_schema()["properties"]
+    for schema in described.values():
+        _drop_null(schema)
+        schema.pop("title", None)
+        if schema.get("default", "") is None:
+            del schema["default"]
+    return dict(described)
+
+
+def _drop_null(schema: dict[str, Any]) -> None:
+    """Take the null out of a parameter that may be left out: a query string has none."""
+    match schema.get("anyOf"):
+        case [alternative, {"type": "null"}]:
+            del schema["anyOf"]
+            schema |= alternative
+
+
 # By name: generators make a class of each, and call an unnamed one after its whole path.
 REQUESTS: dict[str, dict[str, Any]] = {
     "OneImage": {
         "type": "object",
-        "description": "One image; answered by DetectAnswer.",
+        "description": "One image, and parameters; answered by DetectAnswer.",
         "required": ["image"],
-        "properties": {"image": _BASE64},
+        "properties": {"image": _BASE64, **_parameters()},
         "additionalProperties": False,
     },
     "SeveralImages": {
         "type": "object",
-        "description": "Several images; answered by DetectManyAnswer, also where it is but one.",
+        "description": "Several images, and parameters; answered by DetectManyAnswer, also where "
+        "it is only one.",
         "required": ["images"],
-        "properties": {"images": {"type": "array", "items": _BASE64, "minItems": 1}},
+        "properties": {
+            "images": {"type": "array", "items": _BASE64, "minItems": 1},
+            **_parameters(),
+        },
         "additionalProperties": False,
     },
     "ImageParts": {
         "type": "object",
-        "description": "One image file a part, under any name.",
+        "description": "One image file a part, under any name; parameters as form fields.",
         "additionalProperties": {"type": "string", "format": "binary"},
         "minProperties": 1,
-        "properties": {"image": {"type": "string", "format": "binary"}},
+        "properties": {"image": {"type": "string", "format": "binary"}, **_parameters()},
     },
 }
 """The schemas of bodies that `service.uploads` reads."""
@@ -47,7 +71,8 @@ IMAGES: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "description": "One image file as it is; one or many as parts of a form, under any field "
-        "name; or in JSON as base64. What a file is, is read from its bytes, not its label: "
+        "name; or in JSON as base64. Parameters may come as form fields or JSON "
+        "members too. What a file is, is read from its bytes, not its label: "
         "JPEG, PNG, WebP, BMP, GIF and TIFF (first frame), AVIF.",
         "content": {
             "image/*": _BINARY,
@@ -70,9 +95,12 @@ IMAGES: dict[str, Any] = {
 }
 """The body of a request to detect."""
 
+EXAMPLE_MODEL = "example-model"
+"""Made up, as all that the examples say: publishing weights must not change this document."""
+
 ONE_EXAMPLE: dict[str, Any] = {
     "request_id": "4bf92f3577b34da6a3ce929d0e0e4736",
-    "model": {"name": "sfd-640-mobilenetv2-mod2", "version": "1"},
+    "model": {"name": EXAMPLE_MODEL, "version": "1"},
     "image": {"width": 1024, "height": 678},
     "faces": [{"box": {"x": 412.31, "y": 96.04, "width": 61.22, "height": 80.9}, "score": 0.9987}],
     "timings_ms": {
@@ -92,7 +120,7 @@ DETAILS = {
     "invalid-request": "no input 'photo'; there is image and images",
     "unauthorized": "an API key is needed, in X-API-Key or as Authorization: Bearer",
     "not-found": "no /detekt here; /docs shows what there is",
-    "unknown-model": "no model 'sfd'; there is sfd-640-mobilenetv2-mod2",
+    "unknown-model": f"no model 'sfd'; there is {EXAMPLE_MODEL}",
     "method-not-allowed": "/detect takes POST, not GET",
     "not-acceptable": "the picture is sent as image/jpeg or image/png",
     "payload-too-large": "the request body is larger than 20971520 bytes",
@@ -213,8 +241,4 @@ def _drop_null_of_parameters(made: dict[str, Any]) -> None:
     for operations in made["paths"].values():
         for operation in operations.values():
             for parameter in operation.get("parameters", []):
-                schema = parameter["schema"]
-                match schema.get("anyOf"):
-                    case [alternative, {"type": "null"}]:
-                        del schema["anyOf"]
-                        schema |= alternative
+                _drop_null(parameter["schema"])

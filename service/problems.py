@@ -1,5 +1,8 @@
 """Problems as answers: RFC 9457 `application/problem+json`, from one place."""
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
@@ -53,9 +56,14 @@ def of_http(error: HTTPException, path: str, method: str) -> RequestError:
 
 def of_validation(error: RequestValidationError) -> InvalidParameter:
     """The framework's complaints about parameters, all in one line."""
+    return of_errors([{**each, "loc": each["loc"][1:] or each["loc"]} for each in error.errors()])
+
+
+def of_errors(errors: Iterable[Mapping[str, Any]]) -> InvalidParameter:
+    """Pydantic's complaints about parameters, all in one line."""
     listed = []
-    for problem in error.errors():
-        name = ".".join(str(part) for part in problem["loc"][1:]) or str(problem["loc"][0])
-        words = "unknown parameter" if problem["type"] == "extra_forbidden" else problem["msg"]
+    for each in errors:
+        name = ".".join(map(str, each["loc"]))
+        words = "unknown parameter" if each["type"] == "extra_forbidden" else each["msg"]
         listed.append(f"{name[:100]}: {words}")
     return InvalidParameter("; ".join(listed[:10]))

@@ -1,10 +1,15 @@
-"""In which format a rendered picture is sent."""
+"""In which format a rendered picture is sent, and the ZIP file of crops."""
+
+from collections.abc import Sequence
+from io import BytesIO
+from zipfile import ZipFile
 
 from detection import media_types
 from detection.rendering import JPEG, PNG
 from service import negotiation
 from service.errors import NotAcceptable
 
+ZIP = "application/zip"
 # JPEG_MAX_DIMENSION of libjpeg.
 JPEG_LONGEST_SIDE = 65_500
 
@@ -21,3 +26,20 @@ def media_type(accept: str, data: bytes, width: int, height: int) -> str:
     if chosen is None:
         raise NotAcceptable(f"the picture is sent as {' or '.join(sorted(offered))}")
     return chosen
+
+
+def check_zip(accept: str) -> None:
+    """Raise NotAcceptable unless an Accept header allows a ZIP file."""
+    if negotiation.choose(accept, [ZIP]) is None:
+        raise NotAcceptable(f"render=crops answers with {ZIP}")
+
+
+def archive(crops: Sequence[bytes], answer: str) -> bytes:
+    """A ZIP file: face-001.jpg and so on, best first, and faces.json with the usual answer."""
+    file = BytesIO()
+    # JPEG data does not get smaller.
+    with ZipFile(file, "w") as made:
+        for number, crop in enumerate(crops, 1):
+            made.writestr(f"face-{number:03}.jpg", crop)
+        made.writestr("faces.json", answer)
+    return file.getvalue()

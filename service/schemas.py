@@ -1,9 +1,12 @@
 """The JSON of the API, as models: what the routes write and the OpenAPI document shows."""
 
+import base64
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from detection.crops import MARGIN, MAX_MARGIN, MAX_SIZE, SIZE
 from detection.detector import Detection, Detector, Query
 from detection.rendering import Style
 from detection.timings import Timings
@@ -30,6 +33,14 @@ class FaceParameters(BaseModel):
     max_faces: Annotated[
         int | None, Field(ge=1, le=100_000, description="Most faces of an image, best first.")
     ] = None
+    min_size: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=100_000,
+            description="Least width and height of a face's box, in pixels of the upright image.",
+        ),
+    ] = 0.0
     tiles: Annotated[
         Literal["off", "auto"],
         Field(
@@ -40,19 +51,43 @@ class FaceParameters(BaseModel):
 
     def query(self) -> Query:
         """What the detector is asked."""
-        return Query(self.min_score, self.nms_iou, self.max_faces, self.tiles == "auto")
+        return Query(
+            min_score=self.min_score,
+            nms_iou=self.nms_iou,
+            max_faces=self.max_faces,
+            min_size=self.min_size,
+            tiles=self.tiles == "auto",
+        )
 
 
 class DetectParameters(FaceParameters):
     """The query of POST /detect."""
 
     render: Annotated[
-        Style | None,
+        Style | Literal["crops"] | None,
         Field(
             description="Answer with the picture: boxes drawn, or faces hidden by blur or "
-            "pixelate. PNG or JPEG, as Accept says, else as the image came. One image only."
+            "pixelate. PNG or JPEG, as Accept says, else as the image came. crops: a ZIP file "
+            "with a JPEG of each face, and faces.json. One image only."
         ),
     ] = None
+    crops: Annotated[bool, Field(description="Add a JPEG of each face to the JSON, as base64.")] = (
+        False
+    )
+    crop_margin: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=MAX_MARGIN,
+            description="What a crop shows around the box, as a fraction of its longer side.",
+        ),
+    ] = MARGIN
+    crop_size: Annotated[
+        int,
+        Field(
+            ge=16, le=MAX_SIZE, description="Longest side of a crop, in pixels; none is enlarged."
+        ),
+    ] = SIZE
     model: Annotated[
         str | None,
         Field(description="Name of the model, one of GET /models (default: the service's)."),
@@ -73,6 +108,10 @@ class Face(BaseModel):
 
     box: Box
     score: Annotated[float, Field(ge=0, le=1)]
+    crop: Annotated[
+        str | None,
+        Field(description="With `crops`: the face as a JPEG file, in base64."),
+    ] = None
 
 
 class ImageSize(BaseModel):
@@ -120,9 +159,12 @@ class ImageResult(BaseModel):
     batch_size: Annotated[int, Field(description="Images in the same inference.")]
 
     @classmethod
-    def of(cls, detection: Detection) -> Self:
-        """The JSON of a detection."""
-        return cls.model_validate(detection.as_dict())
+    def of(cls, detection: Detection, crops: Sequence[bytes] | None = None) -> Self:
+        """The JSON of a detection, with a JPEG file of each face where there are `crops`."""
+        result = cls.model_validate(detection.as_dict())
+        for face, crop in zip(result.faces, crops or (), strict=False):
+            face.crop = base64.b64encode(crop).decode()
+        return result
 
 
 class Answer(BaseModel):

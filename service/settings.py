@@ -1,13 +1,14 @@
 """Every setting of the service: one model, read from environment variables `SFD_*`."""
 
+import sys
 from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le, MinLen
-from pydantic import BeforeValidator, SecretStr, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, model_validator
 from pydantic_settings import NoDecode
 
 from detection import settings
-from detection.settings import DetectionSettings, lower, split
+from detection.settings import Bytes, DetectionSettings, lower, split
 
 Key = Annotated[SecretStr, MinLen(8)]
 Keys = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(split)]
@@ -24,7 +25,7 @@ class Settings(DetectionSettings):
     shutdown_grace_s: Annotated[float, Ge(0), Le(3600)] = 30.0
     """After SIGTERM, how long accepted requests may take to finish, in seconds."""
 
-    max_bytes: Annotated[int, Ge(1), Le(2**31)] = 20 * 2**20
+    max_bytes: Bytes = 20 * 2**20
     """Largest request body, in bytes."""
 
     max_images: Annotated[int, Ge(1), Le(1024)] = 32
@@ -36,8 +37,11 @@ class Settings(DetectionSettings):
     cors_origins: Origins = ()
     """Origins (https://example.org, or *) whose pages may call the service, with commas between."""
 
-    log_format: Annotated[Literal["json", "console"], BeforeValidator(lower)] = "json"
-    """One JSON object a line, or lines for people."""
+    log_format: Annotated[Literal["json", "console"], BeforeValidator(lower)] = Field(
+        default_factory=lambda: "console" if sys.stderr.isatty() else "json"
+    )
+    """One JSON object a line, or lines for people. Default: console where stderr is a terminal,
+    else json."""
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = (
         "info"
@@ -70,3 +74,8 @@ def describe() -> list[tuple[str, str, str]]:
 def unknown_variables() -> list[str]:
     """Variables named `SFD_*` that are not a setting: most likely misspelt."""
     return settings.unknown_variables(Settings)
+
+
+def suggestion(name: str) -> str | None:
+    """The setting that such a variable most likely means."""
+    return settings.suggestion(Settings, name)

@@ -1,4 +1,4 @@
-"""The image files of a request to detect, in whichever of the three ways they were sent."""
+"""The image files and parameters in the body of a request, in whichever way they were sent."""
 
 import asyncio
 import base64
@@ -16,6 +16,13 @@ from service.errors import InvalidParameter, PayloadTooLarge
 BLANKS = b" \t\n\r\v\f"
 MOST_BRACKETS = 16
 """A right body has two; the parser explains a few more better than a limit does."""
+MOST_PARAMETERS = 64
+"""Most members of a JSON body besides the images: more than there are parameters."""
+_GUESSED_TYPES = ("", "application/x-www-form-urlencoded", "text/plain", "text/json")
+"""What clients send for JSON that nobody labelled; the second is what curl -d sends."""
+
+Field = tuple[str, str]
+"""The name and the text of a parameter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +31,17 @@ class Uploads:
 
     files: list[bytes | RequestError]
     several: bool
+    fields: tuple[Field, ...] = ()
+    """Parameters that came with them, as form fields or JSON members."""
 
 
 class JsonImages(BaseModel):
-    """A JSON body: `image` for one image, or `images` for a list, each in base64."""
+    """A JSON body: `image` for one image, or `images` for a list, each in base64.
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    Other members are parameters.
+    """
+
+    model_config = ConfigDict(extra="allow", strict=True)
 
     image: str | None = None
     images: list[str] | None = None
@@ -52,15 +64,18 @@ async def read(
         raise UnsupportedMediaType("a compressed body (Content-Encoding); send it as it is")
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
-        parts = await multipart.parts(content_type, chunks, max_parts=max_images)
-        if not parts:
-            raise InvalidImage("the multipart body has no part")
-        return Uploads(list(parts), several=len(parts) > 1)
+        form = await multipart.read(content_type, chunks, max_files=max_images)
+        if not form.files:
+            raise InvalidImage(
+                "the form has no image; send a file with a file name, as "
+                "`curl -F image=@photo.jpg` does"
+            )
+        return Uploads(list(form.files), several=len(form.files) > 1, fields=tuple(form.fields))
     # Not a list of chunks: a client that sends byte by byte would make it many times as large.
     body = bytearray()
     async for chunk in chunks:
         body += chunk
-    if media_type == "application/json":
+    if media_type == "application/json" or (media_type in _GUESSED_TYPES and looks_like_json(body)):
         # In a thread: 20 MiB take a fifth of a second, in which no other request would move.
         parsing = asyncio.to_thread(from_json, bytes(body), max_images=max_images)
         return await until(deadline, parsing)
@@ -69,32 +84,54 @@ async def read(
     return Uploads([bytes(body)], several=False)
 
 
+def looks_like_json(body: bytes | bytearray) -> bool:
+    """Whether a body begins as a JSON object does; no image file does."""
+    return body[:100].lstrip().startswith(b"{")
+
+
 def from_json(body: bytes, *, max_images: int) -> Uploads:
     """The images of a JSON body; `images` is answered by a list also when it holds one."""
     # A parsed value takes up to 400 times its bytes, and 20 MiB of `1,` minutes to complain of.
-    # Base64 has none of these characters, a data: URL one comma: a body with more is no images.
+    # Base64 has none of these characters, a data: URL one comma: a body with more has no images.
     if body.count(b"[") + body.count(b"{") > MOST_BRACKETS:
         raise InvalidParameter("the JSON body is nested; it must be `image` or `images` of texts")
-    if body.count(b",") > 2 * max_images + MOST_BRACKETS:
+    if body.count(b",") > 2 * max_images + MOST_BRACKETS + MOST_PARAMETERS:
         raise PayloadTooLarge(f"the JSON body has more values than {max_images} images need")
     try:
         given = JsonImages.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the JSON body"
+        where = ".".join(map(str, first["loc"]))[:100] or "the JSON body"
         raise InvalidParameter(f"{where}: {first['msg']}") from None
+    fields = tuple(_fields(given.model_extra or {}))
     if (given.image is None) == (given.images is None):
         raise InvalidParameter("the JSON body must have either `image` or `images`")
     if given.images is None:
         file = decode_base64(given.image or "")
         if isinstance(file, RequestError):
             raise file
-        return Uploads([file], several=False)
+        return Uploads([file], several=False, fields=fields)
     if len(given.images) > max_images:
         raise PayloadTooLarge(f"the request has more than {max_images} images")
     if not given.images:
         raise InvalidParameter("`images` is empty")
-    return Uploads([decode_base64(text) for text in given.images], several=True)
+    return Uploads([decode_base64(text) for text in given.images], several=True, fields=fields)
+
+
+def _fields(members: dict[str, object]) -> list[Field]:
+    """JSON members as the texts that a query would have; null is a parameter that is left out."""
+    fields = []
+    for name, value in members.items():
+        match value:
+            case None:
+                continue
+            case bool():
+                fields.append((name, "true" if value else "false"))
+            case str() | int() | float():
+                fields.append((name, str(value)))
+            case _:
+                raise InvalidParameter(f"{name[:100]}: must be a single value")
+    return fields
 
 
 def decode_base64(text: str) -> bytes | RequestError:

@@ -41,6 +41,14 @@ def positive(text: str) -> int:
     return value
 
 
+def nonnegative(text: str) -> float:
+    """A number from 0, not infinite."""
+    value = number(text)
+    if not 0 <= value < float("inf"):
+        raise ArgumentTypeError(f"{text!r} is not a number from 0")
+    return value
+
+
 def fraction(text: str) -> float:
     """A number from 0 to 1."""
     value = number(text)

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from convert.files import write_atomically
 from sfd.errors import SfdError
+from sfd.files import write_atomically
 from training.photographs import Photograph
 
 STATE = "latest.pt"

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from convert.caffe import caffe_pb2
-from convert.caffe.attach import DEPTHWISE
+from convert.caffe.depthwise import DEPTHWISE
 from convert.caffe.weights import Blobs
 
 Shape = tuple[int, ...]

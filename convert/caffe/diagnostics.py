@@ -45,6 +45,7 @@ class CaffeError(SfdError):
             if len(texts) == 1
             else "\n  ".join([f"{head}{len(diagnostics)} problems:", *texts])
         )
+        self.source = source
         self.diagnostics = tuple(diagnostics)
 
 

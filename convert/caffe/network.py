@@ -1,7 +1,7 @@
 """A Caffe network as data: layers in order, every value named once, weights attached."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -67,14 +67,6 @@ class Network:
     Their bottoms and tops are blob names, such as `label`.
     """
 
-    def unfilled(self) -> list[str]:
-        """Names of the layers that need weights and have none."""
-        return [
-            layer.name
-            for layer in self.layers
-            if not layer.blobs and attach.needs_weights(layer.parameter)
-        ]
-
 
 def load(
     prototxt_path: Path,
@@ -85,18 +77,16 @@ def load(
     channels: int | None = None,
     stages: Sequence[str] = (),
     level: int = 0,
-    partial: bool = False,
 ) -> Network:
     """Read a network and its weights; without a caffemodel the layers have no blobs.
 
     `phase` is "TEST" or "TRAIN". `input_size`, a side or (height, width) in pixels, replaces that
     of the prototxt's image inputs. A data layer becomes the input that it would feed; `channels`
     are those of its images where it doesn't state them (default: what the weights need, or 3).
-    Layers of loss, accuracy and evaluation become `training_layers`. `partial` weights may lack
-    layers.
+    Layers of loss, accuracy and evaluation become `training_layers`. The weights may lack layers.
 
     Raises CaffeError with every problem of the prototxt's structure at once, and with those of the
-    weights: missing layers, blobs that contradict themselves, a damaged file.
+    weights: blobs that contradict themselves, a damaged file.
     """
     network, problems = read(
         prototxt_path,
@@ -106,7 +96,6 @@ def load(
         channels=channels,
         stages=stages,
         level=level,
-        partial=partial,
     )
     if problems:
         raise CaffeError(str(prototxt_path), problems)
@@ -122,7 +111,6 @@ def read(
     channels: int | None = None,
     stages: Sequence[str] = (),
     level: int = 0,
-    partial: bool = False,
 ) -> tuple[Network, list[Diagnostic]]:
     """What `load` reads, and the problems that it would raise.
 
@@ -142,10 +130,19 @@ def read(
     state.phase = _PHASES[phase]
     state.stage.extend(stages)
     state.level = level or state.level
-    network, problems = _assemble(parsed, state, size, channels, stored, partial)
-    if failure and not (isinstance(failure, weights.NoWeightsError) and not network.unfilled()):
-        problems += [Diagnostic(f"{caffemodel_path}: {each}") for each in failure.diagnostics]
+    network, problems = _assemble(parsed, state, size, channels, stored)
+    if isinstance(failure, weights.NoWeightsError):
+        # Some networks need none: the translation knows.
+        network = replace(
+            network, warnings=(*network.warnings, *_of_file(failure, caffemodel_path))
+        )
+    elif failure:
+        problems += _of_file(failure, caffemodel_path)
     return network, problems
+
+
+def _of_file(error: CaffeError, path: Path | None) -> list[Diagnostic]:
+    return [Diagnostic(f"{path}: {each}") for each in error.diagnostics]
 
 
 def _assemble(
@@ -154,7 +151,6 @@ def _assemble(
     size: tuple[int, int] | None,
     channels: int | None,
     stored: weights.Weights | None,
-    partial: bool,
 ) -> tuple[Network, list[Diagnostic]]:
     net = parsed.message
     warnings = list(parsed.warnings)
@@ -177,8 +173,8 @@ def _assemble(
     problems += inputs.check_size(size)
     resolved = values.resolve(cast.computing, [*cast.inputs, *cast.unsized], cast.absent)
     problems += resolved.problems
-    attached, odd_weights, missing = attach.attach(cast.computing, stored, partial=partial)
-    problems += missing
+    attached, odd_weights, odd_blobs = attach.attach(cast.computing, stored)
+    problems += odd_blobs
     warnings += odd_weights
     layers = tuple(
         Layer(

@@ -128,6 +128,19 @@ class _TooManyError(Exception):
     """Stops the reading of a hopeless file."""
 
 
+class _Tokenizer(text_format.Tokenizer):
+    @property
+    def place(self) -> tuple[int, int]:
+        """Line and column of the next token.
+
+        The base class tells them only in errors, which quote the whole line: in a file of one line
+        that would take time by the square of its length.
+        """
+        line: int = vars(self)["_line"]
+        column: int = vars(self)["_column"]
+        return line + 1, column + 1
+
+
 class _Reader:
     """One pass over the tokens of one text; collects errors, warnings and top-level lines."""
 
@@ -141,7 +154,7 @@ class _Reader:
         self._path: list[str] = []
         # Not splitlines(): that also breaks at form feeds and the like, inside strings too.
         self._text = text.split("\n")
-        self._tokens = text_format.Tokenizer(self._text)
+        self._tokens = _Tokenizer(self._text)
 
     def diagnostic(self, error: text_format.ParseError) -> Diagnostic:
         """The tokenizer's message without the place and the line that it starts with."""
@@ -318,9 +331,7 @@ class _Reader:
         return self._tokens.ParseError(cast(Any, message))
 
     def _place(self) -> tuple[int, int]:
-        # The tokenizer tells its place through the errors that it makes and in no other public way.
-        here = self._failure("")
-        return here.GetLine() or 0, here.GetColumn() or 0
+        return self._tokens.place
 
     def _error(self, diagnostic: Diagnostic) -> None:
         if self._place_of_errors is None:

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from convert.caffe import caffe_pb2, data_layers, inputs
-from convert.caffe.attach import needs_weights
 from convert.caffe.diagnostics import Diagnostic
 from convert.caffe.inputs import Shape, Size
 from convert.caffe.legacy import Entry
@@ -67,7 +66,7 @@ def assign(
         _add_inputs(roles, entry, *_fed(entry, roles.computing, blobs, size, channels))
         roles.unsized.update(set(entry.parameter.top[:1]) - set(roles.inputs))
     _settle_dummies(roles)
-    _drop_labels(roles)
+    _drop_labels(roles, blobs)
     makers = [entry for entry in selected if entry.parameter.type in ("Input", "DummyData")]
     _sort_errors(roles, entries, selected if training else [*roles.computing, *makers])
     return roles
@@ -160,14 +159,14 @@ def _settle_dummies(roles: Roles) -> None:
         _add_inputs(roles, entry, needed, problems)
 
 
-def _drop_labels(roles: Roles) -> None:
+def _drop_labels(roles: Roles, blobs: Mapping[str, Blobs]) -> None:
     """Drop the declared inputs that only losses and metrics read, such as `label`."""
     for name in list(roles.inputs)[1:]:
-        depending = _depending_alone(name, roles.computing)
+        depending = _depending_alone(name, roles.computing, blobs)
         if depending is None:
             continue
-        blobs = {name, *(top for entry in depending for top in entry.parameter.top)}
-        if not any(blobs.intersection(entry.parameter.bottom) for entry in roles.training_only):
+        made = {name, *(top for entry in depending for top in entry.parameter.top)}
+        if not any(made.intersection(entry.parameter.bottom) for entry in roles.training_only):
             continue
         del roles.inputs[name]
         gone = {id(entry.parameter) for entry in depending}
@@ -175,13 +174,15 @@ def _drop_labels(roles: Roles) -> None:
         roles.training_only += depending
 
 
-def _depending_alone(name: str, computing: Sequence[Entry]) -> list[Entry] | None:
+def _depending_alone(
+    name: str, computing: Sequence[Entry], blobs: Mapping[str, Blobs]
+) -> list[Entry] | None:
     """The layers that depend on one input alone; None if the network needs what they make."""
     made, found = {name}, []
     for entry in computing:
         layer = entry.parameter
         if layer.bottom and made.issuperset(layer.bottom):
-            if needs_weights(layer):
+            if layer.param or blobs.get(layer.name):  # It learns: a branch of the network.
                 return None
             made.update(layer.top)
             found.append(entry)

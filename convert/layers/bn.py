@@ -15,13 +15,13 @@ FOLDED, WITH_STATISTICS = 2, 4
 """How many blobs each form has."""
 
 
-@handler("BN")
+@handler("BN", weights=True)
 def bn(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """(x − mean) / √(variance + eps) · slope + bias for each channel, or scale · x + shift.
 
     Four blobs are slope, bias, mean and variance (yjxiong's Caffe, PSPNet, ICNet). Two blobs are
-    scale and shift (SegNet, ENet, DeconvNet), into which the statistics were folded; SegNet reads
-    them so only with `bn_mode: INFERENCE`. Caffe, these forks: src/caffe/layers/bn_layer.cpp.
+    scale and shift, into which the statistics were folded (SegNet, ENet, DeconvNet); SegNet's
+    layer takes them so only with `bn_mode: INFERENCE`. The forks' src/caffe/layers/bn_layer.cpp.
     """
     (x,) = inputs
     parameter = layer.parameter.bn_param
@@ -31,11 +31,11 @@ def bn(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     channels = x.static(axis)
     learns = parameter.bn_mode == caffe_pb2.BNParameter.LEARN
     if len(layer.blobs) == FOLDED:
-        if learns:
+        if learns and not _is_yjxiongs(parameter):
             raise LayerError(
                 "bn_mode is LEARN, SegNet's default: the layer would normalise by each batch's "
-                "own statistics; compute the statistics with SegNet's script and set "
-                "bn_mode: INFERENCE"
+                "own statistics; if these are folded into the two blobs, as SegNet's script does, "
+                "set bn_mode: INFERENCE"
             )
     elif parameter.HasField("bn_mode") and learns:
         raise LayerError(
@@ -65,6 +65,12 @@ def _shape(layer: Layer, position: int, axis: int, channels: int) -> tuple[int, 
     full = tuple(channels if index == axis else 1 for index in range(4))
     found = layer.blobs[position].shape if position < len(layer.blobs) else full
     return full if found == full else (channels,)
+
+
+def _is_yjxiongs(parameter: caffe_pb2.BNParameter) -> bool:
+    """Whether the fields are those of the fork that has no bn_mode."""
+    names = ("slope_filler", "bias_filler", "momentum", "frozen", "eps")
+    return not parameter.HasField("bn_mode") and any(map(parameter.HasField, names))
 
 
 def _eps(parameter: caffe_pb2.BNParameter) -> float:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from convert.caffe.attach import DEPTHWISE
+from convert.caffe.depthwise import DEPTHWISE
 from convert.caffe.network import Layer
 from convert.graph import Array, GraphBuilder, Value
 from convert.layers.blobs import check_blobs, image_size
@@ -35,6 +35,7 @@ class Window:
     *sorted(DEPTHWISE),
     bottoms=(1, None),
     tops=(1, None),
+    weights=True,
 )
 def convolution(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list[Value]:
     """Σ weight · window + bias per group, out = ⌊(in + 2·pad − extent) / stride⌋ + 1.

@@ -22,7 +22,7 @@ class Volume:
     bias: bool
 
 
-@handler("Convolution3D")
+@handler("Convolution3D", weights=True)
 def convolution3d(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """Σ weight · window + bias over time, height and width, out = ⌊(in + 2·pad − k) / stride⌋ + 1.
 

@@ -13,8 +13,9 @@ from convert.layers.registry import LayerError, handler
 
 @handler("CTCGreedyDecoder", bottoms=(2, 3), tops=(1, 2))
 def ctc_greedy_decoder(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list[Value]:
-    """The best class of each step without blanks and repeats, [batch, steps, 1, 1]; −1 behind it.
+    """The best class of each step, without blanks and repeats; −1 fills the rest.
 
+    The top is [batch, steps, 1, 1].
     Bottoms are scores [steps, batch, classes] and indicators [steps, batch]: a sequence ends
     before the first 0 after its first step. A second top has minus the sum of the best scores. The
     blank is `blank_index`, or the last class. Forks, Intel's and weinman's:
@@ -25,8 +26,10 @@ def ctc_greedy_decoder(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value
     scores, indicators = inputs
     if (
         scores.rank != 3
-        or indicators.shape[:2] != scores.shape[:2]
-        or (any(dim != 1 for dim in indicators.shape[2:]))
+        or indicators.rank < 2
+        or indicators.shape[0] != scores.shape[0]
+        or indicators.shape[1] not in (1, scores.shape[1])
+        or any(dim != 1 for dim in indicators.shape[2:])
     ):
         raise LayerError(
             "expected scores of shape [steps, batch, classes] and indicators of shape [steps, "
@@ -41,7 +44,7 @@ def ctc_greedy_decoder(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value
     flat: Shape = (batch, steps)
     best = graph.node("ArgMax", [scores], (steps, batch), dtype=np.int64, axis=2, keepdims=0)
     best = graph.node("Transpose", [best], flat, dtype=np.int64, perm=(1, 0))
-    runs = _running(layer, graph, indicators, flat)
+    runs = _running(layer, graph, indicators)
     none = graph.constant(np.int64(-1), f"{layer.name}/none")
     blank_value = graph.constant(np.int64(blank), f"{layer.name}/blank")
     dropped = graph.node("Equal", [best, blank_value], flat, dtype=np.bool_)
@@ -65,8 +68,12 @@ def ctc_greedy_decoder(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value
     return [top, graph.node("Neg", [total], (batch, 1, 1, 1), name=layer.tops[1])]
 
 
-def _running(layer: Layer, graph: GraphBuilder, indicators: Value, shape: Shape) -> Value:
-    """Whether the sequence has not ended yet, [batch, steps]; the first indicator is not asked."""
+def _running(layer: Layer, graph: GraphBuilder, indicators: Value) -> Value:
+    """Whether the sequence has not ended yet, [batch, steps]; the first indicator is not asked.
+
+    Indicators of one sequence, where the prototxt has a batch of 1, stand for those of all.
+    """
+    shape: Shape = indicators.shape[1::-1]
     if indicators.rank > 2:
         target = graph.constant(np.array([0, 0], np.int64), f"{layer.name}/flat")
         indicators = graph.node("Reshape", [indicators, target], indicators.shape[:2])

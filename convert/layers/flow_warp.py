@@ -28,11 +28,13 @@ def flow_warp(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Val
             f"expected a flow of shape {text((x.shape[0], 2, height, width))}, found "
             f"{text(flow.shape)}"
         )
-    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)))[None].astype(np.float32)
-    places = graph.node("Add", [flow, graph.constant(grid, f"{layer.name}/grid")], flow.shape)
     one: Shape = (x.shape[0], 1, height, width)
     halves = graph.constant(np.array([1, 1], np.int64), f"{layer.name}/halves")
-    across, down = graph.node_with_outputs("Split", [places, halves], [one, one], axis=1)
+    across, down = graph.node_with_outputs("Split", [flow, halves], [one, one], axis=1)
+    columns = graph.constant(np.arange(width, dtype=np.float32), f"{layer.name}/columns")
+    rows = graph.constant(np.arange(height, dtype=np.float32)[:, None], f"{layer.name}/rows")
+    across = graph.node("Add", [across, columns], one)
+    down = graph.node("Add", [down, rows], one)
     inside = graph.node(
         "And",
         [_within(layer, graph, across, width), _within(layer, graph, down, height)],

@@ -1,19 +1,33 @@
 """Local: a convolution whose weights differ from place to place."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Value
 from convert.layers.blobs import check_blobs, image_size
+from convert.layers.convolution import read_window
 from convert.layers.registry import LayerError, handler
 
 PATCHES_LIMIT = 2**28
 """Numbers in the patches of one image: a gibibyte as float32."""
 
 
-@handler("Local", "LocallyConnected", "locally_connected")
+@dataclass(frozen=True)
+class Window:
+    """What a Local layer's parameters say; pairs are (height, width)."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    pad: tuple[int, int]
+    outputs: int
+    group: int
+    bias: bool
+
+
+@handler("Local", "LocallyConnected", "locally_connected", weights=True)
 def local(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """Σ weight · window + bias with weights and a bias of their own at each place.
 
@@ -21,25 +35,17 @@ def local(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     Forks, for DeepFace: src/caffe/layers/local_layer.cpp.
     """
     (x,) = inputs
-    own = layer.parameter.HasField("locally_connected_param")
-    parameter = layer.parameter.locally_connected_param if own else layer.parameter.local_param
-    kernel, stride, pad = (
-        tuple(
-            getattr(parameter, f"{name}_{side}")
-            if parameter.HasField(f"{name}_{side}")
-            else getattr(parameter, "kernel_size" if name == "kernel" else name)
-            for side in "hw"
-        )
-        for name in ("kernel", "stride", "pad")
-    )
-    outputs, channels = parameter.num_output, x.static(1) if x.rank > 1 else 0
+    window = _window(layer)
+    kernel, stride, pad = window.kernel, window.stride, window.pad
+    outputs = window.outputs
     height, width = image_size(x)
+    channels = x.static(1)
     if outputs < 1:
         raise LayerError("num_output is missing; state how many channels the layer makes")
     if min(*kernel, *stride) < 1:
         raise LayerError("kernel_size and stride must be at least 1")
-    if parameter.group != 1:
-        raise LayerError(f"group is {parameter.group}; expected 1, which is all the layer has")
+    if window.group != 1:
+        raise LayerError(f"group is {window.group}; expected 1, which is all the layer has")
     size = [
         (length + 2 * gap - side) // step + 1
         for length, gap, side, step in zip((height, width), pad, kernel, stride, strict=True)
@@ -55,7 +61,7 @@ def local(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
             f"the layer has {places} places with {taps} numbers each, more than this conversion "
             "handles; use a smaller input size"
         )
-    check_blobs(layer, [(outputs, 1, taps, places)] + [(1, 1, outputs, places)] * _biases(layer))
+    check_blobs(layer, [(outputs, 1, taps, places)] + [(1, 1, outputs, places)] * window.bias)
     patches = _patches(layer, graph, x, kernel, stride, pad, size)
     weight = layer.blobs[0].reshape(outputs, taps, places).transpose(2, 1, 0)
     constant = graph.constant(weight, f"{layer.name}/weight")
@@ -63,17 +69,39 @@ def local(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     sums = graph.node("MatMul", [by_place, constant], (places, x.shape[0], outputs))
     shape = (x.shape[0], outputs, places)
     sums = graph.node("Transpose", [sums], shape, perm=(1, 2, 0))
-    if _biases(layer):
+    if window.bias:
         bias = graph.constant(layer.blobs[1].reshape(outputs, places), f"{layer.name}/bias")
         sums = graph.node("Add", [sums, bias], shape)
     target = graph.constant(np.array([0, outputs, *size], np.int64), f"{layer.name}/shape")
     return graph.node("Reshape", [sums, target], (x.shape[0], outputs, *size), name=layer.tops[0])
 
 
-def _biases(layer: Layer) -> bool:
+def _window(layer: Layer) -> Window:
+    """The window that the parameters state, whose field forks call by different names."""
+    if layer.parameter.HasField("convolution_param"):
+        shared, plain = read_window(layer), layer.parameter.convolution_param
+        if shared.dilation != (1, 1):
+            raise LayerError("dilation is given; expected 1, which is all the layer has")
+        return Window(shared.kernel, shared.stride, shared.pad, plain.num_output, plain.group,
+                      plain.bias_term)  # fmt: skip
     own = layer.parameter.HasField("locally_connected_param")
     parameter = layer.parameter.locally_connected_param if own else layer.parameter.local_param
-    return parameter.bias_term
+
+    def pair(both: str, name: str) -> tuple[int, int]:
+        height, width = (
+            getattr(parameter, f"{name}_{side}" if parameter.HasField(f"{name}_{side}") else both)
+            for side in "hw"
+        )
+        return height, width
+
+    return Window(
+        pair("kernel_size", "kernel"),
+        pair("stride", "stride"),
+        pair("pad", "pad"),
+        parameter.num_output,
+        parameter.group,
+        parameter.bias_term,
+    )
 
 
 def _patches(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from onnx import NodeProto, helper
+from onnx import NodeProto, TensorProto, helper
 
 from convert.caffe.network import Layer
 from convert.graph import BATCH, Dim, GraphBuilder, Value
@@ -17,7 +17,7 @@ GATES = 4
 STATES = ("h", "c")
 
 
-@handler("LSTM", bottoms=(1, 5), tops=(1, 3))
+@handler("LSTM", bottoms=(1, 5), tops=(1, 3), weights=True)
 def lstm(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list[Value]:
     """Long short-term memory: c = f·c + i·g, h = o·tanh(c), of x [time, batch, ...].
 
@@ -47,11 +47,11 @@ def lstm(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list[Val
     return [top, *(recurrent.shown(graph, state, name) for state, name in states)]
 
 
-@handler("Lstm", bottoms=(1, 2))
+@handler("Lstm", bottoms=(1, 2), weights=True)
 def lstm_of_rows(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """LSTM's formula over rows [time · batch_size, ...], a row for each sequence and step.
 
-    The blobs are W, U and b. A second bottom, clip [time, batch], is cont under another name.
+    The blobs are W, U and b. A second bottom, clip [time], is 0 where the sequence begins.
     Caffe, junhyukoh's: src/caffe/layers/lstm_layer.cpp, whose first version has no batch_size and
     takes num_output from inner_product_param.
     """
@@ -59,8 +59,10 @@ def lstm_of_rows(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> 
     parameter, old = layer.parameter.lstm_param, layer.parameter.inner_product_param
     outputs = parameter.num_output or old.num_output
     batch = parameter.batch_size
-    if min(outputs, batch) < 1:
+    if outputs < 1:
         raise LayerError("num_output is missing; state how many outputs the layer makes")
+    if batch < 1:
+        raise LayerError("batch_size must be at least 1")
     x = _by_step(layer, graph, x, batch)
     count = GATES * outputs
     inputs_count = x.static(2)
@@ -69,9 +71,7 @@ def lstm_of_rows(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> 
     blobs = [blob.reshape(shape) for blob, shape in zip(layer.blobs, shapes, strict=True)]
     weight, hidden = blobs[:2]
     bias = blobs[2] if len(blobs) > 2 else np.zeros(count, np.float32)
-    clip = inputs[1] if len(inputs) > 1 else None
-    if clip is not None:
-        recurrent.check_cont(x, clip)
+    clip = _clip(layer, graph, x, inputs[1], batch) if len(inputs) > 1 else None
     steps = Steps(x, clip, None, ())
     if steps.whole:
         found = _sequence(layer, graph, steps, (weight, hidden, bias), None)
@@ -151,6 +151,23 @@ def _by_step(layer: Layer, graph: GraphBuilder, x: Value, batch: int) -> Value:
     )
     target = graph.constant(np.array([-1, batch, inputs], np.int64), f"{layer.name}/steps")
     return graph.node("Reshape", [x, target], (time, batch, inputs))
+
+
+def _clip(layer: Layer, graph: GraphBuilder, x: Value, clip: Value, batch: int) -> Value:
+    """The second bottom as cont [time, 1]: 0 where it is 0, else 1."""
+    if batch > 1:
+        raise LayerError(
+            f"batch_size is {batch}, with which this layer reads clip from the wrong place; leave "
+            "clip out to begin every sequence at the first step"
+        )
+    if any(dim != 1 for dim in clip.shape[1:]) or clip.rank == 0:
+        raise LayerError(f"expected clip of shape {text(x.shape[:1])}, found {text(clip.shape)}")
+    target = graph.constant(np.array([-1, 1], np.int64), f"{layer.name}/clip")
+    shape = (clip.shape[0], 1)
+    clip = graph.node("Reshape", [clip, target], shape)
+    recurrent.check_cont(x, clip)
+    begins = graph.node("Cast", [clip], shape, dtype=np.bool_, to=TensorProto.BOOL)
+    return graph.node("Cast", [begins], shape, to=TensorProto.FLOAT)
 
 
 def _as_written(layer: Layer, index: int, shape: tuple[int, ...]) -> tuple[int, ...]:

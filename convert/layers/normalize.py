@@ -10,7 +10,7 @@ from convert.layers.blobs import check_blobs, image_size
 from convert.layers.registry import handler
 
 
-@handler("Normalize", "NormalizeBBox")
+@handler("Normalize", "NormalizeBBox", weights=True)
 def normalize(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """Quotients scale · x / √(Σ x² + eps), summed over the channels of each pixel or the image.
 

@@ -10,6 +10,7 @@ from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Shape, Value
 from convert.layers.blobs import image_size, text
 from convert.layers.registry import LayerError, handler
+from convert.outputs.decoding import reshape
 from geometry.arrays import F32
 
 OTHER_FORM = ("anchor_base_size", "anchor_scale", "anchor_ratio", "max_rois", "iou_threshold",
@@ -48,7 +49,7 @@ def proposal(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list
     best, order = graph.node_with_outputs(
         "TopK", [ranked, most], [(batch, ranks)] * 2, dtypes=[np.float32, np.int64], axis=1
     )
-    order = _reshape(graph, order, (0, ranks, 1), (batch, ranks, 1))
+    order = reshape(graph, order, (0, ranks, 1), (batch, ranks, 1))
     boxes = graph.node("Concat", corners, (batch, total, 4), axis=2)
     boxes = graph.node("GatherND", [boxes, order], (batch, ranks, 4), batch_dims=1)
     places = _suppress(layer, graph, boxes, best)
@@ -96,7 +97,7 @@ class _Image:
                 "expected im_info of shape [batch, 3] (height, width, scale) or more, found "
                 f"{text(info.shape)}"
             )
-        info = _reshape(graph, info, (-1, 1, numbers), (info.shape[0], 1, numbers))
+        info = reshape(graph, info, (0, 1, numbers), (info.shape[0], 1, numbers))
         shape: Shape = (info.shape[0], 1, 2)
         scale = [3, 2] if numbers > 3 else [2, 2]
         size_at = graph.constant(np.array([1, 0], np.int64), f"{layer.name}/size_at")
@@ -150,9 +151,9 @@ def _decoded(
     batch, total = deltas.shape[0], len(anchors)
     places = deltas.static(2) * deltas.static(3)
     count = total // places
-    codes = _reshape(graph, deltas, (0, count, 4, places), (batch, count, 4, places))
+    codes = reshape(graph, deltas, (0, count, 4, places), (batch, count, 4, places))
     codes = graph.node("Transpose", [codes], (batch, places, count, 4), perm=(0, 3, 1, 2))
-    codes = _reshape(graph, codes, (0, total, 4), (batch, total, 4))
+    codes = reshape(graph, codes, (0, total, 4), (batch, total, 4))
     half, one = np.float32(0.5), np.float32(1)
     sizes = anchors[:, 2:] - anchors[:, :2] + one
     centres = anchors[:, :2] + half * sizes
@@ -185,10 +186,10 @@ def _scores(
         for kind, number in (("start", count), ("end", channels), ("axis", 1))
     ]
     front = graph.node("Slice", [scores, *bounds], (batch, count, height, width))
-    front = _reshape(graph, front, (0, count, places), (batch, count, places))
+    front = reshape(graph, front, (0, count, places), (batch, count, places))
     front = graph.node("Transpose", [front], (batch, places, count), perm=(0, 2, 1))
     total = places * count
-    front = _reshape(graph, front, (0, total), (batch, total))
+    front = reshape(graph, front, (0, total), (batch, total))
     first, last = corners
     one = graph.constant(np.float32(1), f"{layer.name}/one")
     sides = graph.node("Add", [graph.node("Sub", [last, first], first.shape), one], first.shape)
@@ -211,13 +212,8 @@ def _suppress(layer: Layer, graph: GraphBuilder, boxes: Value, scores: Value) ->
         ),
         graph.constant(np.array([parameter.nms_thresh], np.float32), f"{layer.name}/nms_thresh"),
     ]
-    single = _reshape(graph, scores, (0, 1, ranks), (batch, 1, ranks))
+    single = reshape(graph, scores, (0, 1, ranks), (batch, 1, ranks))
     kept = f"{layer.name}/kept"
     selected = graph.node("NonMaxSuppression", [outer, single, *limits], (kept, 3), dtype=np.int64)
     picks = graph.constant(np.array([0, 2], np.int64), f"{layer.name}/picks")
     return graph.node("Gather", [selected, picks], (kept, 2), dtype=np.int64, axis=1)
-
-
-def _reshape(graph: GraphBuilder, x: Value, target: Sequence[int], shape: Shape) -> Value:
-    constant = graph.constant(np.array(target, np.int64), f"{x.name}/shape")
-    return graph.node("Reshape", [x, constant], shape, dtype=x.dtype)

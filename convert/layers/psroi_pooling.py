@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from onnx import TensorProto
 
 from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Shape, Value
 from convert.layers.blobs import image_size
 from convert.layers.registry import LayerError, handler
 from convert.layers.roi import columns, regions, rounded
+from convert.outputs.decoding import reshape
 
 
 @handler("PSROIPooling", bottoms=2)
@@ -35,109 +36,104 @@ def psroi_pooling(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) ->
     rois = regions(graph, rois)
     count = rois.shape[0]
     corners = rounded(graph, columns(graph, rois, 1, 4))
-    in_columns, wide = _masks(layer, graph, corners, 0, width)
-    in_rows, high = _masks(layer, graph, corners, 1, height)
-    # One product for each column of parts: [group, outputs · group · height, batch · width] by
-    # [group, batch · width, regions], where only the columns of the region's own image count.
-    mixed = _reshape(graph, x, (0, outputs, group, group, height, width),
-                     (x.shape[0], outputs, group, group, height, width))  # fmt: skip
-    mixed = graph.node(
-        "Transpose",
-        [mixed],
-        (group, outputs, group, height, x.shape[0], width),
-        perm=(3, 1, 2, 4, 0, 5),
-    )
-    rows = outputs * group * height
-    pixels = f"{layer.name}/pixels"
-    mixed = _reshape(graph, mixed, (group, rows, -1), (group, rows, pixels))
-    chosen = _reshape(graph, in_columns, (0, group, 1, width), (count, group, 1, width))
-    own = _reshape(
-        graph, _own_image(layer, graph, x, rois), (0, 1, -1, 1), (count, 1, x.shape[0], 1)
-    )
-    chosen = graph.node("Mul", [chosen, own], (count, group, x.shape[0], width))
-    chosen = _reshape(graph, chosen, (0, group, -1), (count, group, pixels))
-    chosen = graph.node("Transpose", [chosen], (group, pixels, count), perm=(1, 2, 0))
-    sums = graph.node("MatMul", [mixed, chosen], (group, rows, count))
-    shape: Shape = (group, outputs, group, height, count)
-    sums = _reshape(graph, sums, (group, outputs, group, height, -1), shape)
-    in_rows = graph.node("Transpose", [in_rows], (group, height, count), perm=(1, 2, 0))
-    axis = graph.constant(np.array([3], np.int64), f"{layer.name}/rows")
-    sums = graph.node(
-        "ReduceSum",
-        [graph.node("Mul", [sums, in_rows], shape), axis],
-        (group, outputs, group, count),
-        keepdims=0,
-    )
-    sums = graph.node("Transpose", [sums], (count, outputs, group, group), perm=(3, 1, 2, 0))
-    high = _reshape(graph, high, (0, 1, group, 1), (count, 1, group, 1))
-    wide = _reshape(graph, wide, (0, 1, 1, group), (count, 1, 1, group))
+    in_rows, high = _rows(layer, graph, corners, height)
+    in_columns, wide = _columns(layer, graph, corners, rois, x)
+    # One product for each column of parts: [regions, batch · width] by [batch · width, the rest].
+    parts = (outputs, group, group, height, width)
+    shape: Shape = (x.shape[0], *parts)
+    split = reshape(graph, x, (0, *parts), shape)
+    shape = (group, x.shape[0], width, outputs, group, height)
+    split = graph.node("Transpose", [split], shape, perm=(3, 0, 5, 1, 2, 4))
+    rest, places = outputs * group * height, in_columns.shape[2]
+    split = reshape(graph, split, (group, -1, rest), (group, places, rest))
+    in_columns = graph.node("Transpose", [in_columns], (group, count, places), perm=(1, 0, 2))
+    sums = graph.node("MatMul", [in_columns, split], (group, count, rest))
+    sums = graph.node("Transpose", [sums], (count, group, rest), perm=(1, 0, 2))
+    shape = (count, group, outputs, group, height)
+    sums = reshape(graph, sums, (0, group, outputs, group, height), shape)
+    in_rows = reshape(graph, in_rows, (0, 1, 1, group, height), (count, 1, 1, group, height))
+    axis = graph.constant(np.array([4], np.int64), f"{layer.name}/rows")
+    sums = graph.node("Mul", [sums, in_rows], shape)
+    sums = graph.node("ReduceSum", [sums, axis], shape[:-1], keepdims=0)
+    sums = graph.node("Transpose", [sums], (count, outputs, group, group), perm=(0, 2, 3, 1))
+    high = reshape(graph, high, (0, 1, group, 1), (count, 1, group, 1))
+    wide = reshape(graph, wide, (0, 1, 1, group), (count, 1, 1, group))
     area = graph.node("Mul", [high, wide], (count, 1, group, group))
-    one = graph.constant(np.float32(1), f"{layer.name}/one")
-    area = graph.node("Max", [area, one], area.shape)
+    area = graph.node("Max", [area, _number(layer, graph, 1)], area.shape)
     return graph.node("Div", [sums, area], sums.shape, name=layer.tops[0])
 
 
-def _masks(
+def _rows(layer: Layer, graph: GraphBuilder, corners: Value, height: int) -> tuple[Value, Value]:
+    """The rows in each part of each region, [regions, group, height], and how many these are."""
+    first, last = _edges(layer, graph, corners, 1, height)
+    pixels = graph.constant(np.arange(height, dtype=np.float32), f"{layer.name}/heights")
+    inside = _between(graph, pixels, first, last, (*first.shape[:2], height))
+    return inside, graph.node("Sub", [last, first], first.shape)
+
+
+def _columns(
+    layer: Layer, graph: GraphBuilder, corners: Value, rois: Value, x: Value
+) -> tuple[Value, Value]:
+    """The columns in each part, [regions, group, batch · width], and how many these are.
+
+    The columns of all images lie side by side, so a part starts behind those of earlier images.
+    """
+    width = x.static(3)
+    first, last = _edges(layer, graph, corners, 0, width)
+    size = graph.node("Sub", [last, first], first.shape)
+    image = columns(graph, rois, 0, 1)
+    earlier = graph.node("Mul", [image, _number(layer, graph, width)], image.shape)
+    earlier = reshape(graph, earlier, (0, 1, 1), (image.shape[0], 1, 1))
+    first, last = (graph.node("Add", [edge, earlier], first.shape) for edge in (first, last))
+    batch = graph.node("Shape", [x], (1,), dtype=np.int64, end=1)
+    batch = graph.node("Squeeze", [batch], (), dtype=np.int64)
+    wide = graph.constant(np.int64(width), f"{layer.name}/width")
+    end = graph.node("Mul", [batch, wide], (), dtype=np.int64)
+    bounds = [graph.constant(np.int64(number), f"{layer.name}/step") for number in (0, 1)]
+    places = f"{layer.name}/columns"
+    pixels = graph.node("Range", [bounds[0], end, bounds[1]], (places,), dtype=np.int64)
+    pixels = graph.node("Cast", [pixels], (places,), to=TensorProto.FLOAT)
+    return _between(graph, pixels, first, last, (*first.shape[:2], places)), size
+
+
+def _edges(
     layer: Layer, graph: GraphBuilder, corners: Value, side: int, length: int
 ) -> tuple[Value, Value]:
-    """Of each part of each region, along one axis: 1 for each pixel in it, and how many these are.
+    """The first pixel of each part along one axis and the first behind it, [regions, group, 1].
 
-    `corners` [regions, 4] are rounded; `side` is 0 for x and 1 for y. The results are
-    [regions, group, length] and [regions, group, 1].
+    `corners` [regions, 4] are rounded; `side` is 0 for x and 1 for y.
     """
     parameter = layer.parameter.psroi_pooling_param
     group, count = parameter.group_size, corners.shape[0]
-    numbers: dict[str, ArrayLike] = {
-        "one": np.float32(1),
-        "scale": np.float32(parameter.spatial_scale),
-        "smallest": np.float32(0.1),
-        "group": np.float32(group),
-        "zero": np.float32(0),
-        "length": np.float32(length),
-        "parts": np.arange(group, dtype=np.float32),
-        "part_ends": np.arange(1, group + 1, dtype=np.float32),
-        "pixels": np.arange(length, dtype=np.float32),
-    }
-    known = {
-        name: graph.constant(number, f"{layer.name}/{name}") for name, number in numbers.items()
-    }
+    scale = _number(layer, graph, parameter.spatial_scale)
     column: Shape = (count, 1)
-    start = graph.node("Mul", [columns(graph, corners, side, 1), known["scale"]], column)
-    end = graph.node("Add", [columns(graph, corners, side + 2, 1), known["one"]], column)
-    end = graph.node("Mul", [end, known["scale"]], column)
+    start = graph.node("Mul", [columns(graph, corners, side, 1), scale], column)
+    end = columns(graph, corners, side + 2, 1)
+    end = graph.node("Add", [end, _number(layer, graph, 1)], column)
+    end = graph.node("Mul", [end, scale], column)
     size = graph.node("Sub", [end, start], column)
-    size = graph.node("Max", [size, known["smallest"]], column)
-    size = graph.node("Div", [size, known["group"]], column)
+    size = graph.node("Max", [size, _number(layer, graph, 0.1)], column)
+    size = graph.node("Div", [size, _number(layer, graph, group)], column)
     edges: list[Value] = []
-    for parts, operator in (("parts", "Floor"), ("part_ends", "Ceil")):
-        edge = graph.node("Mul", [known[parts], size], (count, group))
-        edge = graph.node("Add", [edge, start], (count, group))
-        edge = graph.node(operator, [edge], (count, group))
-        edge = graph.node("Clip", [edge, known["zero"], known["length"]], (count, group))
-        edges.append(_reshape(graph, edge, (0, group, 1), (count, group, 1)))
-    first, last = edges
-    inside: Shape = (count, group, length)
-    begun = graph.node("GreaterOrEqual", [known["pixels"], first], inside, dtype=np.bool_)
-    before = graph.node("Less", [known["pixels"], last], inside, dtype=np.bool_)
-    both = graph.node("And", [begun, before], inside, dtype=np.bool_)
-    mask = graph.node("Cast", [both], inside, to=1)
-    return mask, graph.node("Sub", [last, first], (count, group, 1))
+    for shift, operator in ((0, "Floor"), (1, "Ceil")):
+        parts = np.arange(shift, group + shift, dtype=np.float32)
+        edge = graph.node("Mul", [graph.constant(parts, f"{layer.name}/parts"), size],
+                          (count, group))  # fmt: skip
+        edge = graph.node("Add", [edge, start], edge.shape)
+        edge = graph.node(operator, [edge], edge.shape)
+        limits = [_number(layer, graph, limit) for limit in (0, length)]
+        edge = graph.node("Clip", [edge, *limits], edge.shape)
+        edges.append(reshape(graph, edge, (0, group, 1), (count, group, 1)))
+    return edges[0], edges[1]
 
 
-def _own_image(layer: Layer, graph: GraphBuilder, x: Value, rois: Value) -> Value:
-    """[regions, batch]: 1 for the image that a region lies in, else 0."""
-    batch = x.shape[0]
-    index = graph.node("Cast", [columns(graph, rois, 0, 1)], (rois.shape[0], 1),
-                       dtype=np.int64, to=7)  # fmt: skip
-    length = graph.node("Shape", [x], (1,), dtype=np.int64, end=1)
-    zero = graph.constant(np.int64(0), f"{layer.name}/first")
-    one = graph.constant(np.int64(1), f"{layer.name}/next")
-    end = graph.node("Squeeze", [length], (), dtype=np.int64)
-    images = graph.node("Range", [zero, end, one], (batch,), dtype=np.int64)
-    same = graph.node("Equal", [index, images], (rois.shape[0], batch), dtype=np.bool_)
-    return graph.node("Cast", [same], (rois.shape[0], batch), to=1)
+def _between(graph: GraphBuilder, pixels: Value, first: Value, last: Value, shape: Shape) -> Value:
+    """1 for each pixel from the first to before the last, else 0."""
+    begun = graph.node("GreaterOrEqual", [pixels, first], shape, dtype=np.bool_)
+    before = graph.node("Less", [pixels, last], shape, dtype=np.bool_)
+    both = graph.node("And", [begun, before], shape, dtype=np.bool_)
+    return graph.node("Cast", [both], shape, to=TensorProto.FLOAT)
 
 
-def _reshape(graph: GraphBuilder, x: Value, target: Sequence[int], shape: Shape) -> Value:
-    constant = graph.constant(np.array(target, np.int64), f"{x.name}/shape")
-    return graph.node("Reshape", [x, constant], shape)
+def _number(layer: Layer, graph: GraphBuilder, number: float) -> Value:
+    return graph.constant(np.float32(number), f"{layer.name}/number")

@@ -46,7 +46,7 @@ OTHERWISE = (
 )
 
 
-@handler("Python", bottoms=(0, None), tops=(0, None))
+@handler("Python", bottoms=(0, None), tops=(0, None), refuses=True)
 def python(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list[Value]:
     """Code of its own, which no converter can read: refused, with what usually replaces it.
 

@@ -14,7 +14,7 @@ from convert.layers.registry import handler
 from geometry.arrays import F32
 
 
-@handler("RNN", bottoms=(1, 4), tops=(1, 2))
+@handler("RNN", bottoms=(1, 4), tops=(1, 2), weights=True)
 def rnn(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list[Value]:
     """States h = tanh(W·x + b + U·h), and tanh(V·h + c) as the top, of x [time, batch, ...].
 

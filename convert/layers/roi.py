@@ -18,7 +18,7 @@ def regions(graph: GraphBuilder, rois: Value) -> Value:
         )
     if rois.rank == 2:
         return rois
-    shape = graph.constant(np.array([-1, 5], np.int64), f"{rois.name}/shape")
+    shape = graph.constant(np.array([0, 5], np.int64), f"{rois.name}/shape")
     return graph.node("Reshape", [rois, shape], (rois.shape[0], 5))
 
 

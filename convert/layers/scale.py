@@ -12,7 +12,7 @@ from convert.layers.registry import LayerError, handler
 from geometry.arrays import F32
 
 
-@handler("Scale", bottoms=(1, 2))
+@handler("Scale", bottoms=(1, 2), weights="one bottom")
 def scale(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """Products x · scale (+ bias); scale spans `num_axes` axes from `axis` on, and repeats.
 
@@ -41,7 +41,7 @@ def scale(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     )
 
 
-@handler("Bias", bottoms=(1, 2))
+@handler("Bias", bottoms=(1, 2), weights="one bottom")
 def bias(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """Sums x + bias; bias spans `num_axes` axes from `axis` on, and repeats.
 

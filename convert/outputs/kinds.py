@@ -1,8 +1,9 @@
 """The three kinds of output, each a way to frame the same network in an ONNX graph."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -11,7 +12,8 @@ from convert.caffe.diagnostics import Diagnostic
 from convert.caffe.network import Layer, Network
 from convert.fold import fold
 from convert.graph import GraphBuilder, Shape, Value
-from convert.layers.registry import Handler, LayerError
+from convert.layers.registry import Handler, LayerError, handlers
+from convert.merge import merge
 from convert.outputs.decoding import candidates
 from convert.outputs.detection_output import DetectionOutput, read
 from convert.outputs.preprocessing import IMAGES, Preprocessing
@@ -61,6 +63,8 @@ class Built:
     """The ONNX value of each blob of the network that a node of the model makes."""
     shapes: Mapping[str, Shape]
     """The shape of each blob of the network, the batch open."""
+    folder: Path | None = None
+    """Where the external data of `model` is; None where it has none."""
 
 
 def default_kind(network: Network) -> Kind:
@@ -68,33 +72,28 @@ def default_kind(network: Network) -> Kind:
     return Kind.HEADS if _detectors(network) else Kind.RAW
 
 
-def build(network: Network, kind: Kind, preprocessing: Preprocessing | None, name: str) -> Built:
-    """Translate a network and frame it as a kind. Raises SfdError with every problem."""
+def build(
+    network: Network,
+    kind: Kind,
+    preprocessing: Preprocessing | None,
+    name: str,
+    *,
+    merging: bool = True,
+) -> Built:
+    """Translate a network and frame it as a kind. Raises SfdError with every problem.
+
+    `merging` joins convolutions that read one value through the same window (`convert.merge`).
+    """
     problems = input_problems(network, kind)
     if problems:
         raise TranslationError([*problems, *problems_of(network)])
-    detectors = _detectors(network)
-    if kind is not Kind.RAW and len(detectors) != 1:
-        ends = "several DetectionOutput layers" if detectors else "no DetectionOutput layer"
-        raise UsageError(f"the network has {ends}, which {kind} needs: convert with --output raw")
-    network = _renamed(network, _own_names(kind))
     graph = GraphBuilder()
-    blob, shape = next(iter(network.inputs.items()))
-    if kind is Kind.RAW:
-        if len(network.inputs) == 1:
-            graph.bind(blob, graph.input(DATA, input_shapes(network)[blob]))
-        build_graph(network, graph)
-        for top in network.outputs:
-            graph.output(top, graph.blobs[top])
-    else:
-        channels, height, width = shape[1:]
-        preprocessing = preprocessing or Preprocessing.of(channels)
-        preprocessing.add(graph, (channels, height, width), blob)
-        end = Handler(DETECTION_OUTPUT, _heads if kind is Kind.HEADS else _rows, (3, None), (1, 1))
-        build_graph(network, graph, {DETECTION_OUTPUT: end})
-        for output in (BOXES, SCORES) if kind is Kind.HEADS else (DETECTIONS,):
-            graph.output(output, graph.values[output])
+    if kind is not Kind.RAW and preprocessing is None:
+        preprocessing = Preprocessing.of(next(iter(network.inputs.values()))[1])
+    network = frame(network, kind, preprocessing, graph)
     fold(graph)
+    if merging:
+        merge(graph)
     made = {output for node in graph.needed_nodes() for output in node.outputs}
     return Built(
         kind=kind,
@@ -105,6 +104,41 @@ def build(network: Network, kind: Kind, preprocessing: Preprocessing | None, nam
         values={blob: value.name for blob, value in graph.blobs.items() if value.name in made},
         shapes={blob: value.shape for blob, value in graph.blobs.items()},
     )
+
+
+def frame(
+    network: Network,
+    kind: Kind,
+    preprocessing: Preprocessing | None,
+    graph: GraphBuilder,
+    wrap: Callable[[Handler], Handler] = lambda handler: handler,
+) -> Network:
+    """Add a network to a graph, with the inputs and outputs of a kind; nothing is folded yet.
+
+    `wrap` may replace the handlers. Returns the network with the names of its blobs in the graph.
+    """
+    detectors = _detectors(network)
+    if kind is not Kind.RAW and len(detectors) != 1:
+        ends = "several DetectionOutput layers" if detectors else "no DetectionOutput layer"
+        raise UsageError(f"the network has {ends}, which {kind} needs: convert with --output raw")
+    network = _renamed(network, _own_names(kind))
+    overrides = {name: wrap(handler) for name, handler in handlers().items()}
+    blob, shape = next(iter(network.inputs.items()))
+    if kind is Kind.RAW:
+        if len(network.inputs) == 1:
+            graph.bind(blob, graph.input(DATA, input_shapes(network)[blob]))
+        build_graph(network, graph, overrides)
+        for top in network.outputs:
+            graph.output(top, graph.blobs[top])
+    else:
+        channels, height, width = shape[1:]
+        preprocessing = preprocessing or Preprocessing.of(channels)
+        preprocessing.add(graph, (channels, height, width), blob)
+        end = Handler(DETECTION_OUTPUT, _heads if kind is Kind.HEADS else _rows, (3, None), (1, 1))
+        build_graph(network, graph, {**overrides, DETECTION_OUTPUT: wrap(end)})
+        for output in (BOXES, SCORES) if kind is Kind.HEADS else (DETECTIONS,):
+            graph.output(output, graph.values[output])
+    return network
 
 
 def check_input(network: Network, kind: Kind = Kind.HEADS) -> None:

@@ -11,14 +11,19 @@ from convert.caffe.network import Layer, Network
 from convert.outputs.kinds import DetectorBlobs
 from convert.verify.opencv import needed_for
 from convert.verify.opencv_copy import Shapes
+from convert.verify.reference.registry import formulas
 from geometry.coding import CodeType
 
 
 def deviations(network: Network, shapes: Shapes) -> dict[str, str]:
     """For each layer that OpenCV computes otherwise, by name, in which way."""
+    known = formulas()
     found: dict[str, str] = {}
     for layer in network.layers:
         reason = DEVIATIONS[layer.type](layer, shapes) if layer.type in DEVIATIONS else None
+        if layer.type in known and known[layer.type].jumps(layer):
+            # NumPy computes such a layer from the bottoms that the file has.
+            reason = "OpenCV's rounding errors may change its choice"
         if reason:
             found[layer.name] = reason
     return found
@@ -47,7 +52,13 @@ def _mvn(layer: Layer, shapes: Shapes) -> str | None:
     return "OpenCV loses digits of a small variance" if has_variance else None
 
 
+def _bnll(layer: Layer, shapes: Shapes) -> str | None:
+    """OpenCV computes ln(1 + eˣ) as it stands, where ln1p would keep the digits."""
+    return "OpenCV loses digits of small results"
+
+
 DEVIATIONS: Mapping[str, Callable[[Layer, Shapes], str | None]] = {
+    "BNLL": _bnll,
     "Interp": _interp,
     "LRN": _lrn,
     "MVN": _mvn,

@@ -17,7 +17,8 @@ REGIONS = 6
 """How many regions of interest an input of regions gets for each picture."""
 LONGEST = 8
 """How many steps a sequence gets at most."""
-RECURRENT = frozenset(["LSTM", "Lstm", "RNN"])
+RECURRENT = frozenset(["CTCGreedyDecoder", "LSTM", "Lstm", "RNN"])
+"""Layers whose bottoms have the steps of a sequence on their first axis."""
 
 Images = U8
 Arrays = Mapping[str, NDArray[np.generic]]
@@ -69,7 +70,8 @@ def together(built: Built, chosen: Sequence[Sample]) -> Arrays:
         if opening == (name,):
             for index, part in enumerate(parts):
                 part[:, 0] = index
-        arrays[known] = parts[0] if isinstance(opening[0], int) else np.concatenate(parts)
+        counted = opening in ((BATCH,), (name,))
+        arrays[known] = np.concatenate(parts) if counted else parts[0]
     return arrays
 
 
@@ -98,9 +100,12 @@ def _values(random: np.random.Generator, built: Built, name: str, image: Sequenc
     length = built.network.inputs[name][0]
     if opening in (BATCH, TIME):
         length = min(length, LONGEST) if is_sequence(built) else 1
-    shape = (length, *(int(dim) for dim in rest))
     readers = [layer for layer in built.network.layers if name in layer.bottoms[1:]]
-    if any(layer.type in RECURRENT for layer in readers):
+    steps = [built.shapes[x.bottoms[0]][0] for x in readers if x.type in RECURRENT]
+    if steps and isinstance(steps[0], int):
+        length = steps[0]
+    shape = (length, *(int(dim) for dim in rest))
+    if steps:
         continues = np.ones(shape, np.float32)
         continues[0] = 0
         return continues

@@ -29,8 +29,6 @@ class NumpyReference:
     network: Network
     """The part of the network that the blobs need."""
     blobs: tuple[str, ...]
-    jumping: frozenset[str]
-    """Bottoms of the layers whose results jump: these are taken from the file."""
 
     @classmethod
     def of(cls, network: Network, shapes: Shapes, blobs: Iterable[str]) -> "NumpyReference":
@@ -44,16 +42,9 @@ class NumpyReference:
         unknown = sorted({layer.type for layer in part.layers} - known.keys() - {"Input"})
         if unknown:
             raise NumpyError(f"no formula for layers of type {', '.join(unknown)}")
-        if _products(part, shapes) > MOST_PRODUCTS:
+        if products(part, shapes) > MOST_PRODUCTS:
             raise NumpyError("the network is too large for NumPy")
-        jumping = frozenset(
-            bottom
-            for layer in part.layers
-            if layer.type in known and known[layer.type].jumps
-            for bottom in layer.bottoms
-            if bottom not in network.inputs
-        )
-        return cls(part, tuple(dict.fromkeys((*wanted, *sorted(jumping)))), jumping)
+        return cls(part, tuple(dict.fromkeys((*wanted, *read_by_jumps(part)))))
 
     @np.errstate(all="ignore")  # Untrained weights overflow; in Caffe as well.
     def run(self, feed: Feed, found: Mapping[str, F32]) -> Mapping[str, F32]:
@@ -73,7 +64,7 @@ class NumpyReference:
                 continue  # an Input layer
             formula = known[layer.type]
             bottoms = [values[bottom] for bottom in layer.bottoms]
-            if formula.jumps:
+            if formula.jumps(layer):
                 bottoms = [
                     found[name].astype(np.float64).reshape(own.shape)
                     if name in found and found[name].size == own.size
@@ -93,7 +84,19 @@ class NumpyReference:
         return results
 
 
-def _products(network: Network, shapes: Shapes) -> float:
+def read_by_jumps(network: Network) -> list[str]:
+    """The blobs that layers read whose results jump."""
+    known = formulas()
+    return [
+        bottom
+        for layer in network.layers
+        if layer.type in known and known[layer.type].jumps(layer)
+        for bottom in layer.bottoms
+        if bottom not in network.inputs
+    ]
+
+
+def products(network: Network, shapes: Shapes) -> float:
     """How many multiplications the layers with weights take for one picture."""
     total = 0.0
     for layer in network.layers:

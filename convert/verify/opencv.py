@@ -7,6 +7,8 @@ convert.verify.opencv_copy writes it.
 import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
@@ -26,6 +28,10 @@ INSTALL = (
     "install OpenCV 4 to have conversions verified: pip install -e '.[verify]' "
     "(OpenCV 5 has no Caffe importer)"
 )
+
+
+Weights = bytes | Path
+"""A caffemodel, or its content."""
 
 
 class OpenCVError(Exception):
@@ -48,7 +54,7 @@ class OpenCVNetwork:
     """A network in OpenCV, or the part of it that some blobs need."""
 
     def __init__(
-        self, network: Network, shapes: Shapes, weights: bytes, blobs: Sequence[str]
+        self, network: Network, shapes: Shapes, weights: Weights, blobs: Sequence[str]
     ) -> None:
         self._cv2 = opencv()
         part = needed_for(network, blobs)
@@ -56,18 +62,21 @@ class OpenCVNetwork:
         self._inputs = list(part.inputs)
         self._makers = copy.makers
         self.blobs = [blob for blob in blobs if blob in self._makers]
-        # As arrays of bytes: OpenCV takes `bytes` for paths.
-        self._files = [
-            np.frombuffer(file, np.uint8) for file in (copy.prototxt.encode(), weights + copy.added)
-        ]
+        self._prototxt = copy.prototxt.encode()
+        if copy.added and isinstance(weights, Path):
+            weights = weights.read_bytes()
+        self._weights = weights if isinstance(weights, Path) else weights + copy.added
         self._nets = {False: self._read(winograd=False)}
+        self._first: tuple[Feed, Mapping[str, F32]] | None = None
 
     def run(self, feed: Feed, *, winograd: bool = False) -> Mapping[str, F32]:
         """The blobs for one picture; OpenCVError where OpenCV fails.
 
         Convolutions are plain sums, which is more exact, or use Winograd's transform, which is
-        OpenCV's default.
+        OpenCV's default. The first answer is kept, since the first picture is asked for twice.
         """
+        if self._first is not None and self._first[0] is feed and not winograd:
+            return self._first[1]
         if winograd not in self._nets:
             self._nets[winograd] = self._read(winograd)
         net = self._nets[winograd]
@@ -86,20 +95,39 @@ class OpenCVNetwork:
             except self._cv2.error as error:
                 raise OpenCVError(_reason(error)) from error
         # Copies: OpenCV reuses its buffers in the next run.
-        return {
+        made = {
             blob: np.array(answers[layers[blob]][maker.position], np.float32)
             for blob, maker in makers.items()
         }
+        self._first = self._first or (feed, made)
+        return made
 
     def _read(self, winograd: bool) -> Any:
         """A network of its own for each way: it keeps the way of its first run."""
         with _quiet(self._cv2):
             try:
-                net = self._cv2.dnn.readNetFromCaffe(*self._files)
+                net = self._parse()
             except self._cv2.error as error:
                 raise OpenCVError(_reason(error)) from error
             net.enableWinograd(winograd)
             return net
+
+    def _parse(self) -> Any:
+        read = self._cv2.dnn.readNetFromCaffe
+        if not isinstance(self._weights, Path):
+            # As arrays of bytes: OpenCV takes `bytes` for paths.
+            return read(
+                *(np.frombuffer(file, np.uint8) for file in (self._prototxt, self._weights))
+            )
+        # From the file itself OpenCV needs less memory.
+        with TemporaryDirectory(prefix="sfd-opencv-") as folder:
+            prototxt = Path(folder) / "deploy.prototxt"
+            prototxt.write_bytes(self._prototxt)
+            return read(str(prototxt), str(self._weights))
+
+    def release(self) -> None:
+        """Free the memory of the network. The next run reads it again."""
+        self._nets.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +154,14 @@ class OpenCVReference:
             for blob, array in network.run(feed, winograd=winograd).items()
         }
 
+    def release(self) -> None:
+        """Free the memory of the networks. The next run reads them again."""
+        for network in self.networks:
+            network.release()
+
 
 def opencv_reference(
-    network: Network, shapes: Shapes, weights: bytes, blobs: Sequence[str], probe: Feed
+    network: Network, shapes: Shapes, weights: Weights, blobs: Sequence[str], probe: Feed
 ) -> OpenCVReference:
     """OpenCV with as much of the network as it can run.
 
@@ -169,7 +202,7 @@ def needed_for(network: Network, blobs: Iterable[str]) -> Network:
 
 
 def _tried(
-    network: Network, shapes: Shapes, weights: bytes, blobs: Sequence[str], probe: Feed
+    network: Network, shapes: Shapes, weights: Weights, blobs: Sequence[str], probe: Feed
 ) -> OpenCVNetwork:
     made = OpenCVNetwork(network, shapes, weights, blobs)
     made.run(probe)

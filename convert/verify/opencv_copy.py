@@ -6,6 +6,7 @@ Caffe would compute, so that OpenCV computes it too. A rewrite never uses the ON
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -89,7 +90,10 @@ def opencv_copy(network: Network, shapes: Shapes) -> OpenCVCopy:
             entry = added.layer.add(name=message.name, type=message.type)
             entry.blobs.extend(encoding.encode(blob) for blob in piece.blobs)
     content = added.SerializeToString() if added.layer else b""
-    return OpenCVCopy(text_format.MessageToString(parameter), content, makers)
+    text = text_format.MessageToString(parameter)
+    # OpenCV's schema has whole numbers for some fields that a fork made floating.
+    text = re.sub(r"(: -?\d+)\.0$", r"\1", text, flags=re.MULTILINE)
+    return OpenCVCopy(text, content, makers)
 
 
 def _pieces(network: Network, shapes: Shapes) -> list[Piece]:
@@ -237,6 +241,36 @@ def _log(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> lis
     return [first, Piece(message), _power(f"{layer.name}/base", behind, top, scale=1 / base)]
 
 
+def _axpy(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV multiplies the third bottom and adds the second, which is not SENet's order."""
+    factor, x, y = layer.bottoms
+    (top,) = layer.tops
+    product = f"{top}/product"
+    scale = caffe_pb2.LayerParameter(name=f"{layer.name}/scale", type="Scale", top=[product])
+    scale.bottom.extend([x, factor])
+    scale.scale_param.axis = 0
+    total = caffe_pb2.LayerParameter(name=layer.name, type="Eltwise", top=[top])
+    total.bottom.extend([product, y])
+    return [Piece(scale), Piece(total)]
+
+
+def _swish(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV ignores beta: x · sigmoid(beta · x) is swish(beta · x) / beta."""
+    beta = message.swish_param.beta
+    message.ClearField("swish_param")
+    if beta in (0, 1):
+        name, bottom, top = f"{layer.name}/half", layer.bottoms[0], layer.tops[0]
+        return [Piece(message)] if beta else [_power(name, bottom, top, scale=0.5)]
+    (bottom,), (top,) = layer.bottoms, layer.tops
+    before, behind = f"{top}/scaled", f"{top}/swish"
+    message.bottom[:], message.top[:] = [before], [behind]
+    return [
+        _power(f"{layer.name}/beta", bottom, before, scale=beta),
+        Piece(message),
+        _power(f"{layer.name}/unscaled", behind, top, scale=1 / beta),
+    ]
+
+
 def _convolution(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
     """OpenCV lacks the forks' names for depthwise convolutions, and takes one bottom only.
 
@@ -290,8 +324,10 @@ def _regrouped(weight: F32, channels: int) -> tuple[int, F32]:
 def _deconvolution(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
     """OpenCV ignores `dilation`, so it gets a larger kernel with zeros between the weights.
 
-    Where a kernel of one pixel has padding, OpenCV writes outside of its memory: it gets a kernel
-    of three by three with zeros around the weight, and more padding.
+    It merges a BatchNorm or Scale into the Deconvolution before it, which is wrong where that has
+    groups. A Permute that changes nothing keeps them apart. With a kernel of one pixel and
+    padding, OpenCV writes outside of its memory. So it gets a kernel of three by three, with zeros
+    around the weight, and more padding.
     """
     pieces: list[Piece] = []
     for index, (bottom, top) in enumerate(zip(layer.bottoms, layer.tops, strict=True)):
@@ -314,8 +350,18 @@ def _deconvolution(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shap
                 parameter.kernel_h, parameter.kernel_w = weight.shape[-2:]
                 parameter.pad_h, parameter.pad_w = pads[:2]
                 blobs = (weight, *layer.blobs[1:])
-        pieces.append(Piece(single, blobs))
+        pieces += _unmerged(Piece(single, blobs))
     return pieces
+
+
+def _unmerged(deconvolution: Piece) -> list[Piece]:
+    """A Deconvolution that OpenCV merges with no layer behind it, if it has groups."""
+    message = deconvolution.layer
+    if message.convolution_param.group == 1:
+        return [deconvolution]
+    (top,) = message.top
+    message.top[:] = [f"{top}/merged"]
+    return [deconvolution, _apart(f"{top}/apart", message.top[0], top, 4)]
 
 
 def _spread(weight: F32, dilation: Sequence[int]) -> F32:
@@ -351,12 +397,16 @@ def _on_its_axis(piece: Piece, shape: Shape) -> list[Piece]:
     if message.scale_param.axis == 1 and message.scale_param.num_axes == 1:
         return [piece]
     (bottom,) = message.bottom
-    apart = caffe_pb2.LayerParameter(
-        name=f"{message.name}/apart", type="Permute", bottom=[bottom], top=[f"{bottom}/apart"]
-    )
-    apart.permute_param.order.extend(range(rank))
-    message.bottom[:] = apart.top
-    return [Piece(apart), piece]
+    between = f"{message.name}/apart"
+    message.bottom[:] = [between]
+    return [_apart(between, bottom, between, rank), piece]
+
+
+def _apart(name: str, bottom: str, top: str, rank: int) -> Piece:
+    """A Permute that changes nothing, over which OpenCV merges no layers."""
+    message = caffe_pb2.LayerParameter(name=name, type="Permute", bottom=[bottom], top=[top])
+    message.permute_param.order.extend(range(rank))
+    return Piece(message)
 
 
 def _batch_norm(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
@@ -437,7 +487,7 @@ def _upsample(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -
     parameter.num_output = parameter.group = channels
     parameter.bias_term = False
     parameter.kernel_h, parameter.kernel_w = parameter.stride_h, parameter.stride_w = steps
-    return [Piece(message, (np.ones((channels, 1, *steps), np.float32),))]
+    return _unmerged(Piece(message, (np.ones((channels, 1, *steps), np.float32),)))
 
 
 def _dropout(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
@@ -477,10 +527,11 @@ def _slice(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> l
 
 
 def _normalize(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
-    """OpenCV has other defaults.
+    """OpenCV has other defaults, and lacks the first name, NormalizeBBox.
 
     It can't read a scale for each channel across_spatial: a Scale layer multiplies by it.
     """
+    message.type = "Normalize"
     norm = message.norm_param
     norm.across_spatial, norm.channel_shared = norm.across_spatial, norm.channel_shared
     norm.eps = norm.eps
@@ -504,6 +555,7 @@ def _interp(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> 
 
 
 REWRITES: Mapping[str, Rewrite] = {
+    "Axpy": _axpy,
     "BatchNorm": _batch_norm,
     "Bias": _bias,
     "Concat": _concat,
@@ -520,6 +572,7 @@ REWRITES: Mapping[str, Rewrite] = {
     "LRN": _lrn,
     "Log": _log,
     "Normalize": _normalize,
+    "NormalizeBBox": _normalize,
     "PReLU": _prelu,
     "Permute": _permute,
     "Pooling": _pooling,
@@ -528,6 +581,7 @@ REWRITES: Mapping[str, Rewrite] = {
     "Scale": _scale,
     "Slice": _slice,
     "Split": _split,
+    "Swish": _swish,
     "Tile": _tile,
     "Upsample": _upsample,
 }

@@ -1,14 +1,14 @@
 """Who says what each blob should be: OpenCV, and NumPy where OpenCV can't or may be overruled."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from convert.caffe.network import Network
 from convert.outputs.kinds import Built
 from convert.verify import numpy_reference
 from convert.verify.deviations import deviations
-from convert.verify.numpy_reference import NumpyError, NumpyReference
-from convert.verify.opencv import Feed, OpenCVReference, needed_for, opencv_reference
+from convert.verify.numpy_reference import NumpyError, NumpyReference, read_by_jumps
+from convert.verify.opencv import Feed, OpenCVReference, Weights, needed_for, opencv_reference
 from convert.verify.trial import Answers
 from geometry.arrays import F32
 
@@ -25,19 +25,21 @@ class References:
     """Blobs that neither can compute, with the reasons."""
     deviations: Mapping[str, str]
     """The layers that OpenCV is known to compute otherwise, by name, and in which way."""
+    asked: dict[str, Mapping[str, F32]] = field(default_factory=dict)
+    """OpenCV's blobs by picture, from `ask_opencv` until `ask` takes them."""
 
     @classmethod
     def of(
         cls,
         built: Built,
-        weights: bytes,
+        weights: Weights,
         blobs: Sequence[str],
         unasked: Sequence[str],
         probe: Feed,
     ) -> "References":
         """References for `blobs`, and for those that OpenCV is not asked for.
 
-        `weights` are the bytes of the caffemodel, `probe` a picture to try OpenCV on. Raises
+        `weights` are the caffemodel or its bytes, `probe` a picture to try OpenCV on. Raises
         OpenCVError if there is no OpenCV 4.
         """
         network, shapes = _sized(built.network, probe), built.shapes
@@ -67,13 +69,22 @@ class References:
     def blobs(self) -> tuple[str, ...]:
         """The blobs that `ask` gives, which it may want to know from inside the file."""
         numpy = self.numpy.blobs if self.numpy else ()
-        return tuple(dict.fromkeys((*self.opencv.blobs, *numpy)))
+        jumping = read_by_jumps(needed_for(self.built.network, self.opencv.blobs))
+        return tuple(dict.fromkeys((*self.opencv.blobs, *numpy, *jumping)))
+
+    def ask_opencv(self, feeds: Mapping[str, Feed]) -> None:
+        """Ask OpenCV about all pictures, by name, ahead of `ask`, and free its memory.
+
+        So the network is never in memory twice, in OpenCV and in onnxruntime.
+        """
+        self.asked.update({picture: self.opencv.run(feed) for picture, feed in feeds.items()})
+        self.opencv.release()
 
     def ask(
         self, picture: str, feed: Feed, outputs: Mapping[str, F32], found: Mapping[str, F32]
     ) -> Answers:
         """The answers to a picture; `outputs` are the file's, `found` its blobs."""
-        expected = dict(self.opencv.run(feed))
+        expected = dict(self.asked.pop(picture) if picture in self.asked else self.opencv.run(feed))
         names = dict.fromkeys(expected, self.opencv.name)
         if self.numpy:
             others = self.numpy.run(feed, found)
@@ -101,7 +112,7 @@ class References:
             numpy = NumpyReference.of(network, self.built.shapes, notes)
         except NumpyError:
             return None
-        others = {b: a for b, a in numpy.run(feed, answers.blobs).items() if b in notes}
+        others = numpy.run(feed, answers.blobs)
         expected = {**answers.expected, **others}
         if heads and not notes.keys().isdisjoint((heads.loc, heads.conf)):
             expected.pop(heads.top, None)  # OpenCV's detections follow from its loc and conf.

@@ -1,12 +1,14 @@
 """The same pictures through the references and through the file, and their comparison."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.graph import BATCH
 from convert.outputs.kinds import (
     BOXES,
     DETECTION_OUTPUT,
@@ -38,17 +40,18 @@ Scenes = dict[str, tuple[Candidates, Bounds]]
 
 BATCHED = ("noise", "gradient", "scene")
 """The pictures of the batch whose rows must be those of the single pictures."""
+BATCH_OF = f"a batch of {len(BATCHED)}"
 ON_ITS_OWN = "Caffe's DetectionOutput on the file's loc and conf"
 SINGLE = "the single picture"
 
 
 def verify(
-    built: Built, weights: bytes, progress: Callable[[str], object] = lambda _: None
+    built: Built, weights: bytes | Path, progress: Callable[[str], object] = lambda _: None
 ) -> Verification:
     """Compare a model, as it will be written, with the network and weights it was made from.
 
     OpenCV computes what it can; what it can't compute the NumPy reference does. `weights` are the
-    bytes of the caffemodel; `progress` is told of each step. A model that is wrong raises nothing:
+    caffemodel or its bytes; `progress` is told of each step. A model that is wrong raises nothing:
     that is a Verification with status FAILED.
     """
     network, heads = built.network, built.heads
@@ -80,17 +83,20 @@ def _try(
     """Run every sample by the references and by the file, and some of them as one batch."""
     built = trial.built
     inner = {blob: built.values[blob] for blob in references.blobs if blob in built.values}
-    file, probe = ConvertedFile(built.model), ConvertedFile(built.model, list(inner.values()))
+    model, names, folder = built.model, list(inner.values()), built.folder
+    references.ask_opencv({name: sample.feed for name, sample in inputs.items()})
+    file = probe = ConvertedFile(model, folder=folder)
+    if not set(names) <= {output.name for output in model.graph.output}:
+        probe = ConvertedFile(model, names, folder=folder)
     # Seldom needed and slow to make: made once, for the first picture that fails.
-    plain = functools.cache(
-        lambda: ConvertedFile(built.model, list(inner.values()), optimized=False)
-    )
+    plain = functools.cache(lambda: ConvertedFile(model, names, optimized=False, folder=folder))
     singles: dict[str, Mapping[str, F32]] = {}
     scenes: Scenes = {}
     for name, sample in inputs.items():
         progress(name)
         singles[name] = file.run(sample.arrays)
-        found = _blobs(singles[name], probe.run(sample.arrays), inner)
+        inside = singles[name] if probe is file else probe.run(sample.arrays)
+        found = _blobs(singles[name], inside, inner)
         answers = references.ask(name, sample.feed, singles[name], found)
         start = len(trial.comparisons)
         failing = _compare_picture(trial, answers, scenes)
@@ -239,21 +245,42 @@ def _compare_batch(
     scenes: Scenes,
 ) -> None:
     """Each picture of a batch, against its own answer."""
-    heads, row_tops = trial.built.heads, [DETECTIONS, *_row_tops(trial.built)]
+    built, heads = trial.built, trial.built.heads
+    row_tops = [DETECTIONS, *_row_tops(built)]
     for output, array in batch.items():
+        parts = [singles[name][output] for name in BATCHED]
+        if output not in row_tops or built.kind is Kind.HEADS:
+            _compare_parts(trial, output, array, parts)
+            continue
         for index, name in enumerate(BATCHED):
-            picture, single = f"{name} in a batch of {len(BATCHED)}", singles[name][output]
-            if output not in row_tops or trial.built.kind is Kind.HEADS:
-                is_batch = len(array) == len(BATCHED) * len(single)
-                part = np.split(array, len(BATCHED))[index] if is_batch else array
-                trial.values(picture, output, SINGLE, single, part)
-            elif heads is not None and name in scenes:
+            if heads is not None and name in scenes:
                 true, bounds = scenes[name]
                 rows = _rows(array)
                 rows = rows[rows[:, 0] == index]
                 rows[:, 0] = 0
-                same = compare_rows(heads.detection, bounds, true, _rows(single), rows)
-                trial.verdict(picture, output, SINGLE, bounds, same)
+                same = compare_rows(heads.detection, bounds, true, _rows(parts[index]), rows)
+                trial.verdict(f"{name} in {BATCH_OF}", output, SINGLE, bounds, same)
+
+
+def _compare_parts(trial: Trial, output: str, array: F32, parts: Sequence[F32]) -> None:
+    """An output of the batch against that of each picture.
+
+    Where its open dimension counts regions instead of pictures, all regions are compared at once.
+    """
+    shape = trial.built.shapes.get(output, (BATCH,))
+    axis = shape.index(BATCH) if BATCH in shape else None
+    if axis is None and shape and isinstance(shape[0], str):
+        expected = [part.copy() for part in parts]
+        if any(x.type == "Proposal" and x.tops[0] == output for x in trial.built.network.layers):
+            for index, rows in enumerate(expected):
+                rows[:, 0] = index
+        trial.values(BATCH_OF, output, SINGLE, np.concatenate(expected), array)
+        return
+    for index, (name, part) in enumerate(zip(BATCHED, parts, strict=True)):
+        found = array
+        if axis is not None and array.shape[axis] == len(BATCHED) * part.shape[axis]:
+            found = np.split(array, len(BATCHED), axis=axis)[index]
+        trial.values(f"{name} in {BATCH_OF}", output, SINGLE, part, found)
 
 
 def _conclude(trial: Trial, references: References, given_up: str = "") -> Verification:

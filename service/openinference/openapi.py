@@ -3,7 +3,7 @@
 from typing import Any
 
 from detection.errors import RequestError
-from service.openapi import DETAILS, GIF
+from service.openapi import DETAILS, EXAMPLE_MODEL, GIF
 
 REQUEST_EXAMPLE: dict[str, Any] = {
     "id": "42",
@@ -13,7 +13,7 @@ REQUEST_EXAMPLE: dict[str, Any] = {
 }
 
 ANSWER_EXAMPLE: dict[str, Any] = {
-    "model_name": "sfd-640-mobilenetv2-mod2",
+    "model_name": EXAMPLE_MODEL,
     "model_version": "1",
     "id": "42",
     "outputs": [
@@ -28,7 +28,7 @@ ANSWER_EXAMPLE: dict[str, Any] = {
 }
 
 METADATA_EXAMPLE: dict[str, Any] = {
-    "name": "sfd-640-mobilenetv2-mod2",
+    "name": EXAMPLE_MODEL,
     "versions": ["1"],
     "platform": "onnxruntime_onnx",
     "inputs": [

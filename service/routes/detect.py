@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -9,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from detection import rendering
 from detection.deadline import until
 from detection.detector import Detection, Detector
+from detection.detector import Query as DetectorQuery
 from detection.errors import (
     InferenceFailed,
     InvalidImage,
@@ -20,6 +22,7 @@ from detection.errors import (
 )
 from detection.timings import slowest
 from service import body, openapi, problems, uploads
+from service.deadlines import deadline_of
 from service.disconnects import unless_client_goes
 from service.errors import (
     InvalidParameter,
@@ -28,7 +31,8 @@ from service.errors import (
     Unauthorized,
     UnknownModel,
 )
-from service.rendering import media_type
+from service.parameters import combine
+from service.rendering import ZIP, archive, check_zip, media_type
 from service.runtime import Runtime
 from service.schemas import (
     DetectAnswer,
@@ -58,6 +62,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
             },
             rendering.JPEG: {"schema": {"type": "string", "format": "binary"}},
             rendering.PNG: {"schema": {"type": "string", "format": "binary"}},
+            ZIP: {"schema": {"type": "string", "format": "binary"}},
         },
         "headers": {
             "Server-Timing": {
@@ -97,16 +102,27 @@ FEW = 1000
     responses=RESPONSES,
 )
 async def detect(request: Request, parameters: Annotated[DetectParameters, Query()]) -> Response:
-    """Answers with a box in pixels of the upright image and a score for each face, best first."""
+    """Answers with a box in pixels of the upright image and a score for each face, best first.
+
+    The parameters can also come as form fields or as members of the JSON body.
+    """
     runtime: Runtime = request.app.state.runtime
-    deadline = asyncio.get_running_loop().time() + runtime.settings.request_timeout_s
+    deadline = deadline_of(request, runtime.settings.request_timeout_s)
     detector = runtime.detector(parameters.model)
     runtime.check_open()
     detector.batcher.check_room()
     with runtime.memory.hold() as held:
         files = await read_uploads(request, runtime, deadline, held)
+        query = request.query_params.multi_items()
+        parameters = combine(DetectParameters, query, files.fields)
+        detector = runtime.detector(parameters.model)
+        if parameters.render == "crops" or parameters.crops:
+            work = with_crops(request, runtime, detector, files, parameters, deadline)
+            return await unless_client_goes(request.receive, work)
         if parameters.render is not None:
-            drawing = picture(request, detector, files, parameters, deadline)
+            drawing = picture(
+                request, detector, files, parameters.render, parameters.query(), deadline
+            )
             return await unless_client_goes(request.receive, drawing)
         started = time.perf_counter()
         found = await unless_client_goes(
@@ -120,11 +136,68 @@ async def detect(request: Request, parameters: Annotated[DetectParameters, Query
     return await until(deadline, asyncio.to_thread(answer, *made))
 
 
+async def with_crops(
+    request: Request,
+    runtime: Runtime,
+    detector: Detector,
+    files: Uploads,
+    parameters: DetectParameters,
+    deadline: float,
+) -> Response:
+    """The answer with a picture of each face, in the JSON or as a ZIP file.
+
+    As in `picture`, the files are decoded a second time.
+    """
+    as_zip = parameters.render == "crops"
+    if as_zip:
+        check_single(files)
+        check_zip(accepted(request))
+    started = time.perf_counter()
+    found = await detector.detect_all(files.files, parameters.query(), deadline)
+
+    def cut(data: bytes, one: Detection) -> list[bytes]:
+        return rendering.crops(
+            data,
+            one.boxes,
+            margin=parameters.crop_margin,
+            size=parameters.crop_size,
+            max_pixels=detector.max_pixels,
+            background=detector.session.model.input.mean_rgb,
+        )
+
+    loop = asyncio.get_running_loop()
+    crops: list[list[bytes]] = []
+    # One after the other: a request must not take all threads that decode.
+    for data, one in zip(files.files, found, strict=True):
+        if isinstance(data, bytes) and isinstance(one, Detection) and len(one.scores):
+            cutting = loop.run_in_executor(detector.decoding, cut, data, one)
+            crops.append(await until(deadline, cutting))
+        else:
+            crops.append([])
+    seconds = time.perf_counter() - started
+
+    def respond() -> Response:
+        if not as_zip:
+            return answer(request, runtime, detector, found, files.several, seconds, crops)
+        plain = answer(request, runtime, detector, found, files.several, seconds)
+        headers = {
+            "Server-Timing": plain.headers["Server-Timing"],
+            "X-Faces": str(len(crops[0])),
+            "Content-Disposition": 'attachment; filename="faces.zip"',
+            "Cache-Control": "no-store",
+        }
+        content = archive(crops[0], bytes(plain.body).decode())
+        return Response(content, media_type=ZIP, headers=headers)
+
+    return await until(deadline, asyncio.to_thread(respond))
+
+
 async def picture(
     request: Request,
     detector: Detector,
     files: Uploads,
-    parameters: DetectParameters,
+    style: rendering.Style,
+    query: DetectorQuery,
     deadline: float,
 ) -> Response:
     """The picture with its faces drawn or hidden.
@@ -132,22 +205,20 @@ async def picture(
     The file is decoded a second time: held decoded, every image in the queue would take as much
     memory as its pixels.
     """
-    assert parameters.render is not None
-    if files.several:
-        raise InvalidParameter("render: answers with one picture; send one image a request")
+    check_single(files)
     (data,) = files.files
-    accept = ",".join(request.headers.getlist("accept"))
+    accept = accepted(request)
     if isinstance(data, bytes):
         # Before any work is done; once more when the size is known.
         media_type(accept, data, 1, 1)
-    (found,) = await detector.detect_all(files.files, parameters.query(), deadline)
+    (found,) = await detector.detect_all(files.files, query, deadline)
     if isinstance(found, RequestError):
         raise found
     assert isinstance(data, bytes)
     kind = media_type(accept, data, found.width, found.height)
     started = time.perf_counter()
 
-    def work(style: rendering.Style) -> bytes:
+    def work() -> bytes:
         drawn = rendering.draw(
             data,
             found.boxes,
@@ -159,8 +230,7 @@ async def picture(
         return rendering.encode(drawn, kind)
 
     loop = asyncio.get_running_loop()
-    drawing = loop.run_in_executor(detector.decoding, work, parameters.render)
-    content = await until(deadline, drawing)
+    content = await until(deadline, loop.run_in_executor(detector.decoding, work))
     milliseconds = round((time.perf_counter() - started) * 1000, 3)
     request.state.log_fields = {
         "model": detector.session.model.name,
@@ -174,6 +244,17 @@ async def picture(
         "Vary": "Accept",
     }
     return Response(content, media_type=kind, headers=headers)
+
+
+def check_single(files: Uploads) -> None:
+    """Raise InvalidParameter unless the request has one image."""
+    if files.several:
+        raise InvalidParameter("render: answers with one picture; send one image a request")
+
+
+def accepted(request: Request) -> str:
+    """The Accept header, also where it was sent in several lines."""
+    return ",".join(request.headers.getlist("accept"))
 
 
 async def read_uploads(
@@ -201,11 +282,15 @@ def answer(
     request: Request,
     runtime: Runtime,
     detector: Detector,
-    found: list[Detection | RequestError],
+    found: Sequence[Detection | RequestError],
     several: bool,
     seconds: float,
+    crops: Sequence[Sequence[bytes]] | None = None,
 ) -> Response:
-    """The JSON of one image or of several; a single image's problem is the request's."""
+    """The JSON of one image or of several; a single image's problem is the request's.
+
+    `crops` are the JPEG files of each image's faces.
+    """
     request_id: str = request.state.request_id
     model = ModelVersion.of(detector)
     detections = [one for one in found if isinstance(one, Detection)]
@@ -214,22 +299,22 @@ def answer(
         "images": len(found),
         "faces": sum(len(one.scores) for one in detections),
     }
+    crops_of = crops if crops is not None else [None] * len(found)
     if not several:
         (one,) = found
         if isinstance(one, RequestError):
             raise one
-        single = DetectAnswer(
-            request_id=request_id, model=model, **ImageResult.of(one).model_dump()
-        )
+        result = ImageResult.of(one, crops_of[0])
+        single = DetectAnswer(request_id=request_id, model=model, **result.model_dump())
         return _json(single, one.timings.server_timing())
     results: list[ImageResult | ImageError] = []
-    for each in found:
+    for each, its_crops in zip(found, crops_of, strict=True):
         if isinstance(each, RequestError):
             runtime.metrics.rejected.labels(each.slug).inc()
             error = ProblemBody.model_validate(problems.body(each, request_id))
             results.append(ImageError(error=error))
         else:
-            results.append(ImageResult.of(each))
+            results.append(ImageResult.of(each, its_crops))
     timings = slowest([one.timings for one in detections], seconds)
     many = DetectManyAnswer(
         request_id=request_id, model=model, results=results, timings_ms=StageTimes.of(timings)
@@ -239,7 +324,7 @@ def answer(
 
 def _json(content: DetectAnswer | DetectManyAnswer, server_timing: str) -> Response:
     return Response(
-        content.model_dump_json(),
+        content.model_dump_json(exclude_none=True),
         media_type="application/json",
         headers={"Server-Timing": server_timing},
     )

@@ -153,10 +153,10 @@ MODEL_READY: dict[str, Any] = {
     "summary": "Does a model take requests?",
     "response_model": ModelReady,
     "responses": {
-        200: openapi.example({"name": "sfd-640-mobilenetv2-mod2", "ready": True}),
+        200: openapi.example({"name": openapi.EXAMPLE_MODEL, "ready": True}),
         **responses(Unauthorized, UnknownModel),
         503: openapi.example(
-            {"name": "sfd-640-mobilenetv2-mod2", "ready": False},
+            {"name": openapi.EXAMPLE_MODEL, "ready": False},
             model=ModelReady,
             description="Warming up, or draining",
         ),

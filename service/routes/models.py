@@ -39,7 +39,7 @@ class ModelSummary(BaseModel):
     default: bool
     ready: bool
     provider: str
-    """What runs it: cpu, cuda, tensorrt or openvino."""
+    """What runs it, one of the values of SFD_PROVIDER but auto."""
     provider_fallback: str | None
     """Why SFD_PROVIDER=auto did not take a faster provider."""
     input: Size
@@ -77,39 +77,38 @@ class ModelList(BaseModel):
     models: list[ModelSummary]
 
 
+_EXAMPLE_HASH = "0123456789abcdef" * 4
+
 SUMMARY_EXAMPLE: dict[str, Any] = {
-    "name": "sfd-640-mobilenetv2-mod2",
+    "name": openapi.EXAMPLE_MODEL,
     "version": "1",
-    "title": "SFD face detector on MobileNet-V2, 640×640",
+    "title": "An example of a face detector",
     "default": True,
     "ready": True,
     "provider": "cpu",
     # Null elsewhere, but FastAPI drops members that are null from the document.
     "provider_fallback": "this onnxruntime has no CUDAExecutionProvider, only "
     "CPUExecutionProvider (install the package that has it: onnxruntime-gpu, the extra `gpu`)",
-    "input": {"width": 640, "height": 640},
-    "thresholds": {"min_score": 0.75, "nms_iou": 0.3, "top_k": 5000, "keep_top_k": 750},
+    "input": {"width": 640, "height": 480},
+    "thresholds": {"min_score": 0.5, "nms_iou": 0.3, "top_k": 5000, "keep_top_k": 750},
 }
 
 DETAILS_EXAMPLE: dict[str, Any] = {
     **SUMMARY_EXAMPLE,
-    "description": "Single-shot face detector: priors of 16 to 512 pixels on five layers.",
+    "description": "What the model is, from its model.toml.",
     "licence": "MIT",
-    "origin": "Architecture: github.com/bonseyes/SFD. Weights: made for this project.",
+    "origin": "Where the model comes from.",
     "classes": ["face"],
-    "sources": {
-        "deploy": "ff5bc5be4eda857614db74ba515d0cb22939b95d8fa1263a98a2c8505925b902",
-        "weights": "b1ac6e1ef6da80b83eaa1dc253b22220802977da29324feaaf4a640f36cc8949",
-    },
-    "onnx": "a6ade102510d01798920fe0f877348e1345c7eed6284c796f85df5a3beaede41",
-    "converter": "0.1.0",
+    "sources": {"deploy": _EXAMPLE_HASH, "weights": _EXAMPLE_HASH},
+    "onnx": _EXAMPLE_HASH,
+    "converter": "1.2.3",
     "verification": "verified",
     "results": [
         {
-            "dataset": "250 held-back photographs",
+            "dataset": "100 photographs",
             "protocol": "letterbox",
             "metric": "average precision at IoU 0.5",
-            "values": {"all": 0.789},
+            "values": {"all": 0.5},
         }
     ],
 }

@@ -10,7 +10,7 @@ import pytest
 
 from convert.caffe import weights
 from convert.caffe.network import CaffeError
-from convert.conversion import Options, convert
+from convert.conversion import Options, convert_file
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder
 from convert.report import Report, Status
@@ -30,7 +30,7 @@ FAST = Options(verify=False)
 
 
 def run_conversion(model: Files, output: Path, options: Options = FAST) -> Report:
-    return convert(model.prototxt, model.caffemodel, output, options)
+    return convert_file(model.prototxt, model.caffemodel, output, options)
 
 
 def write_model(folder: Path, text: str, blobs: Mapping[str, tuple[F32, ...]]) -> Files:

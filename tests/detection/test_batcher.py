@@ -32,6 +32,9 @@ class FakeClock:
     def time(self) -> float:
         return self.now
 
+    def stopwatch(self) -> float:
+        return self.now
+
     def call_at(self, when: float, callback: Callable[[], None], /) -> FakeTimer:
         timer = FakeTimer(callback)
         heapq.heappush(self.timers, (when, next(self.count), timer))

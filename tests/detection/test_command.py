@@ -1,3 +1,4 @@
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -151,3 +152,64 @@ def test_more_files_than_the_queue_holds_are_all_looked_at(
     monkeypatch.setenv("SFD_MAX_IMAGES", "2")
     assert main(["detect", *[str(one)] * 5]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 5
+
+
+def test_a_picture_without_faces_says_so(
+    tmp_path: Path, bright_cells: Cells, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "empty.png"
+    file.write_bytes(bright_cells())
+    assert main(["detect", str(file)]) == 0
+    assert capsys.readouterr() == ("", f"sfd detect: {file}: no faces\n")
+
+
+def test_small_faces_can_be_left_out(one: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["detect", str(one), "--min-size", "17"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_standard_input_is_an_image(
+    one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with one.open("rb") as file:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(file))
+        assert main(["detect", "-", "--draw", str(tmp_path / "drawn")]) == 0
+    assert capsys.readouterr().out == "-\t16.0\t16.0\t16.0\t16.0\t1.0\n"
+    assert [file.name for file in (tmp_path / "drawn").iterdir()] == ["stdin.png"]
+
+
+def test_an_original_is_not_overwritten_without_force(
+    one: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = one.read_bytes()
+    assert main(["detect", str(one), "--draw", str(one)]) == 2
+    assert "one.png is already there" in capsys.readouterr().err
+    assert one.read_bytes() == before
+    assert main(["detect", str(one), "--draw", str(one), "--force"]) == 0
+    assert one.read_bytes() != before
+
+
+def test_the_folder_of_the_pictures_is_not_drawn_into_without_force(
+    one: Path, tmp_path: Path, bright_cells: Cells, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "other.png").write_bytes(bright_cells(1))
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    assert main(["detect", str(tmp_path), "--draw", str(tmp_path)]) == 2
+    assert "is already there, and 1 more; name another place" in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_a_drawing_that_cannot_be_written_leaves_what_was_there(
+    one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.png"
+    out.write_bytes(b"before")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    assert main(["detect", str(one), "--draw", str(out), "--force"]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert out.read_bytes() == b"before"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["one.png", "out.png"]

@@ -216,11 +216,13 @@ def test_sigterm_while_a_model_warms_up_exits_0_without_waiting_for_it(tmp_path:
         ) as process,
     ):
         deadline = time.monotonic() + 30
-        while not (found := re.search(r"listening on (http://[\d.:]+)", log.read_text())):
+        while not (found := re.search(r"warming up on port (\d+)", log.read_text())):
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        assert httpx.get(f"{found[1]}/livez").status_code == 200
-        assert httpx.get(f"{found[1]}/readyz").status_code == 503
+        url = f"http://127.0.0.1:{found[1]}"
+        assert httpx.get(f"{url}/livez").status_code == 200
+        assert httpx.get(f"{url}/readyz").status_code == 503
+        assert url not in log.read_text(), "the address is told once it is of use"
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
     assert "ended while a model was warming up" in log.read_text()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from detection.errors import RequestError
 from service import multipart
-from service.errors import PayloadTooLarge
+from service.errors import InvalidParameter, PayloadTooLarge
 
 BOUNDARY = "frontier"
 CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
@@ -20,12 +20,12 @@ def body_of(files: list[bytes]) -> bytes:
     return parts + b"--" + BOUNDARY.encode() + b"--\r\n"
 
 
-def parse(body: bytes, cut: int = 1 << 20, max_parts: int = 100) -> list[bytes]:
+def parse(body: bytes, cut: int = 1 << 20, max_files: int = 100) -> multipart.Form:
     async def chunks() -> AsyncIterator[bytes]:
         for start in range(0, len(body), cut):
             yield body[start : start + cut]
 
-    return asyncio.run(multipart.parts(CONTENT_TYPE, chunks(), max_parts=max_parts))
+    return asyncio.run(multipart.read(CONTENT_TYPE, chunks(), max_files=max_files))
 
 
 # A part may not hold its own boundary; all else is allowed, line ends and dashes too.
@@ -37,7 +37,7 @@ files = st.lists(st.text("\r\n-frontie\0", max_size=40).map(str.encode), max_siz
 @given(files, st.integers(1, 60))
 def test_parts_come_back_as_sent_however_the_body_is_cut(parts: list[bytes], cut: int) -> None:
     if parts:
-        assert parse(body_of(parts), cut) == parts
+        assert parse(body_of(parts), cut) == multipart.Form(parts, [])
 
 
 @given(st.binary(max_size=200), st.integers(1, 60))
@@ -46,10 +46,59 @@ def test_any_bytes_are_parts_or_a_problem(body: bytes, cut: int) -> None:
         parse(b"--frontier\r\n" + body, cut)
     except RequestError as problem:
         answer = problem.status
-        assert answer == 400
+        assert answer in (400, 413, 422)
 
 
 def test_too_many_parts_are_refused_while_they_stream_in() -> None:
-    assert len(parse(body_of([b"x"] * 3), max_parts=3)) == 3
+    assert len(parse(body_of([b"x"] * 3), max_files=3).files) == 3
     with pytest.raises(PayloadTooLarge, match="more than 3 images"):
-        parse(body_of([b"x"] * 4), max_parts=3)
+        parse(body_of([b"x"] * 4), max_files=3)
+
+
+def part(head: str, content: bytes) -> bytes:
+    return f"--{BOUNDARY}\r\n{head}\r\n\r\n".encode() + content + b"\r\n"
+
+
+def form(*parts: bytes) -> bytes:
+    return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
+
+
+FIELD = 'Content-Disposition: form-data; name="min_score"'
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
+
+
+@pytest.mark.parametrize("cut", [1, 7, 1000])
+def test_a_part_without_a_file_name_is_a_field(cut: int) -> None:
+    file = part('Content-Disposition: form-data; name="image"; filename="a.jpg"', b"abc")
+    text = part(FIELD + "\r\nContent-Type: text/plain; charset=utf-8", b"0.3")
+    assert parse(form(part(FIELD, b"0.5"), file, text), cut) == multipart.Form(
+        [b"abc"], [("min_score", "0.5"), ("min_score", "0.3")]
+    )
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        FIELD + "\r\nContent-Type: application/octet-stream",
+        FIELD + "\r\nContent-Type: image/png",
+        FIELD,
+    ],
+)
+def test_a_part_with_a_type_or_the_bytes_of_an_image_is_a_file(head: str) -> None:
+    assert parse(form(part(head, PNG))) == multipart.Form([PNG], [])
+
+
+def test_a_model_whose_name_begins_as_a_bmp_file_is_a_field() -> None:
+    assert parse(form(part(FIELD.replace("min_score", "model"), b"BMW"))).fields == [
+        ("model", "BMW")
+    ]
+
+
+def test_a_field_that_is_too_long_says_how_to_send_a_file() -> None:
+    with pytest.raises(InvalidParameter, match=r"curl -F image=@photo\.jpg"):
+        parse(form(part(FIELD, b"x" * 2000)))
+
+
+def test_too_many_fields_are_refused() -> None:
+    with pytest.raises(PayloadTooLarge, match="more than 64 fields"):
+        parse(form(*[part(FIELD, b"0.5")] * 65))

@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +27,11 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SFD_PROVIDER", "CPU", "provider", "cpu"),
         ("SFD_LOG_LEVEL", "Warning", "log_level", "warning"),
         ("SFD_MAX_WAIT_MS", "2.5", "max_wait_ms", 2.5),
+        ("SFD_MAX_BYTES", "20MB", "max_bytes", 20_000_000),
+        ("SFD_MAX_BYTES", "1.5 MiB", "max_bytes", 3 * 2**19),
+        ("SFD_MAX_BYTES", "2048", "max_bytes", 2048),
+        ("SFD_MAX_PIXELS", "50MP", "max_pixels", 50_000_000),
+        ("SFD_MAX_PIXELS", "50m", "max_pixels", 50_000_000),
         ("SFD_MODEL_STORE", "/models", "model_store", Path("/models")),
         ("SFD_CORS_ORIGINS", "https://a.org,*", "cors_origins", ("https://a.org", "*")),
     ],
@@ -55,6 +61,14 @@ def test_the_defaults_are_those_of_the_design() -> None:
         ("SFD_MAX_WAIT_MS", "nan", "SFD_MAX_WAIT_MS: must be a number from 0 to 1000"),
         ("SFD_REQUEST_TIMEOUT_S", "0", "SFD_REQUEST_TIMEOUT_S: must be a number above 0 up to"),
         ("SFD_CORS_ORIGINS", "example.org", "SFD_CORS_ORIGINS: must be origins with commas"),
+        (
+            "SFD_MAX_BYTES",
+            "20 MO",
+            "SFD_MAX_BYTES: must be a number of bytes from 1 to 2147483648, such as",
+        ),
+        ("SFD_MAX_BYTES", "3GiB", "such as 20MB or 20MiB, not '3GiB'"),
+        ("SFD_MAX_BYTES", "0.3", "must be a number of bytes"),
+        ("SFD_MAX_BYTES", "-1MB", "must be a number of bytes"),
         ("SFD_MAX_IMAGES", "200", "SFD_MAX_IMAGES: must not be more than SFD_QUEUE_LIMIT"),
     ],
 )
@@ -116,3 +130,20 @@ def test_every_setting_has_a_description_and_says_what_it_accepts() -> None:
         assert variable.startswith("SFD_")
         assert accepted
         assert text.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("SFD_TREADS", "SFD_THREADS"), ("SFD_MAXBATCH", "SFD_MAX_BATCH"), ("SFD_COLOUR", None)],
+)
+def test_a_misspelt_variable_gets_a_suggestion(name: str, meant: str | None) -> None:
+    assert settings.suggestion(name) == meant
+
+
+@pytest.mark.parametrize(("terminal", "expected"), [(True, "console"), (False, "json")])
+def test_logs_are_for_people_where_stderr_is_a_terminal(
+    terminal: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", SimpleNamespace(isatty=lambda: terminal))
+    assert settings.load().log_format == expected
+    assert settings.load(log_format="json").log_format == "json"

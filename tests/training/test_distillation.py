@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch", reason="training needs torch (extra train)"
 
 from convert.caffe import network as caffe  # noqa: E402
 from convert.caffe import weights  # noqa: E402
-from convert.files import WriteError  # noqa: E402
+from sfd.files import WriteError  # noqa: E402
 from training import state  # noqa: E402
 from training.distillation import Average, distil  # noqa: E402
 from training.network import CaffeNetwork  # noqa: E402

@@ -13,10 +13,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from convert.files import write_atomically
 from detection.providers import ProviderName
 from sfd.arguments import share
 from sfd.errors import SfdError, UsageError
+from sfd.files import write_atomically
 from training.commands.refusal import refuse
 from training.evaluation import picture, truth
 from training.evaluation.curves import Curve, at_score, best_f1_score
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=str.lower,
         choices=tuple(ProviderName),
         metavar="NAME",
-        help="auto, cpu, cuda, tensorrt or openvino; not with --url or --protocol native",
+        help=f"one of {', '.join(ProviderName)}; not with --url or --protocol native",
     )
     parser.add_argument(
         "--images",

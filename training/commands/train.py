@@ -173,7 +173,7 @@ def _train(arguments: argparse.Namespace) -> Path:
     _warn(parsed.warnings)
     settings = parsed.message
     path = _beside(arguments.prototxt, settings.train_net or settings.net)
-    source = caffe.load(path, arguments.weights, phase="TRAIN", partial=True)
+    source = caffe.load(path, arguments.weights, phase="TRAIN")
     _warn(source.warnings)
     if not arguments.resume:
         _tell_unfilled(source, arguments.weights)
@@ -225,6 +225,7 @@ def _train(arguments: argparse.Namespace) -> Path:
 
 def _distil(arguments: argparse.Namespace) -> Path:
     from convert.caffe import network as caffe
+    from convert.layers.weights import unfilled
     from training import photographs
     from training.distillation import distil
     from training.network import CaffeNetwork
@@ -240,11 +241,11 @@ def _distil(arguments: argparse.Namespace) -> Path:
         raise UsageError("--echoes can't be negative")
     if arguments.frozen and not arguments.weights and not arguments.resume:
         raise UsageError("--frozen keeps the statistics of --weights: name these too")
-    source = caffe.load(arguments.prototxt, arguments.weights, partial=True)
+    source = caffe.load(arguments.prototxt, arguments.weights)
     _warn(source.warnings)
     if not arguments.resume:
         _tell_unfilled(source, arguments.weights)
-    without = set(source.unfilled())
+    without = set(unfilled(source.layers))
     if (
         arguments.frozen
         and not arguments.resume
@@ -293,7 +294,9 @@ def _warn(warnings: "Sequence[Diagnostic]") -> None:
 
 def _tell_unfilled(network: "Network", weights: Path | None) -> None:
     """A misspelt name would go unnoticed for hours otherwise."""
-    names = network.unfilled()
+    from convert.layers.weights import unfilled
+
+    names = unfilled(network.layers)
     if weights is not None and not any(layer.blobs for layer in network.layers):
         raise SfdError(f"{weights} has no weights for any layer of the network: is it another's?")
     if weights is not None and names:

@@ -44,21 +44,21 @@ def convolved(
     `x` is [batch, channels, ...], `weight` [groups, outputs of a group, channels of a group, ...].
     """
     groups, outputs, channels, *kernel = weight.shape
-    padded = np.pad(x, [(0, 0), (0, 0), *((side, side) for side in pad)])
+    padded = np.pad(x, [(0, 0), (0, 0), *((side, side) for side in pad)]) if any(pad) else x
     size = [
         (length - gap * (side - 1) - 1) // step + 1
         for length, side, step, gap in zip(padded.shape[2:], kernel, stride, dilation, strict=True)
     ]
+    taps = weight.reshape(groups, outputs, channels, -1)
     total = np.zeros((len(x), groups, outputs, math.prod(size)))
-    for place in itertools.product(*map(range, kernel)):
-        seen = padded
-        for axis, (at, gap, step, count) in enumerate(
-            zip(place, dilation, stride, size, strict=True), start=2
-        ):
-            seen = seen.take(range(at * gap, at * gap + step * (count - 1) + 1, step), axis=axis)
-        taps = weight.reshape(groups, outputs, channels, -1)
-        taps = taps[..., np.ravel_multi_index(place, kernel)]
-        total += taps @ seen.reshape(len(x), groups, channels, -1)
+    for index, place in enumerate(itertools.product(*map(range, kernel))):
+        cuts = [
+            slice(at * gap, at * gap + step * (count - 1) + 1, step)
+            for at, gap, step, count in zip(place, dilation, stride, size, strict=True)
+        ]
+        seen = padded[(slice(None), slice(None), *cuts)]
+        pixels = seen.reshape(len(x), groups, channels, -1)
+        total += taps[..., index] @ pixels if channels > 1 else taps[..., index] * pixels
     return total.reshape(len(x), groups * outputs, *size)
 
 

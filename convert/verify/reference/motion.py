@@ -50,19 +50,17 @@ def correlation(layer: Layer, bottoms: Sequence[F64]) -> F64:
     )
     reach = most // parameter.stride_2
     moves = [index * parameter.stride_2 for index in range(-reach, reach + 1)]
-    y = np.empty((len(a), len(moves) ** 2, rows, columns))
     multiply = parameter.correlation_type == caffe_pb2.CorrelationParameter.MULTIPLY
-    for row in range(rows):
-        for column in range(columns):
-            top, left = row * parameter.stride_1 + most, column * parameter.stride_1 + most
-            one = a[:, :, top : top + kernel, left : left + kernel]
-            for position, (down, across) in enumerate((v, u) for v in moves for u in moves):
-                other = b[
-                    :,
-                    :,
-                    top + down : top + down + kernel,
-                    left + across : left + across + kernel,
+    heights, widths = ((count - 1) * parameter.stride_1 + kernel for count in (rows, columns))
+    one = a[:, :, most : most + heights, most : most + widths]
+    y = np.zeros((len(a), len(moves) ** 2, rows, columns))
+    for position, (down, across) in enumerate((v, u) for v in moves for u in moves):
+        top, left = most + down, most + across
+        other = b[:, :, top : top + heights, left : left + widths]
+        both = (one * other if multiply else np.abs(one - other)).mean(axis=1)
+        for v in range(kernel):
+            for u in range(kernel):
+                y[:, position] += both[:, v :: parameter.stride_1, u :: parameter.stride_1][
+                    :, :rows, :columns
                 ]
-                both = one * other if multiply else np.abs(one - other)
-                y[:, position, row, column] = both.mean(axis=(1, 2, 3))
-    return y
+    return y / kernel**2

@@ -35,7 +35,7 @@ def lrn(layer: Layer, bottoms: Sequence[F64]) -> F64:
     return x * (1 + parameter.alpha / size**2 * total) ** -parameter.beta
 
 
-@formula("Normalize")
+@formula("Normalize", "NormalizeBBox")
 def normalize(layer: Layer, bottoms: Sequence[F64]) -> F64:
     """Scale · x / √(Σ x² + eps), over the channels of each pixel or, across_spatial, of the image.
 

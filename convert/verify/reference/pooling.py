@@ -1,4 +1,4 @@
-"""Pooling, window by window."""
+"""Pooling and SPP, window by window."""
 
 import math
 from collections.abc import Sequence
@@ -8,30 +8,70 @@ import numpy as np
 from convert.caffe import caffe_pb2
 from convert.caffe.network import Layer
 from convert.verify.reference.registry import formula
-from geometry.arrays import F64
+from geometry.arrays import F64, I64, Bools
 
 
-@formula("Pooling")
-def pooling(layer: Layer, bottoms: Sequence[F64]) -> F64:
+@formula("Pooling", jumps=lambda layer: len(layer.tops) == 2)
+def pooling(layer: Layer, bottoms: Sequence[F64]) -> list[F64]:
     """The maximum or the mean of each window, as pooling_layer.cpp cuts the windows.
 
     The number of windows is rounded up (down with the forks' `round_mode: FLOOR`,
     `ceil_mode: false` and `torch_pooling: true`). A mean divides by the part of the window that
-    lies in the image and its padding.
+    lies in the image and its padding. A second top says where in the image each maximum lies.
     """
+    return pooled(layer.parameter.pooling_param, bottoms[0])[: len(layer.tops)]
+
+
+@formula("SPP")
+def spp(layer: Layer, bottoms: Sequence[F64]) -> F64:
+    """Poolings to 1, 2 · 2, 4 · 4, … windows, flattened and joined (spp_layer.cpp)."""
     (x,) = bottoms
-    parameter = layer.parameter.pooling_param
+    levels: list[F64] = []
+    for level in range(layer.parameter.spp_param.pyramid_height):
+        parameter = caffe_pb2.PoolingParameter()
+        if layer.parameter.spp_param.pool == caffe_pb2.SPPParameter.AVE:
+            parameter.pool = caffe_pb2.PoolingParameter.AVE
+        bins = 2**level
+        for side, length in (("h", x.shape[2]), ("w", x.shape[3])):
+            kernel = math.ceil(length / bins)
+            setattr(parameter, f"kernel_{side}", kernel)
+            setattr(parameter, f"stride_{side}", kernel)
+            setattr(parameter, f"pad_{side}", (kernel * bins - length + 1) // 2)
+        levels.append(pooled(parameter, x)[0])
+    if len(levels) == 1:
+        return levels[0]
+    return np.concatenate([level.reshape(len(x), -1) for level in levels], axis=1)
+
+
+def pooled(parameter: caffe_pb2.PoolingParameter, x: F64) -> list[F64]:
+    """The maximum or mean of each window, and the places of the maxima in the image."""
     average = parameter.pool == caffe_pb2.PoolingParameter.AVE
     rows, columns = _windows(parameter, x.shape[2], 0), _windows(parameter, x.shape[3], 1)
-    y = np.empty((*x.shape[:2], len(rows), len(columns)))
-    for r, (top, bottom, height) in enumerate(rows):
-        for c, (left, right, width) in enumerate(columns):
-            window = x[:, :, top:bottom, left:right]
+    shape = (*x.shape[:2], len(rows), len(columns))
+    y = np.zeros(shape) if average else np.full(shape, -np.inf)
+    places = np.zeros(shape)
+    for down in range(max(end - begin for begin, end, _ in rows)):
+        for across in range(max(end - begin for begin, end, _ in columns)):
+            top, in_rows = _pixels(rows, down)
+            left, in_columns = _pixels(columns, across)
+            seen = x[:, :, top[:, None], left]
+            inside = in_rows[:, None] & in_columns
             if average:
-                y[:, :, r, c] = window.sum(axis=(2, 3)) / (height * width)
+                y += np.where(inside, seen, 0)
             else:
-                y[:, :, r, c] = window.max(axis=(2, 3))
-    return y
+                larger = inside & (seen > y)
+                y = np.where(larger, seen, y)
+                places = np.where(larger, top[:, None] * x.shape[3] + left, places)
+    if average:
+        y /= np.outer([size for *_, size in rows], [size for *_, size in columns])
+    return [y, places]
+
+
+def _pixels(windows: list[tuple[int, int, int]], position: int) -> tuple[I64, Bools]:
+    """The pixel at a position in each window, and whether it lies in the window."""
+    first = np.asarray([begin for begin, *_ in windows])
+    last = np.asarray([end for _, end, _ in windows]) - 1
+    return np.minimum(first + position, last), first + position <= last
 
 
 def _windows(

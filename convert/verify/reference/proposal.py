@@ -74,18 +74,19 @@ def _suppressed(
     boxes: Sequence[tuple[float, list[float]]], limit: float
 ) -> list[tuple[float, list[float]]]:
     """The boxes that overlap no better one by more than the limit."""
+    corners = np.asarray([box for _, box in boxes]).reshape(-1, 4)
+    alive = np.ones(len(boxes), bool)
     kept: list[tuple[float, list[float]]] = []
-    for score, box in boxes:
-        if all(_overlap(box, other) <= limit for _, other in kept):
-            kept.append((score, box))
+    for index, scored in enumerate(boxes):
+        if alive[index]:
+            kept.append(scored)
+            alive &= _overlaps(corners[index], corners) <= limit
     return kept
 
 
-def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
-    """IoU of two boxes that count both ends."""
-    wide = min(a[2], b[2]) - max(a[0], b[0]) + 1
-    high = min(a[3], b[3]) - max(a[1], b[1]) + 1
-    if wide <= 0 or high <= 0:
-        return 0.0
-    areas = [(box[2] - box[0] + 1) * (box[3] - box[1] + 1) for box in (a, b)]
-    return wide * high / (areas[0] + areas[1] - wide * high)
+def _overlaps(box: F64, others: F64) -> F64:
+    """IoU of a box with others, where a width counts both ends."""
+    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]) + 1
+    common = np.maximum(sides, 0).prod(axis=1)
+    areas = (others[:, 2:] - others[:, :2] + 1).prod(axis=1)
+    return np.asarray(common / ((box[2:] - box[:2] + 1).prod() + areas - common))

@@ -40,10 +40,10 @@ def lstm_of_rows(layer: Layer, bottoms: Sequence[F64]) -> F64:
     parameter, old = layer.parameter.lstm_param, layer.parameter.inner_product_param
     outputs = parameter.num_output or old.num_output
     weight, hidden, *bias = (blob.astype(np.float64) for blob in layer.blobs)
-    size = parameter.batch_size
-    is_sequence = size == 1 and bottoms[0].ndim > 2
-    batch = bottoms[0].shape[1] if is_sequence else size
-    x = bottoms[0].reshape(-1, batch, weight.size // (4 * outputs))
+    width = weight.size // (4 * outputs)
+    # A bottom [time, batch, ...] has its batch already.
+    batch = max(parameter.batch_size, bottoms[0].size // (len(bottoms[0]) * width))
+    x = bottoms[0].reshape(-1, batch, width)
     cont = bottoms[1].reshape(len(x), batch, 1) if len(bottoms) > 1 else np.ones((len(x), batch, 1))
     h = c = np.zeros((batch, outputs))
     tops = []
@@ -73,6 +73,17 @@ def rnn(layer: Layer, bottoms: Sequence[F64]) -> list[F64]:
         h = np.tanh(total + (goes_on * h) @ hidden.reshape(outputs, outputs).T)
         tops.append(np.tanh(h @ out.reshape(outputs, outputs).T + shift.ravel()))
     return [np.stack(tops), h[None]][: len(layer.tops)]
+
+
+@formula("ContinuationIndicator")
+def continuation_indicator(layer: Layer, bottoms: Sequence[F64]) -> F64:
+    """0 at the first step and 1 at all others (Intel's continuation_indicator_layer.cpp).
+
+    The converter keeps the batch open, so one sequence stands for all.
+    """
+    cont = np.ones((layer.parameter.continuation_indicator_param.time_step, 1))
+    cont[0] = 0
+    return cont
 
 
 @formula("CTCGreedyDecoder", jumps=True)

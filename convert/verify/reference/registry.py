@@ -22,8 +22,8 @@ class Formula:
 
     type: str
     compute: Compute
-    jumps: bool
-    """Whether a rounding error in a bottom can change a top by more than a rounding error.
+    jumps: Callable[[Layer], bool]
+    """Whether a rounding error in a bottom of a layer can change a top by more than that.
 
     An index of a maximum jumps from one position to another where two values are equal but for
     rounding. Such a layer is computed from the file's own bottoms, which are compared themselves.
@@ -33,14 +33,17 @@ class Formula:
 _formulas: dict[str, Formula] = {}
 
 
-def formula(*types: str, jumps: bool = False) -> Callable[[Compute], Compute]:
-    """Register a function for these layer types."""
+def formula(
+    *types: str, jumps: bool | Callable[[Layer], bool] = False
+) -> Callable[[Compute], Compute]:
+    """Register a function for these layer types; `jumps` as in `Formula`, or for all layers."""
+    decide = jumps if callable(jumps) else lambda _: jumps
 
     def register(compute: Compute) -> Compute:
         for layer_type in types:
             if layer_type in _formulas:
                 raise ValueError(f"layer type {layer_type} has two formulas")
-            _formulas[layer_type] = Formula(layer_type, compute, jumps)
+            _formulas[layer_type] = Formula(layer_type, compute, decide)
         return compute
 
     return register

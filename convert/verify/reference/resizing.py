@@ -30,9 +30,14 @@ def interp(layer: Layer, bottoms: Sequence[F64]) -> F64:
 
 @formula("Upsample")
 def upsample(layer: Layer, bottoms: Sequence[F64]) -> F64:
-    """Each pixel repeated down and across (upsample_layer.cpp of the forks for pyramids)."""
+    """Each pixel repeated down and across (upsample_layer.cpp of the forks for pyramids).
+
+    With a second bottom, SegNet's: each pixel put where the mask says, the others 0.
+    """
     x = bottoms[0]
     parameter = layer.parameter.upsample_param
+    if len(bottoms) == 2:
+        return _unpooled(x, bottoms[1], layer)
     down = parameter.scale_h if parameter.HasField("scale_h") else parameter.scale
     across = parameter.scale_w if parameter.HasField("scale_w") else parameter.scale
     if parameter.upsample_h:
@@ -40,6 +45,19 @@ def upsample(layer: Layer, bottoms: Sequence[F64]) -> F64:
     if parameter.upsample_w:
         across = parameter.upsample_w // x.shape[3]
     return x.repeat(down, axis=2).repeat(across, axis=3)
+
+
+def _unpooled(x: F64, mask: F64, layer: Layer) -> F64:
+    """Pixels at the places of a mask (SegNet's upsample_layer.cpp)."""
+    parameter = layer.parameter.upsample_param
+    down = parameter.scale_h if parameter.HasField("scale_h") else parameter.scale
+    across = parameter.scale_w if parameter.HasField("scale_w") else parameter.scale
+    height = parameter.upsample_h or x.shape[2] * down - parameter.pad_out_h
+    width = parameter.upsample_w or x.shape[3] * across - parameter.pad_out_w
+    y = np.zeros((*x.shape[:2], height * width))
+    places = mask.astype(np.int64).reshape(*x.shape[:2], -1)
+    np.put_along_axis(y, places, x.reshape(*x.shape[:2], -1), axis=2)
+    return y.reshape(*x.shape[:2], height, width)
 
 
 def _stretched(x: F64, size: int) -> F64:

@@ -1,9 +1,12 @@
-"""Convolution3D, and the layers with weights of their own at each place."""
+"""Convolution3D, Pooling3D, and the layers with weights of their own at each place."""
 
+import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from convert.caffe import caffe_pb2
 from convert.caffe.network import Layer
 from convert.verify.reference.convolution import biased, convolved
 from convert.verify.reference.registry import formula
@@ -28,6 +31,43 @@ def convolution3d(layer: Layer, bottoms: Sequence[F64]) -> F64:
         parameter.group, parameter.num_output // parameter.group, -1, *weight.shape[-3:]
     )
     return biased(layer, convolved(x, weight, stride, pad, (1, 1, 1)))
+
+
+@formula("Pooling3D")
+def pooling3d(layer: Layer, bottoms: Sequence[F64]) -> F64:
+    """The maximum or mean of each window in time, height and width (C3D's pool3d_layer.cpp).
+
+    A mean divides by the part of the window that lies in the images and their padding.
+    """
+    (x,) = bottoms
+    own = layer.parameter.HasField("pooling3d_param")
+    parameter = layer.parameter.pooling3d_param if own else layer.parameter.pooling_param
+    average = parameter.pool == caffe_pb2.PoolingParameter.AVE
+    side = (parameter.kernel_size, parameter.stride, parameter.pad)
+    time = (parameter.kernel_depth, parameter.temporal_stride, 0)
+    spans: list[list[tuple[int, int, int]]] = []
+    for length, (kernel, stride, pad) in zip(x.shape[2:], (time, side, side), strict=True):
+        count = math.ceil((length + 2 * pad - kernel) / stride) + 1
+        starts = [index * stride - pad for index in range(count)]
+        ends = [min(start + kernel, length + pad) for start in starts]
+        spans.append(
+            [
+                (max(start, 0), min(end, length), end - start)
+                for start, end in zip(starts, ends, strict=True)
+            ]
+        )
+    y = np.empty((*x.shape[:2], *map(len, spans)))
+    for place in itertools.product(*(range(len(span)) for span in spans)):
+        windows = [span[index] for span, index in zip(spans, place, strict=True)]
+        cut = tuple(slice(begin, end) for begin, end, _ in windows)
+        window = x[(slice(None), slice(None), *cut)]
+        at: tuple[slice | int, ...] = (slice(None), slice(None), *place)
+        if average:
+            size = math.prod(length for *_, length in windows)
+            y[at] = window.sum(axis=(2, 3, 4)) / size
+        else:
+            y[at] = window.max(axis=(2, 3, 4))
+    return y
 
 
 @formula("Local", "LocallyConnected", "locally_connected")

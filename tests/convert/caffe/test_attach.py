@@ -36,44 +36,9 @@ def test_blobs_go_to_the_layer_of_their_name() -> None:
     assert warnings == problems == []
 
 
-def test_every_layer_without_weights_is_told() -> None:
-    text = CONV % ("a", "") + CONV % ("b", "") + CONV % ("c", "")
-    _, _, problems = run(text, stored(b=[[1]]))
-    assert problems == [
-        "line 1, layer a: no weights for it in the caffemodel",
-        "line 3, layer c: no weights for it in the caffemodel",
-    ]
-
-
-def test_partial_weights_may_lack_layers() -> None:
-    parsed = entries(prototxt.parse(CONV % ("a", "") + CONV % ("b", ""), NetParameter))[0]
-    found, _, problems = attach(parsed, stored(b=[[1]]), partial=True)
+def test_weights_may_lack_layers() -> None:
+    found, _, problems = run(CONV % ("a", "") + CONV % ("b", ""), stored(b=[[1]]))
     assert ([len(blobs) for blobs in found], problems) == ([0, 1], [])
-
-
-@pytest.mark.parametrize(
-    ("layer", "needed"),
-    [
-        ('type: "InnerProduct"', True),
-        ('type: "Deconvolution"', True),
-        ('type: "DepthwiseConvolution"', True),
-        ('type: "DepthwiseConv"', True),
-        ('type: "ConvolutionDW"', True),
-        ('type: "BatchNorm"', True),
-        ('type: "PReLU"', True),
-        ('type: "Normalize"', True),
-        ('type: "Scale" bottom: "x"', True),
-        ('type: "Bias" bottom: "x"', True),
-        ('type: "Scale" bottom: "x" bottom: "y"', False),
-        ('type: "Bias" bottom: "x" bottom: "y"', False),
-        ('type: "ReLU"', False),
-        ('type: "Eltwise"', False),
-        ('type: "Unheard"', False),
-    ],
-)
-def test_only_types_with_parameters_need_weights(layer: str, needed: bool) -> None:
-    _, _, problems = run(f'layer {{ name: "a" {layer} }}', stored(z=[[1]]))
-    assert bool(problems) == needed
 
 
 def test_without_a_weights_file_nothing_is_missing() -> None:
@@ -140,15 +105,6 @@ def test_a_name_that_only_one_layer_uses_shares_nothing() -> None:
     found, warnings, problems = run(CONV % ("a", SHARED), stored(a=[[1]]))
     assert [blob.tolist() for blob in found[0]] == [[1]]
     assert warnings == problems == []
-
-
-def test_weighted_layers_of_one_name_are_a_problem() -> None:
-    relu = 'layer { name: "a" type: "ReLU" }\n'
-    _, _, problems = run(CONV % ("a", "") + relu + CONV % ("a", ""), stored(a=[[1]]))
-    assert problems == [
-        "line 1, layer a: another layer has this name; rename one",
-        "line 3, layer a: another layer has this name; rename one",
-    ]
 
 
 def test_weights_written_in_the_prototxt_count() -> None:

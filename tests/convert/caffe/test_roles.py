@@ -7,6 +7,8 @@ import pytest
 
 from convert.caffe import network, weights
 from convert.caffe.network import CaffeError, Network
+from convert.graph import GraphBuilder
+from convert.translate import build_graph
 
 
 @pytest.fixture
@@ -32,9 +34,7 @@ class Read:
         if blobs is not None:
             zeros = {name: (np.zeros(shape, np.float32),) for name, shape in blobs.items()}
             weights.write(model, "net", zeros)
-        return network.load(
-            path, model if blobs else None, input_size=size, channels=channels, partial=True
-        )
+        return network.load(path, model if blobs else None, input_size=size, channels=channels)
 
 
 CONV = (
@@ -232,8 +232,10 @@ def test_a_network_without_weights_of_its_own_needs_none_in_the_file(tmp_path: P
     weights.write(model, "net", {})
     assert network.load(path, model).outputs == ("r",)
     path.write_text(DATA + CONV)
-    with pytest.raises(CaffeError, match="it holds no layers: give the trained"):
-        network.load(path, model)
+    net = network.load(path, model)
+    assert "it holds no layers: give the trained" in str(net.warnings[0])
+    with pytest.raises(CaffeError, match="no weights for it in the caffemodel"):
+        build_graph(net, GraphBuilder())
 
 
 @pytest.mark.parametrize("kind", ["SoftmaxWithLossOHEM", "MultiLabelAccuracy", "WarpCTC"])

@@ -28,6 +28,7 @@ from convert.caffe import caffe_pb2, legacy, prototxt
         "type: 'Threshold' threshold_param { threshold: 0.5 }",
         "type: 'LSTM' recurrent_param { num_output: 5 expose_hidden: true }",
         "type: 'Lstm' lstm_param { num_output: 5 clipping_threshold: 0.1 batch_size: 2 }",
+        "type: 'ContinuationIndicator' continuation_indicator_param { time_step: 5 batch_size: 1 }",
         "type: 'CTCGreedyDecoder' ctc_decoder_param { ctc_merge_repeated: true }",
         "type: 'Convolution3D' convolution3d_param { kernel_size: 3 kernel_depth: 2 }",
         "type: 'Convolution3D' convolution_param { kernel_size: 3 temporal_pad: 1 }",

@@ -1,6 +1,6 @@
 """BN, judged by its forks' formulas: OpenCV has no such layer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx
@@ -17,12 +17,9 @@ def layer(parameter: str = "", bottom: str = "data") -> str:
                         bn_param {{ {parameter} }} }}"""
 
 
-def bn(x: F32, slope: F32, bias: F32, mean: F32, variance: F32, eps: float) -> F32:
-    """(x − mean) / √(variance + eps) · slope + bias of channels on axis 1."""
-    column = [
-        array.reshape(-1, *(1,) * (x.ndim - 2)).astype(np.float64)
-        for array in (slope, bias, mean, variance)
-    ]
+def bn(x: F32, blobs: Sequence[F32], eps: float) -> F32:
+    """(x − mean) / √(variance + eps) · slope + bias; blobs are slope, bias, mean, variance."""
+    column = [array.reshape(-1, *(1,) * (x.ndim - 2)).astype(np.float64) for array in blobs]
     result = (x - column[2]) / np.sqrt(column[3] + eps) * column[0] + column[1]
     return np.asarray(result, np.float32)
 
@@ -56,16 +53,17 @@ def test_four_blobs_are_slope_bias_mean_and_variance(
     x, arrays = images(*shape), statistics(rng, 5)
     blobs = [array.reshape(as_written(5)) for array in arrays]
     found = run(layer(parameter), x, {"bn": blobs})["bn"]
-    np.testing.assert_allclose(found, bn(x, *arrays, eps=eps), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found, bn(x, arrays, eps), rtol=1e-4, atol=1e-5)
 
 
-def test_segnets_two_blobs_are_scale_and_shift(
-    run: Run, images: Callable[..., F32], rng: np.random.Generator
+@pytest.mark.parametrize("parameter", ["bn_mode: INFERENCE", "frozen: true", FOUR])
+def test_two_blobs_are_scale_and_shift(
+    run: Run, images: Callable[..., F32], rng: np.random.Generator, parameter: str
 ) -> None:
     x = images(3, 4, 4)
     scale, shift = rng.normal(size=(2, 3)).astype(np.float32)
     blobs = {"bn": [scale.reshape(1, 3, 1, 1), shift.reshape(1, 3, 1, 1)]}
-    found = run(layer("bn_mode: INFERENCE"), x, blobs)["bn"]
+    found = run(layer(parameter), x, blobs)["bn"]
     expected = x * scale.reshape(-1, 1, 1) + shift.reshape(-1, 1, 1)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
@@ -84,6 +82,7 @@ def test_a_convolution_before_it_absorbs_it(
     ("parameter", "shapes", "message"),
     [
         ("", [(5,), (5,)], "set bn_mode: INFERENCE"),
+        ("scale_filler { value: 1 }", [(5,), (5,)], "set bn_mode: INFERENCE"),
         ("bn_mode: LEARN", [(5,)] * 4, "set bn_mode: INFERENCE"),
         ("moving_average: false", [(5,)] * 4, "set moving_average: true"),
         ("", [(5,), (5,), (5,), (4,)], "weight blob 3: expected shape [5], found [4]"),

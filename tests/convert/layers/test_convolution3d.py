@@ -30,7 +30,7 @@ def convolution(
     extent = [d * (k - 1) + 1 for d, k in zip(dilation, weight.shape[2:], strict=True)]
     windows = np.lib.stride_tricks.sliding_window_view(padded, extent, axes)
     every = [slice(None), slice(None), *(slice(None, None, s) for s in stride)]
-    windows = windows[tuple([*every, *(slice(None, None, d) for d in dilation)])]
+    windows = windows[(*every, *(slice(None, None, d) for d in dilation))]
     outputs, inputs = len(weight) // groups, x.shape[1] // groups
     places = "xyz"[: len(axes)]
     taps = "uvw"[: len(axes)]

@@ -17,7 +17,7 @@ def layer(parameter: str = "") -> str:
 
 def flow_warp(image: F32, flow: F32, fill: float = 0) -> F32:
     """Bilinear values at (x, y) + flow where that lies in [0, width) × [0, height)."""
-    count, channels, height, width = image.shape
+    (count, height, width) = (len(image), *image.shape[2:])
     result = np.full(image.shape, fill, np.float32)
     for n, y, x in np.ndindex(count, height, width):
         across, down = np.float32(x) + flow[n, 0, y, x], np.float32(y) + flow[n, 1, y, x]

@@ -1,4 +1,4 @@
-"""L2Norm and NormalizeBBox, judged by their formulas: OpenCV reads neither as Caffe does."""
+"""L2Norm, judged by its formula: OpenCV has no such layer."""
 
 from collections.abc import Callable
 
@@ -61,21 +61,3 @@ def test_a_sum_over_images_is_refused(
 ) -> None:
     (found,) = problems(layer("l2_norm_param { axis: 0 }"), images(5))
     assert "mixes images" in found
-
-
-@pytest.mark.parametrize("field", ["norm_param", "normalize_bbox_param"])
-@pytest.mark.parametrize("across_spatial", [True, False])
-def test_normalize_bbox_is_normalize(
-    run: Run,
-    images: Callable[..., F32],
-    rng: np.random.Generator,
-    field: str,
-    across_spatial: bool,
-) -> None:
-    x = images(5, 3, 4)
-    scale = rng.uniform(1, 20, size=5).astype(np.float32)
-    text = f"""layer {{ name: "n" type: "NormalizeBBox" bottom: "data" top: "n" {field} {{
-                        across_spatial: {str(across_spatial).lower()} channel_shared: false }} }}"""
-    found = run(text, x, {"n": [scale]})["n"]
-    unit = l2_norm(x, (1, 2, 3) if across_spatial else (1,))
-    np.testing.assert_allclose(found, unit * scale.reshape(-1, 1, 1), rtol=1e-5)

@@ -20,7 +20,7 @@ def local(x: F32, weight: F32, bias: F32, kernel: int, stride: int, pad: int) ->
     padded = np.pad(x, [(0, 0), (0, 0), (pad, pad), (pad, pad)]).astype(np.float64)
     windows = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel), (2, 3))
     windows = windows[:, :, ::stride, ::stride]
-    count, channels, rows, columns = windows.shape[:4]
+    (count, rows, columns) = (len(windows), *windows.shape[2:4])
     patches = windows.transpose(0, 1, 4, 5, 2, 3).reshape(count, -1, rows * columns)
     sums = np.einsum("nkp,okp->nop", patches, weight[:, 0].astype(np.float64)) + bias[0]
     return np.asarray(sums.reshape(count, -1, rows, columns), np.float32)
@@ -31,6 +31,7 @@ def local(x: F32, weight: F32, bias: F32, kernel: int, stride: int, pad: int) ->
     ("layer_type", "field"),
     [
         ("Local", "local_param"),
+        ("Local", "convolution_param"),
         ("LocallyConnected", "locally_connected_param"),
         ("locally_connected", "locally_connected_param"),
     ],
@@ -62,6 +63,15 @@ def test_without_a_bias(run: Run, images: Callable[..., F32], rng: np.random.Gen
     found = run(text, x, {"l": [weight]})["l"]
     expected = local(x, weight, np.zeros((1, 3, 9), np.float32), 2, 1, 0)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_dilation_is_refused(
+    problems: Callable[..., list[str]], images: Callable[..., F32]
+) -> None:
+    blobs = {"l": [np.ones((3, 1, 8, 9)), np.ones((1, 1, 3, 9))]}
+    text = layer("num_output: 3 kernel_size: 2 dilation: 2", field="convolution_param")
+    (found,) = problems(text, images(2, 4, 4), blobs)
+    assert "dilation is given" in found
 
 
 @pytest.mark.parametrize(

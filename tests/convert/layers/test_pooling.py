@@ -61,7 +61,9 @@ def caffe(
 )
 @pytest.mark.parametrize("size", [(7, 8), (8, 9), (10, 11), (12, 7)])
 @pytest.mark.parametrize("pool", ["MAX", "AVE"])
-@pytest.mark.parametrize("rounding", ["", "round_mode: FLOOR", "ceil_mode: false"])
+@pytest.mark.parametrize(
+    "rounding", ["", "round_mode: FLOOR", "ceil_mode: false", "torch_pooling: true"]
+)
 def test_agrees_with_caffes_loops(
     run: Run,
     images: Callable[..., F32],

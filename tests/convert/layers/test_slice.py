@@ -1,4 +1,4 @@
-"""Slice, Crop and Tile, judged by OpenCV or NumPy."""
+"""Slice and Crop, judged by OpenCV or NumPy."""
 
 from collections.abc import Callable
 
@@ -128,34 +128,3 @@ def test_crop_needs_as_many_axes_in_both(
 ) -> None:
     (found,) = problems(cropped(""), {"data": images(5, 8, 9), "size": images(3)})
     assert "4 and 2 dimensions" in found
-
-
-def tiled(parameter: str) -> str:
-    return f"""layer {{ name: "tile" type: "Tile" bottom: "data" top: "tile"
-                        tile_param {{ {parameter} }} }}"""
-
-
-@pytest.mark.parametrize(
-    ("parameter", "counts"),
-    [
-        ("tiles: 3", (1, 3, 1, 1)),
-        ("axis: 2 tiles: 2", (1, 1, 2, 1)),
-        ("axis: -1 tiles: 4", (1, 1, 1, 4)),
-    ],
-)
-def test_tile_repeats_an_axis(
-    run: Run, images: Callable[..., F32], parameter: str, counts: tuple[int, ...]
-) -> None:
-    """OpenCV has no Tile for Caffe files."""
-    x = images(2, 3, 4)
-    np.testing.assert_array_equal(run(tiled(parameter), x)["tile"], np.tile(x, counts))
-
-
-@pytest.mark.parametrize(
-    ("parameter", "message"), [("", "tiles is missing"), ("axis: 0 tiles: 2", "keep the batch")]
-)
-def test_tiles_that_do_not_fit_are_explained(
-    problems: Callable[..., list[str]], images: Callable[..., F32], parameter: str, message: str
-) -> None:
-    (found,) = problems(tiled(parameter), images(2, 3, 4))
-    assert message in found

@@ -1,0 +1,96 @@
+"""Which image files the arguments of a command name, and where their pictures go."""
+
+import glob
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from detection.errors import RequestError
+from sfd.errors import UsageError
+
+STDIN = "-"
+ENDINGS = frozenset(
+    [".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"]
+)
+"""What is taken for an image file in a folder."""
+
+
+class UnreadableFile(RequestError):
+    """A file that cannot be read."""
+
+    status = 400
+    slug = "unreadable-file"
+    title = "Unreadable file"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One image file."""
+
+    name: str
+    """As it is shown: a path, or "-" for standard input."""
+    relative: Path
+    """The path below the folder that was named; the file's name where it was named itself."""
+
+    def read(self) -> bytes | RequestError:
+        """The bytes of the file, or why not."""
+        try:
+            return sys.stdin.buffer.read() if self.name == STDIN else Path(self.name).read_bytes()
+        except OSError as error:
+            return UnreadableFile(f"cannot be read: {error.strerror or error}")
+
+
+def find(arguments: Sequence[str]) -> list[Source]:
+    """The files that are named, in their order: paths, folders with all below, patterns, or "-".
+
+    Raises UsageError for a folder or a pattern without image files, and for "-" given twice. A
+    file that is not there fails when it is read.
+    """
+    if list(arguments).count(STDIN) > 1:
+        raise UsageError("standard input (-) can be named only once")
+    return [source for argument in arguments for source in _find(argument)]
+
+
+def _find(argument: str) -> list[Source]:
+    path = Path(argument)
+    if argument == STDIN:
+        return [Source(STDIN, Path("stdin"))]
+    if path.is_dir():
+        found = sorted(
+            file for file in path.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file()
+        )
+        if not found:
+            raise UsageError(f"{argument}: the folder has no image files")
+        return [Source(str(file), file.relative_to(path)) for file in found]
+    if glob.has_magic(argument) and not path.exists():
+        found = sorted(Path(name) for name in glob.glob(argument, recursive=True))
+        files = [file for file in found if file.is_file()]
+        if not files:
+            raise UsageError(f"{argument}: no file matches this pattern")
+        return [Source(str(file), Path(file.name)) for file in files]
+    return [Source(argument, Path(path.name))]
+
+
+def targets(sources: Sequence[Source], out: Path, *, force: bool) -> list[Path]:
+    """Where the picture of each source is written: `out` itself, or PNG files below the folder.
+
+    `out` is a folder if it is one, if it has no ending, or if there are several sources. Raises
+    UsageError for a file that is there already unless `force`, and for two sources with one target.
+    """
+    if out.is_file() and len(sources) > 1:
+        raise UsageError(f"--draw {out}: is a file; several images need a folder")
+    if len(sources) == 1 and not out.is_dir() and out.suffix:
+        found = [out]
+    else:
+        found = [out / source.relative.with_suffix(".png") for source in sources]
+    if len(set(found)) < len(found):
+        raise UsageError("--draw: two images have the same name; draw them one by one")
+    there = [target for target in found if target.exists()]
+    if there and not force:
+        more = f", and {len(there) - 1} more" if len(there) > 1 else ""
+        raise UsageError(
+            f"--draw: {there[0]} is already there{more}; name another place, or add --force to "
+            "overwrite"
+        )
+    return found

@@ -1,0 +1,23 @@
+"""A slash at the end of a path changes nothing: /detect/ is /detect."""
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+FOLDERS = ("/static/", "/docs/")
+
+
+class Slashes:
+    """Drops a slash at the end of a path; a redirect would lose most uploads.
+
+    Not under /static/ and /docs/, whose pages refer to their files relative to their own path.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] == "http":
+            path: str = scope["path"]
+            if len(path) > 1 and path.endswith("/") and not path.startswith(FOLDERS):
+                scope["path"] = path.rstrip("/") or "/"
+        await self.app(scope, receive, send)

@@ -1,0 +1,37 @@
+"""Files written whole or not at all."""
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from sfd.errors import SfdError
+
+
+class WriteError(SfdError):
+    """A file that can't be written; what was there before still is."""
+
+
+def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
+    """Write beside `path` and rename, so that no reader ever sees half a file.
+
+    Content that is too large for the memory may come in parts.
+
+    Raises WriteError where it can't be written.
+    """
+    temporary: Path | None = None
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            file.writelines([content] if isinstance(content, bytes) else content)
+            file.flush()
+            os.fsync(file.fileno())
+            # mkstemp's 0600 would keep a service that runs as another user from reading it.
+            os.fchmod(file.fileno(), 0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise WriteError(f"can't write {path}: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)

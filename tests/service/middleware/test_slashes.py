@@ -1,0 +1,24 @@
+"""A slash at the end of a path changes nothing."""
+
+from collections.abc import Callable
+
+import pytest
+from starlette.testclient import TestClient
+
+
+def test_detect_works_with_a_slash_at_the_end(
+    client: TestClient, bright_cells: Callable[..., bytes]
+) -> None:
+    answer = client.post("/detect/", content=bright_cells(1))
+    assert answer.status_code == 200
+    assert len(answer.json()["faces"]) == 1
+
+
+@pytest.mark.parametrize("path", ["/livez/", "/models/", "/models/cells/", "/v2/"])
+def test_so_does_every_other_endpoint(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/docs/", "/static/", "/nothing/"])
+def test_folders_and_unknown_paths_are_not_found(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code == 404

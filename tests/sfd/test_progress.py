@@ -1,0 +1,23 @@
+import io
+
+from sfd.progress import Steps
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_each_step_in_one_line_that_is_erased() -> None:
+    stream = Terminal()
+    with Steps(("reading", "writing"), stream) as progress:
+        progress("reading")
+        progress("writing")
+    assert stream.getvalue() == "\r[1/2] reading\x1b[K\r[2/2] writing\x1b[K\r\x1b[K"
+
+
+def test_a_file_stays_empty() -> None:
+    stream = io.StringIO()
+    with Steps(("reading",), stream) as progress:
+        progress("reading")
+    assert stream.getvalue() == ""
