@@ -158,6 +158,9 @@ def entries(
         Entry(layer, line, parsed.deferred.get(("layer", index), ()))
         for index, (layer, line) in enumerate(zip(net.layer, lines.get("layer", ()), strict=True))
     ]
+    for entry in current:
+        if entry.parameter.HasField("convolution_param"):
+            dilate_holes(entry.parameter)
     if not net.layers:
         return current, []
     problems: list[Diagnostic] = []
@@ -172,6 +175,19 @@ def entries(
         Entry(upgrade(layer), line, errors) for layer, line, errors in _fold_padding(old, problems)
     ]
     return upgraded + current, problems
+
+
+def dilate_holes(layer: caffe_pb2.LayerParameter) -> None:
+    """Rewrite the `hole` of DeepLab's first version as the `dilation` of BVLC Caffe."""
+    parameter = layer.convolution_param
+    holes = [
+        getattr(parameter, name) if parameter.HasField(name) else parameter.hole
+        for name in ("hole_h", "hole_w")
+    ]
+    if not parameter.dilation and holes != [1, 1]:
+        parameter.dilation.extend(holes)
+    for name in ("hole", "hole_h", "hole_w"):
+        parameter.ClearField(name)
 
 
 def upgrade_type(old: caffe_pb2.V1LayerParameter) -> str:
@@ -213,6 +229,8 @@ def upgrade(old: caffe_pb2.V1LayerParameter) -> caffe_pb2.LayerParameter:
             spec.lr_mult = rates[index]
         if index < len(decays):
             spec.decay_mult = decays[index]
+    if new.HasField("convolution_param"):
+        dilate_holes(new)
     return new
 
 
