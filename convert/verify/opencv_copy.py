@@ -503,7 +503,15 @@ def _interp(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> 
     return [Piece(message)]
 
 
+def _axpy(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV scales the third bottom and adds the second; Caffe does it the other way round."""
+    a, x, y = layer.bottoms
+    message.bottom[:] = [a, y, x]
+    return [Piece(message)]
+
+
 REWRITES: Mapping[str, Rewrite] = {
+    "Axpy": _axpy,
     "BatchNorm": _batch_norm,
     "Bias": _bias,
     "Concat": _concat,

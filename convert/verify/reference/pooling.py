@@ -12,18 +12,24 @@ from geometry.arrays import F64
 
 
 @formula("Pooling")
-def pooling(layer: Layer, bottoms: Sequence[F64]) -> F64:
+def pooling(layer: Layer, bottoms: Sequence[F64]) -> list[F64]:
     """The maximum or the mean of each window, as pooling_layer.cpp cuts the windows.
 
     The number of windows is rounded up (down with the forks' `round_mode: FLOOR`,
     `ceil_mode: false` and `torch_pooling: true`). A mean divides by the part of the window that
-    lies in the image and its padding.
+    lies in the image and its padding. A second top is the mask: where the first maximum of a window
+    lies in its plane, row · width + column.
     """
     (x,) = bottoms
-    parameter = layer.parameter.pooling_param
+    return pooled(x, layer.parameter.pooling_param)[: len(layer.tops)]
+
+
+def pooled(x: F64, parameter: caffe_pb2.PoolingParameter) -> list[F64]:
+    """The pooled image and, for maxima, the mask."""
     average = parameter.pool == caffe_pb2.PoolingParameter.AVE
     rows, columns = _windows(parameter, x.shape[2], 0), _windows(parameter, x.shape[3], 1)
     y = np.empty((*x.shape[:2], len(rows), len(columns)))
+    mask = np.empty_like(y)
     for r, (top, bottom, height) in enumerate(rows):
         for c, (left, right, width) in enumerate(columns):
             window = x[:, :, top:bottom, left:right]
@@ -31,7 +37,10 @@ def pooling(layer: Layer, bottoms: Sequence[F64]) -> F64:
                 y[:, :, r, c] = window.sum(axis=(2, 3)) / (height * width)
             else:
                 y[:, :, r, c] = window.max(axis=(2, 3))
-    return y
+                first = window.reshape(*x.shape[:2], -1).argmax(axis=2)
+                down, across = np.divmod(first, right - left)
+                mask[:, :, r, c] = (top + down) * x.shape[3] + left + across
+    return [y] if average else [y, mask]
 
 
 def _windows(
