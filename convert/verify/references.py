@@ -127,9 +127,9 @@ class References:
             notes[blob] = known
         try:
             numpy = NumpyReference.of(network, self.built.shapes, notes)
+            others = numpy.run(feed, answers.blobs)
         except NumpyError:
             return None
-        others = numpy.run(feed, answers.blobs)
         expected = {**answers.expected, **others}
         if heads and not notes.keys().isdisjoint((heads.loc, heads.conf)):
             expected.pop(heads.top, None)  # OpenCV's detections follow from its loc and conf.

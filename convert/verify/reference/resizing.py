@@ -73,9 +73,8 @@ def unpooling(layer: Layer, bottoms: Sequence[F64]) -> F64:
 def placed(x: F64, mask: F64, height: int, width: int) -> F64:
     """Zeros but for the elements of x, each where the mask says in its plane."""
     y = np.zeros((*x.shape[:2], height * width))
-    for image, channel in np.ndindex(*x.shape[:2]):
-        for place, element in zip(mask[image, channel].flat, x[image, channel].flat, strict=True):
-            y[image, channel, int(place)] = element
+    places = mask.astype(np.int64).reshape(*x.shape[:2], -1)
+    np.put_along_axis(y, places, x.reshape(*x.shape[:2], -1), axis=2)
     return y.reshape(*x.shape[:2], height, width)
 
 
