@@ -33,10 +33,10 @@ LARGEST_SIDE = 16_384
 """Of an input, in pixels: a damaged prototxt shall not fill the memory with priors."""
 STEPS = (
     "reading", "simulating", "hashing", "translating", "storing", "checking",
-    "OpenCV", "noise", "constant", "gradient", "impulse", "scene", "batch",
+    "OpenCV", "batch", "noise", "constant", "gradient", "impulse", "scene",
     "writing",
 )  # fmt: skip
-"""What `progress` is told, in order: simulating only without weights, OpenCV to batch only
+"""What `progress` is told, in order: simulating only without weights, OpenCV to scene only
 with verification."""
 
 NOT_ASKED = "verification was switched off"
@@ -114,6 +114,8 @@ def convert_file(
                 caffemodel = Path(folder) / "simulated.caffemodel"
                 blobs = {layer.name: layer.blobs for layer in network.layers if layer.blobs}
                 weights.write(caffemodel, network.name, blobs)
+                del blobs
+                network, _ = _read(prototxt, caffemodel, options)
         return _convert(network, prototxt, caffemodel, output, options, clock)
 
 

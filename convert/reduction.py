@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from onnx import ModelProto
+from onnx import ModelProto, TensorProto
 
 from convert.outputs.kinds import Built
 from convert.storage import StoredModel
@@ -61,16 +61,33 @@ def _smaller(shape: tuple[int, ...], target: int) -> tuple[int, ...]:
 
 
 def _same_graph(one: ModelProto, other: ModelProto) -> bool:
-    return list(one.graph.node) == list(other.graph.node) and list(one.graph.initializer) == list(
-        other.graph.initializer
+    """Whether the nodes and all constants but sizes are equal.
+
+    Sizes are integers, as Reshape, Slice and Resize read them. The shapes that follow from them
+    are checked without running anything: ONNX's own check compares them with Caffe's.
+    """
+    if list(one.graph.node) != list(other.graph.node):
+        return False
+    if len(one.graph.initializer) != len(other.graph.initializer):
+        return False
+    return all(
+        ours == theirs
+        or (
+            ours.data_type == theirs.data_type == TensorProto.INT64
+            and (ours.name, ours.dims) == (theirs.name, theirs.dims)
+        )
+        for ours, theirs in zip(one.graph.initializer, other.graph.initializer, strict=True)
     )
 
 
 def _light(light: ModelProto, small: ModelProto) -> ModelProto:
-    """The stored model with the shapes of the smaller one."""
+    """The smaller model with its large tensors in the stored file."""
     model = ModelProto()
     model.CopyFrom(light)
     for field in ("input", "output", "value_info"):
         model.graph.ClearField(field)
         getattr(model.graph, field).extend(getattr(small.graph, field))
+    for tensor, sizes in zip(model.graph.initializer, small.graph.initializer, strict=True):
+        if sizes.data_type == TensorProto.INT64:
+            tensor.CopyFrom(sizes)
     return model

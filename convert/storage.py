@@ -84,7 +84,9 @@ def stored(model: onnx.ModelProto, output: Path) -> Iterator[StoredModel]:
     """
     temporary: list[Path] = []
     try:
-        yield _write(model, output, temporary)
+        store = _write(model, output, temporary)
+        del model  # else this frame would keep the weights in memory
+        yield store
     finally:
         for path in temporary:
             path.unlink(missing_ok=True)

@@ -66,8 +66,8 @@ class OpenCVNetwork:
         if copy.added and isinstance(weights, Path):
             weights = weights.read_bytes()
         self._weights = weights if isinstance(weights, Path) else weights + copy.added
-        self._nets = {False: self._read(winograd=False)}
-        self._first: tuple[Feed, Mapping[str, F32]] | None = None
+        self._nets: dict[bool, Any] = {}
+        self._first: tuple[Feed, bool, Mapping[str, F32]] | None = None
 
     def run(self, feed: Feed, *, winograd: bool = False) -> Mapping[str, F32]:
         """The blobs for one picture; OpenCVError where OpenCV fails.
@@ -75,8 +75,8 @@ class OpenCVNetwork:
         Convolutions are plain sums, which is more exact, or use Winograd's transform, which is
         OpenCV's default. The first answer is kept, since the first picture is asked for twice.
         """
-        if self._first is not None and self._first[0] is feed and not winograd:
-            return self._first[1]
+        if self._first is not None and self._first[0] is feed and self._first[1] is winograd:
+            return self._first[2]
         if winograd not in self._nets:
             self._nets[winograd] = self._read(winograd)
         net = self._nets[winograd]
@@ -99,7 +99,7 @@ class OpenCVNetwork:
             blob: np.array(answers[layers[blob]][maker.position], np.float32)
             for blob, maker in makers.items()
         }
-        self._first = self._first or (feed, made)
+        self._first = self._first or (feed, winograd, made)
         return made
 
     def _read(self, winograd: bool) -> Any:
@@ -161,29 +161,37 @@ class OpenCVReference:
 
 
 def opencv_reference(
-    network: Network, shapes: Shapes, weights: Weights, blobs: Sequence[str], probe: Feed
+    network: Network,
+    shapes: Shapes,
+    weights: Weights,
+    blobs: Sequence[str],
+    probe: Feed,
+    *,
+    winograd: bool = False,
 ) -> OpenCVReference:
     """OpenCV with as much of the network as it can run.
 
     Best is the whole network with the file's own weights. If OpenCV can't read that file, it gets
     the weights as we read them; if it can't run the network, it gets each blob alone, because an
-    unknown layer may concern one output only. `probe` is a picture to try them on. Raises
-    OpenCVError if there is no OpenCV 4.
+    unknown layer may concern one output only. `probe` is a picture to try them on, `winograd` says
+    how it convolves. Raises OpenCVError if there is no OpenCV 4.
     """
     name = f"OpenCV {opencv().__version__}"
     try:
-        return OpenCVReference((_tried(network, shapes, weights, blobs, probe),), name, {})
+        return OpenCVReference(
+            (_tried(network, shapes, weights, blobs, probe, winograd),), name, {}
+        )
     except OpenCVError:
         file = _encoded(network) or weights
     try:
         by = f"{name}, weights re-encoded"
-        return OpenCVReference((_tried(network, shapes, file, blobs, probe),), by, {})
+        return OpenCVReference((_tried(network, shapes, file, blobs, probe, winograd),), by, {})
     except OpenCVError:
         networks: list[OpenCVNetwork] = []
         missing: dict[str, str] = {}
     for blob in blobs:
         try:
-            networks.append(_tried(network, shapes, file, [blob], probe))
+            networks.append(_tried(network, shapes, file, [blob], probe, winograd))
         except OpenCVError as error:
             missing[blob] = str(error)
     return OpenCVReference(tuple(networks), f"{name}, in part", missing)
@@ -202,10 +210,15 @@ def needed_for(network: Network, blobs: Iterable[str]) -> Network:
 
 
 def _tried(
-    network: Network, shapes: Shapes, weights: Weights, blobs: Sequence[str], probe: Feed
+    network: Network,
+    shapes: Shapes,
+    weights: Weights,
+    blobs: Sequence[str],
+    probe: Feed,
+    winograd: bool,
 ) -> OpenCVNetwork:
     made = OpenCVNetwork(network, shapes, weights, blobs)
-    made.run(probe)
+    made.run(probe, winograd=winograd)
     return made
 
 

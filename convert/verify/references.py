@@ -7,10 +7,13 @@ from convert.caffe.network import Network
 from convert.outputs.kinds import Built
 from convert.verify import numpy_reference
 from convert.verify.deviations import deviations
-from convert.verify.numpy_reference import NumpyError, NumpyReference, read_by_jumps
+from convert.verify.numpy_reference import NumpyError, NumpyReference, products, read_by_jumps
 from convert.verify.opencv import Feed, OpenCVReference, Weights, needed_for, opencv_reference
 from convert.verify.trial import Answers
 from geometry.arrays import F32
+
+FAST_FROM = 2e9
+"""Products of a picture from which on OpenCV is first asked the fast way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,12 @@ class References:
     missing: Mapping[str, str]
     """Blobs that neither can compute, with the reasons."""
     deviations: Mapping[str, str]
-    """The layers that OpenCV is known to compute otherwise, by name, and in which way."""
+    """The layers that OpenCV is known to compute differently, by name, with the difference."""
+    fast: bool = False
+    """Whether OpenCV convolves with Winograd's transform first, and by plain sums if asked again.
+
+    That takes a third of the time. In a network of many products the time matters.
+    """
     asked: dict[str, Mapping[str, F32]] = field(default_factory=dict)
     """OpenCV's blobs by picture, from `ask_opencv` until `ask` takes them."""
 
@@ -43,7 +51,8 @@ class References:
         OpenCVError if there is no OpenCV 4.
         """
         network, shapes = _sized(built.network, probe), built.shapes
-        opencv = opencv_reference(network, shapes, weights, blobs, probe)
+        fast = products(network, shapes) > FAST_FROM
+        opencv = opencv_reference(network, shapes, weights, blobs, probe, winograd=fast)
         computable: list[str] = []
         missing: dict[str, str] = {}
         for blob in (*opencv.missing, *unasked):
@@ -58,7 +67,7 @@ class References:
             # convert.verify.detections computes the detections from these.
             missing.pop(heads.top, None)
         numpy = NumpyReference.of(network, shapes, computable) if computable else None
-        return cls(built, opencv, numpy, missing, deviations(network, shapes))
+        return cls(built, opencv, numpy, missing, deviations(network, shapes), fast)
 
     @property
     def names(self) -> tuple[str, str]:
@@ -77,14 +86,16 @@ class References:
 
         So the network is never in memory twice, in OpenCV and in onnxruntime.
         """
-        self.asked.update({picture: self.opencv.run(feed) for picture, feed in feeds.items()})
+        for picture, feed in feeds.items():
+            self.asked[picture] = self.opencv.run(feed, winograd=self.fast)
         self.opencv.release()
 
     def ask(
         self, picture: str, feed: Feed, outputs: Mapping[str, F32], found: Mapping[str, F32]
     ) -> Answers:
         """The answers to a picture; `outputs` are the file's, `found` its blobs."""
-        expected = dict(self.asked.pop(picture) if picture in self.asked else self.opencv.run(feed))
+        asked = self.asked.pop(picture, None)
+        expected = dict(self.opencv.run(feed, winograd=self.fast) if asked is None else asked)
         names = dict.fromkeys(expected, self.opencv.name)
         if self.numpy:
             others = self.numpy.run(feed, found)
@@ -92,14 +103,20 @@ class References:
             expected = {**others, **expected}
         return Answers(picture, expected, names, expected, outputs, found, found)
 
-    def twin(self, answers: Answers, feed: Feed) -> Mapping[str, F32]:
-        """OpenCV's other answers. NumPy has none: it computes in float64."""
-        return {**answers.expected, **self.opencv.run(feed, winograd=True)}
+    def both_ways(self, answers: Answers, feed: Feed) -> Answers:
+        """The answers with OpenCV's plain sums, and as their twin those of Winograd's transform.
+
+        NumPy has no twin: it computes in float64.
+        """
+        plain = self.opencv.run(feed) if self.fast else {}
+        expected = {**answers.expected, **plain}
+        twin = {**expected, **self.opencv.run(feed, winograd=True)}
+        return replace(answers, expected=expected, twin=twin)
 
     def overruled(self, answers: Answers, feed: Feed, blobs: Iterable[str]) -> Answers | None:
         """The answers with NumPy's for these blobs; None where OpenCV may not be overruled.
 
-        It may be where each blob depends on a layer that OpenCV is known to compute otherwise.
+        It may be where each blob depends on a layer that OpenCV is known to compute differently.
         """
         network, heads = self.built.network, self.built.heads
         notes: dict[str, str] = {}
@@ -110,9 +127,9 @@ class References:
             notes[blob] = known
         try:
             numpy = NumpyReference.of(network, self.built.shapes, notes)
+            others = numpy.run(feed, answers.blobs)
         except NumpyError:
             return None
-        others = numpy.run(feed, answers.blobs)
         expected = {**answers.expected, **others}
         if heads and not notes.keys().isdisjoint((heads.loc, heads.conf)):
             expected.pop(heads.top, None)  # OpenCV's detections follow from its loc and conf.
@@ -125,7 +142,7 @@ class References:
         )
 
     def _known(self, network: Network, blob: str) -> str:
-        """In which known ways OpenCV computes a blob otherwise."""
+        """The known differences in how OpenCV computes a blob."""
         return "; ".join(
             f"layer {layer.name}: {self.deviations[layer.name]}"
             for layer in needed_for(network, [blob]).layers

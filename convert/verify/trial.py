@@ -35,7 +35,7 @@ class Answers:
     again: Mapping[str, F32]
     """The same by the file computed without optimizations: how sure it is. Or `blobs` itself."""
     notes: Mapping[str, str] = field(default_factory=dict)
-    """What to say of a blob besides."""
+    """Remarks on blobs, for the report."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,6 +31,7 @@ from convert.verify.detections import (
 from convert.verify.deviations import detection_deviation
 from convert.verify.file import ConvertedFile, FileError
 from convert.verify.inputs import Sample, is_sequence, samples, together
+from convert.verify.numpy_reference import NumpyError
 from convert.verify.opencv import OpenCVError
 from convert.verify.references import References
 from convert.verify.trial import Answers, Trial
@@ -67,7 +68,7 @@ def verify(
     trial = Trial(built, deviates, Bounds((1 / width, 1 / height)))
     try:
         _try(trial, references, inputs, progress)
-    except OpenCVError as error:
+    except (OpenCVError, NumpyError) as error:
         return _conclude(trial, references, str(error))
     except FileError as error:
         return _verification(Status.FAILED, str(error), trial, references)
@@ -85,17 +86,23 @@ def _try(
     inner = {blob: built.values[blob] for blob in references.blobs if blob in built.values}
     model, names, folder = built.model, list(inner.values()), built.folder
     references.ask_opencv({name: sample.feed for name, sample in inputs.items()})
-    file = probe = ConvertedFile(model, folder=folder)
-    if not set(names) <= {output.name for output in model.graph.output}:
-        probe = ConvertedFile(model, names, folder=folder)
+    file = ConvertedFile(model, folder=folder)
+    singles = {name: file.run(sample.arrays) for name, sample in inputs.items()}
+    batch: Mapping[str, F32] = {}
+    if not is_sequence(built):
+        progress("batch")
+        batch = file.run(together(built, [inputs[name] for name in BATCHED]))
+    has_all = set(names) <= {output.name for output in model.graph.output}
+    if not has_all:
+        # One after the other: each session has its own copy of the weights.
+        del file
+        file = ConvertedFile(model, names, folder=folder)
     # Seldom needed and slow to make: made once, for the first picture that fails.
     plain = functools.cache(lambda: ConvertedFile(model, names, optimized=False, folder=folder))
-    singles: dict[str, Mapping[str, F32]] = {}
     scenes: Scenes = {}
     for name, sample in inputs.items():
         progress(name)
-        singles[name] = file.run(sample.arrays)
-        inside = singles[name] if probe is file else probe.run(sample.arrays)
+        inside = singles[name] if has_all else file.run(sample.arrays)
         found = _blobs(singles[name], inside, inner)
         answers = references.ask(name, sample.feed, singles[name], found)
         start = len(trial.comparisons)
@@ -105,7 +112,7 @@ def _try(
         # Is the file wrong, or is it rounding? Ask both again, the other way.
         again = plain().run(sample.arrays)
         answers = replace(
-            answers, twin=references.twin(answers, sample.feed), again=_blobs(again, again, inner)
+            references.both_ways(answers, sample.feed), again=_blobs(again, again, inner)
         )
         del trial.comparisons[start:]
         failing = _compare_picture(trial, answers, scenes)
@@ -116,16 +123,14 @@ def _try(
             del trial.comparisons[start:]
             if _compare_picture(trial, overruled, scenes):
                 trial.comparisons[start:] = refused
-    progress("batch")
-    if not is_sequence(built):
-        batch = file.run(together(built, [inputs[name] for name in BATCHED]))
+    if batch:
         _compare_batch(trial, batch, singles, scenes)
 
 
 def _blobs(
     outputs: Mapping[str, F32], inside: Mapping[str, F32], inner: Mapping[str, str]
 ) -> Mapping[str, F32]:
-    """The network's blobs by their own names, as far as the file gives them out."""
+    """The network's blobs that the file gives out, by their own names."""
     return {**outputs, **{blob: inside[value] for blob, value in inner.items()}}
 
 

@@ -1,6 +1,7 @@
 """Which reference speaks for which blob, and that each of them refuses a wrong graph."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,14 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from convert.caffe.network import Layer
 from convert.metadata import metadata
 from convert.report import Comparison, Status, Verification
 from convert.verify import numpy_reference, verify
 from convert.verify.deviations import DEVIATIONS, deviations
 from convert.verify.numpy_reference import NAME, NumpyError, NumpyReference
+from convert.verify.reference import registry
+from geometry.arrays import F64
 
 Make = Callable[..., Any]
 
@@ -188,6 +192,19 @@ def test_numpy_counts_products_once_for_each_pixel(make: Make) -> None:
     case = make(REDUCTION)
     count = 6 * 3 * 9 * (9 * 8)
     assert numpy_reference.products(case.built.network, case.built.shapes) == count
+
+
+def test_a_formula_that_does_not_fit_one_picture_leaves_the_file_unverified(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(layer: Layer, bottoms: object) -> F64:
+        raise ValueError("cannot reshape")
+
+    unfit = replace(registry.formulas()["Reduction"], compute=fail)
+    monkeypatch.setitem(registry._formulas, "Reduction", unfit)
+    case = make(REDUCTION)
+    found = verify(case.built, case.weights)
+    assert (found.status, found.reason) == (Status.UNVERIFIED, "layer x: cannot reshape")
 
 
 def test_an_unknown_layer_is_named(make: Make) -> None:

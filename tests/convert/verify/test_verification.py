@@ -59,7 +59,7 @@ def test_a_correct_model_is_verified_with_all_comparisons(tiny: Make, kind: Kind
     assert (found.status, found.reason) == (Status.VERIFIED, "")
     assert all(item.passed for item in found.comparisons)
     names = list(pictures(3, 48, 64))
-    assert steps == ["OpenCV", *names, "batch"]
+    assert steps == ["OpenCV", "batch", *names]
     assert {item.input for item in found.comparisons} == {
         *names,
         *(f"{name} in a batch of 3" for name in ("noise", "gradient", "scene")),
