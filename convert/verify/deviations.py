@@ -47,10 +47,17 @@ def _mvn(layer: Layer, shapes: Shapes) -> str | None:
     return "OpenCV loses digits of a small variance" if has_variance else None
 
 
+def _reorg(layer: Layer, shapes: Shapes) -> str | None:
+    """OpenCV 4.14 knows the stride by another name, so it takes its default."""
+    stride = layer.parameter.reorg_param.stride
+    return "OpenCV takes every stride for 2" if stride != 2 else None
+
+
 DEVIATIONS: Mapping[str, Callable[[Layer, Shapes], str | None]] = {
     "Interp": _interp,
     "LRN": _lrn,
     "MVN": _mvn,
+    "Reorg": _reorg,
 }
 """By layer type: whether OpenCV computes a layer otherwise, and in which way."""
 

@@ -49,7 +49,7 @@ class NumpyReference:
         jumping = frozenset(
             bottom
             for layer in part.layers
-            if layer.type in known and known[layer.type].jumps
+            if layer.type in known and known[layer.type].jumps_in(layer)
             for bottom in layer.bottoms
             if bottom not in network.inputs
         )
@@ -73,7 +73,7 @@ class NumpyReference:
                 continue  # an Input layer
             formula = known[layer.type]
             bottoms = [values[bottom] for bottom in layer.bottoms]
-            if formula.jumps:
+            if formula.jumps_in(layer):
                 bottoms = [
                     found[name].astype(np.float64).reshape(own.shape)
                     if name in found and found[name].size == own.size

@@ -11,7 +11,7 @@ from convert.verify.reference.registry import formula
 from geometry.arrays import F64
 
 
-@formula("Pooling")
+@formula("Pooling", jumps=lambda layer: len(layer.tops) > 1)
 def pooling(layer: Layer, bottoms: Sequence[F64]) -> list[F64]:
     """The maximum or the mean of each window, as pooling_layer.cpp cuts the windows.
 

@@ -22,18 +22,24 @@ class Formula:
 
     type: str
     compute: Compute
-    jumps: bool
+    jumps: bool | Callable[[Layer], bool]
     """Whether a rounding error in a bottom can change a top by more than a rounding error.
 
     An index of a maximum jumps from one position to another where two values are equal but for
     rounding. Such a layer is computed from the file's own bottoms, which are compared themselves.
     """
 
+    def jumps_in(self, layer: Layer) -> bool:
+        """Whether this layer is one whose results jump."""
+        return self.jumps if isinstance(self.jumps, bool) else self.jumps(layer)
+
 
 _formulas: dict[str, Formula] = {}
 
 
-def formula(*types: str, jumps: bool = False) -> Callable[[Compute], Compute]:
+def formula(
+    *types: str, jumps: bool | Callable[[Layer], bool] = False
+) -> Callable[[Compute], Compute]:
     """Register a function for these layer types."""
 
     def register(compute: Compute) -> Compute:

@@ -28,7 +28,7 @@ def interp(layer: Layer, bottoms: Sequence[F64]) -> F64:
     return x
 
 
-@formula("Upsample", jumps=True)
+@formula("Upsample", jumps=lambda layer: len(layer.bottoms) > 1)
 def upsample(layer: Layer, bottoms: Sequence[F64]) -> F64:
     """Each pixel repeated down and across (upsample_layer.cpp of the forks for pyramids).
 
