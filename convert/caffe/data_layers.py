@@ -1,6 +1,6 @@
 """Data layers, which read a database or files: the network input that each of them feeds."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from convert.caffe import caffe_pb2
 from convert.caffe.depthwise import DEPTHWISE
@@ -105,7 +105,7 @@ def is_constant(layer: caffe_pb2.LayerParameter) -> bool:
 def fed_channels(
     top: str,
     size: Size | None,
-    layers: Iterable[caffe_pb2.LayerParameter],
+    layers: Sequence[caffe_pb2.LayerParameter],
     blobs: Mapping[str, Blobs],
 ) -> int | None:
     """The channels that the weights of the first layer behind `top` need; None if unknown.
@@ -114,7 +114,7 @@ def fed_channels(
     layer needs the `size` (height, width) besides; without it the whole item counts as channels.
     """
     same = {top}
-    for layer in layers:
+    for position, layer in enumerate(layers):
         if not layer.bottom or layer.bottom[0] not in same:
             # A layer that makes the blob anew ends its trail.
             same.difference_update(layer.top)
@@ -130,6 +130,13 @@ def fed_channels(
             return count // area if count % area == 0 and same == {top} else None
         if layer.type in _CHANNELWISE:
             same.update(layer.top)
+        elif (
+            layer.type == "Slice"
+            and layer.slice_param.axis == 1
+            and not layer.slice_param.slice_point
+        ):
+            part = fed_channels(layer.top[0], size, layers[position + 1 :], blobs)
+            return part * len(layer.top) if part else None
     return None
 
 

@@ -91,13 +91,19 @@ def of_dummy_layer(entry: Entry) -> tuple[dict[str, Shape], list[Diagnostic]]:
     return dict(zip(layer.top, shapes, strict=True)), problems
 
 
+def is_image(shape: Shape) -> bool:
+    """Whether an input of this shape is an image. Regions may have four dimensions too, of 1×1."""
+    return len(shape) == 4 and max(shape[2:]) > 1
+
+
 def resized(shapes: dict[str, Shape], size: Size | None) -> dict[str, Shape]:
     """The shapes with (height, width) in place of those of the image.
 
-    The image is the first input of four dimensions. Others of its size are images like it; what
-    has another size, such as `im_info` or a mask, keeps it.
+    The image is the first input that looks like one. Others of its size are images too; an input of
+    another size, such as `im_info` or a mask, keeps it.
     """
-    images = [shape for shape in shapes.values() if len(shape) == 4]
+    images = [shape for shape in shapes.values() if is_image(shape)]
+    images = images or [shape for shape in shapes.values() if len(shape) == 4]
     if size is None or not images:
         return shapes
     old = images[0][2:]

@@ -209,9 +209,15 @@ def _assemble(
 def _read_inputs(
     shapes: Mapping[str, tuple[int, ...]], layers: Sequence[Layer]
 ) -> tuple[dict[str, tuple[int, ...]], list[Diagnostic]]:
-    """The inputs that a layer reads, and a warning for the others. One input is always kept."""
+    """The inputs that a layer reads, the image first, and a warning for each of the others.
+
+    A network whose layers read no input keeps all of them.
+    """
     needed = {bottom for layer in layers for bottom in layer.bottoms}
     kept = {name: shape for name, shape in shapes.items() if name in needed}
+    image = next((name for name, shape in kept.items() if inputs.is_image(shape)), None)
+    if image is not None:
+        kept = {image: kept[image], **kept}
     if not kept:
         return dict(shapes), []
     unread = [name for name in shapes if name not in needed]

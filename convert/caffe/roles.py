@@ -9,7 +9,9 @@ from convert.caffe.inputs import Shape, Size
 from convert.caffe.legacy import Entry
 from convert.caffe.weights import Blobs
 
-_METRICS = frozenset(["Accuracy", "DetectionEvaluate", "HDF5Output", "SoftmaxWithLoss"])
+_METRICS = frozenset(["BoxAnnotatorOHEM", "EvalDetection", "HDF5Output", "WarpCTC"])
+_METRIC_WORDS = ("Accuracy", "Evaluate", "Loss")
+"""Parts of the names of losses and metrics: forks have many, such as SoftmaxWithLossOHEM."""
 
 
 @dataclass
@@ -71,7 +73,7 @@ def assign(
 
 
 def _is_metric(layer: caffe_pb2.LayerParameter) -> bool:
-    return layer.type in _METRICS or layer.type.endswith("Loss")
+    return layer.type in _METRICS or any(word in layer.type for word in _METRIC_WORDS)
 
 
 def _add_inputs(

@@ -1,7 +1,7 @@
-"""What OpenCV is known to compute otherwise than Caffe, even in the copy that it is given.
+"""What OpenCV is known to compute differently from Caffe, even in the copy that it gets.
 
-For these layers alone may the NumPy reference overrule OpenCV: where OpenCV disagrees with a
-network that has none of them, verification fails.
+The NumPy reference may overrule OpenCV for these layers only. Where a network has none of them and
+OpenCV disagrees, verification fails.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from geometry.coding import CodeType
 
 
 def deviations(network: Network, shapes: Shapes) -> dict[str, str]:
-    """For each layer that OpenCV computes otherwise, by name, in which way."""
+    """The layers that OpenCV computes differently, by name, with the difference."""
     known = formulas()
     found: dict[str, str] = {}
     for layer in network.layers:
@@ -57,13 +57,20 @@ def _bnll(layer: Layer, shapes: Shapes) -> str | None:
     return "OpenCV loses digits of small results"
 
 
+def _reorg(layer: Layer, shapes: Shapes) -> str | None:
+    """OpenCV 4.14 knows the stride by another name, so it takes its default."""
+    stride = layer.parameter.reorg_param.stride
+    return "OpenCV takes every stride for 2" if stride != 2 else None
+
+
 DEVIATIONS: Mapping[str, Callable[[Layer, Shapes], str | None]] = {
     "BNLL": _bnll,
     "Interp": _interp,
     "LRN": _lrn,
     "MVN": _mvn,
+    "Reorg": _reorg,
 }
-"""By layer type: whether OpenCV computes a layer otherwise, and in which way."""
+"""By layer type: the difference in how OpenCV computes a layer, or None."""
 
 
 def detection_deviation(heads: DetectorBlobs, network: Network) -> str | None:

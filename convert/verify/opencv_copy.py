@@ -1,8 +1,8 @@
-"""The copy of a network that OpenCV is given: the same computation, in words it reads right.
+"""The copy of a network that OpenCV gets: the same computation, in a form that OpenCV reads right.
 
-OpenCV reads many prototxts otherwise than Caffe does: it has other defaults, ignores some fields,
-and lacks the names that forks gave to common layers. Each rewrite below says in other words what
-Caffe would compute, so that OpenCV computes it too. A rewrite never uses the ONNX graph.
+OpenCV reads many prototxts differently from Caffe. It has other defaults, ignores some fields, and
+lacks the names that forks gave to common layers. Each rewrite below expresses what Caffe computes
+with other layers or fields, so that OpenCV computes the same. A rewrite never uses the ONNX graph.
 """
 
 import math
@@ -26,13 +26,13 @@ Shapes = Mapping[str, Shape]
 
 @dataclass(frozen=True, slots=True)
 class OpenCVCopy:
-    """A network in OpenCV's words."""
+    """A network as OpenCV gets it."""
 
     prototxt: str
     added: bytes
-    """A caffemodel with the blobs of layers that the weights file lacks: to be put behind it.
+    """The blobs that the weights file lacks, as a caffemodel to append to it.
 
-    Two protobuf messages one behind the other read as one message.
+    Two protobuf messages in a row read as one message.
     """
     makers: Mapping[str, "Maker"]
     """What makes each blob."""
@@ -230,15 +230,15 @@ def _inner_product(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shap
 
 
 def _log(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
-    """OpenCV's Log knows no parameters: Power layers do their work before and behind it."""
+    """OpenCV's Log has no parameters: Power layers before and after it do their work."""
     log = message.log_param
     (bottom,), (top,) = layer.bottoms, layer.tops
-    before, behind = f"{top}/shifted", f"{top}/log"
+    before, after = f"{top}/shifted", f"{top}/log"
     first = _power(f"{layer.name}/shift", bottom, before, scale=log.scale, shift=log.shift)
     base = 1.0 if log.base == -1 else math.log(log.base)
     message.ClearField("log_param")
-    message.bottom[:], message.top[:] = [before], [behind]
-    return [first, Piece(message), _power(f"{layer.name}/base", behind, top, scale=1 / base)]
+    message.bottom[:], message.top[:] = [before], [after]
+    return [first, Piece(message), _power(f"{layer.name}/base", after, top, scale=1 / base)]
 
 
 def _axpy(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
@@ -262,12 +262,12 @@ def _swish(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> l
         name, bottom, top = f"{layer.name}/half", layer.bottoms[0], layer.tops[0]
         return [Piece(message)] if beta else [_power(name, bottom, top, scale=0.5)]
     (bottom,), (top,) = layer.bottoms, layer.tops
-    before, behind = f"{top}/scaled", f"{top}/swish"
-    message.bottom[:], message.top[:] = [before], [behind]
+    before, after = f"{top}/scaled", f"{top}/swish"
+    message.bottom[:], message.top[:] = [before], [after]
     return [
         _power(f"{layer.name}/beta", bottom, before, scale=beta),
         Piece(message),
-        _power(f"{layer.name}/unscaled", behind, top, scale=1 / beta),
+        _power(f"{layer.name}/unscaled", after, top, scale=1 / beta),
     ]
 
 
@@ -355,7 +355,7 @@ def _deconvolution(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shap
 
 
 def _unmerged(deconvolution: Piece) -> list[Piece]:
-    """A Deconvolution that OpenCV merges with no layer behind it, if it has groups."""
+    """A Deconvolution that OpenCV merges with no layer after it, if it has groups."""
     message = deconvolution.layer
     if message.convolution_param.group == 1:
         return [deconvolution]
@@ -585,4 +585,4 @@ REWRITES: Mapping[str, Rewrite] = {
     "Tile": _tile,
     "Upsample": _upsample,
 }
-"""What OpenCV reads otherwise, by layer type."""
+"""How to write what OpenCV reads differently, by layer type."""

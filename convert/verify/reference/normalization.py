@@ -14,8 +14,8 @@ from geometry.arrays import F64
 def lrn(layer: Layer, bottoms: Sequence[F64]) -> F64:
     """Quotients x / (k + alpha / n · Σ x²) ^ beta over n channels, or over n × n pixels.
 
-    Within a channel Caffe divides by n² and takes 1 for k, whatever the file says: lrn_layer.cpp
-    builds it from an average pooling and a Power layer with shift 1.
+    Within a channel Caffe divides by n² and ignores k: lrn_layer.cpp builds the layer from an
+    average pooling and a Power layer with shift 1.
     """
     (x,) = bottoms
     parameter = layer.parameter.lrn_param

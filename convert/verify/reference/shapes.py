@@ -11,7 +11,7 @@ from geometry.arrays import F64
 
 @formula("Concat")
 def concat(layer: Layer, bottoms: Sequence[F64]) -> F64:
-    """The bottoms one after the other along `axis` (concat_layer.cpp)."""
+    """The bottoms joined along `axis` (concat_layer.cpp)."""
     parameter = layer.parameter.concat_param
     old = parameter.HasField("concat_dim")
     return np.concatenate(bottoms, axis=parameter.concat_dim if old else parameter.axis)
@@ -71,7 +71,7 @@ def reshape(layer: Layer, bottoms: Sequence[F64]) -> F64:
 
 @formula("Tile")
 def tile(layer: Layer, bottoms: Sequence[F64]) -> F64:
-    """The bottom `tiles` times one after the other along `axis` (tile_layer.cpp)."""
+    """The bottom repeated `tiles` times along `axis` (tile_layer.cpp)."""
     parameter = layer.parameter.tile_param
     return np.concatenate([bottoms[0]] * parameter.tiles, axis=parameter.axis)
 
@@ -93,81 +93,3 @@ def dropout(layer: Layer, bottoms: Sequence[F64]) -> F64:
     """The bottom (dropout_layer.cpp); with the forks' `scale_train: false` scaled down."""
     parameter = layer.parameter.dropout_param
     return bottoms[0] if parameter.scale_train else bottoms[0] * (1 - parameter.dropout_ratio)
-
-
-@formula("ShuffleChannel")
-def shuffle_channel(layer: Layer, bottoms: Sequence[F64]) -> F64:
-    """Channels as group rows, read by columns (ShuffleNet's shuffle_channel_layer.cpp)."""
-    (x,) = bottoms
-    batch, channels = x.shape[:2]
-    group = layer.parameter.shuffle_channel_param.group
-    rows = x.reshape(batch, group, channels // group, -1)
-    return rows.swapaxes(1, 2).reshape(x.shape)
-
-
-@formula("Reorg")
-def reorg(layer: Layer, bottoms: Sequence[F64]) -> F64:
-    """Darknet's reorg, which reads its bottom as if it had the larger maps (reorg_layer.cpp)."""
-    (x,) = bottoms
-    parameter = layer.parameter.reorg_param
-    stride = parameter.stride
-    batch, channels, height, width = x.shape
-    few = channels // stride**2
-    y = np.empty(
-        x.shape if not parameter.reverse else (batch, few, height * stride, width * stride)
-    )
-    wide = x.reshape(batch, few, height * stride, width * stride)
-    for channel in range(channels):
-        down, across = divmod(channel // few, stride)
-        if parameter.reverse:
-            y[:, channel % few, down::stride, across::stride] = x[:, channel]
-        else:
-            y[:, channel] = wide[:, channel % few, down::stride, across::stride]
-    if parameter.reverse:
-        return y
-    return y.reshape(batch, channels * stride**2, height // stride, width // stride)
-
-
-@formula("Reverse")
-def reverse(layer: Layer, bottoms: Sequence[F64]) -> F64:
-    """The elements along `axis` in the opposite order."""
-    return np.flip(bottoms[0], layer.parameter.reverse_param.axis)
-
-
-@formula("Flip")
-def flip(layer: Layer, bottoms: Sequence[F64]) -> F64:
-    """The image mirrored across, down, or both."""
-    (x,) = bottoms
-    parameter = layer.parameter.flip_param
-    sides = ((3, parameter.flip_width), (2, parameter.flip_height))
-    axes = list(parameter.axis) or [axis for axis, is_flipped in sides if is_flipped]
-    return np.flip(x, tuple(axes))
-
-
-@formula("Transpose")
-def transpose(layer: Layer, bottoms: Sequence[F64]) -> F64:
-    """The axes in another order (the forks' transpose_layer.cpp)."""
-    parameter = layer.parameter.transpose_param
-    return bottoms[0].transpose(list(parameter.dim or parameter.order or parameter.axis))
-
-
-@formula("Parameter")
-def parameter(layer: Layer, bottoms: Sequence[F64]) -> F64:
-    """The blob itself (parameter_layer.hpp)."""
-    shape = layer.parameter.parameter_param.shape.dim
-    return layer.blobs[0].astype(np.float64).reshape(tuple(shape))
-
-
-@formula("DummyData")
-def dummy_data(layer: Layer, bottoms: Sequence[F64]) -> list[F64]:
-    """A constant for each top (dummy_data_layer.cpp). Other fillers are refused."""
-    given = layer.parameter.dummy_data_param
-    shapes = [tuple(shape.dim) for shape in given.shape] or list(
-        zip(given.num, given.channels, given.height, given.width, strict=True)
-    )
-    fillers = list(given.data_filler)
-    values = [filler.value for filler in fillers] or [0.0]
-    count = len(layer.tops)
-    shapes *= count if len(shapes) == 1 else 1
-    values *= count if len(values) == 1 else 1
-    return [np.full(shape, value) for shape, value in zip(shapes, values, strict=True)]

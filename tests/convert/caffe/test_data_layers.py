@@ -97,9 +97,18 @@ PRODUCT = "name: 'p' type: 'InnerProduct' bottom: 'data' top: 'p'"
             {"c": blob(8, 1, 5, 5)},
             2,
         ),
+        # A Slice feeds each of two branches.
+        (
+            [
+                "name: 's' type: 'Slice' bottom: 'data' top: 'x' top: 'y'",
+                CONVOLUTION.replace("data", "x"),
+            ],
+            {"c": blob(8, 1, 5, 5)},
+            4,
+        ),
         # The convolution reads what another layer made.
         (
-            ["name: 's' type: 'Slice' bottom: 'data' top: 'x'", CONVOLUTION.replace("data", "x")],
+            ["name: 's' type: 'Flatten' bottom: 'data' top: 'x'", CONVOLUTION.replace("data", "x")],
             {"c": blob(8, 1, 5, 5)},
             None,
         ),
@@ -108,7 +117,9 @@ PRODUCT = "name: 'p' type: 'InnerProduct' bottom: 'data' top: 'p'"
 def test_channels_follow_from_the_weights_behind_the_data(
     texts: list[str], blobs: dict[str, Blobs], channels: int | None
 ) -> None:
-    assert data_layers.fed_channels("data", (3, 4), map(layer, texts), blobs) == channels
+    assert (
+        data_layers.fed_channels("data", (3, 4), [layer(text) for text in texts], blobs) == channels
+    )
 
 
 def test_a_fully_connected_layer_tells_how_many_features_it_is_fed() -> None:

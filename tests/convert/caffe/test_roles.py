@@ -236,3 +236,25 @@ def test_a_network_without_weights_of_its_own_needs_none_in_the_file(tmp_path: P
     assert "it holds no layers: give the trained" in str(net.warnings[0])
     with pytest.raises(CaffeError, match="no weights for it in the caffemodel"):
         build_graph(net, GraphBuilder())
+
+
+@pytest.mark.parametrize("kind", ["SoftmaxWithLossOHEM", "MultiLabelAccuracy", "WarpCTC"])
+def test_the_metrics_of_forks_serve_training_only(read: Read, kind: str) -> None:
+    text = 'input: ["data", "label"] input_shape { dim: [1, 3, 8, 8] } input_shape { dim: 1 }\n'
+    found = read(text + CONV + LOSS.replace("SoftmaxWithLoss", kind))
+    assert list(found.inputs) == ["data"]
+    assert found.outputs == ("c",)
+
+
+def test_the_image_comes_first_whatever_the_order_of_the_prototxt(read: Read) -> None:
+    text = (
+        'input: ["rois", "data"] input_shape { dim: [1, 5, 1, 1] } '
+        "input_shape { dim: [1, 3, 8, 8] }\n"
+    )
+    pool = 'layer { name: "p" type: "ROIPooling" bottom: "c" bottom: "rois" top: "p" }\n'
+    found = read(text + CONV + pool)
+    assert list(found.inputs) == ["data", "rois"]
+    assert read(text + CONV + pool, size=9).inputs == {
+        "data": (1, 3, 9, 9),
+        "rois": (1, 5, 1, 1),
+    }
