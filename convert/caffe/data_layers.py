@@ -130,13 +130,12 @@ def fed_channels(
             return count // area if count % area == 0 and same == {top} else None
         if layer.type in _CHANNELWISE:
             same.update(layer.top)
-        elif (
-            layer.type == "Slice"
-            and layer.slice_param.axis == 1
-            and not layer.slice_param.slice_point
-        ):
-            part = fed_channels(layer.top[0], size, layers[position + 1 :], blobs)
-            return part * len(layer.top) if part else None
+        elif layer.type == "Slice":
+            points = layer.slice_param.slice_point
+            part = fed_channels(layer.top[-1], size, layers[position + 1 :], blobs)
+            if part is None:
+                return None
+            return points[-1] + part if points else len(layer.top) * part
     return None
 
 

@@ -253,3 +253,27 @@ def test_a_train_val_prototxt_converts_without_its_labels(
     assert list(report.outputs) == ["p"]
     (left_out,) = [each for each in report.warnings if "left out" in each]
     assert all(name in left_out for name in ("d", "top1", "top5"))
+
+
+SHARED = """\
+input: "left" input_shape { dim: 1 dim: 3 dim: 9 dim: 9 }
+input: "right" input_shape { dim: 1 dim: 3 dim: 9 dim: 9 }
+layer { name: "a" type: "Convolution" bottom: "left" top: "a"
+        param { name: "w" } param { name: "b" }
+        convolution_param { num_output: 2 kernel_size: 3 } }
+layer { name: "b" type: "Convolution" bottom: "right" top: "b"
+        param { name: "w" } param { name: "b" }
+        convolution_param { num_output: 2 kernel_size: 3 } }
+"""
+
+
+def test_shared_weights_are_those_that_caffe_uses(tmp_path: Path) -> None:
+    used = (random(2, 3, 3, 3), random(2))
+    model = write_model(tmp_path, SHARED, {"a": (used[0] + 1, used[1]), "b": used})
+    report = run_conversion(model, tmp_path / "out.onnx", Options())
+    assert report.verification.status is Status.VERIFIED, report.verification.reason
+    assert any("shares w, but has other values" in warning for warning in report.warnings)
+    session = onnxruntime.InferenceSession(tmp_path / "out.onnx")
+    x = random(1, 3, 9, 9)
+    one, other = session.run(None, {"left": x, "right": x})
+    np.testing.assert_allclose(one, other, rtol=1e-6)
