@@ -214,6 +214,30 @@ def test_an_unknown_layer_is_named(make: Make) -> None:
         NumpyReference.of(built.network, built.shapes, ["x"])
 
 
+@pytest.mark.parametrize(
+    ("shape", "axis"), [("dim: 4 dim: 2 dim: -1", 0), ("dim: 0 dim: -1 dim: 3", 0)]
+)
+def test_a_network_may_state_another_batch_than_1(make: Make, shape: str, axis: int) -> None:
+    header = 'input: "data" input_shape { dim: 4 dim: 3 dim: 9 dim: 8 }\n'
+    layers = f"""layer {{ name: "x" type: "Reshape" bottom: "c" top: "x"
+        reshape_param {{ axis: {axis} shape {{ {shape} }} }} }}\n"""
+    case = make(layers + REDUCTION.replace('"x"', '"z"'), header=header)
+    found = verify(case.built, case.weights)
+    assert (found.status, found.reason) == (Status.VERIFIED, "")
+    assert len(found.references) == 2
+
+
+def test_a_constant_may_have_the_stated_batch(make: Make) -> None:
+    header = 'input: "data" input_shape { dim: 4 dim: 3 dim: 9 dim: 8 }\n'
+    layers = """layer { name: "k" type: "DummyData" top: "k" dummy_data_param {
+            shape { dim: 4 dim: 6 dim: 9 dim: 8 } data_filler { value: 2 } } }
+        layer { name: "x" type: "Eltwise" bottom: "c" bottom: "k" top: "x" }"""
+    case = make(layers, header=header)
+    found = verify(case.built, case.weights)
+    assert (found.status, found.reason) == (Status.VERIFIED, "")
+    assert found.references == (NAME,)
+
+
 def test_the_tops_of_a_split_may_be_the_outputs(make: Make) -> None:
     case = make('layer { name: "x" type: "Split" bottom: "c" top: "x" top: "y" }')
     found = verify(case.built, case.weights)
