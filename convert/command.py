@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="onnx",
         type=Path,
         metavar="OUT.onnx",
-        help="the file to write; needed unless --explain is given",
+        help="the file to write; required without --explain",
     )
     parser.add_argument(
         "--explain",
@@ -76,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mean",
         type=numbers,
         metavar="104,117,123",
-        help="what is subtracted from each channel, in the network's channel order "
+        help="mean to subtract from each channel, in the network's channel order "
         "(default: 104,117,123 for blue, green, red)",
     )
     parser.add_argument(
@@ -84,14 +84,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=number,
         default=1.0,
         metavar="1.0",
-        help="what pixels are multiplied by after that (default: 1.0)",
+        help="factor that pixels are multiplied by after the mean is subtracted (default: 1.0)",
     )
     parser.add_argument(
         "--channel-order",
         type=ChannelOrder,
         choices=list(ChannelOrder),
         metavar="bgr|rgb|gray",
-        help="the order the network was trained with; pictures are RGB or gray in any case "
+        help="channel order that the network was trained with; the file always takes RGB or gray "
         "(default: bgr, or gray for one channel)",
     )
     parser.add_argument(
@@ -99,20 +99,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Kind,
         choices=list(Kind),
         metavar="heads|detections|raw",
-        help="what the file gives out (default: heads for a detector, raw for another network)",
+        help="outputs of the file (default: heads for a detector, raw for other networks)",
     )
     parser.add_argument(
         "--verify",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="compare the result with OpenCV's before it is written (default: yes)",
+        help="compare the result with OpenCV before it is written (default: yes)",
     )
     parser.add_argument(
         "--merge",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="join convolutions that read one blob through the same window: the same results, "
-        "faster (default: yes)",
+        help="join convolutions that read the same blob through the same window, which gives the "
+        "same results faster (default: yes)",
     )
     parser.add_argument(
         "--report", type=Path, metavar="REPORT.json", help="write every comparison to this file"
@@ -130,7 +130,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Convert, write the report, say what came of it; SfdError if nothing did."""
+    """Convert, write the report, and print a summary. Raises SfdError for a failure."""
     options = Options(
         output=arguments.output,
         input_size=arguments.input_size,
@@ -190,7 +190,7 @@ class _Moved(argparse.Action):
 
 def _check_report(report: Path, others: Sequence[Path]) -> None:
     if report.is_dir() or not report.parent.is_dir():
-        raise UsageError(f"can't write the report {report}: give a file in a folder")
+        raise UsageError(f"can't write the report {report}: give a file in an existing folder")
     if report.resolve() in [other.resolve() for other in others]:
         raise UsageError(f"--report {report} is a source or the ONNX file: give another name")
 

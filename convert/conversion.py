@@ -1,4 +1,4 @@
-"""One conversion from files to file: read, translate, check, verify, and only then write."""
+"""One conversion: read the files, translate, check, verify, and only then write the result."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ from convert.verify import verify
 from sfd.errors import SfdError, UsageError
 
 LARGEST_SIDE = 16_384
-"""Of an input, in pixels: a damaged prototxt shall not fill the memory with priors."""
+"""The longest side of an input in pixels, so that a damaged prototxt does not fill the memory."""
 STEPS = (
     "reading", "simulating", "hashing", "translating", "storing", "checking",
     "OpenCV", "batch", "noise", "constant", "gradient", "impulse", "scene",
@@ -44,7 +44,7 @@ NOT_ASKED = "verification was switched off"
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a conversion can be told; None means what the model or Caffe's custom suggests."""
+    """The options of a conversion. None stands for the prototxt's value, or Caffe's default."""
 
     output: Kind | None = None
     input_size: tuple[int, int] | None = None
@@ -63,16 +63,16 @@ class Options:
 
 
 class ConversionError(SfdError):
-    """The conversion can't be made."""
+    """The model can't be converted; the message says why."""
 
 
 class VerificationError(ConversionError):
-    """The file does not compute what OpenCV computes; `report` has every comparison."""
+    """The model does not compute what its reference computes; `report` has every comparison."""
 
     def __init__(self, report: Report) -> None:
         super().__init__(
-            f"verification failed, no file written: {report.verification.reason}; see --report "
-            "for every comparison, or take the file unverified with --no-verify"
+            f"verification failed, no file written: {report.verification.reason}; --report lists "
+            "every comparison, and --no-verify writes the file unverified"
         )
         self.report = report
 
@@ -91,8 +91,7 @@ def convert_file(
     as it begins.
 
     Raises CaffeError and TranslationError with all problems of the sources, UsageError for
-    options that don't fit the model, VerificationError, ConversionError for files that can't be
-    meant, and WriteError.
+    options or paths that don't fit, ConversionError, VerificationError, and WriteError.
     """
     clock = _Clock(progress)
     if caffemodel is None and options.simulated_weights is None:
@@ -115,7 +114,9 @@ def convert_file(
                 blobs = {layer.name: layer.blobs for layer in network.layers if layer.blobs}
                 weights.write(caffemodel, network.name, blobs)
                 del blobs
-                network, _ = _read(prototxt, caffemodel, options)
+                # From the file, since that takes no memory but its pages; it has nothing to add.
+                reread, _ = _read(prototxt, caffemodel, options)
+                network = replace(reread, warnings=network.warnings)
         return _convert(network, prototxt, caffemodel, output, options, clock)
 
 
@@ -249,7 +250,7 @@ class _Clock:
 
 
 def _channels(options: Options) -> int | None:
-    """The channels of a picture of that order; None where no order is given."""
+    """The number of channels that the channel order implies; None if no order is given."""
     if options.channel_order is None:
         return None
     return 1 if options.channel_order is ChannelOrder.GRAY else 3
@@ -272,7 +273,7 @@ def _build(network: Network, options: Options, name: str) -> Built:
 
 
 def _check_raw(network: Network, options: Options) -> None:
-    """Refuse options about pictures, but for `gray`, which says how many channels there are."""
+    """Refuse options about images, except `gray`, which gives the number of channels."""
     order = options.channel_order
     if options.mean is not None or order not in (None, ChannelOrder.GRAY) or options.scale != 1:
         raise UsageError(
@@ -302,7 +303,7 @@ def _check(light: onnx.ModelProto) -> None:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         detail = " ".join(str(error).split())
-        raise ConversionError(f"the graph fails ONNX's own check, please report it: {detail}")  # noqa: B904
+        raise ConversionError(f"the graph fails ONNX's own check; please report this: {detail}")  # noqa: B904
 
 
 def _warnings(network: Network, built: Built) -> list[Diagnostic]:
@@ -312,7 +313,7 @@ def _warnings(network: Network, built: Built) -> list[Diagnostic]:
     if network.training_layers:
         names = ", ".join(layer.name for layer in network.training_layers)
         warnings.append(
-            Diagnostic(f"left out, since they only serve training and testing: {names}")
+            Diagnostic(f"left out because they serve only training and testing: {names}")
         )
     return warnings
 

@@ -13,7 +13,7 @@ MAX_PROTOBUF = (1 << 31) - 1
 
 
 def read_bytes(path: Path, limit: int, kind: str, error: type[CaffeError] = CaffeError) -> bytes:
-    """The content of a file that is to be a `kind`.
+    """The content of a file; `kind` says what it should be.
 
     Raises `error` where it can't be read or has more than `limit` bytes.
     """
@@ -41,9 +41,9 @@ def map_bytes(path: Path, limit: int, kind: str) -> mmap.mmap:
 
 
 def check_output(path: Path, kind: str, sources: Sequence[Path]) -> None:
-    """Refuse, before any work is done, a path where no `kind` can be written.
+    """Refuse a path where a file can't be written, before any work is done. `kind` says what it is.
 
-    Raises UsageError for a folder and for one of the sources, WriteError where its folder is not.
+    Raises UsageError for a folder and for one of the sources, WriteError if its folder is missing.
     """
     if path.is_dir():
         raise UsageError(f"{path} is a folder: give the name of the {kind}")

@@ -1,4 +1,4 @@
-"""Folding: multiplications and additions by constants merge with each other and with what's before.
+"""Folding: merges multiplications and additions by constants with the nodes before them.
 
 BatchNorm, Scale, Bias and Power arrive here as Mul and Add nodes. Behind a Convolution,
 Deconvolution or InnerProduct whose result nothing else uses they move into its weights; elsewhere
@@ -35,7 +35,7 @@ class Affine:
 
 
 def fold(graph: GraphBuilder) -> None:
-    """Merge constants into the graph's nodes, once its outputs are declared.
+    """Merge constants into the graph's nodes. Call it when the outputs are declared.
 
     Outputs keep their names and values. Values that are no outputs may vanish.
     """

@@ -1,4 +1,4 @@
-"""What a file says about itself: `metadata_props` with the prefix `sfd.`."""
+"""The metadata of a file: `metadata_props` with the prefix `sfd.`."""
 
 import hashlib
 import json
@@ -42,7 +42,7 @@ def metadata(
     verification: Verification,
     simulated_weights: int | None = None,
 ) -> dict[str, str]:
-    """All properties. They hold neither times nor paths: equal sources give equal files.
+    """All properties. They contain no times and no paths, so equal sources give equal files.
 
     Lists of words are JSON, lists of numbers have commas; a property without a value is left out.
     """

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """How far a conversion has been proved."""
+    """Whether a conversion has been verified."""
 
     VERIFIED = "verified"
     UNVERIFIED = "unverified"
@@ -16,7 +16,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One output on one input, against what it should be."""
+    """One output for one input, compared with its reference."""
 
     input: str
     """Which picture: noise, constant, gradient, impulse, scene; or a batch of them."""
@@ -34,7 +34,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """All comparisons of a conversion, and what follows from them."""
+    """All comparisons of a conversion, and the verdict."""
 
     status: Status
     reason: str = ""
@@ -51,7 +51,7 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One conversion. Paths are left out, so that equal work gives equal reports but for times."""
+    """One conversion. It has no paths, so equal conversions give equal reports but for times."""
 
     name: str
     kind: str
@@ -63,7 +63,7 @@ class Report:
     layers: int
     nodes: int
     parameters: int
-    """Numbers in the weights of all layers, BatchNorm's statistics among them."""
+    """The number of weights of all layers, including BatchNorm's statistics."""
     sources: Mapping[str, str]
     """sha256 of prototxt and weights."""
     onnx_sha256: str
@@ -74,7 +74,7 @@ class Report:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """The report as indented JSON, numbers that JSON lacks as null."""
+        """The report as indented JSON; infinity and NaN become null."""
         return json.dumps(_finite(asdict(self)), indent=2, allow_nan=False) + "\n"
 
 

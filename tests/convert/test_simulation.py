@@ -68,6 +68,15 @@ def test_a_layer_behind_an_unknown_one_is_not_to_blame_for_its_weights(tmp_path:
     assert "weights" not in str(caught.value)
 
 
+def test_a_network_without_weights_needs_none(tmp_path: Path) -> None:
+    net = networks.Writer("flat")
+    net.layer("ReLU", "data")
+    path = write(tmp_path, net.text)
+    report = convert_file(path, None, tmp_path / "out.onnx", Options(simulated_weights=1))
+    assert report.warnings == ()
+    assert report.verification.status is Status.VERIFIED
+
+
 def test_a_bilinear_filler_is_obeyed(tmp_path: Path) -> None:
     made = simulate(network.load(write(tmp_path, networks.fcn(64)), None), 1)
     [layer] = [layer for layer in made.layers if layer.type == "Deconvolution"]
