@@ -116,7 +116,7 @@ def fed_channels(
     same = {top}
     for position, layer in enumerate(layers):
         if not layer.bottom or layer.bottom[0] not in same:
-            # A layer that makes the blob anew ends its trail.
+            # Another layer makes the blob again: it no longer has the channels of the data.
             same.difference_update(layer.top)
             continue
         weight = blobs.get(layer.name, ())

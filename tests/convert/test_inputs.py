@@ -277,3 +277,23 @@ def test_shared_weights_are_those_that_caffe_uses(tmp_path: Path) -> None:
     x = random(1, 3, 9, 9)
     one, other = session.run(None, {"left": x, "right": x})
     np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_weights_that_are_not_finite_are_one_problem_a_blob(tmp_path: Path) -> None:
+    weight = random(5, 20)
+    weight[0, 0] = np.nan
+    text = """\
+input: "data" input_shape { dim: 1 dim: 20 }
+layer { name: "p" type: "InnerProduct" bottom: "data" top: "p"
+        inner_product_param { num_output: 5 } }
+layer { name: "x" type: "NoSuchType" bottom: "p" top: "x" }
+"""
+    model = write_model(tmp_path, text, {"p": (weight, random(5))})
+    with pytest.raises(CaffeError) as caught:
+        run_conversion(model, tmp_path / "out.onnx")
+    first, second = map(str, caught.value.diagnostics)
+    assert (
+        first
+        == "line 2, layer p: blob 0 of the weights file: 1 of its 100 values are infinite or NaN"
+    )
+    assert "layers of type NoSuchType" in second
