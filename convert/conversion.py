@@ -104,7 +104,7 @@ def convert_file(
         # The translation reports missing weights together with its own problems.
         network, problems = _read(prototxt, caffemodel, options)
         if problems:
-            raise CaffeError(str(prototxt), [*problems, *problems_of(network)])
+            raise CaffeError(str(prototxt), [*problems, *problems_of(network, problems)])
     with TemporaryDirectory(prefix="sfd-convert-") as folder:
         if caffemodel is None:
             assert options.simulated_weights is not None

@@ -61,16 +61,25 @@ def build_graph(
         raise TranslationError(problems)
 
 
-def problems_of(network: Network) -> list[Diagnostic]:
+def problems_of(network: Network, known: Sequence[Diagnostic] = ()) -> list[Diagnostic]:
     """Every reason why a network can't be translated; none if it can.
 
-    Missing weights count only where there are any: a file that can't be read is one problem.
+    Problems of weights are left out where they follow from a `known` problem: of a layer whose
+    blobs are damaged, and of all layers if the file has no weights that can be read.
     """
+    damaged = {each.layer for each in known if each.layer and "blob" in each.message}
+    has_weights = any(layer.blobs for layer in network.layers)
     try:
         build_graph(network, GraphBuilder())
     except TranslationError as error:
-        has_weights = any(layer.blobs for layer in network.layers)
-        return [each for each in error.diagnostics if has_weights or each.message != NO_WEIGHTS]
+        return [
+            each
+            for each in error.diagnostics
+            if not (
+                each.layer in damaged and (each.message == NO_WEIGHTS or "blob" in each.message)
+            )
+            and (has_weights or each.message != NO_WEIGHTS)
+        ]
     return []
 
 

@@ -116,7 +116,7 @@ def fed_channels(
     same = {top}
     for position, layer in enumerate(layers):
         if not layer.bottom or layer.bottom[0] not in same:
-            # A layer that makes the blob anew ends its trail.
+            # Another layer makes the blob again: it no longer has the channels of the data.
             same.difference_update(layer.top)
             continue
         weight = blobs.get(layer.name, ())
@@ -130,13 +130,12 @@ def fed_channels(
             return count // area if count % area == 0 and same == {top} else None
         if layer.type in _CHANNELWISE:
             same.update(layer.top)
-        elif (
-            layer.type == "Slice"
-            and layer.slice_param.axis == 1
-            and not layer.slice_param.slice_point
-        ):
-            part = fed_channels(layer.top[0], size, layers[position + 1 :], blobs)
-            return part * len(layer.top) if part else None
+        elif layer.type == "Slice":
+            points = layer.slice_param.slice_point
+            part = fed_channels(layer.top[-1], size, layers[position + 1 :], blobs)
+            if part is None:
+                return None
+            return points[-1] + part if points else len(layer.top) * part
     return None
 
 

@@ -63,7 +63,7 @@ def of_data_layer(
 ) -> tuple[dict[str, Shape], list[Diagnostic]]:
     """The image that a data layer would feed, as an input; its labels are left out.
 
-    `size` is height and width, None where nothing tells them.
+    `size` is height and width, None where they are unknown.
     """
     layer = entry.parameter
     if not layer.top:

@@ -133,7 +133,7 @@ class _Tokenizer(text_format.Tokenizer):
     def place(self) -> tuple[int, int]:
         """Line and column of the next token.
 
-        The base class tells them only in errors, which quote the whole line: in a file of one line
+        The base class gives them only in errors, which quote the whole line: in a file of one line
         that would take time by the square of its length.
         """
         line: int = vars(self)["_line"]

@@ -23,7 +23,7 @@ class Roles:
     """Inputs whose shape is unknown, which `problems` has."""
     computing: list[Entry] = field(default_factory=list)
     training_only: list[Entry] = field(default_factory=list)
-    """Data layers, metrics and losses, and layers that work on labels alone."""
+    """Data layers, metrics and losses, and layers that only work on labels."""
     absent: dict[str, str] = field(default_factory=dict)
     """Blobs that exist only in training, such as `label`, and the layer that makes each."""
     problems: list[Diagnostic] = field(default_factory=list)
@@ -93,7 +93,7 @@ def _of_other_phases(
 ) -> list[Entry]:
     """Data layers of the other phase that make a blob which this phase reads and nothing makes.
 
-    A train.prototxt often has a data layer for the training phase alone.
+    A train.prototxt often has a data layer for the training phase only.
     """
     here = {id(entry.parameter) for entry in selected}
     made = {*roles.inputs, *roles.absent, *(entry.parameter.top[0] for entry in feeding)}
@@ -177,7 +177,7 @@ def _drop_labels(roles: Roles, blobs: Mapping[str, Blobs]) -> None:
 def _depending_alone(
     name: str, computing: Sequence[Entry], blobs: Mapping[str, Blobs]
 ) -> list[Entry] | None:
-    """The layers that depend on one input alone; None if the network needs what they make."""
+    """The layers that depend on one input only; None if the network needs what they make."""
     made, found = {name}, []
     for entry in computing:
         layer = entry.parameter

@@ -36,6 +36,13 @@ def _lrn(layer: Layer, shapes: Shapes) -> str | None:
     return "OpenCV ignores k" if parameter.k <= 0 and not within else None
 
 
+def _correlation(layer: Layer, shapes: Shapes) -> str | None:
+    """FlowNet's layer takes |a − b| for a · b where correlation_type is SUBTRACT."""
+    parameter = layer.parameter.correlation_param
+    subtracts = parameter.correlation_type == caffe_pb2.CorrelationParameter.SUBTRACT
+    return "OpenCV multiplies where correlation_type is SUBTRACT" if subtracts else None
+
+
 def _interp(layer: Layer, shapes: Shapes) -> str | None:
     """Caffe crops the bottom by a negative pad before it resizes it."""
     parameter = layer.parameter.interp_param
@@ -65,6 +72,7 @@ def _reorg(layer: Layer, shapes: Shapes) -> str | None:
 
 DEVIATIONS: Mapping[str, Callable[[Layer, Shapes], str | None]] = {
     "BNLL": _bnll,
+    "Correlation": _correlation,
     "Interp": _interp,
     "LRN": _lrn,
     "MVN": _mvn,

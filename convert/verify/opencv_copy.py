@@ -8,7 +8,7 @@ with other layers or fields, so that OpenCV computes the same. A rewrite never u
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from google.protobuf import text_format
@@ -104,12 +104,20 @@ def _pieces(network: Network, shapes: Shapes) -> list[Piece]:
             continue  # an Input layer
         rewrite = REWRITES.get(layer.type)
         message = _cleaned(layer)
-        pieces += rewrite(layer, message, shapes) if rewrite else [Piece(message)]
+        made = rewrite(layer, message, shapes) if rewrite else [Piece(message)]
+        pieces += [_with_shared(piece, layer) for piece in made]
         if len(layer.tops) > 1:
             # OpenCV counts a layer's tops by their readers, and cuts a Slice into as many parts.
             idle = [top for top in layer.tops if top not in read]
             pieces = _read_by_copies(pieces, idle)
     return pieces
+
+
+def _with_shared(piece: Piece, layer: Layer) -> Piece:
+    """OpenCV knows no shared parameters: a layer with some gets the values that Caffe uses."""
+    is_own = piece.layer.name == layer.name and not piece.blobs
+    shares = any(spec.name for spec in layer.parameter.param)
+    return replace(piece, blobs=layer.blobs) if is_own and shares else piece
 
 
 def _read_by_copies(pieces: list[Piece], idle: Sequence[str]) -> list[Piece]:

@@ -271,9 +271,14 @@ def _compare_parts(trial: Trial, output: str, array: F32, parts: Sequence[F32]) 
     """An output of the batch against that of each picture.
 
     Where its open dimension counts regions instead of pictures, all regions are compared at once.
+    So are rows of time · batch, as Lstm makes them: those of one step lie side by side.
     """
     shape = trial.built.shapes.get(output, (BATCH,))
     axis = shape.index(BATCH) if BATCH in shape else None
+    if shape and isinstance(shape[0], str) and shape[0].endswith(f"*{BATCH}"):
+        steps = np.stack(parts, axis=1)
+        trial.values(BATCH_OF, output, SINGLE, steps.reshape(-1, *steps.shape[2:]), array)
+        return
     if axis is None and shape and isinstance(shape[0], str):
         expected = [part.copy() for part in parts]
         if any(x.type == "Proposal" and x.tops[0] == output for x in trial.built.network.layers):

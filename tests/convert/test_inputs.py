@@ -253,3 +253,47 @@ def test_a_train_val_prototxt_converts_without_its_labels(
     assert list(report.outputs) == ["p"]
     (left_out,) = [each for each in report.warnings if "left out" in each]
     assert all(name in left_out for name in ("d", "top1", "top5"))
+
+
+SHARED = """\
+input: "left" input_shape { dim: 1 dim: 3 dim: 9 dim: 9 }
+input: "right" input_shape { dim: 1 dim: 3 dim: 9 dim: 9 }
+layer { name: "a" type: "Convolution" bottom: "left" top: "a"
+        param { name: "w" } param { name: "b" }
+        convolution_param { num_output: 2 kernel_size: 3 } }
+layer { name: "b" type: "Convolution" bottom: "right" top: "b"
+        param { name: "w" } param { name: "b" }
+        convolution_param { num_output: 2 kernel_size: 3 } }
+"""
+
+
+def test_shared_weights_are_those_that_caffe_uses(tmp_path: Path) -> None:
+    used = (random(2, 3, 3, 3), random(2))
+    model = write_model(tmp_path, SHARED, {"a": (used[0] + 1, used[1]), "b": used})
+    report = run_conversion(model, tmp_path / "out.onnx", Options())
+    assert report.verification.status is Status.VERIFIED, report.verification.reason
+    assert any("shares w, but has other values" in warning for warning in report.warnings)
+    session = onnxruntime.InferenceSession(tmp_path / "out.onnx")
+    x = random(1, 3, 9, 9)
+    one, other = session.run(None, {"left": x, "right": x})
+    np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_weights_that_are_not_finite_are_one_problem_a_blob(tmp_path: Path) -> None:
+    weight = random(5, 20)
+    weight[0, 0] = np.nan
+    text = """\
+input: "data" input_shape { dim: 1 dim: 20 }
+layer { name: "p" type: "InnerProduct" bottom: "data" top: "p"
+        inner_product_param { num_output: 5 } }
+layer { name: "x" type: "NoSuchType" bottom: "p" top: "x" }
+"""
+    model = write_model(tmp_path, text, {"p": (weight, random(5))})
+    with pytest.raises(CaffeError) as caught:
+        run_conversion(model, tmp_path / "out.onnx")
+    first, second = map(str, caught.value.diagnostics)
+    assert (
+        first
+        == "line 2, layer p: blob 0 of the weights file: 1 of its 100 values are infinite or NaN"
+    )
+    assert "layers of type NoSuchType" in second

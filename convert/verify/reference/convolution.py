@@ -29,7 +29,7 @@ def convolution(layer: Layer, bottoms: Sequence[F64]) -> list[F64]:
     tops: list[F64] = []
     for x in bottoms:
         groups = parameter.group if layer.type == "Convolution" else x.shape[1]
-        kernel, stride, pad, dilation = _window(parameter, x.ndim - 2)
+        kernel, stride, pad, dilation = window_of(parameter, x.ndim - 2)
         weight = layer.blobs[0].astype(np.float64)
         weight = weight.reshape(groups, parameter.num_output // groups, -1, *kernel)
         tops.append(biased(layer, convolved(x, weight, stride, pad, dilation)))
@@ -75,7 +75,7 @@ def deconvolution(layer: Layer, bottoms: Sequence[F64]) -> list[F64]:
 
     Source: deconv_layer.cpp, which runs a convolution backwards.
     """
-    kernel, stride, pad, dilation = _window(layer.parameter.convolution_param, 2)
+    kernel, stride, pad, dilation = window_of(layer.parameter.convolution_param, 2)
     groups = layer.parameter.convolution_param.group
     outputs = layer.parameter.convolution_param.num_output
     tops: list[F64] = []
@@ -107,7 +107,7 @@ def deconvolution(layer: Layer, bottoms: Sequence[F64]) -> list[F64]:
     return tops
 
 
-def _window(
+def window_of(
     parameter: caffe_pb2.ConvolutionParameter, axes: int
 ) -> tuple[list[int], list[int], list[int], list[int]]:
     """Kernel, stride, pad and dilation along each axis."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from convert.caffe import caffe_pb2
 from convert.caffe.network import Layer
-from convert.verify.reference.convolution import biased, convolved
+from convert.verify.reference.convolution import biased, convolved, window_of
 from convert.verify.reference.registry import formula
 from geometry.arrays import F64
 
@@ -74,23 +74,34 @@ def pooling3d(layer: Layer, bottoms: Sequence[F64]) -> F64:
 def local(layer: Layer, bottoms: Sequence[F64]) -> F64:
     """Σ weight[o, tap, place] · window[tap] + bias[o, place] (the forks' local_layer.cpp)."""
     (x,) = bottoms
-    own = layer.parameter.HasField("locally_connected_param")
-    parameter = layer.parameter.locally_connected_param if own else layer.parameter.local_param
-    kernel = (
-        parameter.kernel_h or parameter.kernel_size,
-        parameter.kernel_w or parameter.kernel_size,
-    )
-    stride = (parameter.stride_h or parameter.stride, parameter.stride_w or parameter.stride)
-    pad = (parameter.pad_h or parameter.pad, parameter.pad_w or parameter.pad)
+    outputs, biases, kernel, stride, pad = _local_window(layer)
     padded = np.pad(x, [(0, 0), (0, 0), (pad[0],) * 2, (pad[1],) * 2])
     rows, columns = ((padded.shape[2 + axis] - kernel[axis]) // stride[axis] + 1 for axis in (0, 1))
-    outputs = parameter.num_output
     weight = layer.blobs[0].astype(np.float64).reshape(outputs, -1, rows * columns)
     y = np.empty((len(x), outputs, rows * columns))
     for place in range(rows * columns):
         top, left = place // columns * stride[0], place % columns * stride[1]
         window = padded[:, :, top : top + kernel[0], left : left + kernel[1]]
         y[:, :, place] = window.reshape(len(x), -1) @ weight[:, :, place].T
-    if parameter.bias_term:
+    if biases:
         y += layer.blobs[1].astype(np.float64).reshape(outputs, -1)
     return y.reshape(len(x), outputs, rows, columns)
+
+
+def _local_window(
+    layer: Layer,
+) -> tuple[int, bool, Sequence[int], Sequence[int], Sequence[int]]:
+    """Outputs, whether there are biases, kernel, stride and pad, by what forks call the field."""
+    if layer.parameter.HasField("convolution_param"):
+        shared = layer.parameter.convolution_param
+        kernel, stride, pad, _ = window_of(shared, 2)
+        return shared.num_output, shared.bias_term, kernel, stride, pad
+    own = layer.parameter.HasField("locally_connected_param")
+    parameter = layer.parameter.locally_connected_param if own else layer.parameter.local_param
+    return (
+        parameter.num_output,
+        parameter.bias_term,
+        (parameter.kernel_h or parameter.kernel_size, parameter.kernel_w or parameter.kernel_size),
+        (parameter.stride_h or parameter.stride, parameter.stride_w or parameter.stride),
+        (parameter.pad_h or parameter.pad, parameter.pad_w or parameter.pad),
+    )

@@ -97,10 +97,19 @@ PRODUCT = "name: 'p' type: 'InnerProduct' bottom: 'data' top: 'p'"
             {"c": blob(8, 1, 5, 5)},
             2,
         ),
-        # A Slice feeds each of two branches.
+        # A Slice feeds each of two branches, the second from channel 3 on.
         (
             [
-                "name: 's' type: 'Slice' bottom: 'data' top: 'x' top: 'y'",
+                "name: 's' type: 'Slice' bottom: 'data' top: 'y' top: 'x' "
+                "slice_param { slice_dim: 1 slice_point: 3 }",
+                CONVOLUTION.replace("data", "x"),
+            ],
+            {"c": blob(8, 1, 5, 5)},
+            5,
+        ),
+        (
+            [
+                "name: 's' type: 'Slice' bottom: 'data' top: 'y' top: 'x'",
                 CONVOLUTION.replace("data", "x"),
             ],
             {"c": blob(8, 1, 5, 5)},

@@ -72,6 +72,11 @@ CASES: dict[str, tuple[str | None, str, Blobs]] = {
         layer("Local", "local_param { num_output: 4 kernel_size: 3 }"),
         {"x": [normal(4, 1, 54, 42), normal(1, 1, 4, 42)]},
     ),
+    "Local by convolution_param": (
+        None,
+        layer("Local", "convolution_param { num_output: 4 kernel_size: 3 }"),
+        {"x": [normal(4, 1, 54, 42), normal(1, 1, 4, 42)]},
+    ),
     "FlowWarp": (
         None,
         layer("Convolution", "convolution_param { num_output: 2 kernel_size: 1 }", "c", "f", "f")
@@ -84,6 +89,17 @@ CASES: dict[str, tuple[str | None, str, Blobs]] = {
         + layer(
             "Correlation",
             "correlation_param { kernel_size: 3 max_displacement: 2 pad: 3 stride_2: 2 }",
+            "c t",
+        ),
+        {},
+    ),
+    "Correlation by differences": (
+        None,
+        layer("TanH", "", "c", "t", "t")
+        + layer(
+            "Correlation",
+            "correlation_param { kernel_size: 1 max_displacement: 1 pad: 1 "
+            "correlation_type: SUBTRACT }",
             "c t",
         ),
         {},
@@ -121,6 +137,11 @@ CASES: dict[str, tuple[str | None, str, Blobs]] = {
         None,
         COLUMNS + layer("LSTM", THREE, "p"),
         {"x": [normal(12, 54), normal(12), normal(12, 3)]},
+    ),
+    "Lstm over columns": (
+        None,
+        COLUMNS + layer("Lstm", "lstm_param { num_output: 3 }", "p"),
+        {"x": [normal(12, 54), normal(12, 3), normal(12)]},
     ),
     "LSTM over columns with cont": (
         declared(data=IMAGE, cont=(8, 1)),

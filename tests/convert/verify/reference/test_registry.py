@@ -1,10 +1,14 @@
 """Which layer types have a formula in NumPy."""
 
+import ast
+from pathlib import Path
+
 import pytest
 
 from convert.caffe import caffe_pb2
 from convert.caffe.network import Layer
 from convert.layers.registry import handlers
+from convert.verify import reference
 from convert.verify.reference.registry import formula, formulas
 
 WITHOUT = {
@@ -45,3 +49,18 @@ def test_other_layers_are_not_marked(kind: str) -> None:
 
 def test_a_pooling_jumps_where_it_gives_the_places_of_its_maxima() -> None:
     assert formulas()["Pooling"].jumps(layer("Pooling", "x", "places"))
+
+
+def test_formulas_use_neither_onnx_nor_the_handlers() -> None:
+    for path in Path(reference.__path__[0]).glob("*.py"):
+        tree = ast.parse(path.read_text())
+        names = {
+            name
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for name in (getattr(node, "module", None), *(alias.name for alias in node.names))
+            if name
+        }
+        assert "numpy" in names or path.stem in ("__init__", "registry")
+        wrong = ("onnx", "convert.layers", "convert.graph", "convert.outputs", "geometry.priors")
+        assert not [name for name in names if name.startswith(wrong)], path
