@@ -133,7 +133,7 @@ def _translate(layer: Layer, graph: GraphBuilder, known: Mapping[str, Handler]) 
 
 
 def _unknown(layer_type: str, known: Mapping[str, Handler]) -> str:
-    by_case = {name.lower(): name for name in known}
+    by_case = {name.lower(): name for name, found in known.items() if not found.refuses}
     near = difflib.get_close_matches(layer_type.lower(), by_case, n=3)
     hint = f"; did you mean {' or '.join(by_case[name] for name in near)}?" if near else ""
     return f"layers of type {layer_type} can't be converted{hint}"

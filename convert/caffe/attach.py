@@ -82,7 +82,7 @@ def _share(
                     problems.append(Diagnostic(text, entries[index].line, layer=layer.name))
                     continue
                 if own.ravel().tobytes() != value.ravel().tobytes():
-                    text = f"shares {name}, yet has other values in the file; those are not used"
+                    text = f"shares {name}, but has other values in the file, which are not used"
                     warnings.append(Diagnostic(text, entries[index].line, layer=layer.name))
                 blobs[position] = value.reshape(own.shape)
             elif position == len(blobs):
@@ -100,5 +100,8 @@ def _surplus(entries: Sequence[Entry], stored: Weights) -> list[Diagnostic]:
         return []
     shown = ", ".join(names[:NAMES_SHOWN]) + (", …" if len(names) > NAMES_SHOWN else "")
     return [
-        Diagnostic(f"weights of {len(names)} layers that the prototxt lacks are unused: {shown}")
+        Diagnostic(
+            f"the weights of {len(names)} layers are not used, because the prototxt has no such "
+            f"layers: {shown}"
+        )
     ]

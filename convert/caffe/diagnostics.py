@@ -1,4 +1,4 @@
-"""What can be wrong with a model's files, as data: one problem, and the error that lists them."""
+"""Problems and warnings about a model's files, as data, and the error that lists them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ MAX_LENGTH = 300
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One thing wrong (or, among a network's warnings, one thing odd), where, and what to do."""
+    """One problem or warning: what, where, and what to do about it."""
 
     message: str
     line: int | None = None
-    """The line of the prototxt, 1-based; None for what concerns the weights or the whole file."""
+    """The line of the prototxt, 1-based; None if it is about the weights or the whole file."""
     column: int | None = None
     layer: str | None = None
 
@@ -50,7 +50,7 @@ class CaffeError(SfdError):
 
 
 def _printable(text: str) -> str:
-    """The text on one line of bounded length: names come from files that may be damaged."""
+    """The text on one line of limited length, because names come from files that may be damaged."""
     if len(text) > MAX_LENGTH:
         text = text[: MAX_LENGTH - 1] + "…"
     return "".join(

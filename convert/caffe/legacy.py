@@ -1,4 +1,4 @@
-"""Layers as the prototxt writes them, whatever its age, in the current (V2) form.
+"""Layers of a prototxt of any age, in the current (V2) form.
 
 Source: src/caffe/util/upgrade_proto.cpp (UpgradeV0Net, UpgradeV1Net and the functions they call).
 """
@@ -130,7 +130,7 @@ _V0_FIELDS = {
     ("images", "new_height"): "image_data_param.new_height",
     ("images", "new_width"): "image_data_param.new_width",
 }
-"""What a network needs of V0's flat fields, by type (UpgradeV0LayerParameter)."""
+"""Where V0's flat fields go that a network needs, by type (UpgradeV0LayerParameter)."""
 
 
 class Entry(NamedTuple):
@@ -165,7 +165,7 @@ def entries(
         return current, []
     problems: list[Diagnostic] = []
     if current:
-        text = "`layers` (the old form) and `layer` can't be in one file; upgrade the `layers`"
+        text = "`layers` (the old form) and `layer` can't be in one file: upgrade the `layers`"
         problems.append(Diagnostic(text, lines["layers"][0]))
     old = [
         _Old(layer, line, parsed.deferred.get(("layers", index), ()))
@@ -191,14 +191,14 @@ def dilate_holes(layer: caffe_pb2.LayerParameter) -> None:
 
 
 def upgrade_type(old: caffe_pb2.V1LayerParameter) -> str:
-    """The V2 name of the layer's type; a V0 name that Caffe never had stays, to be reported."""
+    """The V2 name of the layer's type. A V0 name that Caffe never had stays as it is."""
     if old.HasField("layer"):
         return _V0_TYPES.get(old.layer.type, old.layer.type)
     return TYPES[caffe_pb2.V1LayerParameter.LayerType.Name(old.type)]
 
 
 def upgrade(old: caffe_pb2.V1LayerParameter) -> caffe_pb2.LayerParameter:
-    """The V2 form of a layer of 2014 (UpgradeV1LayerParameter) or, within one, of 2013."""
+    """The V2 form of a layer of 2014 (UpgradeV1LayerParameter), or of one of 2013 within it."""
     new = caffe_pb2.LayerParameter(
         name=old.name,
         type=upgrade_type(old),

@@ -1,9 +1,9 @@
-"""Prototxt text to messages, with a line for everything and nothing dropped silently; and back.
+"""From prototxt text to messages, with line numbers and a warning for unknown fields; and back.
 
-The grammar is protobuf's text format, tokenised by protobuf itself; the reading of fields is ours,
-since the library's parser either stops at the first unknown field or forgets it, and keeps no
-lines. What is an error and what is not follows C++'s `TextFormat::Parse`, which Caffe calls from
-`ReadProtoFromTextFile` (src/caffe/util/io.cpp), but for unknown fields: those are warnings.
+The grammar is protobuf's text format. Protobuf itself splits the text into tokens. This module
+reads the fields, because the library's parser stops at an unknown field or forgets it, and keeps no
+line numbers. Errors are those of C++'s `TextFormat::Parse`, which Caffe calls from
+`ReadProtoFromTextFile` (src/caffe/util/io.cpp), except that unknown fields are warnings.
 """
 
 import warnings
@@ -24,9 +24,9 @@ M = TypeVar("M", bound=Message)
 
 MAX_BYTES = 64 << 20
 MAX_DEPTH = 64
-"""Messages in messages; Caffe's own schema needs eight."""
+"""How deep messages may be nested; Caffe's own schema needs eight."""
 MAX_ERRORS = 50
-"""Beyond this many mistakes the file isn't what it is taken for."""
+"""A file with more mistakes than this is not a prototxt."""
 
 _INTEGERS = frozenset(
     [
@@ -61,11 +61,11 @@ def read(path: Path, kind: type[M], *, defer: Collection[str] = ()) -> Parsed[M]
 
 
 def read_text(path: Path) -> str:
-    """The file's text, as UTF-8 or, where it isn't, as Latin-1 (comments come in any encoding)."""
+    """The file's text, as UTF-8 or else as Latin-1: comments come in any encoding."""
     data = read_bytes(path, MAX_BYTES, "prototxt")
     if b"\0" in data:
         advice = "is this the caffemodel? The prototxt comes first"
-        raise CaffeError(str(path), [Diagnostic(f"a binary file, not a prototxt: {advice}")])
+        raise CaffeError(str(path), [Diagnostic(f"a binary file, not a prototxt; {advice}")])
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -125,7 +125,7 @@ def write(message: Message) -> str:
 
 
 class _TooManyError(Exception):
-    """Stops the reading of a hopeless file."""
+    """Stops the reading of a file with too many mistakes."""
 
 
 class _Tokenizer(text_format.Tokenizer):
@@ -197,7 +197,9 @@ class _Reader:
         if end is None:
             return self._tokens.AtEnd()
         if self._tokens.AtEnd():
-            raise self._failure(f"the file ends before the '{end}' of the block of line {start}")
+            raise self._failure(
+                f"the file ends before the '{end}' of the block that starts on line {start}"
+            )
         return self._tokens.TryConsume(end)
 
     def _field(self, message: Message, field: Any, depth: int, line: int) -> None:
@@ -219,7 +221,7 @@ class _Reader:
                 self._value(message, field)
 
     def _items(self, repeated: bool) -> Iterator[bool]:
-        """Once for a plain value (False); for a list in brackets, once an item (True)."""
+        """False once for a plain value; True for each item of a list in brackets."""
         tokens = self._tokens
         if not (repeated and tokens.TryConsume("[")):
             yield False
@@ -246,7 +248,7 @@ class _Reader:
             self.fields(inner, "}", depth + 1, start)
 
     def _value(self, message: Message, field: Any) -> None:
-        """Read one scalar; a wrong one is recorded and passed over, so that more are found."""
+        """Read one scalar. A wrong one is recorded and skipped, so that others are found too."""
         place = self._place()
         try:
             value = self._scalar(field)
@@ -279,7 +281,7 @@ class _Reader:
         return tokens.ConsumeString()
 
     def _skip(self, depth: int) -> None:
-        """Pass over the value of an unknown field: a scalar, a message, or a list of either."""
+        """Skip the value of an unknown field: a scalar, a message, or a list of either."""
         tokens = self._tokens
         if tokens.TryConsume(":"):
             for _ in self._items(repeated=True):
@@ -310,7 +312,7 @@ class _Reader:
             raise self._failure(f"Expected a value but found '{tokens.token}'")
 
     def _name(self) -> str:
-        """A field's name; one of an extension (in brackets) is nothing that Caffe has."""
+        """A field's name, or in brackets the name of an extension, which Caffe has none of."""
         tokens = self._tokens
         if not tokens.TryConsume("["):
             return tokens.ConsumeIdentifier()
@@ -327,7 +329,7 @@ class _Reader:
             raise self._failure(f"more than {MAX_DEPTH} messages inside each other")
 
     def _failure(self, message: str) -> text_format.ParseError:
-        # The stubs take the text for a protobuf message.
+        # The type stubs expect a protobuf message here.
         return self._tokens.ParseError(cast(Any, message))
 
     def _place(self) -> tuple[int, int]:

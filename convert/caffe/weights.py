@@ -31,13 +31,13 @@ class NoWeightsError(CaffeError):
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """The blobs of one layer of the file, or why some of them can't be used."""
+    """The blobs of one layer of the file, and why some of them can't be used."""
 
     name: str
     type: str
     blobs: Blobs
     problems: tuple[Diagnostic, ...] = ()
-    """Not empty: `blobs` lacks the blobs that these are about."""
+    """One for each blob that can't be used; `blobs` lacks it."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Weights:
 
 
 def read(path: Path) -> dict[str, Blobs]:
-    """Of each layer that has any, the blobs as float32 arrays in the shapes of the file.
+    """The blobs of each layer that has some, as float32 arrays in the shapes of the file.
 
     Raises CaffeError with all problems, as `read_all` does, or for any blob that can't be used.
     """
@@ -142,7 +142,7 @@ def _parse(path: Path) -> tuple[caffe_pb2.NetParameter, Mapping[Place, F32]]:
         elif whole:
             what = f"damaged after its first {whole} layers"
         else:
-            what = "no caffemodel (a serialised NetParameter), or a damaged one"
+            what = "not a caffemodel (a serialised NetParameter), or a damaged one"
         raise CaffeError(str(path), [Diagnostic(f"{what}; get the file again")]) from error
 
 
@@ -155,7 +155,7 @@ def _content(path: Path) -> Buffer:
 
 
 def _other_kind(data: Buffer) -> str:
-    """What the file is, and what to do, when it is one of the usual mistakes; else nothing."""
+    """For a file of another usual kind: which kind, and what to do. Empty for a caffemodel."""
     if not data:
         return "an empty file; get it again"
     start = data[:65536]
@@ -171,7 +171,7 @@ def _other_kind(data: Buffer) -> str:
 
 
 def _count_layers(data: Buffer) -> tuple[int, bool]:
-    """The number of whole layers that a damaged file starts with, and whether it is cut off."""
+    """How many whole layers a damaged file starts with, and whether it is cut off."""
     whole, position = 0, 0
     try:
         while position < len(data):
@@ -207,7 +207,7 @@ def _varint(data: Buffer, position: int) -> tuple[int, int]:
 def _layers(
     net: caffe_pb2.NetParameter, views: Mapping[Place, F32], unknown: Counter[str]
 ) -> Iterator[LayerWeights]:
-    """The layers that have blobs, `layers` (2014) and in them `layer` (2013) included."""
+    """The layers that have blobs, in the forms of 2013 and 2014 (`layers`) too."""
     for position, layer in enumerate(net.layer):
         _count_unknown(layer, "a layer", unknown)
         if layer.blobs:

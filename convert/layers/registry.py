@@ -7,8 +7,9 @@ it explains by raising `LayerError`. Its docstring says what Caffe computes.
 
 A new layer type is a new module in this package and a test of it; nothing else changes. The
 registration says all that others must know of the type: how many bottoms and tops a layer may have,
-and whether it needs weights. (A layer with parameters that no other type has also needs them in
-convert/caffe/caffe.proto.)
+and whether it needs weights. Two additions are optional. Parameters that the schema lacks go into
+convert/caffe/caffe.proto, and a formula in convert.verify.reference lets NumPy verify a layer that
+OpenCV can't read.
 """
 
 import importlib
@@ -94,8 +95,8 @@ def handlers() -> dict[str, Handler]:
 
 
 def layer_types() -> dict[str, str]:
-    """Every layer type with the first line of what Caffe computes, for listings."""
-    return {layer_type: found.summary for layer_type, found in handlers().items()}
+    """Every layer type that can be translated, with the first line of what Caffe computes."""
+    return {name: found.summary for name, found in handlers().items() if not found.refuses}
 
 
 def _range(count: int | tuple[int, int | None]) -> tuple[int, int | None]:

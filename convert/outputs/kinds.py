@@ -14,7 +14,7 @@ from convert.fold import fold
 from convert.graph import GraphBuilder, Shape, Value
 from convert.layers.registry import Handler, LayerError, handlers
 from convert.merge import merge
-from convert.outputs.decoding import candidates
+from convert.outputs.decoding import decode_values
 from convert.outputs.detection_output import DetectionOutput, read
 from convert.outputs.preprocessing import IMAGES, Preprocessing
 from convert.outputs.suppression import suppress
@@ -28,7 +28,7 @@ DETECTION_OUTPUT = "DetectionOutput"
 
 
 class Kind(StrEnum):
-    """What a file gives out; DESIGN has the table of inputs and outputs."""
+    """The kind of output of a file; docs/convert.md has the table of inputs and outputs."""
 
     HEADS = "heads"
     DETECTIONS = "detections"
@@ -37,7 +37,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DetectorBlobs:
-    """The detector's end: its parameters and the names of the blobs that it decodes."""
+    """The blobs that a detector's DetectionOutput reads, by name, and its parameters."""
 
     top: str
     loc: str
@@ -56,7 +56,7 @@ class Built:
     model: onnx.ModelProto
     network: Network
     preprocessing: Preprocessing | None
-    """None for raw."""
+    """None for `raw`."""
     heads: DetectorBlobs | None
     """None where the network does not end in a DetectionOutput."""
     values: Mapping[str, str]
@@ -100,7 +100,7 @@ def build(
         model=graph.model(name),
         network=network,
         preprocessing=None if kind is Kind.RAW else preprocessing,
-        heads=_read_heads(_detectors(network), graph),
+        heads=_detector_blobs(_detectors(network), graph),
         values={blob: value.name for blob, value in graph.blobs.items() if value.name in made},
         shapes={blob: value.shape for blob, value in graph.blobs.items()},
     )
@@ -148,7 +148,7 @@ def check_input(network: Network, kind: Kind = Kind.HEADS) -> None:
 
 
 def input_problems(network: Network, kind: Kind) -> list[Diagnostic]:
-    """What keeps the inputs of a network from a kind of output: all but `raw` need one image."""
+    """Why the inputs of a network don't fit a kind of output: all but `raw` need one image."""
     if not network.layers:
         return [Diagnostic("the prototxt has no layers: give the network's deploy prototxt")]
     if not network.inputs:
@@ -170,7 +170,7 @@ def _detectors(network: Network) -> list[Layer]:
     return [layer for layer in network.layers if layer.type == DETECTION_OUTPUT]
 
 
-def _read_heads(detectors: Sequence[Layer], graph: GraphBuilder) -> DetectorBlobs | None:
+def _detector_blobs(detectors: Sequence[Layer], graph: GraphBuilder) -> DetectorBlobs | None:
     if len(detectors) != 1:
         return None
     layer = detectors[0]
@@ -187,14 +187,15 @@ def _heads(layer: Layer, graph: GraphBuilder, bottoms: Sequence[Value]) -> Value
             f"share_location: false gives each of {len(detection.labels)} classes its own box at "
             "each prior, which heads can't express: convert with --output detections or raw"
         )
-    found = candidates(detection, graph, *bottoms[:3], boxes_name=BOXES, scores_name=SCORES)
-    return found.scores
+    decoded = decode_values(detection, graph, *bottoms[:3], boxes_name=BOXES, scores_name=SCORES)
+    return decoded.scores
 
 
 def _rows(layer: Layer, graph: GraphBuilder, bottoms: Sequence[Value]) -> Value:
     """DetectionOutput rows."""
     detection = read(layer)
-    return suppress(detection, graph, candidates(detection, graph, *bottoms[:3]), DETECTIONS)
+    decoded = decode_values(detection, graph, *bottoms[:3])
+    return suppress(detection, graph, decoded, DETECTIONS)
 
 
 def _own_names(kind: Kind) -> tuple[str, ...]:
@@ -206,7 +207,7 @@ def _own_names(kind: Kind) -> tuple[str, ...]:
 
 
 def _renamed(network: Network, taken: Sequence[str]) -> Network:
-    """The network with other names for its tops that are called like our inputs and outputs."""
+    """The network with other names for tops that are named like inputs or outputs of the file."""
 
     def name(blob: str) -> str:
         return f"caffe/{blob}" if blob in taken and blob not in network.inputs else blob

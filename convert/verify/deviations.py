@@ -57,11 +57,18 @@ def _bnll(layer: Layer, shapes: Shapes) -> str | None:
     return "OpenCV loses digits of small results"
 
 
+def _reorg(layer: Layer, shapes: Shapes) -> str | None:
+    """OpenCV 4.14 knows the stride by another name, so it takes its default."""
+    stride = layer.parameter.reorg_param.stride
+    return "OpenCV takes every stride for 2" if stride != 2 else None
+
+
 DEVIATIONS: Mapping[str, Callable[[Layer, Shapes], str | None]] = {
     "BNLL": _bnll,
     "Interp": _interp,
     "LRN": _lrn,
     "MVN": _mvn,
+    "Reorg": _reorg,
 }
 """By layer type: the difference in how OpenCV computes a layer, or None."""
 

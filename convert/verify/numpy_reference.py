@@ -48,7 +48,7 @@ class NumpyReference:
 
     @np.errstate(all="ignore")  # Untrained weights overflow; in Caffe as well.
     def run(self, feed: Feed, found: Mapping[str, F32]) -> Mapping[str, F32]:
-        """The blobs for one picture.
+        """The blobs for one picture; NumpyError where a layer can't be computed for it.
 
         `found` are the file's blobs. Where a layer jumps, it is computed from those, which are
         compared themselves: else a rounding error would look like a wrong index.
@@ -71,7 +71,11 @@ class NumpyReference:
                     else own
                     for name, own in zip(layer.bottoms, bottoms, strict=True)
                 ]
-            made = formula.compute(layer, bottoms)
+            try:
+                made = formula.compute(layer, bottoms)
+            except (IndexError, ValueError) as error:
+                # Such as a Reshape to the prototxt's own batch, where a picture has batch 1.
+                raise NumpyError(f"layer {layer.name}: {error}") from error
             tops = [made] if isinstance(made, np.ndarray) else made
             for top, value in zip(layer.tops, tops, strict=True):
                 values[top] = value

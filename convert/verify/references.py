@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from convert.caffe.network import Network
+from convert.caffe import caffe_pb2
+from convert.caffe.network import Layer, Network
+from convert.graph import BATCH
 from convert.outputs.kinds import Built
 from convert.verify import numpy_reference
 from convert.verify.deviations import deviations
@@ -21,6 +23,7 @@ class References:
     """OpenCV for all blobs that it can compute, the NumPy reference for the others."""
 
     built: Built
+    """With the network for one picture."""
     opencv: OpenCVReference
     numpy: NumpyReference | None
     """For the blobs that OpenCV can't compute."""
@@ -50,7 +53,8 @@ class References:
         `weights` are the caffemodel or its bytes, `probe` a picture to try OpenCV on. Raises
         OpenCVError if there is no OpenCV 4.
         """
-        network, shapes = _sized(built.network, probe), built.shapes
+        built = replace(built, network=_for_one_picture(built, probe))
+        network, shapes = built.network, built.shapes
         fast = products(network, shapes) > FAST_FROM
         opencv = opencv_reference(network, shapes, weights, blobs, probe, winograd=fast)
         computable: list[str] = []
@@ -127,9 +131,9 @@ class References:
             notes[blob] = known
         try:
             numpy = NumpyReference.of(network, self.built.shapes, notes)
+            others = numpy.run(feed, answers.blobs)
         except NumpyError:
             return None
-        others = numpy.run(feed, answers.blobs)
         expected = {**answers.expected, **others}
         if heads and not notes.keys().isdisjoint((heads.loc, heads.conf)):
             expected.pop(heads.top, None)  # OpenCV's detections follow from its loc and conf.
@@ -150,6 +154,31 @@ class References:
         )
 
 
-def _sized(network: Network, probe: Feed) -> Network:
-    """The network with inputs of the sizes that it is compared on."""
-    return replace(network, inputs={name: array.shape for name, array in probe.items()})
+def _for_one_picture(built: Built, probe: Feed) -> Network:
+    """The network with inputs of the sizes of `probe`, and a batch of 1 wherever it states one."""
+    network = built.network
+    inputs = {name: array.shape for name, array in probe.items()}
+    stated = {shape[:1] for shape in network.inputs.values()} - {(1,), ()}
+    if not stated:
+        return replace(network, inputs=inputs)
+    layers = tuple(_with_batch_1(built, layer, stated) for layer in network.layers)
+    return replace(network, inputs=inputs, layers=layers)
+
+
+def _with_batch_1(built: Built, layer: Layer, stated: set[tuple[int, ...]]) -> Layer:
+    """A layer that writes the prototxt's batch as a number, with 1 in its place."""
+    parameter = caffe_pb2.LayerParameter()
+    parameter.CopyFrom(layer.parameter)
+    if layer.type == "Reshape":
+        top = built.shapes[layer.tops[0]]
+        start = parameter.reshape_param.axis
+        start += len(built.shapes[layer.bottoms[0]]) + 1 if start < 0 else 0
+        dims = parameter.reshape_param.shape.dim
+        place = top.index(BATCH) - start if BATCH in top else -1
+        if 0 <= place < len(dims) and (dims[place],) in stated:
+            dims[place] = 1
+    elif layer.type == "DummyData":
+        for shape in parameter.dummy_data_param.shape:
+            if tuple(shape.dim[:1]) in stated:
+                shape.dim[0] = 1
+    return replace(layer, parameter=parameter)

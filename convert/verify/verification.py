@@ -31,6 +31,7 @@ from convert.verify.detections import (
 from convert.verify.deviations import detection_deviation
 from convert.verify.file import ConvertedFile, FileError
 from convert.verify.inputs import Sample, is_sequence, samples, together
+from convert.verify.numpy_reference import NumpyError
 from convert.verify.opencv import OpenCVError
 from convert.verify.references import References
 from convert.verify.trial import Answers, Trial
@@ -67,7 +68,7 @@ def verify(
     trial = Trial(built, deviates, Bounds((1 / width, 1 / height)))
     try:
         _try(trial, references, inputs, progress)
-    except OpenCVError as error:
+    except (OpenCVError, NumpyError) as error:
         return _conclude(trial, references, str(error))
     except FileError as error:
         return _verification(Status.FAILED, str(error), trial, references)

@@ -118,7 +118,7 @@ DATA = """layer {{ name: "images" type: "AnnotatedData" top: "data" top: "label"
         ("mean_value: 1", replace(FAST, output=Kind.RAW), None),
     ],
 )
-def test_a_data_layer_that_prepares_pictures_in_another_way_is_told(
+def test_a_data_layer_that_preprocesses_images_differently_gives_a_warning(
     tiny: Make, tmp_path: Path, transform: str, options: Options, advice: str | None
 ) -> None:
     model = tiny()
@@ -127,7 +127,7 @@ def test_a_data_layer_that_prepares_pictures_in_another_way_is_told(
     prototxt = tmp_path / "test.prototxt"
     prototxt.write_text(text[:start] + DATA.format(transform) + text[end:])
     report = convert_file(prototxt, model.caffemodel, tmp_path / "out.onnx", options)
-    warnings = [each for each in report.warnings if "prepares pictures" in each]
+    warnings = [each for each in report.warnings if "preprocesses images" in each]
     assert len(warnings) == (advice is not None)
     if advice:
         assert "layer images: " in warnings[0]
@@ -376,7 +376,7 @@ def test_missing_weights_and_unknown_layers_are_told_together(tiny: Make, tmp_pa
     [
         (Options(mean=(1.0, 2.0)), UsageError, "--mean has 2 values, but the network takes 3"),
         (Options(channel_order=ChannelOrder.GRAY), UsageError, "does not fit a network of 3"),
-        (Options(scale=0), UsageError, "--scale not 0"),
+        (Options(scale=0), UsageError, "--scale must not be 0"),
         (Options(output=Kind.RAW, mean=(1.0,)), UsageError, "don't go with raw output"),
         (Options(class_names=("a", "b")), UsageError, "has 2 names, but the network has 1"),
         (Options(input_size=(20_000, 20)), ConversionError, "16384 pixels at most"),

@@ -192,3 +192,64 @@ layer { name: "bn" type: "BatchNorm" bottom: "data" top: "bn"
         expected = expected * scale[:, None, None] + bias[:, None, None]
     (found,) = session.run(None, {"data": x})
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+FAST_RCNN = """\
+input: "data" input_shape { dim: 1 dim: 3 dim: 24 dim: 32 }
+input: "rois" input_shape { dim: 1 dim: 5 }
+layer { name: "c" type: "Convolution" bottom: "data" top: "c"
+        convolution_param { num_output: 4 kernel_size: 3 pad: 1 stride: 2 } }
+layer { name: "roi" type: "ROIPooling" bottom: "c" bottom: "rois" top: "roi"
+        roi_pooling_param { pooled_h: 2 pooled_w: 2 spatial_scale: 0.5 } }
+layer { name: "f" type: "Reshape" bottom: "roi" top: "f"
+        reshape_param { shape { dim: -1 dim: 16 } } }
+layer { name: "p" type: "InnerProduct" bottom: "f" top: "p" inner_product_param { num_output: 3 } }
+layer { name: "s" type: "Softmax" bottom: "p" top: "s" }
+"""
+FAST_RCNN_BLOBS = {"c": (random(4, 3, 3, 3), random(4)), "p": (random(3, 16), random(3))}
+
+
+def test_regions_have_an_open_number_of_their_own(tmp_path: Path) -> None:
+    model = write_model(tmp_path, FAST_RCNN, FAST_RCNN_BLOBS)
+    report = run_conversion(model, tmp_path / "out.onnx", Options())
+    assert report.verification.status is Status.VERIFIED, report.verification.reason
+    assert report.inputs == {"data": ["batch", 3, 24, 32], "rois": ["rois", 5]}
+    assert report.outputs == {"s": ["rois", 3]}
+    session = onnxruntime.InferenceSession(tmp_path / "out.onnx")
+    rois = np.asarray([[0, 0, 0, 31, 23], [1, 4, 4, 20, 16], [1, 2, 3, 4, 5]], np.float32)
+    (found,) = session.run(None, {"data": random(2, 3, 24, 32), "rois": rois})
+    assert found.shape == (3, 3)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+
+
+GOOGLENET_LIKE = """\
+layer { name: "d" type: "Data" top: "data" top: "label" include { phase: TRAIN }
+        transform_param { mirror: true crop_size: 16 mean_value: 104 }
+        data_param { source: "db" batch_size: 32 backend: LMDB } }
+layer { name: "d" type: "Data" top: "data" top: "label" include { phase: TEST }
+        transform_param { crop_size: 16 mean_value: 104 mean_value: 117 mean_value: 123 }
+        data_param { source: "db" batch_size: 50 backend: LMDB } }
+layer { name: "c" type: "Convolution" bottom: "data" top: "c"
+        convolution_param { num_output: 4 kernel_size: 3 } }
+layer { name: "p" type: "InnerProduct" bottom: "c" top: "p" inner_product_param { num_output: 3 } }
+layer { name: "loss1" type: "SoftmaxWithLoss" bottom: "p" bottom: "label" top: "loss1"
+        loss_weight: 0.3 include { phase: TRAIN } }
+layer { name: "top1" type: "Accuracy" bottom: "p" bottom: "label" top: "top1"
+        include { phase: TEST } }
+layer { name: "top5" type: "Accuracy" bottom: "p" bottom: "label" top: "top5"
+        include { phase: TEST } accuracy_param { top_k: 5 } }
+"""
+
+
+@pytest.mark.parametrize("size", [None, (16, 16)])
+def test_a_train_val_prototxt_converts_without_its_labels(
+    tmp_path: Path, size: tuple[int, int] | None
+) -> None:
+    blobs = {"c": (random(4, 3, 3, 3), random(4)), "p": (random(3, 784), random(3))}
+    model = write_model(tmp_path, GOOGLENET_LIKE, blobs)
+    report = run_conversion(model, tmp_path / "out.onnx", Options(input_size=size))
+    assert report.verification.status is Status.VERIFIED, report.verification.reason
+    assert report.inputs == {"data": ["batch", 3, 16, 16]}
+    assert list(report.outputs) == ["p"]
+    (left_out,) = [each for each in report.warnings if "left out" in each]
+    assert all(name in left_out for name in ("d", "top1", "top5"))

@@ -64,10 +64,3 @@ def arg_max(layer: Layer, bottoms: Sequence[F64]) -> F64:
     rows = [indices.astype(np.float64)] + [elements] * parameter.out_max_val
     result = np.concatenate(rows, axis=1)
     return result.reshape(*result.shape, *[1] * (x.ndim - 3))
-
-
-@formula("Axpy")
-def axpy(layer: Layer, bottoms: Sequence[F64]) -> F64:
-    """A scale for each channel times x, plus y (SENet's axpy_layer.cpp)."""
-    scale, x, y = bottoms
-    return np.asarray(scale.reshape(*x.shape[:2], 1, 1) * x + y)

@@ -1,4 +1,4 @@
-"""Pooling and SPP, window by window."""
+"""Pooling, window by window."""
 
 import math
 from collections.abc import Sequence
@@ -19,31 +19,10 @@ def pooling(layer: Layer, bottoms: Sequence[F64]) -> list[F64]:
     `ceil_mode: false` and `torch_pooling: true`). A mean divides by the part of the window that
     lies in the image and its padding. A second top says where in the image each maximum lies.
     """
-    return pooled(layer.parameter.pooling_param, bottoms[0])[: len(layer.tops)]
+    return pooled(bottoms[0], layer.parameter.pooling_param)[: len(layer.tops)]
 
 
-@formula("SPP")
-def spp(layer: Layer, bottoms: Sequence[F64]) -> F64:
-    """Poolings to 1, 2 · 2, 4 · 4, … windows, flattened and joined (spp_layer.cpp)."""
-    (x,) = bottoms
-    levels: list[F64] = []
-    for level in range(layer.parameter.spp_param.pyramid_height):
-        parameter = caffe_pb2.PoolingParameter()
-        if layer.parameter.spp_param.pool == caffe_pb2.SPPParameter.AVE:
-            parameter.pool = caffe_pb2.PoolingParameter.AVE
-        bins = 2**level
-        for side, length in (("h", x.shape[2]), ("w", x.shape[3])):
-            kernel = math.ceil(length / bins)
-            setattr(parameter, f"kernel_{side}", kernel)
-            setattr(parameter, f"stride_{side}", kernel)
-            setattr(parameter, f"pad_{side}", (kernel * bins - length + 1) // 2)
-        levels.append(pooled(parameter, x)[0])
-    if len(levels) == 1:
-        return levels[0]
-    return np.concatenate([level.reshape(len(x), -1) for level in levels], axis=1)
-
-
-def pooled(parameter: caffe_pb2.PoolingParameter, x: F64) -> list[F64]:
+def pooled(x: F64, parameter: caffe_pb2.PoolingParameter) -> list[F64]:
     """The maximum or mean of each window, and the places of the maxima in the image."""
     average = parameter.pool == caffe_pb2.PoolingParameter.AVE
     rows, columns = _windows(parameter, x.shape[2], 0), _windows(parameter, x.shape[3], 1)

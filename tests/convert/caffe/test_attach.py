@@ -47,7 +47,9 @@ def test_without_a_weights_file_nothing_is_missing() -> None:
 
 def test_surplus_weights_are_one_warning() -> None:
     _, warnings, _ = run(CONV % ("a", ""), stored(a=[[1]], b=[[1]], c=[[1]]))
-    assert warnings == ["weights of 2 layers that the prototxt lacks are unused: b, c"]
+    assert warnings == [
+        "the weights of 2 layers are not used, because the prototxt has no such layers: b, c"
+    ]
     many = stored(a=[[1]], **{f"x{index}": [[1]] for index in range(40)})
     assert run(CONV % ("a", ""), many)[1][0].endswith("x8, x9, …")
 
@@ -66,7 +68,7 @@ def test_layers_that_share_parameters_get_the_last_copy_of_the_file() -> None:
     found, warnings, problems = run(text, stored(b=[[1, 2], [3]], a=[[4, 5], [3]]))
     assert [[blob.tolist() for blob in blobs] for blobs in found] == [[[4, 5], [3]]] * 2
     assert warnings == [
-        "line 2, layer b: shares w, yet has other values in the file; those are not used"
+        "line 2, layer b: shares w, but has other values in the file, which are not used"
     ]
     assert problems == []
 

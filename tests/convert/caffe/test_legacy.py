@@ -137,7 +137,7 @@ def test_opencv_upgrades_old_forms_to_the_same_outputs(tmp_path: Path, old: str)
     np.testing.assert_array_equal(outputs[0], outputs[1])
 
 
-def test_every_type_of_2014_has_a_name_of_today() -> None:
+def test_every_type_of_2014_has_a_current_name() -> None:
     assert set(legacy.TYPES) == set(V1LayerParameter.LayerType.keys())
     assert [name for name, new in legacy.TYPES.items() if not new] == ["NONE"]
 

@@ -127,11 +127,11 @@ def test_unknown_fields_and_surplus_weights_are_warnings(small: Model) -> None:
     net = network.load(small.prototxt, small.caffemodel)
     assert [str(warning) for warning in net.warnings] == [
         "line 33, column 38: unknown field layer.turbo is ignored",
-        "weights of 1 layers that the prototxt lacks are unused: old",
+        "the weights of 1 layers are not used, because the prototxt has no such layers: old",
     ]
 
 
-def test_all_problems_of_both_files_are_told_at_once(small: Model) -> None:
+def test_all_problems_of_both_files_are_reported_at_once(small: Model) -> None:
     text = small.prototxt.read_text().replace('bottom: "fc"', 'bottom: "fcx"')
     text += 'layer { name: "twice" type: "ReLU" bottom: "data" top: "conv" }\n'
     text += 'layer { name: "none" bottom: "data" top: "z" }\n'
@@ -169,7 +169,7 @@ def test_a_damaged_weights_file_does_not_hide_the_prototxts_problems(small: Mode
         ('layer { name: "r" type: "ReLU" bottom: "data" top: "x" }', "nothing makes bottom data"),
     ],
 )
-def test_a_prototxt_that_is_no_network_is_one_line(
+def test_a_prototxt_without_a_network_is_an_error_of_one_line(
     prototxt_file: Write, text: str, message: str
 ) -> None:
     with pytest.raises(CaffeError, match=message) as caught:
@@ -182,7 +182,7 @@ def test_an_impossible_size_is_a_problem(small: Model) -> None:
         network.load(small.prototxt, None, input_size=0)
 
 
-def test_files_in_the_wrong_order_are_told(small: Model) -> None:
+def test_files_in_the_wrong_order_are_an_error(small: Model) -> None:
     with pytest.raises(CaffeError, match="The prototxt comes first"):
         network.load(small.caffemodel, small.prototxt)
 

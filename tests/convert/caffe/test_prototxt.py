@@ -57,7 +57,7 @@ def test_integers_are_decimal_hexadecimal_or_octal(text: str, value: int) -> Non
 
 
 @pytest.mark.parametrize("text", ["inf", "-inf", "infinity", "Inf", "nan", "NaN", "-nan"])
-def test_floats_may_be_infinite_or_no_number(text: str) -> None:
+def test_floats_may_be_infinite_or_nan(text: str) -> None:
     (value,) = layer(f"loss_weight: {text}").loss_weight
     assert not math.isfinite(value)
     assert math.isnan(value) == ("nan" in text.lower())
@@ -134,14 +134,14 @@ def test_a_wrong_value_is_an_error_with_its_place(inner: str, message: str) -> N
     assert problem.column > 50
 
 
-def test_all_wrong_values_are_told_at_once() -> None:
+def test_all_wrong_values_are_reported_at_once() -> None:
     text = "\n".join(CONVOLUTION % f"num_output: x{index}" for index in range(5))
     with pytest.raises(CaffeError) as caught:
         prototxt.parse(text, NetParameter)
     assert [problem.line for problem in caught.value.diagnostics] == [1, 2, 3, 4, 5]
 
 
-def test_a_file_of_mistakes_is_given_up() -> None:
+def test_reading_stops_after_many_mistakes() -> None:
     with pytest.raises(CaffeError) as caught:
         prototxt.parse("\n".join([CONVOLUTION % "num_output: x"] * 1000), NetParameter)
     assert len(caught.value.diagnostics) == MAX_ERRORS + 1
@@ -150,14 +150,17 @@ def test_a_file_of_mistakes_is_given_up() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("layer {\n\n", "line 3, column 1: the file ends before the '}' of the block of line 1"),
+        (
+            "layer {\n\n",
+            "line 3, column 1: the file ends before the '}' of the block that starts on line 1",
+        ),
         ("layer { name: 'a' >", "line 1, column 19: Expected identifier"),
         ("layer { name 'a' }", 'line 1, column 14: Expected ":"'),
         ("layer { name: { } }", "line 1, column 15: Expected string but found: '{'"),
         ("layer { name: 'a }", "line 1, column 15: name: String missing ending quote"),
         ("layer { x }", "line 1, column 11: Expected ':' or '{'"),
         ("layer { x: } }", "line 1, column 12: Expected a value but found '}'"),
-        ("layer { x { ", "the file ends before the '}' of the block of line 1"),
+        ("layer { x { ", "the file ends before the '}' of the block that starts on line 1"),
         ("name: 'a' }", "line 1, column 11: Expected identifier"),
         ("name: 'a'\n[x", "the file ends before the ']' of a name"),
     ],
@@ -179,12 +182,12 @@ def test_endless_nesting_is_an_error(opening: str) -> None:
 @pytest.mark.parametrize(
     "text", ["", "  \n", "# nothing", "hello", "<html></html>", "import os\nx = 3", "a: 1", "{}"]
 )
-def test_a_text_that_is_not_a_prototxt_is_named_so(text: str) -> None:
+def test_a_text_that_is_not_a_prototxt_is_an_error(text: str) -> None:
     with pytest.raises(CaffeError, match="not a prototxt of a NetParameter"):
         prototxt.parse(text, NetParameter)
 
 
-def test_a_comment_in_another_encoding_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_comment_may_have_another_encoding(tmp_path: Path) -> None:
     path = tmp_path / "net.prototxt"
     path.write_bytes('# 卷积\nname: "a"'.encode("gbk"))
     assert prototxt.read(path, caffe_pb2.NetParameter).message.name == "a"
@@ -194,7 +197,7 @@ def test_a_comment_in_another_encoding_is_no_obstacle(tmp_path: Path) -> None:
     ("content", "message"),
     [(None, "can't read it: No such file"), (b"a\0b", "a binary file, not a prototxt")],
 )
-def test_a_file_that_is_none_is_said_so(
+def test_a_file_that_is_not_a_prototxt_is_named_so(
     tmp_path: Path, content: bytes | None, message: str
 ) -> None:
     path = tmp_path / "net.prototxt"
@@ -204,12 +207,12 @@ def test_a_file_that_is_none_is_said_so(
         prototxt.read(path, caffe_pb2.NetParameter)
 
 
-def test_a_folder_is_no_prototxt(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_prototxt(tmp_path: Path) -> None:
     with pytest.raises(CaffeError, match="can't read it"):
         prototxt.read(tmp_path, caffe_pb2.NetParameter)
 
 
-def test_what_is_written_reads_as_the_same_message(small_text: str) -> None:
+def test_a_written_message_reads_the_same(small_text: str) -> None:
     message = prototxt.parse(small_text, NetParameter).message
     written = prototxt.write(message)
     assert written.startswith('name: "small"\ninput: "data"\ninput_shape {\n  dim: 1\n')
@@ -231,7 +234,7 @@ def test_any_message_survives_writing_and_reading(message: caffe_pb2.FillerParam
     assert prototxt.parse(text, caffe_pb2.FillerParameter).message == message
 
 
-def test_real_files_read_as_protobuf_itself_reads_them_with_no_unknown_field(
+def test_real_files_read_as_protobuf_reads_them(
     shared: Path,
 ) -> None:
     paths = sorted((shared / "models").rglob("*.prototxt"))

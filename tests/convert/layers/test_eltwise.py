@@ -63,3 +63,20 @@ def test_eltwise_of_different_shapes_names_the_bottom(
     (found,) = problems(layer("Eltwise"), {**three(images, 3, 4, 5), "b": images(3, 1, 5)})
     assert found.startswith("bottom b: expected shape [batch, 3, 4, 5]")
     assert "found [batch, 3, 1, 5]" in found
+
+
+@pytest.mark.parametrize("operation", ["PROD", "SUM"])
+@pytest.mark.parametrize("small", ["a", "b"])
+def test_a_pixel_stands_for_a_whole_image(
+    agree: Run, images: Callable[..., F32], operation: str, small: str
+) -> None:
+    """As squeeze-and-excitation networks use it; BVLC's Caffe wants equal shapes."""
+    inputs = {"a": images(3, 4, 5), "b": images(3, 4, 5), small: images(3, 1, 1)}
+    agree(layer("Eltwise", f"eltwise_param {{ operation: {operation} }}", "a b"), inputs)
+
+
+def test_coefficients_and_pixels_go_together(run: Run, images: Callable[..., F32]) -> None:
+    inputs = {"a": images(3, 1, 1), "b": images(3, 1, 1), "c": images(3, 4, 5)}
+    text = layer("Eltwise", "eltwise_param { coeff: 2 coeff: -1 coeff: 0.5 }")
+    expected = 2 * inputs["a"] - inputs["b"] + inputs["c"] / 2
+    np.testing.assert_allclose(run(text, inputs)["joined"], expected, rtol=1e-5, atol=1e-5)

@@ -1,6 +1,7 @@
 """Which reference speaks for which blob, and that each of them refuses a wrong graph."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,14 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from convert.caffe.network import Layer
 from convert.metadata import metadata
 from convert.report import Comparison, Status, Verification
 from convert.verify import numpy_reference, verify
 from convert.verify.deviations import DEVIATIONS, deviations
 from convert.verify.numpy_reference import NAME, NumpyError, NumpyReference
+from convert.verify.reference import registry
+from geometry.arrays import F64
 
 Make = Callable[..., Any]
 
@@ -190,11 +194,48 @@ def test_numpy_counts_products_once_for_each_pixel(make: Make) -> None:
     assert numpy_reference.products(case.built.network, case.built.shapes) == count
 
 
+def test_a_formula_that_does_not_fit_one_picture_leaves_the_file_unverified(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(layer: Layer, bottoms: object) -> F64:
+        raise ValueError("cannot reshape")
+
+    unfit = replace(registry.formulas()["Reduction"], compute=fail)
+    monkeypatch.setitem(registry._formulas, "Reduction", unfit)
+    case = make(REDUCTION)
+    found = verify(case.built, case.weights)
+    assert (found.status, found.reason) == (Status.UNVERIFIED, "layer x: cannot reshape")
+
+
 def test_an_unknown_layer_is_named(make: Make) -> None:
     built = make(REDUCTION).built
     object.__setattr__(built.network.layers[-1], "type", "NobodysLayer")
     with pytest.raises(NumpyError, match="no formula for layers of type NobodysLayer"):
         NumpyReference.of(built.network, built.shapes, ["x"])
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"), [("dim: 4 dim: 2 dim: -1", 0), ("dim: 0 dim: -1 dim: 3", 0)]
+)
+def test_a_network_may_state_another_batch_than_1(make: Make, shape: str, axis: int) -> None:
+    header = 'input: "data" input_shape { dim: 4 dim: 3 dim: 9 dim: 8 }\n'
+    layers = f"""layer {{ name: "x" type: "Reshape" bottom: "c" top: "x"
+        reshape_param {{ axis: {axis} shape {{ {shape} }} }} }}\n"""
+    case = make(layers + REDUCTION.replace('"x"', '"z"'), header=header)
+    found = verify(case.built, case.weights)
+    assert (found.status, found.reason) == (Status.VERIFIED, "")
+    assert len(found.references) == 2
+
+
+def test_a_constant_may_have_the_stated_batch(make: Make) -> None:
+    header = 'input: "data" input_shape { dim: 4 dim: 3 dim: 9 dim: 8 }\n'
+    layers = """layer { name: "k" type: "DummyData" top: "k" dummy_data_param {
+            shape { dim: 4 dim: 6 dim: 9 dim: 8 } data_filler { value: 2 } } }
+        layer { name: "x" type: "Eltwise" bottom: "c" bottom: "k" top: "x" }"""
+    case = make(layers, header=header)
+    found = verify(case.built, case.weights)
+    assert (found.status, found.reason) == (Status.VERIFIED, "")
+    assert found.references == (NAME,)
 
 
 def test_the_tops_of_a_split_may_be_the_outputs(make: Make) -> None:

@@ -46,12 +46,25 @@ def test_the_bound_becomes_what_both_sides_differ_from_themselves(
     assert compared(found, twin, again).passed == passed
 
 
-def test_another_shape_of_as_many_values_fails() -> None:
+@pytest.mark.parametrize(
+    ("reference", "expected", "found", "passed"),
+    [
+        ("OpenCV", (2, 3), (3, 2), False),
+        ("OpenCV", (6, 1), (6,), True),
+        ("NumPy reference", (2, 3), (3, 2), False),
+        ("NumPy reference", (6, 1), (6,), False),
+    ],
+)
+def test_another_shape_of_as_many_values_fails(
+    reference: str, expected: tuple[int, ...], found: tuple[int, ...], passed: bool
+) -> None:
     built: Any = None
     trial = Trial(built, None, Bounds((0.1, 0.1)))
-    trial.values("noise", "prob", "OpenCV", EXPECTED.reshape(1, 3), EXPECTED.reshape(3, 1))
+    values = np.ones(6, np.float32)
+    trial.values("noise", "prob", reference, values.reshape(expected), values.reshape(found))
     (comparison,) = trial.comparisons
-    assert (comparison.passed, comparison.note) == (False, "shape [3, 1] instead of [1, 3]")
+    shapes = f"shape {list(found)} instead of {list(expected)}"
+    assert (comparison.passed, comparison.note) == (passed, "" if passed else shapes)
 
 
 def test_the_report_says_why_a_bound_is_wider() -> None:
