@@ -311,7 +311,7 @@ def xception() -> str:
         for wide in (outputs, outputs):
             body = net.conv_norm(net.depthwise(net.relu(body), channels), wide, 1)
             channels = wide
-        top = net.add(net.conv_norm(top, outputs, 1, 2), net.pool(body, 3, 2, 1))
+        top = net.add(net.conv_norm(top, outputs, 1, 2), net.pool(body, 3))
     net.classify(top)
     return net.text
 
@@ -402,7 +402,7 @@ def shufflenet_v1(groups: int = 3) -> str:
             body = net.layer("ShuffleChannel", body, f"shuffle_channel_param {{ group: {groups} }}")
             body = net.conv_norm(net.depthwise(body, inner, stride), made, 1, more="group: 3")
             if index == 0:
-                top = net.relu(net.concat(net.pool(top, 3, 2, 1, "AVE"), body))
+                top = net.relu(net.concat(net.pool(top, 3, 2, 0, "AVE"), body))
             else:
                 top = net.relu(net.add(top, body))
             channels = outputs

@@ -48,7 +48,9 @@ def prior_box(net: Net, bottom: str, low: float, high: float, step: int) -> str:
 
 def ssd_heads(net: Net, maps: Sequence[tuple[str, int]], classes: int = 3) -> None:
     """SSD's heads, priors and DetectionOutput on (feature map, stride) pairs."""
-    locs, confs, priors = [], [], []
+    locs: list[str] = []
+    confs: list[str] = []
+    priors: list[str] = []
     for index, (bottom, step) in enumerate(maps):
         loc, conf = net.conv(bottom, 16), net.conv(bottom, 4 * classes)
         for made, listed in ((loc, locs), (conf, confs)):
@@ -212,7 +214,8 @@ def ultra_light(*, rich: bool) -> str:
             top = net.relu(net.add(mixed, net.conv_norm(top, channels, 1)))
         if index in (2, 4):
             maps.append(top)
-    scores, boxes = [], []
+    scores: list[str] = []
+    boxes: list[str] = []
     for each in maps:
         for width, listed in ((2, scores), (4, boxes)):
             made = net.conv(net.relu(net.conv(each, 24, more="group: 8")), 3 * width, 1)

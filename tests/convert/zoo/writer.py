@@ -1,4 +1,8 @@
-"""A prototxt under construction."""
+"""A prototxt under construction.
+
+The networks of this folder are known architectures, written by generators: no file is copied. They
+are slim, with few channels and small inputs, but have the layers and connections of the originals.
+"""
 
 from collections.abc import Sequence
 
