@@ -37,8 +37,8 @@ def reverse(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value
     (x,) = inputs
     parameter = layer.parameter.reverse_param
     axis = canonical_axis(parameter.axis, x.rank)
-    if x.shape[axis] == "batch":
-        raise LayerError(f"axis is {parameter.axis}, the batch: images would change places")
+    if isinstance(x.shape[axis], str):
+        raise LayerError(f"axis is {parameter.axis}, the {x.shape[axis]}, whose size is open")
     return backwards(graph, x, [axis], layer.tops[0])
 
 
