@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from convert.caffe.network import Layer
-from convert.graph import GraphBuilder, Value
+from convert.graph import BATCH, GraphBuilder, Value
 from convert.layers.blobs import canonical_axis, image_size
 from convert.layers.registry import LayerError, handler
 
@@ -37,7 +37,7 @@ def reverse(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value
     (x,) = inputs
     parameter = layer.parameter.reverse_param
     axis = canonical_axis(parameter.axis, x.rank)
-    if x.shape[axis] == "batch":
+    if x.shape[axis] == BATCH:
         raise LayerError(f"axis is {parameter.axis}, the batch: images would change places")
     return backwards(graph, x, [axis], layer.tops[0])
 

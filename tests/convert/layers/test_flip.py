@@ -55,3 +55,9 @@ def test_an_axis_that_can_not_be_reversed_is_explained(
 def test_flip_by_an_axis_is_refused(problems: Problems, images: Images) -> None:
     (found,) = problems(layer("axis: 2"), images(3, 4, 5))
     assert "state flip_width and flip_height" in found
+
+
+def test_reverse_turns_an_open_sequence_round(infer: Run, images: Images) -> None:
+    x = images(2, 3)
+    found = infer(reverse(0), x, shapes={"data": ("time", 2, 3)})["new"]
+    np.testing.assert_array_equal(found, x[::-1])
