@@ -16,11 +16,11 @@ from convert.caffe import weights
 from convert.caffe.network import CaffeError, Diagnostic, Network
 from convert.caffe.wire import release
 from convert.explanation import Explanation, explain
-from convert.files import check_output
+from convert.files import check_output, check_source
 from convert.metadata import class_names, metadata, sha256
 from convert.outputs.kinds import Built, Kind, build, default_kind, input_problems
 from convert.outputs.preprocessing import ChannelOrder, Preprocessing
-from convert.outputs.stated import differences
+from convert.outputs.stated import differences, fractions
 from convert.reduction import reduced
 from convert.report import Report, Status, Verification
 from convert.simulation import simulate
@@ -100,6 +100,8 @@ def convert_file(
         raise UsageError("--simulate-weights takes the place of the .caffemodel: leave one out")
     sources = (prototxt,) if caffemodel is None else (prototxt, caffemodel)
     check_output(output, "ONNX file", sources)
+    for source in sources:
+        check_source(source)
     with clock.step("reading"):
         # The translation reports missing weights together with its own problems.
         network, problems = _read(prototxt, caffemodel, options)
@@ -310,6 +312,7 @@ def _warnings(network: Network, built: Built) -> list[Diagnostic]:
     warnings = list(network.warnings)
     if built.preprocessing:
         warnings += differences(network, built.preprocessing)
+        warnings += fractions(built.preprocessing)
     if network.training_layers:
         names = ", ".join(layer.name for layer in network.training_layers)
         warnings.append(

@@ -40,6 +40,16 @@ def map_bytes(path: Path, limit: int, kind: str) -> mmap.mmap:
         raise CaffeError(str(path), [Diagnostic(f"can't read it: {reason}")]) from cause
 
 
+def check_source(path: Path) -> None:
+    """Raise CaffeError, which names the file, if it can't be opened."""
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as cause:
+        reason = cause.strerror or "can't be read"
+        raise CaffeError(str(path), [Diagnostic(f"can't read it: {reason}")]) from cause
+
+
 def check_output(path: Path, kind: str, sources: Sequence[Path]) -> None:
     """Refuse a path where a file can't be written, before any work is done. `kind` says what it is.
 

@@ -1,4 +1,4 @@
-"""The preprocessing that a data layer states, where the file's own preprocessing differs."""
+"""Preprocessing that looks wrong: it differs from a data layer's, or is in another unit."""
 
 from collections.abc import Sequence
 
@@ -24,6 +24,21 @@ def differences(network: Network, preprocessing: Preprocessing) -> list[Diagnost
                 what = f"preprocesses images differently: {advice}"
                 found.append(Diagnostic(what, layer.line, layer=layer.name))
     return found
+
+
+def fractions(preprocessing: Preprocessing) -> list[Diagnostic]:
+    """A warning for means that look like fractions of 1: pixels are 0 to 255."""
+    mean = preprocessing.mean
+    if not 0 < max(mean) <= 1:
+        return []
+    given, meant = (",".join(f"{value:g}" for value in values)
+                    for values in (mean, [255 * value for value in mean]))  # fmt: skip
+    return [
+        Diagnostic(
+            f"the mean {given} looks like fractions, but pixels are 0 to 255: is --mean {meant} "
+            "meant?"
+        )
+    ]
 
 
 def _advice(layer: LayerParameter, preprocessing: Preprocessing) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from convert import command, conversion
 from convert.report import Status, Verification
-from sfd.cli import run_command
+from sfd.cli import main, run_command
 
 
 class Files(Protocol):
@@ -251,3 +251,15 @@ def test_a_signal_ends_it_and_leaves_no_file(
     assert (done.returncode, done.stderr) == (code, says)
     assert not list(tmp_path.iterdir())
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+def test_a_missing_caffemodel_is_named_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prototxt = tmp_path / "deploy.prototxt"
+    prototxt.write_text('input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 8 }')
+    absent = tmp_path / "nope.caffemodel"
+    assert main(["convert", str(prototxt), str(absent), "-o", str(tmp_path / "o.onnx")]) == 1
+    assert capsys.readouterr().err == (
+        f"sfd convert: {absent}: can't read it: No such file or directory\n"
+    )

@@ -11,15 +11,19 @@ from convert.layers.registry import handlers
 from convert.verify import reference
 from convert.verify.reference.registry import formula, formulas
 
-WITHOUT = {
-    "DetectionOutput": "convert.verify.detections computes it",
-    "Input": "it computes nothing",
-}
+OPENCV_LACKS = {
+    "BN", "CTCGreedyDecoder", "Convolution3D", "DummyData", "FlowWarp", "LSTM", "Local", "Lstm",
+    "PSROIPooling", "Parameter", "Proposal", "RNN", "ROIAlign", "ROIPooling", "Unpooling",
+}  # fmt: skip
 
 
-def test_every_layer_that_is_converted_has_a_formula() -> None:
-    converted = {name for name, known in handlers().items() if not known.refuses}
-    assert converted - set(formulas()) == set(WITHOUT)
+def test_every_layer_that_opencv_lacks_has_a_formula() -> None:
+    """Other types may have one; without it only OpenCV verifies them."""
+    assert set(formulas()) >= OPENCV_LACKS
+
+
+def test_every_formula_is_of_a_layer_that_is_converted() -> None:
+    assert set(formulas()) <= {name for name, known in handlers().items() if not known.refuses}
 
 
 def test_a_type_has_one_formula() -> None:
