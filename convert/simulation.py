@@ -35,8 +35,8 @@ def simulate(network: Network, seed: int) -> Network:
     The handler of a layer says which shapes it expects (`check_blobs`). Weights are normal with
     the variance of He et al. (2015) where a ReLU follows, else 1 / inputs, so that activations
     keep their scale through any number of layers. A `gaussian` filler with a fixed `std` would not
-    do that. Constant and bilinear fillers of the prototxt are obeyed. The same prototxt and seed
-    give the same blobs.
+    do that. Bilinear fillers and the scale of Normalize layers are obeyed. The same prototxt and
+    seed give the same blobs.
 
     Raises TranslationError for what hinders the conversion, as `build_graph` does.
     """
