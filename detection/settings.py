@@ -98,7 +98,8 @@ class DetectionSettings(BaseSettings):
 
     provider: Annotated[ProviderName, BeforeValidator(lower)] = ProviderName.AUTO
     """What runs the models. auto: CUDA where it works, else the CPU. Any other must work, or the
-    start stops."""
+    start stops. cuda and tensorrt need onnxruntime-gpu, openvino needs onnxruntime-openvino, each
+    in place of onnxruntime."""
 
     threads: Annotated[int, Ge(1), Le(MAX_THREADS)] = Field(default_factory=available_cpus)
     """Threads to infer with, of each model, and to decode. Default: CPUs this process may use."""
