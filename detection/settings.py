@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from annotated_types import Ge, Gt, Le
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
@@ -33,6 +33,11 @@ def split(value: object) -> object:
 def lower(value: object) -> object:
     """Text in lower case: `CPU` is accepted for `cpu`."""
     return value.lower() if isinstance(value, str) else value
+
+
+def split_lower(value: object) -> object:
+    """`A, b` as a list in lower case."""
+    return split(lower(value))
 
 
 _UNITS = {
@@ -194,6 +199,8 @@ def accepts(field: FieldInfo) -> str:
     if Path in choices:
         return "a folder"
     item = choices[0] if choices else str
+    if getattr(item, "__origin__", None) is Literal:
+        return f"any of {', '.join(get_args(item))}, with commas between"
     if item is str:
         return "names with commas between"
     return (

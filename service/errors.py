@@ -89,6 +89,14 @@ class InvalidParameter(RequestError):
     title = "Invalid parameter"
 
 
+class NotSupported(RequestError):
+    """A call of another product's API that this service has no answer to, such as recognition."""
+
+    status = 501
+    slug = "not-supported"
+    title = "Not supported"
+
+
 class ClientGone(RequestError):
     """The client disconnected: nobody reads the answer; nginx's 499 shows it in log and metric."""
 
@@ -110,6 +118,7 @@ DOCUMENTED: tuple[type[RequestError], ...] = (
     UnsupportedMediaType,
     InvalidParameter,
     InferenceFailed,
+    NotSupported,
     Overloaded,
     Timeout,
 )

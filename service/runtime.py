@@ -9,6 +9,7 @@ from detection.errors import Overloaded
 from detection.opening import Pools, find_model, open_detector
 from service.body import BodyMemory
 from service.errors import UnknownModel
+from service.keys import Keys
 from service.metrics import Metrics
 from service.observer import ServiceObserver
 from service.settings import Settings
@@ -31,9 +32,11 @@ class Runtime:
     ready: bool = False
     draining: bool = False
     memory: BodyMemory = field(init=False)
+    keys: Keys = field(init=False)
 
     def __post_init__(self) -> None:
         self.memory = BodyMemory(BODIES_IN_MEMORY * self.settings.max_bytes)
+        self.keys = Keys(key.get_secret_value() for key in self.settings.api_keys)
         self.metrics.queue_depth.set_function(
             lambda: sum(d.batcher.depth for d in self.detectors.values())
         )

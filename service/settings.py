@@ -8,10 +8,12 @@ from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, model
 from pydantic_settings import NoDecode
 
 from detection import settings
-from detection.settings import Bytes, DetectionSettings, lower, split
+from detection.settings import Bytes, DetectionSettings, lower, split, split_lower
 
 Key = Annotated[SecretStr, MinLen(8)]
 Keys = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(split)]
+Compat = Literal["deepstack", "compreface"]
+Compats = Annotated[tuple[Compat, ...], NoDecode, BeforeValidator(split_lower)]
 Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[^/\s]+)$")]
 Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(split)]
 
@@ -36,6 +38,10 @@ class Settings(DetectionSettings):
 
     cors_origins: Origins = ()
     """Origins (https://example.org, or *) whose pages may call the service, with commas between."""
+
+    compat: Compats = ()
+    """Other products' APIs to offer too, with commas between: deepstack for POST /v1/vision/face,
+    compreface for POST /api/v1/detection/detect. Default: none."""
 
     log_format: Annotated[Literal["json", "console"], BeforeValidator(lower)] = Field(
         default_factory=lambda: "console" if sys.stderr.isatty() else "json"
