@@ -70,6 +70,13 @@ class Unit:
     example: str
 
 
+@dataclass(frozen=True)
+class Listed:
+    """What a list of texts has in it, for whoever reads the settings."""
+
+    name: str
+
+
 Bytes = Annotated[int, BeforeValidator(quantity), Ge(1), Le(2**31), Unit("bytes", "20MB or 20MiB")]
 PixelCount = Annotated[int, BeforeValidator(quantity), Ge(1), Le(2**31), Unit("pixels", "50MP")]
 
@@ -191,6 +198,10 @@ def accepts(field: FieldInfo) -> str:
     for rule in field.metadata:
         if isinstance(rule, Unit):
             return f"a number of {rule.name} {_bounds(field)}, such as {rule.example}"
+        if isinstance(rule, Listed):
+            return f"{rule.name} with commas between"
+    if annotation is bool:
+        return "true | false"
     for kind, words in ((int, "a whole number"), (float, "a number")):
         if annotation is kind:
             return f"{words} {_bounds(field)}"
@@ -226,7 +237,8 @@ def _bounds(field: FieldInfo) -> str:
 def _default(field: FieldInfo) -> str:
     if field.default_factory is not None or field.default in (None, (), ""):
         return ""
-    return f"; default {field.default}"
+    default = str(field.default)
+    return f"; default {default.lower() if isinstance(field.default, bool) else default}"
 
 
 def _mistakes(kind: type[DetectionSettings], error: ValidationError) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from starlette.requests import Request
 
@@ -11,6 +11,8 @@ from detection.errors import RequestError
 from service import body, uploads
 from service.deadlines import deadline_of
 from service.disconnects import unless_client_goes
+from service.errors import InvalidParameter
+from service.fetching.fetcher import Budget
 from service.runtime import Runtime
 from service.uploads import JsonReader, Uploads, from_json
 
@@ -43,6 +45,25 @@ class Admission:
             deadline=self.deadline,
             read_json=read_json,
         )
+
+    async def fetch(self, sent: Uploads) -> Uploads:
+        """What was sent, with the files that its URLs lead to.
+
+        Raises InvalidParameter where the service fetches none; the problem of a single URL is the
+        request's.
+        """
+        if not sent.urls:
+            return sent
+        fetcher, settings = self.runtime.fetcher, self.runtime.settings
+        if fetcher is None:
+            raise InvalidParameter(
+                "url: this service fetches no images (SFD_FETCH_HOSTS is not set); send the file"
+            )
+        # The body counts too: a request holds no more bytes than it could have sent.
+        budget = Budget(settings.max_bytes - self.held.count, self.held)
+        fetching = fetcher.fetch_all(sent.urls, self.deadline, budget)
+        files = await unless_client_goes(self.request.receive, fetching)
+        return replace(sent, files=files)
 
     async def detect(
         self, detector: Detector, files: Sequence[bytes | RequestError], query: Query

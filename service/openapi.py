@@ -15,6 +15,7 @@ from service.openinference import messages
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _BASE64 = {"type": "string", "format": "byte", "description": "An image file in base64."}
+_URL = {"type": "string", "description": "The http or https URL of an image file."}
 GIF = "R0lGODlhAQABAIAAAAAAAP///ywAAAAAAQABAAACAUwAOw=="
 """The smallest image file there is, in base64."""
 _REFERENCE = "#/components/schemas/{model}"
@@ -59,6 +60,24 @@ REQUESTS: dict[str, dict[str, Any]] = {
         },
         "additionalProperties": False,
     },
+    "OneUrl": {
+        "type": "object",
+        "description": "Where one image is, and parameters; only from the hosts that the service "
+        "lists (SFD_FETCH_HOSTS). Answered by DetectAnswer.",
+        "required": ["url"],
+        "properties": {"url": _URL, **_parameters()},
+        "additionalProperties": False,
+    },
+    "SeveralUrls": {
+        "type": "object",
+        "description": "Where several images are, and parameters; answered by DetectManyAnswer.",
+        "required": ["urls"],
+        "properties": {
+            "urls": {"type": "array", "items": _URL, "minItems": 1},
+            **_parameters(),
+        },
+        "additionalProperties": False,
+    },
     "ImageParts": {
         "type": "object",
         "description": "One image file a part, under any name; parameters as form fields.",
@@ -85,6 +104,8 @@ IMAGES: dict[str, Any] = {
                     "oneOf": [
                         {"$ref": _REFERENCE.format(model="OneImage")},
                         {"$ref": _REFERENCE.format(model="SeveralImages")},
+                        {"$ref": _REFERENCE.format(model="OneUrl")},
+                        {"$ref": _REFERENCE.format(model="SeveralUrls")},
                     ]
                 },
                 "examples": {
@@ -121,6 +142,7 @@ DETAILS = {
     "invalid-image": "the JPEG data is broken: image file is truncated (3 bytes not processed)",
     "invalid-request": "no input 'photo'; there is image and images",
     "unauthorized": "an API key is needed, in X-API-Key or as Authorization: Bearer",
+    "host-not-allowed": "example.org is not one of the hosts that images come from",
     "not-found": "no /detekt here; /docs shows what there is",
     "unknown-model": f"no model 'sfd'; there is {EXAMPLE_MODEL}",
     "method-not-allowed": "/detect takes POST, not GET",
@@ -130,6 +152,7 @@ DETAILS = {
     "unsupported-media-type": "this is PDF, not one of JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF",
     "invalid-parameter": "min_score: Input should be less than or equal to 1",
     "internal-error": "the model failed on this image",
+    "fetch-failed": "images.example.org answered 404",
     "not-supported": "this service finds faces; it recognises nobody and keeps no faces",
     "overloaded": "the queue of 128 images is full",
     "timeout": "the deadline of the request passed",

@@ -35,6 +35,8 @@ class Uploads:
     several: bool
     fields: tuple[Field, ...] = ()
     """Parameters that came with them, as form fields or JSON members."""
+    urls: tuple[str, ...] = ()
+    """Where the files are, if none were sent."""
 
 
 class JsonReader(Protocol):
@@ -47,13 +49,15 @@ class JsonReader(Protocol):
 class JsonImages(BaseModel):
     """A JSON body: `image` for one image, or `images` for a list, each in base64.
 
-    Other members are parameters.
+    Or `url` and `urls`: where the images are. Other members are parameters.
     """
 
     model_config = ConfigDict(extra="allow", strict=True)
 
     image: str | None = None
     images: list[str] | None = None
+    url: str | None = None
+    urls: list[str] | None = None
 
 
 async def read(
@@ -100,18 +104,27 @@ def looks_like_json(body: bytes | bytearray) -> bool:
 
 
 def from_json(body: bytes, *, max_images: int) -> Uploads:
-    """The images of a JSON body; `images` is answered by a list also when it holds one."""
+    """The images of a JSON body; `images` and `urls` are answered by a list also for one image."""
     given = parse_json(JsonImages, body, max_images=max_images)
     fields = tuple(_fields(given.model_extra or {}))
-    if (given.image is None) == (given.images is None):
-        raise InvalidParameter("the JSON body must have either `image` or `images`")
-    if given.images is None:
-        return Uploads([single_file(given.image or "")], several=False, fields=fields)
-    if len(given.images) > max_images:
+    members = (given.image, given.images, given.url, given.urls)
+    if sum(member is not None for member in members) != 1:
+        raise InvalidParameter(
+            "the JSON body must have either `image` or `images`, or one of `url` and `urls`"
+        )
+    if given.image is not None:
+        return Uploads([single_file(given.image)], several=False, fields=fields)
+    if given.url is not None:
+        return Uploads([], several=False, fields=fields, urls=(given.url,))
+    name, listed = ("images", given.images) if given.images is not None else ("urls", given.urls)
+    assert listed is not None
+    if len(listed) > max_images:
         raise PayloadTooLarge(f"the request has more than {max_images} images")
-    if not given.images:
-        raise InvalidParameter("`images` is empty")
-    return Uploads([decode_base64(text) for text in given.images], several=True, fields=fields)
+    if not listed:
+        raise InvalidParameter(f"`{name}` is empty")
+    if name == "urls":
+        return Uploads([], several=True, fields=fields, urls=tuple(listed))
+    return Uploads([decode_base64(text) for text in listed], several=True, fields=fields)
 
 
 def parse_json(kind: type[Body], body: bytes, *, max_images: int) -> Body:

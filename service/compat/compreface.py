@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 
 from detection.detector import Query
 from detection.errors import InferenceFailed, InvalidImage, RequestError, UnsupportedMediaType
+from geometry.arrays import I64, Floats
 from service import openapi, parameters, uploads
 from service.admission import admit
 from service.compat.api import PROBLEMS, Api, refuse, whole_pixels
@@ -131,12 +132,6 @@ REQUEST: dict[str, Any] = {
             "schema": {"type": "number", "minimum": 0, "maximum": 1},
         },
         {
-            "name": "face_plugins",
-            "in": "query",
-            "description": "Must be empty: this service has no plugins.",
-            "schema": {"type": "string"},
-        },
-        {
             "name": "status",
             "in": "query",
             "description": "Add execution_time and plugins_versions.",
@@ -187,7 +182,10 @@ def _responses() -> dict[int | str, dict[str, Any]]:
     responses={200: openapi.example(EXAMPLE, model=CompreFaceAnswer), **_responses()},
 )
 async def compreface_detect(request: Request) -> Response:
-    """Answers with whole pixels of the upright image; an image without a face is a 400, code 28."""
+    """Answers with whole pixels of the upright image; an image without a face is a 400, code 28.
+
+    `face_plugins` must be empty: this service has no plugins, and answers 501.
+    """
     runtime: Runtime = request.app.state.runtime
     detector = runtime.default
     given = parameters.validated(Parameters, dict(request.query_params.multi_items()))
@@ -203,9 +201,7 @@ async def compreface_detect(request: Request) -> Response:
     headers = {"Server-Timing": found.timings.server_timing()}
     if not len(found.scores):
         return JSONResponse(NO_FACE_EXAMPLE, 400, headers)
-    sides = found.boxes[:, 2:] - found.boxes[:, :2]
-    # Of faces of one size, the best comes first.
-    order = np.argsort(-sides.prod(axis=1), kind="stable")[: given.limit or None]
+    order = biggest_first(found.boxes)[: given.limit or None]
     boxes, scores = whole_pixels(found), found.scores.tolist()
     result: list[dict[str, Any]] = []
     for index in order.tolist():
@@ -226,6 +222,12 @@ def from_json(body: bytes, *, max_images: int) -> Uploads:
     """The image of a JSON body."""
     given = uploads.parse_json(JsonFile, body, max_images=max_images)
     return Uploads([uploads.single_file(given.file)], several=False)
+
+
+def biggest_first(boxes: Floats) -> I64:
+    """Indices of boxes [n, 4] by falling area; of equal ones the first comes first."""
+    sides = boxes[:, 2:] - boxes[:, :2]
+    return np.argsort(-sides.prod(axis=1), kind="stable")
 
 
 for path in ("recognition", "verification", "static"):

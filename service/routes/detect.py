@@ -25,6 +25,8 @@ from service import openapi, problems
 from service.admission import admit, log_faces
 from service.disconnects import unless_client_goes
 from service.errors import (
+    FetchFailed,
+    HostNotAllowed,
     InvalidParameter,
     NotAcceptable,
     PayloadTooLarge,
@@ -78,12 +80,14 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     **openapi.responses(
         InvalidImage,
         Unauthorized,
+        HostNotAllowed,
         UnknownModel,
         NotAcceptable,
         PayloadTooLarge,
         TooManyPixels,
         UnsupportedMediaType,
         InvalidParameter,
+        FetchFailed,
         InferenceFailed,
         Overloaded,
         Timeout,
@@ -113,6 +117,7 @@ async def detect(request: Request, parameters: Annotated[DetectParameters, Query
         query = request.query_params.multi_items()
         parameters = combine(DetectParameters, query, files.fields)
         detector = runtime.detector(parameters.model)
+        files = await admission.fetch(files)
         if parameters.render == "crops" or parameters.crops:
             work = with_crops(request, runtime, detector, files, parameters, deadline)
             return await unless_client_goes(request.receive, work)
