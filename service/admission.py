@@ -75,6 +75,7 @@ class Admission:
 
     async def detect_one(self, detector: Detector, sent: Uploads, query: Query) -> Detection:
         """The faces of the only image; raises its problem."""
+        sent = await self.fetch(sent)
         (found,) = await self.detect(detector, sent.files, query)
         log_faces(self.request, detector, [found])
         if isinstance(found, RequestError):

@@ -183,6 +183,10 @@ def test_a_wrong_min_confidence_is_a_400_in_deepstacks_shape(
         (b"", "", 400),
         (b"--x\r\n", "multipart/form-data; boundary=x", 400),
         (b"{}", "application/json", 400),
+        (b'{"url": "http://127.0.0.1/"}', "application/json", 400),
+        (b'{"urls": ["http://127.0.0.1/"]}', "application/json", 400),
+        (b'{"images": ["?"]}', "application/json", 400),
+        (b'{"images": ["", ""]}', "application/json", 413),
     ],
 )
 def test_what_is_no_image_is_an_error_in_deepstacks_shape(
