@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -324,3 +325,23 @@ def test_the_clients_deadline_is_kept(
         )
         assert response.status_code == 504
         assert response.json()["success"] is False
+
+
+def test_a_client_that_leaves_is_dropped_before_inference(
+    start_server: Any, holding: Callable[[Path], str], bright_cells: Cells, tmp_path: Path
+) -> None:
+    go_on = tmp_path / "go_on"
+    head, body = requests_shape(bright_cells(3))
+    text = "\r\n".join([*head.splitlines(), f"Content-Length: {len(body)}", "", ""])
+    with start_server(holding(go_on), COMPAT="deepstack", MAX_BATCH=1) as server:
+        busy, leaving = server.connect(), server.connect()
+        busy.sendall(text.encode() + body)
+        server.wait_for("sfd_batch_size_count", 1)
+        leaving.sendall(text.encode() + body)
+        server.wait_for("sfd_queue_depth", 1)
+        leaving.close()
+        server.wait_for(f'sfd_requests_total{{route="{PATH}",status="499"}}', 1)
+        go_on.touch()
+        assert busy.recv(12) == b"HTTP/1.1 200"
+        server.wait_until_idle()
+        assert server.metrics()["sfd_batch_size_count"] == 1

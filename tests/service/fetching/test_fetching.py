@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from service.errors import FetchFailed, HostNotAllowed
@@ -390,6 +391,46 @@ def test_a_slow_server_is_bounded_by_the_requests_deadline(fetching: Any, site: 
         assert answer.status_code == 504
         assert time.monotonic() - started < 5
         assert 'sfd_fetches_total{outcome="timeout"} 1.0' in client.get("/metrics").text
+
+
+def test_a_fetch_ends_when_its_client_leaves(start_server: Any, site: Site) -> None:
+    asked, gone = threading.Event(), threading.Event()
+
+    def crawl(file: Any) -> None:
+        asked.set()
+        file.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        try:
+            while True:
+                file.write(b"x")
+                time.sleep(0.02)
+        except ConnectionError:
+            gone.set()
+
+    site.answers["/"] = crawl
+    # The real resolver, and the settings as an operator sets them.
+    hosts = f"localhost:{site.port},127.0.0.1:{site.port}"
+    with start_server(FETCH_HOSTS=hosts, FETCH_PRIVATE="true") as server:
+        body = f'{{"url": "http://127.0.0.1:{site.port}/"}}'
+        connection = server.connect()
+        head = f"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall((head + body).encode())
+        assert asked.wait(20)
+        connection.close()
+        assert gone.wait(20)
+        server.wait_for('sfd_requests_total{route="/detect",status="499"}', 1)
+        server.wait_until_idle()
+
+
+def test_the_systems_resolver_is_asked_and_its_address_is_checked(
+    start_server: Any, site: Site, bright_cells: Cells
+) -> None:
+    site.answers["/"] = ok(bright_cells(3))
+    url = f"http://localhost:{site.port}/"
+    for private, status in (("true", 200), ("false", 403)):
+        with start_server(FETCH_HOSTS=f"localhost:{site.port}", FETCH_PRIVATE=private) as server:
+            answer = httpx.post(f"{server.url}/detect", json={"url": url}, timeout=20)
+            assert answer.status_code == status, answer.text
+    assert len(site.heads) == 1
 
 
 # --- TLS
