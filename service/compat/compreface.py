@@ -58,9 +58,9 @@ class CompreFaceFace(BaseModel):
     """One face."""
 
     box: CompreFaceBox
-    execution_time: Annotated[
-        CompreFaceTime | None, Field(description="With `status=true`.")
-    ] = None  # fmt: skip
+    execution_time: Annotated[CompreFaceTime | None, Field(description="With `status=true`.")] = (
+        None
+    )
 
 
 class CompreFaceVersions(BaseModel):
@@ -75,7 +75,7 @@ class CompreFaceAnswer(BaseModel):
     result: list[CompreFaceFace]
     plugins_versions: Annotated[
         CompreFaceVersions | None, Field(description="With `status=true`.")
-    ] = None  # fmt: skip
+    ] = None
 
 
 _blank_is_absent = BeforeValidator(lambda text: text or None)

@@ -48,14 +48,13 @@ class DeepStackAnswer(BaseModel):
 
 
 class Parameters(BaseModel):
-    """The form's fields other than the image; unknown ones are ignored."""
+    """The form's fields other than the image and the key; unknown ones are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
     min_confidence: Annotated[
         float | None, Field(ge=0, le=1), BeforeValidator(lambda text: text or None)
     ] = None
-    api_key: str | None = None
 
 
 SHAPE = Shape(
@@ -123,9 +122,10 @@ async def deepstack_face(request: Request) -> Response:
     detector = runtime.default
     with admit(request, detector) as admission:
         sent = await admission.read(max_images=1)
-        given = parameters.validated(Parameters, dict(sent.fields))
+        fields = dict(sent.fields)
         header = keys.in_headers(request.headers)
-        runtime.keys.check(header if header is not None else given.api_key)
+        runtime.keys.check(header if header is not None else fields.get("api_key"))
+        given = parameters.validated(Parameters, fields)
         query = Query(min_score=given.min_confidence)
         found = await admission.detect_one(detector, sent, query)
     faces = [

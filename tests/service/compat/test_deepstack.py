@@ -266,6 +266,7 @@ def test_the_key_comes_in_a_header_too(
     [
         ({}, {}),
         ({"api_key": ""}, {}),
+        ({"min_confidence": "wrong too"}, {}),
         ({"api_key": KEY[:-1]}, {}),
         ({"api_key": f"{KEY},another-long-key"}, {}),
         ({"api_key": KEY}, {"X-API-Key": "a-wrong-long-key"}),
