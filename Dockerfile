@@ -33,7 +33,7 @@ FROM converter AS wheel
 COPY . .
 RUN /opt/converter/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheel .
 
-# --- What runs: the service's own requirements, and no pip to add to them.
+# --- What the service needs, installed by the pip of this stage into an environment without one.
 FROM base AS venv
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 RUN python -m venv --without-pip /opt/venv
@@ -63,6 +63,9 @@ ENV PATH=/opt/venv/bin:$PATH \
     SFD_HOST=0.0.0.0 \
     SFD_PORT=8000 \
     SFD_MODEL_STORE=/models
+# The base image has a pip of its own, and the wheels from which ensurepip makes another.
+RUN rm -rf /usr/local/bin/pip* /usr/local/bin/wheel \
+        /usr/local/lib/python3.*/site-packages/* /usr/local/lib/python3.*/ensurepip
 COPY docker/healthcheck.py /opt/healthcheck.py
 COPY --from=models /models /models
 WORKDIR /tmp

@@ -21,10 +21,12 @@ from detection.errors import (
     UnsupportedMediaType,
 )
 from detection.timings import slowest
-from service import body, openapi, problems, uploads
-from service.deadlines import deadline_of
+from service import openapi, problems
+from service.admission import admit, log_faces
 from service.disconnects import unless_client_goes
 from service.errors import (
+    FetchFailed,
+    HostNotAllowed,
     InvalidParameter,
     NotAcceptable,
     PayloadTooLarge,
@@ -78,12 +80,14 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     **openapi.responses(
         InvalidImage,
         Unauthorized,
+        HostNotAllowed,
         UnknownModel,
         NotAcceptable,
         PayloadTooLarge,
         TooManyPixels,
         UnsupportedMediaType,
         InvalidParameter,
+        FetchFailed,
         InferenceFailed,
         Overloaded,
         Timeout,
@@ -107,15 +111,13 @@ async def detect(request: Request, parameters: Annotated[DetectParameters, Query
     The parameters can also come as form fields or as members of the JSON body.
     """
     runtime: Runtime = request.app.state.runtime
-    deadline = deadline_of(request, runtime.settings.request_timeout_s)
-    detector = runtime.detector(parameters.model)
-    runtime.check_open()
-    detector.batcher.check_room(deadline=deadline)
-    with runtime.memory.hold() as held:
-        files = await read_uploads(request, runtime, deadline, held)
+    with admit(request, runtime.detector(parameters.model)) as admission:
+        deadline = admission.deadline
+        files = await admission.read(max_images=runtime.settings.max_images)
         query = request.query_params.multi_items()
         parameters = combine(DetectParameters, query, files.fields)
         detector = runtime.detector(parameters.model)
+        files = await admission.fetch(files)
         if parameters.render == "crops" or parameters.crops:
             work = with_crops(request, runtime, detector, files, parameters, deadline)
             return await unless_client_goes(request.receive, work)
@@ -125,9 +127,7 @@ async def detect(request: Request, parameters: Annotated[DetectParameters, Query
             )
             return await unless_client_goes(request.receive, drawing)
         started = time.perf_counter()
-        found = await unless_client_goes(
-            request.receive, detector.detect_all(files.files, parameters.query(), deadline)
-        )
+        found = await admission.detect(detector, files.files, parameters.query())
     seconds = time.perf_counter() - started
     made = request, runtime, detector, found, files.several, seconds
     if sum(len(one.scores) for one in found if isinstance(one, Detection)) < FEW:
@@ -232,11 +232,7 @@ async def picture(
     loop = asyncio.get_running_loop()
     content = await until(deadline, loop.run_in_executor(detector.decoding, work))
     milliseconds = round((time.perf_counter() - started) * 1000, 3)
-    request.state.log_fields = {
-        "model": detector.session.model.name,
-        "images": 1,
-        "faces": len(found.scores),
-    }
+    log_faces(request, detector, [found])
     headers = {
         "Server-Timing": f"{found.timings.server_timing()}, render;dur={milliseconds}",
         "X-Faces": str(len(found.scores)),
@@ -257,27 +253,6 @@ def accepted(request: Request) -> str:
     return ",".join(request.headers.getlist("accept"))
 
 
-async def read_uploads(
-    request: Request, runtime: Runtime, deadline: float, held: body.Held
-) -> Uploads:
-    """The image files of a request, within the limits of the settings."""
-    settings = runtime.settings
-    chunks = body.stream(
-        request.receive,
-        request.headers,
-        max_bytes=settings.max_bytes,
-        deadline=deadline,
-        held=held,
-    )
-    return await uploads.read(
-        request.headers.get("content-type", ""),
-        request.headers.get("content-encoding", ""),
-        chunks,
-        max_images=settings.max_images,
-        deadline=deadline,
-    )
-
-
 def answer(
     request: Request,
     runtime: Runtime,
@@ -294,11 +269,7 @@ def answer(
     request_id: str = request.state.request_id
     model = ModelVersion.of(detector)
     detections = [one for one in found if isinstance(one, Detection)]
-    request.state.log_fields = {
-        "model": model.name,
-        "images": len(found),
-        "faces": sum(len(one.scores) for one in detections),
-    }
+    log_faces(request, detector, found)
     crops_of = crops if crops is not None else [None] * len(found)
     if not several:
         (one,) = found

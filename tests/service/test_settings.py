@@ -34,6 +34,15 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SFD_MAX_PIXELS", "50m", "max_pixels", 50_000_000),
         ("SFD_MODEL_STORE", "/models", "model_store", Path("/models")),
         ("SFD_CORS_ORIGINS", "https://a.org,*", "cors_origins", ("https://a.org", "*")),
+        ("SFD_COMPAT", "DeepStack, compreface", "compat", ("deepstack", "compreface")),
+        (
+            "SFD_FETCH_HOSTS",
+            "A.org,b.org:81,*.c.org",
+            "fetch_hosts",
+            ("a.org", "b.org:81", "*.c.org"),
+        ),
+        ("SFD_FETCH_HOSTS", "127.0.0.1:8080", "fetch_hosts", ("127.0.0.1:8080",)),
+        ("SFD_FETCH_PRIVATE", "true", "fetch_private", True),
     ],
 )
 def test_a_variable_sets_its_field(
@@ -73,6 +82,20 @@ def test_the_defaults_are_those_of_the_design() -> None:
         ("SFD_MAX_BYTES", "3GiB", "such as 20MB or 20MiB, not '3GiB'"),
         ("SFD_MAX_BYTES", "0.3", "must be a number of bytes"),
         ("SFD_MAX_BYTES", "-1MB", "must be a number of bytes"),
+        (
+            "SFD_COMPAT",
+            "rekognition",
+            "SFD_COMPAT: must be any of deepstack, compreface, separated by commas",
+        ),
+        ("SFD_FETCH_PRIVATE", "perhaps", "SFD_FETCH_PRIVATE: must be true | false, not 'perhaps'"),
+        ("SFD_FETCH_HOSTS", "*", "SFD_FETCH_HOSTS: must be host names separated by commas"),
+        ("SFD_FETCH_HOSTS", "*.org", "SFD_FETCH_HOSTS: must be host names separated by commas"),
+        ("SFD_FETCH_HOSTS", "https://a.org", "SFD_FETCH_HOSTS: must be host names separated by commas"),
+        ("SFD_FETCH_HOSTS", "a.org/x", "SFD_FETCH_HOSTS: must be host names separated by commas"),
+        ("SFD_FETCH_HOSTS", "a.*.org", "SFD_FETCH_HOSTS: must be host names separated by commas"),
+        ("SFD_FETCH_HOSTS", "a.org:0", "SFD_FETCH_HOSTS: must be host names separated by commas"),
+        ("SFD_FETCH_HOSTS", "[::1]", "SFD_FETCH_HOSTS: must be host names separated by commas"),
+        ("SFD_FETCH_HOSTS", "a b.org", "SFD_FETCH_HOSTS: must be host names separated by commas"),
         ("SFD_MAX_IMAGES", "200", "SFD_MAX_IMAGES: must not be more than SFD_QUEUE_LIMIT"),
     ],
 )
