@@ -618,3 +618,23 @@ async def test_a_failed_batch_teaches_nothing() -> None:
         await task
     assert bench.batcher.image_seconds == 0.25
     assert bench.batcher.wait == 0
+
+
+@bench_test
+async def test_a_batch_that_stalled_does_not_close_the_batcher_for_good() -> None:
+    """As after `docker pause`: one batch took ten minutes, the next ones take 50 ms."""
+    bench = Bench(max_batch=1, target_wait=2.0)
+    for seconds in (600, *[0.05] * 60):
+        task = bench.submit(1, deadline=bench.clock.now + 700)
+        await bench.clock.advance(seconds)
+        await bench.model.finish()
+        assert (await task).result == 2
+        if seconds == 600:
+            assert bench.batcher.image_seconds == 600
+            bench.batcher.check_room(deadline=bench.clock.now + 30)
+    assert bench.batcher.image_seconds < 2
+    running = bench.submit(1)
+    await settle()
+    bench.batcher.check_room(deadline=bench.clock.now + 30)
+    await bench.model.finish()
+    await running
