@@ -185,6 +185,14 @@ def test_a_compressed_body_is_not_read(client: TestClient) -> None:
     problem_of(response, 415, "unsupported-media-type")
 
 
+@pytest.mark.parametrize("encoding", ["identity", "Identity", " identity "])
+def test_a_body_that_says_it_is_not_compressed_is_read(
+    client: TestClient, bright_cells: Cells, encoding: str
+) -> None:
+    headers = {"Content-Encoding": encoding}
+    assert client.post("/detect", content=bright_cells(1), headers=headers).status_code == 200
+
+
 def shades(**cells: int) -> bytes:
     """A picture whose cell c1 has the given gray, and so on."""
     values = np.zeros((4, 4), np.uint8)
