@@ -1,5 +1,6 @@
 """The picture as an answer: faces drawn or hidden, encoded anew, without its metadata."""
 
+from collections.abc import Iterator
 from io import BytesIO
 from typing import Literal
 
@@ -53,12 +54,13 @@ def crops(
     size: int,
     max_pixels: int,
     background: tuple[int, int, int],
-) -> list[bytes]:
+) -> Iterator[bytes]:
     """A JPEG file of each face of an image file: `detection.crops.cut`, in sRGB, no metadata."""
     image = in_srgb(data, max_pixels=max_pixels, background=background)
     # Pillow's encoders write what they find here.
     image.info = {}
-    return [encode(crop, JPEG) for crop in cut(image, boxes, margin=margin, size=size)]
+    for crop in cut(image, boxes, margin=margin, size=size):
+        yield encode(crop, JPEG)
 
 
 def in_srgb(data: bytes, *, max_pixels: int, background: tuple[int, int, int]) -> Image.Image:

@@ -2,15 +2,18 @@
 
 import io
 import json
+import time
 import zipfile
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
+
+from service.routes import detect
 
 Cells = Callable[..., bytes]
 Base64 = Callable[[bytes], str]
@@ -102,6 +105,30 @@ def test_a_json_parameter_is_a_single_value(ask: Callable[..., Any], value: Any)
 
 def test_true_is_not_a_number(ask: Callable[..., Any]) -> None:
     assert ask("json", max_faces=True).status_code == 422
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_parameter_without_a_name_is_called_so(ask: Callable[..., Any], way: str) -> None:
+    answer = ask(way, **{"": "1"})
+    assert (answer.status_code, answer.json()["detail"]) == (
+        422, "a parameter without a name: unknown parameter"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_values_of_render_are_listed_in_one_sentence(ask: Callable[..., Any], way: str) -> None:
+    assert ask(way, render="mosaic").json()["detail"] == (
+        "render: Input should be 'boxes', 'blur', 'pixelate' or 'crops'"
+    )
+
+
+@pytest.mark.parametrize("style", ["boxes", "blur", "pixelate"])
+def test_crops_in_the_json_and_a_picture_in_place_of_it_are_refused(
+    ask: Callable[..., Any], style: str
+) -> None:
+    answer = ask("query", render=style, crops="true")
+    assert answer.status_code == 422
+    assert f"render={style} answers with a picture" in answer.json()["detail"]
 
 
 def test_a_long_unknown_name_is_cut_before_it_is_told(ask: Callable[..., Any]) -> None:
@@ -203,6 +230,46 @@ def test_render_crops_heeds_what_the_client_accepts(
 
 def test_render_crops_of_a_broken_image_is_its_error(client: TestClient) -> None:
     assert client.post("/detect?render=crops", content=b"broken").status_code in (400, 415)
+
+
+def test_crops_that_take_too_much_memory_are_refused(
+    client: TestClient, bright_cells: Cells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [("image", ("x", bright_cells(1, 2))), ("image", ("x", bright_cells(3)))]
+    taken = sum(
+        len(b64decode(face["crop"]))
+        for result in client.post("/detect?crops=true", files=files).json()["results"]
+        for face in result["faces"]
+    )
+    monkeypatch.setattr(detect, "MOST_CROP_BYTES", taken)
+    assert client.post("/detect?crops=true", files=files).status_code == 200
+    monkeypatch.setattr(detect, "MOST_CROP_BYTES", taken - 1)
+    answer = client.post("/detect?crops=true", files=files)
+    assert (answer.status_code, answer.json()["type"]) == (422, "invalid-parameter")
+    assert "max_faces" in answer.json()["detail"]
+
+
+def test_no_crop_is_made_after_the_deadline(
+    client: TestClient, bright_cells: Cells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = 0
+
+    def slow(*_: object, **__: object) -> Iterator[bytes]:
+        nonlocal made
+        for _number in range(500):
+            made += 1
+            yield b"a crop"
+            time.sleep(0.02)
+
+    monkeypatch.setattr("detection.rendering.crops", slow)
+    answer = client.post(
+        "/detect?crops=true", content=bright_cells(1), headers={"X-Request-Timeout": "0.5"}
+    )
+    assert answer.status_code == 504
+    time.sleep(0.1)
+    then = made
+    time.sleep(0.3)
+    assert 0 < made == then
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "soon", "nan"])
