@@ -35,7 +35,8 @@ def predictions(peer: Contestant) -> tuple[Floats, Floats]:
 
 def test_pictures_are_noise_of_the_networks_size_and_the_same_again(model: Model) -> None:
     made = pictures(model, 3)
-    assert (made.shape, made.dtype) == ((3, 640, 640, 3), np.uint8)
+    assert made.shape == (3, 640, 640, 3)
+    assert made.dtype == np.uint8
     assert made.std() > 70
     assert (made == pictures(model, 3)).all()
     assert (made[0] != made[1]).any()
