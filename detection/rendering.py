@@ -1,6 +1,6 @@
 """The picture as an answer: faces drawn or hidden, encoded anew, without its metadata."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import Literal
 
@@ -32,15 +32,19 @@ def draw(
     *,
     max_pixels: int,
     background: tuple[int, int, int],
+    check: Callable[[], None] = lambda: None,
 ) -> Image.Image:
     """The upright picture of an image file with its faces drawn or hidden, at its full size.
 
     `boxes` [N, 4] in pixels of the upright image, `scores` [N]. No EXIF block (position, camera,
     thumbnail of the open faces), no comment and no colour profile is taken over: colours are
-    converted to sRGB.
+    converted to sRGB. `check` is called between the faces to hide, and may raise to end the work.
     """
     image = in_srgb(data, max_pixels=max_pixels, background=background)
-    drawn = draw_boxes(image, boxes, scores) if style == "boxes" else hide(image, boxes, style)
+    if style == "boxes":
+        drawn = draw_boxes(image, boxes, scores)
+    else:
+        drawn = hide(image, boxes, style, check)
     # Pillow's encoders write what they find here.
     drawn.info = {}
     return drawn

@@ -246,6 +246,12 @@ async def picture(
     assert isinstance(data, bytes)
     kind = media_type(accept, data, found.width, found.height)
     started = time.perf_counter()
+    # A thread cannot be cancelled.
+    over = threading.Event()
+
+    def check() -> None:
+        if over.is_set():
+            raise Timeout("the request ended before its picture was drawn")
 
     def work() -> bytes:
         drawn = rendering.draw(
@@ -255,11 +261,15 @@ async def picture(
             style,
             max_pixels=detector.max_pixels,
             background=detector.session.model.input.mean_rgb,
+            check=check,
         )
         return rendering.encode(drawn, kind)
 
     loop = asyncio.get_running_loop()
-    content = await until(deadline, loop.run_in_executor(detector.decoding, work))
+    try:
+        content = await until(deadline, loop.run_in_executor(detector.decoding, work))
+    finally:
+        over.set()
     milliseconds = round((time.perf_counter() - started) * 1000, 3)
     request.state.log_fields = {
         "model": detector.session.model.name,

@@ -1,6 +1,8 @@
 """`render=` over HTTP: the picture in place of the boxes."""
 
 import io
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -107,6 +109,30 @@ def test_a_picture_of_several_is_refused(client: TestClient, bright_cells: Cells
 def test_an_image_that_fails_is_a_problem_as_ever(client: TestClient) -> None:
     answer = client.post("/detect?render=boxes", content=b"nothing")
     assert (answer.status_code, answer.json()["type"]) == (415, "unsupported-media-type")
+
+
+def test_no_face_is_hidden_after_the_deadline(
+    client: TestClient, bright_cells: Cells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+    hidden = 0
+
+    def slow(image: Image.Image, boxes: object, style: str, check: Callable[[], None]) -> None:
+        nonlocal hidden
+        try:
+            for _face in range(500):
+                check()
+                hidden += 1
+                time.sleep(0.02)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr("detection.rendering.hide", slow)
+    headers = {"X-Request-Timeout": "0.5"}
+    answer = client.post("/detect?render=blur", content=bright_cells(1), headers=headers)
+    assert answer.status_code == 504
+    assert ended.wait(2), "of ten seconds"
+    assert 0 < hidden < 100
 
 
 def test_a_zip_file_holds_the_crops_and_the_answer() -> None:
