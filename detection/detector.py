@@ -110,6 +110,8 @@ class Detector:
     """How it is run, and why."""
     batcher: Batcher[Pixels, Predictions]
     max_pixels: int
+    reduced_decoding: bool
+    """Whether large JPEGs are decoded at a reduced scale."""
     decoding: Executor
     """Threads that decode and letterbox."""
     selecting: Executor
@@ -207,7 +209,8 @@ class Detector:
         model = self.session.model.input
         started = time.perf_counter()
         # Tiles are cut at full resolution.
-        box = (model.width, model.height) if most_tiles == 1 else None
+        may_reduce = self.reduced_decoding and most_tiles == 1
+        box = (model.width, model.height) if may_reduce else None
         picture = images.decode_to_fit(
             data, box, max_pixels=self.max_pixels, background=model.mean_rgb
         )

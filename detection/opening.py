@@ -110,6 +110,7 @@ def open_detector(
         plan=plan,
         batcher=_batcher(session, plan, settings, observer, inferring, target_wait),
         max_pixels=settings.max_pixels,
+        reduced_decoding=settings.reduced_decoding,
         decoding=pools.decoding,
         selecting=pools.selecting,
         observer=observer,

@@ -125,6 +125,10 @@ class DetectionSettings(BaseSettings):
     max_pixels: PixelCount = 50_000_000
     """Largest image, in pixels."""
 
+    reduced_decoding: bool = False
+    """true: decode a JPEG of four times the network's size and more at 1/2 to 1/8 of its sides,
+    which takes a third of the time. Boxes move a little (docs/sizing.md)."""
+
     @model_validator(mode="after")
     def _default_model_is_served(self) -> Self:
         if self.default_model and self.models and self.default_model not in self.models:
@@ -192,6 +196,8 @@ def accepts(field: FieldInfo) -> str:
     for rule in field.metadata:
         if isinstance(rule, Unit):
             return f"a number of {rule.name} {_bounds(field.metadata)}, such as {rule.example}"
+    if annotation is bool:
+        return "true | false"
     for kind, words in ((int, "a whole number"), (float, "a number")):
         if annotation is kind:
             return f"{words} {_bounds(field.metadata)}"
@@ -228,6 +234,8 @@ def _bounds(rules: Iterable[object]) -> str:
 def _default(field: FieldInfo) -> str:
     if field.default_factory is not None or field.default in (None, (), ""):
         return ""
+    if field.default is False:
+        return "; default false"
     return f"; default {field.default}"
 
 

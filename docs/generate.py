@@ -122,7 +122,7 @@ def arguments(
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             nested += action.choices.values()
-        elif not isinstance(action, argparse._HelpAction):
+        elif not isinstance(action, argparse._HelpAction) and action.help != argparse.SUPPRESS:
             rows.append((f"`{_spelling(action)}`", _text(action)))
     yield parser.prog, parser.description or "", rows
     for below in nested:

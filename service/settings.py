@@ -22,7 +22,7 @@ class Settings(DetectionSettings):
     request_timeout_s: Annotated[float, Gt(0), Le(3600)] = 30.0
     """Deadline of a request from its arrival to its answer, in seconds, slow uploads included."""
 
-    target_wait_s: Annotated[float, Gt(0), Le(3600)] = 2.0
+    target_wait_s: Annotated[float, Gt(0), Le(3600)] = 3.0
     """The longest predicted wait for inference, in seconds. An image that would wait longer is
     answered 503 at once."""
 

@@ -16,6 +16,10 @@ from sfd.search_path import put_current_folder_last
 
 COMMANDS = {
     "convert": ("convert.command", "turn a Caffe model into a verified ONNX file"),
+    "import-tensorflow": (
+        "convert.tensorflow.command",
+        "write the weights of TensorFlow's SSD MobileNet-V2 as a caffemodel",
+    ),
     "models": ("store.command", "list, show, verify, add, pull and remove the models of the store"),
     "serve": ("service.command", "answer POST /detect with face boxes"),
     "detect": ("detection.command", "find the faces of image files, without a server"),

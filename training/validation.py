@@ -47,7 +47,7 @@ class Validation:
             problem = Diagnostic("validation does not support an eta in nms_param", outputs[0].line)
             raise CaffeError(network.name, [problem])
         batch, overlap = next(iter(network.inputs.values()))[0], 0.5
-        for layer in network.aside:
+        for layer in network.training_layers:
             if layer.type == "AnnotatedData":
                 batch = layer.parameter.data_param.batch_size
             elif layer.type == "DetectionEvaluate":

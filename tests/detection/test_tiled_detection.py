@@ -189,3 +189,17 @@ def test_images_that_come_one_after_the_other_do_not_wait_for_each_other(store: 
     for found in asyncio.run(three()):
         assert isinstance(found, Detection), found
         assert len(found.boxes) == 1
+
+
+@pytest.mark.parametrize("reduced", [False, True])
+def test_a_large_jpeg_gives_the_same_boxes_decoded_at_a_reduced_scale(
+    serve: Serve, bright_cells: Callable[..., bytes], reduced: bool
+) -> None:
+    data = bright_cells(5, 10, size=1000, kind="JPEG", quality=95)
+    with serve(reduced_decoding=reduced) as client:
+        answer = client.post("/detect", content=data).json()
+    assert answer["image"] == {"width": 1000, "height": 1000}
+    assert [face["box"] for face in answer["faces"]] == [
+        {"x": 250.0, "y": 250.0, "width": 250.0, "height": 250.0},
+        {"x": 500.0, "y": 500.0, "width": 250.0, "height": 250.0},
+    ]

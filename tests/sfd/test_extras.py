@@ -12,7 +12,7 @@ DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"
 ]
 
 
-CORE = {"convert", "design"}
+CORE = {"convert", "design", "import-tensorflow"}
 """The commands that every installation runs."""
 
 

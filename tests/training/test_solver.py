@@ -115,7 +115,7 @@ def test_all_problems_of_a_solver_file_are_reported_at_once(tmp_path: Path) -> N
     path.write_text('type: "Lion" lr_policy: "cosine" max_iter: 5\n')
     with pytest.raises(CaffeError) as caught:
         solver.read(path)
-    text = " ".join(str(problem) for problem in caught.value.problems)
+    text = " ".join(str(problem) for problem in caught.value.diagnostics)
     assert all(word in text for word in ("Lion", "cosine", "base_lr"))
 
 
@@ -146,7 +146,7 @@ def test_an_unsupported_setting_is_an_error_with_its_line(
     path.write_text(GOOD + text)
     with pytest.raises(CaffeError) as caught:
         solver.read(path)
-    (problem,) = caught.value.problems
+    (problem,) = caught.value.diagnostics
     assert str(problem).startswith(says)
 
 

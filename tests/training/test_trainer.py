@@ -38,7 +38,7 @@ def job(tiny: Path, portraits: list[LabelledImage], tmp_path: Path) -> Make:
         }  # fmt: skip
         solver = SolverParameter(**(defaults | settings))  # type: ignore[arg-type]
         source = caffe.load(tiny / "train.prototxt", None, phase="TRAIN")
-        loss = next(layer for layer in source.aside if layer.type == "MultiBoxLoss")
+        loss = next(layer for layer in source.training_layers if layer.type == "MultiBoxLoss")
         data = AnnotatedData.of_network(source, "train.prototxt")
         test = caffe.load(tiny / "test.prototxt", None)
         return Job(

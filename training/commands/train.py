@@ -191,14 +191,16 @@ def _train(arguments: argparse.Namespace) -> Path:
     _warn(parsed.warnings)
     settings = parsed.message
     path = _network_file(arguments.prototxt, settings.train_net or settings.net)
-    source = caffe.load(path, arguments.weights, phase="TRAIN", partial=True)
+    source = caffe.load(path, arguments.weights, phase="TRAIN")
     _warn(source.warnings)
     if not arguments.resume:
         _report_unfilled(source, arguments.weights)
-    losses = [layer for layer in source.aside if layer.type == "MultiBoxLoss"]
+    losses = [layer for layer in source.training_layers if layer.type == "MultiBoxLoss"]
     if not losses:
         raise CaffeError(str(path), [Diagnostic("has no MultiBoxLoss layer")])
-    others = [each for each in source.aside if each.type.endswith("Loss") and each != losses[0]]
+    others = [
+        each for each in source.training_layers if each.type.endswith("Loss") and each != losses[0]
+    ]
     if others:
         what = f"is a second loss; the trainer supports one, here {losses[0].name}"
         raise CaffeError(
@@ -241,6 +243,7 @@ def _train(arguments: argparse.Namespace) -> Path:
 
 def _distil(arguments: argparse.Namespace) -> Path:
     from convert.caffe import network as caffe
+    from convert.layers.weights import unfilled
     from training.data import dataset
     from training.distillation.distiller import distil
     from training.distillation.teacher import OnnxTeacher
@@ -250,11 +253,11 @@ def _distil(arguments: argparse.Namespace) -> Path:
     recipe = _recipe(arguments)
     if recipe.frozen and not arguments.weights and not arguments.resume:
         raise UsageError("--frozen keeps the statistics of --weights: give --weights too")
-    source = caffe.load(arguments.prototxt, arguments.weights, partial=True)
+    source = caffe.load(arguments.prototxt, arguments.weights)
     _warn(source.warnings)
     if not arguments.resume:
         _report_unfilled(source, arguments.weights)
-    without = set(source.unfilled())
+    without = set(unfilled(source.layers))
     if (
         recipe.frozen
         and not arguments.resume
@@ -313,7 +316,9 @@ def _warn(warnings: "Sequence[Diagnostic]") -> None:
 
 def _report_unfilled(network: "Network", weights: Path | None) -> None:
     """Name the layers that the weights lack. A misspelt name would cost hours otherwise."""
-    names = network.unfilled()
+    from convert.layers.weights import unfilled
+
+    names = unfilled(network.layers)
     if weights is not None and not any(layer.blobs for layer in network.layers):
         raise SfdError(
             f"{weights} has no weights for any layer of the network: give a caffemodel of this "

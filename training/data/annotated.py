@@ -39,7 +39,7 @@ class AnnotatedData:
     @classmethod
     def of_network(cls, network: Network, folder_of: str) -> "AnnotatedData":
         """The settings of the network's AnnotatedData layer; CaffeError if there is none."""
-        layers = [layer for layer in network.aside if layer.type == "AnnotatedData"]
+        layers = [layer for layer in network.training_layers if layer.type == "AnnotatedData"]
         if not layers:
             raise CaffeError(folder_of, [Diagnostic("has no AnnotatedData layer")])
         own = layers[0].parameter

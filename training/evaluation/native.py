@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from convert.conversion import Options, convert
+from convert.conversion import Options, convert_file
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder
 from detection.detector import Query, faces_of
@@ -118,7 +118,7 @@ class _Networks:
                 scale=own.scale,
                 verify=False,
             )
-            convert(self.model.deploy, self.model.weights, path, options)
+            convert_file(self.model.deploy, self.model.weights, path, options)
             self.sessions[key] = onnxruntime.InferenceSession(
                 str(path), providers=["CPUExecutionProvider"]
             )

@@ -25,7 +25,7 @@ class Heads:
 
 def find_heads(network: Network) -> Heads | None:
     """The inputs of the network's DetectionOutput or MultiBoxLoss; None if it has neither."""
-    for layer in (*network.layers, *network.aside):
+    for layer in (*network.layers, *network.training_layers):
         if layer.type == "DetectionOutput":
             parameter = layer.parameter.detection_output_param
             logits, activation = _before_activation(network, layer.bottoms[1])

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from convert.caffe import weights
 from convert.caffe.network import CaffeError, Diagnostic, Layer, Network
 from convert.layers.registry import LayerError
+from convert.layers.weights import repeated
 from training.network import operators
 from training.network.heads import Heads, find_heads
 from training.solver import TrainedParameter
@@ -48,7 +49,7 @@ class CaffeNetwork(nn.Module):
         merged = set(self._scales.values())
         uses = Counter(bottom for layer in network.layers for bottom in layer.bottoms)
         channels = {name: shape[1] for name, shape in network.inputs.items()}
-        problems: list[Diagnostic] = []
+        problems = repeated(network.layers)
         for layer in network.layers:
             if layer.name in merged or layer.type == "DetectionOutput":
                 continue

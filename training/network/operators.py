@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from convert.caffe import caffe_pb2
-from convert.caffe.attach import DEPTHWISE
+from convert.caffe.depthwise import DEPTHWISE
 from convert.caffe.network import Layer
 from convert.layers.blobs import check_blobs
 from convert.layers.convolution import read_window

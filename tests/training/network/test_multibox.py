@@ -196,4 +196,4 @@ def test_unsupported_settings_are_refused_by_name() -> None:
     layer = Layer("mbox_loss", "MultiBoxLoss", 7, (), (), parameter)
     with pytest.raises(CaffeError, match="HARD_EXAMPLE") as caught:
         MultiBoxLoss.of_layer(layer)
-    assert len(caught.value.problems) == 7
+    assert len(caught.value.diagnostics) == 7

@@ -98,7 +98,7 @@ def test_weights_of_wrong_shapes_are_all_named(tiny: Path, tmp_path: Path) -> No
     weights.write(tmp_path / "odd.caffemodel", "odd", blobs)
     with pytest.raises(CaffeError) as caught:
         CaffeNetwork(caffe.load(tiny / "deploy.prototxt", tmp_path / "odd.caffemodel"))
-    assert [problem.layer for problem in caught.value.problems] == ["Conv", "Conv/bn"]
+    assert [problem.layer for problem in caught.value.diagnostics] == ["Conv", "Conv/bn"]
     assert "expected shape [8, 3, 3, 3], found [4, 3, 3, 3]" in str(caught.value)
 
 
@@ -125,4 +125,4 @@ def test_every_layer_that_cannot_be_trained_is_named(tmp_path: Path) -> None:
     )
     with pytest.raises(CaffeError) as caught:
         CaffeNetwork(caffe.load(path, None))
-    assert [problem.layer for problem in caught.value.problems] == ["norm", "wide", "soft"]
+    assert [problem.layer for problem in caught.value.diagnostics] == ["norm", "wide", "soft"]
