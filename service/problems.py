@@ -97,7 +97,7 @@ def of_errors(errors: Iterable[Mapping[str, Any]]) -> InvalidParameter:
     """Pydantic's complaints about parameters, all in one line."""
     listed = []
     for each in errors:
-        name = ".".join(map(str, each["loc"]))
+        name = ".".join(map(str, each["loc"])) or "a parameter without a name"
         words = "unknown parameter" if each["type"] == "extra_forbidden" else each["msg"]
         listed.append(f"{name[:100]}: {words}")
     return InvalidParameter("; ".join(listed[:10]))

@@ -74,7 +74,7 @@ async def read(
     The format of a single file is recognised from its bytes, whatever its label. Raises Timeout
     at `deadline` of the event loop's clock. `read_json` is `from_json`, or another API's.
     """
-    if content_encoding not in ("", "identity"):
+    if content_encoding.strip().lower() not in ("", "identity"):
         raise UnsupportedMediaType(
             "compressed bodies (Content-Encoding) are not supported; send the body uncompressed"
         )

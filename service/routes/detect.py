@@ -1,6 +1,7 @@
 """POST /detect: finds the faces in image files."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from detection.errors import (
     TooManyPixels,
     UnsupportedMediaType,
 )
+from detection.sizes import readable_bytes
 from detection.timings import slowest
 from service import openapi, problems
 from service.admission import admit, log_faces
@@ -95,6 +97,9 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
+MOST_CROP_BYTES = 64 * 2**20
+"""Of all crops of a request. Those of 32 photographs with ten faces each take a tenth of it."""
+
 FEW = 1000
 """An answer with fewer faces takes under a hundredth of a second to make."""
 
@@ -117,6 +122,11 @@ async def detect(request: Request, parameters: Annotated[DetectParameters, Query
         query = request.query_params.multi_items()
         parameters = combine(DetectParameters, query, files.fields)
         detector = runtime.detector(parameters.model)
+        if parameters.crops and parameters.render not in (None, "crops"):
+            raise InvalidParameter(
+                f"crops: go into the JSON, but render={parameters.render} answers with a picture; "
+                "leave one of them out"
+            )
         files = await admission.fetch(files)
         if parameters.render == "crops" or parameters.crops:
             work = with_crops(request, runtime, detector, files, parameters, deadline)
@@ -155,25 +165,44 @@ async def with_crops(
     started = time.perf_counter()
     found = await detector.detect_all(files.files, parameters.query(), deadline)
 
+    # Hundreds of large crops take half a minute, and a thread cannot be cancelled.
+    over = threading.Event()
+    size = 0
+
     def cut(data: bytes, one: Detection) -> list[bytes]:
-        return rendering.crops(
+        nonlocal size
+        made: list[bytes] = []
+        for crop in rendering.crops(
             data,
             one.boxes,
             margin=parameters.crop_margin,
             size=parameters.crop_size,
             max_pixels=detector.max_pixels,
             background=detector.session.model.input.mean_rgb,
-        )
+        ):
+            size += len(crop)
+            if size > MOST_CROP_BYTES:
+                raise InvalidParameter(
+                    f"crops: they take more than {readable_bytes(MOST_CROP_BYTES)}; ask for fewer "
+                    "(max_faces) or smaller ones (crop_size)"
+                )
+            if over.is_set():
+                break
+            made.append(crop)
+        return made
 
     loop = asyncio.get_running_loop()
     crops: list[list[bytes]] = []
-    # One after the other: a request must not take all threads that decode.
-    for data, one in zip(files.files, found, strict=True):
-        if isinstance(data, bytes) and isinstance(one, Detection) and len(one.scores):
-            cutting = loop.run_in_executor(detector.decoding, cut, data, one)
-            crops.append(await until(deadline, cutting))
-        else:
-            crops.append([])
+    try:
+        # One after the other: a request must not take all threads that decode.
+        for data, one in zip(files.files, found, strict=True):
+            if isinstance(data, bytes) and isinstance(one, Detection) and len(one.scores):
+                cutting = loop.run_in_executor(detector.decoding, cut, data, one)
+                crops.append(await until(deadline, cutting))
+            else:
+                crops.append([])
+    finally:
+        over.set()
     seconds = time.perf_counter() - started
 
     def respond() -> Response:
@@ -217,6 +246,12 @@ async def picture(
     assert isinstance(data, bytes)
     kind = media_type(accept, data, found.width, found.height)
     started = time.perf_counter()
+    # A thread cannot be cancelled.
+    over = threading.Event()
+
+    def check() -> None:
+        if over.is_set():
+            raise Timeout("the request ended before its picture was drawn")
 
     def work() -> bytes:
         drawn = rendering.draw(
@@ -226,11 +261,15 @@ async def picture(
             style,
             max_pixels=detector.max_pixels,
             background=detector.session.model.input.mean_rgb,
+            check=check,
         )
         return rendering.encode(drawn, kind)
 
     loop = asyncio.get_running_loop()
-    content = await until(deadline, loop.run_in_executor(detector.decoding, work))
+    try:
+        content = await until(deadline, loop.run_in_executor(detector.decoding, work))
+    finally:
+        over.set()
     milliseconds = round((time.perf_counter() - started) * 1000, 3)
     log_faces(request, detector, [found])
     headers = {
