@@ -22,7 +22,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 help:
 	@echo 'make run    serve on port $(PORT), after setting up and building the model where needed'
-	@echo 'make test   check and test everything; fetches one model for it, where there is a network'
+	@echo 'make test   check and test everything; some tests download what they need'
 	@echo 'make lint   check format, style and types'
 	@echo 'make models build the ONNX files of the models under model_store'
 	@echo 'make lock   choose the newest versions that pyproject.toml allows, and hash them'
@@ -38,7 +38,7 @@ lint: $(VENV)/.installed
 	$(PY) -m ruff format --check
 	$(PY) -m ruff check
 	$(PY) -m mypy
-	$(PY) -m mypy docker docs hatch_build.py
+	$(PY) -m mypy docker docs examples hatch_build.py
 
 models: $(VENV)/.installed
 	@$(PY) -m sfd models build

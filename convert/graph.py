@@ -2,9 +2,10 @@
 
 Every dimension but the batch is known while the graph grows, because Caffe's rules (ceil pooling,
 priors, flattening) need numbers. A value whose content is known too is a constant: nodes on
-constants alone are computed at once and never reach the file.
+constants alone are computed at once and never reach the file, unless the result is large.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -12,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import onnx
 from numpy.typing import ArrayLike, DTypeLike, NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 OPSET: Final = 17
@@ -20,6 +21,9 @@ OPSET: Final = 17
 IR_VERSION: Final = 8
 BATCH: Final = "batch"
 """The name of the one dimension that stays open."""
+
+MAX_FOLDED: Final = 1 << 22
+"""How many elements a constant may have that is larger than the constants it is computed from."""
 
 Dim = int | str
 Shape = tuple[Dim, ...]
@@ -78,6 +82,8 @@ class GraphBuilder:
         self.nodes: list[Node] = []
         self.inputs: list[str] = []
         self.outputs: list[str] = []
+        self.stated: dict[str, int] = {}
+        """What the prototxt writes for each open dimension; layers may write that number again."""
         self._reserved: set[str] = set()
 
     def reserve(self, names: Sequence[str]) -> None:
@@ -125,7 +131,7 @@ class GraphBuilder:
         """Add an operator with one output of this shape; None stands for an input left out.
 
         Without a name the output is called after the first input. On constants alone the result
-        is computed now, and is a constant.
+        is computed now, and is a constant, unless that would be large.
         """
         return self.node_with_outputs(
             operator, inputs, [shape], names=[name], dtypes=[dtype], **attributes
@@ -156,7 +162,11 @@ class GraphBuilder:
             attributes,
         )
         present = [value for value in inputs if value is not None]
-        if present and all(value.constant is not None for value in present):
+        if (
+            present
+            and all(value.constant is not None for value in present)
+            and _stays_small(present, values)
+        ):
             return self._compute(node, values)
         self.nodes.append(node)
         return values
@@ -179,7 +189,8 @@ class GraphBuilder:
         """Write what the outputs need as a model: equal constants once, all floats as float32."""
         nodes = self.needed_nodes()
         produced = {output for node in nodes for output in node.outputs}
-        aliases, initializers = self._initializers(nodes)
+        constants = self._constants(nodes)
+        aliases = {alias: name for name, (_, names) in constants.items() for alias in names}
         graph = helper.make_graph(
             [
                 helper.make_node(
@@ -194,7 +205,6 @@ class GraphBuilder:
             name,
             [self._value_info(value) for value in self.inputs],
             [self._value_info(value) for value in self.outputs],
-            initializers,
             value_info=[
                 self._value_info(value)
                 for value in self.values
@@ -207,6 +217,9 @@ class GraphBuilder:
             opset_imports=[helper.make_opsetid("", OPSET)],
             ir_version=IR_VERSION,
         )
+        # One by one and in place: weights are most of a model, and make_graph would copy them.
+        for constant, (array, _) in constants.items():
+            _fill(model.graph.initializer.add(), constant, array)
         helper.set_model_props(model, dict(metadata or {}))
         return model
 
@@ -247,16 +260,25 @@ class GraphBuilder:
         self.values.update({constant.name: constant for constant in constants})
         return constants
 
-    def _initializers(self, nodes: Sequence[Node]) -> tuple[dict[str, str], list[TensorProto]]:
-        aliases: dict[str, str] = {}
-        tensors: dict[tuple[int, tuple[int, ...], bytes], TensorProto] = {}
+    def _constants(self, nodes: Sequence[Node]) -> dict[str, tuple[Array, list[str]]]:
+        """The constants that nodes read, equal ones once, with all names of each."""
+        found: dict[str, tuple[Array, list[str]]] = {}
+        alike: dict[object, list[str]] = {}
         for name in dict.fromkeys(name for node in nodes for name in node.inputs):
             constant = self.values[name].constant if name else None
-            if constant is not None:
-                tensor = _tensor(name, constant)
-                key = (tensor.data_type, tuple(tensor.dims), tensor.raw_data)
-                aliases[name] = tensors.setdefault(key, tensor).name
-        return aliases, list(tensors.values())
+            if constant is None:
+                continue
+            array = _as_written(constant)
+            candidates = alike.setdefault(_resemblance(array), [])
+            for candidate in candidates:
+                other, names = found[candidate]
+                if other is array or _bytes_equal(other, array):
+                    names.append(name)
+                    break
+            else:
+                candidates.append(name)
+                found[name] = (array, [name])
+        return found
 
     def _value_info(self, name: str) -> onnx.ValueInfoProto:
         value = self.values[name]
@@ -266,10 +288,44 @@ class GraphBuilder:
         )
 
 
-def _tensor(name: str, array: Array | None) -> TensorProto:
-    if array is None:
-        raise ValueError(f"{name} is no constant")
+def _stays_small(inputs: Sequence[Value], results: Sequence[Value]) -> bool:
+    """Whether constants computed now take little memory, or no more than those they are made of."""
+    before, after = (
+        sum(math.prod(dim for dim in value.shape if isinstance(dim, int)) for value in values)
+        for values in (inputs, results)
+    )
+    return after <= max(before, MAX_FOLDED)
+
+
+def _as_written(array: Array) -> Array:
+    """The array in C order, float64 as float32."""
     if array.dtype == np.float64:
         with np.errstate(over="ignore"):
             array = array.astype(np.float32)
-    return numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
+    # ascontiguousarray makes a scalar a vector.
+    return np.ascontiguousarray(array).reshape(array.shape)
+
+
+def _resemblance(array: Array) -> object:
+    """Something that two arrays of equal bytes share."""
+    return array.dtype, array.shape, array.reshape(-1)[:1024].tobytes()
+
+
+def _bytes_equal(one: Array, other: Array) -> bool:
+    # By bytes: -0.0 is not 0.0, and NaN is NaN.
+    return np.array_equal(one.reshape(-1).view(np.uint8), other.reshape(-1).view(np.uint8))
+
+
+def _fill(tensor: TensorProto, name: str, array: Array) -> None:
+    tensor.dims.extend(array.shape)
+    tensor.data_type = helper.np_dtype_to_tensor_dtype(array.dtype)
+    tensor.name = name
+    tensor.raw_data = array.tobytes()
+
+
+def _tensor(name: str, array: Array | None) -> TensorProto:
+    if array is None:
+        raise ValueError(f"{name} is not a constant")
+    tensor = TensorProto()
+    _fill(tensor, name, _as_written(array))
+    return tensor

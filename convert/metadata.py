@@ -1,4 +1,4 @@
-"""What a file says about itself: `metadata_props` with the prefix `sfd.`."""
+"""The metadata of a file: `metadata_props` with the prefix `sfd.`."""
 
 import hashlib
 import json
@@ -40,22 +40,30 @@ def metadata(
     names: tuple[str, ...],
     sources: Mapping[str, str],
     verification: Verification,
+    simulated_weights: int | None = None,
 ) -> dict[str, str]:
-    """All properties. They hold neither times nor paths: equal sources give equal files.
+    """All properties. They contain no times and no paths, so equal sources give equal files.
 
     Lists of words are JSON, lists of numbers have commas; a property without a value is left out.
     """
-    channels, height, width = next(iter(built.network.inputs.values()))[1:]
     properties = {
         "name": name,
         "output": str(built.kind),
         "prototxt_sha256": sources["prototxt"],
         "caffemodel_sha256": sources["caffemodel"],
-        "input_size": f"{height}x{width}",
-        "channels": str(channels),
         "converter_version": VERSION,
         "verification": str(verification),
     }
+    if verification.references:
+        # Without their versions: equal sources give equal files.
+        kinds = (name.partition(" ")[0].lower() for name in verification.references)
+        properties["verified_by"] = ",".join(kinds)
+    image = next((shape for shape in built.network.inputs.values() if len(shape) == 4), None)
+    if image:
+        _, channels, height, width = image
+        properties |= {"input_size": f"{height}x{width}", "channels": str(channels)}
+    if simulated_weights is not None:
+        properties["weights"] = f"simulated with seed {simulated_weights}"
     if built.preprocessing:
         properties |= {
             "channel_order": str(built.preprocessing.channel_order),

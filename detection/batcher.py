@@ -1,4 +1,4 @@
-"""The dynamic batcher: single items in, batches to the workers, one answer for each item.
+"""The dynamic batcher: joins single items into batches, and answers each item once.
 
     reserve --------> submit --------> dispatch --------> answer
     a place in the    the item is      up to max_batch    a result, or what
@@ -11,6 +11,7 @@ timer of the clock) runs the same decision, so tests drive it with a clock of th
 """
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,12 +20,15 @@ from typing import Generic, Protocol, TypeVar
 
 from detection.errors import InferenceFailed, Overloaded, Timeout
 
+LEARNING_RATE = 0.1
+"""How much of a batch's cost goes into the estimate of what an item costs."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class Handle(Protocol):
-    """A timer that can be called off."""
+    """A timer that can be cancelled."""
 
     def cancel(self) -> None:
         """Never call back."""
@@ -72,7 +76,7 @@ class Reservation(Generic[Item, Result]):
     _batcher: "Batcher[Item, Result]"
     _unused: int
     _later: int
-    """Of the unused, those whose items nobody prepares yet."""
+    """How many of the unused places have an item that is not being prepared yet."""
 
     def begin(self) -> None:
         """Start to prepare an item of a reservation that was not made `at_once`."""
@@ -91,16 +95,16 @@ class Reservation(Generic[Item, Result]):
         return await self._batcher._enqueue(item, deadline)
 
     def extend(self, places: int) -> None:
-        """Take more places: an item turned out to be several. All or none, or Overloaded.
+        """Take more places, for an item that became several. All or none; else Overloaded.
 
-        Also while draining: the request was accepted.
+        This works while draining too, since the request was accepted.
         """
         self._batcher._check_depth(places)
         self._unused += places
         self._batcher._expect(places)
 
     def give_up(self) -> None:
-        """Give one place back: its item will not come."""
+        """Give one place back, because its item will not come."""
         if self._unused:
             self._unused -= 1
             self._batcher._expect(-1)
@@ -120,6 +124,10 @@ class Batcher(Generic[Item, Result]):
     max_wait: float = 0.005
     queue_limit: int = 128
     workers: int = 1
+    target_wait: float = math.inf
+    """The longest predicted wait with which an item is accepted, in seconds."""
+    image_seconds: float = 0.0
+    """What an item costs, in seconds of all workers together: a first guess, then measured."""
     on_batch: Callable[[int], None] = lambda size: None
     """Told the size of each batch."""
     on_failure: Callable[[Exception], None] = lambda error: None
@@ -128,6 +136,7 @@ class Batcher(Generic[Item, Result]):
     _queue: deque[_Entry[Item, Result]] = field(default_factory=deque, init=False)
     _coming: int = field(default=0, init=False)
     _later: int = field(default=0, init=False)
+    _inferring: int = field(default=0, init=False)
     _running: set[asyncio.Task[None]] = field(default_factory=set, init=False)
     _timer: Handle | None = field(default=None, init=False)
     _draining: bool = field(default=False, init=False)
@@ -135,23 +144,44 @@ class Batcher(Generic[Item, Result]):
 
     @property
     def depth(self) -> int:
-        """Items accepted and not yet in inference, those still being prepared among them."""
+        """Items that are accepted but not yet in inference, those being prepared included."""
         return self._coming + len(self._queue)
 
-    def check_room(self, places: int = 1) -> None:
-        """Raise Overloaded if `reserve(places)` would now."""
+    @property
+    def wait(self) -> float:
+        """The predicted wait for inference of an item accepted now, in seconds."""
+        return (self.depth + self._inferring) * self.image_seconds
+
+    def check_room(self, places: int = 1, deadline: float = math.inf) -> None:
+        """Raise Overloaded if `reserve(places, deadline=deadline)` would now."""
         if self._draining:
             raise Overloaded("the service is shutting down")
         self._check_depth(places)
+        wait = self.wait
+        if wait > self.target_wait:
+            raise Overloaded(
+                f"the wait would be {wait:.1f} s, longer than the {self.target_wait:g} s allowed",
+                retry_after_s=max(1, math.ceil(wait - self.target_wait)),
+            )
+        if deadline == math.inf:
+            return
+        if self.clock.time() + wait + places * self.image_seconds > deadline:
+            raise Overloaded(
+                f"the wait would be {wait:.1f} s, longer than the deadline of the request allows",
+                retry_after_s=max(1, math.ceil(wait)),
+            )
 
     @contextmanager
-    def reserve(self, places: int, *, at_once: bool = True) -> Iterator[Reservation[Item, Result]]:
+    def reserve(
+        self, places: int, *, at_once: bool = True, deadline: float = math.inf
+    ) -> Iterator[Reservation[Item, Result]]:
         """Take places for items that are being prepared; those left unused are given back.
 
         Not `at_once`: each is prepared only after its `begin`, until when no batch waits for it.
-        All or none: raises Overloaded when they do not fit, or after `drain`.
+        All or none: raises Overloaded when they do not fit, when they would wait too long or miss
+        the clock's time `deadline`, or after `drain`.
         """
-        self.check_room(places)
+        self.check_room(places, deadline)
         reservation = Reservation(self, places, 0 if at_once else places)
         self._postpone(reservation._later)
         self._expect(places)
@@ -167,7 +197,7 @@ class Batcher(Generic[Item, Result]):
             raise Overloaded(f"the queue of {self.queue_limit} images is full")
 
     async def drain(self) -> None:
-        """Accept nothing more; return when every accepted item has its answer."""
+        """Accept nothing more, and return when every accepted item has its answer."""
         self._draining = True
         self._decide()
         await self._drained.wait()
@@ -189,13 +219,13 @@ class Batcher(Generic[Item, Result]):
             return await future
         finally:
             entry.expiry.cancel()
-            # Cancelled while it waited: dropped now, so that its place is free at once.
+            # Cancelled while waiting: dropped now, so that its place is free at once.
             if future.cancelled() and entry in self._queue:
                 self._queue.remove(entry)
                 self._decide()
 
     def _expire(self, entry: _Entry[Item, Result]) -> None:
-        """Answer an item whose deadline passed; in inference or not, nobody waits for it."""
+        """Answer an item whose deadline has passed; nobody waits for it any more."""
         if not entry.future.done():
             entry.future.set_exception(Timeout("the deadline of the request passed"))
         if entry in self._queue:
@@ -203,7 +233,7 @@ class Batcher(Generic[Item, Result]):
             self._decide()
 
     def _decide(self) -> None:
-        """Send what should leave now, and set the timer for what should leave later."""
+        """Send the batches that are due, and set a timer for the next one."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -231,6 +261,11 @@ class Batcher(Generic[Item, Result]):
             self._running.add(task)
             task.add_done_callback(self._worker_idle)
 
+    def _learn(self, seconds: float) -> None:
+        """Let what an item just cost move the estimate: mostly the last ten batches count."""
+        old = self.image_seconds
+        self.image_seconds = seconds if old == 0 else old + LEARNING_RATE * (seconds - old)
+
     def _worker_idle(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         self._decide()
@@ -241,16 +276,17 @@ class Batcher(Generic[Item, Result]):
             if await self._infer(batch) is None or len(batch) == 1:
                 return
             for entry in batch:
-                # Its client may have gone, or its time passed, while the others were tried.
+                # Its client may have gone, or its deadline passed, while the others were tried.
                 if not entry.future.done():
                     await self._infer([entry])
         finally:
-            _fail(batch, InferenceFailed("the inference was broken off"))
+            _fail(batch, InferenceFailed("the inference was interrupted"))
 
     async def _infer(self, batch: list[_Entry[Item, Result]]) -> Exception | None:
-        """Infer a batch and answer it; an error is returned, and answers only a batch of one."""
+        """Infer a batch and answer it. An error is returned; it answers only a batch of one."""
         self.on_batch(len(batch))
         started = self.clock.stopwatch()
+        self._inferring += len(batch)
         try:
             results = await self.infer([entry.item for entry in batch])
             if len(results) != len(batch):
@@ -261,7 +297,10 @@ class Batcher(Generic[Item, Result]):
             if len(batch) == 1:
                 _fail(batch, InferenceFailed("the model failed on this image"))
             return error
+        finally:
+            self._inferring -= len(batch)
         inference = self.clock.stopwatch() - started
+        self._learn(inference / len(batch) / self.workers)
         for entry, result in zip(batch, results, strict=True):
             if not entry.future.done():
                 queued = started - entry.started

@@ -21,6 +21,7 @@ from detection.observer import ImageDone, Observer
 from detection.session import Predictions, Session
 from detection.tiles import MOST, Tile, crop, gather, layout
 from detection.timings import Timings
+from detection.tuning import Plan
 from geometry.arrays import I64, Floats
 from geometry.boxes import clip
 from geometry.letterbox import Letterbox
@@ -33,15 +34,15 @@ Places = Reservation[Pixels, Predictions]
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What the caller wants other than the model's own thresholds; None means the model's."""
+    """The caller's thresholds; None means the model's own."""
 
     min_score: float | None = None
     nms_iou: float | None = None
     max_faces: int | None = None
     min_size: float = 0.0
-    """Faces whose box is narrower or lower than so many pixels are dropped."""
+    """Least width and height of a face, in pixels."""
     tiles: bool = False
-    """Whether to look at tiles of a large image too."""
+    """Whether to search tiles of a large image too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +88,10 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """An image as the network takes it, and seconds spent.
+    """An image as the network takes it.
 
-    One picture for the whole image and each of its tiles, and where in each the image lies.
+    One picture for the whole image and one for each tile, with its placement, and the seconds that
+    decoding and preprocessing took.
     """
 
     tiles: Sequence[Tile]
@@ -104,12 +106,16 @@ class Detector:
     """One model, ready to find faces in image files."""
 
     session: Session
+    plan: Plan
+    """How it is run, and why."""
     batcher: Batcher[Pixels, Predictions]
     max_pixels: int
+    reduced_decoding: bool
+    """Whether large JPEGs are decoded at a reduced scale."""
     decoding: Executor
     """Threads that decode and letterbox."""
     selecting: Executor
-    """The thread of NMS: apart, so that no face waits behind another image's decoding."""
+    """The thread of NMS, a separate one, so that NMS never waits behind decoding."""
     observer: Observer = field(default_factory=Observer)
     """Told of each image that is done."""
     executors: Sequence[Executor] = ()
@@ -145,7 +151,7 @@ class Detector:
             decode=prepared.decode,
             preprocess=prepared.preprocess,
             queue=max(waited, 0) + queued,
-            # Of tiles: from the first one's inference to the end of the last one's.
+            # For tiles: from the start of the first inference to the end of the last.
             inference=max(each.queued + each.inference for each in answers) - queued,
             postprocess=ended - selecting,
             total=ended - started,
@@ -176,7 +182,7 @@ class Detector:
         """
         good = sum(not isinstance(data, RequestError) for data in files)
         most_tiles = self._most_tiles(good) if query.tiles else 1
-        with self.batcher.reserve(good, at_once=not query.tiles) as places:
+        with self.batcher.reserve(good, at_once=not query.tiles, deadline=deadline) as places:
 
             async def one(data: bytes | RequestError) -> Detection | RequestError:
                 if isinstance(data, RequestError):
@@ -193,39 +199,51 @@ class Detector:
             return await asyncio.gather(*map(one, files))
 
     async def close(self) -> None:
-        """Answer what was accepted, then end the threads."""
+        """Answer the accepted requests, then end the threads."""
         await self.batcher.drain()
         for executor in self.executors:
             executor.shutdown(wait=False, cancel_futures=True)
 
     def prepare(self, data: bytes, most_tiles: int) -> Prepared:
-        """Decode, cut and letterbox an image file; takes a thread for a while."""
+        """Decode, cut and letterbox an image file. Slow: run it in a thread."""
         model = self.session.model.input
         started = time.perf_counter()
-        image = images.decode(data, max_pixels=self.max_pixels, background=model.mean_rgb)
+        # Tiles are cut at full resolution.
+        may_reduce = self.reduced_decoding and most_tiles == 1
+        box = (model.width, model.height) if may_reduce else None
+        picture = images.decode_to_fit(
+            data, box, max_pixels=self.max_pixels, background=model.mean_rgb
+        )
         decoded = time.perf_counter()
-        tiles = layout(image.width, image.height, model.width, model.height, most_tiles)
+        size = picture.width, picture.height
+        tiles = layout(*size, model.width, model.height, most_tiles)
         pictures, placements = [], []
         for tile in tiles:
-            picture, placement = letterbox(
-                crop(image, tile), model.width, model.height, model.channels, model.mean_rgb
+            whole = (tile.width, tile.height) == size
+            pixels, placement = letterbox(
+                picture.image if whole else crop(picture.image, tile),
+                model.width,
+                model.height,
+                model.channels,
+                model.mean_rgb,
+                full_size=size if whole else None,
             )
-            pictures.append(picture)
+            pictures.append(pixels)
             placements.append(placement)
         preprocess = time.perf_counter() - decoded
         return Prepared(tiles, pictures, placements, decoded - started, preprocess)
 
     def group(self, most: int, query: Query) -> int:
-        """How many files, at most `most`, a caller on its own can ask for at a time.
+        """How many files, at most `most`, a caller should ask for at a time.
 
-        The tiles of one image fill batches, and the queue, by themselves.
+        With tiles it is one: the tiles of one image fill the batches.
         """
         return 1 if query.tiles else min(most, self.batcher.queue_limit)
 
     def _most_tiles(self, images: int) -> int:
-        """Tiles of each of a request's images: what these leave of the queue has room for them.
+        """Most tiles of each image of a request, so that all of them fit the queue.
 
-        Half the queue at most, so that an image with tiles gets in beside others.
+        At most half the queue, so that other requests get in too.
         """
         limit = self.batcher.queue_limit
         return max(1, min(MOST, limit // 2, limit - images + 1))
@@ -245,7 +263,7 @@ class Detector:
             kept = faces_of(merged, thresholds, query)
             boxes, scores = merged.boxes[kept], merged.scores[kept]
         boxes = clip(boxes, whole.width, whole.height)
-        # A box wholly in the padding is none of the image.
+        # A box that lies in the padding is not in the image.
         sides = boxes[:, 2:] - boxes[:, :2]
         inside = (sides > 0).all(axis=1) & (sides >= query.min_size).all(axis=1)
         return boxes[inside][: query.max_faces], scores[inside][: query.max_faces]
@@ -253,7 +271,7 @@ class Detector:
     def _merge(
         self, candidates: Sequence[Predictions], prepared: Prepared, min_score: float
     ) -> Predictions:
-        """What all tiles show above a score as one list, its boxes in pixels of the image."""
+        """The predictions of all tiles above a score, with boxes in pixels of the image."""
         found = []
         for each, placement in zip(candidates, prepared.placements, strict=True):
             above = np.flatnonzero(each.scores > np.float32(min_score))
@@ -287,7 +305,7 @@ def min_score_of(thresholds: Thresholds, query: Query) -> float:
 
 
 async def all_of(work: Iterable[Coroutine[object, object, T]]) -> list[T]:
-    """All results, or the first exception; then the others are cancelled."""
+    """All results; or the first exception, and then the other tasks are cancelled."""
     tasks = [asyncio.ensure_future(each) for each in work]
     try:
         return await asyncio.gather(*tasks)

@@ -1,4 +1,4 @@
-"""Faces drawn on the picture they were found in."""
+"""Draws boxes and scores on a picture."""
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -11,8 +11,8 @@ EDGE = (0, 0, 0)
 def draw_boxes(image: Image.Image, boxes: Floats, scores: Floats) -> Image.Image:
     """A copy of an RGB image with `boxes` [N, 4] in its pixels, and `scores` [N] above them.
 
-    Lines and letters grow with the image; a dark edge sets the lines off from any background.
-    Best faces are drawn last: where boxes overlap, theirs are on top.
+    Lines and letters grow with the image. A dark edge keeps them visible on any background. The
+    best faces are drawn last, on top of the others.
     """
     drawn = image.copy()
     canvas = ImageDraw.Draw(drawn)

@@ -1,4 +1,4 @@
-"""Why an image gets no faces, as exceptions that know how to name themselves to a caller.
+"""Why a request gets no faces, as exceptions with an error type and an HTTP status.
 
 file bytes -> RGB arrays -> queue -> inference -> faces
 |                        |          |
@@ -13,7 +13,7 @@ from sfd.errors import SfdError
 
 
 class RequestError(SfdError):
-    """A request that gets an error in place of faces; its message is for whoever asked.
+    """A request that gets an error instead of faces; its message is for whoever asked.
 
     `slug` names the kind of error: it is the `type` of a problem answer, the `reason` of a metric,
     and the `type` in the output of `sfd detect --json`. `status` is the HTTP status that fits.
@@ -24,7 +24,7 @@ class RequestError(SfdError):
     title: ClassVar[str] = "Internal error"
 
     def as_dict(self) -> dict[str, str | int]:
-        """The members of RFC 9457's problem details, without those that a server adds."""
+        """The members of a problem (RFC 9457), without those that a server adds."""
         return {
             "type": self.slug,
             "title": self.title,
@@ -34,7 +34,7 @@ class RequestError(SfdError):
 
 
 class InvalidImage(RequestError):
-    """The bytes are not an image, or a broken one."""
+    """The file is not an image, or it is broken."""
 
     status = 400
     slug = "invalid-image"
@@ -42,7 +42,7 @@ class InvalidImage(RequestError):
 
 
 class TooManyPixels(RequestError):
-    """An image whose header states more pixels than we decode."""
+    """The image has more pixels than the limit, by its header."""
 
     status = 413
     slug = "too-many-pixels"
@@ -50,7 +50,7 @@ class TooManyPixels(RequestError):
 
 
 class UnsupportedMediaType(RequestError):
-    """A kind of file that we do not read."""
+    """A file format that we do not read."""
 
     status = 415
     slug = "unsupported-media-type"

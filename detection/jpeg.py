@@ -1,4 +1,4 @@
-"""How often a JPEG file makes its decoder go through the whole picture (ITU-T T.81, annex B)."""
+"""Counts the scans of a JPEG file (ITU-T T.81, annex B): each costs a pass over the picture."""
 
 import re
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -11,8 +12,9 @@ from detection.batcher import Batcher, Handle
 from detection.detector import Detector
 from detection.letterbox import Pixels
 from detection.observer import Observer
-from detection.session import Predictions, Session, open_session
+from detection.session import Predictions, Session, has_cuda, open_session
 from detection.settings import DetectionSettings
+from detection.tuning import Plan, tune
 from store import model as models
 from store.model import Model
 from store.places import locate
@@ -65,12 +67,16 @@ def open_detector(
     *,
     observer: Observer | None = None,
     pools: Pools | None = None,
+    measure: bool = False,
+    target_wait: float = math.inf,
 ) -> Detector:
     """A detector of one model. `await detector.close()` ends it, and threads that it started.
 
     It runs on the event loop that first calls it. `pools` are shared with other detectors and
-    stay open. Raises ModelError for files that do not match their hashes, and StartError, with
-    the reason, for a model or provider that does not work.
+    stay open. `measure` spends half a second on what the settings leave to "auto", which pays in
+    a process that stays. An image that would wait longer than `target_wait` seconds is refused.
+    Raises ModelError for files that do not match their hashes, and StartError, with the reason,
+    for a model or provider that does not work.
 
         settings = detection.settings.load(DetectionSettings, provider="cpu")
         detector = open_detector(find_model(settings, "sfd-640-mobilenetv2-mod2"), settings)
@@ -79,24 +85,32 @@ def open_detector(
         await detector.close()
     """
     observer = observer or Observer()
-    session = open_session(
-        model,
-        settings.provider,
-        max(1, settings.threads // settings.workers),
-        settings.max_batch,
-    )
-    log.info("model %s runs on %s", model.name, session.provider)
+
+    def open_model(threads: int, max_batch: int) -> Session:
+        return open_session(model, settings.provider, threads, max_batch)
+
+    session, plan = tune(settings, open_model, measure=measure)
+    if session.fallback is not None:
+        # Who installed a runtime with CUDA expects it; who did not knows why it is missing.
+        level = logging.WARNING if has_cuda() else logging.INFO
+        log.log(level, "%s: runs on the CPU: %s", model.name, session.fallback)
+    log.info(
+        "model %s runs on %s: workers %d with threads %d each, batches of up to %d (%s)",
+        model.name, session.provider, plan.workers, plan.threads, plan.max_batch, plan.reason,
+    )  # fmt: skip
     # Of its own: in a pool that models share, a batch would wait behind another model's, where
     # neither deadlines nor the depth of the queue count.
-    inferring = ThreadPoolExecutor(settings.workers, f"infer-{model.name}")
+    inferring = ThreadPoolExecutor(plan.workers, f"infer-{model.name}")
     own: list[Executor] = [inferring]
     if pools is None:
         pools = Pools.start(settings.threads)
         own += [pools.decoding, pools.selecting]
     return Detector(
         session=session,
-        batcher=_batcher(session, settings, observer, inferring),
+        plan=plan,
+        batcher=_batcher(session, plan, settings, observer, inferring, target_wait),
         max_pixels=settings.max_pixels,
+        reduced_decoding=settings.reduced_decoding,
         decoding=pools.decoding,
         selecting=pools.selecting,
         observer=observer,
@@ -105,7 +119,12 @@ def open_detector(
 
 
 def _batcher(
-    session: Session, settings: DetectionSettings, observer: Observer, executor: Executor
+    session: Session,
+    plan: Plan,
+    settings: DetectionSettings,
+    observer: Observer,
+    executor: Executor,
+    target_wait: float,
 ) -> Batcher[Pixels, Predictions]:
     def infer(items: Sequence[Pixels]) -> Awaitable[Sequence[Predictions]]:
         return asyncio.get_running_loop().run_in_executor(executor, session.run, items)
@@ -117,10 +136,12 @@ def _batcher(
     return Batcher(
         infer=infer,
         clock=LoopClock(),
-        max_batch=settings.max_batch,
+        max_batch=plan.max_batch,
         max_wait=settings.max_wait_ms / 1000,
         queue_limit=settings.queue_limit,
-        workers=settings.workers,
+        workers=plan.workers,
+        target_wait=target_wait,
+        image_seconds=plan.image_seconds,
         on_batch=observer.batch_started,
         on_failure=failed,
     )

@@ -1,6 +1,5 @@
 """A checked model of the store, opened in onnxruntime on the wanted provider."""
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,8 +12,6 @@ from detection.providers import PROVIDERS, ProviderName
 from geometry.arrays import Floats
 from store import model as models
 from store.model import Build, Model
-
-log = logging.getLogger(__name__)
 
 INPUT, OUTPUTS = "images", ["boxes", "scores"]
 
@@ -83,13 +80,13 @@ def open_session(model: Model, provider: ProviderName, threads: int, max_batch: 
 
     available = ort.get_available_providers()
     onnx, chosen, fallback = choose(provider, available, open_on)
-    if fallback is not None:
-        # Who installed a runtime with CUDA expects it; who did not knows why it is missing.
-        expected = PROVIDERS[ProviderName.CUDA].execution_provider in available
-        level = logging.WARNING if expected else logging.INFO
-        log.log(level, "%s: runs on the CPU: %s", model.name, fallback)
     _check_signature(model, onnx)
     return Session(model, build, onnx, chosen, fallback)
+
+
+def has_cuda() -> bool:
+    """Whether this onnxruntime was built with CUDA, working or not."""
+    return PROVIDERS[ProviderName.CUDA].execution_provider in ort.get_available_providers()
 
 
 def choose(

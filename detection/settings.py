@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -52,7 +53,7 @@ _UNITS = {
 
 
 def quantity(value: object) -> object:
-    """`20MB`, `1.5 GiB` or `50MP` as a whole number; what has no such unit is left as it is."""
+    """`20MB`, `1.5 GiB` or `50MP` as a whole number; other values stay as they are."""
     if not isinstance(value, str):
         return value
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)
@@ -80,6 +81,10 @@ class Listed:
 Bytes = Annotated[int, BeforeValidator(quantity), Ge(1), Le(2**31), Unit("bytes", "20MB or 20MiB")]
 PixelCount = Annotated[int, BeforeValidator(quantity), Ge(1), Le(2**31), Unit("pixels", "50MP")]
 
+Auto = Literal["auto"]
+Workers = Annotated[Auto, BeforeValidator(lower)] | Annotated[int, Ge(1), Le(MAX_WORKERS)]
+MaxBatch = Annotated[Auto, BeforeValidator(lower)] | Annotated[int, Ge(1), Le(MAX_BATCH)]
+
 # Plain commas instead of pydantic-settings' JSON: what people type into a compose file.
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)]
 
@@ -103,7 +108,7 @@ class DetectionSettings(BaseSettings):
     also searches your data folder and the models that came with it."""
 
     models: Names = ()
-    """Names of the models to serve, with commas between. Default: DEFAULT_MODEL alone."""
+    """Names of the models to serve, separated by commas. Default: DEFAULT_MODEL alone."""
 
     default_model: str = ""
     """The model of a request that names none. Default: the first of MODELS."""
@@ -114,22 +119,28 @@ class DetectionSettings(BaseSettings):
     in place of onnxruntime."""
 
     threads: Annotated[int, Ge(1), Le(MAX_THREADS)] = Field(default_factory=available_cpus)
-    """Threads to infer with, of each model, and to decode. Default: CPUs this process may use."""
+    """Inference threads of each model, and decoding threads. Default: the CPUs of this process."""
 
-    workers: Annotated[int, Ge(1), Le(MAX_WORKERS)] = 1
-    """Batches of one model that run at the same time; they share its inference threads."""
+    workers: Workers = "auto"
+    """Batches of one model that run at the same time; they share its inference threads. auto: on
+    a CPU, whichever of one worker and one for each thread is faster, measured at the start."""
 
-    max_batch: Annotated[int, Ge(1), Le(MAX_BATCH)] = 8
-    """Most images in one inference."""
+    max_batch: MaxBatch = "auto"
+    """Most images in one inference. auto: on a CPU, whichever of 1, 2, 4 and 8 costs least for an
+    image, measured at the start; elsewhere 8."""
 
     max_wait_ms: Annotated[float, Ge(0), Le(1000)] = 5.0
-    """Longest that an image waits for others to fill its batch, in milliseconds."""
+    """How long an image waits for others to fill its batch, at most, in milliseconds."""
 
     queue_limit: Annotated[int, Ge(1), Le(MAX_QUEUE)] = 128
-    """Most images accepted and not yet in inference; more are answered 503."""
+    """Most images that may be accepted and not yet in inference; more are answered 503."""
 
     max_pixels: PixelCount = 50_000_000
     """Largest image, in pixels."""
+
+    reduced_decoding: bool = False
+    """true: decode a JPEG of four times the network's size and more at 1/2 to 1/8 of its sides,
+    which takes a third of the time. Boxes move a little (docs/sizing.md)."""
 
     @model_validator(mode="after")
     def _default_model_is_served(self) -> Self:
@@ -159,13 +170,13 @@ def load(kind: type[Kind], **overrides: Any) -> Kind:
 
 
 def unknown_variables(kind: type[DetectionSettings]) -> list[str]:
-    """Variables named `SFD_*` that are not a setting: most likely misspelt."""
+    """Environment variables `SFD_*` that are not a setting: most likely misspelled."""
     known = {variable(name) for name in kind.model_fields}
     return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
 
 
 def suggestion(kind: type[DetectionSettings], name: str) -> str | None:
-    """The setting that a variable which is none most likely means."""
+    """The setting that an unknown variable most likely means."""
     known = [variable(field) for field in kind.model_fields]
     return next(iter(difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.8)), None)
 
@@ -197,33 +208,36 @@ def accepts(field: FieldInfo) -> str:
         return " | ".join(choices)
     for rule in field.metadata:
         if isinstance(rule, Unit):
-            return f"a number of {rule.name} {_bounds(field)}, such as {rule.example}"
+            return f"a number of {rule.name} {_bounds(field.metadata)}, such as {rule.example}"
         if isinstance(rule, Listed):
-            return f"{rule.name} with commas between"
+            return f"{rule.name} separated by commas"
     if annotation is bool:
         return "true | false"
     for kind, words in ((int, "a whole number"), (float, "a number")):
         if annotation is kind:
-            return f"{words} {_bounds(field)}"
+            return f"{words} {_bounds(field.metadata)}"
     if annotation is str:
         return "text"
     if Path in choices:
         return "a folder"
+    if numbers := [each for each in choices if int in getattr(each, "__args__", (each,))]:
+        rules = getattr(numbers[0], "__metadata__", ())
+        return f"auto | a whole number {_bounds(rules)}"
     item = choices[0] if choices else str
     if getattr(item, "__origin__", None) is Literal:
-        return f"any of {', '.join(get_args(item))}, with commas between"
+        return f"any of {', '.join(get_args(item))}, separated by commas"
     if item is str:
-        return "names with commas between"
+        return "names separated by commas"
     return (
-        "keys of at least 8 characters with commas between"
+        "keys of at least 8 characters, separated by commas"
         if getattr(item, "__origin__", item) is SecretStr
-        else "origins with commas between"
+        else "origins separated by commas"
     )
 
 
-def _bounds(field: FieldInfo) -> str:
+def _bounds(rules: Iterable[object]) -> str:
     low = high = ""
-    for rule in field.metadata:
+    for rule in rules:
         match rule:
             case Ge(ge=value):
                 low = f"from {value}"
@@ -237,8 +251,9 @@ def _bounds(field: FieldInfo) -> str:
 def _default(field: FieldInfo) -> str:
     if field.default_factory is not None or field.default in (None, (), ""):
         return ""
-    default = str(field.default)
-    return f"; default {default.lower() if isinstance(field.default, bool) else default}"
+    if field.default is False:
+        return "; default false"
+    return f"; default {field.default}"
 
 
 def _mistakes(kind: type[DetectionSettings], error: ValidationError) -> list[str]:

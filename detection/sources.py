@@ -1,4 +1,4 @@
-"""Which image files the arguments of a command name, and where their pictures go."""
+"""Which image files a command reads, and where it writes their pictures."""
 
 import glob
 import sys
@@ -13,11 +13,11 @@ STDIN = "-"
 ENDINGS = frozenset(
     [".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"]
 )
-"""What is taken for an image file in a folder."""
+"""The endings of image files, for files found in a folder."""
 
 
 class UnreadableFile(RequestError):
-    """A file that cannot be read."""
+    """The file cannot be read."""
 
     status = 400
     slug = "unreadable-file"
@@ -29,7 +29,7 @@ class Source:
     """One image file."""
 
     name: str
-    """As it is shown: a path, or "-" for standard input."""
+    """The name to show: a path, or "-" for standard input."""
     relative: Path
     """The path below the folder that was named; the file's name where it was named itself."""
 

@@ -1,4 +1,4 @@
-"""A large image as a pyramid of pictures of the network's size, their faces gathered again.
+"""Cuts a large image into tiles at several scales, and joins the faces found in them.
 
 Shrunk to the network's input, a large image loses its small faces. So besides the whole image the
 network sees overlapping tiles of it at full resolution, and where one step from the tiles to the

@@ -1,4 +1,4 @@
-"""How long an image spent in each stage: measured once, shown in three places."""
+"""How long an image spent in each stage."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields

@@ -22,6 +22,8 @@ from convert.layers import registry
 from service import errors, settings
 from service.metrics import Metrics
 from sfd.cli import COMMANDS, Command
+from training import hyperparameters
+from training.recipe import Recipe
 
 DOCS = Path(__file__).parent
 RULES = DOCS.parent / "docker" / "prometheus" / "rules"
@@ -85,6 +87,14 @@ def metrics_table() -> str:
     return table(("metric", "type", "labels", "what"), rows)
 
 
+def recipe_table() -> str:
+    """Every value of a distillation."""
+    rows = (
+        (f"`{name}`", default, about) for name, default, about in hyperparameters.describe(Recipe)
+    )
+    return table(("name", "default", "what"), rows)
+
+
 def commands_list() -> str:
     """Every command with its arguments."""
     sections = []
@@ -112,7 +122,7 @@ def arguments(
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             nested += action.choices.values()
-        elif not isinstance(action, argparse._HelpAction):
+        elif not isinstance(action, argparse._HelpAction) and action.help != argparse.SUPPRESS:
             rows.append((f"`{_spelling(action)}`", _text(action)))
     yield parser.prog, parser.description or "", rows
     for below in nested:
@@ -136,6 +146,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "errors": errors_table,
     "layers": layers_table,
     "metrics": metrics_table,
+    "recipe": recipe_table,
     "settings": settings_table,
 }
 

@@ -1,1 +1,1 @@
-"""Online: image bytes in, face boxes out, over HTTP or from the command line."""
+"""The HTTP service around `detection`."""

@@ -93,7 +93,7 @@ def admit(request: Request, detector: Detector) -> Iterator[Admission]:
     runtime: Runtime = request.app.state.runtime
     deadline = deadline_of(request, runtime.settings.request_timeout_s)
     runtime.check_open()
-    detector.batcher.check_room()
+    detector.batcher.check_room(deadline=deadline)
     with runtime.memory.hold() as held:
         yield Admission(request, runtime, deadline, held)
 

@@ -36,9 +36,9 @@ ROUTERS = tuple(module.router for module in (detect, inference, health, models, 
 
 
 def create_app(runtime: Runtime) -> FastAPI:
-    """An app that answers from `runtime`; at its shutdown it finishes what was accepted.
+    """An app that answers from `runtime`; at shutdown it finishes the accepted requests.
 
-    Whoever runs it also awaits `runtime.warm_up()`: until then it is alive, not ready.
+    The caller must also await `runtime.warm_up()`: until then the app is alive but not ready.
     """
     traces = tracing.start()
 
@@ -83,7 +83,7 @@ def routers(runtime: Runtime) -> list[APIRouter]:
 
 
 def middleware(runtime: Runtime, traces: tracing.Tracing | None) -> list[Middleware]:
-    """What every request passes, outermost first."""
+    """The middleware of every request, outermost first."""
     settings = runtime.settings
     stack = [
         Middleware(RequestIds),
@@ -119,7 +119,7 @@ def middleware(runtime: Runtime, traces: tracing.Tracing | None) -> list[Middlew
     shapes = (*(api.shape for api in others), *problems.SHAPES)
     key_in_body = tuple(f"{api.shape.path}/" for api in others if api.key_in_body)
     routes = [route for router in routers(runtime) for route in router.routes]
-    # Inside CORS: a page of another origin may read why its request failed.
+    # Inside CORS, so that a page of another origin can read why its request failed.
     return [
         *stack,
         Middleware(Failures, metrics=runtime.metrics, shapes=shapes),
@@ -129,7 +129,7 @@ def middleware(runtime: Runtime, traces: tracing.Tracing | None) -> list[Middlew
     ]
 
 
-# The framework catches its own exceptions here; raised on, `Failures` renders all alike.
+# FastAPI handles its own exceptions here; raised again, `Failures` renders them like all others.
 async def _raise_http(request: Request, error: Exception) -> NoReturn:
     assert isinstance(error, HTTPException)
     raise problems.of_http(error, request.url.path, request.method) from None

@@ -1,4 +1,4 @@
-"""Request bodies, judged while they stream in."""
+"""Request bodies, checked while they stream in."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from starlette.types import Receive
 
 from detection.errors import Overloaded, Timeout
+from detection.sizes import readable_bytes
 from service.errors import ClientGone, PayloadTooLarge
 
 
 @dataclass(slots=True)
 class BodyMemory:
-    """How many bytes of request bodies are held now, in all: bounds what many clients can do."""
+    """Bytes of request bodies that are in memory now, in total: limits what many clients can do."""
 
     limit: int
     held: int = 0
@@ -30,13 +31,13 @@ class BodyMemory:
 
 @dataclass(slots=True)
 class Held:
-    """The share of one request in the memory of bodies."""
+    """The bytes of one request that count against a BodyMemory."""
 
     memory: BodyMemory
     count: int = 0
 
     def add(self, count: int) -> None:
-        """Hold more bytes; Overloaded if all requests together hold too many."""
+        """Count more bytes; Overloaded if all requests together hold too many."""
         if self.memory.held + count > self.memory.limit:
             raise Overloaded("too many uploads at the same time")
         self.memory.held += count
@@ -80,4 +81,4 @@ async def stream(
 
 
 def _too_large(max_bytes: int) -> PayloadTooLarge:
-    return PayloadTooLarge(f"the request body is larger than {max_bytes} bytes")
+    return PayloadTooLarge(f"the request body is larger than {readable_bytes(max_bytes)}")

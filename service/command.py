@@ -25,19 +25,19 @@ from service.runtime import Runtime
 from service.settings import Settings
 
 DESCRIPTION = """\
-Serve POST /detect and the demo page over HTTP. SIGTERM ends it: it is not ready any more,
-accepts nothing, finishes what it accepted, and exits 0.
+Serve POST /detect and the demo page over HTTP. On SIGTERM the service stops being ready, accepts no
+more requests, finishes those it has accepted, and exits with 0.
 
 All settings are environment variables:
 """
 
 log = logging.getLogger(__name__)
 
-# Longer than proxies keep their idle connections (nginx: 60 s): the proxy closes first, and never
-# sends a request into a connection that is just being closed here.
+# Longer than proxies keep idle connections (nginx: 60 s), so that the proxy closes first and never
+# sends a request into a connection that is being closed here.
 KEEP_ALIVE_S = 75
 
-# After the grace time, how long a batch that has begun may still run: no thread can be stopped.
+# How long a running batch may take after the grace time; threads cannot be stopped.
 HANG_S = 5.0
 
 
@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Serve until a signal; SfdError says why it could not start."""
+    """Serve until a signal; SfdError says why the service could not start."""
     configured = settings.load()
     logs.configure(configured.log_format, configured.log_level)
     for name in settings.unknown_variables():
@@ -64,9 +64,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.dry_run:
         asyncio.run(dry_run(configured))
         return
-    # Until the server's own handlers are there: a start that is called off is no failure.
+    # Until the server installs its own handlers: a cancelled start is not a failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    # The port first: a taken one is found before the models are loaded.
+    # The port first, so that a taken one is reported before the models are loaded.
     with listen(configured.host, configured.port) as listener:
         loaded = runtime.load(configured)
         server = Server(loaded)
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 @contextmanager
 def listen(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket bound to the address; StartError where it cannot be had."""
+    """A socket bound to the address; StartError if that fails."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=2048)
@@ -97,7 +97,7 @@ def url_of(listener: socket.socket) -> str:
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, which warms up while it already answers probes, and exits 0 on SIGTERM."""
+    """uvicorn's server; it answers probes while it warms up, and exits 0 on SIGTERM."""
 
     def __init__(self, loaded: Runtime) -> None:
         super().__init__(
@@ -125,7 +125,7 @@ class Server(uvicorn.Server):
         if not warming.done():
             await serving
             log.info("ended while a model was warming up")
-            # No thread can be stopped, and the interpreter would wait for this one.
+            # Threads cannot be stopped, and the interpreter would wait for this one.
             os._exit(0)
         if error := warming.exception():
             # onnxruntime's own exceptions share no base class but Exception.
@@ -140,7 +140,7 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """End in order on SIGTERM and SIGINT, and at once on a second SIGINT.
+        """Shut down in order on SIGTERM and SIGINT, and at once on a second SIGINT.
 
         uvicorn's own raises the signal again at the end, which would make the exit code 143.
         """
@@ -152,16 +152,16 @@ class Server(uvicorn.Server):
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
-            # All is answered: a second one must not change the exit code. Ctrl-C still ends it.
+            # All requests are answered: a second SIGTERM must not change the exit code.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def handle_exit(self, sig: int, frame: object) -> None:
-        """Stop being ready at once; the rest follows at the next tick."""
+        """Stop being ready at once; the rest follows in the event loop."""
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
-        log.info("%s: finishing what was accepted", signal.Signals(sig).name)
+        log.info("%s: finishing the accepted requests", signal.Signals(sig).name)
         if not self.should_exit:
-            # A thread of its own: the interpreter waits for the hanging one after the loop's end.
+            # In its own thread: the interpreter waits for a hanging one after the loop has ended.
             longest = self.runtime.settings.shutdown_grace_s + HANG_S
             watchdog = threading.Timer(longest, self._give_up)
             watchdog.daemon = True
@@ -170,24 +170,25 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     def _give_up(self) -> None:
-        """End the process though a thread still runs; its batch's clients have their answers."""
-        log.error("an inference hangs: the process ends without it")
+        """Exit although a thread still runs; the clients of its batch have their answers."""
+        log.error("an inference hangs: the process exits without waiting for it")
         os._exit(1)
 
 
 async def dry_run(configured: Settings) -> None:
-    """Prove a deployment before it takes traffic; prints what it found on stdout."""
+    """Check a deployment before it takes traffic; prints a report on stdout."""
     started = time.perf_counter()
     loaded = runtime.load(configured)
     opened = time.perf_counter()
     await loaded.warm_up()
     warm = time.perf_counter()
-    print(f"threads {configured.threads}, workers {configured.workers}, "
-          f"batches of up to {configured.max_batch}")  # fmt: skip
     print(f"models loaded in {opened - started:.2f} s, warmed up in {warm - opened:.2f} s")
     for detector in loaded.detectors.values():
         session = detector.session
         print(f"{session.model.name} version {session.model.version} on {session.provider}")
+        plan = detector.plan
+        print(f"  workers {plan.workers}, threads {plan.threads} each, batches of up to "
+              f"{plan.max_batch} ({plan.reason})")  # fmt: skip
         if session.fallback:
             print(f"  not on a faster provider: {session.fallback}")
         deadline = asyncio.get_running_loop().time() + configured.request_timeout_s

@@ -1,6 +1,6 @@
-"""One client's connection: bounds for clients that send or read too slowly, or no HTTP.
+"""One client's connection: limits for clients that send or read too slowly, or not HTTP.
 
-The app bounds a request from the end of its head to its answer; these bounds are for what the app
+The app limits a request from the end of its head to its answer. These limits are for what the app
 never sees. h11 holds at most 64 KiB of a head, of a chunk's header and of trailers, and one
 pipelined request at a time; httptools bounds none of them.
 """
@@ -11,17 +11,16 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_S = 20.0
-"""Longest that a client may take from connecting, or the first byte of a request on an open
-connection, to the end of the request's head."""
+"""Most seconds for the head of a request, from the connection or from the request's first byte."""
 STALL_S = 30.0
-"""How often a client must have taken LEAST_BYTES of an answer that waits for it."""
+"""In this many seconds a client must read at least LEAST_BYTES of a waiting answer."""
 LEAST_BYTES = 256 * 1024
 HEAD_BYTES = 64 * 1024
 """Largest head of a request."""
 
 
 class Connection(H11Protocol):
-    """uvicorn's connection with those bounds; one that breaks them is closed without an answer."""
+    """uvicorn's connection with these limits; a connection that exceeds them is closed."""
 
     _head_timer: asyncio.TimerHandle | None = None
     _stall_timer: asyncio.TimerHandle | None = None
@@ -32,12 +31,12 @@ class Connection(H11Protocol):
         self._time_head()
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser; then a request has begun, or its head is awaited still."""
+        """Feed the parser. After it, a request has begun or its head is still incomplete."""
         super().data_received(data)
         self._time_head()
 
     def on_response_complete(self) -> None:
-        """Go on to the next request, or see that the last bytes of the answer leave."""
+        """Start the next request, or make sure that the last bytes of the answer are sent."""
         super().on_response_complete()
         if self.transport.is_closing() and self.transport.get_write_buffer_size():
             self._time_stall()
@@ -63,14 +62,14 @@ class Connection(H11Protocol):
             self._time_stall()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Call the timers off."""
+        """Cancel the timers."""
         super().connection_lost(exc)
         for timer in (self._head_timer, self._stall_timer):
             if timer is not None:
                 timer.cancel()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP/1.1, unless an answer has begun already."""
+        """Answer 400 to what is not HTTP/1.1, unless an answer has already begun."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             super().send_400_response(msg)
         else:
@@ -91,7 +90,7 @@ class Connection(H11Protocol):
             self._time_stall()
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Say nothing: clients that offer HTTP/2 (Upgrade: h2c) are answered by HTTP/1.1."""
+        """Do not log: clients that offer HTTP/2 (Upgrade: h2c) are answered with HTTP/1.1."""
 
     def _time_head(self) -> None:
         answering = self.cycle is not None and not self.cycle.response_complete

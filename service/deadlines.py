@@ -1,4 +1,4 @@
-"""By when a request must be answered: the service's setting, or the client's own header."""
+"""The deadline of a request: from the service's setting or the client's own header."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ from starlette.requests import Request
 from service.errors import InvalidParameter
 
 HEADER = "X-Request-Timeout"
-"""Seconds in which the client wants its answer, from the request's arrival."""
+"""Seconds from the request's arrival in which the client wants its answer."""
 
 
 def deadline_of(request: Request, timeout_s: float) -> float:

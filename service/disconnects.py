@@ -1,4 +1,4 @@
-"""Work that is dropped when the client it is for goes away."""
+"""Work that is cancelled when its client disconnects."""
 
 import asyncio
 from collections.abc import Coroutine

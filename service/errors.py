@@ -1,4 +1,4 @@
-"""What can go wrong with an HTTP request beyond detection, as exceptions that know their answer.
+"""What can go wrong with an HTTP request besides detection, as exceptions.
 
     body bytes -> image files -> detection -> answer
         |             |              |          |
@@ -22,7 +22,7 @@ from detection.errors import (
 
 
 class InvalidRequest(RequestError):
-    """An inference request (/v2) that does not follow its protocol."""
+    """An inference request (/v2) that does not follow the protocol."""
 
     status = 400
     slug = "invalid-request"
@@ -62,7 +62,7 @@ class UnknownModel(RequestError):
 
 
 class MethodNotAllowed(RequestError):
-    """The path exists, for another method."""
+    """The path exists, but not for this method."""
 
     status = 405
     slug = "method-not-allowed"
@@ -74,7 +74,7 @@ class MethodNotAllowed(RequestError):
 
 
 class NotAcceptable(RequestError):
-    """A rendered picture in a format that we do not write."""
+    """The client accepts no format that we write."""
 
     status = 406
     slug = "not-acceptable"
@@ -82,7 +82,7 @@ class NotAcceptable(RequestError):
 
 
 class PayloadTooLarge(RequestError):
-    """More bytes, or more images, than one request may bring."""
+    """The request has too many bytes or too many images."""
 
     status = 413
     slug = "payload-too-large"
@@ -90,7 +90,7 @@ class PayloadTooLarge(RequestError):
 
 
 class InvalidParameter(RequestError):
-    """A query parameter or JSON member that is unknown or out of its range."""
+    """A parameter that is unknown or has a value that is not allowed."""
 
     status = 422
     slug = "invalid-parameter"
@@ -115,7 +115,7 @@ class NotSupported(RequestError):
 
 
 class ClientGone(RequestError):
-    """The client disconnected: nobody reads the answer; nginx's 499 shows it in log and metric."""
+    """The client disconnected and reads no answer; log and metric show it as nginx's status 499."""
 
     status = 499
     slug = "client-gone"
@@ -141,4 +141,4 @@ DOCUMENTED: tuple[type[RequestError], ...] = (
     Overloaded,
     Timeout,
 )
-"""What a client can see, by rising status."""
+"""The errors that a client can see, by status."""

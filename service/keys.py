@@ -26,7 +26,7 @@ class Keys:
         if given is None:
             raise Unauthorized("an API key is needed, in X-API-Key or as Authorization: Bearer")
         digest = _digest(given)
-        # Digests of one length, all compared: the time tells nothing about any key.
+        # All digests have one length and all are compared: the time reveals nothing about a key.
         if not sum(hmac.compare_digest(digest, known) for known in self._digests):
             raise Unauthorized("the API key is not valid")
 

@@ -1,4 +1,4 @@
-"""Log lines: one JSON object each, or text for people; each with the id of its request."""
+"""Log lines as JSON or as text, each with the id of its request."""
 
 import json
 import logging
@@ -46,7 +46,7 @@ class ConsoleFormatter(logging.Formatter):
 
 
 def configure(log_format: str, log_level: str) -> None:
-    """Send every logger's lines to stderr in one format, the web server's too."""
+    """Send the lines of all loggers to stderr in one format, those of the web server too."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else ConsoleFormatter())
     root = logging.getLogger()
@@ -55,12 +55,12 @@ def configure(log_format: str, log_level: str) -> None:
     for name in ("uvicorn", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
-    # Our own access log has the request id; uvicorn's would be a second line without it.
+    # Our own access log has the request id; uvicorn's would add a second line without it.
     logging.getLogger("uvicorn.access").disabled = True
 
 
 def _printable(text: str) -> str:
-    """Control characters escaped: a client's path must not write a log line of its own."""
+    """Escape control characters, so that a client's path cannot forge a log line."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

@@ -1,6 +1,6 @@
-"""The Prometheus metrics of one service process, each in one place.
+"""The Prometheus metrics of one service process.
 
-Names and labels are promises (docs, dashboard and alerts use them); every label has few values.
+Docs, dashboard and alerts use the names and labels. Every label has few values.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -22,7 +22,7 @@ PIXELS = tuple(10_000 * 4**power for power in range(8))
 
 
 class Metrics:
-    """All collectors, in a registry of their own so that a process can hold several services."""
+    """All collectors, in a registry of their own: a process can run several services."""
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
@@ -52,7 +52,7 @@ class Metrics:
         self.in_flight = Gauge("sfd_in_flight", "Requests being answered.", registry=registry)
         self.rejected = Counter(
             "sfd_rejected",
-            "Requests and images that got a problem in place of faces, by its type.",
+            "Requests and images that got an error instead of faces, by its type.",
             ["reason"],
             registry=registry,
         )
@@ -75,6 +75,28 @@ class Metrics:
             ["model"],
             registry=registry,
         )
+        self.model_workers = Gauge(
+            "sfd_model_workers",
+            "Batches of a model that run at the same time.",
+            ["model"],
+            registry=registry,
+        )
+        self.model_max_batch = Gauge(
+            "sfd_model_max_batch", "Most images in one inference.", ["model"], registry=registry
+        )
+        self.model_image_seconds = Gauge(
+            "sfd_model_image_seconds",
+            "What an image costs, in seconds of all workers together: predicted from the latest "
+            "batches.",
+            ["model"],
+            registry=registry,
+        )
+        self.predicted_wait = Gauge(
+            "sfd_predicted_wait_seconds",
+            "Predicted wait for inference of an image accepted now, in seconds.",
+            ["model"],
+            registry=registry,
+        )
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
@@ -82,7 +104,7 @@ class Metrics:
             self.stage_seconds.labels(stage)
         for outcome in FETCHES:
             self.fetches.labels(outcome)
-        # At zero from the start: a counter that first appears at 1 has no increase to alert on.
+        # At zero from the start: a counter that first appears at 1 shows no increase to an alert.
         for slug in (*(problem.slug for problem in DOCUMENTED), ClientGone.slug):
             self.rejected.labels(slug)
 

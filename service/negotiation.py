@@ -1,4 +1,4 @@
-"""Which of the media types on offer a client's Accept header wants most."""
+"""Choose a media type by a client's Accept header."""
 
 from collections.abc import Sequence
 

@@ -1,8 +1,9 @@
-"""What a running service holds: its settings, models, threads and metrics, and its state."""
+"""The running service: its settings, models, threads and metrics, and its state."""
 
 import asyncio
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 
 from detection.detector import Detector
 from detection.errors import Overloaded
@@ -18,12 +19,12 @@ from service.settings import Settings
 log = logging.getLogger(__name__)
 
 BODIES_IN_MEMORY = 16
-"""Bodies of the largest size that are held at the same time; smaller ones, more of them."""
+"""How many bodies of the largest size fit into memory at the same time."""
 
 
 @dataclass(eq=False)
 class Runtime:
-    """The one object behind all routes; `load` makes it."""
+    """The object behind all routes; `load` makes it."""
 
     settings: Settings
     metrics: Metrics
@@ -51,6 +52,12 @@ class Runtime:
                 model.name, model.version, detector.session.provider
             ).set(1)
             self.metrics.model_ready.labels(model.name).set(0)
+            self.metrics.model_workers.labels(model.name).set(detector.plan.workers)
+            self.metrics.model_max_batch.labels(model.name).set(detector.plan.max_batch)
+            cost = self.metrics.model_image_seconds.labels(model.name)
+            cost.set_function(partial(getattr, detector.batcher, "image_seconds"))
+            wait = self.metrics.predicted_wait.labels(model.name)
+            wait.set_function(partial(getattr, detector.batcher, "wait"))
 
     @property
     def default(self) -> Detector:
@@ -68,7 +75,7 @@ class Runtime:
             raise UnknownModel(f"no model {name[:100]!r}; there is {names}") from None
 
     def check_open(self) -> None:
-        """Raise Overloaded unless new work is taken."""
+        """Raise Overloaded unless the service takes requests."""
         if self.draining:
             raise Overloaded("the service is shutting down")
         if not self.ready:
@@ -77,8 +84,8 @@ class Runtime:
     async def warm_up(self) -> None:
         """Run every model once at the smallest and the largest batch; then it is ready."""
         loop = asyncio.get_running_loop()
-        sizes = sorted({1, self.settings.max_batch})
         for name, detector in self.detectors.items():
+            sizes = sorted({1, detector.plan.max_batch})
             await loop.run_in_executor(None, detector.session.warm_up, sizes)
             log.info("model %s is warm", name)
         if self.draining:
@@ -88,13 +95,13 @@ class Runtime:
             self.metrics.model_ready.labels(name).set(1)
 
     def start_draining(self) -> None:
-        """Be not ready any more, and accept no new work."""
+        """Stop being ready, and accept no new work."""
         self.draining = True
         for name in self.detectors:
             self.metrics.model_ready.labels(name).set(0)
 
     async def close(self) -> None:
-        """Answer what was accepted, then end the threads."""
+        """Answer the accepted requests, then end the threads."""
         self.start_draining()
         await asyncio.gather(*(detector.close() for detector in self.detectors.values()))
         if self.pools is not None:
@@ -107,7 +114,14 @@ def load(settings: Settings) -> Runtime:
     observer = ServiceObserver(metrics)
     pools = Pools.start(settings.threads)
     detectors = {
-        name: open_detector(find_model(settings, name), settings, observer=observer, pools=pools)
+        name: open_detector(
+            find_model(settings, name),
+            settings,
+            observer=observer,
+            pools=pools,
+            measure=True,
+            target_wait=settings.target_wait_s,
+        )
         for name in settings.served_models
     }
     return Runtime(settings, metrics, detectors, pools)

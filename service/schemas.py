@@ -13,7 +13,7 @@ from detection.timings import Timings
 
 
 class FaceParameters(BaseModel):
-    """What to take for a face; a parameter that is none of these is refused."""
+    """Which boxes count as faces. Unknown parameters are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,7 +50,7 @@ class FaceParameters(BaseModel):
     ] = "off"
 
     def query(self) -> Query:
-        """What the detector is asked."""
+        """The same for the detector."""
         return Query(
             min_score=self.min_score,
             nms_iou=self.nms_iou,
@@ -95,7 +95,7 @@ class DetectParameters(FaceParameters):
 
 
 class Box(BaseModel):
-    """A rectangle in pixels of the upright image: its left top corner and its size."""
+    """A rectangle in pixels of the upright image: its top left corner and its size."""
 
     x: float
     y: float
@@ -168,7 +168,7 @@ class ImageResult(BaseModel):
 
 
 class Answer(BaseModel):
-    """What every answer begins with."""
+    """The first members of every answer."""
 
     request_id: str
     model: ModelVersion
@@ -189,7 +189,7 @@ class Problem(BaseModel):
 
 
 class ImageError(BaseModel):
-    """An image of several that failed; the others did not."""
+    """One image of several that failed."""
 
     error: Problem
 

@@ -29,6 +29,10 @@ class Settings(DetectionSettings):
     request_timeout_s: Annotated[float, Gt(0), Le(3600)] = 30.0
     """Deadline of a request from its arrival to its answer, in seconds, slow uploads included."""
 
+    target_wait_s: Annotated[float, Gt(0), Le(3600)] = 3.0
+    """The longest predicted wait for inference, in seconds. An image that would wait longer is
+    answered 503 at once."""
+
     shutdown_grace_s: Annotated[float, Ge(0), Le(3600)] = 30.0
     """After SIGTERM, how long accepted requests may take to finish, in seconds."""
 
@@ -39,17 +43,18 @@ class Settings(DetectionSettings):
     """Most images in one request."""
 
     api_keys: Keys = ()
-    """Keys of which every request to detect must carry one, with commas between. Default: open."""
+    """API keys, separated by commas. If any are set, every request to detect must carry one.
+    Default: open."""
 
     cors_origins: Origins = ()
-    """Origins (https://example.org, or *) whose pages may call the service, with commas between."""
+    """Origins (https://example.org, or *) whose pages may call the service, separated by commas."""
 
     compat: Compats = ()
-    """Other products' APIs to offer too, with commas between: deepstack for POST /v1/vision/face,
+    """Other products' APIs to offer too, separated by commas: deepstack for POST /v1/vision/face,
     compreface for POST /api/v1/detection/detect. Default: none."""
 
     fetch_hosts: FetchHosts = ()
-    """Hosts from which {"url": …} may fetch images, with commas between: HOST for ports 80 and 443,
+    """Hosts from which {"url": …} may fetch images, separated by commas: HOST for ports 80 and 443,
     HOST:PORT, or *.HOST for all hosts below. Default: no URL is fetched."""
 
     fetch_private: bool = False
@@ -65,13 +70,13 @@ class Settings(DetectionSettings):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = (
         "info"
     )
-    """Least severe level that is logged; info logs a line for each request."""
+    """The least severe level to log; info logs a line for each request."""
 
     host: str = "127.0.0.1"
-    """Address to listen on; 0.0.0.0 is all."""
+    """The address to listen on; 0.0.0.0 means all."""
 
     port: Annotated[int, Ge(0), Le(65535)] = 8000
-    """Port to listen on; 0 lets the system choose."""
+    """The port to listen on; 0 lets the system choose."""
 
     @model_validator(mode="after")
     def _a_request_fits_the_queue(self) -> Self:
@@ -91,10 +96,10 @@ def describe() -> list[tuple[str, str, str]]:
 
 
 def unknown_variables() -> list[str]:
-    """Variables named `SFD_*` that are not a setting: most likely misspelt."""
+    """Environment variables `SFD_*` that are not a setting: most likely misspelled."""
     return settings.unknown_variables(Settings)
 
 
 def suggestion(name: str) -> str | None:
-    """The setting that such a variable most likely means."""
+    """The setting that an unknown variable most likely means."""
     return settings.suggestion(Settings, name)

@@ -100,15 +100,15 @@ class Tracing:
         span.end(max(at, time.time_ns()))
 
     def close(self) -> None:
-        """Send what is left; takes some seconds where the collector does not answer."""
+        """Send the remaining spans; takes some seconds if the collector does not answer."""
         self._provider.shutdown()
 
 
 def start() -> Tracing | None:
     """The tracing that the environment asks for, if any.
 
-    A collector that is named where the packages are missing gets one warning: in many clusters
-    every container is given that variable.
+    If a collector is named but the packages are missing, one warning is logged: in many clusters
+    every container has that variable.
     """
     if not any(os.environ.get(name) for name in ENDPOINTS):
         return None
@@ -143,7 +143,7 @@ def start() -> Tracing | None:
 
 
 def record(timings: Timings, waited: float, attributes: Attributes) -> None:
-    """The stages of an image that was just done, as spans of the request; nothing when off.
+    """Record the stages of an image as spans of the request; does nothing when tracing is off.
 
     `waited` are the seconds of `timings.queue` that passed before the decoding.
     """

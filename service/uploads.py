@@ -1,4 +1,4 @@
-"""The image files and parameters in the body of a request, in whichever way they were sent."""
+"""The image files and parameters in the body of a request."""
 
 import asyncio
 import base64
@@ -16,7 +16,7 @@ from service.errors import InvalidParameter, PayloadTooLarge
 
 BLANKS = b" \t\n\r\v\f"
 MOST_BRACKETS = 16
-"""A right body has two; the parser explains a few more better than a limit does."""
+"""A valid body has two. For a few more, the parser gives a better error than this limit."""
 MOST_PARAMETERS = 64
 """Most members of a JSON body besides the images: more than there are parameters."""
 _GUESSED_TYPES = ("", "application/x-www-form-urlencoded", "text/plain", "text/json")
@@ -71,11 +71,13 @@ async def read(
 ) -> Uploads:
     """Read a body by its Content-Type: multipart, JSON, or else the bytes of one image.
 
-    What a single body is, is judged by its bytes: its label may be any, or absent. Raises Timeout
+    The format of a single file is recognised from its bytes, whatever its label. Raises Timeout
     at `deadline` of the event loop's clock. `read_json` is `from_json`, or another API's.
     """
     if content_encoding not in ("", "identity"):
-        raise UnsupportedMediaType("a compressed body (Content-Encoding); send it as it is")
+        raise UnsupportedMediaType(
+            "compressed bodies (Content-Encoding) are not supported; send the body uncompressed"
+        )
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
         form = await multipart.read(content_type, chunks, max_files=max_images)
@@ -85,12 +87,12 @@ async def read(
                 "`curl -F image=@photo.jpg` does"
             )
         return Uploads(list(form.files), several=len(form.files) > 1, fields=tuple(form.fields))
-    # Not a list of chunks: a client that sends byte by byte would make it many times as large.
+    # Not a list of chunks: for a client that sends byte by byte it would be many times as large.
     body = bytearray()
     async for chunk in chunks:
         body += chunk
     if media_type == "application/json" or (media_type in _GUESSED_TYPES and looks_like_json(body)):
-        # In a thread: 20 MiB take a fifth of a second, in which no other request would move.
+        # In a thread: 20 MiB take a fifth of a second, and would block the event loop.
         parsing = asyncio.to_thread(read_json, bytes(body), max_images=max_images)
         return await until(deadline, parsing)
     if not body:
@@ -132,7 +134,7 @@ def parse_json(kind: type[Body], body: bytes, *, max_images: int) -> Body:
 
     Raises InvalidParameter, and PayloadTooLarge for more values than that.
     """
-    # A parsed value takes up to 400 times its bytes, and 20 MiB of `1,` minutes to complain of.
+    # A parsed value takes up to 400 times its bytes, and 20 MiB of `1,` take minutes to reject.
     # Base64 has none of these characters, a data: URL one comma: a body with more has no images.
     if body.count(b"[") + body.count(b"{") > MOST_BRACKETS:
         names = " or ".join(f"`{name}`" for name in kind.model_fields)
@@ -176,7 +178,7 @@ def decode_base64(text: str) -> bytes | RequestError:
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
-        # In one go: a list of the pieces between many blanks would take many times their bytes.
+        # In one step: a list of the pieces between many blanks would take many times their bytes.
         return base64.b64decode(text.encode("ascii").translate(None, BLANKS), validate=True)
     except (binascii.Error, ValueError):
         return InvalidImage("the text is not base64")

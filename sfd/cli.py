@@ -16,9 +16,14 @@ from sfd.search_path import put_current_folder_last
 
 COMMANDS = {
     "convert": ("convert.command", "turn a Caffe model into a verified ONNX file"),
-    "models": ("store.command", "list, show, verify, add and pull the models of the store"),
+    "import-tensorflow": (
+        "convert.tensorflow.command",
+        "write the weights of TensorFlow's SSD MobileNet-V2 as a caffemodel",
+    ),
+    "models": ("store.command", "list, show, verify, add, pull and remove the models of the store"),
     "serve": ("service.command", "answer POST /detect with face boxes"),
     "detect": ("detection.command", "find the faces of image files, without a server"),
+    "design": ("training.architecture.command", "write the prototxts of a detector to train"),
     "train": ("training.commands.train", "train a detector and write its caffemodel"),
     "evaluate": ("training.commands.evaluate", "measure a detector on labelled images"),
     "bench": ("benchmarks.command", "measure speed side by side with peers"),

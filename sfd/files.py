@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from sfd.errors import SfdError
@@ -11,8 +12,10 @@ class WriteError(SfdError):
     """A file that can't be written; what was there before still is."""
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write beside `path` and rename, so that no reader ever sees half a file.
+
+    Content that is too large for the memory may come in parts.
 
     Raises WriteError where it can't be written.
     """
@@ -21,7 +24,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
             # mkstemp's 0600 would keep a service that runs as another user from reading it.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from convert.conversion import Options, convert
+from convert.conversion import Options, convert_file
 from convert.outputs.kinds import Kind
 from convert.report import Report
 from store.build import Progress, record
@@ -61,7 +61,7 @@ def add(
     card = card or Card()
     with staged(store, name) as folder:
         made = replace(options or Options(), output=Kind.HEADS, name=name)
-        report = convert(prototxt, caffemodel, folder / ONNX_FILE, made, progress)
+        report = convert_file(prototxt, caffemodel, folder / ONNX_FILE, made, progress)
         for warning in report.warnings:
             warn(warning)
         names = json.loads(report.metadata["sfd.class_names"])

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from pydantic import TypeAdapter
 
-from convert.conversion import Options, convert
+from convert.conversion import Options, convert_file
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder
 from convert.report import Report
@@ -50,7 +50,7 @@ def build(model: Model, *, verify: bool = True, progress: Progress = lambda _: N
         class_names=model.classes,
         verify=verify,
     )
-    report = convert(model.deploy, model.weights, model.onnx, options, progress)
+    report = convert_file(model.deploy, model.weights, model.onnx, options, progress)
     return record(model, report)
 
 

@@ -18,12 +18,13 @@ from store.catalog import load as load_catalog
 from store.listing import Listed, card, data, examine, listing, table
 from store.model import MOST_PIXELS, ModelError, load
 from store.places import installed, locate, store_for, stores
+from store.remove import remove
 
 # The converter and its libraries are imported by what needs them: `sfd models verify` runs where
 # only the service is installed.
 
 DESCRIPTION = """\
-List, show and verify the models of the store; build their ONNX files; add and pull models.
+List, show and verify the models of the store; build their ONNX files; add, pull and remove models.
 
 A store is a folder with one folder for each model. sfd takes the first of these that is given or
 exists:
@@ -91,6 +92,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     added.add_argument("--origin", type=_text, help="where it came from")
     pulled = command("pull", "download a published model of the catalog into the store")
     pulled.add_argument("name", metavar="NAME", help="as `sfd models list` shows it")
+    removed = command("remove", "delete models from the store")
+    removed.add_argument("names", nargs="+", metavar="NAME", help="as `sfd models list` shows it")
     for parser_of_size in (added, pulled):
         parser_of_size.add_argument(
             "--input-size", type=_size, metavar="N|HxW", help="other than its own"
@@ -113,6 +116,7 @@ def run(arguments: argparse.Namespace) -> None:
         "build": _build,
         "add": _add,
         "pull": _pull,
+        "remove": _remove,
     }
     actions[arguments.action](arguments)
 
@@ -219,9 +223,29 @@ def _pull(arguments: argparse.Namespace) -> None:
     print(f"{model.name}: pulled into {model.folder}")
 
 
+def _remove(arguments: argparse.Namespace) -> None:
+    # All names first: a misspelled one must not stop the command halfway.
+    for name in arguments.names:
+        _locate(name, arguments)
+    for name in dict.fromkeys(arguments.names):
+        print(f"{name}: removed {remove(name, arguments.store)}")
+
+
+def _locate(name: str, arguments: argparse.Namespace) -> Path:
+    """The folder of a model; for one that is only in the catalog, the error says how to get it."""
+    try:
+        return locate(name, arguments.store)
+    except ModelError:
+        if name not in _catalog(arguments):
+            raise
+        raise ModelError(
+            f"{name} is not in the store yet: `sfd models pull {name}` downloads it"
+        ) from None
+
+
 def _folders(arguments: argparse.Namespace) -> tuple[Path, ...]:
     if arguments.names:
-        return tuple(locate(name, arguments.store) for name in dict.fromkeys(arguments.names))
+        return tuple(_locate(name, arguments) for name in dict.fromkeys(arguments.names))
     folders = installed(arguments.store)
     if not folders:
         store = stores(arguments.store)[0]

@@ -44,30 +44,27 @@ def fetch(download: Download, path: Path, *, timeout: float = TIMEOUT_S) -> None
     """Fetch a file to `path`; ModelError, and no file, unless size and hash are as promised.
 
     Nothing is resumed: half a file is removed, whatever stopped it. OSError of the disk (no
-    space, no rights) is left to the caller.
+    space, no rights, a file that is there already) is left to the caller.
     """
-    try:
-        _stream(download, path, timeout)
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
+    with _open(download, timeout) as response, path.open("xb") as file:
+        try:
+            _receive(response, download, file)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
 
-def _stream(download: Download, path: Path, timeout: float) -> None:
+def _receive(response: http.client.HTTPResponse, download: Download, file: IO[bytes]) -> None:
     digest = hashlib.sha256()
-    with (
-        _open(download, timeout) as response,
-        path.open("xb") as file,
-        tqdm(
-            total=download.size,
-            desc=download.file,
-            unit="B",
-            unit_scale=True,
-            disable=None,
-            leave=False,
-        ) as progress,
-    ):
-        received = 0
+    received = 0
+    with tqdm(
+        total=download.size,
+        desc=download.file,
+        unit="B",
+        unit_scale=True,
+        disable=None,
+        leave=False,
+    ) as progress:
         while chunk := _read(response, download):
             received += len(chunk)
             if received > download.size:

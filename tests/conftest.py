@@ -1,8 +1,22 @@
-"""Where the tests find the real models and photographs that the repository may not carry."""
+"""What all tests share: how one skips, and where the real models and photographs are.
+
+`SFD_REQUIRE_ALL=1` says that this machine has everything (`.ci/run` sets it): then a test that
+lacks something fails where it would skip elsewhere.
+"""
 
 import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import NoReturn
 
+import httpx
 import hypothesis
 import pytest
 
@@ -16,20 +30,49 @@ hypothesis.settings.load_profile("patient")
 pytest_plugins = ["tests.cells", "tests.servers"]
 
 ROOT = Path(__file__).resolve().parent.parent
+MODEL = "sfd-640-mobilenetv2-mod2"
+FOR_TESTS = {"SFD_ENGINE", "SFD_PIP_CONF", "SFD_REQUIRE_ALL", "SFD_SCREENSHOT", "SFD_SHARED"}
+"""Variables that are for the tests themselves; the others are settings of sfd."""
+
+
+def pytest_configure() -> None:
+    """Remove the SFD_ settings of the user's shell: a test sets what it needs."""
+    for name in [name for name in os.environ if name.startswith("SFD_")]:
+        if name not in FOR_TESTS:
+            del os.environ[name]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print how many tests were skipped, by reason; a module skipped as a whole counts once."""
+    reports = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in reports)
+    if reasons:
+        terminalreporter.section("skipped, by reason")
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count:4} {reason}")
 
 
 @pytest.fixture(scope="session")
-def shared() -> Path:
+def missing() -> Callable[[str], NoReturn]:
+    """A function that skips the test, with a reason; with SFD_REQUIRE_ALL=1 it fails the test."""
+
+    def end(reason: str) -> NoReturn:
+        if os.environ.get("SFD_REQUIRE_ALL"):
+            pytest.fail(f"{reason}, and SFD_REQUIRE_ALL is set")
+        pytest.skip(reason)
+
+    return end
+
+
+@pytest.fixture(scope="session")
+def shared(missing: Callable[[str], NoReturn]) -> Path:
     """The folder of real models and photographs beside the checkout (or at $SFD_SHARED).
 
-    A clone elsewhere lacks it and skips; CI must not pass by skipping.
+    Nobody but the project's own CI has it.
     """
     folder = Path(os.environ.get("SFD_SHARED", ROOT.parent / "shared"))
     if not (folder / "DESIGN.md").is_file():
-        reason = "the folder of real models and photographs (../shared) is not here"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        missing("the folder of real models and photographs (../shared) is not here")
     return folder
 
 
@@ -48,3 +91,55 @@ def smallest() -> Architecture:
         batch_norm=False,
         head_bias_stated=True,
     )
+
+
+@pytest.fixture(scope="session")
+def built_model() -> Path:
+    """The default model's ONNX file, built as `make run` does where it is not there yet."""
+    path = ROOT / "model_store" / MODEL / "model.onnx"
+    if not path.is_file():
+        command = [sys.executable, "-m", "sfd", "models", "build", MODEL]
+        subprocess.run(command, cwd=ROOT, check=True)
+    return path
+
+
+@pytest.fixture(scope="session")
+def running_service(built_model: Path) -> Callable[..., AbstractContextManager[str]]:
+    """Runs `sfd serve` with the default model on a free port; gives its address.
+
+    `running_service(MAX_BYTES="1000")` sets SFD_MAX_BYTES.
+    """
+    return _running_service
+
+
+@contextmanager
+def _running_service(**settings: str) -> Iterator[str]:
+    environment = os.environ | {"SFD_HOST": "127.0.0.1", "SFD_PORT": "0", "SFD_PROVIDER": "cpu"}
+    environment |= {f"SFD_{name}": value for name, value in settings.items()}
+    # A file: a pipe that nobody reads fills with log lines, and then the service stands still.
+    with NamedTemporaryFile("r+") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sfd", "serve"],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=log.fileno(),
+        )
+        try:
+            yield _wait_until_ready(process, Path(log.name))
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], log: Path) -> str:
+    give_up = time.monotonic() + 120
+    while time.monotonic() < give_up:
+        text = log.read_text()
+        if process.poll() is not None:
+            pytest.fail(f"the service stopped with exit code {process.returncode}:\n{text}")
+        found = re.search(r'listening on (http://[^"\s]+)', text)
+        if found and httpx.get(f"{found[1]}/readyz", timeout=30).status_code == 200:
+            return found[1]
+        time.sleep(0.1)
+    pytest.fail(f"the service was not ready within two minutes:\n{log.read_text()}")

@@ -33,6 +33,9 @@ def settings(store: Path) -> Callable[..., Settings]:
             "model_store": store,
             "models": (NAME,),
             "threads": 1,
+            # As set: what a measurement chooses differs from run to run.
+            "workers": 1,
+            "max_batch": 8,
             "provider": "cpu",
         }
         return Settings(**(defaults | options))
@@ -68,6 +71,9 @@ def client(serve: Serve) -> Iterator[TestClient]:
         yield started
 
 
+FIXED = {"SFD_THREADS": "1", "SFD_WORKERS": "1", "SFD_MAX_BATCH": "8"}
+
+
 class Server:
     """A service in a process of its own."""
 
@@ -96,8 +102,22 @@ class Server:
 
     def memory(self, which: str = "VmRSS") -> int:
         """Resident bytes now, or the most ever ("VmHWM")."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        status = self._proc("status").read_text()
         return 1024 * int(status.split(f"{which}:")[1].split()[0])
+
+    def forget_peak(self) -> None:
+        """Let the most memory ever ("VmHWM") start anew from what is resident now."""
+        self._proc("clear_refs").write_text("5")
+
+    def open_files(self) -> int:
+        """How many files and sockets the process holds."""
+        return len(list(self._proc("fd").iterdir()))
+
+    def _proc(self, name: str) -> Path:
+        """What the kernel tells about the process; skips the test where it is not Linux."""
+        if sys.platform != "linux":
+            pytest.skip("reads /proc, which only Linux has")
+        return Path(f"/proc/{self.process.pid}/{name}")
 
     def wait_for(self, metric: str, least: float, seconds: float = 20) -> None:
         """A metric reaches `least`; AssertionError if it never does."""
@@ -164,7 +184,7 @@ def start_server(store: Path, tmp_path: Path) -> StartServer:
     """Starts `python -m service` for the small model with the given SFD_ settings."""
 
     def start(before: str = "", **settings: object) -> AbstractContextManager[Server]:
-        environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": NAME, "SFD_THREADS": "1"}
+        environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": NAME} | FIXED
         environment |= {f"SFD_{name}": str(value) for name, value in settings.items()}
         return run_server(tmp_path, environment, before)
 
@@ -229,7 +249,7 @@ def as_base64() -> Callable[[bytes], str]:
 @pytest.fixture(scope="module")
 def hardened(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One service for all tests of a module that leave it as it was."""
-    environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": "cells", "SFD_THREADS": "1"}
+    environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": "cells"} | FIXED
     limits = {"SFD_MAX_PIXELS": "4000000"}
     with run_server(tmp_path_factory.mktemp("hardened"), environment | limits) as server:
         yield server

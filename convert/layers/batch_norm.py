@@ -11,7 +11,7 @@ from convert.layers.blobs import check_blobs
 from convert.layers.registry import LayerError, handler
 
 
-@handler("BatchNorm")
+@handler("BatchNorm", weights=True)
 def batch_norm(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """(x − mean) / √(variance + eps), a mean and a variance for each channel (axis 1).
 

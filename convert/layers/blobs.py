@@ -4,10 +4,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from convert.caffe.attach import NO_WEIGHTS
 from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Shape, Value
 from convert.layers.registry import LayerError
+
+NO_WEIGHTS = "no weights for it in the caffemodel"
+
+
+class BlobsMissingError(LayerError):
+    """A layer that needs blobs has none; `shapes` are those that it needs."""
+
+    def __init__(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        super().__init__(NO_WEIGHTS)
+        self.shapes = tuple(shapes)
 
 
 def check_blobs(layer: Layer, expected: Sequence[tuple[int, ...]]) -> None:
@@ -17,7 +26,7 @@ def check_blobs(layer: Layer, expected: Sequence[tuple[int, ...]]) -> None:
     a bias of shape (n) reads as (1, 1, 1, n).
     """
     if expected and not layer.blobs:
-        raise LayerError(NO_WEIGHTS)
+        raise BlobsMissingError(expected)
     if len(layer.blobs) != len(expected):
         raise LayerError(
             f"expected {len(expected)} weight blobs of shapes {_list(expected)}, found "

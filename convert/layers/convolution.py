@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from convert.caffe.attach import DEPTHWISE
+from convert.caffe.depthwise import DEPTHWISE
 from convert.caffe.network import Layer
 from convert.graph import Array, GraphBuilder, Value
 from convert.layers.blobs import check_blobs, image_size
+from convert.layers.convolution3d import spatial
 from convert.layers.registry import LayerError, handler
 from geometry.arrays import F32
 
@@ -34,6 +35,7 @@ class Window:
     *sorted(DEPTHWISE),
     bottoms=(1, None),
     tops=(1, None),
+    weights=True,
 )
 def convolution(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list[Value]:
     """Σ weight · window + bias per group, out = ⌊(in + 2·pad − extent) / stride⌋ + 1.
@@ -43,6 +45,8 @@ def convolution(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> l
     Caffe: src/caffe/layers/base_conv_layer.cpp, conv_layer.cpp.
     """
     check_pairing(layer)
+    if layer.type not in DEPTHWISE and any(x.rank != 4 for x in inputs):
+        return [spatial(layer, graph, x, top) for x, top in zip(inputs, layer.tops, strict=True)]
     window = read_window(layer)
     values: list[Value] = []
     for x, top in zip(inputs, layer.tops, strict=True):

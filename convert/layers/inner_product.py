@@ -9,7 +9,7 @@ from convert.layers.blobs import canonical_axis, check_blobs, reshaped
 from convert.layers.registry import LayerError, handler
 
 
-@handler("InnerProduct")
+@handler("InnerProduct", weights=True)
 def inner_product(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """Weight · x + bias, where all axes of x from `axis` on are flattened to one.
 

@@ -7,12 +7,13 @@ import numpy as np
 from convert.caffe.network import Layer
 from convert.graph import BATCH, GraphBuilder, Shape, Value
 from convert.layers.affine import affine
+from convert.layers.batch import aligned
 from convert.layers.blobs import canonical_axis, check_blobs, text
 from convert.layers.registry import LayerError, handler
 from geometry.arrays import F32
 
 
-@handler("Scale", bottoms=(1, 2))
+@handler("Scale", bottoms=(1, 2), weights="one bottom")
 def scale(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """Products x · scale (+ bias); scale spans `num_axes` axes from `axis` on, and repeats.
 
@@ -27,6 +28,8 @@ def scale(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
         check_blobs(layer, [shape] * (2 if parameter.bias_term else 1))
         factor, shift = _split(layer, shape, has_scale=True)
         return affine(graph, x, top, layer.name, axis, scale=factor, shift=shift)
+    if parameter.axis in (0, -x.rank):
+        inputs = aligned(graph, inputs, layer.bottoms)
     axis = _other_axis(x, inputs[1], parameter.axis)
     if not parameter.bias_term:
         return _combine(graph, "Mul", x, inputs[1], axis, top)
@@ -41,7 +44,7 @@ def scale(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     )
 
 
-@handler("Bias", bottoms=(1, 2))
+@handler("Bias", bottoms=(1, 2), weights="one bottom")
 def bias(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """Sums x + bias; bias spans `num_axes` axes from `axis` on, and repeats.
 
@@ -50,6 +53,8 @@ def bias(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     x = inputs[0]
     parameter = layer.parameter.bias_param
     if len(inputs) == 2:
+        if parameter.axis in (0, -x.rank):
+            inputs = aligned(graph, inputs, layer.bottoms)
         axis = _other_axis(x, inputs[1], parameter.axis)
         return _combine(graph, "Add", x, inputs[1], axis, layer.tops[0])
     axis, shape = _weights_shape(x, parameter.axis, parameter.num_axes)
@@ -88,12 +93,17 @@ def _other_axis(x: Value, other: Value, axis: int) -> int:
     """The axis of x from which on the second bottom lies."""
     start = 0 if other.rank == 0 else canonical_axis(axis, x.rank)
     expected = x.shape[start : start + other.rank]
-    if other.shape != expected:
+    if other.shape not in (expected, _row(expected)):
         raise LayerError(
             f"expected a second bottom of shape {text(expected)} (the first bottom from axis "
             f"{start} on), found {text(other.shape)}"
         )
     return start
+
+
+def _row(shape: Shape) -> Shape:
+    """The shape of one row that stands for each image of a batch."""
+    return (1, *shape[1:]) if shape[:1] == (BATCH,) else shape
 
 
 def _combine(

@@ -1,1 +1,1 @@
-"""What concerns every request: plain ASGI middleware, one a module."""
+"""Plain ASGI middleware for every request, one in each module."""

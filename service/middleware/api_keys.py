@@ -1,4 +1,4 @@
-"""API keys: where any are set, each request must carry one, except to the open paths."""
+"""API keys: if any are set, each request must carry one, except to the open paths."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ OPEN_FOLDERS = ("/static/", "/docs/")
 
 
 class ApiKeys:
-    """Lets pass what carries a key in its headers.
+    """Accepts requests with a key in `X-API-Key` or as `Authorization: Bearer`.
 
     Under `key_in_body` (such as /v1/vision/) a key may also be in the body. A request there that
     has none in its headers passes, and its route must check the key.
@@ -57,7 +57,7 @@ class ApiKeys:
         await self.app(scope, receive, send)
 
     def _find_route(self, scope: Scope) -> None:
-        """Set the route that would have answered: a refusal is counted and logged as its own."""
+        """Set the route that would have answered: the refusal is counted and logged there."""
         for route in self.routes:
             if route.matches(scope)[0] is Match.FULL:
                 scope["route"] = route

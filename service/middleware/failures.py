@@ -1,4 +1,4 @@
-"""Whatever goes wrong inside becomes a problem answer; nothing of a traceback gets out."""
+"""Turns every exception into a problem answer; no traceback reaches a client."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ LINGER_BYTES = 64 * 2**20
 
 
 class Failures:
-    """Renders problems, logs unexpected exceptions, and lets a rejected upload end in peace.
+    """Renders errors, logs unexpected exceptions, and lets a rejected upload finish cleanly.
 
     `shapes` say how errors look, by path: `service.problems.SHAPES`.
     """
@@ -78,7 +78,7 @@ class Failures:
             # The server gives up what outlasts the grace time; another replica can be asked.
             return Overloaded("the service was shut down before the request was done")
         log.exception("unexpected %s", type(error).__name__)
-        return RequestError("something broke inside the service; its log has the request id")
+        return RequestError("internal error; look for the request id in the service's log")
 
 
 async def _answer_and_linger(

@@ -24,5 +24,5 @@ class Heads:
         try:
             await self.app(scope, receive, send_without_body)
         finally:
-            # What logs this request, outside, shall see what the client sent.
+            # The access log, outside, must show the method that the client sent.
             scope["method"] = "HEAD"

@@ -1,4 +1,4 @@
-"""One log line and one count for each request, when its answer has ended."""
+"""Logs and counts each request once, when its answer has ended."""
 
 import logging
 import time
@@ -10,7 +10,7 @@ from service.metrics import Metrics
 
 log = logging.getLogger("service.access")
 
-# Asked every few seconds by machines; their lines would bury the others.
+# Machines ask for these every few seconds; their log lines would bury the others.
 QUIET = {"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
 
 
@@ -26,7 +26,7 @@ class Observations:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        # Where no answer starts, nobody was there to read it.
+        # If no answer starts, the client has gone.
         status = ClientGone.status
 
         async def send_and_see(message: Message) -> None:

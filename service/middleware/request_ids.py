@@ -41,7 +41,7 @@ class RequestIds:
 
 
 def of(headers: Headers) -> str:
-    """The id of a request; one that could break a log line or a header is not taken over."""
+    """The id of a request. An id that could break a log line or a header is replaced."""
     given = headers.get(HEADER, "")
     if _VALID_ID.fullmatch(given):
         return given

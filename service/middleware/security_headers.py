@@ -1,4 +1,4 @@
-"""Headers that keep a browser from doing more than our pages need."""
+"""Security headers: a browser may do only what our pages need."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,7 +18,7 @@ DOCS = (
 
 
 class SecurityHeaders:
-    """Adds them to every answer; one that the answer already has stays."""
+    """Adds the headers to every answer, but keeps those that the answer already has."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,4 +1,4 @@
-"""A span of an OpenTelemetry trace around each request but the probes."""
+"""An OpenTelemetry span around each request except the probes."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -8,7 +8,7 @@ from service.tracing import Tracing
 
 
 class Traces:
-    """Joins each request to the trace that its client began, or begins one."""
+    """Continues the client's trace, or starts a new one."""
 
     def __init__(self, app: ASGIApp, tracing: Tracing) -> None:
         self.app = app
@@ -19,7 +19,7 @@ class Traces:
         if scope["type"] != "http" or scope["path"] in QUIET:
             await self.app(scope, receive, send)
             return
-        # As in Observations: where no answer starts, nobody was there to read it.
+        # As in Observations: if no answer starts, the client has gone.
         status = ClientGone.status
 
         async def send_and_see(message: Message) -> None:

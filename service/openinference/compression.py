@@ -20,7 +20,7 @@ async def read(chunks: AsyncIterator[bytes], encoding: str, *, max_bytes: int, h
     body = bytearray()
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
-        # Not a list of chunks: a client that sends byte by byte would make it many times as large.
+        # Not a list of chunks: if a client sends byte by byte, it would be many times as large.
         async for chunk in chunks:
             body += chunk
         return bytes(body)

@@ -67,7 +67,7 @@ def check(request: InferenceRequest, metadata: ModelMetadata) -> None:
     (given,) = request.inputs
     known = {tensor.name: tensor for tensor in metadata.inputs}
     if given.name not in known:
-        raise InvalidRequest(f"no input {given.name[:100]!r}; there is {' and '.join(known)}")
+        raise InvalidRequest(f"no input {given.name[:100]!r}; the inputs are {' and '.join(known)}")
     wanted = known[given.name]
     if given.datatype != wanted.datatype:
         raise InvalidRequest(f"{given.name}: is {wanted.datatype}, not {given.datatype[:20]}")

@@ -1,1 +1,1 @@
-"""The endpoints, one group a module."""
+"""The endpoints, one group in each module."""

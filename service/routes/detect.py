@@ -1,4 +1,4 @@
-"""POST /detect: image files to faces."""
+"""POST /detect: finds the faces in image files."""
 
 import asyncio
 import time
@@ -96,7 +96,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 FEW = 1000
-"""Faces of which an answer is made in no time, a hundredth of a second."""
+"""An answer with fewer faces takes under a hundredth of a second to make."""
 
 
 @router.post(
@@ -132,7 +132,7 @@ async def detect(request: Request, parameters: Annotated[DetectParameters, Query
     made = request, runtime, detector, found, files.several, seconds
     if sum(len(one.scores) for one in found if isinstance(one, Detection)) < FEW:
         return answer(*made)
-    # In a thread: thousands of faces take a while, in which no other request would move.
+    # In a thread: thousands of faces take a while, and would block the event loop.
     return await until(deadline, asyncio.to_thread(answer, *made))
 
 
@@ -202,14 +202,14 @@ async def picture(
 ) -> Response:
     """The picture with its faces drawn or hidden.
 
-    The file is decoded a second time: held decoded, every image in the queue would take as much
-    memory as its pixels.
+    The file is decoded a second time. Kept in memory, every decoded image in the queue would take
+    as much memory as its pixels.
     """
     check_single(files)
     (data,) = files.files
     accept = accepted(request)
     if isinstance(data, bytes):
-        # Before any work is done; once more when the size is known.
+        # Checked before any work, and again when the size is known.
         media_type(accept, data, 1, 1)
     (found,) = await detector.detect_all(files.files, query, deadline)
     if isinstance(found, RequestError):
@@ -249,7 +249,7 @@ def check_single(files: Uploads) -> None:
 
 
 def accepted(request: Request) -> str:
-    """The Accept header, also where it was sent in several lines."""
+    """The Accept header, which may come in several lines."""
     return ",".join(request.headers.getlist("accept"))
 
 
@@ -262,7 +262,7 @@ def answer(
     seconds: float,
     crops: Sequence[Sequence[bytes]] | None = None,
 ) -> Response:
-    """The JSON of one image or of several; a single image's problem is the request's.
+    """The JSON of one image or of several. If a single image fails, the request fails.
 
     `crops` are the JPEG files of each image's faces.
     """

@@ -32,7 +32,7 @@ sfd_requests_total{route="/detect",status="200"} 3.0
     responses={200: openapi.example({"status": "alive"})},
 )
 async def livez() -> Health:
-    """Answers without touching a model: when this fails, restart the process."""
+    """Answers without using a model. If this fails, restart the process."""
     return Health(status="alive")
 
 
@@ -43,12 +43,12 @@ async def livez() -> Health:
     responses={
         200: openapi.example({"status": "ready"}),
         503: openapi.example(
-            {"status": "warming up"}, model=Health, description="Warming up, or draining"
+            {"status": "warming up"}, model=Health, description="Warming up, or shutting down"
         ),
     },
 )
 async def readyz(request: Request) -> Response:
-    """200 from the end of the warm-up until a SIGTERM: send traffic only then."""
+    """200 from the end of the warm-up until a SIGTERM. Send traffic only while it is 200."""
     runtime: Runtime = request.app.state.runtime
     if runtime.draining:
         return JSONResponse({"status": "draining"}, 503)
@@ -76,6 +76,6 @@ async def metrics(request: Request) -> Response:
     try:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
     except (TypeError, ValueError):
-        # prometheus-client can't read every version that somebody may ask for.
+        # prometheus-client does not accept every version that a client may ask for.
         encode, content_type = choose_encoder("")
     return Response(encode(runtime.metrics.registry), headers={"Content-Type": content_type})

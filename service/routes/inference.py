@@ -114,7 +114,7 @@ async def server_live() -> ServerLive:
     responses={
         200: openapi.example({"ready": True}),
         503: openapi.example(
-            {"ready": False}, model=ServerReady, description="Warming up, or draining"
+            {"ready": False}, model=ServerReady, description="Warming up, or shutting down"
         ),
     },
 )
@@ -159,7 +159,7 @@ MODEL_READY: dict[str, Any] = {
         503: openapi.example(
             {"name": openapi.EXAMPLE_MODEL, "ready": False},
             model=ModelReady,
-            description="Warming up, or draining",
+            description="Warming up, or shutting down",
         ),
     },
 }
@@ -195,7 +195,7 @@ async def _infer(request: Request, detector: Detector) -> Response:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + settings.request_timeout_s
     runtime.check_open()
-    detector.batcher.check_room()
+    detector.batcher.check_room(deadline=deadline)
     with runtime.memory.hold() as held:
         chunks = body.stream(
             request.receive,
@@ -211,7 +211,7 @@ async def _infer(request: Request, detector: Detector) -> Response:
             held=held,
         )
         header, binary = tensors.split(content, request.headers.get(HEADER_LENGTH))
-        # In threads: the largest bodies take a while, in which no other request would move.
+        # In threads: the largest bodies take a while, and would block the event loop.
         message = await asyncio.to_thread(messages.parse, header)
         parameters = messages.parse_parameters(message.parameters)
         inference.check(message, inference.metadata(detector))

@@ -1,4 +1,4 @@
-"""GET /models: what this service runs."""
+"""GET /models: the models of this service."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,7 +22,7 @@ class Size(BaseModel):
 
 
 class Thresholds(BaseModel):
-    """Defaults for what a request does not say; top_k and keep_top_k of -1 mean no limit."""
+    """Defaults of the parameters. For top_k and keep_top_k, -1 means no limit."""
 
     min_score: float
     nms_iou: float
@@ -41,7 +41,15 @@ class ModelSummary(BaseModel):
     provider: str
     """What runs it, one of the values of SFD_PROVIDER but auto."""
     provider_fallback: str | None
-    """Why SFD_PROVIDER=auto did not take a faster provider."""
+    """Why SFD_PROVIDER=auto did not choose a faster provider."""
+    workers: int
+    """Batches that run at the same time."""
+    threads: int
+    """Of each worker."""
+    max_batch: int
+    """Most images in one inference."""
+    plan: str
+    """How these three were chosen: by the settings, or by a measurement at the start."""
     input: Size
     thresholds: Thresholds
 
@@ -86,9 +94,13 @@ SUMMARY_EXAMPLE: dict[str, Any] = {
     "default": True,
     "ready": True,
     "provider": "cpu",
-    # Null elsewhere, but FastAPI drops members that are null from the document.
+    # Usually null, but FastAPI drops null members from the document.
     "provider_fallback": "this onnxruntime has no CUDAExecutionProvider, only "
     "CPUExecutionProvider (install the package that has it: onnxruntime-gpu, the extra `gpu`)",
+    "workers": 2,
+    "threads": 1,
+    "max_batch": 1,
+    "plan": "measured: 40.0 ms with 1 worker at batch 1, 36.0 ms with 2 workers at batch 1",
     "input": {"width": 640, "height": 480},
     "thresholds": {"min_score": 0.5, "nms_iou": 0.3, "top_k": 5000, "keep_top_k": 750},
 }
@@ -165,7 +177,7 @@ async def describe_model(request: Request, name: str) -> ModelDetails:
 
 
 def summary(runtime: Runtime, detector: Detector) -> ModelSummary:
-    """What the list says of a model."""
+    """The entry of a model in the list."""
     session = detector.session
     thresholds = session.model.thresholds
     return ModelSummary(
@@ -176,6 +188,10 @@ def summary(runtime: Runtime, detector: Detector) -> ModelSummary:
         ready=runtime.ready and not runtime.draining,
         provider=session.provider,
         provider_fallback=session.fallback,
+        workers=detector.plan.workers,
+        threads=detector.plan.threads,
+        max_batch=detector.plan.max_batch,
+        plan=detector.plan.reason,
         input=Size(width=session.model.input.width, height=session.model.input.height),
         thresholds=Thresholds(
             min_score=thresholds.default_score,

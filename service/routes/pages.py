@@ -1,4 +1,4 @@
-"""What people open in a browser: the demo page and the API's documentation, both offline."""
+"""The pages for browsers: the demo page and the API's documentation, both offline."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 STATIC = Path(str(files("service"))) / "static"
 SAMPLE = STATIC / "sample.jpg"
-"""A photograph with a face: what the page offers to try, and what `--dry-run` detects on."""
+"""A photograph with a face, for the page's *Try it* and for `--dry-run`."""
 
 # Swagger UI's files, as that package ships them: FastAPI's own page loads them from a CDN.
 SWAGGER_UI = Path(fastapi_offline.__file__).parent / "static"
@@ -34,7 +34,7 @@ _DOCS = """<!DOCTYPE html>
 </body>
 </html>
 """
-# A file of its own: inline, the content security policy would have to allow it.
+# In a file of its own: the content security policy forbids inline scripts.
 _DOCS_START = 'SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true});\n'
 
 router = APIRouter(include_in_schema=False)
@@ -43,13 +43,13 @@ router = APIRouter(include_in_schema=False)
 def _whole(scope: Scope) -> Scope:
     """The request without a Range, which a server may ignore (RFC 9110, 14.2).
 
-    Starlette would answer a bad one itself, and not as this service words its problems.
+    Starlette would answer a bad range itself, and not with a problem.
     """
     return {**scope, "headers": [each for each in scope["headers"] if each[0] != b"range"]}
 
 
 class WholeFile(FileResponse):
-    """A file, never a part of it."""
+    """A file, always sent whole."""
 
     def __init__(self, *positional: Any, **named: Any) -> None:
         super().__init__(*positional, **named)
@@ -79,17 +79,17 @@ async def docs_start() -> Response:
 
 
 class WholeFiles(StaticFiles):
-    """The files of a folder, never a part of one."""
+    """The files of a folder, always sent whole."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send one."""
         await super().__call__(_whole(scope), receive, send)
 
     def file_response(self, *positional: Any, **named: Any) -> Response:
-        """As Starlette's, which would offer parts."""
+        """As Starlette's, which would offer ranges."""
         response = super().file_response(*positional, **named)
         response.headers["Accept-Ranges"] = "none"
-        # Browsers keep a file for a tenth of its age: a new page would run with old scripts.
+        # Browsers cache a file for a tenth of its age: a new page would run with old scripts.
         response.headers["Cache-Control"] = "no-cache"
         return response
 

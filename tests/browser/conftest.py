@@ -1,17 +1,11 @@
 """A real Chromium in front of the real service with the real default model."""
 
-import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import Any, NoReturn
 
 import httpx
 import pytest
@@ -30,6 +24,7 @@ from store.model import load
 
 ROOT = Path(__file__).resolve().parents[2]
 STATIC = ROOT / "service" / "static"
+RunningService = Callable[..., AbstractContextManager[str]]
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 CHROMIUM_FLAGS = (
@@ -52,14 +47,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(missing: Callable[[str], NoReturn]) -> Iterator[Browser]:
     """Chromium, ended with the module: Playwright's event loop would be in the way of others."""
     found = [path for name in CHROMIUM_NAMES if (path := shutil.which(name))]
     if not found:
-        reason = "no Chromium here (Debian: apt-get install chromium)"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        missing("Chromium is not installed (Debian: apt-get install chromium)")
     expect.set_options(timeout=20_000)  # a busy machine with two cores
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=found[0], args=CHROMIUM_FLAGS)
@@ -67,65 +59,14 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@contextmanager
-def running_service(**settings: str) -> Iterator[str]:
-    """The address of `sfd serve` with these SFD_ settings, ready to detect."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {name: v for name, v in os.environ.items() if not name.startswith("SFD_")}
-    environment |= {"SFD_HOST": "127.0.0.1", "SFD_PORT": str(port), "SFD_PROVIDER": "cpu"}
-    environment |= {f"SFD_{name}": value for name, value in settings.items()}
-    address = f"http://127.0.0.1:{port}"
-    # A file: a pipe that nobody reads fills with log lines, and then the service stands still.
-    with TemporaryFile("w+") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sfd", "serve"],
-            cwd=ROOT,
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-        try:
-            _wait_until_ready(process, address, log)
-            yield address
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], address: str, log: IO[str]) -> None:
-    give_up = time.monotonic() + 120
-    while time.monotonic() < give_up:
-        if process.poll() is not None:
-            log.seek(0)
-            pytest.fail(f"the service stopped with exit code {process.returncode}:\n{log.read()}")
-        try:
-            if httpx.get(f"{address}/readyz", timeout=5).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    pytest.fail("the service was not ready within two minutes")
-
-
 @pytest.fixture(scope="session")
-def built_model() -> None:
-    """Build the default model's ONNX file as `make run` does, where it is not there yet."""
-    name = "sfd-640-mobilenetv2-mod2"
-    if not (ROOT / "model_store" / name / "model.onnx").is_file():
-        command = [sys.executable, "-m", "sfd", "models", "build", name]
-        subprocess.run(command, cwd=ROOT, check=True)
-
-
-@pytest.fixture(scope="session")
-def service(built_model: None) -> Iterator[str]:
+def service(running_service: RunningService) -> Iterator[str]:
     with running_service() as address:
         yield address
 
 
 @pytest.fixture(scope="session")
-def guarded_service(built_model: None) -> Iterator[str]:
+def guarded_service(running_service: RunningService) -> Iterator[str]:
     """A service that asks for the key "open-sesame" and takes at most 100 kB."""
     with running_service(API_KEYS="open-sesame", MAX_BYTES="100000") as address:
         yield address

@@ -8,7 +8,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from convert.conversion import Options, convert
+from convert.conversion import Options, convert_file
 from convert.graph import BATCH, GraphBuilder, Value
 from convert.merge import merge
 from convert.outputs.kinds import Kind
@@ -113,7 +113,9 @@ def test_the_default_model_gives_the_same_boxes_and_scores_to_the_bit(tmp_path: 
     for merging in (False, True):
         files[merging] = tmp_path / f"{merging}.onnx"
         options = Options(output=Kind.HEADS, merge=merging, verify=False)
-        convert(MODEL / "deploy.prototxt", MODEL / "weights.caffemodel", files[merging], options)
+        convert_file(
+            MODEL / "deploy.prototxt", MODEL / "weights.caffemodel", files[merging], options
+        )
     image = np.random.default_rng(0).integers(0, 256, (2, 640, 640, 3)).astype(np.uint8)
     plain, merged = (
         ort.InferenceSession(str(file), providers=["CPUExecutionProvider"]).run(

@@ -413,7 +413,7 @@ async def test_a_cancelled_worker_still_answers_its_items() -> None:
     await settle()
     (worker,) = bench.batcher._running
     worker.cancel()
-    with pytest.raises(InferenceFailed, match="broken off"):
+    with pytest.raises(InferenceFailed, match="interrupted"):
         await task
 
 
@@ -553,3 +553,68 @@ async def test_what_was_accepted_may_still_turn_out_to_be_several_while_draining
         await bench.model.finish()
         assert [(await task).result for task in tasks] == [2, 4, 6]
     await draining
+
+
+@bench_test
+async def test_what_an_item_costs_is_learnt_from_the_batches() -> None:
+    bench = Bench(max_batch=1, workers=2)
+    assert bench.batcher.image_seconds == 0
+    for _ in range(2):
+        task = bench.submit(1)
+        await bench.clock.advance(0.5)
+        await bench.model.finish()
+        await task
+    assert bench.batcher.image_seconds == pytest.approx(0.25), "of both workers together"
+
+
+@bench_test
+async def test_an_item_that_would_wait_too_long_is_refused_at_once() -> None:
+    bench = Bench(max_batch=1, image_seconds=0.5, target_wait=1.2)
+    tasks = [bench.submit(item) for item in range(3)]
+    await settle()
+    assert bench.batcher.wait == pytest.approx(1.5), "one is in inference, two wait"
+    with pytest.raises(Overloaded, match=r"the wait would be 1\.5 s, longer than the 1\.2 s") as e:
+        bench.batcher.check_room()
+    assert e.value.retry_after_s == 1
+    refused = bench.submit(3)
+    await settle()
+    with pytest.raises(Overloaded):
+        await refused
+    for _ in range(3):
+        await bench.model.finish()
+    assert [answer.result for answer in await asyncio.gather(*tasks)] == [0, 2, 4]
+    assert bench.batcher.wait == 0
+
+
+@bench_test
+async def test_an_item_that_would_miss_its_deadline_is_refused_at_once() -> None:
+    bench = Bench(max_batch=1, image_seconds=0.5)
+    task = bench.submit(1)
+    await settle()
+    bench.batcher.check_room(1, deadline=1.1)
+    with pytest.raises(Overloaded, match="longer than the deadline"):
+        bench.batcher.check_room(1, deadline=0.9)
+    with pytest.raises(Overloaded, match="longer than the deadline"):
+        bench.batcher.check_room(3, deadline=1.1)
+    await bench.model.finish()
+    await task
+
+
+@bench_test
+async def test_the_images_of_one_request_do_not_wait_for_each_other() -> None:
+    bench = Bench(image_seconds=1.0, target_wait=2.0)
+    with bench.batcher.reserve(32):
+        assert bench.batcher.wait == pytest.approx(32)
+
+
+@bench_test
+async def test_a_failed_batch_teaches_nothing() -> None:
+    bench = Bench(max_batch=1, image_seconds=0.25)
+    bench.model.poison.add(1)
+    task = bench.submit(1)
+    await bench.clock.advance(5)
+    await bench.model.finish()
+    with pytest.raises(InferenceFailed):
+        await task
+    assert bench.batcher.image_seconds == 0.25
+    assert bench.batcher.wait == 0

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from detection import images
 from detection.errors import InvalidImage, RequestError, TooManyPixels, UnsupportedMediaType
 from detection.images import decode
 from geometry.arrays import U8
@@ -209,8 +210,8 @@ def test_a_truncated_file_is_invalid(kind: str) -> None:
 @pytest.mark.parametrize(
     ("data", "error", "says"),
     [
-        (b"", InvalidImage, "no bytes"),
-        (b"\0\1\2\3" * 100, InvalidImage, "no image"),
+        (b"", InvalidImage, "the file is empty"),
+        (b"\0\1\2\3" * 100, InvalidImage, "not a supported image"),
         (b"\x89PNG\r\n\x1a\n", InvalidImage, "PNG"),
         (b"%PDF-1.7 ...", UnsupportedMediaType, "PDF"),
         (b"just words", UnsupportedMediaType, "text"),
@@ -275,3 +276,54 @@ def test_pillows_warnings_do_not_get_out() -> None:
         [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stderr == ""
+
+
+def photograph(width: int, height: int, *, orientation: int = 1, kind: str = "JPEG") -> bytes:
+    """A smooth picture with a white square at a fourth of its sides."""
+    image = Image.linear_gradient("L").resize((width, height)).convert("RGB")
+    image.paste((255, 255, 255), (width // 4, height // 4, width // 2, height // 2))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    image.save(file, kind, quality=95, exif=exif)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("side", "expected"), [(600, 600), (1279, 1279), (2559, 2559), (2560, 1280), (6000, 1500)]
+)
+def test_a_jpeg_that_will_be_shrunk_much_is_decoded_at_a_reduced_scale(
+    side: int, expected: int
+) -> None:
+    data = photograph(side, side // 2)
+    found = images.decode_to_fit(data, (640, 640), max_pixels=10**8, background=(0, 0, 0))
+    assert (found.width, found.height) == (side, side // 2)
+    assert found.image.width == expected
+    assert found.image.width >= min(side, 2 * 640)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_reduced_picture_is_turned_upright_and_keeps_its_full_size(orientation: int) -> None:
+    data = photograph(4000, 1000, orientation=orientation)
+    full = images.decode(data, max_pixels=10**8, background=(0, 0, 0))
+    found = images.decode_to_fit(data, (640, 640), max_pixels=10**8, background=(0, 0, 0))
+    assert (found.width, found.height) == full.size
+    assert found.image.size == (full.width // 2, full.height // 2)
+    small = full.resize(found.image.size, Image.Resampling.BOX)
+    difference = np.abs(np.asarray(small, np.int16) - np.asarray(found.image, np.int16))
+    assert difference.mean() < 2
+
+
+def test_other_formats_and_whole_pictures_are_not_reduced() -> None:
+    data = photograph(4000, 1000, kind="PNG")
+    found = images.decode_to_fit(data, (640, 640), max_pixels=10**8, background=(0, 0, 0))
+    assert found.image.size == (4000, 1000)
+    jpeg = photograph(4000, 1000)
+    assert images.decode(jpeg, max_pixels=10**8, background=(0, 0, 0)).size == (4000, 1000)
+
+
+def test_the_pixel_limit_counts_the_full_picture() -> None:
+    with pytest.raises(TooManyPixels, match="8 megapixels"):
+        images.decode_to_fit(
+            photograph(4000, 2000), (64, 64), max_pixels=7_999_999, background=(0, 0, 0)
+        )

@@ -21,7 +21,7 @@ from geometry.boxes import iou
 from service import runtime as runtimes
 from service.runtime import Runtime
 from service.settings import Settings
-from training.evaluation import wider
+from training.data.wider import read_mat
 
 STORE = Path(__file__).resolve().parents[2] / "model_store"
 Serve = Callable[..., AbstractContextManager[TestClient]]
@@ -109,7 +109,7 @@ def test_tiles_find_a_third_more_small_faces_of_crowds(
 ) -> None:
     """By the default model, in eight WIDER FACE photographs of 1024 pixels: faces of 16 to 32."""
     images = sorted((shared / "faces/wider/images").rglob("*.jpg"))[:8]
-    marked = {each.name: each for each in wider.read_mat(shared / "faces/wider/ground_truth")}
+    marked = {each.name: each for each in read_mat(shared / "faces/wider/ground_truth")}
     runtime = runtimes.load(settings(model_store=STORE, models=(), threads=2))
 
     async def found(tiles: bool) -> list[Detection]:
@@ -189,3 +189,17 @@ def test_images_that_come_one_after_the_other_do_not_wait_for_each_other(store: 
     for found in asyncio.run(three()):
         assert isinstance(found, Detection), found
         assert len(found.boxes) == 1
+
+
+@pytest.mark.parametrize("reduced", [False, True])
+def test_a_large_jpeg_gives_the_same_boxes_decoded_at_a_reduced_scale(
+    serve: Serve, bright_cells: Callable[..., bytes], reduced: bool
+) -> None:
+    data = bright_cells(5, 10, size=1000, kind="JPEG", quality=95)
+    with serve(reduced_decoding=reduced) as client:
+        answer = client.post("/detect", content=data).json()
+    assert answer["image"] == {"width": 1000, "height": 1000}
+    assert [face["box"] for face in answer["faces"]] == [
+        {"x": 250.0, "y": 250.0, "width": 250.0, "height": 250.0},
+        {"x": 500.0, "y": 500.0, "width": 250.0, "height": 250.0},
+    ]

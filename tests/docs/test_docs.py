@@ -18,7 +18,8 @@ from service.compat import APIS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted([ROOT / "README.md", *DOCS.glob("*.md")])
+DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), *DECISIONS, ROOT / "examples/README.md"])
 LINKS = [
     (page, target)
     for page in PAGES
@@ -54,6 +55,33 @@ def test_link_leads_to_a_page_and_a_heading_that_exist(page: Path, target: str) 
 def test_contents_name_every_page() -> None:
     listed = set(re.findall(r"\((\w+\.md)\)", _page("README.md")))
     assert listed == {page.name for page in DOCS.glob("*.md")} - {"README.md"}
+
+
+def test_contents_list_every_decision_by_its_title() -> None:
+    listed = re.findall(r"^- \[(.+)\]\(decisions/(.+)\)$", _page("README.md"), re.MULTILINE)
+    found = []
+    for number, page in enumerate(DECISIONS, 1):
+        head, *lines = page.read_text("utf-8").splitlines()
+        sections = [line.removeprefix("## ") for line in lines if line.startswith("## ")]
+        assert sections == ["Context", "Decision", "Consequences"], page
+        assert len(lines) < 40, page
+        assert page.name.startswith(f"{number:04}-")
+        found.append((head.removeprefix(f"# {number}. "), page.name))
+    assert listed == found
+
+
+FOLDERS = ("convert", "detection", "docker", "docs", "requirements", "service", "training",
+           "tests/convert", "tests/detection", "tests/observability", "tests/service")  # fmt: skip
+NAMED = sorted(
+    path
+    for path in re.findall(r"`([\w./]+)`", (ROOT / "CONTRIBUTING.md").read_text("utf-8"))
+    if path.startswith(FOLDERS) and "NAME" not in path
+)
+
+
+@pytest.mark.parametrize("path", NAMED)
+def test_every_file_that_contributing_names_exists(path: str) -> None:
+    assert (ROOT / path).exists()
 
 
 def test_every_alert_has_its_paragraph_with_check_and_mend() -> None:

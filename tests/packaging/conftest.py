@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -55,8 +56,8 @@ class Installation:
 
 
 @pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Skip where pip reaches no package index."""
+def index(tmp_path_factory: pytest.TempPathFactory, missing: Callable[[str], NoReturn]) -> None:
+    """A package index that pip reaches."""
     folder = tmp_path_factory.mktemp("index")
     command = [*PIP, "download", "--retries", "1", "--timeout", "15", "--no-deps", "--no-cache-dir"]
     try:
@@ -71,7 +72,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> None:
     except (subprocess.TimeoutExpired, OSError) as error:
         reached, reason = False, str(error)
     if not reached:
-        pytest.skip(f"pip reaches no package index: {reason}")
+        missing(f"pip reaches no package index: {reason}")
 
 
 @pytest.fixture(scope="module")

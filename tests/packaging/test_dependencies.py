@@ -68,7 +68,8 @@ def imported(package: str) -> dict[str, set[str]]:
                 case _:
                     continue
             for top in {module.partition(".")[0] for module in modules}:
-                if top in sys.stdlib_module_names or top in PACKAGES:
+                # typeshed is for type checkers alone.
+                if top in {*sys.stdlib_module_names, *PACKAGES, "_typeshed"}:
                     continue
                 name = DISTRIBUTIONS.get(top, top).replace("_", "-")
                 found.setdefault(name, set()).add(str(path.relative_to(ROOT)))

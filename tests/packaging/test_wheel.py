@@ -106,7 +106,8 @@ def test_the_converter_can_be_called_from_python(converter: "Installation", page
 def test_a_type_checker_sees_the_types_of_the_converter(converter: "Installation") -> None:
     program = converter.folder / "typed.py"
     program.write_text(
-        "from convert.conversion import convert\nreveal_type(convert)\nconvert(1, 2, 3)\n", "utf-8"
+        "from convert import convert_file\nreveal_type(convert_file)\nconvert_file(1, 2, 3)\n",
+        "utf-8",
     )
     done = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--cache-dir",

@@ -102,7 +102,7 @@ def test_a_client_that_resets_its_connection_leaves_nothing_behind(
 
 def test_connections_without_a_whole_request_head_are_closed_in_time(start_server: Any) -> None:
     with start_server("import service.connections as c; c.HEAD_S = 1.0") as server:
-        files = len(os.listdir(f"/proc/{server.process.pid}/fd"))
+        files = server.open_files()
         silent = [server.connect() for _ in range(100)]
         half = [server.connect() for _ in range(20)]
         for connection in half:
@@ -120,7 +120,7 @@ def test_connections_without_a_whole_request_head_are_closed_in_time(start_serve
                 time.sleep(0.1)
         assert time.monotonic() - started < 5
         assert all(was_closed(each, 5) for each in (*silent, *half, used, crawling))
-        assert len(os.listdir(f"/proc/{server.process.pid}/fd")) < files + 5
+        assert server.open_files() < files + 5
 
 
 def test_a_head_in_two_pieces_and_an_idle_connection_are_fine(start_server: Any) -> None:
@@ -159,7 +159,7 @@ def test_a_client_that_does_not_read_its_answer_is_let_go(start_server: Any) -> 
     with start_server(
         "import service.connections as c; c.STALL_S = 1.0", MAX_BYTES=30 * MIB
     ) as server:
-        files = len(os.listdir(f"/proc/{server.process.pid}/fd"))
+        files = server.open_files()
         connection = server.connect()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         head = b"POST /detect?render=boxes HTTP/1.1\r\nHost: x\r\nAccept: image/png\r\n"
@@ -167,7 +167,7 @@ def test_a_client_that_does_not_read_its_answer_is_let_go(start_server: Any) -> 
         server.wait_for("sfd_batch_size_count", 1)
         server.wait_until_idle()
         # The kernel may still offer what it holds; the service holds neither answer nor socket.
-        assert len(os.listdir(f"/proc/{server.process.pid}/fd")) <= files + 2
+        assert server.open_files() <= files + 2
         assert httpx.get(f"{server.url}/readyz").status_code == 200
 
 
@@ -328,7 +328,7 @@ def test_the_bodies_of_all_clients_together_are_bounded(start_server: Any) -> No
 def test_a_flood_that_the_app_never_sees_is_bounded_too(
     hardened: Any, first: bytes, flood: bytes
 ) -> None:
-    Path(f"/proc/{hardened.process.pid}/clear_refs").write_text("5")  # VmHWM starts anew
+    hardened.forget_peak()
     before = hardened.memory()
     with hardened.connect(timeout=0.2) as connection:
         connection.sendall(first)

@@ -223,7 +223,7 @@ def test_a_network_filled_up_as_the_docs_say_can_be_trained_from(
     constants: Constants, freeze: Freeze, tmp_path: Path
 ) -> None:
     pytest.importorskip("torch", reason="PyTorch is an optional extra")
-    from training.network import CaffeNetwork
+    from training.network.network import CaffeNetwork
 
     file, _ = convert(freeze(constants), tmp_path)
     deploy, whole = tmp_path / "deploy.prototxt", tmp_path / "whole.caffemodel"

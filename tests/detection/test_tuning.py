@@ -1,0 +1,105 @@
+"""How many workers and how large batches: what is set holds, the rest is measured."""
+
+import time
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from detection.providers import ProviderName
+from detection.session import Session
+from detection.settings import DetectionSettings
+from detection.tuning import Plan, tune
+
+Costs = Callable[[int, int], float]
+
+
+class Machine:
+    """Sessions whose batches take the milliseconds that `costs` gives for (threads, batch)."""
+
+    def __init__(self, costs: Costs, provider: ProviderName = ProviderName.CPU) -> None:
+        self.costs = costs
+        self.provider = provider
+        self.opened: list[tuple[int, int]] = []
+        self.runs = 0
+
+    def open(self, threads: int, max_batch: int) -> Session:
+        self.opened.append((threads, max_batch))
+
+        def run(images: Sequence[object]) -> None:
+            self.runs += 1
+            time.sleep(self.costs(threads, len(images)) / 1000)
+
+        return cast(Session, SimpleNamespace(provider=self.provider, run=run, blank=lambda: None))
+
+    def tune(self, measure: bool = True, **settings: Any) -> Plan:
+        given = DetectionSettings(**({"threads": 4} | settings))
+        session, plan = tune(given, self.open, measure=measure)
+        assert session.provider is self.provider
+        return plan
+
+
+def linear(threads: int, batch: int) -> float:
+    """No gain by batches, none by workers."""
+    return 20 * batch / threads
+
+
+def test_where_nothing_gains_one_worker_with_batches_of_one_is_taken() -> None:
+    machine = Machine(linear)
+    plan = machine.tune()
+    assert (plan.workers, plan.threads, plan.max_batch) == (1, 4, 1)
+    assert machine.opened[-1] == (4, 1), "opened anew, without the memory of larger batches"
+    assert plan.image_seconds == pytest.approx(0.005, rel=0.5)
+
+
+def test_more_workers_are_taken_where_one_does_not_use_all_threads() -> None:
+    plan = Machine(lambda threads, batch: 20 * batch / threads**0.5).tune()
+    assert (plan.workers, plan.threads, plan.max_batch) == (4, 1, 1)
+
+
+def test_batches_are_taken_where_they_gain() -> None:
+    plan = Machine(lambda threads, batch: 10 + 2 * batch).tune(workers=1)
+    assert (plan.workers, plan.max_batch) == (1, 8)
+    assert "ms with 1 worker at batch 8" in plan.reason
+
+
+def test_growing_batches_end_where_they_stop_to_gain() -> None:
+    machine = Machine(lambda threads, batch: 10 * batch if batch < 4 else 30 * batch)
+    plan = machine.tune(workers=1)
+    assert plan.max_batch == 1
+    assert max(cost.batch for cost in plan.costs) == 4
+
+
+def test_what_is_set_is_not_measured() -> None:
+    machine = Machine(linear)
+    plan = machine.tune(workers=2, max_batch=16)
+    assert (plan.workers, plan.threads, plan.max_batch, plan.reason) == (2, 2, 16, "as set")
+    assert machine.runs == 0
+
+
+def test_one_of_the_two_can_be_set() -> None:
+    plan = Machine(lambda threads, batch: 20 * batch / threads**0.5).tune(max_batch=2)
+    assert (plan.workers, plan.max_batch) == (4, 2)
+    assert {cost.batch for cost in plan.costs} == {2}
+
+
+@pytest.mark.parametrize("provider", [ProviderName.CUDA, ProviderName.TENSORRT])
+def test_an_accelerator_gets_batches_without_a_measurement(provider: ProviderName) -> None:
+    machine = Machine(linear, provider)
+    plan = machine.tune()
+    assert (plan.workers, plan.max_batch, machine.runs) == (1, 8, 0)
+
+
+def test_a_process_that_ends_soon_does_not_measure() -> None:
+    machine = Machine(linear)
+    plan = machine.tune(measure=False)
+    assert (plan.workers, plan.max_batch, machine.runs) == (1, 1, 0)
+
+
+def test_a_slow_model_is_measured_only_once_over() -> None:
+    machine = Machine(lambda threads, batch: 200)
+    started = time.monotonic()
+    plan = machine.tune()
+    assert len(plan.costs) == 1
+    assert time.monotonic() - started < 2

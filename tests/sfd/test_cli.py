@@ -1,0 +1,205 @@
+"""The console command: which module runs, and what an outcome means for the exit code."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from sfd import cli
+from sfd.errors import SfdError, UsageError
+
+Work = Callable[[Namespace], None]
+Install = Callable[[Work], None]
+
+
+@pytest.fixture
+def install(monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Makes a function the work of the command `sfd work [--size N]`."""
+
+    def install_(work: Work) -> None:
+        def add_arguments(parser: ArgumentParser) -> None:
+            parser.add_argument("--size", type=int, default=1)
+
+        module = SimpleNamespace(DESCRIPTION="Work.", add_arguments=add_arguments, run=work)
+        monkeypatch.setitem(sys.modules, "the_tests_command", module)
+        monkeypatch.setitem(cli.COMMANDS, "work", ("the_tests_command", "do some work"))
+
+    return install_
+
+
+def failing(error: BaseException) -> Work:
+    def work(_: Namespace) -> None:
+        raise error
+
+    return work
+
+
+def test_success_is_exit_code_0_and_the_command_gets_its_arguments(install: Install) -> None:
+    sizes = []
+    install(lambda arguments: sizes.append(arguments.size))
+    assert cli.main(["work", "--size", "3"]) == 0
+    assert cli.run_command("work", []) == 0
+    assert sizes == [3, 1]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (SfdError("the disk is full; free some"), 1, "the disk is full; free some"),
+        (UsageError("--a and --b exclude each other"), 2, "--a and --b exclude each other"),
+        (KeyboardInterrupt(), 1, "interrupted"),
+        (
+            ModuleNotFoundError("No module named 'scipy'", name="scipy"),
+            1,
+            "needs the Python package 'scipy'",
+        ),
+        (
+            ValueError("two\nlines"),
+            1,
+            "unexpected ValueError: two lines (a bug: run again with --debug",
+        ),
+    ],
+)
+def test_a_failure_is_one_line_on_stderr_and_its_exit_code(
+    install: Install,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    code: int,
+    says: str,
+) -> None:
+    install(failing(error))
+    assert cli.main(["work"]) == code
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("sfd work: ")
+    assert says in printed.err
+    assert printed.err.count("\n") == 1
+
+
+def test_a_reader_that_closes_the_pipe_ends_the_command_without_a_word(
+    install: Install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(failing(BrokenPipeError()))
+    assert cli.main(["work"]) == 1
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("error", [SfdError("x"), ValueError("x"), ModuleNotFoundError("x")])
+def test_debug_lets_the_traceback_out(install: Install, error: Exception) -> None:
+    install(failing(error))
+    with pytest.raises(type(error)):
+        cli.main(["work", "--debug"])
+
+
+def test_a_command_whose_library_is_missing_says_which(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(cli.COMMANDS, "work", ("no_such_package_at_all", "do some work"))
+    assert cli.main(["work"]) == 1
+    assert "needs the Python package 'no_such_package_at_all'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["dance"], ["work", "--size", "big"], ["work", "-x"]])
+def test_wrong_usage_is_exit_code_2(install: Install, arguments: list[str]) -> None:
+    install(failing(AssertionError("must not run")))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2
+
+
+def test_help_lists_every_command_with_its_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["--help"])
+    assert ended.value.code == 0
+    words = " ".join(capsys.readouterr().out.split())
+    for name, (_, summary) in cli.COMMANDS.items():
+        assert f"{name} {summary}" in words
+
+
+@pytest.mark.parametrize("name", list(cli.COMMANDS))
+def test_each_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([name, "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: sfd {name}")
+
+
+@pytest.mark.parametrize(
+    ("name", "never"),
+    [
+        ("convert", {"fastapi", "uvicorn", "prometheus_client", "torch"}),
+        ("serve", {"onnx", "google.protobuf", "torch", "convert"}),
+        ("models", {"fastapi", "uvicorn", "prometheus_client", "torch"}),
+    ],
+)
+def test_only_what_a_command_needs_is_imported(name: str, never: set[str]) -> None:
+    program = (
+        "import sys\n"
+        "from sfd.cli import main\n"
+        f"try: main([{name!r}, '--help'])\n"
+        "except SystemExit: pass\n"
+        f"print(sorted({never!r} & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_sigterm_lets_a_command_tidy_up(tmp_path: Path) -> None:
+    (tmp_path / "tidy.py").write_text(
+        "import time\n"
+        "from pathlib import Path\n"
+        "DESCRIPTION = 'Work.'\n"
+        "add_arguments = lambda parser: None\n"
+        "def run(_):\n"
+        "    half = Path('half-written')\n"
+        "    try:\n"
+        "        half.touch()\n"
+        "        time.sleep(60)\n"
+        "    finally: half.unlink()\n"
+    )
+    program = (
+        "import sys\n"
+        "from sfd import cli\n"
+        "cli.COMMANDS['work'] = ('tidy', '')\n"
+        "sys.exit(cli.main(['work']))\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment
+    ) as process:
+        give_up = time.monotonic() + 30
+        while not (tmp_path / "half-written").exists():
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+        process.terminate()
+        assert process.wait(30) == 128 + signal.SIGTERM
+    assert not (tmp_path / "half-written").exists()
+
+
+def test_the_handler_of_sigterm_is_the_callers_again_afterwards(install: Install) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    during = []
+    install(lambda _: during.append(signal.getsignal(signal.SIGTERM)))
+    assert cli.main(["work"]) == 0
+    assert during != [before]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_command_runs_in_a_thread_too(install: Install) -> None:
+    codes = []
+    install(lambda _: None)
+    thread = threading.Thread(target=lambda: codes.append(cli.main(["work"])))
+    thread.start()
+    thread.join()
+    assert codes == [0]

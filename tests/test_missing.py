@@ -1,0 +1,35 @@
+"""What a test lacks skips it, and fails it only where SFD_REQUIRE_ALL asks for everything."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+TESTS = Path(__file__).parent
+Missing = Callable[[str], NoReturn]
+
+
+@pytest.mark.parametrize("ci", ["true", ""])
+def test_what_is_missing_skips_the_test_in_a_public_ci_too(
+    missing: Missing, monkeypatch: pytest.MonkeyPatch, ci: str
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    monkeypatch.delenv("SFD_REQUIRE_ALL", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="no such program"):
+        missing("no such program")
+
+
+def test_what_is_missing_fails_the_test_where_everything_is_required(
+    missing: Missing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SFD_REQUIRE_ALL", "1")
+    with pytest.raises(pytest.fail.Exception, match="no such program"):
+        missing("no such program")
+
+
+def test_no_test_depends_on_the_variable_that_every_public_ci_sets() -> None:
+    reading = re.compile(r"""environ(\.get\(|\[)["']CI["']|getenv\(["']CI["']""")
+    found = [path for path in TESTS.rglob("*.py") if reading.search(path.read_text("utf-8"))]
+    assert found == []
