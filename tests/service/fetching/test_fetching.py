@@ -373,7 +373,10 @@ def test_all_images_of_a_request_share_its_limit(
         assert kinds == ["faces", "payload-too-large", "payload-too-large"]
 
 
-def test_a_slow_server_is_bounded_by_the_requests_deadline(fetching: Any, site: Site) -> None:
+@pytest.mark.parametrize("several", [False, True])
+def test_a_slow_server_is_bounded_by_the_requests_deadline(
+    fetching: Any, site: Site, several: bool
+) -> None:
     done = threading.Event()
 
     def crawl(file: Any) -> None:
