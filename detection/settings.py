@@ -251,8 +251,9 @@ def _bounds(rules: Iterable[object]) -> str:
 def _default(field: FieldInfo) -> str:
     if field.default_factory is not None or field.default in (None, (), ""):
         return ""
-    default = str(field.default)
-    return f"; default {default.lower() if isinstance(field.default, bool) else default}"
+    if field.default is False:
+        return "; default false"
+    return f"; default {field.default}"
 
 
 def _mistakes(kind: type[DetectionSettings], error: ValidationError) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from starlette.requests import Request
 
 from detection.detector import Detection, Detector, Query
-from detection.errors import RequestError
+from detection.errors import RequestError, Timeout
 from service import body, uploads
 from service.deadlines import deadline_of
 from service.disconnects import unless_client_goes
@@ -49,8 +49,8 @@ class Admission:
     async def fetch(self, sent: Uploads) -> Uploads:
         """What was sent, with the files that its URLs lead to.
 
-        Raises InvalidParameter where the service fetches none; the problem of a single URL is the
-        request's.
+        Raises InvalidParameter where the service fetches none, the problem of a single URL, and
+        Timeout where any file came too late.
         """
         if not sent.urls:
             return sent
@@ -63,6 +63,11 @@ class Admission:
         budget = Budget(settings.max_bytes - self.held.count, self.held)
         fetching = fetcher.fetch_all(sent.urls, self.deadline, budget)
         files = await unless_client_goes(self.request.receive, fetching)
+        problems = [file for file in files if isinstance(file, RequestError)]
+        late = [problem for problem in problems if isinstance(problem, Timeout)]
+        # The deadline is the request's: once a fetch misses it, nothing else can be done in time.
+        for problem in late or ([] if sent.several else problems):
+            raise problem
         return replace(sent, files=files)
 
     async def detect(

@@ -50,11 +50,11 @@ class Settings(DetectionSettings):
     """Origins (https://example.org, or *) whose pages may call the service, separated by commas."""
 
     compat: Compats = ()
-    """Other products' APIs to offer too, with commas between: deepstack for POST /v1/vision/face,
+    """Other products' APIs to offer too, separated by commas: deepstack for POST /v1/vision/face,
     compreface for POST /api/v1/detection/detect. Default: none."""
 
     fetch_hosts: FetchHosts = ()
-    """Hosts from which {"url": …} may fetch images, with commas between: HOST for ports 80 and 443,
+    """Hosts from which {"url": …} may fetch images, separated by commas: HOST for ports 80 and 443,
     HOST:PORT, or *.HOST for all hosts below. Default: no URL is fetched."""
 
     fetch_private: bool = False

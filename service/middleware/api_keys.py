@@ -26,7 +26,7 @@ OPEN_FOLDERS = ("/static/", "/docs/")
 
 
 class ApiKeys:
-    """Accepts requests with a key in their headers.
+    """Accepts requests with a key in `X-API-Key` or as `Authorization: Bearer`.
 
     Under `key_in_body` (such as /v1/vision/) a key may also be in the body. A request there that
     has none in its headers passes, and its route must check the key.

@@ -299,7 +299,7 @@ def test_no_other_path_gets_past_the_middleware(guarded: Any, path: str) -> None
 
 def test_a_full_queue_says_when_to_try_again(start_server: Any, bright_cells: Cells) -> None:
     before = "import detection.batcher as b; from detection.errors import Overloaded\n"
-    before += "def full(*_, **__): raise Overloaded('the queue of 1 images is full', 7)\n"
+    before += "def full(self, **_): raise Overloaded('the queue of 1 images is full', 7)\n"
     before += "b.Batcher.check_room = full"
     with start_server(before, COMPAT="deepstack") as server:
         response = post(server, bright_cells(3))

@@ -373,7 +373,10 @@ def test_all_images_of_a_request_share_its_limit(
         assert kinds == ["faces", "payload-too-large", "payload-too-large"]
 
 
-def test_a_slow_server_is_bounded_by_the_requests_deadline(fetching: Any, site: Site) -> None:
+@pytest.mark.parametrize("several", [False, True])
+def test_a_slow_server_is_bounded_by_the_requests_deadline(
+    fetching: Any, site: Site, several: bool
+) -> None:
     done = threading.Event()
 
     def crawl(file: Any) -> None:
@@ -385,11 +388,11 @@ def test_a_slow_server_is_bounded_by_the_requests_deadline(fetching: Any, site: 
     with fetching() as client:
         started = time.monotonic()
         answer = client.post(
-            "/detect", json={"url": site.url("/")}, headers={"X-Request-Timeout": "0.5"}
+            "/detect", json={"url": site.url("/")}, headers={"X-Request-Timeout": "2"}
         )
         done.set()
         assert answer.status_code == 504
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 10
         assert 'sfd_fetches_total{outcome="timeout"} 1.0' in client.get("/metrics").text
 
 
