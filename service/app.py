@@ -16,7 +16,7 @@ from service.compat import APIS
 from service.compat.api import Api
 from service.middleware.api_keys import ApiKeys
 from service.middleware.failures import Failures
-from service.middleware.heads import Heads
+from service.middleware.head_requests import HeadRequests
 from service.middleware.observations import Observations
 from service.middleware.request_ids import HEADER, RequestIds
 from service.middleware.security_headers import SecurityHeaders
@@ -123,7 +123,7 @@ def middleware(runtime: Runtime, traces: tracing.Tracing | None) -> list[Middlew
     return [
         *stack,
         Middleware(Failures, metrics=runtime.metrics, shapes=shapes),
-        Middleware(Heads),
+        Middleware(HeadRequests),
         Middleware(Slashes),
         Middleware(ApiKeys, keys=runtime.keys, routes=routes, key_in_body=key_in_body),
     ]

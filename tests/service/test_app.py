@@ -25,7 +25,7 @@ def test_the_middleware_comes_in_its_order(settings: MakeSettings) -> None:
     names = [each.cls.__name__ for each in middleware(runtime, None)]  # type: ignore[attr-defined]
     assert names == [
         "RequestIds", "Observations", "SecurityHeaders", "CORSMiddleware",
-        "Failures", "Heads", "Slashes", "ApiKeys",
+        "Failures", "HeadRequests", "Slashes", "ApiKeys",
     ]  # fmt: skip
 
 
