@@ -64,8 +64,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     SFD_PORT=8000 \
     SFD_MODEL_STORE=/models
 # The base image has a pip of its own, and the wheels from which ensurepip makes another.
-RUN rm -rf /usr/local/bin/pip* /usr/local/bin/wheel \
-        /usr/local/lib/python3.*/site-packages/* /usr/local/lib/python3.*/ensurepip
+RUN find /usr -depth \( -name pip -o -name 'pip[0-9-]*' -o -name ensurepip -o -name '*.whl' \) \
+        -exec rm -rf {} +
 COPY docker/healthcheck.py /opt/healthcheck.py
 COPY --from=models /models /models
 WORKDIR /tmp
