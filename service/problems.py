@@ -1,4 +1,4 @@
-"""Problems as answers: RFC 9457 `application/problem+json`, from one place."""
+"""Makes the answers to failed requests: RFC 9457 `application/problem+json`."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -19,12 +19,12 @@ def body(error: RequestError, request_id: str) -> dict[str, str | int]:
 
 
 def headers(error: RequestError) -> dict[str, str]:
-    """What a problem's answer carries beside its body."""
+    """The headers of a problem's answer."""
     match error:
         case Overloaded():
             return {"Retry-After": str(error.retry_after_s)}
         case Unauthorized():
-            # RFC 9110, section 11.6.1: a 401 names the scheme that would do.
+            # RFC 9110, section 11.6.1: a 401 names the accepted scheme.
             return {"WWW-Authenticate": 'Bearer realm="sfd"'}
         case MethodNotAllowed():
             # RFC 9110, section 15.5.6: a 405 says what is allowed.
@@ -35,7 +35,7 @@ def headers(error: RequestError) -> dict[str, str]:
 def response(error: RequestError, request_id: str, path: str) -> JSONResponse:
     """The answer to a request that failed.
 
-    Under /v2 it is the Open Inference Protocol's `{"error": …}`: its clients know no other.
+    Under /v2 it is the Open Inference Protocol's `{"error": …}`: its clients know no other format.
     """
     if path == "/v2" or path.startswith("/v2/"):
         return JSONResponse({"error": str(error)}, error.status, headers(error))

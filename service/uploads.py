@@ -17,9 +17,9 @@ BLANKS = b" \t\n\r\v\f"
 MOST_BRACKETS = 16
 """A valid body has two. For a few more, the parser gives a better error than this limit."""
 MOST_PARAMETERS = 64
-"""Most members of a JSON body besides the images: more than there are parameters."""
+"""The most members of a JSON body besides the images; there are fewer parameters than this."""
 _GUESSED_TYPES = ("", "application/x-www-form-urlencoded", "text/plain", "text/json")
-"""What clients send for JSON that nobody labelled; the second is what curl -d sends."""
+"""Content types of JSON without a JSON label; curl -d sends the second."""
 
 Field = tuple[str, str]
 """The name and the text of a parameter."""
@@ -73,12 +73,12 @@ async def read(
                 "`curl -F image=@photo.jpg` does"
             )
         return Uploads(list(form.files), several=len(form.files) > 1, fields=tuple(form.fields))
-    # Not a list of chunks: for a client that sends byte by byte it would be many times as large.
+    # Not a list of chunks, which takes many times the memory if a client sends byte by byte.
     body = bytearray()
     async for chunk in chunks:
         body += chunk
     if media_type == "application/json" or (media_type in _GUESSED_TYPES and looks_like_json(body)):
-        # In a thread: 20 MiB take a fifth of a second, and would block the event loop.
+        # In a thread, because 20 MiB take a fifth of a second and would block the event loop.
         parsing = asyncio.to_thread(from_json, bytes(body), max_images=max_images)
         return await until(deadline, parsing)
     if not body:
@@ -87,12 +87,12 @@ async def read(
 
 
 def looks_like_json(body: bytes | bytearray) -> bool:
-    """Whether a body begins as a JSON object does; no image file does."""
+    """Whether a body begins like a JSON object; no image file does."""
     return body[:100].lstrip().startswith(b"{")
 
 
 def from_json(body: bytes, *, max_images: int) -> Uploads:
-    """The images of a JSON body; `images` is answered by a list also when it holds one."""
+    """The images of a JSON body; `images` is answered by a list even if it holds one image."""
     # A parsed value takes up to 400 times its bytes, and 20 MiB of `1,` take minutes to reject.
     # Base64 has none of these characters, a data: URL one comma: a body with more has no images.
     if body.count(b"[") + body.count(b"{") > MOST_BRACKETS:
@@ -121,7 +121,7 @@ def from_json(body: bytes, *, max_images: int) -> Uploads:
 
 
 def _fields(members: dict[str, object]) -> list[Field]:
-    """JSON members as the texts that a query would have; null is a parameter that is left out."""
+    """JSON members as the text that a query would have; null means that a parameter is left out."""
     fields = []
     for name, value in members.items():
         match value:
@@ -141,7 +141,7 @@ def decode_base64(text: str) -> bytes | RequestError:
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
-        # In one step: a list of the pieces between many blanks would take many times their bytes.
+        # In one step, because a list of the pieces between blanks takes many times their bytes.
         return base64.b64decode(text.encode("ascii").translate(None, BLANKS), validate=True)
     except (binascii.Error, ValueError):
         return InvalidImage("the text is not base64")

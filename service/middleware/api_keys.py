@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.errors import Unauthorized
 
 OPEN_PATHS = {
-    # probes and scrapers inside the cluster; a proxy keeps the outside away from /metrics
+    # for probes and scrapers inside the cluster; a proxy hides /metrics from the outside
     "/livez",
     "/readyz",
     "/metrics",
@@ -44,7 +44,7 @@ class ApiKeys:
         await self.app(scope, receive, send)
 
     def _find_route(self, scope: Scope) -> None:
-        """Set the route that would have answered: the refusal is counted and logged there."""
+        """Set the route that would have answered, for the metrics and the log."""
         for route in self.routes:
             if route.matches(scope)[0] is Match.FULL:
                 scope["route"] = route
@@ -58,7 +58,8 @@ class ApiKeys:
         if given is None:
             raise Unauthorized("an API key is needed, in X-API-Key or as Authorization: Bearer")
         digest = _digest(given)
-        # All digests have one length and all are compared: the time reveals nothing about a key.
+        # All digests have the same length and all are compared, so the time reveals nothing about a
+        # key.
         if not sum(hmac.compare_digest(digest, known) for known in self.digests):
             raise Unauthorized("the API key is not valid")
 
