@@ -2,10 +2,11 @@
 
     python docker/check_queries.py http://127.0.0.1:9090
 
-A query that returns nothing is a panel that stays empty, or an alert that never fires. For example, a
-metric was renamed, or a label never had that value. The script drops comparisons with a number, because
-an alert that does not fire returns nothing, and replaces absent(X) by X. It exits with 0 if all queries
-return numbers, and with 1 otherwise. Run it after some traffic of every kind, rejections included.
+A query that returns nothing is a panel that stays empty, or an alert that never fires. For example,
+a metric was renamed, or a label never had that value. The script drops comparisons with a number,
+because an alert that does not fire returns nothing, and replaces absent(X) by X. It exits with 0 if
+all queries return numbers, and with 1 otherwise. Run it after some traffic of every kind, including
+rejections.
 """
 
 import argparse

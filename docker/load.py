@@ -3,8 +3,8 @@
     python docker/load.py http://127.0.0.1:8000 photo.jpg --clients 8 --seconds 20
 
 Prints the number of answers for each status, the throughput, and percentiles of the duration. Each
-request uses a connection of its own, as if from many users, and has an X-Request-ID. It needs only the
-standard library, so it also runs inside the service's image. Use it only on your own server.
+request uses a connection of its own, as if from many users, and has an X-Request-ID. It needs
+only the standard library, so it also runs inside the image. Use it only on your own server.
 """
 
 import argparse
@@ -78,7 +78,9 @@ def main() -> None:
     parser.add_argument("url", help="address of the service")
     parser.add_argument("photo", type=Path, help="the image file to post")
     parser.add_argument("--clients", type=int, default=4, help="requests at a time (default: 4)")
-    parser.add_argument("--seconds", type=float, help="how long to run (default: until standard input ends)")
+    parser.add_argument(
+        "--seconds", type=float, help="how long to run (default: until standard input ends)"
+    )
     parser.add_argument("--model", help="name of a served model (default: the service's)")
     parser.add_argument("--api-key", help="needed if the service has API keys")
     parser.add_argument("--each", action="store_true", help="print each result as a line of JSON")
