@@ -38,7 +38,7 @@ def draw(
 
     `boxes` [N, 4] in pixels of the upright image, `scores` [N]. The result has no EXIF block
     (position, camera, thumbnail of the visible faces), no comment and no colour profile: colours
-    are converted to sRGB. `check` is called between the faces to hide, and may raise to end the work.
+    are converted to sRGB. `check` is called before each face that is hidden; it may raise to stop.
     """
     image = in_srgb(data, max_pixels=max_pixels, background=background)
     if style == "boxes":

@@ -2,10 +2,11 @@
 
     python docker/check_queries.py http://127.0.0.1:9090
 
-A query that returns nothing is a panel that stays empty and an alert that never fires, be it for a
-metric that was renamed or a label that never had that value. Comparisons with a number are dropped
-(an alert that does not fire returns nothing), and absent(X) becomes X. Exits 0 when all queries
-return numbers, 1 when some do not. Run it after some traffic of every kind, rejections included.
+A query that returns nothing is a panel that stays empty, or an alert that never fires. For example,
+a metric was renamed, or a label never had that value. The script drops comparisons with a number,
+because an alert that does not fire returns nothing, and replaces absent(X) by X. It exits with 0 if
+all queries return numbers, and with 1 otherwise. Run it after some traffic of every kind, including
+rejections.
 """
 
 import argparse
@@ -20,12 +21,12 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 DASHBOARD = Path(__file__).parent / "grafana" / "dashboards" / "sfd.json"
-# What Grafana puts in the place of its variables.
+# The values that Grafana would insert for its variables.
 VARIABLES = {"$__rate_interval": "1m", "$instance": ".*"}
 
 
 def ask(url: str, path: str, **parameters: str) -> Any:
-    """Return `data` of an answer of Prometheus's HTTP API."""
+    """Return `data` of an answer from Prometheus's HTTP API."""
     with urlopen(f"{url}{path}?{urlencode(parameters)}", timeout=10) as answer:
         return json.load(answer)["data"]
 
@@ -49,7 +50,7 @@ def of_rules(url: str) -> Iterator[tuple[str, str]]:
 
 
 def unconditional(query: str) -> str:
-    """Return what an alert's query measures, whatever it then compares it with."""
+    """Return an alert's query without its comparison."""
     query = re.sub(r"\s*(==|!=|>=|<=|>|<)\s*(bool\s+)?-?[0-9][0-9.e+-]*", "", query)
     absent = re.fullmatch(r"absent\((.*)\)", query.strip(), re.DOTALL)
     return absent[1] if absent else query
@@ -62,7 +63,7 @@ def has_data(url: str, query: str) -> bool:
 
 
 def main() -> int:
-    """Ask all of them, print those without data, and return the exit code."""
+    """Run all queries, print those without data, and return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("url", help="address of the Prometheus")
     url = parser.parse_args().url.rstrip("/")

@@ -58,7 +58,7 @@ def test_a_path_without_a_python_that_is_new_enough_is_explained(
     old.chmod(0o755)
     failed = make(folder, "models", path=commands)
     assert failed.returncode == 2
-    assert "sfd needs Python 3.11 or newer, and there is none on the PATH" in failed.stderr
+    assert "sfd needs Python 3.11 or newer, but there is none on the PATH" in failed.stderr
     assert not (folder / ".venv").exists()
 
 
