@@ -153,10 +153,16 @@ class Batcher(Generic[Item, Result]):
         return (self.depth + self._inferring) * self.image_seconds
 
     def check_room(self, places: int = 1, deadline: float = math.inf) -> None:
-        """Raise Overloaded if `reserve(places, deadline=deadline)` would now."""
+        """Raise Overloaded if `reserve(places, deadline=deadline)` would now.
+
+        An idle batcher accepts whatever fits the queue, whatever the prediction.
+        """
         if self._draining:
             raise Overloaded("the service is shutting down")
         self._check_depth(places)
+        if not (self.depth or self._inferring):
+            # Only another batch can correct a prediction that one stalled batch has spoilt.
+            return
         wait = self.wait
         if wait > self.target_wait:
             raise Overloaded(

@@ -5,7 +5,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
-from io import BytesIO
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any, get_args
 
@@ -97,6 +97,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Detect on every file; SfdError counts those that failed."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # The name of a file can be any bytes: they are printed as they are.
+        sys.stdout.reconfigure(errors="surrogateescape")
     files = sources.find(arguments.images)
     drawings: Sequence[Path | None] = [None] * len(files)
     if arguments.draw is not None:

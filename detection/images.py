@@ -134,7 +134,8 @@ def _stored(
         # file within the limits could take hours. Encoders write about 10.
         if media_types.kind(data) == "JPEG" and jpeg.scans(data, MOST_SCANS) > MOST_SCANS:
             raise InvalidImage(f"the JPEG data has more than {MOST_SCANS} scans")
-        is_jpeg = image.format == "JPEG"
+        # MPO is JPEG with more pictures behind the first, as phones write it.
+        is_jpeg = image.format in ("JPEG", "MPO")
         if box is not None and is_jpeg:
             _reduce(image, box[::-1] if turning(image) in _SWAPPING else box)
         image.load()

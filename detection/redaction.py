@@ -5,6 +5,7 @@ behind a mild one. Both styles average the face over a grid of `CELLS` cells and
 else; they differ in how the cells are painted.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 from PIL import Image
@@ -18,15 +19,22 @@ MARGIN = 0.15
 boxes end at the chin and the brows, or a little inside."""
 
 
-def hide(image: Image.Image, boxes: Floats, style: Literal["blur", "pixelate"]) -> Image.Image:
+def hide(
+    image: Image.Image,
+    boxes: Floats,
+    style: Literal["blur", "pixelate"],
+    check: Callable[[], None] = lambda: None,
+) -> Image.Image:
     """A copy of an RGB image with the rectangles around `boxes` [N, 4] averaged away.
 
     `blur` goes smoothly from cell to cell, `pixelate` in blocks. The rectangles are grown by
-    MARGIN and rounded outwards to whole pixels.
+    MARGIN and rounded outwards to whole pixels. `check` is called before each: hundreds of large
+    ones take half a minute, and what it raises ends the work.
     """
     hidden = image.copy()
     upscale = Image.Resampling.BICUBIC if style == "blur" else Image.Resampling.NEAREST
     for area in areas(boxes, image.width, image.height):
+        check()
         left, top, right, bottom = area
         width, height = right - left, bottom - top
         cell = max(width, height) / CELLS

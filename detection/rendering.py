@@ -1,5 +1,6 @@
 """The picture as an answer: faces drawn or hidden, encoded anew, without its metadata."""
 
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import Literal
 
@@ -31,15 +32,19 @@ def draw(
     *,
     max_pixels: int,
     background: tuple[int, int, int],
+    check: Callable[[], None] = lambda: None,
 ) -> Image.Image:
     """The upright picture of an image file with its faces drawn or hidden, at its full size.
 
     `boxes` [N, 4] in pixels of the upright image, `scores` [N]. No EXIF block (position, camera,
     thumbnail of the open faces), no comment and no colour profile is taken over: colours are
-    converted to sRGB.
+    converted to sRGB. `check` is called between the faces to hide, and may raise to end the work.
     """
     image = in_srgb(data, max_pixels=max_pixels, background=background)
-    drawn = draw_boxes(image, boxes, scores) if style == "boxes" else hide(image, boxes, style)
+    if style == "boxes":
+        drawn = draw_boxes(image, boxes, scores)
+    else:
+        drawn = hide(image, boxes, style, check)
     # Pillow's encoders write what they find here.
     drawn.info = {}
     return drawn
@@ -53,12 +58,13 @@ def crops(
     size: int,
     max_pixels: int,
     background: tuple[int, int, int],
-) -> list[bytes]:
+) -> Iterator[bytes]:
     """A JPEG file of each face of an image file: `detection.crops.cut`, in sRGB, no metadata."""
     image = in_srgb(data, max_pixels=max_pixels, background=background)
     # Pillow's encoders write what they find here.
     image.info = {}
-    return [encode(crop, JPEG) for crop in cut(image, boxes, margin=margin, size=size)]
+    for crop in cut(image, boxes, margin=margin, size=size):
+        yield encode(crop, JPEG)
 
 
 def in_srgb(data: bytes, *, max_pixels: int, background: tuple[int, int, int]) -> Image.Image:

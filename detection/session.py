@@ -57,10 +57,22 @@ class Session:
         shape = self.model.input.height, self.model.input.width, self.model.input.channels
         return np.full(shape, self.model.input.mean_rgb[: shape[2]], np.uint8)
 
-    def warm_up(self, batch_sizes: Sequence[int]) -> None:
-        """Run once at each size: the first run allocates, picks kernels and builds engines."""
-        for size in batch_sizes:
+    def run_blank(self, size: int) -> None:
+        """Infer a batch of blank images; StartError, with the reason, where that fails."""
+        try:
             self.run([self.blank()] * size)
+        except Exception as error:
+            # onnxruntime's own exceptions share no base class but Exception.
+            reason = " ".join(str(error).split())[:300]
+            raise StartError(f"{self.model.name}: the model does not run: {reason}") from error
+
+    def warm_up(self, batch_sizes: Sequence[int]) -> None:
+        """Run once at each size: the first run allocates, picks kernels and builds engines.
+
+        Raises StartError, with the reason, for a model that does not run.
+        """
+        for size in batch_sizes:
+            self.run_blank(size)
 
 
 def open_session(model: Model, provider: ProviderName, threads: int, max_batch: int) -> Session:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from annotated_types import Ge, Gt, Le
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
@@ -34,6 +34,11 @@ def split(value: object) -> object:
 def lower(value: object) -> object:
     """Text in lower case: `CPU` is accepted for `cpu`."""
     return value.lower() if isinstance(value, str) else value
+
+
+def split_lower(value: object) -> object:
+    """`A, b` as a list in lower case."""
+    return split(lower(value))
 
 
 _UNITS = {
@@ -64,6 +69,13 @@ class Unit:
 
     name: str
     example: str
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a list of texts has in it, for whoever reads the settings."""
+
+    name: str
 
 
 Bytes = Annotated[int, BeforeValidator(quantity), Ge(1), Le(2**31), Unit("bytes", "20MB or 20MiB")]
@@ -103,7 +115,8 @@ class DetectionSettings(BaseSettings):
 
     provider: Annotated[ProviderName, BeforeValidator(lower)] = ProviderName.AUTO
     """What runs the models. auto: CUDA where it works, else the CPU. Any other must work, or the
-    start stops."""
+    start stops. cuda and tensorrt need onnxruntime-gpu, openvino needs onnxruntime-openvino, each
+    in place of onnxruntime."""
 
     threads: Annotated[int, Ge(1), Le(MAX_THREADS)] = Field(default_factory=available_cpus)
     """Inference threads of each model, and decoding threads. Default: the CPUs of this process."""
@@ -196,6 +209,8 @@ def accepts(field: FieldInfo) -> str:
     for rule in field.metadata:
         if isinstance(rule, Unit):
             return f"a number of {rule.name} {_bounds(field.metadata)}, such as {rule.example}"
+        if isinstance(rule, Listed):
+            return f"{rule.name} separated by commas"
     if annotation is bool:
         return "true | false"
     for kind, words in ((int, "a whole number"), (float, "a number")):
@@ -209,6 +224,8 @@ def accepts(field: FieldInfo) -> str:
         rules = getattr(numbers[0], "__metadata__", ())
         return f"auto | a whole number {_bounds(rules)}"
     item = choices[0] if choices else str
+    if getattr(item, "__origin__", None) is Literal:
+        return f"any of {', '.join(get_args(item))}, separated by commas"
     if item is str:
         return "names separated by commas"
     return (

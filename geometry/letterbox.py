@@ -51,13 +51,6 @@ class Letterbox:
         pixels = (boxes.astype(np.float64) * target - offset) * self._image_over_input()
         return pixels.astype(boxes.dtype)
 
-    def to_input(self, boxes: Floats) -> Floats:
-        """`boxes` [N, 4] in pixels of the image, as fractions of the input."""
-        target = np.asarray([self.target_width, self.target_height] * 2, np.float64)
-        offset = np.asarray([self.left, self.top] * 2, np.float64)
-        fractions = (boxes.astype(np.float64) / self._image_over_input() + offset) / target
-        return fractions.astype(boxes.dtype)
-
     def _image_over_input(self) -> Floats:
         return np.asarray(
             [self.image_width / self.width, self.image_height / self.height] * 2, np.float64

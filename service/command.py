@@ -128,15 +128,12 @@ class Server(uvicorn.Server):
             # Threads cannot be stopped, and the interpreter would wait for this one.
             os._exit(0)
         if error := warming.exception():
-            # onnxruntime's own exceptions share no base class but Exception.
-            log.error("the warm-up failed", exc_info=error)
             self.should_exit = True
         elif self.runtime.ready:
             log.info("ready, listening on %s", address)
         await serving
         if error:
-            reason = " ".join(str(error).split())[:300]
-            raise StartError(f"a model does not run: {reason}") from error
+            raise error
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -37,6 +37,14 @@ class Unauthorized(RequestError):
     title = "Unauthorized"
 
 
+class HostNotAllowed(RequestError):
+    """An image's URL whose host is not in SFD_FETCH_HOSTS, or has an address that is not public."""
+
+    status = 403
+    slug = "host-not-allowed"
+    title = "Host not allowed"
+
+
 class NotFound(RequestError):
     """No such path."""
 
@@ -89,6 +97,23 @@ class InvalidParameter(RequestError):
     title = "Invalid parameter"
 
 
+class FetchFailed(RequestError):
+    """The server that an image's URL names sent no image file."""
+
+    # Not 502: that would count as a failure of this service, and proxies would try it again.
+    status = 424
+    slug = "fetch-failed"
+    title = "Fetch failed"
+
+
+class NotSupported(RequestError):
+    """A call of another product's API that this service has no answer to, such as recognition."""
+
+    status = 501
+    slug = "not-supported"
+    title = "Not supported"
+
+
 class ClientGone(RequestError):
     """The client disconnected and reads no answer; log and metric show it as nginx's status 499."""
 
@@ -101,6 +126,7 @@ DOCUMENTED: tuple[type[RequestError], ...] = (
     InvalidImage,
     InvalidRequest,
     Unauthorized,
+    HostNotAllowed,
     NotFound,
     UnknownModel,
     MethodNotAllowed,
@@ -109,7 +135,9 @@ DOCUMENTED: tuple[type[RequestError], ...] = (
     TooManyPixels,
     UnsupportedMediaType,
     InvalidParameter,
+    FetchFailed,
     InferenceFailed,
+    NotSupported,
     Overloaded,
     Timeout,
 )

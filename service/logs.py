@@ -55,6 +55,8 @@ def configure(log_format: str, log_level: str) -> None:
     for name in ("uvicorn", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
+    # What is wrong with a form is in the access log.
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     # Our own access log has the request id; uvicorn's would add a second line without it.
     logging.getLogger("uvicorn.access").disabled = True
 

@@ -1,5 +1,6 @@
 """The parts of a multipart/form-data body, parsed while it streams in (RFC 7578)."""
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -19,6 +20,8 @@ MAX_FIELD_BYTES = 1024
 SMALLEST_IMAGE = 26
 """Bytes of the smallest image file: the name of a model may begin with "BM", as a BMP does."""
 _TEXT_TYPES = ("", "text/plain")
+# RFC 7578, section 4.2, forbids it in forms, but some clients send only this one.
+_EXTENDED_FILENAME = re.compile(rb";\s*filename\*\s*=", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -28,6 +31,8 @@ class Part:
     name: str = ""
     filename: str | None = None
     media_type: str = ""
+    is_described: bool = False
+    """Whether its Content-Disposition has been read."""
     data: bytearray = field(default_factory=bytearray)
 
     @property
@@ -156,9 +161,14 @@ async def _parts(
 
 def _apply(part: Part, name: bytes, value: bytes) -> None:
     if name == b"content-disposition":
+        if part.is_described:
+            raise InvalidImage("the multipart body is broken: a part has two Content-Dispositions")
+        part.is_described = True
         _, options = parse_options_header(value)
         part.name = options.get(b"name", b"").decode("utf-8", "replace")
         if b"filename" in options:
             part.filename = options[b"filename"].decode("utf-8", "replace")
+        elif _EXTENDED_FILENAME.search(value):
+            part.filename = ""
     elif name == b"content-type":
         part.media_type = value.partition(b";")[0].strip().lower().decode("latin-1")

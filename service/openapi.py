@@ -1,10 +1,12 @@
 """The OpenAPI document: what FastAPI cannot see of requests and problems, with examples."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from detection.errors import InvalidImage, Overloaded, RequestError
@@ -13,6 +15,7 @@ from service.openinference import messages
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _BASE64 = {"type": "string", "format": "byte", "description": "An image file in base64."}
+_URL = {"type": "string", "description": "The http or https URL of an image file."}
 GIF = "R0lGODlhAQABAIAAAAAAAP///ywAAAAAAQABAAACAUwAOw=="
 """The smallest image file there is, in base64."""
 _REFERENCE = "#/components/schemas/{model}"
@@ -57,6 +60,24 @@ REQUESTS: dict[str, dict[str, Any]] = {
         },
         "additionalProperties": False,
     },
+    "OneUrl": {
+        "type": "object",
+        "description": "Where one image is, and parameters; only from the hosts that the service "
+        "lists (SFD_FETCH_HOSTS). Answered by DetectAnswer.",
+        "required": ["url"],
+        "properties": {"url": _URL, **_parameters()},
+        "additionalProperties": False,
+    },
+    "SeveralUrls": {
+        "type": "object",
+        "description": "Where several images are, and parameters; answered by DetectManyAnswer.",
+        "required": ["urls"],
+        "properties": {
+            "urls": {"type": "array", "items": _URL, "minItems": 1},
+            **_parameters(),
+        },
+        "additionalProperties": False,
+    },
     "ImageParts": {
         "type": "object",
         "description": "One image file a part, under any name; parameters as form fields.",
@@ -83,6 +104,8 @@ IMAGES: dict[str, Any] = {
                     "oneOf": [
                         {"$ref": _REFERENCE.format(model="OneImage")},
                         {"$ref": _REFERENCE.format(model="SeveralImages")},
+                        {"$ref": _REFERENCE.format(model="OneUrl")},
+                        {"$ref": _REFERENCE.format(model="SeveralUrls")},
                     ]
                 },
                 "examples": {
@@ -119,6 +142,7 @@ DETAILS = {
     "invalid-image": "the JPEG data is broken: image file is truncated (3 bytes not processed)",
     "invalid-request": "no input 'photo'; there is image and images",
     "unauthorized": "an API key is needed, in X-API-Key or as Authorization: Bearer",
+    "host-not-allowed": "example.org is not one of the hosts that images come from",
     "not-found": "no /detekt here; /docs shows what there is",
     "unknown-model": f"no model 'sfd'; there is {EXAMPLE_MODEL}",
     "method-not-allowed": "/detect takes POST, not GET",
@@ -128,21 +152,17 @@ DETAILS = {
     "unsupported-media-type": "this is PDF, not one of JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF",
     "invalid-parameter": "min_score: Input should be less than or equal to 1",
     "internal-error": "the model failed on this image",
+    "fetch-failed": "images.example.org answered 404",
+    "not-supported": "this service finds faces; it recognises nobody and keeps no faces",
     "overloaded": "the queue of 128 images is full",
     "timeout": "the deadline of the request passed",
 }
 """By slug, an example of what a problem says."""
 
 
-def problem(kind: type[RequestError]) -> dict[str, Any]:
+def problem(kind: type[RequestError], shape: problems.Shape = problems.PROBLEM) -> dict[str, Any]:
     """An example of the body of a problem."""
-    return {
-        "type": kind.slug,
-        "title": kind.title,
-        "status": kind.status,
-        "detail": DETAILS[kind.slug],
-        "request_id": ONE_EXAMPLE["request_id"],
-    }
+    return dict(shape.body(kind(DETAILS[kind.slug]), ONE_EXAMPLE["request_id"]))
 
 
 SEVERAL_EXAMPLE: dict[str, Any] = {
@@ -162,23 +182,19 @@ def example(value: object, **response: object) -> dict[str, Any]:
     return {**response, "content": {"application/json": {"example": value}}}
 
 
-def responses(*kinds: type[RequestError]) -> dict[int | str, dict[str, Any]]:
+def responses(
+    *kinds: type[RequestError], shape: problems.Shape = problems.PROBLEM
+) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that can end in these problems, with an example of each."""
     described: dict[int | str, dict[str, Any]] = {}
     for kind in kinds:
+        content = {"schema": {"$ref": _REFERENCE.format(model=shape.schema)}, "examples": {}}
         entry = described.setdefault(
-            kind.status,
-            {
-                "description": kind.title,
-                "content": {
-                    problems.MEDIA_TYPE: {
-                        "schema": {"$ref": _REFERENCE.format(model="Problem")},
-                        "examples": {},
-                    }
-                },
-            },
+            shape.status(kind),
+            {"description": kind.title, "content": {shape.media_type: content}},
         )
-        entry["content"][problems.MEDIA_TYPE]["examples"][kind.slug] = {"value": problem(kind)}
+        examples = entry["content"][shape.media_type]["examples"]
+        examples[kind.slug] = {"value": problem(kind, shape)}
         if kind is Overloaded:
             entry["headers"] = {
                 "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}
@@ -191,8 +207,8 @@ def operation_id(route: APIRoute) -> str:
     return route.name
 
 
-def document(app: FastAPI) -> dict[str, Any]:
-    """The whole document of an app, made once."""
+def document(app: FastAPI, models: Sequence[type[BaseModel]] = ()) -> dict[str, Any]:
+    """The whole document of an app, made once, with the schemas of `models` too."""
     if app.openapi_schema is None:
         made = get_openapi(
             title=app.title,
@@ -209,6 +225,7 @@ def document(app: FastAPI) -> dict[str, Any]:
                 (schemas.Problem, "validation"),
                 (messages.InferenceError, "validation"),
                 (messages.InferenceRequest, "validation"),
+                *((model, "validation") for model in models),
             ],
             ref_template=_REFERENCE,
         )

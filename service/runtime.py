@@ -10,6 +10,8 @@ from detection.errors import Overloaded
 from detection.opening import Pools, find_model, open_detector
 from service.body import BodyMemory
 from service.errors import UnknownModel
+from service.fetching.fetcher import Fetcher
+from service.keys import Keys
 from service.metrics import Metrics
 from service.observer import ServiceObserver
 from service.settings import Settings
@@ -32,9 +34,15 @@ class Runtime:
     ready: bool = False
     draining: bool = False
     memory: BodyMemory = field(init=False)
+    keys: Keys = field(init=False)
+    fetcher: Fetcher | None = field(init=False)
+    """Where images may be sent by URL."""
 
     def __post_init__(self) -> None:
         self.memory = BodyMemory(BODIES_IN_MEMORY * self.settings.max_bytes)
+        self.keys = Keys(key.get_secret_value() for key in self.settings.api_keys)
+        hosts = self.settings.fetch_hosts
+        self.fetcher = Fetcher(hosts, self.settings.fetch_private, self.metrics) if hosts else None
         self.metrics.queue_depth.set_function(
             lambda: sum(d.batcher.depth for d in self.detectors.values())
         )

@@ -64,7 +64,7 @@ class DetectParameters(FaceParameters):
     """The query of POST /detect."""
 
     render: Annotated[
-        Style | Literal["crops"] | None,
+        Literal[Style, "crops"] | None,
         Field(
             description="Answer with the picture: boxes drawn, or faces hidden by blur or "
             "pixelate. PNG or JPEG, as Accept says, else as the image came. crops: a ZIP file "

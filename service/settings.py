@@ -8,10 +8,17 @@ from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, model
 from pydantic_settings import NoDecode
 
 from detection import settings
-from detection.settings import Bytes, DetectionSettings, lower, split
+from detection.settings import Bytes, DetectionSettings, Listed, lower, split, split_lower
+from service.fetching.urls import ALLOWED_HOST
 
 Key = Annotated[SecretStr, MinLen(8)]
 Keys = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(split)]
+Compat = Literal["deepstack", "compreface"]
+Compats = Annotated[tuple[Compat, ...], NoDecode, BeforeValidator(split_lower)]
+FetchHost = Annotated[str, StringConstraints(pattern=ALLOWED_HOST)]
+FetchHosts = Annotated[
+    tuple[FetchHost, ...], NoDecode, BeforeValidator(split_lower), Listed("host names")
+]
 Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[^/\s]+)$")]
 Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(split)]
 
@@ -41,6 +48,18 @@ class Settings(DetectionSettings):
 
     cors_origins: Origins = ()
     """Origins (https://example.org, or *) whose pages may call the service, separated by commas."""
+
+    compat: Compats = ()
+    """Other products' APIs to offer too, separated by commas: deepstack for POST /v1/vision/face,
+    compreface for POST /api/v1/detection/detect. Default: none."""
+
+    fetch_hosts: FetchHosts = ()
+    """Hosts from which {"url": …} may fetch images, separated by commas: HOST for ports 80 and 443,
+    HOST:PORT, or *.HOST for all hosts below. Default: no URL is fetched."""
+
+    fetch_private: bool = False
+    """Also fetch from loopback and private addresses. Anyone who can reach the service then
+    reaches those hosts of SFD_FETCH_HOSTS through it."""
 
     log_format: Annotated[Literal["json", "console"], BeforeValidator(lower)] = Field(
         default_factory=lambda: "console" if sys.stderr.isatty() else "json"

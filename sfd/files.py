@@ -21,7 +21,9 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
     """
     temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        # Not the whole name: with more it could become too long (NAME_MAX, 255 bytes).
+        prefix = f".{path.name[:50]}."
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
         temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
             file.writelines([content] if isinstance(content, bytes) else content)

@@ -22,6 +22,10 @@ class Steps:
         number = self._names.index(step) + 1
         self._print(f"[{number}/{len(self._names)}] {step}")
 
+    def clear(self) -> None:
+        """Erase the line: something else is going to be shown, such as a progress bar."""
+        self._print("")
+
     def __enter__(self) -> Self:
         return self
 
@@ -31,7 +35,7 @@ class Steps:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._print("")
+        self.clear()
 
     def _print(self, text: str) -> None:
         if self._shown:

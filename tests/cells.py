@@ -157,3 +157,10 @@ def bright_cells() -> Callable[..., bytes]:
 def write_small_model() -> Callable[[Path], Path]:
     """Writes the small model into a store; returns its folder."""
     return write_model
+
+
+def cells_of(answer: dict[str, Any]) -> set[int]:
+    """Which cells were found in a picture of SIZE pixels, by an answer's JSON."""
+    side = SIZE // CELLS
+    boxes = [face["box"] for face in answer["faces"]]
+    return {round(b["x"] / side) + 4 * round(b["y"] / side) for b in boxes}

@@ -253,3 +253,27 @@ def hardened(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     limits = {"SFD_MAX_PIXELS": "4000000"}
     with run_server(tmp_path_factory.mktemp("hardened"), environment | limits) as server:
         yield server
+
+
+def post_head(length: int, path: str = "/detect") -> bytes:
+    """The head of a request with a body of `length` bytes."""
+    return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode()
+
+
+def receive_answer(connection: socket.socket) -> bytes:
+    """An answer with its body of one JSON object."""
+    answer = b""
+    while not answer.endswith(b"}") and (part := connection.recv(65536)):
+        answer += part
+    return answer
+
+
+def problem_of(response: Any, status: int, kind: str) -> dict[str, Any]:
+    """The body of a problem, whose status and type must be these."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = response.json()
+    assert set(body) == {"type", "title", "status", "detail", "request_id"}
+    assert (body["type"], body["status"]) == (kind, status)
+    assert body["request_id"] == response.headers["x-request-id"]
+    return body

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,11 +19,17 @@ LINGER_BYTES = 64 * 2**20
 
 
 class Failures:
-    """Renders errors, logs unexpected exceptions, and lets a rejected upload finish cleanly."""
+    """Renders errors, logs unexpected exceptions, and lets a rejected upload finish cleanly.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    `shapes` say how errors look, by path: `service.problems.SHAPES`.
+    """
+
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, shapes: Sequence[problems.Shape] = problems.SHAPES
+    ) -> None:
         self.app = app
         self.metrics = metrics
+        self.shapes = shapes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -54,12 +61,14 @@ class Failures:
             scope["state"]["log_fields"] = {"problem": problem.slug, "detail": str(problem)}
             if isinstance(problem, ClientGone):
                 return
-            answer = problems.response(problem, scope["state"]["request_id"], scope["path"])
+            answer = problems.response(
+                problem, scope["state"]["request_id"], scope["path"], self.shapes
+            )
             ended = isinstance(error, asyncio.CancelledError)
             if ended or body_read or scope["method"] in ("GET", "HEAD", "OPTIONS"):
                 await answer(scope, receive, send)
             else:
-                await _answer_and_linger(answer.body, answer.raw_headers, problem.status,
+                await _answer_and_linger(answer.body, answer.raw_headers, answer.status_code,
                                          receive, send)  # fmt: skip
 
     def _problem_of(self, error: Exception | asyncio.CancelledError) -> RequestError:

@@ -177,7 +177,7 @@ async def _infer_pixels(
 ) -> Arrays:
     _check_count(received.tensor.shape[0], max_images)
     images = await until(deadline, asyncio.to_thread(tensors.pixels, received))
-    with detector.batcher.reserve(len(images)) as places:
+    with detector.batcher.reserve(len(images), deadline=deadline) as places:
         answers = await all_of(places.submit(image, deadline) for image in images)
     return {
         "boxes": np.stack([each.result.boxes for each in answers]),

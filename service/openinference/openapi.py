@@ -1,9 +1,8 @@
-"""How the protocol's requests and errors are described, with examples."""
+"""How the protocol's requests and answers are described, with examples."""
 
 from typing import Any
 
-from detection.errors import RequestError
-from service.openapi import DETAILS, EXAMPLE_MODEL, GIF
+from service.openapi import EXAMPLE_MODEL, GIF
 
 REQUEST_EXAMPLE: dict[str, Any] = {
     "id": "42",
@@ -42,19 +41,6 @@ METADATA_EXAMPLE: dict[str, Any] = {
         {"name": "scores", "datatype": "FP32", "shape": [-1, 14925, 1]},
     ],
 }
-
-
-def responses(*kinds: type[RequestError]) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that can end in these problems, in the protocol's own form."""
-    described: dict[int | str, dict[str, Any]] = {}
-    for kind in kinds:
-        content = {"schema": {"$ref": "#/components/schemas/InferenceError"}, "examples": {}}
-        entry = described.setdefault(
-            kind.status, {"description": kind.title, "content": {"application/json": content}}
-        )
-        examples = entry["content"]["application/json"]["examples"]
-        examples[kind.slug] = {"value": {"error": DETAILS[kind.slug]}}
-    return described
 
 
 def infer_request(header_length: str) -> dict[str, Any]:

@@ -121,7 +121,9 @@ def send(
         parameters = {"binary_data_size": len(data)}
         return OutputTensor(name=name, datatype=datatype, shape=shape, parameters=parameters), data
     if not np.isfinite(values).all():
-        raise InferenceFailed(f"{name} is not finite, and JSON has no word for it; ask for binary")
+        raise InferenceFailed(
+            f"{name} has NaN or infinite values, which JSON cannot hold; ask for binary data"
+        )
     return OutputTensor(
         name=name, datatype=datatype, shape=shape, data=values.ravel().tolist()
     ), b""

@@ -618,3 +618,78 @@ async def test_a_failed_batch_teaches_nothing() -> None:
         await task
     assert bench.batcher.image_seconds == 0.25
     assert bench.batcher.wait == 0
+
+
+@bench_test
+async def test_a_batch_that_stalled_does_not_close_the_batcher_for_good() -> None:
+    """As after `docker pause`: one batch took ten minutes, the next ones take 50 ms."""
+    bench = Bench(max_batch=1, target_wait=2.0)
+    for seconds in (600, *[0.05] * 60):
+        task = bench.submit(1, deadline=bench.clock.now + 700)
+        await bench.clock.advance(seconds)
+        await bench.model.finish()
+        assert (await task).result == 2
+        if seconds == 600:
+            assert bench.batcher.image_seconds == 600
+            bench.batcher.check_room(deadline=bench.clock.now + 30)
+    assert bench.batcher.image_seconds < 2
+    running = bench.submit(1)
+    await settle()
+    bench.batcher.check_room(deadline=bench.clock.now + 30)
+    await bench.model.finish()
+    await running
+
+
+@bench_test
+async def test_a_worker_that_hangs_holds_back_only_its_own_batch() -> None:
+    bench = Bench(max_batch=1, workers=2)
+    hanging = bench.submit(1, deadline=5.0)
+    await settle()
+    for item in (2, 3, 4):
+        task = bench.submit(item)
+        await bench.clock.advance(0.5)
+        await bench.model.finish(1)
+        assert (await task).result == 2 * item
+    await bench.clock.advance(5.0)
+    with pytest.raises(Timeout):
+        await hanging
+    assert bench.batcher.wait == pytest.approx(bench.batcher.image_seconds), "it still runs"
+    await bench.model.finish()
+    assert bench.batcher.wait == 0
+
+
+@bench_test
+async def test_a_worker_that_fails_takes_the_next_batch_as_if_nothing_had_happened() -> None:
+    bench = Bench(max_batch=1, workers=2)
+    bench.model.poison = {1}
+    tasks = [bench.submit(item) for item in (1, 2, 3, 4)]
+    await settle()
+    for _ in range(4):
+        await bench.model.finish()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [r.result if isinstance(r, Answer) else type(r) for r in results] == [
+        InferenceFailed, 4, 6, 8,
+    ]  # fmt: skip
+    assert bench.model.most_busy == 2
+
+
+@bench_test
+async def test_the_tiles_of_an_image_count_in_the_wait_of_the_others() -> None:
+    bench = Bench(image_seconds=0.5, target_wait=2.0, queue_limit=100)
+    with bench.batcher.reserve(1) as places:
+        bench.batcher.check_room()
+        places.extend(9)
+        assert bench.batcher.wait == pytest.approx(5)
+        with pytest.raises(Overloaded, match=r"the wait would be 5\.0 s"):
+            bench.batcher.check_room()
+        places.extend(1)
+    assert bench.batcher.wait == 0
+
+
+@bench_test
+async def test_while_nothing_is_known_of_the_cost_only_the_queue_limits() -> None:
+    bench = Bench(max_batch=1, target_wait=0.001, queue_limit=50)
+    with bench.batcher.reserve(49):
+        bench.batcher.check_room(deadline=0.001)
+        with pytest.raises(Overloaded, match="is full"):
+            bench.batcher.check_room(2)

@@ -1,5 +1,8 @@
 import io
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +39,19 @@ def two(tmp_path: Path, bright_cells: Cells) -> Path:
 def test_each_face_is_a_line(one: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["detect", str(one)]) == 0
     assert capsys.readouterr().out == f"{one}\t16.0\t16.0\t16.0\t16.0\t1.0\n"
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS allows only UTF-8 in names")
+def test_a_name_that_is_not_utf_8_is_printed_as_it_is(one: Path, tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/\xff.png"
+    os.link(one, name)
+    done = subprocess.run(
+        [sys.executable, "-m", "sfd", "detect", name],
+        env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.stdout == name + b"\t16.0\t16.0\t16.0\t16.0\t1.0\n", done.stderr
 
 
 def test_json_is_one_object_a_file(

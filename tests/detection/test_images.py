@@ -314,6 +314,40 @@ def test_a_reduced_picture_is_turned_upright_and_keeps_its_full_size(orientation
     assert difference.mean() < 2
 
 
+def test_a_phones_file_with_a_second_picture_is_reduced_too() -> None:
+    """MPO: Pixel and Samsung phones put a gain map or a depth map behind the photograph."""
+    main, behind = Image.new("RGB", (4000, 3000), (200, 10, 10)), Image.new("RGB", (1000, 750))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    main.save(file, "MPO", save_all=True, append_images=[behind], exif=exif)
+    found = images.decode_to_fit(file.getvalue(), (640, 640), max_pixels=10**8, background=MEAN)
+    assert (found.width, found.height) == (3000, 4000)
+    assert found.image.size == (1500, 2000)
+    assert np.allclose(np.asarray(found.image)[900, 700], (200, 10, 10), atol=3)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "RGB"])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize(
+    "size", [(1, 1), (1, 5000), (5000, 1), (1281, 1281), (2559, 2561), (9000, 700)], ids=str
+)
+def test_no_jpeg_is_reduced_below_twice_what_the_network_sees(
+    size: tuple[int, int], mode: str, progressive: bool, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    Image.new(mode, size).save(file, "JPEG", exif=exif, progressive=progressive)
+    found = images.decode_to_fit(file.getvalue(), (640, 640), max_pixels=10**8, background=MEAN)
+    upright = size if orientation == 1 else size[::-1]
+    assert (found.width, found.height) == upright
+    needed = min(1.0, 2 * 640 / max(upright))
+    assert found.image.width >= upright[0] * needed
+    assert found.image.height >= upright[1] * needed
+
+
 def test_other_formats_and_whole_pictures_are_not_reduced() -> None:
     data = photograph(4000, 1000, kind="PNG")
     found = images.decode_to_fit(data, (640, 640), max_pixels=10**8, background=(0, 0, 0))

@@ -89,3 +89,19 @@ def test_no_face_leaves_the_picture_as_it_was(style: Style) -> None:
     image = noise(50, 50)
     hidden = hide(image, np.zeros((0, 4), np.float32), style)
     assert hidden.tobytes() == image.tobytes()
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_work_that_is_called_off_ends_before_the_next_face(style: Style) -> None:
+    boxes = np.asarray([[10 * n, 0, 10 * n + 8, 8] for n in range(10)], np.float32)
+    checked = 0
+
+    def check() -> None:
+        nonlocal checked
+        checked += 1
+        if checked == 4:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        hide(noise(200, 50), boxes, style, check)
+    assert checked == 4

@@ -89,6 +89,20 @@ def test_warming_up_runs_each_size(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert sizes == [1, 4]
 
 
+def test_a_model_that_fails_while_it_warms_up_is_named_in_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(self: session.Session, images: object) -> None:
+        raise RuntimeError("CUDA error 700:\n  an illegal memory access")
+
+    monkeypatch.setattr(session.Session, "run", run)
+    with pytest.raises(StartError) as caught:
+        load(folder).warm_up([1])
+    assert str(caught.value) == (
+        "cells: the model does not run: CUDA error 700: an illegal memory access"
+    )
+
+
 @pytest.mark.parametrize("file", ["model.onnx", "deploy.prototxt", "weights.caffemodel"])
 def test_a_file_that_does_not_match_its_hash_is_refused(folder: Path, file: str) -> None:
     path = folder / file

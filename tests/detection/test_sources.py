@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from detection.errors import RequestError
 from detection.sources import Source, find, targets
 from sfd.errors import UsageError
 
@@ -78,6 +79,23 @@ def test_pictures_of_a_folder_keep_their_subfolders(folder: Path, tmp_path: Path
     assert [str(target.relative_to(tmp_path / "out")) for target in found] == [
         "a.png", "b.png", "deep/c.png"
     ]  # fmt: skip
+
+
+def test_a_name_that_is_too_long_fails_when_it_is_read(tmp_path: Path) -> None:
+    (source,) = find(["x" * 300])
+    problem = source.read()
+    assert isinstance(problem, RequestError)
+    assert "File name too long" in str(problem)
+    with pytest.raises(UsageError, match="no file matches"):
+        find(["x" * 300 + "*"])
+    long = tmp_path / ("x" * 300 + ".png")
+    assert targets([source], long, force=False) == [long]
+
+
+def test_an_empty_name_is_not_the_current_folder() -> None:
+    """As from a script's `sfd detect "$UNSET"`."""
+    with pytest.raises(UsageError, match="is empty"):
+        find([""])
 
 
 def test_two_sources_with_one_target_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -15,9 +15,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from service.settings import describe
+from store import model as models
 
 Cells = Callable[..., bytes]
 Sleeping = Callable[[object], str]
@@ -275,6 +279,53 @@ def test_a_model_that_was_corrupted_on_disk_stops_the_start(
     assert done.returncode == 1
     assert "does not match its sha256" in done.stderr
     assert "sfd models build cells" in done.stderr
+
+
+def break_inference(folder: Path) -> None:
+    """Let a model open, but fail on every image: it looks up an index that its table lacks."""
+    model = onnx.load(folder / "model.onnx")
+    model.graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.asarray(7, np.float32), "seven"),
+            numpy_helper.from_array(np.zeros(1, np.float32), "table"),
+        ]
+    )
+    scores = next(node for node in model.graph.node if node.output[0] == "scores")
+    scores.output[0] = "good"
+    model.graph.node.extend(
+        [
+            helper.make_node("Add", ["zeros", "seven"], ["sevens"]),
+            helper.make_node("Cast", ["sevens"], ["index"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["table", "index"], ["trouble"]),
+            helper.make_node("Add", ["good", "trouble"], ["scores"]),
+        ]
+    )
+    onnx.save(model, folder / "model.onnx")
+    build = json.loads((folder / "build.json").read_text())
+    build["sha256"] = models.sha256(folder / "model.onnx")
+    (folder / "build.json").write_text(json.dumps(build))
+
+
+@pytest.mark.parametrize("batch", ["auto", "8"], ids=["measured", "as set"])
+@pytest.mark.parametrize("arguments", [(), ("--dry-run",)], ids=["serve", "dry run"])
+def test_a_model_that_opens_but_does_not_run_stops_the_start_in_one_line(
+    tmp_path: Path,
+    write_small_model: Callable[[Path], Path],
+    arguments: tuple[str, ...],
+    batch: str,
+) -> None:
+    break_inference(write_small_model(tmp_path))
+    done = command(
+        *arguments,
+        SFD_MODEL_STORE=str(tmp_path),
+        SFD_MODELS="cells",
+        SFD_WORKERS="1",
+        SFD_MAX_BATCH=batch,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("sfd serve: cells: the model does not run: ")
+    assert "indices element out of data bounds" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_help_lists_every_setting() -> None:

@@ -19,11 +19,15 @@ CHECKS = (
 """All but those of accepted and rejected data: no schema can say which bytes are an image."""
 
 
-@pytest.mark.parametrize("keys", ["", "a-good-long-key"], ids=["open", "with an API key"])
+@pytest.mark.parametrize(
+    ("keys", "compat"),
+    [("", ""), ("a-good-long-key", ""), ("a-good-long-key", "deepstack,compreface")],
+    ids=["open", "with an API key", "with other products' APIs"],
+)
 def test_schemathesis_finds_no_server_error_and_nothing_undocumented(
-    start_server: Any, keys: str, tmp_path: Path
+    start_server: Any, keys: str, compat: str, tmp_path: Path
 ) -> None:
-    with start_server(API_KEYS=keys) as server:
+    with start_server(API_KEYS=keys, COMPAT=compat) as server:
         header = [f"--header=X-API-Key: {keys}"] if keys else []
         done = subprocess.run(
             [

@@ -3,7 +3,9 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
@@ -85,3 +87,15 @@ def test_a_problem_is_in_its_requests_line(
     (line,) = [line for line in lines if line["logger"] == "service.access"]
     assert (line["status"], line["problem"]) == (415, "unsupported-media-type")
     assert str(line["detail"]).startswith("this is PDF")
+
+
+def test_a_broken_form_is_one_line_of_the_access_log(start_server: Any) -> None:
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    with start_server() as server:
+        before = len(server.log.read_text().splitlines())
+        answer = httpx.post(f"{server.url}/detect", content=b"--b\nx", headers=kind)
+        assert answer.status_code == 400
+        server.wait_until_idle()
+        found = [json.loads(line) for line in server.log.read_text().splitlines()[before:]]
+    assert [each["logger"] for each in found] == ["service.access"]
+    assert "the multipart body is broken" in found[0]["detail"]

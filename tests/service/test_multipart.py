@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detection.errors import RequestError
+from detection.errors import InvalidImage, RequestError
 from service import multipart
 from service.errors import InvalidParameter, PayloadTooLarge
 
@@ -92,6 +92,24 @@ def test_a_model_whose_name_begins_as_a_bmp_file_is_a_field() -> None:
     assert parse(form(part(FIELD.replace("min_score", "model"), b"BMW"))).fields == [
         ("model", "BMW")
     ]
+
+
+def test_a_file_name_in_the_extended_notation_alone_makes_a_file() -> None:
+    head = "Content-Disposition: form-data; name=\"image\"; filename*=UTF-8''f%C3%BC.heic"
+    assert parse(form(part(head, b"whatever"))) == multipart.Form([b"whatever"], [])
+
+
+def test_a_part_that_describes_itself_twice_is_refused() -> None:
+    twice = FIELD + '\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"'
+    with pytest.raises(InvalidImage, match="two Content-Dispositions"):
+        parse(form(part(twice, b"0.5")))
+
+
+@pytest.mark.parametrize(
+    "head", ["X: y", "Content-Disposition: form-data", 'Content-Disposition: form-data; name=""']
+)
+def test_a_part_without_a_name_is_a_field_without_one(head: str) -> None:
+    assert parse(form(part(head, b"0.5"))).fields == [("", "0.5")]
 
 
 def test_a_field_that_is_too_long_says_how_to_send_a_file() -> None:

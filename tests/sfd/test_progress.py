@@ -21,3 +21,11 @@ def test_a_file_stays_empty() -> None:
     with Steps(("reading",), stream) as progress:
         progress("reading")
     assert stream.getvalue() == ""
+
+
+def test_the_line_can_be_cleared_for_a_progress_bar() -> None:
+    stream = Terminal()
+    progress = Steps(("reading",), stream)
+    progress("reading")
+    progress.clear()
+    assert stream.getvalue() == "\r[1/1] reading\x1b[K\r\x1b[K"

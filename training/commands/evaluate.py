@@ -17,6 +17,7 @@ from detection.providers import ProviderName
 from sfd.arguments import share
 from sfd.errors import SfdError, UsageError
 from sfd.files import write_atomically
+from sfd.progress import Steps
 from training.commands.refusal import refuse
 from training.evaluation import ground_truth, plot
 from training.evaluation.curves import Curve, at_score, best_f1_score
@@ -38,6 +39,8 @@ Labelled images that are missing in --images are left out, and counted in the re
 prints a table, and writes results.json and curves.png.
 """
 
+STEPS = ("reading the ground truth", "opening the model")
+"""What a terminal shows before the measurement begins."""
 PROTOCOLS = ("letterbox", "pyramid", "native")
 
 
@@ -103,8 +106,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Measure, print and write."""
     _check(arguments)
-    labels = ground_truth.read(arguments.ground_truth, arguments.images, arguments.held_out)
-    predictor = _predictor(arguments)
+    with Steps(STEPS) as steps:
+        steps("reading the ground truth")
+        labels = ground_truth.read(arguments.ground_truth, arguments.images, arguments.held_out)
+        steps("opening the model")
+        predictor = _predictor(arguments)
     _prepare(arguments.output)
     started = time.monotonic()
     with (

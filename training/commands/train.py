@@ -12,12 +12,16 @@ from tqdm import tqdm
 from sfd import extras
 from sfd.arguments import number, share
 from sfd.errors import SfdError, UsageError
+from sfd.progress import Steps
 from training import hyperparameters
 from training.commands.refusal import refuse
 from training.recipe import Recipe
 
 if TYPE_CHECKING:
     from convert.caffe.network import Diagnostic, Network
+
+STEPS = ("loading PyTorch", "reading networks and images")
+"""What a terminal shows before the training begins."""
 
 DESCRIPTION = """\
 Train a detector and write its caffemodel.
@@ -162,6 +166,8 @@ def run(arguments: argparse.Namespace) -> None:
     """Train as the arguments say, and print the path of the weights."""
     if importlib.util.find_spec("torch") is None:
         raise SfdError(f"training needs PyTorch: {extras.install('train')}")
+    steps = Steps(STEPS)
+    steps("loading PyTorch")
     import torch
 
     if arguments.threads is not None:
@@ -172,10 +178,13 @@ def run(arguments: argparse.Namespace) -> None:
         raise UsageError("--seed can't be negative")
     # Weights that start at random are drawn when the network is made.
     torch.manual_seed(arguments.seed)
-    print(_distil(arguments) if arguments.teacher else _train(arguments))
+    with steps:
+        steps("reading networks and images")
+        folder = _distil(arguments, steps) if arguments.teacher else _train(arguments, steps)
+    print(folder)
 
 
-def _train(arguments: argparse.Namespace) -> Path:
+def _train(arguments: argparse.Namespace, steps: Steps) -> Path:
     from convert.caffe import network as caffe
     from convert.caffe.network import CaffeError, Diagnostic
     from training import solver
@@ -232,6 +241,7 @@ def _train(arguments: argparse.Namespace) -> Path:
         seed=arguments.seed,
         bfloat16=arguments.bfloat16,
     )
+    steps.clear()
     with tqdm(total=settings.max_iter, unit="it", disable=not sys.stderr.isatty()) as bar:
 
         def progress(done: int, loss: float) -> None:
@@ -241,7 +251,7 @@ def _train(arguments: argparse.Namespace) -> Path:
         return train(job, resume=arguments.resume, progress=progress)
 
 
-def _distil(arguments: argparse.Namespace) -> Path:
+def _distil(arguments: argparse.Namespace, steps: Steps) -> Path:
     from convert.caffe import network as caffe
     from convert.layers.weights import unfilled
     from training.data import dataset
@@ -274,6 +284,7 @@ def _distil(arguments: argparse.Namespace) -> Path:
     if not kept:
         raise SfdError(f"{arguments.annotations}: has no image to train on; lower --held-out")
     dataset.check_files(kept)
+    steps.clear()
     with tqdm(
         total=1.0, disable=not sys.stderr.isatty(), bar_format="{l_bar}{bar}{postfix}"
     ) as bar:

@@ -150,6 +150,25 @@ def test_pixels_that_find_no_room_are_refused_as_one(serve: Serve) -> None:
         assert client.post(INFER, content=header + bytes(size), headers=headers).status_code == 200
 
 
+def test_pixels_that_would_miss_their_deadline_are_refused_at_once(serve: Serve) -> None:
+    tensor = {"name": "images", "shape": [1, 64, 64, 3], "datatype": "UINT8"}
+    size = 64 * 64 * 3
+    header = json.dumps(
+        {
+            "inputs": [{**tensor, "parameters": {"binary_data_size": size}}],
+            "parameters": {"timeout": 5_000_000},
+        }
+    ).encode()
+    headers = {"Inference-Header-Content-Length": str(len(header))}
+    with serve() as client:
+        batcher = client.app.state.runtime.default.batcher  # type: ignore[attr-defined]
+        batcher.image_seconds, batcher.target_wait = 4.0, 100.0
+        with batcher.reserve(1):
+            answer = client.post(INFER, content=header + bytes(size), headers=headers)
+        assert answer.status_code == 503
+        assert "longer than the deadline" in answer.json()["error"]
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -3,7 +3,7 @@
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
-class Heads:
+class HeadRequests:
     """Answers HEAD as GET, without the body; FastAPI's routes take only what they name."""
 
     def __init__(self, app: ASGIApp) -> None:
