@@ -1,6 +1,6 @@
-"""Puts the catalog and the default model, converted and verified, into a wheel of this project.
+"""Adds the catalog and the default model, converted and verified, to a wheel of this project.
 
-Hatch calls it where a wheel is built (`pip wheel .`, `pip install .`). It does nothing for an
+Hatch runs it when a wheel is built (`pip wheel .`, `pip install .`). It does nothing for an
 editable installation, and does not run where HATCH_BUILD_NO_HOOKS is `true`.
 """
 
@@ -18,17 +18,17 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 STORE = "model_store"
 INSTALLED_STORE = "sfd/model_store"
-"""Where the wheel has its models: in our own package, where no other project has files."""
+"""Folder of the models in the wheel: in sfd's own package, so no other project's files clash."""
 BUILT = ("model.onnx", "build.json")
 
 
 class CustomBuildHook(BuildHookInterface[Any]):
-    """Builds the models in a temporary folder, and adds the files to the wheel."""
+    """Builds the models in a temporary folder and adds the files to the wheel."""
 
     _folder: "tempfile.TemporaryDirectory[str] | None" = None
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Convert the models that `models` of the hook's table names; RuntimeError if one fails."""
+        """Convert the models that the hook's table lists. Raises RuntimeError if one fails."""
         if version == "editable":
             return
         self._folder = tempfile.TemporaryDirectory(prefix="sfd-wheel-")
@@ -50,10 +50,10 @@ class CustomBuildHook(BuildHookInterface[Any]):
 
 
 def _build(root: Path, models: Sequence[str], store: Path) -> None:
-    """Fill an empty store with the catalog and the models of a checkout, converted and verified."""
+    """Fill an empty store with a checkout's catalog and models, converted and verified."""
     shutil.copy(root / STORE / "catalog.toml", store)
     for name in models:
-        # Converted anew: a model.onnx of the checkout may have been made by other code.
+        # Convert again: the checkout's model.onnx may have been made by other code.
         sources = shutil.ignore_patterns(*BUILT)
         shutil.copytree(root / STORE / name, store / name, ignore=sources)
     _convert(root, store)
@@ -62,9 +62,9 @@ def _build(root: Path, models: Sequence[str], store: Path) -> None:
 
 
 def _convert(root: Path, store: Path) -> None:
-    """Run `sfd models build` of this checkout, whatever sfd may be installed beside it."""
+    """Run `sfd models build` of this checkout, even if another sfd is installed."""
     command = [sys.executable, "-m", "sfd", "models", "--store", str(store), "build"]
-    # PYTHONPATH is how pip hands its build dependencies on, so it stays.
+    # Keep PYTHONPATH: pip passes its build dependencies in it.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     if done.returncode:

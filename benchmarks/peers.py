@@ -1,4 +1,4 @@
-"""Who can run an SFD model on this machine: onnxruntime on our file, and OpenCV 4 on Caffe's."""
+"""The contestants: onnxruntime runs the converted file, OpenCV 4 the caffemodel."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -16,7 +16,7 @@ Images = U8
 
 
 def pictures(model: Model, count: int, seed: int = 0) -> Images:
-    """Noise [count, height, width, channels]: what a convolution costs depends on no content."""
+    """Noise [count, height, width, channels]: the content doesn't affect a convolution's time."""
     side = model.input
     noise = np.random.default_rng(seed).integers(
         0, 256, (count, side.height, side.width, side.channels)
@@ -40,7 +40,7 @@ def onnx_peers(model: Model, batches: Sequence[int], threads: int) -> list[Conte
 
 
 def opencv_peer(model: Model, threads: int) -> Contestant:
-    """The caffemodel itself in OpenCV 4's importer, which takes one image at a time.
+    """The caffemodel in OpenCV 4's importer, one image at a time.
 
     Raises SfdError for a network that OpenCV cannot read.
     """

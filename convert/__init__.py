@@ -69,7 +69,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> object:
-    # Not imported before they are used: the trainer reads prototxts without onnx.
+    # Imported only when used, because the trainer reads prototxts without onnx.
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_MODULES.get(name, "convert.conversion")), name)

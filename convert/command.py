@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="WEIGHTS.caffemodel",
         help="its weights; not needed with --simulate-weights or --explain",
     )
-    # nargs="?" would do it too, but not read `A -o OUT B`: it takes an absent B before -o.
+    # nargs="?" can't read `A -o OUT B`: it takes B as absent when it meets -o.
     weights.required = False
     parser.add_argument(
         "-o",
@@ -64,7 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--simulate-weights",
         type=_seed,
         metavar="SEED",
-        help="use random weights in place of WEIGHTS.caffemodel, the same for the same seed",
+        help="use random weights instead of WEIGHTS.caffemodel; "
+        "the same seed gives the same weights",
     )
     parser.add_argument(
         "--input-size",
@@ -167,12 +168,12 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _seed(value: str) -> int:
     if not value.isdecimal():
-        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number from 0")
+        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number of at least 0")
     return int(value)
 
 
 class _Moved(argparse.Action):
-    """An option that is a command of its own now."""
+    """An old option that is now a separate command."""
 
     def __call__(
         self,
@@ -183,7 +184,7 @@ class _Moved(argparse.Action):
     ) -> None:
         parser.exit(
             2,
-            f"{parser.prog}: {option_string} is a command of its own now: "
+            f"{parser.prog}: {option_string} was replaced by a command: "
             "sfd import-tensorflow FROZEN_GRAPH.pb -o OUT.caffemodel\n",
         )
 

@@ -36,8 +36,8 @@ STEPS = (
     "OpenCV", "batch", "noise", "constant", "gradient", "impulse", "scene",
     "writing",
 )  # fmt: skip
-"""What `progress` is told, in order: simulating only without weights, OpenCV to scene only
-with verification."""
+"""The step names that `progress` gets, in order. "simulating" occurs only without weights, and the
+steps from OpenCV to scene only with verification."""
 
 NOT_ASKED = "verification was switched off"
 
@@ -87,8 +87,8 @@ def convert_file(
     """Convert a Caffe model to one ONNX file at `output`, which appears whole or not at all.
 
     Weights of more than 2 GiB, which a protobuf message can't hold, go into `output`.data. Without
-    a caffemodel, `options.simulated_weights` must give a seed. `progress` is told of each of STEPS
-    as it begins.
+    a caffemodel, `options.simulated_weights` must give a seed. `progress` is called with each of
+    STEPS as it begins.
 
     Raises CaffeError and TranslationError with all problems of the sources, UsageError for
     options or paths that don't fit, ConversionError, VerificationError, and WriteError.
@@ -116,7 +116,7 @@ def convert_file(
                 blobs = {layer.name: layer.blobs for layer in network.layers if layer.blobs}
                 weights.write(caffemodel, network.name, blobs)
                 del blobs
-                # From the file, since that takes no memory but its pages; it has nothing to add.
+                # Read the hash from the file: that takes no memory except its pages.
                 reread, _ = _read(prototxt, caffemodel, options)
                 network = replace(reread, warnings=network.warnings)
         return _convert(network, prototxt, caffemodel, output, options, clock)
@@ -142,7 +142,7 @@ def convert_bytes(
                 paths[0], None if caffemodel is None else paths[1], paths[2], options, progress
             )
         except CaffeError as error:
-            # The caller knows no file.
+            # The caller has no file names.
             problems = [
                 replace(problem, message=problem.message.replace(f"{folder}/", ""))
                 for problem in error.diagnostics
@@ -275,7 +275,7 @@ def _build(network: Network, options: Options, name: str) -> Built:
 
 
 def _check_raw(network: Network, options: Options) -> None:
-    """Refuse options about images, except `gray`, which gives the number of channels."""
+    """Refuse options about images, except the channel order `gray`, which gives the channels."""
     order = options.channel_order
     if options.mean is not None or order not in (None, ChannelOrder.GRAY) or options.scale != 1:
         raise UsageError(
@@ -290,7 +290,7 @@ def _check_raw(network: Network, options: Options) -> None:
 
 
 def _check(light: onnx.ModelProto) -> None:
-    """ONNX's own check of a model whose large tensors are elsewhere: they count as inputs."""
+    """Run ONNX's own check on a model whose large tensors are external; they count as inputs."""
     model = onnx.ModelProto()
     model.CopyFrom(light)
     del model.graph.initializer[:]

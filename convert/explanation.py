@@ -32,9 +32,9 @@ class ExplainedLayer:
     name: str
     type: str
     shapes: tuple[Shape, ...]
-    """Of the tops, the batch open; empty where the layer was not reached."""
+    """Shapes of the tops, with an open batch; empty if the layer was not reached."""
     parameters: int
-    """How many numbers its weights hold."""
+    """The number of values in its weights."""
     macs: int
     """Multiply-accumulates for one image, of convolutions and inner products."""
     fate: str
@@ -48,7 +48,7 @@ class Explanation:
     kind: Kind
     layers: tuple[ExplainedLayer, ...]
     problems: tuple[Diagnostic, ...]
-    """Why the network can't be converted; empty if it can."""
+    """Why the network can't be converted; empty if it can be."""
 
     def __str__(self) -> str:
         head = ("layer", "type", "tops", "parameters", "MACs", "in the ONNX file")
@@ -160,7 +160,8 @@ def _recording(handler: Handler, record: _Record) -> Handler:
 
         def fill(_: Layer, shapes: Sequence[tuple[int, ...]]) -> Blobs:
             filled[:] = shapes
-            # Not 1, or a Scale would do nothing; one number in memory, whatever the shape.
+            # Not 1, because a Scale by 1 would be removed. A broadcast view takes one number of
+            # memory.
             return tuple(np.broadcast_to(np.float32(2), shape) for shape in shapes)
 
         before = len(graph.nodes)
@@ -186,7 +187,7 @@ def _macs(
     inputs: Sequence[Value],
     tops: Sequence[Value],
 ) -> int:
-    """Each weight once for each place that it is applied to."""
+    """Multiply-accumulates: each weight counts once for each position that it is applied to."""
     if not blobs:
         return 0
     if layer.type in _CONVOLUTIONS:
@@ -205,7 +206,7 @@ def _count(shape: Shape) -> int:
 
 
 def _fates(graph: GraphBuilder, record: _Record, merging: bool) -> dict[str, str]:
-    """What the nodes of each layer became after folding and merging."""
+    """What became of each layer's nodes in folding and merging."""
     owners = {
         output: name for name, nodes in record.nodes.items() for node in nodes
         for output in node.outputs
@@ -220,11 +221,11 @@ def _fates(graph: GraphBuilder, record: _Record, merging: bool) -> dict[str, str
     targets: dict[str, str] = {}
     for output, node in after.items():
         if output.endswith("/merged"):
-            continue  # its Split has the names of the layers
+            continue  # the Split carries the layers' names
         owner = owners.get(output) or owners.get(output.rpartition("/")[0], "")
         old = before.get(output)
         if old is not None and node.operator in _WEIGHTED_OPERATORS | {"Split"}:
-            # A row of Mul and Add went into the weights of the node that it followed.
+            # A chain of Mul and Add was folded into the weights of the node before it.
             while old.operator not in _WEIGHTED_OPERATORS and old.operator in ("Mul", "Add"):
                 targets[owners.get(old.outputs[0], "")] = ""
                 old = _source(old, before)
@@ -259,7 +260,7 @@ def _source(node: Node, before: dict[str, Node]) -> Node:
 def _follower(
     nodes: Sequence[Node], before: dict[str, Node], after: set[str], owners: dict[str, str]
 ) -> str:
-    """The layer whose nodes took over these, which had to be rows of Mul and Add."""
+    """The layer whose nodes absorbed these, which were a chain of Mul and Add."""
     outputs = {output for node in nodes for output in node.outputs}
     for output, node in before.items():
         if outputs.intersection(node.inputs):
@@ -303,7 +304,7 @@ def _explained(
 
 
 def _columns(rows: Sequence[Sequence[str]], right: Sequence[int]) -> list[str]:
-    """Rows as aligned columns; those of numbers to the right, the last as long as it is."""
+    """Rows as aligned columns: numbers to the right, and the last column unpadded."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(

@@ -1,4 +1,4 @@
-"""Files read whole within a limit, and checks of where to write."""
+"""Reads whole files up to a size limit, and checks the paths of files to write."""
 
 import mmap
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ MAX_PROTOBUF = (1 << 31) - 1
 
 
 def read_bytes(path: Path, limit: int, kind: str, error: type[CaffeError] = CaffeError) -> bytes:
-    """The content of a file; `kind` says what it should be.
+    """The content of a file; `kind` is the expected kind, for messages.
 
-    Raises `error` where it can't be read or has more than `limit` bytes.
+    Raises `error` if it can't be read or has more than `limit` bytes.
     """
     try:
         if path.stat().st_size > limit:
@@ -28,7 +28,7 @@ def read_bytes(path: Path, limit: int, kind: str, error: type[CaffeError] = Caff
 
 
 def map_bytes(path: Path, limit: int, kind: str) -> mmap.mmap:
-    """The content of a file, like `read_bytes`, of which only the pages in use take memory."""
+    """The content of a file, like `read_bytes`, but mapped: only the pages in use take memory."""
     try:
         if path.stat().st_size > limit:
             what = f"larger than {limit / 2**20:.0f} MiB, so not a {kind}"
@@ -41,7 +41,7 @@ def map_bytes(path: Path, limit: int, kind: str) -> mmap.mmap:
 
 
 def check_source(path: Path) -> None:
-    """Raise CaffeError, which names the file, if it can't be opened."""
+    """Raise CaffeError with the file's name if it can't be opened."""
     try:
         with path.open("rb"):
             pass
@@ -51,7 +51,7 @@ def check_source(path: Path) -> None:
 
 
 def check_output(path: Path, kind: str, sources: Sequence[Path]) -> None:
-    """Refuse a path where a file can't be written, before any work is done. `kind` says what it is.
+    """Refuse an output path that can't be written, before any work is done. `kind` says what it is.
 
     Raises UsageError for a folder and for one of the sources, WriteError if its folder is missing.
     """

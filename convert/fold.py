@@ -1,8 +1,8 @@
 """Folding: merges multiplications and additions by constants with the nodes before them.
 
-BatchNorm, Scale, Bias and Power arrive here as Mul and Add nodes. Behind a Convolution,
-Deconvolution or InnerProduct whose result nothing else uses they move into its weights; elsewhere
-a row of them becomes one Mul and one Add. All arithmetic is in float64.
+BatchNorm, Scale, Bias and Power arrive here as Mul and Add nodes. After a Convolution,
+Deconvolution or InnerProduct whose result has no other reader, they are folded into its weights.
+Elsewhere a chain of them becomes one Mul and one Add. All arithmetic is in float64.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ class Affine:
     shift: F64
 
     def then(self, after: "Affine") -> "Affine":
-        """Join the step that starts from this one's result."""
+        """Combine this step with the next one, which starts from its result."""
         return Affine(
             self.source,
             after.name,
@@ -35,9 +35,10 @@ class Affine:
 
 
 def fold(graph: GraphBuilder) -> None:
-    """Merge constants into the graph's nodes. Call it when the outputs are declared.
+    """Merge constants into the graph's nodes.
 
-    Outputs keep their names and values. Values that are no outputs may vanish.
+    Call it after the outputs are declared. Outputs keep their names and values. Other values may
+    disappear.
     """
     nodes = graph.needed_nodes()
     uses = Counter([*(name for node in nodes for name in node.inputs), *graph.outputs])
@@ -85,7 +86,7 @@ def fold(graph: GraphBuilder) -> None:
 
 
 def _affine(graph: GraphBuilder, node: Node, uses: Counter[str]) -> Affine | None:
-    """The node as an Affine, if it multiplies by or adds a constant and leaves the shape alone."""
+    """The node as an Affine, if it multiplies by or adds a constant and keeps the shape."""
     if node.operator not in ("Mul", "Add"):
         return None
     left, right = (graph.values[name] for name in node.inputs)
@@ -117,7 +118,7 @@ def _absorbs(graph: GraphBuilder, node: Node, affine: Affine) -> bool:
 
 
 def _with_weights(graph: GraphBuilder, node: Node, affine: Affine, uses: Counter[str]) -> Node:
-    """The node with the affine step in its weights, which are float32 again after this."""
+    """The node with the affine step folded into its weights, which become float32 again."""
     made = graph.values[affine.name]
     weight = graph.values[node.inputs[1]]
     channels = made.static(1)
@@ -150,7 +151,7 @@ def _with_weights(graph: GraphBuilder, node: Node, affine: Affine, uses: Counter
 
 
 def _per_channel(constant: F64, rank: int, channels: int) -> F64 | None:
-    """The constant as one number for each channel (axis 1), or None where it varies otherwise."""
+    """The constant as one number for each channel (axis 1), or None if it varies on other axes."""
     full = constant.reshape((1,) * (rank - constant.ndim) + constant.shape)
     if full.size != full.shape[1]:
         return None
@@ -158,7 +159,7 @@ def _per_channel(constant: F64, rank: int, channels: int) -> F64 | None:
 
 
 def _spelt_out(graph: GraphBuilder, affine: Affine) -> list[Node]:
-    """The step as a Mul and an Add, or one of them where the other would do nothing."""
+    """The step as a Mul and an Add, without the one that would do nothing."""
     made = graph.values[affine.name]
     multiplies, adds = bool((affine.scale != 1).any()), bool((affine.shift != 0).any())
     nodes: list[Node] = []
@@ -177,7 +178,7 @@ def _spelt_out(graph: GraphBuilder, affine: Affine) -> list[Node]:
 
 
 def _forget(graph: GraphBuilder, constants: Sequence[str], uses: Counter[str]) -> None:
-    """Free the names of constants that only the node in question uses."""
+    """Release the names of constants that only this node uses."""
     for name in constants:
         if uses[name] == 1:
             del graph.values[name]

@@ -1,7 +1,7 @@
-"""The same graph for a smaller input, to verify a fully convolutional network of a large one.
+"""Rebuilds a graph for a smaller input, to verify a fully convolutional network with a large one.
 
-The activations of a few layers at 2,400 x 2,400 pixels take gigabytes. If a smaller input gives
-the same nodes with the same constants, then what is verified there is what the file computes.
+The activations of a few layers at 2,400 x 2,400 pixels take gigabytes. If a smaller input gives the
+same nodes with the same constants, verifying the smaller graph verifies the file.
 """
 
 import math
@@ -15,10 +15,10 @@ from convert.storage import StoredModel
 from sfd.errors import SfdError
 
 MAX_ELEMENTS = 1 << 25
-"""Of the largest blob of a picture, 128 MiB of float32: beyond this a smaller input is tried."""
+"""If an image's largest blob has more elements (128 MiB of float32), a smaller input is tried."""
 _TARGETS = (256, 512, 1024)
 _PERIOD = 64
-"""Sizes that differ by a multiple of all strides together pad alike."""
+"""Sizes that differ by a multiple of the product of all strides are padded alike."""
 
 Inputs = Mapping[str, tuple[int, ...]]
 
@@ -26,10 +26,10 @@ Inputs = Mapping[str, tuple[int, ...]]
 def reduced(
     built: Built, store: StoredModel, whole: ModelProto, rebuild: Callable[[Inputs], Built]
 ) -> Built | None:
-    """The graph for a smaller input, its weights in the stored file; None if it is another graph.
+    """The graph for a smaller input, its weights in the stored file; None if the graph differs.
 
     `whole` is the model with its weights. `rebuild` builds it for other shapes of its inputs. None
-    too where the input is not too large.
+    also if the input is not too large.
     """
     largest = max(
         (
@@ -61,7 +61,7 @@ def _smaller(shape: tuple[int, ...], target: int) -> tuple[int, ...]:
 
 
 def _same_graph(one: ModelProto, other: ModelProto) -> bool:
-    """Whether the nodes and all constants but sizes are equal.
+    """Whether the nodes and all constants except sizes are equal.
 
     Sizes are integers, as Reshape, Slice and Resize read them. The shapes that follow from them
     are checked without running anything: ONNX's own check compares them with Caffe's.

@@ -1,4 +1,4 @@
-"""What a conversion did and how it was verified, as data that becomes JSON."""
+"""The report of a conversion and its verification, as data that becomes JSON."""
 
 import json
 from collections.abc import Mapping
@@ -19,13 +19,13 @@ class Comparison:
     """One output for one input, compared with its reference."""
 
     input: str
-    """Which picture: noise, constant, gradient, impulse, scene; or a batch of them."""
+    """The test image: noise, constant, gradient, impulse or scene; or a batch of them."""
     output: str
-    """Which blob or output."""
+    """The blob or output."""
     reference: str
-    """What it was compared with."""
+    """The reference that it was compared with."""
     difference: float
-    """The largest difference found, of values or of scores."""
+    """The largest difference found in values or scores."""
     bound: float
     """The largest difference allowed."""
     passed: bool
@@ -34,16 +34,16 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """All comparisons of a conversion, and the verdict."""
+    """All comparisons of a conversion, and the result."""
 
     status: Status
     reason: str = ""
     """Why it is unverified, or what failed."""
     comparisons: tuple[Comparison, ...] = ()
     references: tuple[str, ...] = ()
-    """Who computed what the file should give: OpenCV, the NumPy reference, or both."""
+    """The references used: OpenCV, the NumPy reference, or both."""
     input_size: str = ""
-    """Height and width that it was verified at, if smaller than the file's: the nodes are equal."""
+    """Height and width of the verified input, if smaller than the file's; the nodes are equal."""
 
     def __str__(self) -> str:
         return f"{self.status}: {self.reason}" if self.reason else str(self.status)
@@ -51,7 +51,10 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One conversion. It has no paths, so equal conversions give equal reports but for times."""
+    """One conversion.
+
+    It holds no paths, so equal conversions give equal reports, except for times.
+    """
 
     name: str
     kind: str
@@ -65,7 +68,7 @@ class Report:
     parameters: int
     """The number of weights of all layers, including BatchNorm's statistics."""
     sources: Mapping[str, str]
-    """sha256 of prototxt and weights."""
+    """SHA-256 of the prototxt and the weights."""
     onnx_sha256: str
     metadata: Mapping[str, str]
     versions: Mapping[str, str]

@@ -1,7 +1,7 @@
-"""Simulated weights: seeded random numbers in place of a caffemodel.
+"""Simulated weights: seeded random numbers instead of a caffemodel.
 
-Whether a network can be converted does not depend on its weights. So a bug report needs only the
-prototxt and a seed.
+The weights don't affect whether a network can be converted, so a bug report needs only the prototxt
+and a seed.
 """
 
 import math
@@ -26,11 +26,11 @@ _RECTIFIERS = frozenset(["ELU", "PReLU", "ReLU", "ReLU6"])
 _STATISTICS = frozenset(["BN", "BatchNorm"])
 _POINTWISE = frozenset(["Bias", "Scale"])
 PIXEL_SPREAD = 64.0
-"""The standard deviation of an input, which is pixels less their mean."""
+"""The standard deviation of an input of pixels after the mean is subtracted."""
 
 
 def simulate(network: Network, seed: int) -> Network:
-    """The network with random blobs for every layer that needs them; those it has are kept.
+    """The network with random blobs for every layer that lacks them; existing blobs are kept.
 
     The handler of a layer says which shapes it expects (`check_blobs`). Weights are normal with
     the variance of He et al. (2015) where a ReLU follows, else 1 / inputs, so that activations
@@ -63,7 +63,7 @@ def simulate(network: Network, seed: int) -> Network:
     try:
         build_graph(network, graph, _filling(fill))
     except TranslationError as error:
-        # Layers behind one that failed were not reached. They are not to blame for having no blobs.
+        # Layers after one that failed were not reached, so their missing blobs are not reported.
         problems = [each for each in error.diagnostics if each.message != NO_WEIGHTS]
         raise TranslationError(problems) from None
     layers = tuple(
@@ -73,7 +73,7 @@ def simulate(network: Network, seed: int) -> Network:
 
 
 def _filling(fill: Fill) -> Mapping[str, Handler]:
-    """All handlers, each of which asks `fill` for the blobs that its layer lacks."""
+    """All handlers; each gets the blobs that its layer lacks from `fill`."""
     return {
         name: replace(handler, translate=fill_blobs(handler.translate, fill))
         for name, handler in handlers().items()
@@ -81,7 +81,7 @@ def _filling(fill: Fill) -> Mapping[str, Handler]:
 
 
 def fill_blobs(translate: Translate, fill: Fill) -> Translate:
-    """A handler's function that asks `fill` for the blobs that a layer lacks."""
+    """A handler's function that gets the blobs that a layer lacks from `fill`."""
 
     def filled(
         layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]
@@ -90,7 +90,7 @@ def fill_blobs(translate: Translate, fill: Fill) -> Translate:
         try:
             return translate(layer, graph, inputs)
         except BlobsMissingError as missing:
-            # What the handler added before it looked at its blobs, it will add again.
+            # Undo what the handler added before it checked its blobs; it will add it again.
             graph.values, graph.nodes = values, nodes
             blobs = fill(layer, missing.shapes)
             return translate(replace(layer, blobs=blobs), graph, inputs)
@@ -105,7 +105,7 @@ def _blobs(
     network: Network,
     readers: Mapping[str, Sequence[str]],
 ) -> list[F32]:
-    """Random blobs of these shapes, by the type of the layer."""
+    """Random blobs of these shapes for a layer type."""
     made: list[F64]
     if layer.type in _STATISTICS and len(shapes) >= 3:
         made = _statistics(layer.type, shapes, random)
@@ -149,7 +149,7 @@ def _weight(
     network: Network,
     readers: Mapping[str, Sequence[str]],
 ) -> F64:
-    """A matrix or kernel whose results have the scale of its inputs; of one axis, a bias."""
+    """A matrix or kernel whose results have the scale of its inputs; with one axis, a bias."""
     if len([side for side in shape if side != 1]) < 2 and len(shape) < 3:
         return random.normal(0, 0.1, shape)
     if layer.type == "Deconvolution":
@@ -165,7 +165,7 @@ def _weight(
     after = [kind for top in layer.tops for kind in readers.get(top, ())]
     gain = 2.0 if any(kind in _RECTIFIERS for kind in after) else 1.0
     if "Eltwise" in after:
-        gain = 0.25  # else the sums of a hundred residual blocks would overflow
+        gain = 0.25  # otherwise the sums of a hundred residual blocks would overflow
     spread = math.sqrt(gain / inputs)
     if any(bottom in network.inputs for bottom in layer.bottoms):
         spread /= PIXEL_SPREAD

@@ -1,8 +1,8 @@
-"""A model as files: written tensor by tensor, so that weights are never in memory twice.
+"""Writes a model to files, tensor by tensor, so that weights are never in memory twice.
 
 A protobuf message can't exceed 2 GiB. Weights beyond that go into a second file, as ONNX's external
-data. While a conversion is verified, onnxruntime reads the weights of either kind of file from
-there, through a model that holds only their places.
+data. During verification, onnxruntime reads the weights from these files, through a model that
+holds only their offsets.
 """
 
 import hashlib
@@ -22,33 +22,33 @@ from convert.caffe.wire import header
 from sfd.files import WriteError
 
 MAX_INLINE = (1 << 31) - (1 << 24)
-"""How many bytes of weights a file holds itself; the rest is left for the nodes."""
+"""The most bytes of weights within the model file; the rest of 2 GiB is left for the nodes."""
 PLACED_BYTES = 4096
-"""Tensors from this size on stay in the file; smaller ones are part of the model in memory too."""
+"""Tensors of at least this size are only in the file; smaller ones also in the model in memory."""
 _ALIGNMENT = 4096
-"""Of tensors in a data file, so that runtimes can map them."""
+"""Alignment of tensors in a data file, so that runtimes can map them."""
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 
 
 @dataclass(slots=True)
 class StoredModel:
-    """A model on disk under a temporary name, beside where it is to be."""
+    """A model on disk under a temporary name, in the folder of its final name."""
 
     output: Path
     file: Path
     data: Path | None
-    """The file of the weights; None where they are in `file`."""
+    """The file of the weights; None if they are in `file`."""
     light: onnx.ModelProto
-    """The model whose large tensors are external data: places in `data` or in `file`."""
+    """The model with its large tensors as external data in `data` or `file`."""
 
     @property
     def folder(self) -> Path:
-        """Where onnxruntime finds the external data of `light`."""
+        """The folder where onnxruntime finds the external data of `light`."""
         return self.file.parent
 
     @property
     def data_output(self) -> Path:
-        """The name that the file of weights will have."""
+        """The final name of the weights file."""
         return data_path(self.output)
 
     def finish(self, metadata: Sequence[onnx.StringStringEntryProto]) -> str:
@@ -58,7 +58,7 @@ class StoredModel:
         """
         try:
             with self.file.open("ab") as file:
-                # Fields of a message may come in pieces.
+                # A message may be split: appended fields are merged.
                 file.write(onnx.ModelProto(metadata_props=metadata).SerializeToString())
                 _sync(file)
             with self.file.open("rb") as file:
@@ -72,20 +72,20 @@ class StoredModel:
 
 
 def data_path(output: Path) -> Path:
-    """The file beside a model that has its weights if they exceed MAX_INLINE."""
+    """The file that holds a model's weights if they exceed MAX_INLINE."""
     return output.with_name(f"{output.name}.data")
 
 
 @contextmanager
 def stored(model: onnx.ModelProto, output: Path) -> Iterator[StoredModel]:
-    """Write a model beside `output`. Without `finish` nothing is left when the block ends.
+    """Write a model under a temporary name. Without `finish`, it is deleted when the block ends.
 
     The model must be without metadata. Raises WriteError.
     """
     temporary: list[Path] = []
     try:
         store = _write(model, output, temporary)
-        del model  # else this frame would keep the weights in memory
+        del model  # otherwise this frame would keep the weights in memory
         yield store
     finally:
         for path in temporary:
@@ -113,7 +113,7 @@ def _write(model: onnx.ModelProto, output: Path, temporary: list[Path]) -> Store
 
 
 def _write_whole(model: onnx.ModelProto, file: BinaryIO, location: str) -> onnx.ModelProto:
-    """Write what SerializeToString would give, and return the model without its large tensors."""
+    """Write the model as SerializeToString would, and return it without its large tensors."""
     graph = model.graph
     before = onnx.GraphProto(node=graph.node, name=graph.name).SerializeToString()
     after = onnx.GraphProto(
@@ -139,7 +139,7 @@ def _write_whole(model: onnx.ModelProto, file: BinaryIO, location: str) -> onnx.
 
 
 def _write_data(model: onnx.ModelProto, file: BinaryIO, location: str) -> onnx.ModelProto:
-    """Write large tensors alone, and return the model with their places."""
+    """Write only the large tensors, and return the model with their offsets."""
     light = _without_tensors(model)
     for tensor in model.graph.initializer:
         file.write(bytes(-file.tell() % _ALIGNMENT))
@@ -150,7 +150,7 @@ def _write_data(model: onnx.ModelProto, file: BinaryIO, location: str) -> onnx.M
 
 
 def _place(light: TensorProto, tensor: TensorProto, location: str, offset: int) -> None:
-    """Make `light` the tensor, whose content is at `offset` of a file unless it is small."""
+    """Fill `light` with the tensor. Unless it is small, its content is at `offset` of the file."""
     length = _size(tensor)
     if length < PLACED_BYTES:
         light.CopyFrom(tensor)
@@ -162,7 +162,7 @@ def _place(light: TensorProto, tensor: TensorProto, location: str, offset: int) 
 
 
 def _size(tensor: TensorProto) -> int:
-    """The bytes of a tensor's `raw_data`, without the copy that Python would get of it."""
+    """The bytes of a tensor's `raw_data`, without the copy that Python's attribute makes."""
     return math.prod(tensor.dims) * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
 
 
@@ -205,5 +205,5 @@ def _create(path: Path, temporary: list[Path]) -> tuple[BinaryIO, Path]:
 def _sync(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
-    # mkstemp's 0600 would keep a service that runs as another user from reading it.
+    # With mkstemp's mode 0600, a service that runs as another user couldn't read the file.
     os.fchmod(file.fileno(), 0o644)

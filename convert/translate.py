@@ -1,4 +1,4 @@
-"""The walk over a Caffe network that lets each layer's handler add its part to the ONNX graph."""
+"""Walks over a Caffe network; each layer's handler adds its part to the ONNX graph."""
 
 import difflib
 import math
@@ -12,18 +12,18 @@ from convert.layers.registry import Handler, LayerError, handlers
 from convert.layers.weights import repeated
 
 MAX_ELEMENTS = 2**31 - 1
-"""The most elements of one image's blob: Caffe counts them in an int."""
+"""The most elements in one image's blob, which Caffe counts in an int."""
 
 _POOLS_ROIS = frozenset(["PSROIAlign", "PSROIPooling", "ROIAlign", "ROIPooling"])
-"""Layers whose second bottom has one row for each region, whatever the number of images."""
+"""Layers whose second bottom has one row for each region, for any number of images."""
 TIME = "time"
-"""The name of the open first dimension of an input that is a sequence."""
+"""The name of the open first dimension of a sequence input."""
 _RECURRENT = frozenset(["LSTM", "Lstm", "RNN"])
 _KEEPS_ROWS = frozenset(["Flatten", "Power", "Reshape", "Scale", "Split"])
 
 
 class TranslationError(CaffeError):
-    """Every reason why a network can't be translated."""
+    """A network can't be translated; lists every reason."""
 
     def __init__(self, problems: Sequence[Diagnostic]) -> None:
         super().__init__("the network can't be converted", problems)

@@ -107,7 +107,7 @@ class Detector:
 
     session: Session
     plan: Plan
-    """How it is run, and why."""
+    """How the model is run, and why."""
     batcher: Batcher[Pixels, Predictions]
     max_pixels: int
     reduced_decoding: bool
@@ -117,9 +117,9 @@ class Detector:
     selecting: Executor
     """The thread of NMS, a separate one, so that NMS never waits behind decoding."""
     observer: Observer = field(default_factory=Observer)
-    """Told of each image that is done."""
+    """Called for each finished image."""
     executors: Sequence[Executor] = ()
-    """What `close` shuts down: the pools that only this detector uses."""
+    """The pools that only this detector uses; `close` shuts them down."""
 
     async def detect(
         self, data: bytes, query: Query, deadline: float, places: Places, most_tiles: int
@@ -177,8 +177,8 @@ class Detector:
     ) -> list[Detection | RequestError]:
         """The faces of each file in order, or its problem; places for all are taken first.
 
-        A file that is already a RequestError stays one. Tiled images are done one after the other,
-        so that one request does not fill the queue. Raises Overloaded.
+        A file that is already a RequestError is returned as it is. Tiled images are processed one
+        after the other, so that one request does not fill the queue. Raises Overloaded.
         """
         good = sum(not isinstance(data, RequestError) for data in files)
         most_tiles = self._most_tiles(good) if query.tiles else 1
@@ -199,7 +199,7 @@ class Detector:
             return await asyncio.gather(*map(one, files))
 
     async def close(self) -> None:
-        """Answer the accepted requests, then end the threads."""
+        """Finish the accepted requests, then end the threads."""
         await self.batcher.drain()
         for executor in self.executors:
             executor.shutdown(wait=False, cancel_futures=True)
@@ -234,14 +234,14 @@ class Detector:
         return Prepared(tiles, pictures, placements, decoded - started, preprocess)
 
     def group(self, most: int, query: Query) -> int:
-        """How many files, at most `most`, a caller should ask for at a time.
+        """How many files a caller should submit at a time, at most `most`.
 
         With tiles it is one: the tiles of one image fill the batches.
         """
         return 1 if query.tiles else min(most, self.batcher.queue_limit)
 
     def _most_tiles(self, images: int) -> int:
-        """Most tiles of each image of a request, so that all of them fit the queue.
+        """The most tiles for each image of a request, so that all of them fit the queue.
 
         At most half the queue, so that other requests get in too.
         """
@@ -251,7 +251,7 @@ class Detector:
     def select(
         self, candidates: Sequence[Predictions], prepared: Prepared, query: Query
     ) -> tuple[Floats, Floats]:
-        """Boxes [faces, 4] in pixels of the image, and scores [faces], of the network's answers."""
+        """Boxes [faces, 4] in pixels of the image and scores [faces] from the network's outputs."""
         whole = prepared.tiles[0]
         thresholds = self.session.model.thresholds
         if len(candidates) == 1:
@@ -305,7 +305,7 @@ def min_score_of(thresholds: Thresholds, query: Query) -> float:
 
 
 async def all_of(work: Iterable[Coroutine[object, object, T]]) -> list[T]:
-    """All results; or the first exception, and then the other tasks are cancelled."""
+    """All results. If a task fails, raises its exception and cancels the others."""
     tasks = [asyncio.ensure_future(each) for each in work]
     try:
         return await asyncio.gather(*tasks)

@@ -19,12 +19,12 @@ def letterbox(
     *,
     full_size: tuple[int, int] | None = None,
 ) -> tuple[Pixels, Letterbox]:
-    """An RGB image as uint8 [height, width, channels], and where in it the image lies.
+    """The network's input as uint8 [height, width, channels], and the image's position in it.
 
-    Resized with Pillow's BILINEAR, which averages over the source area when it shrinks, and
-    centred on `background`: after the network's mean subtraction the padding is zero. For an image
-    that was decoded at a reduced scale, `full_size` is its full width and height, by which it is
-    placed.
+    Resized with Pillow's BILINEAR, which averages over the source area when it shrinks, and centred
+    on `background`: after the network's mean subtraction the padding is zero. For an image that was
+    decoded at a reduced scale, `full_size` is its full width and height, which determine its
+    position.
     """
     box = Letterbox.fit(*(full_size or image.size), width, height)
     resized = image.resize((box.width, box.height), Image.Resampling.BILINEAR)

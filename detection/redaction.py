@@ -1,8 +1,8 @@
-"""Faces made unrecognizable: what is left of one is a few patches of mean colour.
+"""Makes faces unrecognizable: only a few patches of mean colour are left of each.
 
-Not a Gaussian blur of the pixels: that can be undone in part, and a network can name the face
-behind a mild one. Both styles average the face over a grid of `CELLS` cells and keep nothing
-else; they differ in how the cells are painted.
+A Gaussian blur of the pixels would not be enough: it can be partly undone, and a network can
+identify a face behind a mild blur. Both styles keep only the face's averages over a grid of `CELLS`
+cells. They differ in how the cells are painted.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def hide(
         width, height = right - left, bottom - top
         cell = max(width, height) / CELLS
         grid = (max(1, round(width / cell)), max(1, round(height / cell)))
-        # From the picture as it is by now: where two faces overlap, neither comes back.
+        # Read the already changed picture, so that of two overlapping faces neither reappears.
         means = hidden.resize(grid, Image.Resampling.BOX, box=area)
         hidden.paste(means.resize((width, height), upscale), area)
     return hidden

@@ -65,7 +65,7 @@ def quantity(value: object) -> object:
 
 @dataclass(frozen=True)
 class Unit:
-    """What a number counts, for whoever reads the settings."""
+    """The unit of a number, for the settings' documentation."""
 
     name: str
     example: str
@@ -90,7 +90,9 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)]
 
 
 class DetectionSettings(BaseSettings):
-    """What `sfd detect` and the service share; each is the environment variable `SFD_` + its name.
+    """The settings that `sfd detect` and the service share.
+
+    Each is the environment variable `SFD_` + its name.
 
     The docstrings are the text of `sfd serve --help` and of docs/settings.md.
     """
@@ -111,12 +113,12 @@ class DetectionSettings(BaseSettings):
     """Names of the models to serve, separated by commas. Default: DEFAULT_MODEL alone."""
 
     default_model: str = ""
-    """The model of a request that names none. Default: the first of MODELS."""
+    """The model for requests that name no model. Default: the first of MODELS."""
 
     provider: Annotated[ProviderName, BeforeValidator(lower)] = ProviderName.AUTO
-    """What runs the models. auto: CUDA where it works, else the CPU. Any other must work, or the
-    start stops. cuda and tensorrt need onnxruntime-gpu, openvino needs onnxruntime-openvino, each
-    in place of onnxruntime."""
+    """The execution provider. auto: CUDA if it works, otherwise the CPU. If any other value doesn't
+    work, the service does not start. cuda and tensorrt need onnxruntime-gpu, openvino needs
+    onnxruntime-openvino, each in place of onnxruntime."""
 
     threads: Annotated[int, Ge(1), Le(MAX_THREADS)] = Field(default_factory=available_cpus)
     """Inference threads of each model, and decoding threads. Default: the CPUs of this process."""
@@ -130,10 +132,10 @@ class DetectionSettings(BaseSettings):
     image, measured at the start; elsewhere 8."""
 
     max_wait_ms: Annotated[float, Ge(0), Le(1000)] = 5.0
-    """How long an image waits for others to fill its batch, at most, in milliseconds."""
+    """The longest time that an image waits for others to fill its batch, in milliseconds."""
 
     queue_limit: Annotated[int, Ge(1), Le(MAX_QUEUE)] = 128
-    """Most images that may be accepted and not yet in inference; more are answered 503."""
+    """Most images that may wait for inference; further requests are answered 503."""
 
     max_pixels: PixelCount = 50_000_000
     """Largest image, in pixels."""
@@ -150,7 +152,7 @@ class DetectionSettings(BaseSettings):
 
     @property
     def served_models(self) -> tuple[str, ...]:
-        """Names of the models to load; the default one first."""
+        """Names of the models to load, the default model first."""
         default = self.default_model or (self.models or (DEFAULT_MODEL,))[0]
         return default, *(name for name in dict.fromkeys(self.models) if name != default)
 
@@ -159,7 +161,7 @@ Kind = TypeVar("Kind", bound=DetectionSettings)
 
 
 def load(kind: type[Kind], **overrides: Any) -> Kind:
-    """Read settings of a kind; StartError lists each wrong variable and what it accepts.
+    """Read settings of a kind. StartError lists each wrong variable and what it accepts.
 
     `overrides` (by field name) win over the environment; those that are None are left out.
     """
@@ -199,7 +201,7 @@ def describe(kind: type[DetectionSettings]) -> list[tuple[str, str, str]]:
 
 
 def accepts(field: FieldInfo) -> str:
-    """What values a field takes, in a few words."""
+    """The values that a field accepts, in a few words."""
     annotation = field.annotation
     if isinstance(annotation, type) and issubclass(annotation, StrEnum):
         return " | ".join(annotation)

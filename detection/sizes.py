@@ -1,4 +1,4 @@
-"""Sizes as people read them."""
+"""Formats sizes for people."""
 
 
 def readable_bytes(count: int) -> str:

@@ -1,4 +1,4 @@
-"""Which image files a command reads, and where it writes their pictures."""
+"""Finds the image files that a command reads, and the paths of the pictures that it writes."""
 
 import glob
 import os
@@ -32,10 +32,10 @@ class Source:
     name: str
     """The name to show: a path, or "-" for standard input."""
     relative: Path
-    """The path below the folder that was named; the file's name where it was named itself."""
+    """The path relative to the named folder; the file name if the file itself was named."""
 
     def read(self) -> bytes | RequestError:
-        """The bytes of the file, or why not."""
+        """The bytes of the file. Raises an error that says why it can't be read."""
         try:
             return sys.stdin.buffer.read() if self.name == STDIN else Path(self.name).read_bytes()
         except OSError as error:
@@ -43,10 +43,10 @@ class Source:
 
 
 def find(arguments: Sequence[str]) -> list[Source]:
-    """The files that are named, in their order: paths, folders with all below, patterns, or "-".
+    """The named files in order: paths, folders with all files below, patterns, or "-".
 
     Raises UsageError for a folder or a pattern without image files, for an empty name, and for "-"
-    given twice. A file that is not there fails when it is read.
+    given twice. A missing file fails when it is read.
     """
     if list(arguments).count(STDIN) > 1:
         raise UsageError("standard input (-) can be named only once")
@@ -77,10 +77,11 @@ def _find(argument: str) -> list[Source]:
 
 
 def targets(sources: Sequence[Source], out: Path, *, force: bool) -> list[Path]:
-    """Where the picture of each source is written: `out` itself, or PNG files below the folder.
+    """The output path for each source: `out` itself, or PNG files below the folder `out`.
 
     `out` is a folder if it is one, if it has no ending, or if there are several sources. Raises
-    UsageError for a file that is there already unless `force`, and for two sources with one target.
+    UsageError if a file exists already and `force` is not set, and if two sources have the same
+    target.
     """
     if os.path.isfile(out) and len(sources) > 1:
         raise UsageError(f"--draw {out}: is a file; several images need a folder")
@@ -94,7 +95,7 @@ def targets(sources: Sequence[Source], out: Path, *, force: bool) -> list[Path]:
     if there and not force:
         more = f", and {len(there) - 1} more" if len(there) > 1 else ""
         raise UsageError(
-            f"--draw: {there[0]} is already there{more}; name another place, or add --force to "
-            "overwrite"
+            f"--draw: {there[0]} already exists{more}; choose another path, or add --force to "
+            f"overwrite"
         )
     return found

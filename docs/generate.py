@@ -1,7 +1,7 @@
-"""Write the tables of these pages that the code knows better.
+"""Generate the tables in these pages from the code.
 
-    python docs/generate.py            rewrite what lies between the marks
-    python docs/generate.py --check    change nothing; exit 1 when a page is out of date
+    python docs/generate.py            rewrite the text between the marks
+    python docs/generate.py --check    change nothing; exit with 1 if a page is out of date
 
 A page marks a table's place with `<!-- generated: NAME -->` and `<!-- /generated -->`.
 """
@@ -88,7 +88,7 @@ def metrics_table() -> str:
 
 
 def recipe_table() -> str:
-    """Every value of a distillation."""
+    """Every hyperparameter of a distillation."""
     rows = (
         (f"`{name}`", default, about) for name, default, about in hyperparameters.describe(Recipe)
     )
@@ -116,7 +116,7 @@ def commands_list() -> str:
 def arguments(
     parser: argparse.ArgumentParser,
 ) -> Iterator[tuple[str, str, list[tuple[str, ...]]]]:
-    """Yield each (sub)parser's name, description and rows; argparse has no public way to ask."""
+    """Yield each (sub)parser's name, description and rows. argparse has no public API for this."""
     rows: list[tuple[str, ...]] = []
     nested: list[argparse.ArgumentParser] = []
     for action in parser._actions:
@@ -152,7 +152,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def generated(text: str) -> str:
-    """Return a page with the tables between its marks made anew."""
+    """Return a page with the tables between its marks regenerated."""
     return MARK.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n{found[3]}", text)
 
 

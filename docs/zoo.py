@@ -2,9 +2,10 @@
 
     python docs/zoo.py [MODELS]
 
-MODELS is a folder with a folder for each published model, of deploy.prototxt and
-weights.caffemodel; without it their rows stay as they are. The other networks are generated, with
-simulated weights. It takes a minute or two, so `python docs/generate.py` leaves this table alone.
+MODELS is a folder with one folder for each published model, which holds deploy.prototxt and
+weights.caffemodel. Without MODELS, the rows of these models stay as they are. The other networks
+are generated, with simulated weights. This takes a minute or two, so `python docs/generate.py` does
+not update this table.
 """
 
 import re
@@ -33,11 +34,11 @@ PUBLISHED = (
 OWN = "sfd-640-mobilenetv2-mod2"
 SOURCE = "[bonseyes/SFD](https://github.com/bonseyes/SFD), MIT"
 BOUND = 1e-4
-"""What a comparison may differ by, relative to the largest value of the output."""
+"""The largest allowed difference, relative to the largest value of the output."""
 
 
 def published(models: Path, output: Path) -> Iterator[tuple[str, ...]]:
-    """A row for each published model that is there."""
+    """One row for each published model that is present."""
     for name in PUBLISHED:
         folder = models / name
         if (folder / "deploy.prototxt").is_file():
@@ -46,7 +47,7 @@ def published(models: Path, output: Path) -> Iterator[tuple[str, ...]]:
 
 
 def generated(folder: Path, output: Path) -> Iterator[tuple[str, ...]]:
-    """A row for each architecture that is generated."""
+    """One row for each generated architecture."""
     for name, make in networks.ARCHITECTURES.items():
         prototxt = folder / "deploy.prototxt"
         prototxt.write_text(make())

@@ -1,4 +1,4 @@
-"""What can go wrong with an HTTP request besides detection, as exceptions.
+"""The errors of an HTTP request outside detection, as exceptions.
 
     body bytes -> image files -> detection -> answer
         |             |              |          |
@@ -46,7 +46,7 @@ class HostNotAllowed(RequestError):
 
 
 class NotFound(RequestError):
-    """No such path."""
+    """The path does not exist."""
 
     status = 404
     slug = "not-found"
@@ -54,7 +54,7 @@ class NotFound(RequestError):
 
 
 class UnknownModel(RequestError):
-    """No such model in this process."""
+    """The process has no such model."""
 
     status = 404
     slug = "unknown-model"
@@ -74,7 +74,7 @@ class MethodNotAllowed(RequestError):
 
 
 class NotAcceptable(RequestError):
-    """The client accepts no format that we write."""
+    """The client accepts none of the available formats."""
 
     status = 406
     slug = "not-acceptable"

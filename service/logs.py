@@ -46,7 +46,7 @@ class ConsoleFormatter(logging.Formatter):
 
 
 def configure(log_format: str, log_level: str) -> None:
-    """Send the lines of all loggers to stderr in one format, those of the web server too."""
+    """Send the lines of all loggers, including the web server's, to stderr in one format."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else ConsoleFormatter())
     root = logging.getLogger()
@@ -62,7 +62,7 @@ def configure(log_format: str, log_level: str) -> None:
 
 
 def _printable(text: str) -> str:
-    """Escape control characters, so that a client's path cannot forge a log line."""
+    """Escape control characters, so that a client's path can't forge a log line."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

@@ -86,7 +86,7 @@ class Metrics:
         )
         self.model_image_seconds = Gauge(
             "sfd_model_image_seconds",
-            "What an image costs, in seconds of all workers together: predicted from the latest "
+            "Cost of an image in seconds of all workers together, predicted from the latest "
             "batches.",
             ["model"],
             registry=registry,
@@ -104,7 +104,7 @@ class Metrics:
             self.stage_seconds.labels(stage)
         for outcome in FETCHES:
             self.fetches.labels(outcome)
-        # At zero from the start: a counter that first appears at 1 shows no increase to an alert.
+        # Start at zero: an alert sees no increase in a counter that first appears at 1.
         for slug in (*(problem.slug for problem in DOCUMENTED), ClientGone.slug):
             self.rejected.labels(slug)
 

@@ -14,7 +14,7 @@ from service.errors import InvalidParameter, PayloadTooLarge
 # RFC 2046, section 5.1.1.
 MAX_BOUNDARY = 70
 MAX_FIELDS = 64
-"""Most parts that are not files: more than there are parameters."""
+"""The most parts that are not files; there are fewer parameters than this."""
 MAX_FIELD_BYTES = 1024
 """Longest value of a parameter."""
 SMALLEST_IMAGE = 26
@@ -26,7 +26,7 @@ _EXTENDED_FILENAME = re.compile(rb";\s*filename\*\s*=", re.IGNORECASE)
 
 @dataclass(slots=True)
 class Part:
-    """One part: its name, and what tells a file from a form field."""
+    """One part: its name, and the properties that distinguish a file from a form field."""
 
     name: str = ""
     filename: str | None = None

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI cannot see of requests and problems, with examples."""
+"""The OpenAPI document: adds requests and problems that FastAPI can't see, with examples."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -33,14 +33,14 @@ def _parameters() -> dict[str, Any]:
 
 
 def _drop_null(schema: dict[str, Any]) -> None:
-    """Take the null out of a parameter that may be left out: a query string has none."""
+    """Remove null from an optional parameter: a query string has no null."""
     match schema.get("anyOf"):
         case [alternative, {"type": "null"}]:
             del schema["anyOf"]
             schema |= alternative
 
 
-# By name: generators make a class of each, and call an unnamed one after its whole path.
+# Named, because generators make a class of each and name an unnamed one after its whole path.
 REQUESTS: dict[str, dict[str, Any]] = {
     "OneImage": {
         "type": "object",
@@ -51,8 +51,8 @@ REQUESTS: dict[str, dict[str, Any]] = {
     },
     "SeveralImages": {
         "type": "object",
-        "description": "Several images, and parameters; answered by DetectManyAnswer, also where "
-        "it is only one.",
+        "description": "Several images, and parameters; answered by DetectManyAnswer, even for "
+        "one image.",
         "required": ["images"],
         "properties": {
             "images": {"type": "array", "items": _BASE64, "minItems": 1},
@@ -80,7 +80,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     },
     "ImageParts": {
         "type": "object",
-        "description": "One image file a part, under any name; parameters as form fields.",
+        "description": "One image file in each part, under any name; parameters as form fields.",
         "additionalProperties": {"type": "string", "format": "binary"},
         "minProperties": 1,
         "properties": {"image": {"type": "string", "format": "binary"}, **_parameters()},
@@ -93,7 +93,7 @@ IMAGES: dict[str, Any] = {
         "required": True,
         "description": "One image file as it is; one or many as parts of a form, under any field "
         "name; or in JSON as base64. Parameters may come as form fields or JSON "
-        "members too. What a file is, is read from its bytes, not its label: "
+        "members too. The format of a file is recognised from its bytes, not from its label: "
         "JPEG, PNG, WebP, BMP, GIF and TIFF (first frame), AVIF.",
         "content": {
             "image/*": _BINARY,
@@ -119,7 +119,7 @@ IMAGES: dict[str, Any] = {
 """The body of a request to detect."""
 
 EXAMPLE_MODEL = "example-model"
-"""Made up, as all that the examples say: publishing weights must not change this document."""
+"""Invented, like all examples: publishing weights must not change this document."""
 
 ONE_EXAMPLE: dict[str, Any] = {
     "request_id": "4bf92f3577b34da6a3ce929d0e0e4736",
@@ -157,7 +157,7 @@ DETAILS = {
     "overloaded": "the queue of 128 images is full",
     "timeout": "the deadline of the request passed",
 }
-"""By slug, an example of what a problem says."""
+"""An example of a problem's detail, by slug."""
 
 
 def problem(kind: type[RequestError], shape: problems.Shape = problems.PROBLEM) -> dict[str, Any]:
@@ -178,7 +178,7 @@ SEVERAL_EXAMPLE: dict[str, Any] = {
 
 
 def example(value: object, **response: object) -> dict[str, Any]:
-    """A route's response in JSON with an example; what else there is to say of it by name."""
+    """A route's response in JSON with an example, and further members by name."""
     return {**response, "content": {"application/json": {"example": value}}}
 
 
@@ -203,7 +203,7 @@ def responses(
 
 
 def operation_id(route: APIRoute) -> str:
-    """The name of a route's function: what a generated client calls its own function."""
+    """The name of a route's function, which a generated client uses for its own function."""
     return route.name
 
 
@@ -219,7 +219,7 @@ def document(app: FastAPI, models: Sequence[type[BaseModel]] = ()) -> dict[str, 
         parts = made.setdefault("components", {})
         known = parts.setdefault("schemas", {})
         known |= REQUESTS
-        # Of models that only our own descriptions refer to.
+        # Schemas of models that only our own descriptions refer to.
         _, described = models_json_schema(
             [
                 (schemas.Problem, "validation"),
@@ -236,14 +236,14 @@ def document(app: FastAPI, models: Sequence[type[BaseModel]] = ()) -> dict[str, 
             "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
             "bearer": {"type": "http", "scheme": "bearer"},
         }
-        # Either, or none: keys are asked for only where the service has some.
+        # Either key or none: keys are needed only if the service has some.
         made["security"] = [{}, {"key": []}, {"bearer": []}]
         app.openapi_schema = made
     return app.openapi_schema
 
 
 def _drop_frameworks_422(made: dict[str, Any]) -> None:
-    """Take out the 422 that FastAPI adds by itself: ours is a Problem, stated where it can be."""
+    """Remove the 422 that FastAPI adds: ours is a Problem, and stated where it can occur."""
     for operations in made["paths"].values():
         for operation in operations.values():
             stated = operation["responses"].get("422", {})
@@ -254,7 +254,7 @@ def _drop_frameworks_422(made: dict[str, Any]) -> None:
 
 
 def _drop_null_of_parameters(made: dict[str, Any]) -> None:
-    """Take out the null of parameters that may be left out: a query string has no null."""
+    """Remove null from optional parameters: a query string has no null."""
     for operations in made["paths"].values():
         for operation in operations.values():
             for parameter in operation.get("parameters", []):

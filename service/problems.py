@@ -1,4 +1,4 @@
-"""Problems as answers, from one place: RFC 9457 `application/problem+json`.
+"""Makes the answers to failed requests: RFC 9457 `application/problem+json`.
 
 Clients of other protocols read only their own errors, so that some paths have another shape.
 """
@@ -23,12 +23,12 @@ def body(error: RequestError, request_id: str) -> dict[str, str | int]:
 
 
 def headers(error: RequestError) -> dict[str, str]:
-    """What a problem's answer carries beside its body."""
+    """The headers of a problem's answer."""
     match error:
         case Overloaded():
             return {"Retry-After": str(error.retry_after_s)}
         case Unauthorized():
-            # RFC 9110, section 11.6.1: a 401 names the scheme that would do.
+            # RFC 9110, section 11.6.1: a 401 names the accepted scheme.
             return {"WWW-Authenticate": 'Bearer realm="sfd"'}
         case MethodNotAllowed():
             # RFC 9110, section 15.5.6: a 405 says what is allowed.

@@ -34,7 +34,7 @@ class Settings(DetectionSettings):
     answered 503 at once."""
 
     shutdown_grace_s: Annotated[float, Ge(0), Le(3600)] = 30.0
-    """After SIGTERM, how long accepted requests may take to finish, in seconds."""
+    """How long accepted requests may take to finish after SIGTERM, in seconds."""
 
     max_bytes: Bytes = 20 * 2**20
     """Largest request body, in bytes."""
@@ -64,13 +64,13 @@ class Settings(DetectionSettings):
     log_format: Annotated[Literal["json", "console"], BeforeValidator(lower)] = Field(
         default_factory=lambda: "console" if sys.stderr.isatty() else "json"
     )
-    """One JSON object a line, or lines for people. Default: console where stderr is a terminal,
-    else json."""
+    """json: one JSON object per line. console: lines for people. Default: console if stderr is a
+    terminal, otherwise json."""
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = (
         "info"
     )
-    """The least severe level to log; info logs a line for each request."""
+    """The lowest level to log; info logs a line for each request."""
 
     host: str = "127.0.0.1"
     """The address to listen on; 0.0.0.0 means all."""
@@ -86,7 +86,7 @@ class Settings(DetectionSettings):
 
 
 def load(**overrides: Any) -> Settings:
-    """Read the settings; StartError lists each wrong variable and what it accepts."""
+    """Read the settings. StartError lists each wrong variable and what it accepts."""
     return settings.load(Settings, **overrides)
 
 

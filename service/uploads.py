@@ -18,9 +18,9 @@ BLANKS = b" \t\n\r\v\f"
 MOST_BRACKETS = 16
 """A valid body has two. For a few more, the parser gives a better error than this limit."""
 MOST_PARAMETERS = 64
-"""Most members of a JSON body besides the images: more than there are parameters."""
+"""The most members of a JSON body besides the images; there are fewer parameters than this."""
 _GUESSED_TYPES = ("", "application/x-www-form-urlencoded", "text/plain", "text/json")
-"""What clients send for JSON that nobody labelled; the second is what curl -d sends."""
+"""Content types of JSON without a JSON label; curl -d sends the second."""
 
 Body = TypeVar("Body", bound=BaseModel)
 Field = tuple[str, str]
@@ -87,7 +87,7 @@ async def read(
                 "`curl -F image=@photo.jpg` does"
             )
         return Uploads(list(form.files), several=len(form.files) > 1, fields=tuple(form.fields))
-    # Not a list of chunks: for a client that sends byte by byte it would be many times as large.
+    # Not a list of chunks, which takes many times the memory if a client sends byte by byte.
     body = bytearray()
     async for chunk in chunks:
         body += chunk
@@ -101,7 +101,7 @@ async def read(
 
 
 def looks_like_json(body: bytes | bytearray) -> bool:
-    """Whether a body begins as a JSON object does; no image file does."""
+    """Whether a body begins like a JSON object; no image file does."""
     return body[:100].lstrip().startswith(b"{")
 
 
@@ -150,7 +150,7 @@ def parse_json(kind: type[Body], body: bytes, *, max_images: int) -> Body:
 
 
 def _fields(members: dict[str, object]) -> list[Field]:
-    """JSON members as the texts that a query would have; null is a parameter that is left out."""
+    """JSON members as the text that a query would have; null means that a parameter is left out."""
     fields = []
     for name, value in members.items():
         match value:
@@ -178,7 +178,7 @@ def decode_base64(text: str) -> bytes | RequestError:
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
-        # In one step: a list of the pieces between many blanks would take many times their bytes.
+        # In one step, because a list of the pieces between blanks takes many times their bytes.
         return base64.b64decode(text.encode("ascii").translate(None, BLANKS), validate=True)
     except (binascii.Error, ValueError):
         return InvalidImage("the text is not base64")

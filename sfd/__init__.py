@@ -1,1 +1,1 @@
-"""The console command and the root of all explained errors."""
+"""The console command `sfd`, and the base class of its errors."""

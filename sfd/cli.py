@@ -1,4 +1,4 @@
-"""The console command `sfd`: runs the module that owns a subcommand, errors into exit codes."""
+"""The console command `sfd`: runs a subcommand's module and turns errors into exit codes."""
 
 import argparse
 import signal
@@ -21,17 +21,20 @@ COMMANDS = {
         "write the weights of TensorFlow's SSD MobileNet-V2 as a caffemodel",
     ),
     "models": ("store.command", "list, show, verify, add, pull and remove the models of the store"),
-    "serve": ("service.command", "answer POST /detect with face boxes"),
-    "detect": ("detection.command", "find the faces of image files, without a server"),
+    "serve": (
+        "service.command",
+        "run the HTTP service, which answers POST /detect with face boxes",
+    ),
+    "detect": ("detection.command", "find the faces in image files, without a server"),
     "design": ("training.architecture.command", "write the prototxts of a detector to train"),
     "train": ("training.commands.train", "train a detector and write its caffemodel"),
     "evaluate": ("training.commands.evaluate", "measure a detector on labelled images"),
-    "bench": ("benchmarks.command", "measure speed side by side with peers"),
+    "bench": ("benchmarks.command", "measure a model's speed in onnxruntime and in OpenCV"),
 }
 
 
 class Command(Protocol):
-    """What the module of a subcommand defines."""
+    """The functions that a subcommand's module defines."""
 
     DESCRIPTION: str
 
@@ -39,7 +42,7 @@ class Command(Protocol):
         """Declare the arguments of the subcommand."""
 
     def run(self, arguments: argparse.Namespace) -> None:
-        """Do the work; raise SfdError for a failure that the user can act on."""
+        """Do the work. Raises SfdError for a failure that the user can act on."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,9 +73,9 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """End on SIGTERM as on an error, so that nothing half-written stays behind.
+    """Make SIGTERM end the command as an error does, so that no half-written file is left behind.
 
-    And at all: process 1 of a container ignores a signal that it has no handler for.
+    Without a handler, process 1 of a container would ignore the signal.
     """
 
     def end(*_: object) -> None:
@@ -102,7 +105,9 @@ def _run(name: str, argv: Sequence[str] | None) -> int:
         description=command.DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of a failure")
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback if the command fails"
+    )
     command.add_arguments(parser)
     arguments = parser.parse_args(argv)
     try:

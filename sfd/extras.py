@@ -1,4 +1,4 @@
-"""The optional dependencies of sfd: which extra a command and a package belong to."""
+"""The optional dependencies of sfd: the extras of each command and package."""
 
 OF_COMMAND = {
     "models": ("models",),
@@ -11,19 +11,19 @@ OF_COMMAND = {
 """The extras that a command needs. A command that is not listed needs none."""
 
 OF_PACKAGE = {"cv2": "verify", "scipy": "evaluate", "torch": "train", "opentelemetry": "otel"}
-"""The extra that carries a package, by the name that is imported, where no command needs it."""
+"""The extra that contains a package, by import name, for packages that no command needs."""
 
 
 def install(*extras: str) -> str:
     """The shell command that installs sfd with these extras.
 
-    It also adds them to an sfd that is installed already, from a wheel or a checkout.
+    It also adds them to an sfd that is already installed, from a wheel or a checkout.
     """
     return f"pip install 'sfd[{','.join(extras)}]'" if extras else "pip install sfd"
 
 
 def lacking(command: str, error: ModuleNotFoundError) -> str:
-    """What a command says when a package is not installed: its name, and how to install it."""
+    """The error message for a missing package: its name, and how to install it."""
     name = error.name or ""
     extras = list(OF_COMMAND.get(command, ()))
     extra = OF_PACKAGE.get(name.partition(".")[0])

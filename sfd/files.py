@@ -9,15 +9,14 @@ from sfd.errors import SfdError
 
 
 class WriteError(SfdError):
-    """A file that can't be written; what was there before still is."""
+    """A file can't be written. An existing file is unchanged."""
 
 
 def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
-    """Write beside `path` and rename, so that no reader ever sees half a file.
+    """Write a temporary file and rename it to `path`, so that no reader ever sees half a file.
 
-    Content that is too large for the memory may come in parts.
-
-    Raises WriteError where it can't be written.
+    Content that is too large for memory may come in parts. Raises WriteError if it can't be
+    written.
     """
     temporary: Path | None = None
     try:
@@ -29,7 +28,7 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
             file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
-            # mkstemp's 0600 would keep a service that runs as another user from reading it.
+            # With mkstemp's mode 0600, a service that runs as another user couldn't read the file.
             os.fchmod(file.fileno(), 0o644)
         temporary.replace(path)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Anyone's Caffe detector as a model of the store: converted, verified, and described."""
+"""Adds a user's own Caffe detector to the store: converts, verifies and describes it."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ WEIGHTS_FILE = "weights.caffemodel"
 
 @dataclass(frozen=True)
 class Card:
-    """What the files themselves don't say about a model."""
+    """What the model's files don't say about it."""
 
     title: str = ""
     version: str = "1"
@@ -50,12 +50,12 @@ def add(
     progress: Progress = lambda _: None,
     warn: Callable[[str], object] = lambda _: None,
 ) -> Model:
-    """Make `store/name` out of a deploy prototxt and its weights, and return it.
+    """Create the model `store/name` from a deploy prototxt and its weights, and return it.
 
-    Input, classes and thresholds are taken from the network, but for what `options` say; `warn` is
-    told what the converter found odd. Raises ModelError for a name that is taken or impossible or
-    a detector that can't be served, and SfdError for all that the converter refuses; then the store
-    is as it was.
+    Input, classes and thresholds come from the network unless `options` override them. Each warning
+    of the converter is passed to `warn`. Raises ModelError if the name is taken or invalid or the
+    service can't serve the detector, and SfdError if the converter refuses the files. The store is
+    unchanged then.
     """
     refuse_existing(folder_of(store, name))
     card = card or Card()
@@ -67,8 +67,8 @@ def add(
         names = json.loads(report.metadata["sfd.class_names"])
         if len(names) != 1:
             raise ModelError(
-                f"{prototxt} detects {len(names)} classes, but the service serves detectors of "
-                "one: `sfd convert` makes an ONNX file of it"
+                f"{prototxt} detects {len(names)} classes, but the service serves only detectors "
+                "of one class. Use `sfd convert` instead"
             )
         sources = {
             "deploy": _copied(prototxt, folder / DEPLOY_FILE, report.sources["prototxt"]),
@@ -81,7 +81,7 @@ def add(
 
 
 def describe(report: Report, name: str, sources: Mapping[str, Source], card: Card) -> Description:
-    """What a conversion found out about a network, with its card, as `model.toml` has it."""
+    """The contents of `model.toml`, from a conversion's report and the user's card."""
     found = {key.removeprefix("sfd."): value for key, value in report.metadata.items()}
     height, width = map(int, found["input_size"].split("x"))
     title = card.title or name
@@ -103,7 +103,8 @@ def describe(report: Report, name: str, sources: Mapping[str, Source], card: Car
         ),
         thresholds=Thresholds(
             default_score=card.default_score,
-            # IoU never passes 1: a greater threshold suppresses nothing, as 1 does.
+            # IoU is never above 1, so a larger threshold means the same as 1: it suppresses
+            # nothing.
             nms_iou=min(float(found["nms_threshold"]), 1.0),
             top_k=int(found["top_k"]),
             keep_top_k=int(found["keep_top_k"]),

@@ -1,4 +1,4 @@
-"""`sfd models`: what is in the store, whether it is whole, and how more gets into it."""
+"""`sfd models`: lists, checks, builds, adds, pulls and removes the models of the store."""
 
 import argparse
 import json
@@ -20,8 +20,8 @@ from store.model import MOST_PIXELS, ModelError, load
 from store.places import installed, locate, store_for, stores
 from store.remove import remove
 
-# The converter and its libraries are imported by what needs them: `sfd models verify` runs where
-# only the service is installed.
+# Only the actions that convert import the converter and its libraries, so `sfd models verify` runs
+# where only the service is installed.
 
 DESCRIPTION = """\
 List, show and verify the models of the store; build their ONNX files; add, pull and remove models.
@@ -34,15 +34,19 @@ exists:
   ./model_store
   the model_store of the checkout that sfd runs from
 
-An installed sfd, which has no checkout, searches several stores: ./model_store, then models in
+An installed sfd has no checkout. It searches several stores: ./model_store, then models in
 your data folder, then those that came with the package. `add` and `pull` write to the first.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommands of `sfd models`."""
-    for_store = "the folder of models (default: $SFD_MODEL_STORE, else as `sfd models --help` says)"
-    for_catalog = "what can be pulled (default: catalog.toml of the store, else the one of sfd)"
+    for_store = (
+        "the folder of models (default: $SFD_MODEL_STORE, otherwise see `sfd models --help`)"
+    )
+    for_catalog = (
+        "the catalog of models to pull (default: the store's catalog.toml, otherwise sfd's own)"
+    )
     parser.add_argument("--store", type=Path, metavar="DIR", help=for_store)
     parser.add_argument("--catalog", type=Path, metavar="FILE", help=for_catalog)
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -51,52 +55,72 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         made = commands.add_parser(
             name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
         )
-        # Accepted on both sides of ACTION; SUPPRESS keeps a default here from undoing the other.
+        # Accepted before and after ACTION. SUPPRESS keeps this default from overwriting a value
+        # that was given before ACTION.
         absent = argparse.SUPPRESS
         made.add_argument("--store", type=Path, metavar="DIR", default=absent, help=for_store)
         made.add_argument("--catalog", type=Path, metavar="FILE", default=absent, help=for_catalog)
         made.add_argument(
-            "--debug", action="store_true", default=absent, help="show the traceback of a failure"
+            "--debug",
+            action="store_true",
+            default=absent,
+            help="show the traceback if the command fails",
         )
         return made
 
-    for_json = "print JSON for programs"
-    listed = command("list", "list the models of the store, and those that can be pulled")
+    for_json = "print the result as JSON"
+    listed = command("list", "list the models in the store and those that can be pulled")
     listed.add_argument("--json", action="store_true", help=for_json)
-    shown = command("show", "show all that is known about a model")
+    shown = command("show", "show everything that is known about a model")
     shown.add_argument("name", metavar="NAME", help="as `sfd models list` shows it")
     shown.add_argument("--json", action="store_true", help=for_json)
-    verified = command("verify", "compare every file of the models with its hash")
-    verified.add_argument("names", nargs="*", metavar="NAME", help="default: all of the store")
+    verified = command("verify", "compare every model file with its hash")
+    verified.add_argument(
+        "names", nargs="*", metavar="NAME", help="default: all models in the store"
+    )
 
     built = command("build", "convert the models whose ONNX file is missing or out of date")
-    built.add_argument("names", nargs="*", metavar="NAME", help="default: all of the store")
-    built.add_argument("--force", action="store_true", help="also those that are up to date")
+    built.add_argument("names", nargs="*", metavar="NAME", help="default: all models in the store")
+    built.add_argument(
+        "--force", action="store_true", help="also rebuild models that are up to date"
+    )
     added = command("add", "convert a Caffe detector of your own and put it into the store")
     added.add_argument("prototxt", type=Path, metavar="PROTOTXT", help="its deploy prototxt")
     added.add_argument("caffemodel", type=Path, metavar="CAFFEMODEL", help="its weights")
-    added.add_argument("--name", required=True, help="what the service will call it")
+    added.add_argument("--name", required=True, help="the name under which the service offers it")
     added.add_argument(
-        "--mean", type=numbers, metavar="B,G,R", help="subtracted from pixels (104,117,123)"
+        "--mean",
+        type=numbers,
+        metavar="B,G,R",
+        help="mean to subtract from the pixels (default: 104,117,123)",
     )
-    added.add_argument("--scale", type=number, default=1.0, help="multiplied with that (1.0)")
     added.add_argument(
-        "--channel-order", choices=("bgr", "rgb", "gray"), help="that the network takes (bgr)"
+        "--scale", type=number, default=1.0, help="factor applied after the mean (default: 1.0)"
     )
-    added.add_argument("--score", type=fraction, default=0.5, help="default min_score (0.5)")
     added.add_argument(
-        "--class-names", type=words, metavar="A,B", help="without the background (face)"
+        "--channel-order",
+        choices=("bgr", "rgb", "gray"),
+        help="the network's channel order (default: bgr)",
     )
-    added.add_argument("--title", type=_text, help="what it is, in a few words")
-    added.add_argument("--licence", type=_text, default="not stated", help="of the weights")
-    added.add_argument("--origin", type=_text, help="where it came from")
+    added.add_argument(
+        "--score", type=fraction, default=0.5, help="the model's default min_score (default: 0.5)"
+    )
+    added.add_argument(
+        "--class-names",
+        type=words,
+        metavar="A,B",
+        help="class names without the background (default: face)",
+    )
+    added.add_argument("--title", type=_text, help="a short title")
+    added.add_argument("--licence", type=_text, default="not stated", help="licence of the weights")
+    added.add_argument("--origin", type=_text, help="where the model comes from")
     pulled = command("pull", "download a published model of the catalog into the store")
     pulled.add_argument("name", metavar="NAME", help="as `sfd models list` shows it")
     removed = command("remove", "delete models from the store")
     removed.add_argument("names", nargs="+", metavar="NAME", help="as `sfd models list` shows it")
     for parser_of_size in (added, pulled):
         parser_of_size.add_argument(
-            "--input-size", type=_size, metavar="N|HxW", help="other than its own"
+            "--input-size", type=_size, metavar="N|HxW", help="input size, if not the model's own"
         )
     for converting in (built, added, pulled):
         converting.add_argument(
@@ -108,7 +132,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run a subcommand; SfdError for a failure."""
+    """Run a subcommand. Raises SfdError if it fails."""
     actions = {
         "list": _list,
         "show": _show,
@@ -201,7 +225,7 @@ def _add(arguments: argparse.Namespace) -> None:
                 warn=warnings.append,
             )
     finally:
-        # Below the bar, and also of a model that is refused in the end: they may say why.
+        # Shown below the progress line, and also for a model that is refused: they may explain why.
         for warning in warnings:
             print(f"sfd models: warning: {warning}", file=sys.stderr)
     print(f"{model.name}: added in {model.folder}")
@@ -224,7 +248,7 @@ def _pull(arguments: argparse.Namespace) -> None:
 
 
 def _remove(arguments: argparse.Namespace) -> None:
-    # All names first: a misspelled one must not stop the command halfway.
+    # Check all names first, so that a misspelled one doesn't stop the command halfway.
     for name in arguments.names:
         _locate(name, arguments)
     for name in dict.fromkeys(arguments.names):
@@ -232,14 +256,14 @@ def _remove(arguments: argparse.Namespace) -> None:
 
 
 def _locate(name: str, arguments: argparse.Namespace) -> Path:
-    """The folder of a model; for one that is only in the catalog, the error says how to get it."""
+    """The folder of a model. If it is only in the catalog, the error says how to pull it."""
     try:
         return locate(name, arguments.store)
     except ModelError:
         if name not in _catalog(arguments):
             raise
         raise ModelError(
-            f"{name} is not in the store yet: `sfd models pull {name}` downloads it"
+            f"{name} is not in the store yet: get it with `sfd models pull {name}` downloads it"
         ) from None
 
 
@@ -249,12 +273,14 @@ def _folders(arguments: argparse.Namespace) -> tuple[Path, ...]:
     folders = installed(arguments.store)
     if not folders:
         store = stores(arguments.store)[0]
-        raise ModelError(f"the model store {store} has no model: `sfd models pull NAME` gets one")
+        raise ModelError(
+            f"the model store {store} has no model: get one with `sfd models pull NAME`"
+        )
     return folders
 
 
 def _catalog(arguments: argparse.Namespace) -> Catalog:
-    """The catalog; empty where there is none and none was asked for."""
+    """The catalog; empty if there is none and the user named none."""
     path = arguments.catalog or default_catalog(arguments.store)
     return load_catalog(path) if arguments.catalog or path.is_file() else {}
 
@@ -270,7 +296,7 @@ def _json(value: object) -> str:
 
 @contextmanager
 def _progress(name: str) -> Iterator[Callable[[str], None]]:
-    # disable=None: only on a terminal.
+    # disable=None shows the bar only on a terminal.
     with tqdm(desc=name, disable=None, leave=False, unit=" steps") as bar:
 
         def show(step: str) -> None:
@@ -282,7 +308,7 @@ def _progress(name: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM clean up as SIGINT does, instead of leaving a half-made folder behind."""
+    """Make SIGTERM clean up as SIGINT does, so that no half-made folder is left behind."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -298,12 +324,12 @@ def _size(text: str) -> tuple[int, int]:
     found = size(text)
     if max(found) > MOST_PIXELS:
         raise argparse.ArgumentTypeError(
-            f"{text!r}: a model's side has {MOST_PIXELS} pixels at most"
+            f"{text!r}is too large: each side can have at most {MOST_PIXELS} pixels"
         )
     return found
 
 
 def _text(text: str) -> str:
     if not text.strip():
-        raise argparse.ArgumentTypeError("is empty: say it, or leave the option away")
+        raise argparse.ArgumentTypeError("the text is empty: give a text, or leave the option out")
     return text

@@ -1,4 +1,4 @@
-"""One file over HTTP: streamed to disk, no longer than promised, kept only if its hash fits."""
+"""Downloads one file over HTTP to disk. Keeps it only if its size and hash are as expected."""
 
 import hashlib
 import http.client
@@ -16,12 +16,12 @@ from store.catalog import Download, allowed, is_loopback
 from store.model import ModelError
 
 TIMEOUT_S = 30.0
-"""How long a server may stay silent."""
+"""How long to wait for the server's next bytes, in seconds."""
 _CHUNK = 1 << 16
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows only to addresses that a catalog may have."""
+    """Follows redirects only to addresses that a catalog may contain."""
 
     def redirect_request(
         self,
@@ -41,10 +41,10 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def fetch(download: Download, path: Path, *, timeout: float = TIMEOUT_S) -> None:
-    """Fetch a file to `path`; ModelError, and no file, unless size and hash are as promised.
+    """Download a file to `path`. Raises ModelError and leaves no file if its size or hash is wrong.
 
-    Nothing is resumed: half a file is removed, whatever stopped it. OSError of the disk (no
-    space, no rights, a file that is there already) is left to the caller.
+    Downloads are not resumed: a partial file is always removed. The caller handles an OSError of
+    the disk (no space, no permission, the file already exists).
     """
     with _open(download, timeout) as response, path.open("xb") as file:
         try:
@@ -68,7 +68,9 @@ def _receive(response: http.client.HTTPResponse, download: Download, file: IO[by
         while chunk := _read(response, download):
             received += len(chunk)
             if received > download.size:
-                raise _failure(download, f"is longer than the {download.size} bytes it should have")
+                raise _failure(
+                    download, f"is longer than the {download.size} bytes that the catalog states"
+                )
             digest.update(chunk)
             file.write(chunk)
             progress.update(len(chunk))
@@ -77,8 +79,8 @@ def _receive(response: http.client.HTTPResponse, download: Download, file: IO[by
     if digest.hexdigest() != download.sha256:
         raise _failure(
             download,
-            f"has sha256 {digest.hexdigest()}, not {download.sha256} as the catalog says; "
-            "it was changed, so it is not used",
+            f"has sha256 {digest.hexdigest()}, not {download.sha256} as the catalog states; the "
+            "file was changed and is not used",
         )
 
 
@@ -113,7 +115,7 @@ def _read(response: http.client.HTTPResponse, download: Download) -> bytes:
 def _reason(error: object) -> str:
     match error:
         case TimeoutError():
-            return "the server stayed silent for too long; try again"
+            return "the server did not answer in time; try again"
         case ConnectionRefusedError():
             return "the connection was refused"
         case socket.gaierror():

@@ -1,9 +1,9 @@
-"""Where models are looked for: one store or several, and the first is where new models go.
+"""Where models are searched: one store or several. New models go into the first.
 
-`--store DIR`, then `$SFD_MODEL_STORE`, then `./model_store`, then the `model_store` of the checkout
-that this code lies in: the first of these that applies is the only store. An installed sfd has no
-checkout. There, the user's data folder follows `./model_store`, and the models that came with the
-package follow both: all of them are searched, and of two models with one name the first counts.
+`--store DIR` or else `$SFD_MODEL_STORE` names the only store. Without them, a checkout uses
+`./model_store`, or its own `model_store` if that does not exist. An installed sfd has no checkout.
+It searches `./model_store`, the user's data folder and the models that came with the package, in
+this order. If two models have the same name, the first one is used.
 """
 
 import os
@@ -15,11 +15,11 @@ from store.model import MODEL_FILE, ModelError, find, folder_of
 ENVIRONMENT = "SFD_MODEL_STORE"
 FOLDER = "model_store"
 PACKAGED = HOME / "sfd" / FOLDER
-"""The models of an installed package: read only, and absent in a checkout."""
+"""The models of an installed package: read-only, and absent in a checkout."""
 
 
 def stores(chosen: Path | None = None) -> tuple[Path, ...]:
-    """The stores to search, in order; new models go into the first, which may not exist yet.
+    """The stores to search, in order. New models go into the first, which may not exist yet.
 
     `chosen` is the user's own choice (`--store`).
     """
@@ -34,10 +34,10 @@ def stores(chosen: Path | None = None) -> tuple[Path, ...]:
 
 
 def store_for(name: str, chosen: Path | None = None) -> Path:
-    """The store that a new model of this name goes into: the first one.
+    """The store for a new model of this name: the first one.
 
-    Raises ModelError for what is not a model name, and for a name that a later store has: the new
-    model would hide the old one.
+    Raises ModelError if the name is invalid, or if a later store has a model of this name, which
+    the new model would hide.
     """
     first, *others = stores(chosen)
     for store in others:
@@ -49,7 +49,7 @@ def store_for(name: str, chosen: Path | None = None) -> Path:
 
 def user_store() -> Path:
     """The store in the user's data folder, which an installed sfd adds models to."""
-    # Imported here: a container that names its store has no need of it.
+    # Imported here because a container that names its store doesn't need it.
     from platformdirs import user_data_path
 
     return user_data_path("sfd", appauthor=False) / "models"
@@ -58,7 +58,7 @@ def user_store() -> Path:
 def locate(name: str, chosen: Path | None = None) -> Path:
     """The folder of a model in the first store that has it.
 
-    Raises ModelError for what is not a model name, and for a model that no store has.
+    Raises ModelError if the name is invalid or no store has the model.
     """
     searched = stores(chosen)
     folders = [folder_of(store, name) for store in searched]
@@ -70,12 +70,12 @@ def locate(name: str, chosen: Path | None = None) -> Path:
 
 
 def installed(chosen: Path | None = None) -> tuple[Path, ...]:
-    """The folders of all models, those of the first store first; of one name, the first folder.
+    """The folders of all models, the first store's first. Of equal names, the first is kept.
 
-    Raises ModelError where no store exists or one cannot be read.
+    Raises ModelError if no store exists or one cannot be read.
     """
     searched = stores(chosen)
-    # The message about a store that is missing names the first one.
+    # The message about a missing store names the first one.
     present = [store for store in searched if store.is_dir()] or searched[:1]
     folders: dict[str, Path] = {}
     for store in present:

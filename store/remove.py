@@ -1,4 +1,4 @@
-"""Take a model out of its store."""
+"""Removes a model from its store."""
 
 import tempfile
 from pathlib import Path
@@ -9,10 +9,10 @@ from store.places import PACKAGED, locate
 
 
 def remove(name: str, chosen: Path | None = None) -> Path:
-    """Delete the folder of a model and return where it was.
+    """Delete a model's folder and return its former path.
 
-    The folder is renamed first, so that no reader ever sees half a model. Raises ModelError for a
-    model that no store has, for one that came with sfd, and for a folder that cannot be deleted.
+    The folder is renamed first, so that no reader ever sees half a model. Raises ModelError if no
+    store has the model, if it came with sfd, or if its folder cannot be deleted.
     """
     folder = locate(name, chosen)
     if folder.parent == PACKAGED:
@@ -24,7 +24,7 @@ def remove(name: str, chosen: Path | None = None) -> Path:
             prefix=f".{name}-", suffix=".tmp", dir=folder.parent
         ) as around:
             moved = folder.rename(Path(around) / name)
-            # So that a deletion that is interrupted leaves no model behind.
+            # So that an interrupted deletion leaves no half-deleted model.
             (moved / MODEL_FILE).unlink()
             rmtree(moved)
     except OSError as error:

@@ -1,7 +1,7 @@
-"""The batch, which a prototxt writes as a number and a graph leaves open.
+"""Handles the batch, which a prototxt states as a number and a graph leaves open.
 
-Caffe reshapes memory in row-major order, so a prototxt for one image may put the batch of 1 where
-it likes, or write it as the number 1. These functions find the batch again.
+Caffe reshapes memory in row-major order, so a prototxt for one image may move the batch of 1 to any
+axis, or write it as the number 1. These functions find the batch again.
 """
 
 import math
@@ -17,18 +17,18 @@ Sizes = tuple[int, ...]
 
 
 def stated_shape(graph: GraphBuilder, shape: Shape) -> Sizes:
-    """A shape in numbers, the batch as the prototxt states it.
+    """A shape in numbers, with open dimensions as the prototxt states them.
 
-    The same goes for other open dimensions, such as the number of regions of interest.
+    Open are the batch and, for example, the number of regions of interest.
     """
     return tuple(dim if isinstance(dim, int) else graph.stated.get(dim, 1) for dim in shape)
 
 
 def batch_kept(graph: GraphBuilder, x: Value, sizes: Sizes, name: str) -> Value:
-    """Give x another shape, which is stated in numbers, and keep the batch open.
+    """Reshape x to a shape that is stated in numbers, and keep the batch open.
 
-    The elements stay in Caffe's row-major order for the stated batch. For any other each image is
-    reshaped by itself. Raises LayerError for a shape that would mix images.
+    The elements stay in Caffe's row-major order for the stated batch. For any other batch, each
+    image is reshaped by itself. Raises LayerError if the shape would mix images.
     """
     open_axes = [axis for axis, dim in enumerate(x.shape) if isinstance(dim, str)]
     if not open_axes:
@@ -44,7 +44,7 @@ def batch_kept(graph: GraphBuilder, x: Value, sizes: Sizes, name: str) -> Value:
     if in_place:
         axis = in_place[0]
     elif batch == 1 and axes:
-        # One image lies in memory in the same way wherever its axis of 1 is.
+        # One image has the same memory layout wherever its axis of 1 is.
         axis = axes[0]
         x = _moved(graph, x, old, 0)
     else:
@@ -61,10 +61,10 @@ def batch_kept(graph: GraphBuilder, x: Value, sizes: Sizes, name: str) -> Value:
 
 
 def aligned(graph: GraphBuilder, inputs: Sequence[Value], bottoms: Sequence[str]) -> list[Value]:
-    """Bottoms of a layer, those without a batch as one row that stands for every image.
+    """Bottoms of a layer; those without a batch become one row that stands for every image.
 
-    A constant has the batch that the prototxt states, as its first size. Its rows must be alike,
-    or LayerError says that they would tie the network to that batch.
+    The first size of a constant is the batch that the prototxt states. Its rows must be equal:
+    otherwise LayerError says that they would fix the batch.
     """
     if not any(value.shape[:1] == (BATCH,) for value in inputs):
         return list(inputs)
@@ -80,8 +80,8 @@ def aligned(graph: GraphBuilder, inputs: Sequence[Value], bottoms: Sequence[str]
             continue
         if (constant != constant[:1]).any():
             raise LayerError(
-                f"bottom {bottom} holds other constants for each image of the batch; "
-                "give it one row for all"
+                f"bottom {bottom} holds different constants for each image of the batch; "
+                "use the same row for all"
             )
         single = constant.shape[0] == 1
         result.append(value if single else graph.constant(constant[:1], f"{bottom}/row"))
@@ -94,7 +94,7 @@ def batch_size(graph: GraphBuilder, x: Value) -> Value:
 
 
 def expanded(graph: GraphBuilder, row: Value, like: Value) -> Value:
-    """A value whose first size is 1 once for each image of `like`."""
+    """Repeat a value whose first size is 1 for each image of `like`."""
     sizes = graph.constant(np.array(row.shape[1:], np.int64), f"{row.name}/sizes")
     target = graph.node(
         "Concat", [batch_size(graph, like), sizes], (row.rank,), dtype=np.int64, axis=0
@@ -103,7 +103,7 @@ def expanded(graph: GraphBuilder, row: Value, like: Value) -> Value:
 
 
 def _moved(graph: GraphBuilder, x: Value, old: int, new: int, name: str | None = None) -> Value:
-    """Move the axis `old` to the place `new`."""
+    """Move the axis `old` to the position `new`."""
     order = [axis for axis in range(x.rank) if axis != old]
     order.insert(new, old)
     if order == sorted(order):

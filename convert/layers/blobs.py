@@ -1,4 +1,4 @@
-"""What handlers share about shapes: of a layer's blobs, of its bottoms, and changing them."""
+"""Shape checks of a layer's blobs and bottoms, and reshaping, for all handlers."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ NO_WEIGHTS = "no weights for it in the caffemodel"
 
 
 class BlobsMissingError(LayerError):
-    """A layer that needs blobs has none; `shapes` are those that it needs."""
+    """A layer has no blobs; `shapes` are the shapes that it needs."""
 
     def __init__(self, shapes: Sequence[tuple[int, ...]]) -> None:
         super().__init__(NO_WEIGHTS)
@@ -58,14 +58,14 @@ def image_size(value: Value) -> tuple[int, int]:
 
 
 def canonical_axis(axis: int, rank: int, name: str = "axis") -> int:
-    """An axis that may count from the end, as one from the start (Blob::CanonicalAxisIndex)."""
+    """A possibly negative axis as an axis counted from the start (Blob::CanonicalAxisIndex)."""
     if not -rank <= axis < rank:
         raise LayerError(f"{name} is {axis}, but the bottom has {rank} dimensions")
     return axis % rank
 
 
 def reshaped(graph: GraphBuilder, x: Value, shape: Shape, name: str | None = None) -> Value:
-    """Give x another shape of as many elements; the batch, where there is one, stays open."""
+    """Reshape x to a shape with as many elements; the batch, if any, stays open."""
     numbers = [-1 if isinstance(dim, str) else dim for dim in shape]
     target = graph.constant(np.array(numbers, np.int64), f"{name or x.name}/shape")
     return graph.node("Reshape", [x, target], shape, name=name)

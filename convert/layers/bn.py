@@ -52,7 +52,7 @@ def bn(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     scale, shift, *statistics = (blob.astype(np.float64).reshape(-1) for blob in layer.blobs)
     if statistics:
         mean, variance = statistics
-        with np.errstate(all="ignore"):  # judged below
+        with np.errstate(all="ignore"):  # checked below
             scale = scale / np.sqrt(variance + _eps(parameter))
         shift = shift - mean * scale
     if not (np.isfinite(scale).all() and np.isfinite(shift).all()):
@@ -61,7 +61,7 @@ def bn(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
 
 
 def _shape(layer: Layer, position: int, axis: int, channels: int) -> tuple[int, ...]:
-    """The shape a blob should have: (1, channels, 1, 1) in the forks, or just (channels)."""
+    """The expected shape of a blob: (1, channels, 1, 1) in the forks, or (channels)."""
     full = tuple(channels if index == axis else 1 for index in range(4))
     found = layer.blobs[position].shape if position < len(layer.blobs) else full
     return full if found == full else (channels,)
@@ -74,7 +74,7 @@ def _is_yjxiongs(parameter: caffe_pb2.BNParameter) -> bool:
 
 
 def _eps(parameter: caffe_pb2.BNParameter) -> float:
-    """What is added to the variance. The forks that call it var_eps have another default."""
+    """The epsilon added to the variance. The forks that call it var_eps have another default."""
     if parameter.HasField("eps"):
         return parameter.eps
     others = ("var_eps", "scale_filler", "shift_filler", "moving_average", "decay")

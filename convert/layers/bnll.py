@@ -11,8 +11,8 @@ from convert.layers.registry import handler
 def bnll(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """The binomial normal log likelihood ln(1 + eˣ).
 
-    Caffe computes x + ln(1 + e⁻ˣ) where x > 0, which can't overflow, and so does Softplus.
-    Caffe: src/caffe/layers/bnll_layer.cpp.
+    For x > 0, Caffe and Softplus compute x + ln(1 + e⁻ˣ), which can't overflow. Caffe:
+    src/caffe/layers/bnll_layer.cpp.
     """
     (x,) = inputs
     return graph.node("Softplus", [x], x.shape, name=layer.tops[0])

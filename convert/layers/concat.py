@@ -11,7 +11,7 @@ from convert.layers.registry import LayerError, handler
 
 @handler("Concat", bottoms=(1, None))
 def concat(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """The bottoms one behind the other along `axis` (in old files `concat_dim`).
+    """The bottoms one after the other along `axis` (in old files `concat_dim`).
 
     Caffe: src/caffe/layers/concat_layer.cpp.
     """
@@ -38,7 +38,7 @@ def concat(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
 def _batched(
     graph: GraphBuilder, inputs: Sequence[Value], bottoms: Sequence[str]
 ) -> Sequence[Value]:
-    """The bottoms; constants once for each image where other bottoms have a batch."""
+    """The bottoms. If one has a batch, constants are repeated for each image."""
     like = next((value for value in inputs if value.shape[:1] == (BATCH,)), None)
     if like is None:
         return inputs

@@ -26,16 +26,16 @@ class Volume:
 def convolution3d(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """Σ weight · window + bias over time, height and width, out = ⌊(in + 2·pad − k) / stride⌋ + 1.
 
-    `kernel_depth`, `temporal_stride` and `temporal_pad` are those of the time; `filter_group` only
-    says in how many steps C3D computes.
-    Caffe, C3D: src/caffe/layers/convolution3d_layer.cpp.
+    `kernel_depth`, `temporal_stride` and `temporal_pad` apply to time. `filter_group` is only the
+    number of steps in which C3D computes, and is ignored. Caffe, C3D:
+    src/caffe/layers/convolution3d_layer.cpp.
     """
     (x,) = inputs
     own = layer.parameter.HasField("convolution3d_param")
     parameter = layer.parameter.convolution3d_param if own else layer.parameter.convolution_param
     if x.rank != 5:
         raise LayerError(
-            f"expected a bottom of shape [batch, channels, time, height, width], found "
+            "expected a bottom of shape [batch, channels, time, height, width], found "
             f"{text(x.shape)}"
         )
     kernel, stride, pad = (
@@ -55,7 +55,7 @@ def convolution3d(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) ->
 
 
 def spatial(layer: Layer, graph: GraphBuilder, x: Value, top: str) -> Value:
-    """A Convolution whose bottom has another number of spatial axes than two.
+    """A Convolution whose bottom does not have exactly two spatial axes.
 
     `kernel_size`, `stride`, `pad` and `dilation` are given once, or once for each axis
     (base_conv_layer.cpp); the names in _h and _w are for two axes only.
@@ -71,7 +71,7 @@ def spatial(layer: Layer, graph: GraphBuilder, x: Value, top: str) -> Value:
         raise LayerError(f"axis is {parameter.axis}; only channels on axis 1 can be converted")
     named = ("kernel_h", "kernel_w", "stride_h", "stride_w", "pad_h", "pad_w")
     if any(parameter.HasField(name) for name in named):
-        raise LayerError(f"kernel_h, kernel_w and their like need 2 spatial axes, found {axes}")
+        raise LayerError(f"kernel_h, kernel_w and the like need 2 spatial axes, found {axes}")
     volume = Volume(
         kernel=_each("kernel_size", parameter.kernel_size, axes, None),
         stride=_each("stride", parameter.stride, axes, 1),
@@ -85,7 +85,7 @@ def spatial(layer: Layer, graph: GraphBuilder, x: Value, top: str) -> Value:
 
 
 def convolve(layer: Layer, graph: GraphBuilder, x: Value, top: str, volume: Volume) -> Value:
-    """Add the Conv node of a volume, once its numbers are checked."""
+    """Check the numbers of a volume and add its Conv node."""
     channels = x.static(1)
     if min(*volume.kernel, *volume.stride, *volume.dilation) < 1:
         raise LayerError("the kernel's sizes, the strides and the dilations must be at least 1")
@@ -140,7 +140,7 @@ def _bias_shapes(layer: Layer, volume: Volume) -> list[tuple[int, ...]]:
 
 
 def _side(layer: Layer, name: str, default: int | None) -> int:
-    """A number for height and width alike."""
+    """One number for both height and width."""
     if layer.parameter.HasField("convolution3d_param"):
         own = layer.parameter.convolution3d_param
         if default is None and not own.HasField(name):

@@ -15,7 +15,7 @@ from convert.layers.registry import LayerError, handler
 DISPLACEMENTS_LIMIT = 4096
 """FlowNet has 441."""
 PADDED_LIMIT = 16_384
-"""Of a padded side, in pixels."""
+"""The longest padded side, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -27,16 +27,16 @@ class Axis:
     """The first pixel of the first patch."""
     count: int
     extent: int
-    """How many pixels all the patches cover."""
+    """The number of pixels that all patches cover."""
 
 
 @handler("Correlation", bottoms=2)
 def correlation(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """The mean product of a patch of the first image and each displaced patch of the second.
 
-    A channel for each displacement, in steps of `stride_2` up to `max_displacement`, row by row;
-    patches are `kernel_size` wide and `stride_1` apart. SUBTRACT takes |a − b| for the product.
-    Caffe, FlowNet and FlowNet 2: src/caffe/layers/correlation_layer.cpp and .cu.
+    There is a channel for each displacement, in steps of `stride_2` up to `max_displacement`, row
+    by row. Patches are `kernel_size` wide and `stride_1` apart. SUBTRACT uses |a − b| instead of
+    the product. Caffe, FlowNet and FlowNet 2: src/caffe/layers/correlation_layer.cpp and .cu.
     """
     a, b = inputs
     parameter = layer.parameter.correlation_param
@@ -63,7 +63,7 @@ def correlation(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> V
     margin = parameter.pad
     a = _cut(layer, graph, a, margin, [(axis.start, axis.extent) for axis in axes])
     extra = reach * step
-    # All that any displacement along x needs; along y the rows are cut for each displacement.
+    # The columns for all displacements along x; the rows are cut for each displacement along y.
     wide = (columns.start - extra, columns.extent + 2 * extra)
     b = _cut(layer, graph, b, margin, [(rows.start - extra, rows.extent + 2 * extra), wide])
     shifts = [index * step for index in range(2 * reach + 1)]
@@ -105,7 +105,7 @@ def _cut(
     margin: int,
     ranges: Sequence[tuple[int, int]],
 ) -> Value:
-    """Rows and columns of a padded image, each given as start and length."""
+    """Cut rows and columns, each a start and a length, from a padded image."""
     height, width = image_size(x)
     if margin:
         pads = np.array([0, 0, margin, margin] * 2, np.int64)
@@ -132,8 +132,8 @@ def _products(
 ) -> Value:
     """Σ a · b over the channels, [batch, displacements, rows, columns].
 
-    For each shift along y one MatMul makes the products of all pairs of pixels of two rows; those
-    of the wanted shifts along x lie on its diagonals.
+    For each shift along y, one MatMul computes the products of all pairs of pixels of two rows. The
+    wanted shifts along x are on its diagonals.
     """
     batch, channels, rows, columns = a.shape[0], a.static(1), a.static(2), a.static(3)
     wide = b.static(3)

@@ -15,11 +15,10 @@ from convert.layers.registry import LayerError, handler
 def ctc_greedy_decoder(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list[Value]:
     """The best class of each step, without blanks and repeats; −1 fills the rest.
 
-    The top is [batch, steps, 1, 1].
-    Bottoms are scores [steps, batch, classes] and indicators [steps, batch]: a sequence ends
-    before the first 0 after its first step. A second top has minus the sum of the best scores. The
-    blank is `blank_index`, or the last class. Forks, Intel's and weinman's:
-    src/caffe/layers/ctc_decoder_layer.cpp.
+    The top is [batch, steps, 1, 1]. Bottoms are scores [steps, batch, classes] and indicators
+    [steps, batch]: a sequence ends before the first 0 after its first step. A second top is minus
+    the sum of the best scores. The blank is `blank_index`, or the last class. Forks, Intel's and
+    weinman's: src/caffe/layers/ctc_decoder_layer.cpp.
     """
     if len(inputs) == 3:
         raise LayerError("the third bottom, the targets, serves training only; leave it out")
@@ -69,9 +68,9 @@ def ctc_greedy_decoder(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value
 
 
 def _running(layer: Layer, graph: GraphBuilder, indicators: Value) -> Value:
-    """Whether the sequence has not ended yet, [batch, steps]; the first indicator is not asked.
+    """Whether the sequence has not ended yet, [batch, steps]; the first indicator is ignored.
 
-    Indicators of one sequence, where the prototxt has a batch of 1, stand for those of all.
+    If the prototxt has a batch of 1, the indicators of one sequence apply to all sequences.
     """
     shape: Shape = indicators.shape[1::-1]
     if indicators.rank > 2:
@@ -94,7 +93,7 @@ def _running(layer: Layer, graph: GraphBuilder, indicators: Value) -> Value:
 
 
 def _shifted(layer: Layer, graph: GraphBuilder, x: Value, fill: Value) -> Value:
-    """Each step's predecessor, the fill for the first."""
+    """The step before each step; `fill` before the first."""
     front = graph.constant(np.array([0, 1, 0, 0], np.int64), f"{layer.name}/front")
     padded = graph.node(
         "Pad", [x, front, fill], (x.shape[0], _changed(x.shape[1], 1)), dtype=np.int64
@@ -109,7 +108,7 @@ def _packed(layer: Layer, graph: GraphBuilder, best: Value, kept: Value, none: V
     ones = graph.node("Cast", [kept], shape, dtype=np.int64, to=TensorProto.INT64)
     place = graph.node("CumSum", [ones, axis], shape, dtype=np.int64)
     place = graph.node("Add", [place, none], shape, dtype=np.int64)
-    # What is not kept goes to a place of its own behind the last step, which is cut off.
+    # Dropped classes go to an extra place after the last step, which is cut off.
     wide: Shape = (batch, _changed(shape[1], 1))
     back = graph.constant(np.array([0, 0, 0, 1], np.int64), f"{layer.name}/back")
     zero = graph.constant(np.int64(0), f"{layer.name}/nothing")
@@ -137,5 +136,5 @@ def _slice(
 
 
 def _changed(length: Dim, by: int) -> Dim:
-    """A number of steps plus one or less one."""
+    """A number of steps plus or minus one."""
     return length + by if isinstance(length, int) else f"{length}{by:+d}"

@@ -1,4 +1,4 @@
-"""DetectionOutput: boxes decoded, filtered, suppressed."""
+"""DetectionOutput: decodes boxes, filters them and applies NMS."""
 
 from collections.abc import Sequence
 

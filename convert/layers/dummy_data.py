@@ -12,15 +12,15 @@ from convert.layers.blobs import text
 from convert.layers.registry import LayerError, handler
 
 MOST_ELEMENTS = 1 << 26
-"""Of a top: more would be a file of hundreds of megabytes."""
+"""The most elements of a top: more would make a file of hundreds of megabytes."""
 
 
 @handler("DummyData", bottoms=0, tops=(1, None))
 def dummy_data(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list[Value]:
     """Constants: tops of a stated shape, filled with one value each (0 by default).
 
-    Where such a top meets one with a batch, its first size is that batch as the prototxt states it.
-    Caffe: src/caffe/layers/dummy_data_layer.cpp.
+    If such a top is combined with a blob that has a batch, its first size is that batch as the
+    prototxt states it. Caffe: src/caffe/layers/dummy_data_layer.cpp.
     """
     parameter = layer.parameter.dummy_data_param
     shapes = data_layers.dummy_shapes(layer.parameter)
@@ -32,8 +32,8 @@ def dummy_data(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> li
     if not data_layers.is_constant(layer.parameter):
         kinds = ", ".join(sorted({filler.type for filler in fillers} - {"constant"}))
         raise LayerError(
-            f"data_filler of type {kinds} gives other numbers in each run; use type constant, or "
-            "make the top an Input"
+            f"data_filler of type {kinds} gives different numbers in each run; use type constant, "
+            "or make the top an Input"
         )
     values = [filler.value for filler in fillers] or [0.0]
     if len(values) == 1:

@@ -69,7 +69,7 @@ def _joined(one: Shape, other: Shape) -> Shape:
 def _chain(
     layer: Layer, graph: GraphBuilder, operator: str, terms: Sequence[Value], shape: Shape
 ) -> Value:
-    """Apply a two-sided operator from left to right, as Caffe does."""
+    """Apply a binary operator from left to right, as Caffe does."""
     result = terms[0]
     for position, term in enumerate(terms[1:], start=2):
         name = layer.tops[0] if position == len(terms) else None

@@ -10,7 +10,7 @@ from convert.layers.blobs import canonical_axis, image_size
 from convert.layers.registry import LayerError, handler
 
 LAST = -(2**63)
-"""Where a Slice backwards ends: before the first element."""
+"""The end of a backward Slice: before the first element."""
 
 
 @handler("Flip")
@@ -38,7 +38,7 @@ def reverse(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value
     parameter = layer.parameter.reverse_param
     axis = canonical_axis(parameter.axis, x.rank)
     if x.shape[axis] == BATCH:
-        raise LayerError(f"axis is {parameter.axis}, the batch: images would change places")
+        raise LayerError(f"axis is {parameter.axis}, the batch: images would be reordered")
     return backwards(graph, x, [axis], layer.tops[0])
 
 

@@ -15,11 +15,11 @@ from convert.layers.registry import LayerError, handler
 
 @handler("FlowWarp", bottoms=2)
 def flow_warp(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """The image's value at (x, y) + flow, between four pixels; a fill where that is outside.
+    """The image's value at (x, y) + flow, bilinear in four pixels; `fill_value` outside.
 
-    The second bottom has the flow in pixels, x first. A place counts as inside up to the width and
-    height themselves; beyond the centre of the last pixel that pixel counts alone. `fill_value` is
-    zero or NaN. Caffe, FlowNet 2: src/caffe/layers/flow_warp_layer.cpp and .cu.
+    The second bottom is the flow in pixels, x first. A position is inside up to the full width and
+    height; past the centre of the last pixel, that pixel's value is used. `fill_value` is zero or
+    NaN. Caffe, FlowNet 2: src/caffe/layers/flow_warp_layer.cpp and .cu.
     """
     x, flow = inputs
     height, width = image_size(x)
@@ -58,7 +58,7 @@ def flow_warp(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Val
 
 
 def _within(layer: Layer, graph: GraphBuilder, place: Value, length: int) -> Value:
-    """Whether a place lies from 0 to below the length."""
+    """Whether a position is at least 0 and less than the length."""
     zero = graph.constant(np.float32(0), f"{layer.name}/zero")
     end = graph.constant(np.float32(length), f"{layer.name}/end")
     begun = graph.node("GreaterOrEqual", [place, zero], place.shape, dtype=np.bool_)
@@ -69,9 +69,9 @@ def _within(layer: Layer, graph: GraphBuilder, place: Value, length: int) -> Val
 def _neighbours(
     layer: Layer, graph: GraphBuilder, place: Value, inside: Value, length: int
 ) -> tuple[Value, Value, Value]:
-    """The pixels before and behind a place, as int64, and how far it is from the first."""
+    """The pixels before and after a position, as int64, and its distance from the first."""
     zero = graph.constant(np.float32(0), f"{layer.name}/zero")
-    # Places outside are never shown, but an index must exist.
+    # Positions outside are never used, but their index must be valid.
     safe = graph.node("Where", [inside, place, zero], place.shape)
     floor = graph.node("Floor", [safe], place.shape)
     share = graph.node("Sub", [safe, floor], place.shape)
@@ -105,7 +105,7 @@ def _gather(
     column: Value,
     size: tuple[int, int],
 ) -> Value:
-    """The pixels at rows and columns [batch, 1, height, width], as an image."""
+    """Gather the pixels at rows and columns [batch, 1, height, width] as an image."""
     batch, count, channels = pixels.shape
     width = graph.constant(np.int64(size[1]), f"{layer.name}/width")
     start = graph.node("Mul", [row, width], row.shape, dtype=np.int64)

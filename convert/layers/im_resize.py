@@ -17,13 +17,13 @@ def im_resize(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Val
 
     Output pixel x lies at (x + 0.5) · in / out − 0.5, and the pixels of the edge repeat beyond it.
     This is what OpenPose's CUDA code computes; its CPU code has a = −0.75. OpenPose averages the
-    images of a batch, which are scales of one image: here each image is resized alone.
+    images of a batch, which are scales of one image. Here each image is resized by itself.
     OpenPose's Caffe: src/caffe/layers/imresize_layer.cpp and imresize_layer.cu.
     """
     (x,) = inputs
     parameter = layer.parameter.imresize_param
     height, width = image_size(x)
-    if not 0 <= parameter.factor <= LARGEST_FACTOR:  # NaN is not either
+    if not 0 <= parameter.factor <= LARGEST_FACTOR:  # also refuses NaN
         raise LayerError(f"factor is {parameter.factor:g}; expected up to {LARGEST_FACTOR}")
     if parameter.factor:
         size = int(height * parameter.factor), int(width * parameter.factor)
@@ -31,8 +31,8 @@ def im_resize(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Val
         size = parameter.target_spatial_height, parameter.target_spatial_width
     if min(size) < 1:
         raise LayerError(
-            "the size is set by a program, not by the prototxt: state factor, or "
-            "target_spatial_height and target_spatial_width"
+            "the prototxt doesn't state the size: state factor, or target_spatial_height and "
+            "target_spatial_width"
         )
     return resize(
         graph,

@@ -20,7 +20,7 @@ def inner_product(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) ->
     parameter = layer.parameter.inner_product_param
     axis = canonical_axis(parameter.axis, x.rank)
     if BATCH in x.shape[axis:]:
-        raise LayerError(f"axis is {parameter.axis}, which mixes images; use the axis behind it")
+        raise LayerError(f"axis is {parameter.axis}, which mixes images; use the axis after it")
     outputs = parameter.num_output
     if outputs < 1:
         raise LayerError("num_output is missing; state how many outputs the layer makes")

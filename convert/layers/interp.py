@@ -106,7 +106,7 @@ def _unpooled_size(
 def resize(
     graph: GraphBuilder, x: Value, size: tuple[int, int], name: str, **attributes: Any
 ) -> Value:
-    """Resize by scales, since ONNX sizes would need the batch, with no rounding to a size less."""
+    """Resize by scales, since ONNX sizes would need the batch. No rounding makes a side smaller."""
     ratios = [1.0, 1.0, *map(_ratio, image_size(x), size)]
     scales = graph.constant(np.array(ratios, np.float32), f"{name}/scales")
     return graph.node("Resize", [x, None, scales], (*x.shape[:2], *size), name=name, **attributes)
@@ -117,7 +117,7 @@ def _zoomed(size: int, factor: int) -> int:
 
 
 def _ratio(source: int, target: int) -> float:
-    """The first float32 ratio for which ⌊source · ratio⌋ is the target, however it's computed."""
+    """The first float32 ratio for which ⌊source · ratio⌋ is the target in any precision."""
     ratio = np.float32(target / source)
     while source * float(ratio) < target:
         ratio = np.nextafter(ratio, np.float32(np.inf))

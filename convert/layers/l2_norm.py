@@ -13,10 +13,10 @@ from convert.layers.registry import LayerError, handler
 
 @handler("L2Norm")
 def l2_norm(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """Quotients x / √(Σ x²) of each vector; a vector of zeros stays.
+    """Quotients x / √(Σ x²) of each vector; a vector of zeros stays zero.
 
-    The sum is over the channels, or over `axis`, or with `across_spatial` over the image; `eps`,
-    where it's given, is added below the root. Forks: src/caffe/layers/l2norm_layer.cpp.
+    The sum is over the channels, or over `axis`, or with `across_spatial` over the image. `eps`, if
+    given, is added under the root. Forks: src/caffe/layers/l2norm_layer.cpp.
     """
     (x,) = inputs
     parameter = layer.parameter.l2_norm_param
@@ -27,8 +27,8 @@ def l2_norm(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value
     places = math.prod(dim for dim in x.shape[2:] if isinstance(dim, int))
     if not stated and places > 1:
         raise LayerError(
-            f"the bottom is {text(x.shape)}, and forks of Caffe differ in what they sum then: the "
-            "channels of each pixel, or the whole image; state axis: 1 or across_spatial: true"
+            f"the bottom is {text(x.shape)}, for which some forks of Caffe sum over the channels "
+            "of each pixel and others over the whole image; state axis: 1 or across_spatial: true"
         )
     if x.shape[axis] == BATCH:
         raise LayerError(f"axis is {parameter.axis}, which mixes images; use axis 1 or higher")

@@ -1,4 +1,4 @@
-"""Local: a convolution whose weights differ from place to place."""
+"""Local: a convolution with different weights at each position."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from convert.layers.convolution import read_window
 from convert.layers.registry import LayerError, handler
 
 PATCHES_LIMIT = 2**28
-"""Numbers in the patches of one image: a gibibyte as float32."""
+"""The most values in the patches of one image: 1 GiB as float32."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """What a Local layer's parameters say; pairs are (height, width)."""
+    """The parameters of a Local layer; pairs are (height, width)."""
 
     kernel: tuple[int, int]
     stride: tuple[int, int]
@@ -29,10 +29,10 @@ class Window:
 
 @handler("Local", "LocallyConnected", "locally_connected", weights=True)
 def local(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """Σ weight · window + bias with weights and a bias of their own at each place.
+    """Σ weight · window + bias, with separate weights and biases at each position.
 
-    The weights are [outputs, 1, channels · kernel², places], the biases [1, 1, outputs, places].
-    Forks, for DeepFace: src/caffe/layers/local_layer.cpp.
+    The weights are [outputs, 1, channels · kernel², positions], the biases [1, 1, outputs,
+    positions]. Forks, for DeepFace: src/caffe/layers/local_layer.cpp.
     """
     (x,) = inputs
     window = _window(layer)
@@ -45,7 +45,7 @@ def local(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     if min(*kernel, *stride) < 1:
         raise LayerError("kernel_size and stride must be at least 1")
     if window.group != 1:
-        raise LayerError(f"group is {window.group}; expected 1, which is all the layer has")
+        raise LayerError(f"group is {window.group}; this layer supports only 1")
     size = [
         (length + 2 * gap - side) // step + 1
         for length, gap, side, step in zip((height, width), pad, kernel, stride, strict=True)
@@ -77,11 +77,11 @@ def local(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
 
 
 def _window(layer: Layer) -> Window:
-    """The window that the parameters state, whose field forks call by different names."""
+    """The window of the layer's parameters; forks use different names for the field."""
     if layer.parameter.HasField("convolution_param"):
         shared, plain = read_window(layer), layer.parameter.convolution_param
         if shared.dilation != (1, 1):
-            raise LayerError("dilation is given; expected 1, which is all the layer has")
+            raise LayerError("dilation is given; this layer supports only 1")
         return Window(shared.kernel, shared.stride, shared.pad, plain.num_output, plain.group,
                       plain.bias_term)  # fmt: skip
     own = layer.parameter.HasField("locally_connected_param")
@@ -115,7 +115,8 @@ def _patches(
 ) -> Value:
     """The windows, [batch, channels · kernel, places], as im2col lays them out.
 
-    A convolution by kernels with a single 1 picks each number: standard operators have no im2col.
+    Standard operators have no im2col, so a convolution by kernels with a single 1 selects each
+    number.
     """
     channels, window = x.static(1), kernel[0] * kernel[1]
     picks = np.tile(np.eye(window, dtype=np.float32), (channels, 1))

@@ -21,10 +21,10 @@ STATES = ("h", "c")
 def lstm(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list[Value]:
     """Long short-term memory: c = f·c + i·g, h = o·tanh(c), of x [time, batch, ...].
 
-    i, f and o are sigmoids and g is a tanh of W·x + b + U·h, in this order in the blobs W, b, U
-    (W, b, the static input's weight, U). The second bottom, cont, is 0 where a sequence begins:
-    h and c count as 0 there. Each run starts from nothing, or with expose_hidden from the given h
-    and c. Caffe: src/caffe/layers/lstm_layer.cpp, lstm_unit_layer.cpp.
+    i, f and o are sigmoids and g is a tanh of W·x + b + U·h, in this order in each blob. The blobs
+    are W, b, U (or W, b, the static input's weight, U). The second bottom, cont, is 0 where a
+    sequence begins: h and c are 0 there. Each run starts from zeros, or with expose_hidden from the
+    given h and c. Caffe: src/caffe/layers/lstm_layer.cpp, lstm_unit_layer.cpp.
     """
     steps = recurrent.read(layer, graph, inputs, 2)
     outputs = layer.parameter.recurrent_param.num_output
@@ -49,7 +49,7 @@ def lstm(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list[Val
 
 @handler("Lstm", bottoms=(1, 2), weights=True)
 def lstm_of_rows(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """LSTM's formula over rows [time · batch_size, ...], a row for each sequence and step.
+    """LSTM's formula over rows [time · batch_size, ...], one row for each sequence and step.
 
     The blobs are W, U and b. A second bottom, clip [time], is 0 where the sequence begins.
     Caffe, junhyukoh's: src/caffe/layers/lstm_layer.cpp, whose first version has no batch_size and
@@ -112,13 +112,13 @@ def _sequence(
 
 
 def _onnx_order(blob: F32) -> F32:
-    """Rows of i, f, o, g as ONNX wants them: i, o, f, g."""
+    """Rows of i, f, o, g in ONNX's order: i, o, f, g."""
     i, f, o, g = np.split(blob, GATES)
     return np.concatenate([i, o, f, g])
 
 
 def _step() -> list[NodeProto]:
-    """One step: x are the gates without h's part."""
+    """One step; x holds the gates without the part of h."""
     node = helper.make_node
     return [
         node("Mul", ["h", "cont"], ["kept_h"]),
@@ -157,8 +157,8 @@ def _clip(layer: Layer, graph: GraphBuilder, x: Value, clip: Value, batch: int) 
     """The second bottom as cont [time, 1]: 0 where it is 0, else 1."""
     if batch > 1:
         raise LayerError(
-            f"batch_size is {batch}, with which this layer reads clip from the wrong place; leave "
-            "clip out to begin every sequence at the first step"
+            f"batch_size is {batch}, for which Caffe's layer reads clip at the wrong offset; "
+            "leave clip out to begin every sequence at the first step"
         )
     if any(dim != 1 for dim in clip.shape[1:]) or clip.rank == 0:
         raise LayerError(f"expected clip of shape {text(x.shape[:1])}, found {text(clip.shape)}")
@@ -171,7 +171,7 @@ def _clip(layer: Layer, graph: GraphBuilder, x: Value, clip: Value, batch: int) 
 
 
 def _as_written(layer: Layer, index: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A blob's shape, which the first version of the layer wrote with the gates apart."""
+    """A blob's shape; the layer's first version gave the gates an axis of their own."""
     apart = (GATES, shape[0] // GATES, *shape[1:])
     apart = (1,) * (4 - len(apart)) + apart
     found = layer.blobs[index].shape if index < len(layer.blobs) else shape

@@ -1,4 +1,4 @@
-"""Normalize, and NormalizeBBox, as it was called at first."""
+"""Normalize, and its first name NormalizeBBox."""
 
 from collections.abc import Sequence
 

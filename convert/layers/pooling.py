@@ -13,7 +13,7 @@ from convert.layers.blobs import image_size
 from convert.layers.registry import LayerError, handler
 
 LARGEST_EXACT = 1 << 24
-"""Every whole number up to this one is a float32."""
+"""float32 represents every whole number up to this one."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Axis:
 
     @property
     def end(self) -> int:
-        """The padding behind the input that the last window reaches into."""
+        """The padding after the input that the last window reaches into."""
         return max(0, (self.count - 1) * self.stride + self.kernel - self.length - self.pad)
 
     @property
     def counted(self) -> list[int]:
-        """How many pixels of each window an average is divided by: up to `pad` behind the input."""
+        """The divisor of each window's average: its pixels, up to `pad` after the input."""
         starts = [index * self.stride - self.pad for index in range(self.count)]
         return [min(start + self.kernel, self.length + self.pad) - start for start in starts]
 
@@ -43,10 +43,10 @@ def pooling(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list[
     """The maximum or the average of each window, out = ⌈(in + 2·pad − kernel) / stride⌉ + 1.
 
     `round_mode: FLOOR`, `ceil_mode: false` and `torch_pooling: true` round down. With padding, a
-    last window that would start behind the input and its front padding is left out. An average is
+    last window that would start past the input and its front padding is left out. An average is
     divided by the part of the window that lies in the input and its padding, not beyond. A second
-    top is the mask of maxima: where each lies in its plane, row · width + column.
-    Caffe: src/caffe/layers/pooling_layer.cpp.
+    top is the mask of maxima: the position of each in its plane, row · width + column. Caffe:
+    src/caffe/layers/pooling_layer.cpp.
     """
     (x,) = inputs
     parameter = layer.parameter.pooling_param
@@ -73,7 +73,7 @@ def pooled(
     if not average:
         return graph.node("MaxPool", [x], shape, name=name, **window)
     if not any(axis.pad for axis in axes):
-        # all padding lies beyond what Caffe counts
+        # Caffe counts none of the padding
         return graph.node("AveragePool", [x], shape, name=name, count_include_pad=0, **window)
     whole = all(axis.end <= axis.pad for axis in axes)
     averages = graph.node(
@@ -88,7 +88,7 @@ def pooled(
 
 
 def _with_mask(layer: Layer, graph: GraphBuilder, x: Value) -> list[Value]:
-    """The maxima and where each lies in its plane of the input, as a number in float32."""
+    """The maxima, and the position of each in its plane of the input as float32."""
     parameter = layer.parameter.pooling_param
     if parameter.pool != caffe_pb2.PoolingParameter.MAX:
         raise LayerError("only pool MAX has a second top, the mask of maxima; remove it")
@@ -110,7 +110,7 @@ def _with_mask(layer: Layer, graph: GraphBuilder, x: Value) -> list[Value]:
         dtypes=[np.float32, np.int64],
         **_window(axes),
     )
-    # ONNX counts through the whole tensor, Caffe from the start of each plane.
+    # ONNX's indices run through the whole tensor, Caffe's restart in each plane.
     plane = graph.constant(np.array(height * width, np.int64), f"{layer.name}/plane")
     inside = graph.node("Mod", [places, plane], shape, dtype=np.int64)
     return [maxima, graph.node("Cast", [inside], shape, name=mask, to=1)]
@@ -121,18 +121,18 @@ def _window(axes: Sequence[Axis]) -> dict[str, list[int]]:
     return {
         "kernel_shape": [axis.kernel for axis in axes],
         "strides": [axis.stride for axis in axes],
-        # ONNX's own ceil_mode differs from Caffe in the last window, so the padding is spelt out
+        # ONNX's ceil_mode differs from Caffe in the last window, so the padding is explicit.
         "pads": [*(axis.pad for axis in axes), *(axis.end for axis in axes)],
     }
 
 
 def _check_global(parameter: caffe_pb2.PoolingParameter) -> None:
     if any(parameter.HasField(name) for name in ("kernel_size", "kernel_h", "kernel_w")):
-        raise LayerError("global_pooling takes the whole image; remove the kernel size")
+        raise LayerError("global_pooling pools the whole image; remove the kernel size")
     if parameter.pad or parameter.pad_h or parameter.pad_w:
-        raise LayerError("global_pooling takes no padding; remove it")
+        raise LayerError("global_pooling allows no padding; remove it")
     if parameter.stride != 1 or max(parameter.stride_h, parameter.stride_w) > 1:
-        raise LayerError("global_pooling takes no stride; remove it")
+        raise LayerError("global_pooling allows no stride; remove it")
 
 
 def _axes(parameter: caffe_pb2.PoolingParameter, height: int, width: int) -> list[Axis]:

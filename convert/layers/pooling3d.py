@@ -18,23 +18,23 @@ from geometry.arrays import F64
 def pooling3d(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """The maximum or the average over time, height and width, ⌈(in + 2·pad − k) / stride⌉ + 1 long.
 
-    `kernel_depth` and `temporal_stride` are those of the time, which has no padding. An average is
-    divided by the part of the window that lies in the input and its padding, not beyond.
-    Caffe, C3D: src/caffe/layers/pool3d_layer.cpp.
+    `kernel_depth` and `temporal_stride` apply to time, which has no padding. An average is divided
+    by the part of the window that lies in the input and its padding, not beyond. Caffe, C3D:
+    src/caffe/layers/pool3d_layer.cpp.
     """
     (x,) = inputs
     own = layer.parameter.HasField("pooling3d_param")
     parameter = layer.parameter.pooling3d_param if own else layer.parameter.pooling_param
     if x.rank != 5:
         raise LayerError(
-            f"expected a bottom of shape [batch, channels, time, height, width], found "
+            "expected a bottom of shape [batch, channels, time, height, width], found "
             f"{text(x.shape)}"
         )
     if parameter.pool == caffe_pb2.PoolingParameter.STOCHASTIC:
         raise LayerError("pool STOCHASTIC gives random results; use MAX or AVE")
     average = parameter.pool == caffe_pb2.PoolingParameter.AVE
     if parameter.pad and not average:
-        raise LayerError("C3D pads for averages only; set pad to 0")
+        raise LayerError("C3D supports padding only for AVE; set pad to 0")
     if own and parameter.temporal_pad:
         raise LayerError("C3D has no padding in time; set temporal_pad to 0")
     side = (parameter.kernel_size, parameter.stride, parameter.pad)
@@ -72,7 +72,9 @@ def pooling3d(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Val
 
 def _axis(length: int, kernel: int, stride: int, pad: int) -> Axis:
     if min(kernel, stride) < 1:
-        raise LayerError("state kernel_size and kernel_depth; they and the strides are at least 1")
+        raise LayerError(
+            "state kernel_size and kernel_depth; they and the strides must be at least 1"
+        )
     if pad >= kernel:
         raise LayerError(f"pad {pad} must be smaller than the kernel, {kernel}")
     count = math.ceil((length + 2 * pad - kernel) / stride) + 1
@@ -85,6 +87,6 @@ def _axis(length: int, kernel: int, stride: int, pad: int) -> Axis:
 
 
 def _counted(axes: Sequence[Axis]) -> F64:
-    """How many numbers each average is divided by, [time, height, width]."""
+    """The divisor of each average, [time, height, width]."""
     time, height, width = (np.array(axis.counted, np.float64) for axis in axes)
     return time[:, None, None] * height[:, None] * width

@@ -10,7 +10,7 @@ from convert.layers.registry import LayerError, handler
 
 @handler("PReLU", weights=True)
 def prelu(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """max(x, 0) + slope · min(x, 0), a slope for each channel or one for all.
+    """max(x, 0) + slope · min(x, 0), with a slope for each channel or one for all.
 
     Caffe: src/caffe/layers/prelu_layer.cpp.
     """

@@ -1,4 +1,4 @@
-"""PriorBox: the boxes that a detector starts from, as constants."""
+"""PriorBox: a detector's prior boxes (anchors), as constants."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,10 @@ from convert.layers.registry import LayerError, handler
 from geometry.priors import PriorSpec, priors
 
 MAX_PRIORS = 1 << 22
-"""Of a network. SSD has 8,732 at 300 x 300 pixels; S3FD has 3.4 million at 6,400 x 6,400."""
+"""The most priors of a network. SSD has 8,732 at 300 x 300 pixels, S3FD 3.4 million at 6,400 x
+6,400."""
 MAX_SHAPES = 1000
-"""Of sizes, and of aspect ratios."""
+"""The most sizes, and the most aspect ratios."""
 
 
 @handler("PriorBox", bottoms=2)
@@ -21,8 +22,8 @@ def prior_box(layer: Layer, graph: GraphBuilder, bottoms: Sequence[Value]) -> Va
     """Boxes of several sizes and shapes around each cell of a feature map, and their variances.
 
     The top is [1, 2, priors * 4]: corners in fractions of the image, then variances
-    (`prior_box_layer.cpp`; geometry.priors has the formula). Only the shapes of the bottoms
-    count: the feature map's, and the image's. Hence it is a constant for one input size.
+    (`prior_box_layer.cpp`; geometry.priors has the formula). It depends only on the shapes of the
+    feature map and the image, so it is constant for an input size.
     """
     spec = prior_spec(layer.parameter.prior_box_param)
     cells, image = bottoms
@@ -35,15 +36,13 @@ def prior_box(layer: Layer, graph: GraphBuilder, bottoms: Sequence[Value]) -> Va
                 spec, cells.static(3), cells.static(2), image.static(3), image.static(2)
             )
     except FloatingPointError:
-        raise LayerError(
-            "has priors too large for float32: look at offset, step and sizes"
-        ) from None
+        raise LayerError("has priors too large for float32: check offset, step and sizes") from None
     both = np.stack([boxes.reshape(-1), variances.reshape(-1)])[None]
     return graph.constant(both, layer.tops[0], exact_name=True)
 
 
 def _check_count(spec: PriorSpec, cells: int, graph: GraphBuilder) -> None:
-    """Refuse, before any is made, more priors than a detector can use."""
+    """Refuse more priors than a detector can use, before any is computed."""
     ratios = len(spec.aspect_ratios) * (2 if spec.flip else 1)
     count = cells * (len(spec.min_sizes) * (1 + ratios) + len(spec.max_sizes))
     made = sum(
@@ -59,7 +58,7 @@ def _check_count(spec: PriorSpec, cells: int, graph: GraphBuilder) -> None:
 
 
 def prior_spec(parameter: caffe_pb2.PriorBoxParameter) -> PriorSpec:
-    """The checked parameters of a layer; LayerError lists all that Caffe would refuse."""
+    """The checked parameters of a layer. LayerError lists everything that Caffe would refuse."""
     problems: list[str] = []
 
     def check(holds: bool, message: str) -> None:

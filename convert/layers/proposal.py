@@ -15,7 +15,7 @@ from geometry.arrays import F32
 
 OTHER_FORM = ("anchor_base_size", "anchor_scale", "anchor_ratio", "max_rois", "iou_threshold",
               "output_actual_rois_num")  # fmt: skip
-"""Fields of another layer of this name, whose formula is not public."""
+"""Fields of a different layer with this name, whose formula is not public."""
 
 
 @handler("Proposal", bottoms=3, tops=(1, 2))
@@ -65,7 +65,7 @@ def proposal(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list
 
 
 def anchor_boxes(base_size: float, ratios: Sequence[float], scales: Sequence[float]) -> F32:
-    """The anchors of one place, [ratios · scales, 4], as Caffe computes them in float32."""
+    """The anchors of one cell, [ratios · scales, 4], as Caffe computes them in float32."""
     base, one, half = np.float32(base_size), np.float32(1), np.float32(0.5)
     center = half * (base - one)
     boxes = []
@@ -82,7 +82,7 @@ def anchor_boxes(base_size: float, ratios: Sequence[float], scales: Sequence[flo
 
 @dataclass(frozen=True)
 class _Image:
-    """What im_info says of each image, [batch, 1, 2] with x first."""
+    """The values of im_info for each image, [batch, 1, 2] with x first."""
 
     limit: Value
     """The last column and row."""
@@ -118,15 +118,15 @@ def _anchors(layer: Layer) -> F32:
     parameter = layer.parameter.proposal_param
     other = [name for name in OTHER_FORM if parameter.HasField(name)]
     if other:
-        raise LayerError(f"{other[0]} belongs to another layer of this name, whose formula is not "
-                         "public; convert the part before it")  # fmt: skip
+        raise LayerError(f"{other[0]} belongs to a different layer with this name, whose formula "
+        f"is not public; convert the part before it")  # fmt: skip
     if not parameter.ratio or not parameter.scale:
         raise LayerError("state each ratio and scale of the anchors")
     if min(parameter.pre_nms_topn, parameter.post_nms_topn) < 1:
         raise LayerError("pre_nms_topn and post_nms_topn must be at least 1")
     if not 0 <= parameter.nms_thresh <= 1:
         raise LayerError(f"nms_thresh is {parameter.nms_thresh:g}; expected a number from 0 to 1")
-    with np.errstate(all="ignore"):  # judged below
+    with np.errstate(all="ignore"):  # checked below
         anchors = anchor_boxes(parameter.base_size, parameter.ratio, parameter.scale)
     if not (np.isfinite(anchors).all() and np.isfinite(parameter.feat_stride)):
         raise LayerError(
@@ -136,7 +136,7 @@ def _anchors(layer: Layer) -> F32:
 
 
 def _grid(layer: Layer, anchors: F32, size: tuple[int, int]) -> F32:
-    """The anchors of all places, [height · width · anchors, 4]."""
+    """The anchors of all cells, [height · width · anchors, 4]."""
     height, width = size
     stride = np.float32(layer.parameter.proposal_param.feat_stride)
     down, across = np.meshgrid(np.arange(height), np.arange(width), indexing="ij")
@@ -177,7 +177,7 @@ def _decoded(
 def _scores(
     layer: Layer, graph: GraphBuilder, scores: Value, corners: Sequence[Value], image: _Image
 ) -> Value:
-    """The foreground's scores [batch, boxes], 0 where the box is too small."""
+    """The foreground scores [batch, boxes], 0 where the box is too small."""
     batch, channels = scores.shape[0], scores.static(1)
     height, width = image_size(scores)
     count, places = channels // 2, height * width
@@ -200,10 +200,10 @@ def _scores(
 
 
 def _suppress(layer: Layer, graph: GraphBuilder, boxes: Value, scores: Value) -> Value:
-    """What NMS keeps: rows of image and rank, [kept, 2]."""
+    """The boxes that NMS keeps: rows of image and rank, [kept, 2]."""
     parameter = layer.parameter.proposal_param
     batch, ranks = boxes.shape[0], boxes.static(1)
-    # Where x2 + 1 and y2 + 1 are the last corner, ONNX computes Caffe's areas.
+    # With x2 + 1 and y2 + 1 as the last corner, ONNX computes Caffe's areas.
     edge = graph.constant(np.array([0, 0, 1, 1], np.float32), f"{layer.name}/edge")
     outer = graph.node("Add", [boxes, edge], boxes.shape)
     limits = [

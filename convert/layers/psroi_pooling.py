@@ -15,7 +15,7 @@ from convert.outputs.decoding import reshape
 
 @handler("PSROIPooling", bottoms=2)
 def psroi_pooling(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """The mean of each of group_size² parts of each region, each from channels of its own.
+    """The mean of each of group_size² parts of each region, each from its own channels.
 
     Part (i, j) of output c is the mean of channel (c · group + i) · group + j from
     ⌊i · size / group + start⌋ to ⌈(i + 1) · size / group + start⌉; 0 where it is empty. A region
@@ -64,7 +64,7 @@ def psroi_pooling(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) ->
 
 
 def _rows(layer: Layer, graph: GraphBuilder, corners: Value, height: int) -> tuple[Value, Value]:
-    """The rows in each part of each region, [regions, group, height], and how many these are."""
+    """The rows in each part of each region, [regions, group, height], and their number."""
     first, last = _edges(layer, graph, corners, 1, height)
     pixels = graph.constant(np.arange(height, dtype=np.float32), f"{layer.name}/heights")
     inside = _between(graph, pixels, first, last, (*first.shape[:2], height))
@@ -74,9 +74,9 @@ def _rows(layer: Layer, graph: GraphBuilder, corners: Value, height: int) -> tup
 def _columns(
     layer: Layer, graph: GraphBuilder, corners: Value, rois: Value, x: Value
 ) -> tuple[Value, Value]:
-    """The columns in each part, [regions, group, batch · width], and how many these are.
+    """The columns in each part, [regions, group, batch · width], and their number.
 
-    The columns of all images lie side by side, so a part starts behind those of earlier images.
+    The columns of all images are side by side, so a part starts after those of earlier images.
     """
     width = x.static(3)
     first, last = _edges(layer, graph, corners, 0, width)
@@ -99,7 +99,7 @@ def _columns(
 def _edges(
     layer: Layer, graph: GraphBuilder, corners: Value, side: int, length: int
 ) -> tuple[Value, Value]:
-    """The first pixel of each part along one axis and the first behind it, [regions, group, 1].
+    """The first pixel of each part along one axis and the first after it, [regions, group, 1].
 
     `corners` [regions, 4] are rounded; `side` is 0 for x and 1 for y.
     """
@@ -128,7 +128,7 @@ def _edges(
 
 
 def _between(graph: GraphBuilder, pixels: Value, first: Value, last: Value, shape: Shape) -> Value:
-    """1 for each pixel from the first to before the last, else 0."""
+    """1 for each pixel from the first up to but not including the last, else 0."""
     begun = graph.node("GreaterOrEqual", [pixels, first], shape, dtype=np.bool_)
     before = graph.node("Less", [pixels, last], shape, dtype=np.bool_)
     both = graph.node("And", [begun, before], shape, dtype=np.bool_)

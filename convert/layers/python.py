@@ -1,4 +1,4 @@
-"""Python: refused, with what usually stands in its place."""
+"""Python: refused, with the usual replacement."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Value
 from convert.layers.registry import LayerError, handler
 
-OWN_CODE = "it runs a Python class of its own, which the prototxt doesn't contain"
+OWN_CODE = "it runs a Python class that the prototxt doesn't contain"
 
 ADVICE = {
     "proposallayer": "the C++ layer Proposal takes the same bottoms: replace it by type: "
@@ -23,11 +23,11 @@ ADVICE = {
 
 KINDS = (
     ("loss", "it computes a loss, which only training needs; remove it"),
-    ("accuracy", "it measures, and computes nothing for the outputs; remove it"),
-    ("eval", "it measures, and computes nothing for the outputs; remove it"),
+    ("accuracy", "it only measures accuracy and doesn't affect the outputs; remove it"),
+    ("eval", "it only measures accuracy and doesn't affect the outputs; remove it"),
     ("target", "it makes targets for training; take the deploy or test prototxt"),
-    ("data", "it reads data; declare an Input layer with the shape of what it makes"),
-    ("input", "it reads data; declare an Input layer with the shape of what it makes"),
+    ("data", "it reads data; declare an Input layer with the shape of its top"),
+    ("input", "it reads data; declare an Input layer with the shape of its top"),
     ("crop", 'the C++ layer is type: "Crop" with crop_param { axis offset }'),
     ("reshape", 'the C++ layer is type: "Reshape"'),
     ("permute", 'the C++ layer is type: "Permute"'),
@@ -48,7 +48,7 @@ OTHERWISE = (
 
 @handler("Python", bottoms=(0, None), tops=(0, None), refuses=True)
 def python(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list[Value]:
-    """Code of its own, which no converter can read: refused, with what usually replaces it.
+    """A user's own Python code, which can't be converted: refused, with the usual replacement.
 
     Caffe: include/caffe/layers/python_layer.hpp, src/caffe/layer_factory.cpp.
     """

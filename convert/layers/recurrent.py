@@ -1,8 +1,8 @@
-"""What LSTM and RNN share: sequences of vectors, when one begins, and a step for each vector.
+"""The parts that LSTM and RNN share: sequences of vectors, and a step for each vector.
 
 Caffe unrolls a recurrent layer in time (src/caffe/layers/recurrent_layer.cpp). ONNX has operators
-for a whole sequence that starts from nothing; where sequences begin in the middle, where a state is
-given or a second input is the same at each step, a Scan runs the step itself.
+for a whole sequence that starts from zeros. If sequences begin in the middle, a state is given, or
+there is a static input, a Scan runs the steps instead.
 """
 
 import math
@@ -26,7 +26,7 @@ class Steps:
     x: Value
     """[time, batch, inputs]."""
     cont: Value | None
-    """[time, batch]: 0 where a sequence begins, else 1; None where one begins at the first step."""
+    """[time, batch]: 0 where a sequence begins, else 1; None if all begin at the first step."""
     static: Value | None
     """[batch, inputs], the same at each step."""
     states: tuple[Value, ...]
@@ -43,7 +43,7 @@ class Steps:
 
 
 def read(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value], states: int) -> Steps:
-    """Tell the bottoms apart, for a layer with this number of states."""
+    """Identify the bottoms of a layer with this number of states."""
     parameter = layer.parameter.recurrent_param
     if parameter.num_output < 1:
         raise LayerError("num_output is missing; state how many outputs the layer makes")
@@ -53,7 +53,7 @@ def read(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value], states: int
     known = len(inputs) - hidden
     if known < (2 if hidden else 1) or known > 3:
         raise LayerError(
-            f"expected x, cont, perhaps a static input{', and the states' if hidden else ''}; "
+            f"expected x, cont, optionally a static input{', and the states' if hidden else ''}; "
             f"found {len(inputs)} bottoms"
         )
     x = flattened(graph, inputs[0], 2)
@@ -112,10 +112,10 @@ def scan(
     outputs: int,
     name: str | None = None,
 ) -> list[Value]:
-    """Run a step for each vector; the results are the last states and all of the first state.
+    """Run a step for each vector. Returns the last states and all values of the first state.
 
-    `body` reads each of `states`, x and cont [batch, 1] by name, and makes next_STATE. The names
-    in it get the layer's name in front, for a name may exist only once in a model.
+    `body` reads each of `states`, x and cont [batch, 1] by name, and makes next_STATE. Its names
+    are prefixed with the layer's name, because names in a model must be unique.
     """
     batch = steps.x.shape[1]
     begun = [_first(graph, state) for state in steps.states] or [
@@ -187,11 +187,11 @@ def _first(graph: GraphBuilder, state: Value) -> Value:
 
 
 def shown(graph: GraphBuilder, state: Value, name: str) -> Value:
-    """A state [batch, outputs] as the top that expose_hidden asks for."""
+    """A state [batch, outputs] as the top for expose_hidden."""
     axes = graph.constant(np.array([0], np.int64), f"{name}/axes")
     return graph.node("Unsqueeze", [state, axes], (1, *state.shape), name=name)
 
 
 def _differ(left: int | str, right: int | str) -> bool:
-    """Whether two sizes that are known differ."""
+    """Whether two sizes are both known and differ."""
     return isinstance(left, int) and isinstance(right, int) and left != right

@@ -1,9 +1,9 @@
-"""Which function translates which Caffe layer type.
+"""Maps each Caffe layer type to the function that translates it.
 
 A handler is a function that takes the layer, the graph under construction and the values of the
-layer's bottoms, adds nodes, and returns the values of the tops. It gives the value that it makes
-for a top that top's name, and works out its static shape by Caffe's rules. What it can't translate
-it explains by raising `LayerError`. Its docstring says what Caffe computes.
+layer's bottoms, adds nodes, and returns the values of the tops. It names the value of each top
+after the top, and computes its static shape by Caffe's rules. It raises `LayerError` for what it
+can't translate. Its docstring says what Caffe computes.
 
 A new layer type is a new module in this package and a test of it; nothing else changes. The
 registration says all that others must know of the type: how many bottoms and tops a layer may have,
@@ -24,7 +24,7 @@ from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Value
 
 Weights = bool | Literal["one bottom"]
-"""Whether a layer needs blobs: always, never, or unless it has a second bottom in their place."""
+"""Whether a layer needs blobs: always, never, or unless a second bottom replaces them."""
 Translate = Callable[[Layer, GraphBuilder, Sequence[Value]], Value | Sequence[Value]]
 
 
@@ -46,10 +46,10 @@ class Handler:
     tops: tuple[int, int | None]
     weights: Weights = False
     refuses: bool = False
-    """Whether it only explains why no such layer can be translated, whatever its bottoms are."""
+    """Whether it only explains why layers of this type can't be translated."""
 
     def needs_weights(self, layer: Layer) -> bool:
-        """Whether a layer of this type computes nothing without blobs."""
+        """Whether a layer of this type needs blobs."""
         return len(layer.bottoms) < 2 if self.weights == "one bottom" else self.weights
 
     @property

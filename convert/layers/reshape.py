@@ -15,12 +15,11 @@ INFERRED = -1
 
 @handler("Reshape")
 def reshape(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """The same elements in another shape: 0 copies an axis, −1 is what is left over.
+    """The same elements in another shape: 0 copies an axis, −1 is inferred from the rest.
 
-    Only `num_axes` axes from `axis` on are replaced (−1: all that follow). Sizes are those of the
-    batch that the prototxt states: in a network whose input has batch 1, a leading 1 stands for the
-    batch, which stays open.
-    Caffe: src/caffe/layers/reshape_layer.cpp.
+    Only `num_axes` axes from `axis` on are replaced (−1: all that follow). Sizes refer to the batch
+    that the prototxt states. In a network whose input has batch 1, a leading 1 stands for the
+    batch, which stays open. Caffe: src/caffe/layers/reshape_layer.cpp.
     """
     (x,) = inputs
     parameter = layer.parameter.reshape_param
@@ -38,7 +37,7 @@ def reshape(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value
 
 @handler("Flatten")
 def flatten(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """The axes from `axis` to `end_axis` made one.
+    """The axes from `axis` to `end_axis` joined into one.
 
     Caffe: src/caffe/layers/flatten_layer.cpp.
     """
@@ -54,7 +53,7 @@ def flatten(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value
 
 
 def _replaced(old: Sizes, source: Sizes, dims: list[int]) -> Sizes:
-    """The new axes for the old ones."""
+    """The new sizes for the old ones."""
     new: list[int] = []
     for position, dim in enumerate(dims):
         if dim < INFERRED:

@@ -18,9 +18,9 @@ from geometry.arrays import F32
 def rnn(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list[Value]:
     """States h = tanh(W·x + b + U·h), and tanh(V·h + c) as the top, of x [time, batch, ...].
 
-    The blobs are W, b, U, V, c (W, b, the static input's weight, U, V, c). The second bottom,
-    cont, is 0 where a sequence begins: h counts as 0 there. Each run starts from nothing, or with
-    expose_hidden from the given h. Caffe: src/caffe/layers/rnn_layer.cpp.
+    The blobs are W, b, U, V, c (W, b, the static input's weight, U, V, c). The second bottom, cont,
+    is 0 where a sequence begins: h is 0 there. Each run starts from zeros, or with expose_hidden
+    from the given h. Caffe: src/caffe/layers/rnn_layer.cpp.
     """
     steps = recurrent.read(layer, graph, inputs, 1)
     count = layer.parameter.recurrent_param.num_output

@@ -1,4 +1,4 @@
-"""What the layers that pool regions share: the shape of rois, and C's way to round."""
+"""The parts that region pooling layers share: the shape of rois, and C's rounding."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from convert.layers.registry import LayerError
 def regions(graph: GraphBuilder, rois: Value) -> Value:
     """The rois as [regions, 5]: the image's index, x1, y1, x2, y2 in pixels of the input.
 
-    Caffe's blobs may have more axes of one element behind.
+    Caffe's blobs may have further axes of one element.
     """
     if rois.rank < 2 or rois.shape[1] != 5 or any(dim != 1 for dim in rois.shape[2:]):
         raise LayerError(
@@ -23,7 +23,7 @@ def regions(graph: GraphBuilder, rois: Value) -> Value:
 
 
 def rounded(graph: GraphBuilder, x: Value) -> Value:
-    """C's round, which rounds halves away from zero; ONNX rounds them to the even number."""
+    """C's round, which rounds halves away from zero; ONNX rounds them to even."""
     magnitude = graph.node("Abs", [x], x.shape)
     floor = graph.node("Floor", [magnitude], x.shape)
     rest = graph.node("Sub", [magnitude, floor], x.shape)

@@ -24,9 +24,9 @@ def roi_align(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Val
     x, rois = inputs
     if not layer.parameter.HasField("roi_align_param"):
         raise LayerError(
-            "forks of Caffe compute different things under this name when there is no "
-            "roi_align_param (Cascade R-CNN takes samples at the corners of the parts, others "
-            "means or maxima); if it's the mean of Mask R-CNN, state roi_align_param { pooled_h "
+            "without roi_align_param, the meaning depends on the fork of Caffe (Cascade R-CNN "
+            "samples at the corners of the parts, others take means or maxima); for the mean of "
+            "Mask R-CNN, state roi_align_param { pooled_h "
             "pooled_w spatial_scale sampling_ratio }"
         )
     parameter = layer.parameter.roi_align_param

@@ -15,7 +15,7 @@ from geometry.arrays import F32
 
 @handler("Scale", bottoms=(1, 2), weights="one bottom")
 def scale(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """Products x · scale (+ bias); scale spans `num_axes` axes from `axis` on, and repeats.
+    """Products x · scale (+ bias); scale spans `num_axes` axes from `axis` on and is broadcast.
 
     The scale is the first blob or the second bottom; the bias is the last blob.
     Caffe: src/caffe/layers/scale_layer.cpp.
@@ -35,7 +35,7 @@ def scale(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
         return _combine(graph, "Mul", x, inputs[1], axis, top)
     other = inputs[1].shape
     if BATCH in other:
-        raise LayerError("the bias would span the batch; use an axis behind the batch")
+        raise LayerError("the bias would span the batch; use an axis after the batch")
     shape = tuple(int(dim) for dim in other)
     check_blobs(layer, [shape])
     product = _combine(graph, "Mul", x, inputs[1], axis, None)
@@ -46,7 +46,7 @@ def scale(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
 
 @handler("Bias", bottoms=(1, 2), weights="one bottom")
 def bias(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """Sums x + bias; bias spans `num_axes` axes from `axis` on, and repeats.
+    """Sums x + bias; bias spans `num_axes` axes from `axis` on and is broadcast.
 
     The bias is the first blob or the second bottom. Caffe: src/caffe/layers/bias_layer.cpp.
     """
@@ -75,7 +75,7 @@ def _weights_shape(x: Value, axis: int, num_axes: int) -> tuple[int, tuple[int, 
         )
     dims = x.shape[start:end]
     if BATCH in dims:
-        raise LayerError("the weights would span the batch; use an axis behind the batch")
+        raise LayerError("the weights would span the batch; use an axis after the batch")
     return start, tuple(int(dim) for dim in dims)
 
 
@@ -90,7 +90,7 @@ def _split(
 
 
 def _other_axis(x: Value, other: Value, axis: int) -> int:
-    """The axis of x from which on the second bottom lies."""
+    """The first axis of x that the second bottom spans."""
     start = 0 if other.rank == 0 else canonical_axis(axis, x.rank)
     expected = x.shape[start : start + other.rank]
     if other.shape not in (expected, _row(expected)):
@@ -109,7 +109,7 @@ def _row(shape: Shape) -> Shape:
 def _combine(
     graph: GraphBuilder, operator: str, x: Value, other: Value, axis: int, name: str | None
 ) -> Value:
-    """Combine x with a value that lies on its axes from `axis` on."""
+    """Combine x with a value that spans its axes from `axis` on."""
     trailing = range(other.rank, x.rank - axis)
     if trailing:
         axes = graph.constant(np.array(trailing, np.int64), f"{other.name}/axes")

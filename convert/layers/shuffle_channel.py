@@ -10,7 +10,7 @@ from convert.layers.registry import LayerError, handler
 
 @handler("ShuffleChannel")
 def shuffle_channel(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """The channels in turn from `group` groups: the first of each, then the second of each.
+    """The channels of `group` groups in turn: the first of each, then the second of each.
 
     Channel i of group g becomes channel i · group + g.
     Caffe, ShuffleNet: src/caffe/layers/shuffle_channel_layer.cpp.
@@ -21,7 +21,7 @@ def shuffle_channel(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) 
         raise LayerError("expected a bottom with channels on axis 1, found one axis")
     channels = x.static(1)
     if group < 1 or channels % group:
-        raise LayerError(f"{channels} channels can't be dealt out to {group} groups of one size")
+        raise LayerError(f"{channels} channels can't be divided into {group} groups of equal size")
     batch, rest = x.shape[0], x.shape[2:]
     grouped = reshaped(graph, x, (batch, group, channels // group, *rest))
     order = [0, 2, 1, *range(3, grouped.rank)]

@@ -10,15 +10,15 @@ from convert.layers.pooling import pooled
 from convert.layers.registry import LayerError, handler
 
 HIGHEST = 16
-"""Levels of a pyramid: the next has more bins than any image has pixels."""
+"""The most levels of a pyramid: a further level has more bins than any image has pixels."""
 
 
 @handler("SPP")
 def spp(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """The image pooled to 2^i × 2^i bins on each level i of a pyramid, one level after the other.
 
-    A window has ⌈side / 2^i⌉ pixels, and half of what it reaches beyond the image is padding.
-    A pyramid of height 1 keeps its image axes. Caffe: src/caffe/layers/spp_layer.cpp.
+    A window's side has ⌈side / 2^i⌉ pixels. Half of the overhang past the image is padding in
+    front. A pyramid of height 1 keeps its image axes. Caffe: src/caffe/layers/spp_layer.cpp.
     """
     (x,) = inputs
     parameter = layer.parameter.spp_param

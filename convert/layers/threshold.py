@@ -12,7 +12,7 @@ from convert.layers.registry import handler
 
 @handler("Threshold")
 def threshold(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """1 where x is above the threshold, else 0.
+    """1 if x is above the threshold, else 0.
 
     Caffe: src/caffe/layers/threshold_layer.cpp.
     """

@@ -15,7 +15,7 @@ from convert.layers.registry import LayerError, handler
 
 @handler("Unpooling", bottoms=(1, 2))
 def unpooling(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """Each pixel put back to where the mask of a Pooling layer says, all others 0.
+    """Each pixel at the position that a Pooling layer's mask gives; all other pixels are 0.
 
     The result has max((in − 1) · stride + kernel − 2 · pad, unpool_size) pixels on a side.
     Caffe, DeconvNet: src/caffe/layers/unpooling_layer.cpp.
@@ -42,10 +42,10 @@ def unpooling(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Val
 def unpooled(
     layer: Layer, graph: GraphBuilder, x: Value, mask: Value, size: tuple[int, int]
 ) -> Value:
-    """Put each element of x where the mask says, on planes of `size`, height and width, of zeros.
+    """Put each element of x at its position in the mask, on zeros of `size` (height, width).
 
-    The mask must be the second top of a Pooling layer whose windows don't overlap: else one place
-    may be named twice, and ScatterElements leaves open which element it takes.
+    The mask must be the second top of a Pooling layer whose windows don't overlap. Otherwise a
+    position may occur twice, and ScatterElements doesn't define which element wins.
     """
     pool = _pool_of(graph, mask)
     if pool is None:
@@ -64,8 +64,8 @@ def unpooled(
         )
     ):
         raise LayerError(
-            "the windows of the Pooling layer overlap, so its mask may name one pixel twice; "
-            "ONNX has no rule for that"
+            "the windows of the Pooling layer overlap, so its mask may contain one pixel twice; "
+            "ONNX doesn't define the result"
         )
     height, width = size
     masked = image_size(graph.values[pool.inputs[0]])
@@ -88,7 +88,7 @@ def unpooled(
 
 
 def _pool_of(graph: GraphBuilder, mask: Value) -> Node | None:
-    """The MaxPool node whose indices a mask is, as convert.layers.pooling makes it."""
+    """The MaxPool node that makes a mask's indices, as convert.layers.pooling adds it."""
     makers = {output: node for node in graph.nodes for output in node.outputs}
     name = mask.name
     for operator in ("Cast", "Mod", "MaxPool"):

@@ -1,4 +1,4 @@
-"""Which layers of a network need weights, and what of theirs is missing or ambiguous."""
+"""Which layers of a network need weights, and which weights are missing or ambiguous."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from convert.layers.registry import handlers
 
 
 def needing_weights(layers: Sequence[Layer]) -> list[Layer]:
-    """The layers that compute nothing without blobs, by what their handlers say."""
+    """The layers that need blobs, as their handlers state."""
     known = handlers()
     return [
         layer for layer in layers if layer.type in known and known[layer.type].needs_weights(layer)
@@ -17,12 +17,12 @@ def needing_weights(layers: Sequence[Layer]) -> list[Layer]:
 
 
 def unfilled(layers: Sequence[Layer]) -> list[str]:
-    """Names of the layers that need weights and have none."""
+    """Names of the layers that need weights but have none."""
     return [layer.name for layer in needing_weights(layers) if not layer.blobs]
 
 
 def repeated(layers: Sequence[Layer]) -> list[Diagnostic]:
-    """A problem for each layer with weights whose name another one has: weights go by name."""
+    """A problem for each layer with weights that shares its name: weights are found by name."""
     weighted = needing_weights(layers)
     counts = Counter(layer.name for layer in weighted)
     return [

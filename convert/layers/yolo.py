@@ -16,7 +16,7 @@ from convert.layers.registry import LayerError, handler
     refuses=True,
 )
 def yolo(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """The boxes of YOLO, decoded and suppressed: can't be converted.
+    """Decodes YOLO's boxes and applies NMS: can't be converted.
 
     Caffe, YOLO v2: src/caffe/layers/region_loss_layer.cpp; MobileNet-YOLO:
     yolo_detection_output_layer.cpp and yolov3_detection_output_layer.cpp; OpenCV: region_layer.cpp.

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mean",
         type=numbers,
         metavar="104,117,123",
-        help="what Caffe's network subtracts from each channel, in its channel order "
+        help="mean that the Caffe network subtracts from each channel, in its channel order "
         "(default: 104,117,123 for blue, green, red)",
     )
     parser.add_argument(
@@ -42,14 +42,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=number,
         default=1.0,
         metavar="1.0",
-        help="what it multiplies pixels by after that (default: 1.0)",
+        help="factor that pixels are multiplied by after the mean is subtracted (default: 1.0)",
     )
     parser.add_argument(
         "--channel-order",
         type=ChannelOrder,
         choices=list(ChannelOrder),
         metavar="bgr|rgb",
-        help="the channel order of Caffe's network (default: bgr)",
+        help="the channel order of the Caffe network (default: bgr)",
     )
     parser.add_argument(
         "--name", default=FAMILY, metavar="NAME", help=f"the network's name (default: {FAMILY})"
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Write the caffemodel and say what is in it; SfdError if that fails."""
+    """Write the caffemodel and print a summary. Raises SfdError if that fails."""
     preprocessing = Preprocessing.of(3, arguments.channel_order, arguments.mean, arguments.scale)
     done = transfer(arguments.graph, arguments.caffemodel, preprocessing, arguments.name)
     for warning in done.warnings:

@@ -11,7 +11,7 @@ from service.errors import Unauthorized
 from service.keys import Keys
 
 OPEN_PATHS = {
-    # probes and scrapers inside the cluster; a proxy keeps the outside away from /metrics
+    # for probes and scrapers inside the cluster; a proxy hides /metrics from the outside
     "/livez",
     "/readyz",
     "/metrics",
@@ -57,7 +57,7 @@ class ApiKeys:
         await self.app(scope, receive, send)
 
     def _find_route(self, scope: Scope) -> None:
-        """Set the route that would have answered: the refusal is counted and logged there."""
+        """Set the route that would have answered, for the metrics and the log."""
         for route in self.routes:
             if route.matches(scope)[0] is Match.FULL:
                 scope["route"] = route

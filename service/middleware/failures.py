@@ -53,7 +53,7 @@ class Failures:
         try:
             await self.app(scope, receive_and_see, send_and_see)
         except (Exception, asyncio.CancelledError) as error:
-            # The last line of defence: any exception at all must become an answer.
+            # Any exception must become an answer.
             problem = self._problem_of(error)
             if started:
                 raise
@@ -75,7 +75,8 @@ class Failures:
         if isinstance(error, RequestError):
             return error
         if isinstance(error, asyncio.CancelledError):
-            # The server gives up what outlasts the grace time; another replica can be asked.
+            # The server cancels requests that outlast the grace time; the client can ask another
+            # replica.
             return Overloaded("the service was shut down before the request was done")
         log.exception("unexpected %s", type(error).__name__)
         return RequestError("internal error; look for the request id in the service's log")
@@ -90,7 +91,7 @@ async def _answer_and_linger(
 ) -> None:
     """Answer a client that may still be sending, and read on for a moment.
 
-    Closing at once would reset the connection, and most clients would report that in place of
+    Closing at once would reset the connection, and most clients would report the reset instead of
     the answer (RFC 9112, section 9.6). The answer is complete for the client, by its
     Content-Length, before its last, empty message is sent here.
     """

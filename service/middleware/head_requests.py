@@ -1,10 +1,10 @@
-"""HEAD wherever GET is: monitors ask so (RFC 9110, section 9.3.2)."""
+"""Allows HEAD wherever GET is allowed, for monitors (RFC 9110, section 9.3.2)."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class HeadRequests:
-    """Answers HEAD as GET, without the body; FastAPI's routes take only what they name."""
+    """Answers HEAD like GET without the body; FastAPI's routes accept only their stated methods."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

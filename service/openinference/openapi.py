@@ -1,4 +1,4 @@
-"""How the protocol's requests and answers are described, with examples."""
+"""Describes the protocol's requests and errors, with examples."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ METADATA_EXAMPLE: dict[str, Any] = {
 
 
 def infer_request(header_length: str) -> dict[str, Any]:
-    """The body of an inference request, and the header that says where its JSON ends."""
+    """The body of an inference request, and the header that states the length of its JSON."""
     return {
         "parameters": [
             {

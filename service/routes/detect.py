@@ -55,8 +55,8 @@ router = APIRouter(tags=["detection"])
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "model": DetectAnswer | DetectManyAnswer,
-        "description": "The faces; of several images, a list of results in their order. With "
-        "`render`, the picture.",
+        "description": "The faces; for several images, a list of results in order. With `render`, "
+        "the picture.",
         "content": {
             "application/json": {
                 "examples": {
@@ -142,7 +142,7 @@ async def detect(request: Request, parameters: Annotated[DetectParameters, Query
     made = request, runtime, detector, found, files.several, seconds
     if sum(len(one.scores) for one in found if isinstance(one, Detection)) < FEW:
         return answer(*made)
-    # In a thread: thousands of faces take a while, and would block the event loop.
+    # In a thread, because thousands of faces take a while and would block the event loop.
     return await until(deadline, asyncio.to_thread(answer, *made))
 
 
@@ -156,7 +156,7 @@ async def with_crops(
 ) -> Response:
     """The answer with a picture of each face, in the JSON or as a ZIP file.
 
-    As in `picture`, the files are decoded a second time.
+    The files are decoded a second time, as in `picture`.
     """
     as_zip = parameters.render == "crops"
     if as_zip:
@@ -284,11 +284,11 @@ async def picture(
 def check_single(files: Uploads) -> None:
     """Raise InvalidParameter unless the request has one image."""
     if files.several:
-        raise InvalidParameter("render: answers with one picture; send one image a request")
+        raise InvalidParameter("render: the answer is one picture; send one image per request")
 
 
 def accepted(request: Request) -> str:
-    """The Accept header, which may come in several lines."""
+    """The Accept header, which may have several lines."""
     return ",".join(request.headers.getlist("accept"))
 
 

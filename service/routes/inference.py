@@ -211,7 +211,7 @@ async def _infer(request: Request, detector: Detector) -> Response:
             held=held,
         )
         header, binary = tensors.split(content, request.headers.get(HEADER_LENGTH))
-        # In threads: the largest bodies take a while, and would block the event loop.
+        # In threads, because the largest bodies take a while and would block the event loop.
         message = await asyncio.to_thread(messages.parse, header)
         parameters = messages.parse_parameters(message.parameters)
         inference.check(message, inference.metadata(detector))

@@ -159,7 +159,7 @@ def test_the_former_option_for_tensorflow_names_the_new_command(
         run_command("convert", ["--from-tensorflow", "graph.pb", "-o", "out.caffemodel"])
     assert caught.value.code == 2
     assert capsys.readouterr().err == (
-        "sfd convert: --from-tensorflow is a command of its own now: "
+        "sfd convert: --from-tensorflow was replaced by a command: "
         "sfd import-tensorflow FROZEN_GRAPH.pb -o OUT.caffemodel\n"
     )
 

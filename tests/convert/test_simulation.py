@@ -103,4 +103,4 @@ def test_a_seed_is_a_whole_number(
     with pytest.raises(SystemExit) as caught:
         run_command("convert", ["a", f"--simulate-weights={seed}", "-o", str(tmp_path / "o.onnx")])
     assert caught.value.code == 2
-    assert "is not a whole number from 0" in capsys.readouterr().err
+    assert "is not a whole number of at least 0" in capsys.readouterr().err

@@ -218,7 +218,7 @@ def test_a_published_detector_runs_at_640_pixels_once_it_is_pulled(
         (short_without_length, "ended after"),
         (long, "is longer than the"),
         (endless, "is longer than the"),
-        (changed, "as the catalog says; it was changed, so it is not used"),
+        (changed, "as the catalog states; the file was changed and is not used"),
         (missing, "the server answered 404 Not Found"),
         (broken, "this is no HTTP"),
         (away, "'http://example.com/weights' is not an https address"),
@@ -244,7 +244,7 @@ def test_a_reset_connection_is_one_line_and_leaves_nothing(
 
 def test_a_silent_server_is_given_up_on(store: Path, offered: Catalog, server: Server) -> None:
     server.answers["weights.caffemodel"] = silent
-    assert "the server stayed silent for too long" in failure(store, offered, timeout=0.2)
+    assert "the server did not answer in time" in failure(store, offered, timeout=0.2)
 
 
 def test_a_redirect_to_an_allowed_address_is_followed(
@@ -274,7 +274,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("store.pull.write_description", full)
-    assert "no space left there" in failure(store, offered)
+    assert "no space left on that disk" in failure(store, offered)
 
 
 def test_a_file_that_does_not_convert_leaves_nothing(
@@ -375,7 +375,7 @@ def test_a_real_disk_without_space_is_one_line_and_leaves_nothing(
         pytest.skip("this machine lets nobody mount a small file system")
     process = run(*command("pull", "tiny", store=small, offered=offered, tmp_path=tmp_path))
     assert process.returncode == 1
-    assert "no space left there" in process.stderr
+    assert "no space left on that disk" in process.stderr
     assert process.stderr.count("\n") == 1
     assert process.stdout == ""  # what `ls` found
 

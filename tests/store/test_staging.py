@@ -32,8 +32,8 @@ def test_a_block_that_fails_leaves_nothing(store: Path, raised: type[BaseExcepti
 @pytest.mark.parametrize(
     ("number", "reason"),
     [
-        (errno.ENOSPC, "no space left there; free some and try again"),
-        (errno.EDQUOT, "no space left there; free some and try again"),
+        (errno.ENOSPC, "no space left on that disk; free some and try again"),
+        (errno.EDQUOT, "no space left on that disk; free some and try again"),
         (errno.EROFS, "Read-only file system"),
         (errno.EACCES, "Permission denied"),
     ],

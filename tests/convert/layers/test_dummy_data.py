@@ -80,7 +80,10 @@ def test_old_files_give_four_numbers_and_no_filler_means_0(run: Run, images: Ima
     [
         ("", "expected one shape"),
         (f"{SHAPE} {SHAPE}", "expected one shape"),
-        (f'{SHAPE} data_filler {{ type: "gaussian" }}', "gaussian gives other numbers in each run"),
+        (
+            f'{SHAPE} data_filler {{ type: "gaussian" }}',
+            "gaussian gives different numbers in each run",
+        ),
         (f"{SHAPE} data_filler {{ }} data_filler {{ }}", "expected one data_filler"),
         ("shape { dim: 0 }", "can't have the shape [0]"),
         ("shape { dim: 100000 dim: 100000 }", "can't have the shape"),

@@ -58,7 +58,7 @@ def test_resizing_is_bicubic(
 @pytest.mark.parametrize(
     ("parameter", "message"),
     [
-        ("", "the size is set by a program"),
+        ("", "the prototxt doesn't state the size"),
         ("factor: -1", "factor is -1"),
         ("factor: 1e9", "1e+09"),
     ],

@@ -139,7 +139,7 @@ def test_the_anchors_are_those_of_faster_rcnn() -> None:
 @pytest.mark.parametrize(
     ("parameter", "message"),
     [
-        ("anchor_scale: 3", "belongs to another layer of this name"),
+        ("anchor_scale: 3", "belongs to a different layer with this name"),
         ("ratio: 3", "8 anchors (ratios times scales) need scores of 16 channels"),
         ("nms_thresh: 1.5", "expected a number from 0 to 1"),
         ("post_nms_topn: 0", "must be at least 1"),

@@ -35,7 +35,7 @@ def test_the_message_says_what_usually_replaces_it(
 ) -> None:
     text = layer(f'module: "{module}" layer: "{name}" param_str: "{{}}"')
     (found,) = problems(text, images(3, 4, 4))
-    assert found.startswith(f"{module}.{name}: it runs a Python class of its own")
+    assert found.startswith(f"{module}.{name}: it runs a Python class that the prototxt")
     assert message in found
     assert "\n" not in found
 

@@ -51,7 +51,7 @@ def test_opencv_agrees_on_stride_2_which_it_always_takes(agree: Run, images: Ima
     [
         ("", "stride is missing"),
         ("stride: 4", "the channels must be a multiple of 16"),
-        ("stride: 2 reverse: true", "forks of Caffe take it differently"),
+        ("stride: 2 reverse: true", "forks of Caffe implement it differently"),
     ],
 )
 def test_what_does_not_fit_is_explained(

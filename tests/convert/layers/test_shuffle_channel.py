@@ -35,4 +35,4 @@ def test_groups_that_do_not_fit_are_explained(
 ) -> None:
     (found,) = problems(layer(parameter), images(12, 3, 4))
     assert message in found
-    assert "groups of one size" in found
+    assert "groups of equal size" in found

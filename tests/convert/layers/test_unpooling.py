@@ -67,7 +67,7 @@ UPSAMPLE = 'type: "Upsample" upsample_param { scale: 2 }'
 @pytest.mark.parametrize(
     ("back", "pool", "message"),
     [
-        (UPSAMPLE, "kernel_size: 3 stride: 2", "may name one pixel twice"),
+        (UPSAMPLE, "kernel_size: 3 stride: 2", "may contain one pixel twice"),
         (
             'type: "Upsample" upsample_param { upsample_h: 4 upsample_w: 4 }',
             "kernel_size: 2 stride: 2",
