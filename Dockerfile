@@ -63,7 +63,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     SFD_HOST=0.0.0.0 \
     SFD_PORT=8000 \
     SFD_MODEL_STORE=/models
-# The base image has a pip of its own, and the wheels from which ensurepip makes another.
+# The base image has its own pip, and the wheels from which ensurepip installs another.
 RUN find /usr -depth \( -name pip -o -name 'pip[0-9-]*' -o -name ensurepip -o -name '*.whl' \) \
         -exec rm -rf {} +
 COPY docker/healthcheck.py /opt/healthcheck.py
