@@ -88,7 +88,7 @@ def folder(tiny: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_converted_files_give_the_same_there(python: Path, folder: Path, runtime: str) -> None:
+def test_other_runtimes_give_the_same_outputs(python: Path, folder: Path, runtime: str) -> None:
     subprocess.run([python, SCRIPT, runtime, folder], check=True, timeout=300)
     files = sorted(folder.glob("*.onnx"))
     assert len(files) == len(Kind) + 5

@@ -19,7 +19,7 @@ Run = Callable[..., str]
 Eventually = Callable[[Callable[[], object], float], object]
 
 
-def test_a_detector_killed_by_the_kernel_is_back_without_hands(
+def test_a_detector_killed_by_the_kernel_restarts_by_itself(
     stack: "Stack", photo: Path, eventually: Eventually
 ) -> None:
     before = stack.inspect("detector")

@@ -74,7 +74,7 @@ def test_every_query_of_dashboard_and_rules_returns_data(
     eventually(answered, 150)
 
 
-def test_grafana_is_wired_to_prometheus_and_its_dashboard(stack: "Stack") -> None:
+def test_grafana_has_prometheus_and_its_dashboard(stack: "Stack") -> None:
     """With the stub in Grafana's place this proves mounts, network and user, and no more."""
     answer = httpx.get(f"{stack.grafana}/api/health")
     assert answer.status_code == 200
@@ -94,7 +94,7 @@ def _status(stack: "Stack") -> dict[str, Any]:
     return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
 
 
-def test_process_is_no_root_and_has_no_capability_to_gain(stack: "Stack") -> None:
+def test_process_is_not_root_and_cannot_gain_capabilities(stack: "Stack") -> None:
     status = _status(stack)
     assert status["Uid"].split() == ["10001"] * 4
     assert status["Gid"].split() == ["10001"] * 4
@@ -111,5 +111,5 @@ def test_limits_of_the_compose_file_are_in_force(stack: "Stack") -> None:
 
 
 @pytest.mark.parametrize("name", ["prometheus", "grafana", "balancer"])
-def test_neighbours_run_without_root_too(stack: "Stack", name: str) -> None:
+def test_other_containers_run_without_root_too(stack: "Stack", name: str) -> None:
     assert stack.compose("exec", "-T", name, "id", "-u") != "0"

@@ -82,7 +82,7 @@ def test_every_file_that_contributing_names_exists(path: str) -> None:
     assert (ROOT / path).exists()
 
 
-def test_every_alert_has_its_paragraph_with_check_and_mend() -> None:
+def test_every_alert_has_its_paragraph_with_check_and_fix() -> None:
     rules = yaml.safe_load((ROOT / "docker/prometheus/rules/alerts.yml").read_text("utf-8"))
     runbook = _page("runbook.md")
     for rule in rules["groups"][0]["rules"]:

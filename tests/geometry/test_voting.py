@@ -28,7 +28,7 @@ def f32(*rows: tuple[float, ...]) -> "np.ndarray[tuple[int, ...], np.dtype[np.fl
         ([(0, 0, 1, 1)], [0.5], [], np.zeros((0, 4))),
     ],
 )
-def test_a_face_lies_at_the_weighted_mean_of_what_overlaps_it(
+def test_a_face_is_the_weighted_mean_of_the_boxes_that_overlap_it(
     boxes: list[tuple[float, ...]],
     scores: list[float],
     kept: list[int],

@@ -154,7 +154,7 @@ def test_a_model_damaged_before_the_start_stops_it_with_one_line(
     assert says in line
 
 
-def test_a_model_damaged_after_the_start_changes_nothing_until_the_next(
+def test_a_model_damaged_after_the_start_matters_only_at_the_next_start(
     start_server: Any, own_store: Path, bright_cells: Cells
 ) -> None:
     with start_server(MODEL_STORE=own_store) as server:
@@ -178,7 +178,7 @@ def free_port() -> int:
         return port
 
 
-def test_a_process_killed_in_the_middle_of_a_batch_is_replaced_without_hands(
+def test_a_process_killed_during_a_batch_is_replaced_automatically(
     tmp_path: Path, sleeping: Sleeping, store: Path, bright_cells: Cells
 ) -> None:
     # As docker's `restart: unless-stopped`: whenever it ends, it is started again.
@@ -294,7 +294,7 @@ def test_sigterm_under_load_answers_each_accepted_request(
 
 
 @pytest.mark.parametrize("how", ["the grace time ends", "a second SIGINT"])
-def test_requests_that_the_end_cuts_off_get_503_and_the_exit_code_is_0(
+def test_requests_cut_off_at_shutdown_get_503_and_the_exit_code_is_0(
     start_server: Any, sleeping: Sleeping, bright_cells: Cells, how: str
 ) -> None:
     grace = 1 if how == "the grace time ends" else 30
@@ -328,7 +328,7 @@ def test_requests_that_the_end_cuts_off_get_503_and_the_exit_code_is_0(
         assert "Traceback" not in server.log.read_text()
 
 
-def test_an_inference_that_hangs_does_not_keep_the_process_for_ever(
+def test_a_hanging_inference_does_not_keep_the_process_alive(
     start_server: Any, sleeping: Sleeping, bright_cells: Cells
 ) -> None:
     hang = sleeping("0 if len(images) > 1 or not images[0].max() == 255 else 600")

@@ -134,7 +134,9 @@ def test_a_head_in_two_pieces_and_an_idle_connection_are_fine(start_server: Any)
             time.sleep(1.2)
 
 
-def test_many_slow_uploads_take_nobody_elses_place(start_server: Any, bright_cells: Cells) -> None:
+def test_many_slow_uploads_do_not_block_other_clients(
+    start_server: Any, bright_cells: Cells
+) -> None:
     with start_server(REQUEST_TIMEOUT_S=2, QUEUE_LIMIT=32) as server:
         slow = [server.connect() for _ in range(64)]
         for connection in slow:
@@ -152,7 +154,7 @@ def test_many_slow_uploads_take_nobody_elses_place(start_server: Any, bright_cel
         assert server.metrics()['sfd_rejected_total{reason="timeout"}'] == 64
 
 
-def test_a_client_that_does_not_read_its_answer_is_let_go(start_server: Any) -> None:
+def test_a_client_that_does_not_read_its_answer_is_disconnected(start_server: Any) -> None:
     noise = io.BytesIO()
     Image.frombytes("RGB", (2600, 2600), os.urandom(3 * 2600 * 2600)).save(noise, "BMP")
     data = noise.getvalue()
@@ -200,7 +202,7 @@ def test_a_client_that_reads_slowly_but_steadily_gets_all_of_its_answer(
         assert time.monotonic() - started > 3
 
 
-def test_an_offer_of_http_2_is_answered_by_http_1_without_a_word(
+def test_an_offer_of_http_2_is_answered_by_http_1_without_a_log_line(
     start_server: Any, bright_cells: Cells
 ) -> None:
     data = bright_cells(1)
@@ -215,7 +217,7 @@ def test_an_offer_of_http_2_is_answered_by_http_1_without_a_word(
         assert "pgrade" not in server.log.read_text()
 
 
-def test_the_deadline_is_kept_and_who_missed_it_is_not_inferred(
+def test_the_deadline_is_kept_and_late_images_are_not_inferred(
     start_server: Any, sleeping: Sleeping, bright_cells: Cells
 ) -> None:
     with start_server(
@@ -244,7 +246,7 @@ def test_the_deadline_is_kept_and_who_missed_it_is_not_inferred(
 # --- who floods
 
 
-def test_of_500_at_once_each_is_counted_as_it_was_answered(
+def test_500_simultaneous_requests_are_each_counted_as_answered(
     start_server: Any, sleeping: Sleeping, bright_cells: Cells
 ) -> None:
     data = bright_cells(3, size=300, kind="BMP")
@@ -325,9 +327,7 @@ def test_the_bodies_of_all_clients_together_are_bounded(start_server: Any) -> No
     ],
     ids=["pipelined requests", "a header", "headers", "a path", "trailers", "a chunk extension"],
 )
-def test_a_flood_that_the_app_never_sees_is_bounded_too(
-    hardened: Any, first: bytes, flood: bytes
-) -> None:
+def test_a_flood_before_the_app_is_bounded_too(hardened: Any, first: bytes, flood: bytes) -> None:
     hardened.forget_peak()
     before = hardened.memory()
     with hardened.connect(timeout=0.2) as connection:
@@ -353,7 +353,7 @@ def test_a_flood_that_the_app_never_sees_is_bounded_too(
         b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 400_000 + b"\r\n\r\n",
     ],
 )
-def test_what_is_no_http_is_a_400_and_the_end_of_the_connection(
+def test_input_that_is_not_http_gets_a_400_and_closes_the_connection(
     hardened: Any, request_bytes: bytes
 ) -> None:
     with hardened.connect(timeout=5) as connection:

@@ -36,9 +36,7 @@ def ask(client: TestClient, bright_cells: Cells, as_base64: Base64) -> Callable[
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_parameter_has_the_same_effect_wherever_it_stands(
-    ask: Callable[..., Any], way: str
-) -> None:
+def test_a_parameter_has_the_same_effect_in_each_place(ask: Callable[..., Any], way: str) -> None:
     answer = ask(way, max_faces=2, min_score=0.3)
     assert answer.status_code == 200
     assert len(answer.json()["faces"]) == 2
@@ -61,7 +59,7 @@ def test_the_answer_to_one_image_keeps_its_shape_beside_parameters(
         ({"min_size": "-1"}, "min_size: Input should be greater than or equal to 0"),
     ],
 )
-def test_a_wrong_parameter_gets_the_same_error_wherever_it_stands(
+def test_a_wrong_parameter_gets_the_same_error_in_each_place(
     ask: Callable[..., Any], way: str, given: dict[str, str], says: str
 ) -> None:
     answer = ask(way, **given)
@@ -78,11 +76,11 @@ def test_two_places_with_two_values_are_refused(ask: Callable[..., Any], way: st
 
 
 @pytest.mark.parametrize("way", ["form", "json"])
-def test_two_places_with_one_value_are_fine(ask: Callable[..., Any], way: str) -> None:
+def test_two_places_with_the_same_value_are_accepted(ask: Callable[..., Any], way: str) -> None:
     assert ask(way, {"min_score": "0.50"}, min_score=0.5).status_code == 200
 
 
-def test_the_query_itself_may_not_say_two_things(client: TestClient, bright_cells: Cells) -> None:
+def test_the_query_may_not_contradict_itself(client: TestClient, bright_cells: Cells) -> None:
     answer = client.post("/detect?max_faces=1&max_faces=2", content=bright_cells(1))
     assert answer.status_code == 422
     assert "given twice" in answer.json()["detail"]
@@ -104,7 +102,7 @@ def test_true_is_not_a_number(ask: Callable[..., Any]) -> None:
     assert ask("json", max_faces=True).status_code == 422
 
 
-def test_a_long_unknown_name_is_cut_before_it_is_told(ask: Callable[..., Any]) -> None:
+def test_a_long_unknown_name_is_shortened_in_the_error(ask: Callable[..., Any]) -> None:
     answer = ask("json", **{"x" * 100_000: 1})
     assert answer.status_code == 422
     assert len(answer.text) < 500
@@ -119,7 +117,7 @@ def test_the_model_can_be_named_in_each_place(ask: Callable[..., Any], way: str)
 @pytest.mark.parametrize(
     "label", [None, "application/x-www-form-urlencoded", "text/plain", "text/json"]
 )
-def test_json_is_known_without_its_content_type(
+def test_json_is_recognised_without_its_content_type(
     client: TestClient, bright_cells: Cells, as_base64: Base64, label: str | None
 ) -> None:
     body = " \n" + json.dumps({"image": as_base64(bright_cells(3)), "min_score": 0.3})
@@ -129,7 +127,7 @@ def test_json_is_known_without_its_content_type(
     assert len(answer.json()["faces"]) == 1
 
 
-def test_small_faces_are_dropped_where_the_request_says_so(
+def test_small_faces_are_dropped_if_the_request_asks_for_it(
     client: TestClient, bright_cells: Cells
 ) -> None:
     data = bright_cells(1, 2, size=640)  # cells of 160 pixels
@@ -152,9 +150,7 @@ def test_without_crops_a_face_has_no_such_member(ask: Callable[..., Any]) -> Non
     assert set(ask("query").json()["faces"][0]) == {"box", "score"}
 
 
-def test_crops_of_several_images_stay_with_their_image(
-    client: TestClient, bright_cells: Cells
-) -> None:
+def test_crops_are_returned_with_their_image(client: TestClient, bright_cells: Cells) -> None:
     parts = [bright_cells(1), b"broken", bright_cells(), bright_cells(2, 3)]
     files = [("image", ("x", part)) for part in parts]
     one, broken, none, two = client.post("/detect?crops=true", files=files).json()["results"]
@@ -192,7 +188,7 @@ def test_render_crops_without_faces_is_a_zip_file_too(
 @pytest.mark.parametrize(
     ("accept", "status"), [("application/zip", 200), ("*/*", 200), ("image/png", 406)]
 )
-def test_render_crops_heeds_what_the_client_accepts(
+def test_render_crops_respects_the_accept_header(
     client: TestClient, bright_cells: Cells, accept: str, status: int
 ) -> None:
     answer = client.post(

@@ -145,7 +145,7 @@ def test_a_misspelt_variable_gets_a_suggestion(name: str, meant: str | None) -> 
 
 
 @pytest.mark.parametrize(("terminal", "expected"), [(True, "console"), (False, "json")])
-def test_logs_are_for_people_where_stderr_is_a_terminal(
+def test_logs_are_for_people_if_stderr_is_a_terminal(
     terminal: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stderr", SimpleNamespace(isatty=lambda: terminal))

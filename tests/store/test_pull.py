@@ -172,7 +172,7 @@ def failure(store: Path, offered: Catalog, timeout: float = 5) -> str:
     return message
 
 
-def test_a_pulled_model_is_verified_and_whole(store: Path, offered: Catalog) -> None:
+def test_a_pulled_model_is_verified_and_intact(store: Path, offered: Catalog) -> None:
     pulled = pull(store, "tiny", offered)
     assert model.check(pulled).verification == "verified"
     assert [path.name for path in store.iterdir()] == ["tiny"]
@@ -242,7 +242,9 @@ def test_a_reset_connection_is_one_line_and_leaves_nothing(
     assert "Connection reset by peer" in message or "ended after" in message
 
 
-def test_a_silent_server_is_given_up_on(store: Path, offered: Catalog, server: Server) -> None:
+def test_a_server_that_does_not_answer_times_out(
+    store: Path, offered: Catalog, server: Server
+) -> None:
     server.answers["weights.caffemodel"] = silent
     assert "the server did not answer in time" in failure(store, offered, timeout=0.2)
 
@@ -301,7 +303,9 @@ def test_an_installed_model_is_not_touched(store: Path, offered: Catalog, server
     assert not server.asked.is_set()
 
 
-def test_of_two_pulls_at_once_one_wins_and_the_other_says_so(store: Path, offered: Catalog) -> None:
+def test_of_two_simultaneous_pulls_one_wins_and_the_other_says_so(
+    store: Path, offered: Catalog
+) -> None:
     outcomes: list[str] = []
 
     def run() -> None:

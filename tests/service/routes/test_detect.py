@@ -39,7 +39,7 @@ def problem_of(response: Any, status: int, kind: str) -> dict[str, Any]:
     return body
 
 
-def test_one_image_is_answered_as_designed(client: TestClient, bright_cells: Cells) -> None:
+def test_one_image_is_answered_as_documented(client: TestClient, bright_cells: Cells) -> None:
     response = post(client, bright_cells(5))
     assert response.status_code == 200
     body = response.json()
@@ -70,7 +70,7 @@ def test_no_face_is_an_empty_list(client: TestClient, bright_cells: Cells) -> No
     "label",
     ["image/png", "image/jpeg", "application/octet-stream", "application/x-www-form-urlencoded"],
 )
-def test_a_file_is_known_by_its_bytes_not_by_its_label(
+def test_a_file_is_recognised_by_its_bytes_not_by_its_label(
     client: TestClient, bright_cells: Cells, label: str
 ) -> None:
     data = bright_cells(3)
@@ -89,7 +89,7 @@ def test_a_multipart_image_may_have_any_field_name(client: TestClient, bright_ce
     assert cells_of(response.json()) == {3}
 
 
-def test_several_images_are_answered_in_their_order_and_a_bad_one_alone_fails(
+def test_several_images_are_answered_in_order_and_only_a_bad_one_fails(
     client: TestClient, bright_cells: Cells
 ) -> None:
     parts = [bright_cells(1), b"no image at all", bright_cells(2), b"%PDF-1.7"]
@@ -115,14 +115,16 @@ def test_the_images_of_one_request_are_inferred_together(
     assert max(result["batch_size"] for result in results) > 1
 
 
-def test_json_brings_one_image(client: TestClient, bright_cells: Cells, as_base64: Base64) -> None:
+def test_json_can_carry_one_image(
+    client: TestClient, bright_cells: Cells, as_base64: Base64
+) -> None:
     data = as_base64(bright_cells(7))
     assert cells_of(client.post("/detect", json={"image": data}).json()) == {7}
     url = f"data:image/png;base64,{data}"
     assert cells_of(client.post("/detect", json={"image": url}).json()) == {7}
 
 
-def test_json_brings_several_images_and_a_list_is_answered_by_a_list(
+def test_json_can_carry_several_images_and_a_list_is_answered_by_a_list(
     client: TestClient, bright_cells: Cells, as_base64: Base64
 ) -> None:
     images = [as_base64(bright_cells(7)), "&&&"]
@@ -180,7 +182,7 @@ def test_an_empty_body_is_explained(client: TestClient) -> None:
     assert "send an image file" in problem_of(post(client, b""), 400, "invalid-image")["detail"]
 
 
-def test_a_compressed_body_is_not_read(client: TestClient) -> None:
+def test_a_compressed_body_is_refused(client: TestClient) -> None:
     response = client.post("/detect", content=b"x", headers={"Content-Encoding": "gzip"})
     problem_of(response, 415, "unsupported-media-type")
 
@@ -237,7 +239,7 @@ def test_a_wrong_parameter_is_refused_by_name(
     assert says in problem_of(response, 422, "invalid-parameter")["detail"]
 
 
-def test_an_unknown_model_is_refused_with_those_there_are(serve: Any, bright_cells: Cells) -> None:
+def test_an_unknown_model_is_refused_with_the_known_ones(serve: Any, bright_cells: Cells) -> None:
     with serve(models=("cells", "others")) as client:
         response = post(client, bright_cells(), model="sfd")
         detail = problem_of(response, 404, "unknown-model")["detail"]
@@ -245,7 +247,7 @@ def test_an_unknown_model_is_refused_with_those_there_are(serve: Any, bright_cel
         assert post(client, bright_cells(), model="others").json()["model"]["name"] == "others"
 
 
-def test_a_body_over_the_limit_is_refused_by_its_stated_and_by_its_real_length(
+def test_a_body_over_the_limit_is_refused_by_stated_and_by_real_length(
     serve: Any,
 ) -> None:
     with serve(max_bytes=1000) as client:
@@ -301,7 +303,7 @@ def test_inference_that_raises_is_an_internal_error_for_that_image_alone(
         assert cells_of(post(client, bright_cells(3)).json()) == {3}
 
 
-def test_an_exception_nobody_expected_is_a_problem_too(serve: Any, bright_cells: Cells) -> None:
+def test_an_unexpected_exception_is_a_problem_too(serve: Any, bright_cells: Cells) -> None:
     def change(runtime: Runtime) -> None:
         def check_open() -> None:
             raise ZeroDivisionError("secret detail")
@@ -334,9 +336,7 @@ class Gate:
         object.__setattr__(session, "run", run)
 
 
-def test_a_full_queue_is_overloaded_and_says_when_to_come_back(
-    serve: Any, bright_cells: Cells
-) -> None:
+def test_a_full_queue_is_overloaded_and_says_when_to_retry(serve: Any, bright_cells: Cells) -> None:
     gate = Gate()
     with serve(gate, queue_limit=1, max_images=1) as client, ThreadPoolExecutor(2) as pool:
         first = pool.submit(post, client, bright_cells(1))
