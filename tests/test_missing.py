@@ -1,4 +1,4 @@
-"""What a test lacks skips it, and fails it only where SFD_REQUIRE_ALL asks for everything."""
+"""A test that lacks something is skipped, and fails only if SFD_REQUIRE_ALL is set."""
 
 import re
 from collections.abc import Callable

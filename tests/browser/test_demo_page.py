@@ -1,4 +1,4 @@
-"""What a visitor can do on the demo page, done in Chromium."""
+"""Everything that a visitor can do on the demo page, in Chromium."""
 
 import json
 import re
@@ -47,7 +47,7 @@ def faces_in(answer: Any) -> list[dict[str, float]]:
 
 
 def drop(page: Page, *paths: Path) -> None:
-    """Drag files over the page and let go of them there, as from a file manager."""
+    """Drag files over the page and drop them, as from a file manager."""
     session = page.context.new_cdp_session(page)
     for kind in ("dragEnter", "dragOver", "drop"):
         session.send(
@@ -72,7 +72,7 @@ def wait_for_result(page: Page) -> None:
 
 
 def wait_for_frame(page: Page) -> None:
-    """The page draws in the next frame after a change; the one after that shows it done."""
+    """The page draws in the frame after a change, so wait for two frames."""
     page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
 
 
@@ -137,7 +137,7 @@ def test_a_pasted_photograph_shows_what_the_service_answers(
     expected = faces_in(detect((tmp_path / "portrait.png").read_bytes(), shown_score(page)))
     assert [face.keys() for face in faces_on(page)] == [face.keys() for face in expected]
     for found, face in zip(faces_on(page), expected, strict=True):
-        # Chromium's JPEG decoder may round otherwise than ours.
+        # Chromium's JPEG decoder may round differently from ours.
         assert found == pytest.approx(face, abs=1)
 
 
@@ -303,7 +303,7 @@ def test_paging_by_keyboard_keeps_the_focus(
     page.keyboard.press("Enter")
     expect(page.locator("#status")).to_have_text("No faces found")
     expect(second).to_be_focused()
-    # Whatever is drawn anew meanwhile.
+    # Also while the page is redrawn.
     page.get_by_label("Draw boxes").evaluate("box => box.click()")
     wait_for_frame(page)
     expect(second).to_be_focused()

@@ -224,8 +224,8 @@ def test_detectors_of_every_make_convert_verified(
     model = tiny(prior, detection, classes)
     report = run_conversion(model, tmp_path / "out.onnx", Options(output=kind))
     assert report.verification.status is Status.VERIFIED, report.verification.reason
-    judged = [item for item in report.verification.comparisons if "detections agree" in item.note]
-    assert any(not item.note.startswith("0 ") for item in judged)
+    compared = [item for item in report.verification.comparisons if "detections agree" in item.note]
+    assert any(not item.note.startswith("0 ") for item in compared)
 
 
 def test_a_fraction_of_a_min_size_is_dropped_as_in_caffe_and_still_verified(

@@ -1,6 +1,5 @@
-"""Converted files in the readers that lost Caffe: OpenCV 5 and OpenVINO.
-
-Both run in an environment of their own, since OpenCV 5 replaces OpenCV 4.
+"""Converted files in OpenCV 5 and OpenVINO, which can't read Caffe any more. Both run in a separate
+environment, because OpenCV 5 replaces OpenCV 4.
 """
 
 import subprocess

@@ -1,4 +1,4 @@
-"""Random weights in place of a caffemodel."""
+"""Random weights instead of a caffemodel."""
 
 import json
 from pathlib import Path

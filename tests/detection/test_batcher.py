@@ -22,7 +22,7 @@ class FakeTimer:
 
 
 class FakeClock:
-    """Time that passes only when a test says so."""
+    """A clock that advances only when a test says so."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -41,7 +41,7 @@ class FakeClock:
         return timer
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass, with everything that falls due in its order."""
+        """Advance the time, and run everything that falls due in order."""
         await settle()
         end = self.now + seconds
         while self.timers and self.timers[0][0] <= end:
@@ -55,7 +55,7 @@ class FakeClock:
 
 
 async def settle() -> None:
-    """Let every task run until it waits."""
+    """Run every task until it waits."""
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -190,7 +190,7 @@ async def test_no_batch_waits_for_an_item_that_is_not_yet_prepared() -> None:
         await bench.model.finish()
         assert bench.batcher.depth == 1
     assert bench.batcher.depth == 0
-    # The place that was never begun is forgotten: what is coming now is waited for.
+    # The place that was never begun is ignored; the batch waits for the item being prepared.
     with bench.batcher.reserve(1):
         held = bench.submit(4)
         await settle()
@@ -358,7 +358,7 @@ async def test_cancelled_and_expired_items_of_a_failed_batch_are_not_retried() -
 
 @bench_test
 async def test_an_item_whose_timer_is_late_is_not_inferred_after_its_deadline() -> None:
-    """A loop that was busy runs what falls due in any order: the freed worker may come first."""
+    """A busy loop runs due callbacks in any order, so the freed worker may come first."""
     bench = Bench(max_batch=1)
     running = bench.submit(1)
     await settle()

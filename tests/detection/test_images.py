@@ -18,7 +18,7 @@ from detection.images import decode
 from geometry.arrays import U8
 
 MEAN = (123, 117, 104)
-# Odd files make Pillow warn; in the service the filter of detection.images is the process's.
+# Odd files make Pillow warn. In the service, detection.images filters the whole process's warnings.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 
 
@@ -79,7 +79,7 @@ def test_an_animation_is_its_first_frame(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_exif_orientation_is_applied(orientation: int, kind: str) -> None:
     upright = np.asarray(gradient())
-    # What a camera held that way stores: the inverse of the EXIF table.
+    # The pixels that a camera held that way stores: the inverse of the EXIF table.
     stored = {
         1: upright,
         2: upright[:, ::-1],

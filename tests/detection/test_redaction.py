@@ -28,7 +28,7 @@ def test_no_detail_finer_than_a_cell_is_left_of_a_face(style: Style) -> None:
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("side", [22, 46, 230])
 def test_two_faces_with_the_same_means_become_the_same(style: Style, side: int) -> None:
-    """So the face itself cannot be computed back: many faces lead to one answer."""
+    """So the face can't be reconstructed: many faces give the same result."""
     box = np.asarray([[40, 40, 40 + side, 40 + side]], np.float32)
     (area,) = areas(box, 400, 400)
     one = noise(400, 400)

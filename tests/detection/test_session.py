@@ -130,7 +130,7 @@ def test_the_session_runs_on_the_requested_provider(folder: Path) -> None:
 
 
 def bless(folder: Path) -> None:
-    """Make build.json agree with what the folder holds now."""
+    """Update build.json to the folder's current files."""
     build = json.loads((folder / "build.json").read_text())
     build["sha256"] = models.sha256(folder / "model.onnx")
     build["recipe"] = models.recipe_hash(models.load(folder))

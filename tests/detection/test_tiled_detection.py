@@ -133,7 +133,7 @@ def test_tiles_find_a_third_more_small_faces_of_crowds(
 
 
 def test_tiled_and_plain_requests_at_once_are_all_answered_or_refused(serve: Serve) -> None:
-    """No request waits for places that another one holds: all end, and the queue is empty."""
+    """No request waits for places that another one holds: all finish, and the queue is empty."""
     large, small = picture(400, 300, (100, 100, 80)), picture(64, 64, (16, 16, 16))
     with serve(queue_limit=64, max_batch=4) as client:
 
@@ -175,7 +175,7 @@ def test_a_tiled_request_that_times_out_leaves_nothing_in_the_queue(serve: Serve
 def test_images_that_arrive_one_by_one_do_not_wait_for_each_other(store: Path) -> None:
     loaded = runtimes.load(Settings(model_store=store, models=("cells",), threads=1))
     detector = loaded.default
-    # An hour: whoever waits for an item that nobody prepares misses the deadline.
+    # An hour, so that waiting for an item that is never prepared misses the deadline.
     detector.batcher.max_wait = 3600
 
     async def three() -> list[Detection | RequestError]:

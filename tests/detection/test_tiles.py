@@ -60,7 +60,7 @@ def test_there_are_never_more_tiles_than_the_limit(width: int, height: int, most
 def test_a_face_lies_whole_in_a_tile_of_some_level_large_enough_to_be_found(
     width: int, height: int, data: st.DataObject
 ) -> None:
-    """The promise of the module's first paragraph, for any face that has 16 pixels or more."""
+    """The claim of the module's docstring, for any face of at least 16 pixels."""
     rectangles = layout(width, height, 640, 640)
     side = data.draw(st.integers(1, min(width, height)))
     x = data.draw(st.integers(0, width - side))

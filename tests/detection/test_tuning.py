@@ -1,4 +1,4 @@
-"""How many workers and how large batches: what is set holds, the rest is measured."""
+"""The number of workers and the batch size: set values are used, the rest is measured."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ Costs = Callable[[int, int], float]
 
 
 class Machine:
-    """Sessions whose batches take the milliseconds that `costs` gives for (threads, batch)."""
+    """Sessions whose batches take the milliseconds in `costs` for (threads, batch)."""
 
     def __init__(self, costs: Costs, provider: ProviderName = ProviderName.CPU) -> None:
         self.costs = costs
@@ -41,7 +41,7 @@ class Machine:
 
 
 def linear(threads: int, batch: int) -> float:
-    """No gain by batches, none by workers."""
+    """Neither batches nor workers gain anything."""
     return 20 * batch / threads
 
 
@@ -49,7 +49,7 @@ def test_without_a_gain_one_worker_and_batches_of_one_are_chosen() -> None:
     machine = Machine(linear)
     plan = machine.tune()
     assert (plan.workers, plan.threads, plan.max_batch) == (1, 4, 1)
-    assert machine.opened[-1] == (4, 1), "opened anew, without the memory of larger batches"
+    assert machine.opened[-1] == (4, 1), "opened again, without the memory of larger batches"
     assert plan.image_seconds == pytest.approx(0.005, rel=0.5)
 
 

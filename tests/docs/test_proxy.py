@@ -41,7 +41,7 @@ http {{
 
 @dataclass
 class Replica:
-    """A server in the detector's place: what it answers, and what it was asked."""
+    """A server that replaces the detector: its answer, and the requests that it got."""
 
     status: int
     headers: list[dict[str, str]] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Every kind of argument: what it accepts, and that the rest is refused by name."""
+"""Each kind of argument accepts its values and refuses others by name."""
 
 from argparse import ArgumentTypeError
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The console command: which module runs, and what an outcome means for the exit code."""
+"""The console command: the module that runs, and the exit code of each outcome."""
 
 import os
 import signal

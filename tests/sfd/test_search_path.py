@@ -1,4 +1,4 @@
-"""A user's own files in the current folder do not hide our packages: with real processes."""
+"""A user's files in the current folder do not hide our packages, in real processes."""
 
 import os
 import subprocess

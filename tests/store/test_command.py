@@ -20,7 +20,7 @@ class Detector(Protocol):
 
 @pytest.fixture(autouse=True)
 def chosen(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test's own store is the one that `sfd models` takes."""
+    """Make `sfd models` use the test's own store."""
     monkeypatch.setenv("SFD_MODEL_STORE", str(store))
 
 
@@ -250,7 +250,7 @@ def test_the_store_can_be_named_before_or_after_the_action(
 def test_without_the_converter_the_command_says_what_it_needs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As in the image, which has the service's packages only."""
+    """As in the Docker image, which has only the service's packages."""
     monkeypatch.setitem(sys.modules, "store.build", None)
     assert main(["models", "build"]) == 1
     told = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What is told about the models of a store and of a catalog."""
+"""The listing of the models of a store and of a catalog."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -109,7 +109,7 @@ def around(request: BaseHTTPRequestHandler, body: bytes) -> None:
 
 @dataclass
 class Server:
-    """Serves files by name; `answers` says how, where it is not simply whole."""
+    """Serves files by name; `answers` has the names with another answer than the whole file."""
 
     address: str
     files: dict[str, bytes] = field(default_factory=dict)
@@ -124,7 +124,7 @@ def server() -> Iterator[Server]:
             name = self.path.split("/")[1]
             made.asked.set()
             self.close_connection = True
-            # The client may have had enough.
+            # The client may have closed the connection.
             with suppress(BrokenPipeError, ConnectionResetError):
                 made.answers.get(name, whole)(self, made.files[name])
 
@@ -163,7 +163,7 @@ def offered(server: Server, unbuilt: model.Model) -> Catalog:
 
 
 def failure(store: Path, offered: Catalog, timeout: float = 5) -> str:
-    """Pull, expect one line of explanation and an empty store."""
+    """Pull; the result must be one line of explanation and an empty store."""
     with pytest.raises(SfdError) as raised:
         pull(store, "tiny", offered, timeout=timeout)
     assert list(store.iterdir()) == []
@@ -385,7 +385,7 @@ def test_a_real_disk_without_space_is_one_line_and_leaves_nothing(
 
 
 def command(*arguments: str, store: Path, offered: Catalog, tmp_path: Path) -> list[str]:
-    """The command line of `sfd models`, with what is offered as its catalog."""
+    """The command line of `sfd models` with the offered models as its catalog."""
     path = tmp_path / "offered.toml"
     path.write_text(
         tomli_w.dumps(TypeAdapter(dict[str, Entry]).dump_python(dict(offered), mode="json")),

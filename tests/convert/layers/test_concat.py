@@ -1,4 +1,4 @@
-"""Concat, judged by OpenCV or NumPy."""
+"""Concat against OpenCV or NumPy."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Convolution and its depthwise aliases, judged by OpenCV."""
+"""Convolution and its depthwise aliases against OpenCV."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Convolutions over one axis or three, judged by OpenCV and by Caffe's formula."""
+"""Convolutions over one axis or three against OpenCV and by Caffe's formula."""
 
 from collections.abc import Callable, Sequence
 

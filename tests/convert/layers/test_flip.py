@@ -1,4 +1,4 @@
-"""Flip and Reverse, judged by NumPy: OpenCV lacks them."""
+"""Flip and Reverse against NumPy: OpenCV lacks them."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""L2Norm, judged by its formula: OpenCV has no such layer."""
+"""L2Norm against its formula: OpenCV has no such layer."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Local, judged by its formula: OpenCV has no such layer."""
+"""Local against its formula: OpenCV has no such layer."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""LSTM and Lstm, judged by Caffe's formula: OpenCV takes other bottoms."""
+"""LSTM and Lstm against Caffe's formula: OpenCV takes other bottoms."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

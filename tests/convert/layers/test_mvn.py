@@ -1,4 +1,4 @@
-"""MVN, judged by OpenCV and by Caffe's formula."""
+"""MVN against OpenCV and by Caffe's formula."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Pooling3D, judged by C3D's formula: OpenCV has no such layer."""
+"""Pooling3D against C3D's formula: OpenCV has no such layer."""
 
 import math
 from collections.abc import Callable

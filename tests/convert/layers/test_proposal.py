@@ -1,4 +1,4 @@
-"""Proposal, judged by the C++ layer's formula: OpenCV orders and pads its rois otherwise."""
+"""Proposal against the C++ layer's formula: OpenCV orders and pads its rois otherwise."""
 
 import math
 from collections.abc import Callable, Sequence

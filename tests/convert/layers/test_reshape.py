@@ -1,4 +1,4 @@
-"""Reshape and Flatten, judged by OpenCV or NumPy, with the batch left open."""
+"""Reshape and Flatten against OpenCV or NumPy, with the batch left open."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""ROIPooling, judged by Fast R-CNN's formula: OpenCV takes another order of bottoms."""
+"""ROIPooling against Fast R-CNN's formula: OpenCV takes another order of bottoms."""
 
 import math
 from collections.abc import Callable

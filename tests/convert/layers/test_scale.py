@@ -1,4 +1,4 @@
-"""Scale and Bias, judged by OpenCV and, for other axes than the channels, by NumPy."""
+"""Scale and Bias against OpenCV and, for other axes than the channels, by NumPy."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Threshold, judged by its formula: OpenCV has no such layer."""
+"""Threshold against its formula: OpenCV has no such layer."""
 
 from collections.abc import Callable
 

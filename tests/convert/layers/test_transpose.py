@@ -1,4 +1,4 @@
-"""Transpose, judged by NumPy: OpenCV lacks it."""
+"""Transpose against NumPy: OpenCV lacks it."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Unpooling and Upsample with a mask, judged by the forks' loops: OpenCV reads neither."""
+"""Unpooling and Upsample with a mask against the forks' loops: OpenCV reads neither."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What OpenCV misreads, it reads right in the copy that it is given."""
+"""OpenCV reads layers that it misreads correctly from its copy of the network."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

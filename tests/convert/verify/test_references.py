@@ -1,4 +1,4 @@
-"""Which reference speaks for which blob, and that each of them refuses a wrong graph."""
+"""Which reference checks which blob; each reference refuses a wrong graph."""
 
 from collections.abc import Callable
 from dataclasses import replace
