@@ -2,10 +2,10 @@
 
     python docker/check_queries.py http://127.0.0.1:9090
 
-A query that returns nothing is a panel that stays empty and an alert that never fires, be it for a
-metric that was renamed or a label that never had that value. Comparisons with a number are dropped
-(an alert that does not fire returns nothing), and absent(X) becomes X. Exits 0 when all queries
-return numbers, 1 when some do not. Run it after some traffic of every kind, rejections included.
+A query that returns nothing means an empty panel or an alert that never fires, for example because
+a metric was renamed or a label never has that value. Comparisons with a number are dropped (an
+alert that does not fire returns nothing), and absent(X) becomes X. Exits 0 when all queries return
+numbers, 1 when some do not. Run it after some traffic of every kind, rejections included.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 DASHBOARD = Path(__file__).parent / "grafana" / "dashboards" / "sfd.json"
-# What Grafana puts in the place of its variables.
+# The values that Grafana inserts for its variables.
 VARIABLES = {"$__rate_interval": "1m", "$instance": ".*"}
 
 
@@ -49,7 +49,7 @@ def of_rules(url: str) -> Iterator[tuple[str, str]]:
 
 
 def unconditional(query: str) -> str:
-    """Return what an alert's query measures, whatever it then compares it with."""
+    """Return the part of an alert's query before its comparison."""
     query = re.sub(r"\s*(==|!=|>=|<=|>|<)\s*(bool\s+)?-?[0-9][0-9.e+-]*", "", query)
     absent = re.fullmatch(r"absent\((.*)\)", query.strip(), re.DOTALL)
     return absent[1] if absent else query

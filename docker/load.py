@@ -1,4 +1,4 @@
-"""Post one picture again and again from several clients at once, and tell how it went.
+"""Post one picture repeatedly from several clients at once, and print the results.
 
     python docker/load.py http://127.0.0.1:8000 photo.jpg --clients 8 --seconds 20
 
@@ -20,7 +20,7 @@ from urllib.parse import urlencode, urlsplit
 
 
 class Outcome(TypedDict):
-    """What became of one request."""
+    """The outcome of one request."""
 
     id: str
     connected: bool
@@ -49,7 +49,7 @@ def post(
         outcome["status"] = answer.status
     except (OSError, http.client.HTTPException) as error:
         outcome["error"] = repr(error)
-        time.sleep(0.05)  # a refused connection costs nothing: do not spin
+        time.sleep(0.05)  # a refused connection returns at once: do not spin
     finally:
         connection.close()
     outcome["seconds"] = time.perf_counter() - start

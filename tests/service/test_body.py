@@ -20,7 +20,7 @@ def read(
     memory: BodyMemory | None = None,
     seconds: float = 10,
 ) -> bytes:
-    """The body that these messages bring, at most 10 bytes of it; then silence."""
+    """The body from these messages, at most 10 bytes; then no more messages come."""
     held_by = memory or BodyMemory(100)
     left = iter(messages)
 

@@ -48,7 +48,7 @@ def connect(url: str) -> socket.socket:
 
 
 def read_answer(connection: socket.socket) -> tuple[int, dict[str, Any]]:
-    """Status and JSON of the answer that comes until the connection closes."""
+    """Status and JSON of the answer, read until the connection closes."""
     data = b""
     while chunk := connection.recv(65536):
         data += chunk

@@ -1,4 +1,4 @@
-"""What breaks inside or around the service: documented answers, and recovery without hands.
+"""Failures inside and around the service: documented answers, and automatic recovery.
 
 Real processes, real models made to fail; `SFD_WORKERS` are threads, so that a worker that is
 killed is the process that is killed.
@@ -53,7 +53,7 @@ def break_model(folder: Path, fault: str) -> None:
     )
     graph.node.append(helper.make_node("Gather", ["good", "poison"], ["cell"], axis=1))
     if fault == "raise":
-        # An index beyond the table of one entry, which onnxruntime refuses as it runs.
+        # An index beyond the table of one entry, which onnxruntime refuses at run time.
         graph.node.append(helper.make_node("Cast", ["cell"], ["index"], to=TensorProto.INT64))
         graph.node.append(helper.make_node("Gather", ["table", "index"], ["trouble"]))
     else:
@@ -321,8 +321,8 @@ def test_requests_cut_off_at_shutdown_get_503_and_the_exit_code_is_0(
             assert answer.json()["type"] == "overloaded"
             assert answer.headers["retry-after"]
         assert server.process.wait(20) == 0
-        # The hanging batch is waited for, since it ends within HANG_S of the grace time; the other
-        # two are not begun.
+        # The service waits for the hanging batch, which ends within HANG_S of the grace time. The
+        # other two are not begun.
         assert time.monotonic() - started < 11
     if grace == 1:
         assert "Traceback" not in server.log.read_text()

@@ -36,7 +36,7 @@ def url(store: Path, tmp_path_factory: pytest.TempPathFactory, start_real_server
 
 @pytest.fixture(scope="module")
 def generated(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Generated]:
-    """Imports a module of the client, which is made without a warning."""
+    """Imports a module of the client, which is generated without a warning."""
     folder = tmp_path_factory.mktemp("client")
     (folder / "config.yml").write_text(CONFIG)
     done = subprocess.run(

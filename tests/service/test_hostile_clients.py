@@ -1,4 +1,5 @@
-"""Clients that vanish, crawl, flood or babble: the others are served, and the costs are bounded.
+"""Clients that disconnect, are slow, flood or send garbage: others are served, and costs are
+bounded.
 
 All over real sockets against `python -m service`; each limit is reached with small settings.
 """
@@ -168,7 +169,7 @@ def test_a_client_that_does_not_read_its_answer_is_disconnected(start_server: An
         connection.sendall(head + f"Content-Length: {len(data)}\r\n\r\n".encode() + data)
         server.wait_for("sfd_batch_size_count", 1)
         server.wait_until_idle()
-        # The kernel may still offer what it holds; the service holds neither answer nor socket.
+        # The kernel may still deliver its buffer; the service holds neither answer nor socket.
         assert server.open_files() <= files + 2
         assert httpx.get(f"{server.url}/readyz").status_code == 200
 
@@ -194,7 +195,7 @@ def test_a_client_that_reads_slowly_but_steadily_gets_all_of_its_answer(
         whole = answer.index(b"\r\n\r\n") + 4 + length
         started = time.monotonic()
         while len(answer) < whole:
-            # Five megabytes a second: in all that takes longer than one may stall.
+            # Five megabytes per second: the whole takes longer than a client may stall.
             part = connection.recv(256 * 1024)
             assert part, "cut off"
             answer += part
@@ -237,7 +238,7 @@ def test_the_deadline_is_kept_and_late_images_are_not_inferred(
 
         for status, kind, seconds in asyncio.run(all_at_once()):
             assert (status, kind) == (504, "timeout")
-            # Long before the batch ends, though the machine be slow.
+            # Long before the batch ends, even on a slow machine.
             assert 1.9 < seconds < 7
         server.wait_until_idle()
         assert server.metrics()["sfd_batch_size_count"] == 1

@@ -117,7 +117,7 @@ def test_an_unknown_value_of_render_is_an_invalid_parameter(
 
 
 def secretive(kind: str) -> bytes:
-    """A picture whose metadata says where, by whom and how it was made."""
+    """A picture whose metadata states its place, author and camera."""
     exif = Image.Exif()
     exif[0x010F] = "SECRET camera"
     exif.get_ifd(0x8825)[1] = "N"
@@ -199,7 +199,7 @@ def test_many_pictures_at_once_are_each_the_right_one(serve: Serve, bright_cells
 
 
 def test_no_hostile_file_breaks_the_picture(client: TestClient, shared: Path) -> None:
-    """Each gets its picture or the problem that /detect has for it; a third of them, by turns."""
+    """A third of the files: each gets its picture, or the same problem as from /detect."""
     files = sorted(path for path in (shared / "hostile").rglob("*") if path.is_file())[::3]
     styles = ("boxes", "blur", "pixelate")
     pictures = 0

@@ -1,4 +1,4 @@
-"""What models that share a process share, and what they do not."""
+"""The parts that models in one process share, and those that they don't."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""The demo page's files hang together and need nothing from elsewhere; Chromium is not needed."""
+"""The demo page's files are consistent and use no other host. Needs no Chromium."""
 
 import re
 from html.parser import HTMLParser

@@ -1,4 +1,4 @@
-"""Traces as a collector gets them: OTLP over HTTP, protobuf, from the service in its process."""
+"""Traces as a collector receives them from a running service: OTLP over HTTP, protobuf."""
 
 import logging
 import signal
@@ -186,7 +186,7 @@ def test_client_errors_are_not_failures_and_probes_are_not_traced(
     assert {span.name for span in spans} == {"POST /detect", "GET other"}
     statuses = {collector.attributes(span)["http.response.status_code"] for span in spans}
     assert statuses == {415, 404}
-    # A client's mistake is no error of a server span.
+    # A client's mistake is not an error of a server span.
     assert {span.status.code for span in spans} == {Status.STATUS_CODE_UNSET}
 
 

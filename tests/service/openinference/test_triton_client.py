@@ -43,7 +43,7 @@ def client(url: str) -> Iterator[Any]:
 
 
 def detected(url: str, *files: bytes, **query: Any) -> list[F64]:
-    """What /detect finds in each file: rows of x1, y1, x2, y2, score."""
+    """The faces that /detect finds in each file: rows of x1, y1, x2, y2, score."""
     parts = [("image", (f"{index}", data)) for index, data in enumerate(files)]
     answer = httpx.post(f"{url}/detect", files=parts, params=query, timeout=60)
     assert answer.status_code == 200, answer.text
@@ -279,7 +279,7 @@ def wanted(binary: bool, *names: str) -> list[Any]:
 
 
 def assert_same_faces(ours: F32, theirs: F64) -> None:
-    # A batch of another size may round otherwise in the last bits.
+    # A batch of another size may round differently in the last bits.
     np.testing.assert_allclose(ours[:, :4], theirs[:, :4], atol=0.1)
     np.testing.assert_allclose(ours[:, 4], theirs[:, 4], atol=1e-3)
 

@@ -20,7 +20,7 @@ SIDE = 16
 
 
 def cells_of(answer: dict[str, Any]) -> set[int]:
-    """Which cells were found."""
+    """The cells that were found."""
     boxes = [face["box"] for face in answer["faces"]]
     return {round(b["x"] / SIDE) + 4 * round(b["y"] / SIDE) for b in boxes}
 

@@ -63,7 +63,7 @@ def test_a_file_is_sent_whole_even_if_a_part_is_requested(
 
 
 def test_a_file_that_the_browser_has_is_not_sent_again(client: TestClient) -> None:
-    """But it asks each time: the scripts of a new version go together."""
+    """The browser asks each time, so that a page and its scripts have the same version."""
     assert client.get("/static/app.js").headers["cache-control"] == "no-cache"
     tag = client.get("/static/app.js").headers["etag"]
     assert client.get("/static/app.js", headers={"If-None-Match": tag}).status_code == 304
