@@ -22,7 +22,7 @@ class FakeTimer:
 
 
 class FakeClock:
-    """Time that passes only when a test says so."""
+    """A clock that advances only when a test says so."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -41,7 +41,7 @@ class FakeClock:
         return timer
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass, with everything that falls due in its order."""
+        """Advance the time, and run everything that falls due in order."""
         await settle()
         end = self.now + seconds
         while self.timers and self.timers[0][0] <= end:
@@ -55,7 +55,7 @@ class FakeClock:
 
 
 async def settle() -> None:
-    """Let every task run until it waits."""
+    """Run every task until it waits."""
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -116,7 +116,7 @@ def bench_test(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], No
 
 
 @bench_test
-async def test_a_lone_item_leaves_at_once() -> None:
+async def test_a_single_item_is_sent_at_once() -> None:
     bench = Bench(max_batch=8, max_wait=1.0)
     task = bench.submit(3)
     await settle()
@@ -127,7 +127,7 @@ async def test_a_lone_item_leaves_at_once() -> None:
 
 
 @bench_test
-async def test_items_that_come_while_the_worker_is_busy_leave_together() -> None:
+async def test_items_that_arrive_while_the_worker_is_busy_are_sent_together() -> None:
     bench = Bench(max_batch=8, max_wait=1.0)
     tasks = [bench.submit(1)]
     await settle()
@@ -158,7 +158,7 @@ async def test_an_item_waits_for_one_that_is_being_prepared_but_not_longer_than_
 
 
 @bench_test
-async def test_an_item_leaves_when_the_one_it_waited_for_is_given_up() -> None:
+async def test_an_item_is_sent_when_the_one_it_waited_for_is_cancelled() -> None:
     bench = Bench(max_batch=8, max_wait=1.0)
     with bench.batcher.reserve(1) as places:
         task = bench.submit(1)
@@ -172,7 +172,7 @@ async def test_an_item_leaves_when_the_one_it_waited_for_is_given_up() -> None:
 
 
 @bench_test
-async def test_nothing_waits_for_an_item_that_nobody_prepares_yet() -> None:
+async def test_no_batch_waits_for_an_item_that_is_not_yet_prepared() -> None:
     bench = Bench(max_batch=8, max_wait=1.0, queue_limit=3)
     with bench.batcher.reserve(2, at_once=False) as places:
         assert bench.batcher.depth == 2
@@ -190,7 +190,7 @@ async def test_nothing_waits_for_an_item_that_nobody_prepares_yet() -> None:
         await bench.model.finish()
         assert bench.batcher.depth == 1
     assert bench.batcher.depth == 0
-    # The place that was never begun is forgotten: what is coming now is waited for.
+    # The place that was never begun is ignored; the batch waits for the item being prepared.
     with bench.batcher.reserve(1):
         held = bench.submit(4)
         await settle()
@@ -201,7 +201,7 @@ async def test_nothing_waits_for_an_item_that_nobody_prepares_yet() -> None:
 
 
 @bench_test
-async def test_a_full_batch_leaves_though_more_is_coming() -> None:
+async def test_a_full_batch_is_sent_although_more_items_are_coming() -> None:
     bench = Bench(max_batch=2, max_wait=1.0)
     with bench.batcher.reserve(1):
         tasks = [bench.submit(1), bench.submit(2)]
@@ -238,7 +238,7 @@ async def test_several_workers_take_batches_at_the_same_time() -> None:
 
 
 @bench_test
-async def test_a_full_queue_refuses_and_a_freed_place_is_given_again() -> None:
+async def test_a_full_queue_refuses_and_a_freed_place_is_reused() -> None:
     bench = Bench(max_batch=1, queue_limit=2)
     running = bench.submit(0)
     await settle()
@@ -283,7 +283,7 @@ async def test_an_expired_item_is_answered_at_its_deadline_and_never_inferred() 
 
 
 @bench_test
-async def test_an_item_in_inference_at_its_deadline_is_answered_then() -> None:
+async def test_an_item_in_inference_is_answered_at_its_deadline() -> None:
     bench = Bench()
     task = bench.submit(1, deadline=1.0)
     await bench.clock.advance(1.0)
@@ -311,7 +311,7 @@ async def test_a_cancelled_item_leaves_the_queue_and_is_never_inferred() -> None
 
 
 @bench_test
-async def test_a_poisonous_item_fails_alone() -> None:
+async def test_only_the_item_that_breaks_a_batch_fails() -> None:
     bench = Bench(max_batch=8)
     bench.model.poison = {3}
     first = bench.submit(1)
@@ -332,7 +332,7 @@ async def test_a_poisonous_item_fails_alone() -> None:
 
 
 @bench_test
-async def test_of_a_poisoned_batch_who_is_gone_or_late_is_not_tried_again() -> None:
+async def test_cancelled_and_expired_items_of_a_failed_batch_are_not_retried() -> None:
     bench = Bench(max_batch=8)
     bench.model.poison = {2}
     first = bench.submit(1)
@@ -358,7 +358,7 @@ async def test_of_a_poisoned_batch_who_is_gone_or_late_is_not_tried_again() -> N
 
 @bench_test
 async def test_an_item_whose_timer_is_late_is_not_inferred_after_its_deadline() -> None:
-    """A loop that was busy runs what falls due in any order: the freed worker may come first."""
+    """A busy loop runs due callbacks in any order, so the freed worker may come first."""
     bench = Bench(max_batch=1)
     running = bench.submit(1)
     await settle()
@@ -407,7 +407,7 @@ async def test_an_idle_batcher_drains_at_once() -> None:
 
 
 @bench_test
-async def test_a_cancelled_worker_still_answers_its_items() -> None:
+async def test_items_of_a_cancelled_worker_are_still_answered() -> None:
     bench = Bench()
     task = bench.submit(1)
     await settle()
@@ -418,7 +418,7 @@ async def test_a_cancelled_worker_still_answers_its_items() -> None:
 
 
 @bench_test
-async def test_a_reservation_gives_no_more_places_than_were_taken() -> None:
+async def test_a_reservation_has_no_more_places_than_were_taken() -> None:
     bench = Bench()
     with bench.batcher.reserve(1) as places:
         task = asyncio.create_task(places.submit(1, NEVER))
@@ -526,7 +526,7 @@ async def simulate(chance: random.Random) -> None:
 
 
 @bench_test
-async def test_an_item_that_turns_out_to_be_several_gets_all_its_places_or_none() -> None:
+async def test_an_item_that_becomes_several_gets_all_its_places_or_none() -> None:
     bench = Bench(queue_limit=4)
     with bench.batcher.reserve(1) as places:
         with pytest.raises(Overloaded, match="queue of 4"):
@@ -540,7 +540,7 @@ async def test_an_item_that_turns_out_to_be_several_gets_all_its_places_or_none(
 
 
 @bench_test
-async def test_what_was_accepted_may_still_turn_out_to_be_several_while_draining() -> None:
+async def test_an_accepted_item_may_become_several_while_draining() -> None:
     bench = Bench(max_batch=8)
     with bench.batcher.reserve(1) as places:
         draining = asyncio.create_task(bench.batcher.drain())
@@ -556,7 +556,7 @@ async def test_what_was_accepted_may_still_turn_out_to_be_several_while_draining
 
 
 @bench_test
-async def test_what_an_item_costs_is_learnt_from_the_batches() -> None:
+async def test_the_cost_of_an_item_is_learnt_from_the_batches() -> None:
     bench = Bench(max_batch=1, workers=2)
     assert bench.batcher.image_seconds == 0
     for _ in range(2):
@@ -608,7 +608,7 @@ async def test_the_images_of_one_request_do_not_wait_for_each_other() -> None:
 
 
 @bench_test
-async def test_a_failed_batch_teaches_nothing() -> None:
+async def test_a_failed_batch_does_not_change_the_estimate() -> None:
     bench = Bench(max_batch=1, image_seconds=0.25)
     bench.model.poison.add(1)
     task = bench.submit(1)

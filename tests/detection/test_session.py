@@ -38,7 +38,7 @@ def opener(*working: str) -> Callable[[str], Any]:
         ("auto", CPU_ONLY, ["cpu"], "cpu", "no CUDAExecutionProvider"),
     ],
 )
-def test_the_provider_that_works_is_taken_and_a_fallback_has_its_reason(
+def test_the_working_provider_is_used_and_a_fallback_has_its_reason(
     asked: str, available: list[str], working: list[str], chosen: str, reason: str | None
 ) -> None:
     opened, provider, fallback = session.choose(ProviderName(asked), available, opener(*working))
@@ -120,7 +120,7 @@ def test_a_file_of_the_wrong_shape_is_refused(folder: Path) -> None:
         load(folder)
 
 
-def test_a_file_that_is_no_onnx_is_refused_in_one_line(folder: Path) -> None:
+def test_a_file_that_is_not_onnx_is_refused_in_one_line(folder: Path) -> None:
     (folder / "model.onnx").write_bytes(b"not a network")
     bless(folder)
     with pytest.raises(StartError, match="does not open on CPUExecutionProvider") as caught:
@@ -136,7 +136,7 @@ def test_a_model_of_several_classes_is_refused(folder: Path) -> None:
         load(folder)
 
 
-def test_the_session_runs_on_what_was_asked_for(folder: Path) -> None:
+def test_the_session_runs_on_the_requested_provider(folder: Path) -> None:
     opened = load(folder)
     assert opened.provider == "cpu"
     assert opened.fallback is None
@@ -144,7 +144,7 @@ def test_the_session_runs_on_what_was_asked_for(folder: Path) -> None:
 
 
 def bless(folder: Path) -> None:
-    """Make build.json agree with what the folder holds now."""
+    """Update build.json to the folder's current files."""
     build = json.loads((folder / "build.json").read_text())
     build["sha256"] = models.sha256(folder / "model.onnx")
     build["recipe"] = models.recipe_hash(models.load(folder))

@@ -23,7 +23,7 @@ def test_hadolint_finds_nothing_in_the_dockerfile() -> None:
 
 
 @pytest.mark.parametrize("profile", ["", "scale", "gpu"])
-def test_compose_accepts_the_file_without_a_word(
+def test_compose_accepts_the_file_without_a_warning(
     engine: None, run: Callable[..., str], profile: str
 ) -> None:
     command = ["docker", "compose", "--profile", profile, "config", "--quiet"]

@@ -28,7 +28,7 @@ def test_sizes_come_in_the_order_of_caffe(
     np.testing.assert_allclose(sizes(spec), np.asarray(expected), rtol=1e-6)
 
 
-def test_min_and_max_sizes_lose_what_follows_the_point_as_in_caffe() -> None:
+def test_min_and_max_sizes_lose_their_fraction_as_in_caffe() -> None:
     cut = sizes(PriorSpec((35.84,), (76.8,), (2.0,)))
     np.testing.assert_array_equal(cut, sizes(PriorSpec((35.0,), (76.0,), (2.0,))))
 

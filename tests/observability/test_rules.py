@@ -1,4 +1,4 @@
-"""The alerts fire when they should, stay quiet when they should, and say where to read on."""
+"""Each alert fires when it should, stays quiet otherwise, and links to its documentation."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""What our packages import is what pyproject.toml declares."""
+"""Our packages import only what pyproject.toml declares."""
 
 import ast
 import re
@@ -25,7 +25,7 @@ EXTRAS = {
     "store": ("models",),
     "training": ("train", "evaluate"),
 }
-"""The extras whose packages a package of ours may import, beside those of every installation."""
+"""The extras whose packages each of our packages may import."""
 
 DISTRIBUTIONS = {top: names[0].lower() for top, names in packages_distributions().items()} | {
     # several distributions share these two; the SDK brings OpenTelemetry's others
@@ -34,7 +34,7 @@ DISTRIBUTIONS = {top: names[0].lower() for top, names in packages_distributions(
     # not in everyone's environment
     "torch": "torch",
 }
-"""Who installs a module."""
+"""The distributions that install a module."""
 
 
 def name_of(requirement: str) -> str:

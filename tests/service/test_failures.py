@@ -1,4 +1,4 @@
-"""What breaks inside or around the service: documented answers, and recovery without hands.
+"""Failures inside and around the service: documented answers, and automatic recovery.
 
 Real processes, real models made to fail; `SFD_WORKERS` are threads, so that a worker that is
 killed is the process that is killed.
@@ -53,7 +53,7 @@ def break_model(folder: Path, fault: str) -> None:
     )
     graph.node.append(helper.make_node("Gather", ["good", "poison"], ["cell"], axis=1))
     if fault == "raise":
-        # An index beyond the table of one entry, which onnxruntime refuses as it runs.
+        # An index beyond the table of one entry, which onnxruntime refuses at run time.
         graph.node.append(helper.make_node("Cast", ["cell"], ["index"], to=TensorProto.INT64))
         graph.node.append(helper.make_node("Gather", ["table", "index"], ["trouble"]))
     else:
@@ -154,7 +154,7 @@ def test_a_model_damaged_before_the_start_stops_it_with_one_line(
     assert says in line
 
 
-def test_a_model_damaged_after_the_start_changes_nothing_until_the_next(
+def test_a_model_damaged_after_the_start_matters_only_at_the_next_start(
     start_server: Any, own_store: Path, bright_cells: Cells
 ) -> None:
     with start_server(MODEL_STORE=own_store) as server:
@@ -178,7 +178,7 @@ def free_port() -> int:
         return port
 
 
-def test_a_process_killed_in_the_middle_of_a_batch_is_replaced_without_hands(
+def test_a_process_killed_during_a_batch_is_replaced_automatically(
     tmp_path: Path, sleeping: Sleeping, store: Path, bright_cells: Cells
 ) -> None:
     # As docker's `restart: unless-stopped`: whenever it ends, it is started again.
@@ -294,7 +294,7 @@ def test_sigterm_under_load_answers_each_accepted_request(
 
 
 @pytest.mark.parametrize("how", ["the grace time ends", "a second SIGINT"])
-def test_requests_that_the_end_cuts_off_get_503_and_the_exit_code_is_0(
+def test_requests_cut_off_at_shutdown_get_503_and_the_exit_code_is_0(
     start_server: Any, sleeping: Sleeping, bright_cells: Cells, how: str
 ) -> None:
     grace = 1 if how == "the grace time ends" else 30
@@ -321,14 +321,14 @@ def test_requests_that_the_end_cuts_off_get_503_and_the_exit_code_is_0(
             assert answer.json()["type"] == "overloaded"
             assert answer.headers["retry-after"]
         assert server.process.wait(20) == 0
-        # The hanging batch is waited for, since it ends within HANG_S of the grace time; the other
-        # two are not begun.
+        # The service waits for the hanging batch, which ends within HANG_S of the grace time. The
+        # other two are not begun.
         assert time.monotonic() - started < 11
     if grace == 1:
         assert "Traceback" not in server.log.read_text()
 
 
-def test_an_inference_that_hangs_does_not_keep_the_process_for_ever(
+def test_a_hanging_inference_does_not_keep_the_process_alive(
     start_server: Any, sleeping: Sleeping, bright_cells: Cells
 ) -> None:
     hang = sleeping("0 if len(images) > 1 or not images[0].max() == 255 else 600")

@@ -112,7 +112,7 @@ def test_the_deadline_is_kept_and_who_missed_it_is_not_inferred(
 
         for status, kind, seconds in asyncio.run(all_at_once()):
             assert (status, kind) == (504, "timeout")
-            # Long before the batch ends, though the machine be slow.
+            # Long before the batch ends, even on a slow machine.
             assert 1.9 < seconds < 7
         server.wait_until_idle()
         assert server.metrics()["sfd_batch_size_count"] == 1
@@ -121,7 +121,7 @@ def test_the_deadline_is_kept_and_who_missed_it_is_not_inferred(
 # --- who floods
 
 
-def test_of_500_at_once_each_is_counted_as_it_was_answered(
+def test_500_simultaneous_requests_are_each_counted_as_answered(
     start_server: Any, sleeping: Sleeping, bright_cells: Cells
 ) -> None:
     data = bright_cells(3, size=300, kind="BMP")

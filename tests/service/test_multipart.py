@@ -35,7 +35,7 @@ files = st.lists(st.text("\r\n-frontie\0", max_size=40).map(str.encode), max_siz
 
 
 @given(files, st.integers(1, 60))
-def test_parts_come_back_as_sent_however_the_body_is_cut(parts: list[bytes], cut: int) -> None:
+def test_parts_are_read_as_sent_however_the_body_is_split(parts: list[bytes], cut: int) -> None:
     if parts:
         assert parse(body_of(parts), cut) == multipart.Form(parts, [])
 
@@ -88,7 +88,7 @@ def test_a_part_with_a_type_or_the_bytes_of_an_image_is_a_file(head: str) -> Non
     assert parse(form(part(head, PNG))) == multipart.Form([PNG], [])
 
 
-def test_a_model_whose_name_begins_as_a_bmp_file_is_a_field() -> None:
+def test_a_model_name_that_begins_like_a_bmp_file_is_a_field() -> None:
     assert parse(form(part(FIELD.replace("min_score", "model"), b"BMW"))).fields == [
         ("model", "BMW")
     ]

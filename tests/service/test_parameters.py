@@ -30,9 +30,7 @@ def ask(client: TestClient, bright_cells: Cells, as_base64: Base64) -> Callable[
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_parameter_has_the_same_effect_wherever_it_stands(
-    ask: Callable[..., Any], way: str
-) -> None:
+def test_a_parameter_has_the_same_effect_in_each_place(ask: Callable[..., Any], way: str) -> None:
     answer = ask(way, max_faces=2, min_score=0.3)
     assert answer.status_code == 200
     assert len(answer.json()["faces"]) == 2
@@ -55,7 +53,7 @@ def test_the_answer_to_one_image_keeps_its_shape_beside_parameters(
         ({"min_size": "-1"}, "min_size: Input should be greater than or equal to 0"),
     ],
 )
-def test_a_wrong_parameter_gets_the_same_error_wherever_it_stands(
+def test_a_wrong_parameter_gets_the_same_error_in_each_place(
     ask: Callable[..., Any], way: str, given: dict[str, str], says: str
 ) -> None:
     answer = ask(way, **given)
@@ -72,11 +70,11 @@ def test_two_places_with_two_values_are_refused(ask: Callable[..., Any], way: st
 
 
 @pytest.mark.parametrize("way", ["form", "json"])
-def test_two_places_with_one_value_are_fine(ask: Callable[..., Any], way: str) -> None:
+def test_two_places_with_the_same_value_are_accepted(ask: Callable[..., Any], way: str) -> None:
     assert ask(way, {"min_score": "0.50"}, min_score=0.5).status_code == 200
 
 
-def test_the_query_itself_may_not_say_two_things(client: TestClient, bright_cells: Cells) -> None:
+def test_the_query_may_not_contradict_itself(client: TestClient, bright_cells: Cells) -> None:
     answer = client.post("/detect?max_faces=1&max_faces=2", content=bright_cells(1))
     assert answer.status_code == 422
     assert "given twice" in answer.json()["detail"]

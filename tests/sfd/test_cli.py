@@ -1,4 +1,4 @@
-"""The console command: which module runs, and what an outcome means for the exit code."""
+"""The console command: the module that runs, and the exit code of each outcome."""
 
 import os
 import signal
@@ -84,7 +84,7 @@ def test_a_failure_is_one_line_on_stderr_and_its_exit_code(
     assert printed.err.count("\n") == 1
 
 
-def test_a_reader_that_closes_the_pipe_ends_the_command_without_a_word(
+def test_a_reader_that_closes_the_pipe_ends_the_command_silently(
     install: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install(failing(BrokenPipeError()))
@@ -93,7 +93,7 @@ def test_a_reader_that_closes_the_pipe_ends_the_command_without_a_word(
 
 
 @pytest.mark.parametrize("error", [SfdError("x"), ValueError("x"), ModuleNotFoundError("x")])
-def test_debug_lets_the_traceback_out(install: Install, error: Exception) -> None:
+def test_debug_shows_the_traceback(install: Install, error: Exception) -> None:
     install(failing(error))
     with pytest.raises(type(error)):
         cli.main(["work", "--debug"])
@@ -125,7 +125,7 @@ def test_help_lists_every_command_with_its_summary(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("name", list(cli.COMMANDS))
-def test_each_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main([name, "--help"])
     assert ended.value.code == 0
@@ -154,7 +154,7 @@ def test_only_what_a_command_needs_is_imported(name: str, never: set[str]) -> No
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_sigterm_lets_a_command_tidy_up(tmp_path: Path) -> None:
+def test_sigterm_lets_a_command_clean_up(tmp_path: Path) -> None:
     (tmp_path / "tidy.py").write_text(
         "import time\n"
         "from pathlib import Path\n"
@@ -187,7 +187,7 @@ def test_sigterm_lets_a_command_tidy_up(tmp_path: Path) -> None:
     assert not (tmp_path / "half-written").exists()
 
 
-def test_the_handler_of_sigterm_is_the_callers_again_afterwards(install: Install) -> None:
+def test_the_callers_sigterm_handler_is_restored(install: Install) -> None:
     before = signal.getsignal(signal.SIGTERM)
     during = []
     install(lambda _: during.append(signal.getsignal(signal.SIGTERM)))

@@ -1,4 +1,4 @@
-"""A detector small enough to convert in a moment, and a store to put it into."""
+"""A small detector that converts quickly, and a store for it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +84,7 @@ def describe(detector: Detector, name: str) -> Description:
 
 @pytest.fixture
 def description(detector: Detector) -> Description:
-    """What `model.toml` says of the detector, named `tiny`."""
+    """The `model.toml` of the detector, named `tiny`."""
     return describe(detector, "tiny")
 
 

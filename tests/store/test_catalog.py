@@ -93,7 +93,7 @@ def test_a_wrong_entry_is_refused_with_file_and_key(
 
 
 @pytest.mark.parametrize("text", ["x =", "x = 1", "x = " + "[" * 9000])
-def test_what_is_no_catalog_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_catalog_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "catalog.toml"
     path.write_text(text, "utf-8")
     with pytest.raises(ModelError, match=r"catalog\.toml: "):

@@ -37,7 +37,7 @@ def test_a_folder_becomes_data(unbuilt: Model, store: Path) -> None:
     assert unbuilt.thresholds.keep_top_k == 750
 
 
-def test_the_committed_models_are_whole() -> None:
+def test_the_committed_models_are_intact() -> None:
     folders = model.find(ROOT / "model_store")
     assert ROOT / "model_store/sfd-640-mobilenetv2-mod2" in folders
     for folder in folders:
@@ -87,12 +87,12 @@ def test_all_mistakes_are_listed_at_once(unbuilt: Model) -> None:
 
 
 @pytest.mark.parametrize("content", [b"name = ", b"\xff\xfe", b"\0" * 100, b"a = " + b"[" * 9000])
-def test_what_is_no_toml_is_refused(unbuilt: Model, content: bytes) -> None:
+def test_a_file_that_is_not_toml_is_refused(unbuilt: Model, content: bytes) -> None:
     (unbuilt.folder / "model.toml").write_bytes(content)
     assert "is not valid TOML" in refused(unbuilt.folder)
 
 
-def test_a_folder_that_is_none_is_no_model(store: Path) -> None:
+def test_a_missing_folder_is_not_a_model(store: Path) -> None:
     assert refused(store / "nothing").startswith("no model 'nothing' in ")
 
 
@@ -100,7 +100,7 @@ def test_a_folder_that_is_none_is_no_model(store: Path) -> None:
     "name",
     ["", ".", "..", "../tiny", "a/b", "a\\b", "/etc", "-a", ".a", "A", "a\n", "a" * 101, "ä"],
 )
-def test_a_name_that_could_lead_elsewhere_is_refused(store: Path, name: str) -> None:
+def test_a_name_that_could_be_a_path_is_refused(store: Path, name: str) -> None:
     with pytest.raises(ModelError, match="is not a model name"):
         model.folder_of(store, name)
 
@@ -121,7 +121,7 @@ def test_a_store_that_is_missing_is_explained(tmp_path: Path) -> None:
         model.find(tmp_path / "nowhere")
 
 
-def test_a_whole_model_passes_the_check(built: Model) -> None:
+def test_an_intact_model_passes_the_check(built: Model) -> None:
     assert model.check(built).verification == "unverified: verification was switched off"
 
 
@@ -156,7 +156,7 @@ def test_an_onnx_file_that_changed_is_found(built: Model) -> None:
         model.check(built)
 
 
-def test_an_onnx_file_that_is_gone_is_found(built: Model) -> None:
+def test_a_missing_onnx_file_is_found(built: Model) -> None:
     built.onnx.unlink()
     with pytest.raises(ModelError, match=r"model\.onnx: is missing; run `sfd models build tiny`"):
         model.check(built)

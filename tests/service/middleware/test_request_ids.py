@@ -28,7 +28,7 @@ def test_the_id_is_the_clients(client: TestClient, headers: dict[str, str], expe
         {"traceparent": "nonsense"},
     ],
 )
-def test_one_is_made_where_the_client_gives_none_that_is_valid(
+def test_an_id_is_generated_if_the_client_sends_no_valid_one(
     client: TestClient, headers: dict[str, str]
 ) -> None:
     one = client.get("/livez", headers=headers).headers["x-request-id"]

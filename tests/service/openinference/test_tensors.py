@@ -35,12 +35,12 @@ def test_without_the_header_the_body_is_json_and_with_it_binary_data_follows() -
 
 
 @pytest.mark.parametrize("header", ["", "-1", "1.0", "x", "6", "²", "99999999999999999999"])
-def test_a_header_length_that_cannot_be_is_invalid(header: str) -> None:
+def test_an_impossible_header_length_is_invalid(header: str) -> None:
     with pytest.raises(InvalidRequest, match="Inference-Header-Content-Length"):
         tensors.split(b"{}abc", header)
 
 
-def test_binary_data_is_dealt_out_in_the_order_of_the_inputs() -> None:
+def test_binary_data_is_split_in_the_order_of_the_inputs() -> None:
     sizes = [{"parameters": {"binary_data_size": size}} for size in (2, 0, 3)]
     dealt = tensors.assign(request(*sizes, {"data": ["a"]}), memoryview(b"abcde"))
     assert [None if r.binary is None else bytes(r.binary) for r in dealt] == [
@@ -76,7 +76,7 @@ def test_shared_memory_is_refused() -> None:
 
 
 @given(st.lists(st.binary(max_size=20), max_size=5))
-def test_byte_elements_come_back_as_they_were_sent(elements: list[bytes]) -> None:
+def test_byte_elements_are_read_as_they_were_sent(elements: list[bytes]) -> None:
     assert tensors.files(received([len(elements)], None, serialized(*elements))) == elements
 
 
@@ -135,7 +135,7 @@ for _ in range(80):
         [True] * 4, ["1"] * 4, [1, 2, 3, None], [[1, 2], [3]], [1, 2, 3, 10**30], [{}] * 4, DEEP,
     ],
 )  # fmt: skip
-def test_pixels_of_another_count_or_kind_are_invalid(data: list[Any] | None) -> None:
+def test_pixels_of_a_wrong_number_or_type_are_invalid(data: list[Any] | None) -> None:
     with pytest.raises(InvalidRequest):
         tensors.pixels(received([2, 2], data))
 
@@ -151,7 +151,7 @@ def test_one_long_text_among_numbers_takes_no_memory() -> None:
 
 
 @pytest.mark.parametrize("length", ["9" * 5000, "-1", "1.5", "²", ""])
-def test_a_length_of_the_json_that_is_no_length_is_invalid(length: str) -> None:
+def test_a_json_length_that_is_not_a_number_is_invalid(length: str) -> None:
     with pytest.raises(InvalidRequest):
         tensors.split(b"{}", length)
 
@@ -170,7 +170,7 @@ def test_an_output_is_json_or_binary() -> None:
     assert data == struct.pack("<2f", 1.5, 2.5)
 
 
-def test_what_json_cannot_say_has_to_be_asked_for_in_binary() -> None:
+def test_values_that_json_cannot_express_need_binary() -> None:
     values = np.asarray([np.inf], np.float32)
     assert len(tensors.send("x", "FP32", values, binary=True)[1]) == 4
     with pytest.raises(InferenceFailed, match="binary"):

@@ -43,7 +43,7 @@ def client(url: str) -> Iterator[Any]:
 
 
 def detected(url: str, *files: bytes, **query: Any) -> list[F64]:
-    """What /detect finds in each file: rows of x1, y1, x2, y2, score."""
+    """The faces that /detect finds in each file: rows of x1, y1, x2, y2, score."""
     parts = [("image", (f"{index}", data)) for index, data in enumerate(files)]
     answer = httpx.post(f"{url}/detect", files=parts, params=query, timeout=60)
     assert answer.status_code == 200, answer.text
@@ -105,7 +105,7 @@ def test_the_model_is_described(client: Any) -> None:
 
 
 @pytest.mark.parametrize("compression", [None, "gzip", "deflate"])
-def test_binary_tensors_bring_the_boxes_of_detect(
+def test_binary_tensors_return_the_boxes_of_detect(
     client: Any, url: str, bright_cells: Cells, compression: str | None
 ) -> None:
     files = [bright_cells(0, 5), bright_cells(), bright_cells(3, 7, 9, size=200, kind="JPEG")]
@@ -118,7 +118,7 @@ def test_binary_tensors_bring_the_boxes_of_detect(
         np.testing.assert_allclose(ours, theirs, atol=0.02)
 
 
-def test_json_outputs_bring_the_same(client: Any, bright_cells: Cells) -> None:
+def test_json_outputs_return_the_same(client: Any, bright_cells: Cells) -> None:
     data = bright_cells(2, 8)
     outputs = [
         triton.InferRequestedOutput(name, binary_data=False)
@@ -279,7 +279,7 @@ def wanted(binary: bool, *names: str) -> list[Any]:
 
 
 def assert_same_faces(ours: F32, theirs: F64) -> None:
-    # A batch of another size may round otherwise in the last bits.
+    # A batch of another size may round differently in the last bits.
     np.testing.assert_allclose(ours[:, :4], theirs[:, :4], atol=0.1)
     np.testing.assert_allclose(ours[:, 4], theirs[:, 4], atol=1e-3)
 

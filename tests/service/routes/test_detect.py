@@ -56,7 +56,7 @@ def test_no_face_is_an_empty_list(client: TestClient, bright_cells: Cells) -> No
     "label",
     ["image/png", "image/jpeg", "application/octet-stream", "application/x-www-form-urlencoded"],
 )
-def test_a_file_is_known_by_its_bytes_not_by_its_label(
+def test_a_file_is_recognised_by_its_bytes_not_by_its_label(
     client: TestClient, bright_cells: Cells, label: str
 ) -> None:
     data = bright_cells(3)
@@ -75,7 +75,7 @@ def test_a_multipart_image_may_have_any_field_name(client: TestClient, bright_ce
     assert cells_of(response.json()) == {3}
 
 
-def test_several_images_are_answered_in_their_order_and_a_bad_one_alone_fails(
+def test_several_images_are_answered_in_order_and_only_a_bad_one_fails(
     client: TestClient, bright_cells: Cells
 ) -> None:
     parts = [bright_cells(1), b"no image at all", bright_cells(2), b"%PDF-1.7"]
@@ -178,7 +178,7 @@ def test_a_wrong_parameter_is_refused_by_name(
     assert says in problem_of(response, 422, "invalid-parameter")["detail"]
 
 
-def test_an_unknown_model_is_refused_with_those_there_are(serve: Any, bright_cells: Cells) -> None:
+def test_an_unknown_model_is_refused_with_the_known_ones(serve: Any, bright_cells: Cells) -> None:
     with serve(models=("cells", "others")) as client:
         response = post(client, bright_cells(), model="sfd")
         detail = problem_of(response, 404, "unknown-model")["detail"]
@@ -186,7 +186,7 @@ def test_an_unknown_model_is_refused_with_those_there_are(serve: Any, bright_cel
         assert post(client, bright_cells(), model="others").json()["model"]["name"] == "others"
 
 
-def test_a_body_over_the_limit_is_refused_by_its_stated_and_by_its_real_length(
+def test_a_body_over_the_limit_is_refused_by_stated_and_by_real_length(
     serve: Any,
 ) -> None:
     with serve(max_bytes=1000) as client:
@@ -263,9 +263,7 @@ class Gate:
         object.__setattr__(session, "run", run)
 
 
-def test_a_full_queue_is_overloaded_and_says_when_to_come_back(
-    serve: Any, bright_cells: Cells
-) -> None:
+def test_a_full_queue_is_overloaded_and_says_when_to_retry(serve: Any, bright_cells: Cells) -> None:
     gate = Gate()
     with serve(gate, queue_limit=1, max_images=1) as client, ThreadPoolExecutor(2) as pool:
         first = pool.submit(post, client, bright_cells(1))

@@ -32,9 +32,7 @@ def test_the_reference_may_style_its_icons_but_run_no_script_of_others(client: T
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/models", "/nothing"])
-def test_every_answer_keeps_the_browser_from_more_than_it_needs(
-    client: TestClient, path: str
-) -> None:
+def test_every_answer_restricts_the_browser_to_what_it_needs(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     expected = {
@@ -55,7 +53,7 @@ def test_an_answer_of_the_api_may_run_nothing(client: TestClient) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/static/app.js", "/docs/assets/swagger-ui.css"])
 @pytest.mark.parametrize("part", ["bytes=0-3", "bytes=abc", "bytes=5-1", "bytes=99999999-"])
-def test_a_file_is_sent_whole_whatever_part_is_asked_for(
+def test_a_file_is_sent_whole_even_if_a_part_is_requested(
     client: TestClient, path: str, part: str
 ) -> None:
     whole = client.get(path)
@@ -65,7 +63,7 @@ def test_a_file_is_sent_whole_whatever_part_is_asked_for(
 
 
 def test_a_file_that_the_browser_has_is_not_sent_again(client: TestClient) -> None:
-    """But it asks each time: the scripts of a new version go together."""
+    """The browser asks each time, so that a page and its scripts have the same version."""
     assert client.get("/static/app.js").headers["cache-control"] == "no-cache"
     tag = client.get("/static/app.js").headers["etag"]
     assert client.get("/static/app.js", headers={"If-None-Match": tag}).status_code == 304
