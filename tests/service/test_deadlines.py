@@ -37,7 +37,7 @@ def test_a_client_can_only_shorten_the_time_of_the_service(
 
 
 @pytest.mark.parametrize("header", ["", "0", "-1", "-inf", "nan", "soon", "5;", "0x10"])
-def test_what_is_not_a_positive_number_is_refused(header: str) -> None:
+def test_a_value_that_is_not_a_positive_number_is_refused(header: str) -> None:
     with pytest.raises(InvalidParameter, match="X-Request-Timeout: must be a number"):
         seconds_for(header)
 

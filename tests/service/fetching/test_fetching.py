@@ -199,7 +199,7 @@ def test_without_the_setting_nothing_is_fetched(client: Any, member: str) -> Non
     assert "SFD_FETCH_HOSTS" in answer.json()["detail"]
 
 
-def test_the_list_of_hosts_does_not_get_out(fetching: Any, site: Site) -> None:
+def test_the_list_of_hosts_is_not_revealed(fetching: Any, site: Site) -> None:
     with fetching() as client:
         status, kind, detail = problem(client, "http://other.test/")
         assert (status, kind) == (403, "host-not-allowed")
@@ -269,7 +269,9 @@ def test_a_redirect_to_a_name_with_a_new_address_is_checked_again(
         "http://localhost/",
     ],
 )
-def test_a_redirect_off_the_list_is_refused(fetching: Any, site: Site, location: str) -> None:
+def test_a_redirect_to_a_host_that_is_not_listed_is_refused(
+    fetching: Any, site: Site, location: str
+) -> None:
     site.answers["/"] = redirect(location)
     with fetching() as client:
         assert problem(client, site.url("/"))[:2] == (403, "host-not-allowed")
@@ -280,7 +282,9 @@ def test_a_redirect_off_the_list_is_refused(fetching: Any, site: Site, location:
     "location",
     ["file:///etc/passwd", "ftp://images.test/", "http://a@images.test/", "http://[::1]/", "http://["],
 )  # fmt: skip
-def test_a_redirect_to_what_is_no_http_url_fails(fetching: Any, site: Site, location: str) -> None:
+def test_a_redirect_to_a_url_that_is_not_http_fails(
+    fetching: Any, site: Site, location: str
+) -> None:
     site.answers["/"] = redirect(location)
     with fetching() as client:
         assert problem(client, site.url("/"))[:2] == (424, "fetch-failed")
@@ -321,7 +325,9 @@ def test_no_proxy_of_the_environment_is_used(
         b"",
     ],
 )
-def test_what_is_no_file_is_a_failed_fetch(fetching: Any, site: Site, answer: bytes) -> None:
+def test_an_answer_without_a_file_is_a_failed_fetch(
+    fetching: Any, site: Site, answer: bytes
+) -> None:
     site.answers["/"] = answer
     with fetching() as client:
         assert problem(client, site.url("/"))[:2] == (424, "fetch-failed")
@@ -329,7 +335,7 @@ def test_what_is_no_file_is_a_failed_fetch(fetching: Any, site: Site, answer: by
         assert client.app.state.runtime.memory.held == 0
 
 
-def test_a_host_that_is_not_there_is_a_failed_fetch(fetching: Any, site: Site) -> None:
+def test_an_unreachable_host_is_a_failed_fetch(fetching: Any, site: Site) -> None:
     with fetching([]) as client:
         assert problem(client, site.url("/"))[:2] == (424, "fetch-failed")
     with fetching(fetch_hosts=f"{HOST}:9") as client:
@@ -396,7 +402,7 @@ def test_a_slow_server_is_bounded_by_the_requests_deadline(
         assert 'sfd_fetches_total{outcome="timeout"} 1.0' in client.get("/metrics").text
 
 
-def test_a_fetch_ends_when_its_client_leaves(start_server: Any, site: Site) -> None:
+def test_a_fetch_ends_when_its_client_disconnects(start_server: Any, site: Site) -> None:
     asked, gone = threading.Event(), threading.Event()
 
     def crawl(file: Any) -> None:
@@ -424,7 +430,7 @@ def test_a_fetch_ends_when_its_client_leaves(start_server: Any, site: Site) -> N
         server.wait_until_idle()
 
 
-def test_the_systems_resolver_is_asked_and_its_address_is_checked(
+def test_the_systems_resolver_is_used_and_its_address_is_checked(
     start_server: Any, site: Site, bright_cells: Cells
 ) -> None:
     site.answers["/"] = ok(bright_cells(3))
