@@ -1,4 +1,4 @@
-"""The app: its middleware, what it does at the end, and the framework's own errors."""
+"""The app: its middleware, its shutdown, and the framework's own errors."""
 
 import time
 from collections.abc import Callable, Sequence

@@ -1,4 +1,5 @@
-"""Connections that crawl, stall, flood or babble, over real sockets against `python -m service`."""
+"""Slow, stalled, flooding and invalid connections, over real sockets against `python -m
+service`."""
 
 import io
 import os
@@ -85,7 +86,7 @@ def test_a_client_that_does_not_read_its_answer_is_disconnected(start_server: An
         connection.sendall(head + f"Content-Length: {len(data)}\r\n\r\n".encode() + data)
         server.wait_for("sfd_batch_size_count", 1)
         server.wait_until_idle()
-        # The kernel may still offer what it holds; the service holds neither answer nor socket.
+        # The kernel may still deliver its buffer; the service holds neither answer nor socket.
         assert server.open_files() <= files + 2
         assert httpx.get(f"{server.url}/readyz").status_code == 200
 
@@ -111,7 +112,7 @@ def test_a_client_that_reads_slowly_but_steadily_gets_all_of_its_answer(
         whole = answer.index(b"\r\n\r\n") + 4 + length
         started = time.monotonic()
         while len(answer) < whole:
-            # Five megabytes a second: in all that takes longer than one may stall.
+            # Five megabytes per second: the whole takes longer than a client may stall.
             part = connection.recv(256 * 1024)
             assert part, "cut off"
             answer += part

@@ -1,4 +1,4 @@
-"""The deadline of a request: the service's setting, or an earlier one of the client."""
+"""The deadline of a request: the service's setting, or an earlier one from the client."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Cells = Callable[..., bytes]
 
 
 def seconds_for(header: str | None, timeout_s: float = 30.0) -> float:
-    """How long a request with this header has."""
+    """The time that a request with this header has."""
     headers = [] if header is None else [(b"x-request-timeout", header.encode())]
 
     async def ask() -> float:

@@ -1,4 +1,4 @@
-"""Errors as answers: RFC 9457's form, and the Open Inference Protocol's."""
+"""The answers to errors: RFC 9457's form, and the Open Inference Protocol's."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Bodies as images and parameters: JSON, base64, and what nobody labelled."""
+"""Bodies to images and parameters: JSON, base64, and bodies without a content type."""
 
 import asyncio
 import base64

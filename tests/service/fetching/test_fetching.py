@@ -23,7 +23,7 @@ HOST = "images.test"
 
 
 class Site(socketserver.ThreadingTCPServer):
-    """Sends what `answers` has for a path, byte for byte, and remembers the requests."""
+    """Sends the bytes of `answers` for a path, and records the requests."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -42,7 +42,7 @@ class Site(socketserver.ThreadingTCPServer):
         return connection, address
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up early is what some tests want."""
+        """Some tests close the connection early on purpose."""
 
     def url(self, path: str, scheme: str = "http") -> str:
         return f"{scheme}://{HOST}:{self.port}{path}"
@@ -91,7 +91,7 @@ def site() -> Iterator[Site]:
 
 
 class Resolver:
-    """Answers with the next of the given lists of addresses, and remembers what was asked."""
+    """Answers with the next of the given lists of addresses, and records the queries."""
 
     def __init__(self, *answers: list[str]) -> None:
         self.answers = list(answers) or [["127.0.0.1"]]
@@ -104,7 +104,7 @@ class Resolver:
 
 @pytest.fixture
 def fetching(serve: Any, site: Site) -> Any:
-    """A service that may fetch from the site, whose name leads to 127.0.0.1."""
+    """A service that may fetch from the site, whose name resolves to 127.0.0.1."""
 
     def start(*answers: list[str], private: bool = True, **options: Any) -> Any:
         def change(runtime: Runtime) -> None:
@@ -243,7 +243,7 @@ def test_a_name_that_changes_its_address_is_looked_up_once(
     fetching: Any, site: Site, bright_cells: Cells
 ) -> None:
     site.answers["/"] = ok(bright_cells(3))
-    # The name exists nowhere: that the site was reached shows that the checked address was used.
+    # The name doesn't exist, so reaching the site proves that the checked address was used.
     with fetching(["127.0.0.1"], ["169.254.169.254"]) as client:
         assert client.post("/detect", json={"url": site.url("/")}).status_code == 200
         assert resolver(client).asked == [HOST]
@@ -361,7 +361,7 @@ def test_a_body_without_end_is_cut_off(fetching: Any, site: Site) -> None:
     with fetching(max_bytes=2**20) as client:
         assert problem(client, site.url("/"))[:2] == (413, "payload-too-large")
         assert client.app.state.runtime.memory.held == 0
-    # What the sockets' buffers took beyond the limit.
+    # The sockets' buffers may hold bytes beyond the limit.
     assert sent < 2**25
 
 
@@ -371,7 +371,7 @@ def test_all_images_of_a_request_share_its_limit(
     data = bright_cells(3, kind="BMP")
     site.answers["/"] = ok(data)
     with fetching(max_bytes=2 * len(data)) as client:
-        # One after the other, so that the first one surely fits.
+        # One after the other, so that the first one fits.
         client.app.state.runtime.fetcher.places = asyncio.Semaphore(1)
         listed = [site.url("/")] * 3
         results = client.post("/detect", json={"urls": listed}).json()["results"]
