@@ -116,7 +116,8 @@ def convert_file(
                 blobs = {layer.name: layer.blobs for layer in network.layers if layer.blobs}
                 weights.write(caffemodel, network.name, blobs)
                 del blobs
-                # Read the hash from the file: that takes no memory except its pages.
+                # Read the weights back: mapped from the file, they take no memory except its pages.
+                # Reading the network again adds no warnings.
                 reread, _ = _read(prototxt, caffemodel, options)
                 network = replace(reread, warnings=network.warnings)
         return _convert(network, prototxt, caffemodel, output, options, clock)

@@ -114,8 +114,8 @@ class Reservation(Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """Joins items into batches for `workers` concurrent calls of `infer`.
 
-    `infer` takes 1 to `max_batch` items and returns as many results. If it raises for several,
-    each is tried again alone, so that one poisonous item fails by itself.
+    `infer` takes 1 to `max_batch` items and returns as many results. If it raises for several, each
+    is tried again alone, so that an item that breaks a batch fails alone.
     """
 
     infer: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]

@@ -73,7 +73,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Listed:
-    """What a list of texts has in it, for whoever reads the settings."""
+    """The items of a list of texts, for the settings' documentation."""
 
     name: str
 

@@ -69,7 +69,7 @@ class Connection(H11Protocol):
                 timer.cancel()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer 400 to what is not HTTP/1.1, unless an answer has already begun."""
+        """Answer 400 to input that is not HTTP/1.1, unless an answer has already begun."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             super().send_400_response(msg)
         else:

@@ -98,16 +98,16 @@ class InvalidParameter(RequestError):
 
 
 class FetchFailed(RequestError):
-    """The server that an image's URL names sent no image file."""
+    """The server of an image's URL sent no image file."""
 
-    # Not 502: that would count as a failure of this service, and proxies would try it again.
+    # Not 502, which would count as a failure of this service and make proxies retry.
     status = 424
     slug = "fetch-failed"
     title = "Fetch failed"
 
 
 class NotSupported(RequestError):
-    """A call of another product's API that this service has no answer to, such as recognition."""
+    """A call of another product's API for a feature that this service lacks."""
 
     status = 501
     slug = "not-supported"

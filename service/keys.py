@@ -20,19 +20,20 @@ class Keys:
         return bool(self._digests)
 
     def check(self, given: str | None) -> None:
-        """Raise Unauthorized unless `given` is a key, or none is needed."""
+        """Raise Unauthorized if a key is needed and `given` is not one."""
         if not self._digests:
             return
         if given is None:
             raise Unauthorized("an API key is needed, in X-API-Key or as Authorization: Bearer")
         digest = _digest(given)
-        # All digests have one length and all are compared: the time reveals nothing about a key.
+        # All digests have the same length and all are compared, so the time reveals nothing about a
+        # key.
         if not sum(hmac.compare_digest(digest, known) for known in self._digests):
             raise Unauthorized("the API key is not valid")
 
 
 def in_headers(headers: Headers) -> str | None:
-    """The key in `X-API-Key` or in `Authorization: Bearer`; None where there is neither."""
+    """The key in `X-API-Key` or in `Authorization: Bearer`; None if there is neither."""
     given = headers.get("x-api-key")
     if given is not None:
         return given

@@ -142,7 +142,7 @@ DETAILS = {
     "invalid-image": "the JPEG data is broken: image file is truncated (3 bytes not processed)",
     "invalid-request": "no input 'photo'; there is image and images",
     "unauthorized": "an API key is needed, in X-API-Key or as Authorization: Bearer",
-    "host-not-allowed": "example.org is not one of the hosts that images come from",
+    "host-not-allowed": "example.org is not one of the allowed hosts for images",
     "not-found": "no /detekt here; /docs shows what there is",
     "unknown-model": f"no model 'sfd'; there is {EXAMPLE_MODEL}",
     "method-not-allowed": "/detect takes POST, not GET",

@@ -1,4 +1,4 @@
-"""The JSON of the API, as models: what the routes write and the OpenAPI document shows."""
+"""The JSON of the API as models, for the routes and the OpenAPI document."""
 
 import base64
 from collections.abc import Sequence

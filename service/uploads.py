@@ -92,7 +92,7 @@ async def read(
     async for chunk in chunks:
         body += chunk
     if media_type == "application/json" or (media_type in _GUESSED_TYPES and looks_like_json(body)):
-        # In a thread: 20 MiB take a fifth of a second, and would block the event loop.
+        # In a thread, because 20 MiB take a fifth of a second and would block the event loop.
         parsing = asyncio.to_thread(read_json, bytes(body), max_images=max_images)
         return await until(deadline, parsing)
     if not body:

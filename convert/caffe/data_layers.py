@@ -85,7 +85,7 @@ def dummy_shapes(layer: caffe_pb2.LayerParameter) -> list[Shape]:
         shapes = [tuple(shape.dim) for shape in dummy.shape]
     else:
         sides = (dummy.num, dummy.channels, dummy.height, dummy.width)
-        # Caffe takes one value of each kind for all tops, or one for each top.
+        # Caffe accepts one value of each kind for all tops, or one for each top.
         longest = max(len(side) for side in sides)
         if any(len(side) not in (1, longest) for side in sides):
             return []

@@ -19,7 +19,7 @@ def select(
     for entry in entries:
         layer = entry.parameter
         if layer.include and layer.exclude:
-            text = "has include and exclude rules; Caffe takes only one kind"
+            text = "has include and exclude rules; Caffe accepts only one kind"
             problems.append(Diagnostic(text, entry.line, layer=layer.name))
         elif layer.include:
             if any(meets(state, rule) for rule in layer.include):

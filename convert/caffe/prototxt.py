@@ -41,7 +41,7 @@ _FLOATS = frozenset([FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUB
 
 @dataclass(frozen=True)
 class Parsed(Generic[M]):
-    """A message, and what is known about the text that it came from."""
+    """A message, with information about its text."""
 
     message: M
     lines: Mapping[str, Sequence[int]]

@@ -17,8 +17,8 @@ HIGHEST = 16
 def spp(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """The image pooled to 2^i × 2^i bins on each level i of a pyramid, one level after the other.
 
-    A window's side has ⌈side / 2^i⌉ pixels. Half of the overhang past the image is padding in
-    front. A pyramid of height 1 keeps its image axes. Caffe: src/caffe/layers/spp_layer.cpp.
+    A window's side has ⌈side / 2^i⌉ pixels. Half of the overhang past the image, rounded up, is the
+    padding. A pyramid of height 1 keeps its image axes. Caffe: src/caffe/layers/spp_layer.cpp.
     """
     (x,) = inputs
     parameter = layer.parameter.spp_param

@@ -42,7 +42,7 @@ def fractions(preprocessing: Preprocessing) -> list[Diagnostic]:
 
 
 def _advice(layer: LayerParameter, preprocessing: Preprocessing) -> str:
-    """The options that would do what the layer does; empty if the file does it already."""
+    """The options that have the same effect as the layer; empty if the file already has it."""
     transform = layer.transform_param
     options = []
     if transform.mean_file:

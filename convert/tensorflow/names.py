@@ -95,7 +95,7 @@ def trained(constant: str) -> str | None:
 
 
 def missing(layers: set[str]) -> list[str]:
-    """The layers that a graph with these layers of a backbone must have, in order.
+    """The layers of a backbone that are missing from `layers`, in order.
 
     A graph may end early, but no block may be incomplete or missing.
     """

@@ -1,4 +1,4 @@
-"""What OpenCV is known to compute differently from Caffe, even in the copy that it gets.
+"""Layers that OpenCV is known to compute differently from Caffe, even in its copy.
 
 The NumPy reference may overrule OpenCV for these layers only. Where a network has none of them and
 OpenCV disagrees, verification fails.
@@ -82,7 +82,7 @@ DEVIATIONS: Mapping[str, Callable[[Layer, Shapes], str | None]] = {
 
 
 def detection_deviation(heads: DetectorBlobs, network: Network) -> str | None:
-    """Why OpenCV's DetectionOutput can't stand for Caffe's in this network; None if it can."""
+    """Why OpenCV's DetectionOutput can't replace Caffe's in this network; None if it can."""
     detection = heads.detection
     if detection.code_type is CodeType.CORNER_SIZE:
         return "OpenCV decodes CORNER_SIZE as CORNER"

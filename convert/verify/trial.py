@@ -1,4 +1,4 @@
-"""One verification under way: what is compared, and every comparison so far."""
+"""A running verification: the values to compare, and every comparison so far."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

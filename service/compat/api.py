@@ -1,4 +1,4 @@
-"""What the adapters have in common: how one is described, what it refuses, and whole pixels."""
+"""The parts that the adapters share: their description, refusals, and whole pixels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ PROBLEMS: tuple[type[RequestError], ...] = (
     Overloaded,
     Timeout,
 )
-"""What a request to detect can end in."""
+"""The possible errors of a detection request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,15 @@ class Api:
 
     router: APIRouter
     shape: Shape
-    """How its errors look, and the path that all of it is under."""
+    """The format of its errors, and the common prefix of its paths."""
     models: Sequence[type[BaseModel]]
-    """Models that only the OpenAPI document refers to."""
+    """Schemas that only the OpenAPI document refers to."""
     key_in_body: bool = False
     """Whether its clients send the API key in the body; its routes then check the key."""
 
 
 def refuse(router: APIRouter, path: str, methods: Sequence[str], detail: str) -> None:
-    """Answer what the product can do and this service can't: 501, in the product's own shape."""
+    """Refuse features that this service lacks with 501, in the product's own format."""
 
     async def not_supported(request: Request) -> None:
         raise NotSupported(f"{request.url.path[:200]}: {detail}")

@@ -20,7 +20,7 @@ from service.uploads import Uploads
 
 router = APIRouter(tags=["CompreFace"])
 
-# Of CompreFace's CommonExceptionCode: what its clients may know.
+# Codes of CompreFace's CommonExceptionCode, which its clients may know.
 NO_FACE = 28
 CODES: dict[type[RequestError], int] = {
     InvalidImage: 21,
@@ -39,7 +39,7 @@ class CompreFaceError(BaseModel):
 
 
 class CompreFaceBox(BaseModel):
-    """Where a face is, in pixels of the upright image."""
+    """The box of a face, in pixels of the upright image."""
 
     probability: Annotated[float, Field(ge=0, le=1)]
     x_min: int
@@ -70,7 +70,7 @@ class CompreFaceVersions(BaseModel):
 
 
 class CompreFaceAnswer(BaseModel):
-    """The faces of an image, the biggest first."""
+    """The faces of an image, the largest first."""
 
     result: list[CompreFaceFace]
     plugins_versions: Annotated[
@@ -122,13 +122,13 @@ REQUEST: dict[str, Any] = {
         {
             "name": "limit",
             "in": "query",
-            "description": "Most faces, the biggest first; 0 is no limit.",
+            "description": "Maximum number of faces, the largest first; 0 means no limit.",
             "schema": {"type": "integer", "minimum": 0, "default": 0},
         },
         {
             "name": "det_prob_threshold",
             "in": "query",
-            "description": "Least probability of a face (default: the model's).",
+            "description": "Minimum probability of a face (default: the model's).",
             "schema": {"type": "number", "minimum": 0, "maximum": 1},
         },
         {
@@ -177,7 +177,7 @@ def _responses() -> dict[int | str, dict[str, Any]]:
 
 @router.post(
     "/api/v1/detection/detect",
-    summary="Find the faces of an image, as CompreFace does",
+    summary="Find the faces in an image, like CompreFace",
     openapi_extra=REQUEST,
     responses={200: openapi.example(EXAMPLE, model=CompreFaceAnswer), **_responses()},
 )
@@ -225,7 +225,7 @@ def from_json(body: bytes, *, max_images: int) -> Uploads:
 
 
 def biggest_first(boxes: Floats) -> I64:
-    """Indices of boxes [n, 4] by falling area; of equal ones the first comes first."""
+    """Indices of boxes [n, 4] by descending area; of equal areas the lowest index first."""
     sides = boxes[:, 2:] - boxes[:, :2]
     return np.argsort(-sides.prod(axis=1), kind="stable")
 

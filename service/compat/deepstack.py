@@ -92,11 +92,11 @@ FORM: dict[str, Any] = {
                             "type": "number",
                             "minimum": 0,
                             "maximum": 1,
-                            "description": "Least confidence of a face (default: the model's).",
+                            "description": "Minimum confidence of a face (default: the model's).",
                         },
                         "api_key": {
                             "type": "string",
-                            "description": "The API key, where the service has any and no header "
+                            "description": "The API key, if the service has keys and no header "
                             "carries it.",
                         },
                     },
@@ -109,7 +109,7 @@ FORM: dict[str, Any] = {
 
 @router.post(
     "/v1/vision/face",
-    summary="Find the faces of an image, as DeepStack does",
+    summary="Find the faces in an image, like DeepStack",
     openapi_extra=FORM,
     responses={
         200: openapi.example(EXAMPLE, model=DeepStackAnswer),
@@ -149,7 +149,7 @@ async def deepstack_face(request: Request) -> Response:
     return JSONResponse(answer, headers={"Server-Timing": found.timings.server_timing()})
 
 
-# After the route above: what none of its own answers.
+# After the route above, for all other paths.
 refuse(
     router,
     "/v1/vision/{operation:path}",

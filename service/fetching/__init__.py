@@ -1,1 +1,1 @@
-"""Images by URL: from hosts that the operator lists, and from no address that is not public."""
+"""Images by URL: only from hosts that the operator lists, and only from public addresses."""

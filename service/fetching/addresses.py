@@ -1,4 +1,4 @@
-"""Which IP addresses a URL may lead to."""
+"""The IP addresses that a URL may resolve to."""
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
@@ -7,9 +7,9 @@ PRIVATE_V4 = tuple(
                       "192.168.0.0/16"))
 )  # fmt: skip
 PRIVATE_V6 = tuple(map(IPv6Network, ("::1/128", "fc00::/7")))
-"""An intranet's; SFD_FETCH_PRIVATE allows them."""
+"""Addresses of intranets, which SFD_FETCH_PRIVATE allows."""
 
-# Listed here, since `is_global` says different things in different releases of Python.
+# Listed here because `is_global` differs between releases of Python.
 NEVER_V4 = tuple(
     map(
         IPv4Network,
@@ -42,15 +42,15 @@ NEVER_V6 = tuple(
     )
 )
 GLOBAL_V6 = IPv6Network("2000::/3")
-"""All that is assigned to the Internet; multicast, link-local and the rest lie outside."""
+"""The addresses assigned to the Internet; multicast, link-local and others are outside."""
 NAT64 = IPv6Network("64:ff9b::/96")
-"""RFC 6052: what the IPv4 Internet looks like from a network that only has IPv6."""
+"""RFC 6052: the IPv4 Internet as seen from a network that only has IPv6."""
 
 
 def is_allowed(text: str, *, private: bool) -> bool:
-    """Whether a connection may go to an address, as the resolver writes it.
+    """Whether a connection to an address, in the resolver's notation, is allowed.
 
-    `private` allows loopback addresses and those of an intranet too.
+    `private` also allows loopback and intranet addresses.
     """
     try:
         address = ip_address(text)

@@ -1,4 +1,4 @@
-"""GET of an image, over a connection to an address that was checked."""
+"""Fetches an image with GET, over a connection to a checked address."""
 
 import asyncio
 import logging
@@ -25,20 +25,20 @@ from sfd.distribution import VERSION
 log = logging.getLogger(__name__)
 
 REDIRECTS = 3
-"""Most redirects that are followed, each to a host on the list."""
+"""The most redirects to follow, each to a listed host."""
 AT_ONCE = 32
-"""Most images that are fetched at the same time, for all requests."""
+"""The most images to fetch at the same time, over all requests."""
 _REDIRECTING = (301, 302, 303, 307, 308)
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """The addresses of a host."""
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-# A look-up cannot be stopped: in threads of their own, slow ones hold up nothing else.
+# A look-up can't be stopped, so it has its own threads, where slow ones delay nothing else.
 _LOOK_UPS = ThreadPoolExecutor(8, "sfd-look-up")
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """The addresses that the system's resolver knows; raises OSError."""
+    """The addresses from the system's resolver. Raises OSError."""
     found = await asyncio.get_running_loop().run_in_executor(
         _LOOK_UPS, partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
     )
@@ -47,19 +47,19 @@ async def resolve(host: str, port: int) -> list[str]:
 
 @dataclass(slots=True)
 class Budget:
-    """How many bytes one request may still fetch, and the memory that they are counted in."""
+    """The bytes that one request may still fetch, and the memory that counts them."""
 
     max_bytes: int
     held: Held
     fetched: int = 0
 
     def expect(self, count: int) -> None:
-        """Raise PayloadTooLarge if so many bytes more are too many."""
+        """Raise PayloadTooLarge if this many more bytes are too many."""
         if self.fetched + count > self.max_bytes:
             raise PayloadTooLarge(f"the images are larger than {self.max_bytes} bytes")
 
     def add(self, count: int) -> None:
-        """Count bytes that came; PayloadTooLarge, or Overloaded."""
+        """Count received bytes. Raises PayloadTooLarge or Overloaded."""
         self.expect(count)
         self.held.add(count)
         self.fetched += count
@@ -116,7 +116,7 @@ class Fetcher:
                 try:
                     following = urls.parse(url.join(answer.location))
                 except (InvalidParameter, ValueError):
-                    raise FetchFailed("a redirect leads to what is not an http URL") from None
+                    raise FetchFailed("a redirect leads to a URL that is not http") from None
                 if url.scheme == "https" and following.scheme == "http":
                     raise FetchFailed("a redirect leads from https to http")
                 url = following
@@ -136,7 +136,7 @@ class Fetcher:
         raise FetchFailed(f"{url.authority}: {reason}")
 
     async def _addresses(self, url: Url) -> list[str]:
-        """All addresses of a host; one that is not allowed condemns them all."""
+        """All addresses of a host. Refuses the host if one of them is not allowed."""
         try:
             found = await self.resolve(url.host, url.port)
         except (OSError, UnicodeError):
@@ -151,7 +151,7 @@ class Fetcher:
 
     @asynccontextmanager
     async def _connected(self, url: Url, address: str) -> AsyncIterator[Streams]:
-        """A connection to just this address: its name is not looked up a second time."""
+        """A connection to exactly this address; the name is not looked up again."""
         is_secure = url.scheme == "https"
         reader, writer = await asyncio.open_connection(
             address,
@@ -162,13 +162,13 @@ class Fetcher:
         try:
             yield reader, writer
         finally:
-            # At once: TLS would else wait for the other side.
+            # Abort, because TLS would wait for the other side.
             writer.transport.abort()
 
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """Where a server says that the image is."""
+    """The new location of an image."""
 
     location: str
 
@@ -176,7 +176,7 @@ class Redirect:
 async def _exchange(
     url: Url, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, budget: Budget
 ) -> bytes | Redirect:
-    """Ask for a file; h11 bounds the size of the answer's head."""
+    """Request a file; h11 limits the size of the answer's head."""
     connection = h11.Connection(h11.CLIENT)
     request = h11.Request(
         method="GET",
@@ -185,7 +185,7 @@ async def _exchange(
             ("Host", url.authority),
             ("User-Agent", f"sfd/{VERSION}"),
             ("Accept", "image/*"),
-            # No decompression: no few bytes become many.
+            # Without compression, a few bytes can't become many.
             ("Accept-Encoding", "identity"),
             ("Connection", "close"),
         ],
@@ -215,7 +215,7 @@ async def _exchange(
 
 
 def _judge(url: Url, response: h11.Response, budget: Budget) -> Redirect | None:
-    """Go on with 200, follow a redirect, raise FetchFailed or PayloadTooLarge for all else."""
+    """Accept a 200, return a redirect, raise FetchFailed or PayloadTooLarge otherwise."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
     status = response.status_code
     if status in _REDIRECTING and "location" in headers:

@@ -1,4 +1,4 @@
-"""Which URLs are fetched: the scheme, the host and the port are judged before any look-up."""
+"""Checks URLs before any look-up: the scheme, the host and the port."""
 
 import re
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ _LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
 HOST = rf"{_LABEL}(?:\.{_LABEL})*"
 ALLOWED_HOST = rf"^(?:\*\.{_LABEL}\.)?{HOST}(?::[1-9][0-9]{{0,4}})?$"
 """An item of SFD_FETCH_HOSTS, in lower case. A wildcard needs two labels after it."""
-# Stricter than RFC 3986, so that no two programs read a URL in two ways: nothing but printable
-# ASCII, no user, no IPv6 literal, no escapes in the host, no backslash.
+# Stricter than RFC 3986, so that all programs read a URL in the same way: only printable ASCII, no
+# user, no IPv6 literal, no escapes in the host, no backslash.
 _URL = re.compile(
     rf"(?P<scheme>https?)://(?P<host>{HOST})(?::(?P<port>[0-9]{{1,5}}))?"
     r"(?P<target>[/?][!-\[\]-~]*)?",
@@ -39,12 +39,12 @@ class Url:
         return self.host if self.port == PORTS[self.scheme] else f"{self.host}:{self.port}"
 
     def join(self, location: str) -> str:
-        """Where a redirect from here leads."""
+        """The target of a redirect from here."""
         return urljoin(f"{self.scheme}://{self.authority}{self.target}", location)
 
 
 def parse(text: str) -> Url:
-    """The parts of a URL; raises InvalidParameter."""
+    """The parts of a URL. Raises InvalidParameter."""
     plain = text.partition("#")[0]
     found = _URL.fullmatch(plain) if len(plain) <= LONGEST else None
     if found is None:
@@ -61,7 +61,7 @@ def parse(text: str) -> Url:
 
 
 def check(url: Url, allowed: Sequence[str]) -> None:
-    """Raise HostNotAllowed unless the host, as it is written, and the port are on the list.
+    """Raise HostNotAllowed unless the host (as written) and the port are listed.
 
     `HOST` allows the port of the scheme, `HOST:PORT` that port; `*.HOST` allows each host below.
     """
@@ -70,4 +70,4 @@ def check(url: Url, allowed: Sequence[str]) -> None:
         matches = url.host.endswith(host[1:]) if host.startswith("*.") else url.host == host
         if matches and url.port == int(port or PORTS[url.scheme]):
             return
-    raise HostNotAllowed(f"{url.authority[:200]} is not one of the hosts that images come from")
+    raise HostNotAllowed(f"{url.authority[:200]} is not one of the allowed hosts for images")

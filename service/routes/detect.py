@@ -194,7 +194,7 @@ async def with_crops(
     loop = asyncio.get_running_loop()
     crops: list[list[bytes]] = []
     try:
-        # One after the other: a request must not take all threads that decode.
+        # One after the other, so that a request doesn't take all decoding threads.
         for data, one in zip(files.files, found, strict=True):
             if isinstance(data, bytes) and isinstance(one, Detection) and len(one.scores):
                 cutting = loop.run_in_executor(detector.decoding, cut, data, one)

@@ -23,7 +23,7 @@ def test_a_number_below_one_is_refused(option: str) -> None:
         command.run(arguments(option, "0"))
 
 
-def test_the_table_has_a_line_for_each_with_its_ratio() -> None:
+def test_the_table_has_a_line_for_each_contestant_with_its_ratio() -> None:
     lines = command.table(
         [Timing("OpenCV", 50.0, 48.0, 61.5, 1.0), Timing("ours", 25.04, 24.0, 30.0, 0.5)]
     ).splitlines()
@@ -47,6 +47,6 @@ def test_a_measurement_of_the_default_model_is_printed_as_json(
     assert first["low_ms"] == first["median_ms"] == first["high_ms"] > 0
 
 
-def test_a_model_that_opencv_cannot_read_is_no_traceback(store: Path) -> None:
+def test_a_model_that_opencv_cannot_read_gives_no_traceback(store: Path) -> None:
     with pytest.raises(SfdError, match="OpenCV cannot read"):
         command.run(arguments("--store", str(store), "--model", "cells"))

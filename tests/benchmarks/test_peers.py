@@ -33,7 +33,7 @@ def predictions(peer: Contestant) -> tuple[Floats, Floats]:
     return boxes, scores
 
 
-def test_pictures_are_noise_of_the_networks_size_and_the_same_again(model: Model) -> None:
+def test_pictures_are_repeatable_noise_of_the_networks_size(model: Model) -> None:
     made = pictures(model, 3)
     assert made.shape == (3, 640, 640, 3)
     assert made.dtype == np.uint8
@@ -42,7 +42,7 @@ def test_pictures_are_noise_of_the_networks_size_and_the_same_again(model: Model
     assert (made[0] != made[1]).any()
 
 
-def test_each_size_of_batch_is_a_peer_that_handles_so_many_images(model: Model) -> None:
+def test_each_batch_size_is_a_contestant_with_that_many_images(model: Model) -> None:
     one, two = onnx_peers(model, [1, 2], threads=1)
     assert [(one.name, one.images), (two.name, two.images)] == [
         ("onnxruntime, batch 1", 1),
@@ -69,7 +69,7 @@ def test_both_see_the_same_face_with_the_same_score(
     assert found[3:] == pytest.approx(boxes[0, best], abs=1e-5)
 
 
-def test_a_network_that_opencv_cannot_read_is_one_line(store: Path) -> None:
+def test_a_network_that_opencv_cannot_read_is_a_one_line_error(store: Path) -> None:
     with pytest.raises(SfdError, match=r"cells: OpenCV cannot read .*deploy\.prototxt") as caught:
         opencv_peer(load(store / "cells"), threads=1)
     assert "\n" not in str(caught.value)

@@ -621,7 +621,7 @@ async def test_a_failed_batch_does_not_change_the_estimate() -> None:
 
 
 @bench_test
-async def test_a_batch_that_stalled_does_not_close_the_batcher_for_good() -> None:
+async def test_a_stalled_batch_does_not_block_the_batcher_forever() -> None:
     """As after `docker pause`: one batch took ten minutes, the next ones take 50 ms."""
     bench = Bench(max_batch=1, target_wait=2.0)
     for seconds in (600, *[0.05] * 60):
@@ -641,7 +641,7 @@ async def test_a_batch_that_stalled_does_not_close_the_batcher_for_good() -> Non
 
 
 @bench_test
-async def test_a_worker_that_hangs_holds_back_only_its_own_batch() -> None:
+async def test_a_hanging_worker_delays_only_its_own_batch() -> None:
     bench = Bench(max_batch=1, workers=2)
     hanging = bench.submit(1, deadline=5.0)
     await settle()
@@ -659,7 +659,7 @@ async def test_a_worker_that_hangs_holds_back_only_its_own_batch() -> None:
 
 
 @bench_test
-async def test_a_worker_that_fails_takes_the_next_batch_as_if_nothing_had_happened() -> None:
+async def test_a_worker_that_failed_takes_the_next_batch_normally() -> None:
     bench = Bench(max_batch=1, workers=2)
     bench.model.poison = {1}
     tasks = [bench.submit(item) for item in (1, 2, 3, 4)]
@@ -674,7 +674,7 @@ async def test_a_worker_that_fails_takes_the_next_batch_as_if_nothing_had_happen
 
 
 @bench_test
-async def test_the_tiles_of_an_image_count_in_the_wait_of_the_others() -> None:
+async def test_the_tiles_of_an_image_count_in_the_wait_of_other_images() -> None:
     bench = Bench(image_seconds=0.5, target_wait=2.0, queue_limit=100)
     with bench.batcher.reserve(1) as places:
         bench.batcher.check_room()
@@ -687,7 +687,7 @@ async def test_the_tiles_of_an_image_count_in_the_wait_of_the_others() -> None:
 
 
 @bench_test
-async def test_while_nothing_is_known_of_the_cost_only_the_queue_limits() -> None:
+async def test_while_the_cost_is_unknown_only_the_queue_is_a_limit() -> None:
     bench = Bench(max_batch=1, target_wait=0.001, queue_limit=50)
     with bench.batcher.reserve(49):
         bench.batcher.check_room(deadline=0.001)

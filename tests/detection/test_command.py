@@ -54,7 +54,7 @@ def test_a_name_that_is_not_utf_8_is_printed_as_it_is(one: Path, tmp_path: Path)
     assert done.stdout == name + b"\t16.0\t16.0\t16.0\t16.0\t1.0\n", done.stderr
 
 
-def test_json_is_one_object_a_file(
+def test_json_is_one_object_for_each_file(
     one: Path, two: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["detect", "--json", str(one), str(two)]) == 0

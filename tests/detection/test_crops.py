@@ -74,7 +74,7 @@ def test_there_is_a_crop_for_each_box_in_their_order() -> None:
     assert list(cut(ramp(8, 8), np.zeros((0, 4), np.float32))) == []
 
 
-def test_the_picture_itself_stays_as_it_is() -> None:
+def test_the_picture_itself_is_unchanged() -> None:
     picture = ramp(200, 100)
     list(cut(picture, np.asarray([(0, 0, 200, 100)], np.float32), size=16))
     assert picture.tobytes() == ramp(200, 100).tobytes()

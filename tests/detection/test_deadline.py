@@ -23,7 +23,7 @@ def test_work_that_ends_in_time_gives_its_result() -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.02, -1.0])
-def test_work_that_does_not_is_cancelled_and_a_timeout(seconds: float) -> None:
+def test_work_that_does_not_end_in_time_is_cancelled_with_a_timeout(seconds: float) -> None:
     async def run() -> bool:
         task = asyncio.ensure_future(later(20))
         with pytest.raises(Timeout, match="the deadline of the request passed"):
@@ -33,7 +33,7 @@ def test_work_that_does_not_is_cancelled_and_a_timeout(seconds: float) -> None:
     assert asyncio.run(run())
 
 
-def test_an_error_of_the_work_itself_comes_through() -> None:
+def test_an_error_of_the_work_is_raised() -> None:
     async def fail() -> None:
         raise KeyError("x")
 
@@ -41,7 +41,7 @@ def test_an_error_of_the_work_itself_comes_through() -> None:
         asyncio.run(until(math.inf, fail()))
 
 
-def test_a_cancelled_caller_is_cancelled_not_out_of_time() -> None:
+def test_a_cancelled_caller_is_cancelled_without_a_timeout() -> None:
     async def run() -> bool:
         task = asyncio.ensure_future(until(math.inf, later(20)))
         await asyncio.sleep(0)

@@ -11,7 +11,7 @@ def kinds(base: type[RequestError] = RequestError) -> list[type[RequestError]]:
     return [each for kind in base.__subclasses__() for each in (kind, *kinds(kind))]
 
 
-def test_a_kind_of_error_has_a_name_and_a_title_of_its_own() -> None:
+def test_each_kind_of_error_has_its_own_name_and_title() -> None:
     """Of detection, of `sfd detect` and of the service: a copied slug would merge two metrics."""
     assert {command.UnwritableFile, sources.UnreadableFile, service.errors.NotFound} <= {*kinds()}
     # InferenceFailed is the internal error itself, without its text.

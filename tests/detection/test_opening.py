@@ -50,9 +50,7 @@ def test_a_model_is_found_by_its_name(store: Path) -> None:
         find_model(settings(store), "nobody")
 
 
-def test_a_detector_that_is_closed_has_ended_its_own_threads(
-    store: Path, bright_cells: Cells
-) -> None:
+def test_a_closed_detector_has_ended_its_own_threads(store: Path, bright_cells: Cells) -> None:
     before = set(threading.enumerate())
     detector = opened(store)
     assert faces(detector, bright_cells(1, 2)) == 2
@@ -64,9 +62,7 @@ def test_a_detector_that_is_closed_has_ended_its_own_threads(
         assert not thread.is_alive()
 
 
-def test_a_detector_that_is_closed_leaves_shared_threads_to_the_others(
-    store: Path, bright_cells: Cells
-) -> None:
+def test_a_closed_detector_leaves_shared_threads_running(store: Path, bright_cells: Cells) -> None:
     pools = Pools.start(2)
     one, other = opened(store, pools), opened(store, pools)
     assert faces(one, bright_cells(1)) == 1
@@ -92,7 +88,7 @@ def test_a_model_runs_as_many_batches_at_a_time_as_it_has_workers(store: Path) -
     asyncio.run(detector.close())
 
 
-def test_what_was_measured_predicts_the_wait_from_the_start(store: Path) -> None:
+def test_measurements_predict_the_wait_from_the_start(store: Path) -> None:
     detector = opened(store, workers="auto", max_batch="auto", measure=True, target_wait=1e-9)
     assert detector.plan.reason.startswith("measured: ")
     assert detector.batcher.image_seconds == detector.plan.image_seconds > 0
@@ -101,7 +97,7 @@ def test_what_was_measured_predicts_the_wait_from_the_start(store: Path) -> None
     asyncio.run(detector.close())
 
 
-def test_a_detector_of_a_command_refuses_no_image_for_its_wait(store: Path) -> None:
+def test_a_commands_detector_refuses_no_image_because_of_the_wait(store: Path) -> None:
     detector = opened(store)
     detector.batcher.image_seconds = 1e6
     with detector.batcher.reserve(100):
@@ -110,7 +106,7 @@ def test_a_detector_of_a_command_refuses_no_image_for_its_wait(store: Path) -> N
 
 
 @pytest.mark.parametrize(("cuda", "level"), [(True, logging.WARNING), (False, logging.INFO)])
-def test_a_fallback_is_a_warning_only_where_cuda_was_expected(
+def test_a_fallback_is_a_warning_only_if_cuda_was_expected(
     store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
     cuda: bool, level: int,
 ) -> None:  # fmt: skip

@@ -92,7 +92,7 @@ def test_a_picture_without_faces_is_unchanged(style: Style) -> None:
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_work_that_is_called_off_ends_before_the_next_face(style: Style) -> None:
+def test_cancelled_work_ends_before_the_next_face(style: Style) -> None:
     boxes = np.asarray([[10 * n, 0, 10 * n + 8, 8] for n in range(10)], np.float32)
     checked = 0
 

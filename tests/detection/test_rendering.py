@@ -80,7 +80,7 @@ def test_the_picture_and_its_crops_are_upright() -> None:
     assert np.asarray(Image.open(io.BytesIO(lower))).mean() < 5
 
 
-def test_each_face_has_a_jpeg_of_its_own() -> None:
+def test_each_face_has_its_own_jpeg() -> None:
     image = Image.new("RGB", (64, 64), (200, 0, 0))
     image.paste((0, 0, 200), (32, 0, 64, 64))
     made = [
@@ -113,7 +113,7 @@ def test_a_profile_is_read_from_rgb_samples_only(size: int) -> None:
     assert profile(file_of(Image.new("L", (8, 8)), icc_profile=icc)) is None
 
 
-def test_a_profile_that_is_no_profile_is_not_read() -> None:
+def test_an_invalid_profile_is_not_read() -> None:
     assert profile(file_of(Image.new("RGB", (8, 8)))) is None
     assert profile(file_of(Image.new("RGB", (8, 8)), icc_profile=bytes(2**20 + 1))) is None
     assert profile(b"nothing") is None

@@ -89,7 +89,7 @@ def test_warming_up_runs_each_size(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert sizes == [1, 4]
 
 
-def test_a_model_that_fails_while_it_warms_up_is_named_in_one_line(
+def test_a_model_that_fails_during_the_warm_up_is_named_in_one_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(self: session.Session, images: object) -> None:

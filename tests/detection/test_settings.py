@@ -80,14 +80,14 @@ def test_a_wrong_value_is_refused_with_the_variable_and_what_it_accepts(
     assert "\n" not in str(caught.value)
 
 
-def test_a_long_wrong_value_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_wrong_value_is_shortened(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SFD_THREADS", "x" * 10_000)
     with pytest.raises(StartError, match=r"\.\.\.$") as caught:
         load(DetectionSettings)
     assert len(str(caught.value)) < 200
 
 
-def test_what_the_caller_says_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_values_of_the_caller_override_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SFD_PROVIDER", "cuda")
     monkeypatch.setenv("SFD_QUEUE_LIMIT", "7")
     loaded = load(DetectionSettings, provider="cpu", queue_limit=None)
@@ -108,7 +108,7 @@ def test_what_the_caller_says_wins_over_the_environment(monkeypatch: pytest.Monk
         (7, 7),
     ],
 )
-def test_a_quantity_is_a_number_with_a_unit_or_is_left_alone(text: object, number: object) -> None:
+def test_a_quantity_is_a_number_with_a_unit_or_is_unchanged(text: object, number: object) -> None:
     assert quantity(text) == number
 
 

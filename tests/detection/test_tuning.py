@@ -16,7 +16,7 @@ Costs = Callable[[int, int], float]
 
 
 class Machine:
-    """Sessions whose batches take the milliseconds that `costs` gives for (threads, batch).
+    """Sessions whose batches take the milliseconds in `costs` for (threads, batch).
 
     The time is made up: batches that run between two looks at the clock run side by side.
     """
@@ -58,7 +58,7 @@ def test_without_a_gain_one_worker_and_batches_of_one_are_chosen() -> None:
     machine = Machine(linear)
     plan = machine.tune()
     assert (plan.workers, plan.threads, plan.max_batch) == (1, 4, 1)
-    assert machine.opened[-1] == (4, 1), "opened anew, without the memory of larger batches"
+    assert machine.opened[-1] == (4, 1), "opened again, without the memory of larger batches"
     assert plan.image_seconds == pytest.approx(0.005)
 
 
@@ -73,7 +73,7 @@ def test_batches_are_chosen_if_they_are_faster() -> None:
     assert "ms with 1 worker at batch 8" in plan.reason
 
 
-def test_growing_batches_end_where_they_stop_to_gain() -> None:
+def test_batches_stop_growing_when_they_gain_nothing() -> None:
     machine = Machine(lambda threads, batch: {1: 10, 2: 19.8, 4: 120, 8: 80}[batch])
     plan = machine.tune(workers=1)
     assert plan.max_batch == 1

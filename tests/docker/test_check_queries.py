@@ -66,7 +66,7 @@ def prometheus(values: dict[str, list[str]], rules: list[dict[str, str]]) -> Ite
         ("sum(a) / sum(b)", "sum(a) / sum(b)"),
     ],
 )
-def test_of_an_alert_what_it_measures_is_asked(
+def test_an_alert_is_queried_without_its_comparison(
     script: dict[str, Any], query: str, measured: str
 ) -> None:
     assert script["unconditional"](query) == measured
@@ -76,14 +76,14 @@ def test_of_an_alert_what_it_measures_is_asked(
     ("values", "expected"),
     [(["1"], True), (["0"], True), ([], False), (["NaN"], False), (["NaN", "2"], True)],
 )
-def test_a_query_has_data_where_it_returns_a_number(
+def test_a_query_has_data_if_it_returns_a_number(
     script: dict[str, Any], values: list[str], expected: bool
 ) -> None:
     with prometheus({"q": values}, []) as url:
         assert script["has_data"](url, "q") is expected
 
 
-def test_every_panel_of_the_dashboard_is_asked_without_grafanas_variables(
+def test_every_panel_is_queried_without_grafanas_variables(
     script: dict[str, Any],
 ) -> None:
     asked = list(script["of_dashboard"](script["DASHBOARD"]))
@@ -104,7 +104,7 @@ RULES = [
 ]
 
 
-def test_where_all_have_data_the_exit_code_is_0() -> None:
+def test_if_all_have_data_the_exit_code_is_0() -> None:
     with prometheus({}, RULES) as url:
         done = check(url + "/")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -112,7 +112,7 @@ def test_where_all_have_data_the_exit_code_is_0() -> None:
     assert done.stdout == f"{count} of {count} queries return data\n"
 
 
-def test_those_without_data_are_named_and_the_exit_code_is_1() -> None:
+def test_queries_without_data_are_named_and_the_exit_code_is_1() -> None:
     with prometheus({"up": [], "rate(a[5m])": ["NaN"]}, RULES) as url:
         done = check(url)
     assert done.returncode == 1

@@ -83,7 +83,7 @@ def test_each_request_has_an_id_and_the_key(
         assert re.fullmatch(r"\s*\d+ x 401\n", without.stdout)
 
 
-def test_without_a_time_it_ends_with_standard_input(start_server: Any, photo: Path) -> None:
+def test_without_a_duration_it_ends_with_standard_input(start_server: Any, photo: Path) -> None:
     with (
         start_server() as server,
         subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The app: its middleware, what it does at the end, and the framework's own errors."""
+"""The app: its middleware, its shutdown, and the framework's own errors."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ Cells = Callable[..., bytes]
 MakeSettings = Callable[..., Settings]
 
 
-def test_the_middleware_comes_in_its_order(settings: MakeSettings) -> None:
+def test_the_middleware_is_in_the_right_order(settings: MakeSettings) -> None:
     """An id before all that logs; counts around errors; keys inside what answers errors."""
     runtime = runtimes.load(settings(cors_origins=("https://a.org",)))
     names = [each.cls.__name__ for each in middleware(runtime, None)]  # type: ignore[attr-defined]
@@ -29,7 +29,7 @@ def test_the_middleware_comes_in_its_order(settings: MakeSettings) -> None:
     ]  # fmt: skip
 
 
-def test_at_the_end_the_accepted_requests_are_answered(
+def test_accepted_requests_are_answered_at_shutdown(
     settings: MakeSettings, bright_cells: Cells, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The app's shutdown begins while an image is in inference."""
@@ -55,7 +55,7 @@ def test_at_the_end_the_accepted_requests_are_answered(
         assert client.post("/detect", content=bright_cells(3)).status_code == 503
 
 
-def test_the_end_of_the_app_ends_the_threads(settings: MakeSettings) -> None:
+def test_shutting_down_the_app_ends_the_threads(settings: MakeSettings) -> None:
     runtime = runtimes.load(settings())
     with TestClient(create_app(runtime)):
         assert not runtime.draining
@@ -85,7 +85,7 @@ PREFLIGHT = ORIGIN | {
 }
 
 
-def test_other_origins_are_shut_out_unless_set(client: TestClient) -> None:
+def test_other_origins_are_refused_unless_set(client: TestClient) -> None:
     assert "access-control-allow-origin" not in client.get("/livez", headers=ORIGIN).headers
     assert client.options("/detect", headers=PREFLIGHT).status_code == 405
 

@@ -1,4 +1,5 @@
-"""Connections that crawl, stall, flood or babble, over real sockets against `python -m service`."""
+"""Slow, stalled, flooding and invalid connections, over real sockets against `python -m
+service`."""
 
 import io
 import os
@@ -71,7 +72,7 @@ def test_a_head_in_two_pieces_and_an_idle_connection_are_fine(start_server: Any)
 # --- the reading of an answer
 
 
-def test_a_client_that_does_not_read_its_answer_is_let_go(start_server: Any) -> None:
+def test_a_client_that_does_not_read_its_answer_is_disconnected(start_server: Any) -> None:
     noise = io.BytesIO()
     Image.frombytes("RGB", (2600, 2600), os.urandom(3 * 2600 * 2600)).save(noise, "BMP")
     data = noise.getvalue()
@@ -85,7 +86,7 @@ def test_a_client_that_does_not_read_its_answer_is_let_go(start_server: Any) -> 
         connection.sendall(head + f"Content-Length: {len(data)}\r\n\r\n".encode() + data)
         server.wait_for("sfd_batch_size_count", 1)
         server.wait_until_idle()
-        # The kernel may still offer what it holds; the service holds neither answer nor socket.
+        # The kernel may still deliver its buffer; the service holds neither answer nor socket.
         assert server.open_files() <= files + 2
         assert httpx.get(f"{server.url}/readyz").status_code == 200
 
@@ -111,7 +112,7 @@ def test_a_client_that_reads_slowly_but_steadily_gets_all_of_its_answer(
         whole = answer.index(b"\r\n\r\n") + 4 + length
         started = time.monotonic()
         while len(answer) < whole:
-            # Five megabytes a second: in all that takes longer than one may stall.
+            # Five megabytes per second: the whole takes longer than a client may stall.
             part = connection.recv(256 * 1024)
             assert part, "cut off"
             answer += part
@@ -122,7 +123,7 @@ def test_a_client_that_reads_slowly_but_steadily_gets_all_of_its_answer(
 # --- what is not HTTP/1.1, or too much of it
 
 
-def test_an_offer_of_http_2_is_answered_by_http_1_without_a_word(
+def test_an_offer_of_http_2_is_answered_by_http_1_without_a_log_line(
     start_server: Any, bright_cells: Cells
 ) -> None:
     data = bright_cells(1)
@@ -155,9 +156,7 @@ def test_an_offer_of_http_2_is_answered_by_http_1_without_a_word(
     ],
     ids=["pipelined requests", "a header", "headers", "a path", "trailers", "a chunk extension"],
 )
-def test_a_flood_that_the_app_never_sees_is_bounded_too(
-    hardened: Any, first: bytes, flood: bytes
-) -> None:
+def test_a_flood_before_the_app_is_bounded_too(hardened: Any, first: bytes, flood: bytes) -> None:
     hardened.forget_peak()
     before = hardened.memory()
     with hardened.connect(timeout=0.2) as connection:
@@ -183,7 +182,7 @@ def test_a_flood_that_the_app_never_sees_is_bounded_too(
         b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 400_000 + b"\r\n\r\n",
     ],
 )
-def test_what_is_no_http_is_a_400_and_the_end_of_the_connection(
+def test_input_that_is_not_http_gets_a_400_and_closes_the_connection(
     hardened: Any, request_bytes: bytes
 ) -> None:
     with hardened.connect(timeout=5) as connection:

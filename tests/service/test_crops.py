@@ -32,9 +32,7 @@ def test_without_crops_a_face_has_no_such_member(client: TestClient, bright_cell
     assert set(face) == {"box", "score"}
 
 
-def test_crops_of_several_images_stay_with_their_image(
-    client: TestClient, bright_cells: Cells
-) -> None:
+def test_crops_are_returned_with_their_image(client: TestClient, bright_cells: Cells) -> None:
     parts = [bright_cells(1), b"broken", bright_cells(), bright_cells(2, 3)]
     files = [("image", ("x", part)) for part in parts]
     one, broken, none, two = client.post("/detect?crops=true", files=files).json()["results"]
@@ -112,7 +110,7 @@ def test_render_crops_without_faces_is_a_zip_file_too(
 @pytest.mark.parametrize(
     ("accept", "status"), [("application/zip", 200), ("*/*", 200), ("image/png", 406)]
 )
-def test_render_crops_heeds_what_the_client_accepts(
+def test_render_crops_respects_the_accept_header(
     client: TestClient, bright_cells: Cells, accept: str, status: int
 ) -> None:
     answer = client.post(

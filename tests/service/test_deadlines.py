@@ -1,4 +1,4 @@
-"""The deadline of a request: the service's setting, or an earlier one of the client."""
+"""The deadline of a request: the service's setting, or an earlier one from the client."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Cells = Callable[..., bytes]
 
 
 def seconds_for(header: str | None, timeout_s: float = 30.0) -> float:
-    """How long a request with this header has."""
+    """The time that a request with this header has."""
     headers = [] if header is None else [(b"x-request-timeout", header.encode())]
 
     async def ask() -> float:
@@ -37,7 +37,7 @@ def test_a_client_can_only_shorten_the_time_of_the_service(
 
 
 @pytest.mark.parametrize("header", ["", "0", "-1", "-inf", "nan", "soon", "5;", "0x10"])
-def test_what_is_not_a_positive_number_is_refused(header: str) -> None:
+def test_a_value_that_is_not_a_positive_number_is_refused(header: str) -> None:
     with pytest.raises(InvalidParameter, match="X-Request-Timeout: must be a number"):
         seconds_for(header)
 

@@ -74,7 +74,9 @@ def test_a_client_that_resets_its_connection_leaves_nothing_behind(
 # --- who crawls
 
 
-def test_many_slow_uploads_take_nobody_elses_place(start_server: Any, bright_cells: Cells) -> None:
+def test_many_slow_uploads_do_not_block_other_clients(
+    start_server: Any, bright_cells: Cells
+) -> None:
     with start_server(REQUEST_TIMEOUT_S=2, QUEUE_LIMIT=32) as server:
         slow = [server.connect() for _ in range(64)]
         for connection in slow:
@@ -92,7 +94,7 @@ def test_many_slow_uploads_take_nobody_elses_place(start_server: Any, bright_cel
         assert server.metrics()['sfd_rejected_total{reason="timeout"}'] == 64
 
 
-def test_the_deadline_is_kept_and_who_missed_it_is_not_inferred(
+def test_the_deadline_is_kept_and_late_images_are_not_inferred(
     start_server: Any, sleeping: Sleeping, bright_cells: Cells
 ) -> None:
     with start_server(

@@ -44,7 +44,7 @@ def test_each_stage_of_an_image_is_observed_with_its_own_time() -> None:
         assert value(metrics, "sfd_stage_seconds_sum", stage=stage) == pytest.approx(2 * seconds)
 
 
-def test_two_sets_in_one_process_count_apart() -> None:
+def test_two_sets_in_one_process_count_separately() -> None:
     one, other = Metrics(), Metrics()
     one.faces.inc(3)
     assert (value(one, "sfd_faces_total"), value(other, "sfd_faces_total")) == (3, 0)

@@ -1,4 +1,4 @@
-"""What the service counts and traces of a detector's work."""
+"""The metrics and traces of a detector's work."""
 
 import pytest
 

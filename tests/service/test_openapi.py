@@ -56,7 +56,7 @@ def test_every_parameter_is_described(document: dict[str, Any]) -> None:
     assert all(p.get("description") or p["schema"].get("description") for p in parameters)
 
 
-def test_every_reference_leads_somewhere(whole_document: dict[str, Any]) -> None:
+def test_every_reference_has_a_target(whole_document: dict[str, Any]) -> None:
     def references(node: Any) -> list[str]:
         if isinstance(node, dict):
             own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []

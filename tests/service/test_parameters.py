@@ -97,7 +97,7 @@ def test_true_is_not_a_number(ask: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_parameter_without_a_name_is_called_so(ask: Callable[..., Any], way: str) -> None:
+def test_a_parameter_without_a_name_is_reported(ask: Callable[..., Any], way: str) -> None:
     answer = ask(way, **{"": "1"})
     assert (answer.status_code, answer.json()["detail"]) == (
         422, "a parameter without a name: unknown parameter"
@@ -112,7 +112,7 @@ def test_the_values_of_render_are_listed_in_one_sentence(ask: Callable[..., Any]
 
 
 @pytest.mark.parametrize("style", ["boxes", "blur", "pixelate"])
-def test_crops_in_the_json_and_a_picture_in_place_of_it_are_refused(
+def test_crops_in_the_json_together_with_a_picture_are_refused(
     ask: Callable[..., Any], style: str
 ) -> None:
     answer = ask("query", render=style, crops="true")
@@ -120,7 +120,7 @@ def test_crops_in_the_json_and_a_picture_in_place_of_it_are_refused(
     assert f"render={style} answers with a picture" in answer.json()["detail"]
 
 
-def test_a_long_unknown_name_is_cut_before_it_is_told(ask: Callable[..., Any]) -> None:
+def test_a_long_unknown_name_is_shortened_in_the_error(ask: Callable[..., Any]) -> None:
     answer = ask("json", **{"x" * 100_000: 1})
     assert answer.status_code == 422
     assert len(answer.text) < 500

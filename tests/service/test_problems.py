@@ -1,4 +1,4 @@
-"""Errors as answers: RFC 9457's form, and the Open Inference Protocol's."""
+"""The answers to errors: RFC 9457's form, and the Open Inference Protocol's."""
 
 import json
 
@@ -26,7 +26,7 @@ def test_an_error_is_a_problem_with_the_id_of_its_request(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v2", "/v2/models/cells/infer"])
-def test_under_v2_it_has_the_form_of_the_protocol(path: str) -> None:
+def test_under_v2_an_error_has_the_form_of_the_protocol(path: str) -> None:
     answer = problems.response(Overloaded("full", retry_after_s=3), "id-1", path)
     assert json.loads(bytes(answer.body)) == {"error": "full"}
     assert answer.headers["content-type"] == "application/json"
@@ -42,7 +42,7 @@ def test_under_v2_it_has_the_form_of_the_protocol(path: str) -> None:
         (InvalidImage("empty"), {}),
     ],
 )
-def test_an_error_carries_the_headers_that_its_status_asks_for(
+def test_an_error_has_the_headers_that_its_status_requires(
     error: RequestError, expected: dict[str, str]
 ) -> None:
     assert problems.headers(error) == expected
@@ -63,7 +63,7 @@ def complaint(*loc: str, kind: str = "value", msg: str = "is wrong") -> dict[str
     return {"loc": loc, "type": kind, "msg": msg}
 
 
-def test_complaints_name_the_parameter_without_the_place_it_came_from() -> None:
+def test_problems_name_the_parameter_without_its_place() -> None:
     error = RequestValidationError([complaint("query", "min_score"), complaint("query")])
     assert str(problems.of_validation(error)) == "min_score: is wrong; query: is wrong"
 
@@ -78,7 +78,7 @@ def test_complaints_name_the_parameter_without_the_place_it_came_from() -> None:
         ([complaint(str(n)) for n in range(12)], "; ".join(f"{n}: is wrong" for n in range(10))),
     ],
 )
-def test_complaints_stand_in_one_short_line(complaints: list[dict[str, object]], says: str) -> None:
+def test_problems_fit_in_one_short_line(complaints: list[dict[str, object]], says: str) -> None:
     found = problems.of_errors(complaints)
     assert isinstance(found, InvalidParameter)
     assert str(found) == says

@@ -144,17 +144,17 @@ def test_a_zip_file_holds_the_crops_and_the_answer() -> None:
 
 
 @pytest.mark.parametrize("accept", ["", "*/*", "application/*", "text/html, application/zip"])
-def test_a_zip_file_is_sent_where_the_client_takes_one(accept: str) -> None:
+def test_a_zip_file_is_sent_if_the_client_accepts_one(accept: str) -> None:
     check_zip(accept)
 
 
 @pytest.mark.parametrize("accept", ["application/json", "image/*", "application/zip;q=0"])
-def test_a_zip_file_is_not_acceptable_elsewhere(accept: str) -> None:
+def test_otherwise_a_zip_file_is_not_acceptable(accept: str) -> None:
     with pytest.raises(NotAcceptable, match="application/zip"):
         check_zip(accept)
 
 
-def test_another_word_for_render_is_an_invalid_parameter(
+def test_an_unknown_value_of_render_is_an_invalid_parameter(
     client: TestClient, bright_cells: Cells
 ) -> None:
     answer = client.post("/detect?render=mosaic", content=bright_cells(1))

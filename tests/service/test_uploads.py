@@ -1,4 +1,4 @@
-"""Bodies as images and parameters: JSON, base64, and what nobody labelled."""
+"""Bodies to images and parameters: JSON, base64, and bodies without a content type."""
 
 import asyncio
 import base64
@@ -71,7 +71,7 @@ def test_one_image_and_a_list_of_one_differ() -> None:
     assert parse(images=["YWJj"]) == Uploads([b"abc"], several=True)
 
 
-def test_of_a_list_the_bad_one_alone_is_a_problem() -> None:
+def test_only_the_bad_image_of_a_list_is_a_problem() -> None:
     good, bad = parse(images=["YWJj", "&"]).files
     assert good == b"abc"
     assert isinstance(bad, InvalidImage)
@@ -93,7 +93,7 @@ def test_of_a_list_the_bad_one_alone_is_a_problem() -> None:
         (10**30, [("p", "1" + "0" * 30)]),
     ],
 )
-def test_a_member_is_the_text_that_a_query_would_have(
+def test_a_json_member_becomes_the_text_of_a_query(
     value: object, fields: list[tuple[str, str]]
 ) -> None:
     assert list(parse(image="YWJj", p=value).fields) == fields
@@ -130,7 +130,7 @@ def test_base64_may_have_blanks_and_be_a_url(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["YWJ", "YW=Jj", "YWJj!", "YWJj\u00e9"])
-def test_what_is_not_base64_is_a_problem(text: str) -> None:
+def test_invalid_base64_is_a_problem(text: str) -> None:
     assert isinstance(decode_base64(text), InvalidImage)
 
 
@@ -139,14 +139,16 @@ def test_base64_in_its_url_alphabet_is_a_problem_not_other_bytes() -> None:
     assert isinstance(decode_base64(text), InvalidImage)
 
 
-def test_json_brings_one_image(client: TestClient, bright_cells: Cells, as_base64: Base64) -> None:
+def test_json_can_carry_one_image(
+    client: TestClient, bright_cells: Cells, as_base64: Base64
+) -> None:
     data = as_base64(bright_cells(7))
     assert cells_of(client.post("/detect", json={"image": data}).json()) == {7}
     url = f"data:image/png;base64,{data}"
     assert cells_of(client.post("/detect", json={"image": url}).json()) == {7}
 
 
-def test_json_brings_several_images_and_a_list_is_answered_by_a_list(
+def test_json_can_carry_several_images_and_a_list_is_answered_by_a_list(
     client: TestClient, bright_cells: Cells, as_base64: Base64
 ) -> None:
     images = [as_base64(bright_cells(7)), "&&&"]
@@ -179,7 +181,7 @@ def test_wrong_json_is_explained(client: TestClient, body: bytes, status: int, k
     problem_of(client.post("/detect", content=body, headers=headers), status, kind)
 
 
-def test_a_compressed_body_is_not_read(client: TestClient) -> None:
+def test_a_compressed_body_is_refused(client: TestClient) -> None:
     response = client.post("/detect", content=b"x", headers={"Content-Encoding": "gzip"})
     problem_of(response, 415, "unsupported-media-type")
 
@@ -195,7 +197,7 @@ def test_a_body_that_says_it_is_not_compressed_is_read(
 @pytest.mark.parametrize(
     "label", [None, "application/x-www-form-urlencoded", "text/plain", "text/json"]
 )
-def test_json_is_known_without_its_content_type(
+def test_json_is_recognised_without_its_content_type(
     client: TestClient, bright_cells: Cells, as_base64: Base64, label: str | None
 ) -> None:
     body = " \n" + json.dumps({"image": as_base64(bright_cells(3)), "min_score": 0.3})

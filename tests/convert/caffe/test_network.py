@@ -141,7 +141,7 @@ def test_all_problems_of_both_files_are_reported_at_once(small: Model) -> None:
         network.load(small.prototxt, small.caffemodel)
     assert str(caught.value).splitlines()[0] == f"{small.prototxt}: 4 problems:"
     assert {str(problem) for problem in caught.value.diagnostics} == {
-        "line 36, layer both: has include and exclude rules; Caffe takes only one kind",
+        "line 36, layer both: has include and exclude rules; Caffe accepts only one kind",
         "line 35, layer none: has no type",
         "line 33, layer prob: nothing makes bottom fcx; did you mean fc?",
         "line 34, layer twice: top conv is already made by layer conv; rename one",

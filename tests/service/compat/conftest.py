@@ -28,7 +28,7 @@ Ask = Callable[..., tuple[int, dict[str, str], Any]]
 
 @pytest.fixture(scope="session")
 def ask() -> Ask:
-    """Sends a captured request as it is: its head without Content-Length, and its body.
+    """Sends a captured request unchanged: its head without Content-Length, and its body.
 
     Answers with status, headers in lower case, and JSON.
     """

@@ -13,7 +13,7 @@ from service.settings import Compat
 TIMES = Timings(**dict.fromkeys(STAGES, 0.0))
 
 
-def test_every_name_that_the_setting_takes_is_an_api() -> None:
+def test_every_name_that_the_setting_accepts_is_an_api() -> None:
     assert set(APIS) == set(get_args(Compat))
 
 

@@ -156,7 +156,7 @@ def post(server: Server, data: bytes, **fields: str) -> httpx.Response:
     return httpx.post(f"{server.url}{PATH}", files={"image": ("a", data)}, data=fields)
 
 
-def test_min_confidence_is_the_least_score(open_server: Server, bright_cells: Cells) -> None:
+def test_min_confidence_is_the_minimum_score(open_server: Server, bright_cells: Cells) -> None:
     data = bright_cells(3)
     assert post(open_server, data, min_confidence="1").json()["count"] == 0
     for given, same in (("0", 0.0), ("0.001", 0.001), ("", None)):
@@ -167,7 +167,7 @@ def test_min_confidence_is_the_least_score(open_server: Server, bright_cells: Ce
 
 
 @pytest.mark.parametrize("value", ["1.5", "-0.1", "much", "nan", "inf"])
-def test_a_wrong_min_confidence_is_a_400_in_deepstacks_shape(
+def test_a_wrong_min_confidence_is_a_400_in_deepstacks_format(
     open_server: Server, bright_cells: Cells, value: str
 ) -> None:
     response = post(open_server, bright_cells(3), min_confidence=value)
@@ -190,7 +190,7 @@ def test_a_wrong_min_confidence_is_a_400_in_deepstacks_shape(
         (b'{"images": ["", ""]}', "application/json", 413),
     ],
 )
-def test_what_is_no_image_is_an_error_in_deepstacks_shape(
+def test_a_file_that_is_not_an_image_is_an_error_in_deepstacks_format(
     open_server: Server, content: bytes, content_type: str, status: int
 ) -> None:
     headers = {"Content-Type": content_type}
@@ -204,7 +204,7 @@ def test_what_is_no_image_is_an_error_in_deepstacks_shape(
     ["/face/recognize", "/face/register", "/face/list", "/face/delete", "/face/match",
      "/detection", "/scene", "/custom/mine", "/"],
 )  # fmt: skip
-def test_what_only_deepstack_can_do_is_a_501(open_server: Server, path: str) -> None:
+def test_features_that_only_deepstack_has_are_a_501(open_server: Server, path: str) -> None:
     response = httpx.post(f"{open_server.url}/v1/vision{path}", data={"userid": "me"})
     expected = 404 if path == "/" else 501
     assert response.status_code == expected
@@ -212,7 +212,7 @@ def test_what_only_deepstack_can_do_is_a_501(open_server: Server, path: str) -> 
     assert response.json()["error"]
 
 
-def test_another_method_is_a_405_in_deepstacks_shape(open_server: Server) -> None:
+def test_another_method_is_a_405_in_deepstacks_format(open_server: Server) -> None:
     response = httpx.get(f"{open_server.url}{PATH}")
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
     assert response.json()["success"] is False
@@ -230,7 +230,7 @@ def test_requests_are_counted_by_route(start_server: Any, bright_cells: Cells) -
 
 
 @pytest.mark.parametrize("compat", ["", "compreface"])
-def test_without_the_setting_there_is_no_such_path(serve: Any, compat: str) -> None:
+def test_without_the_setting_the_path_does_not_exist(serve: Any, compat: str) -> None:
     with serve(compat=compat) as client:
         for path in (PATH, f"{PATH}/recognize"):
             response = client.post(path, files={"image": b"x"})
@@ -288,7 +288,7 @@ def test_without_a_key_nothing_is_detected(
 @pytest.mark.parametrize(
     "path", ["/detect", "/v1/visions", "/v1/vision/../../detect", "/v1/vision%2F..%2F..%2Fdetect"]
 )
-def test_no_other_path_gets_past_the_middleware(guarded: Any, path: str) -> None:
+def test_no_other_path_bypasses_the_middleware(guarded: Any, path: str) -> None:
     response = guarded.post(path, files={"image": b"x"}, data={"api_key": KEY})
     assert response.status_code in (401, 404, 501)
     assert "sfd_batch_size_count 0.0" in guarded.get("/metrics").text

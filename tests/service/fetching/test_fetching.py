@@ -23,7 +23,7 @@ HOST = "images.test"
 
 
 class Site(socketserver.ThreadingTCPServer):
-    """Sends what `answers` has for a path, byte for byte, and remembers the requests."""
+    """Sends the bytes of `answers` for a path, and records the requests."""
 
     allow_reuse_address = True
     daemon_threads = True
@@ -42,7 +42,7 @@ class Site(socketserver.ThreadingTCPServer):
         return connection, address
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up early is what some tests want."""
+        """Some tests close the connection early on purpose."""
 
     def url(self, path: str, scheme: str = "http") -> str:
         return f"{scheme}://{HOST}:{self.port}{path}"
@@ -91,7 +91,7 @@ def site() -> Iterator[Site]:
 
 
 class Resolver:
-    """Answers with the next of the given lists of addresses, and remembers what was asked."""
+    """Answers with the next of the given lists of addresses, and records the queries."""
 
     def __init__(self, *answers: list[str]) -> None:
         self.answers = list(answers) or [["127.0.0.1"]]
@@ -104,7 +104,7 @@ class Resolver:
 
 @pytest.fixture
 def fetching(serve: Any, site: Site) -> Any:
-    """A service that may fetch from the site, whose name leads to 127.0.0.1."""
+    """A service that may fetch from the site, whose name resolves to 127.0.0.1."""
 
     def start(*answers: list[str], private: bool = True, **options: Any) -> Any:
         def change(runtime: Runtime) -> None:
@@ -199,7 +199,7 @@ def test_without_the_setting_nothing_is_fetched(client: Any, member: str) -> Non
     assert "SFD_FETCH_HOSTS" in answer.json()["detail"]
 
 
-def test_the_list_of_hosts_does_not_get_out(fetching: Any, site: Site) -> None:
+def test_the_list_of_hosts_is_not_revealed(fetching: Any, site: Site) -> None:
     with fetching() as client:
         status, kind, detail = problem(client, "http://other.test/")
         assert (status, kind) == (403, "host-not-allowed")
@@ -243,7 +243,7 @@ def test_a_name_that_changes_its_address_is_looked_up_once(
     fetching: Any, site: Site, bright_cells: Cells
 ) -> None:
     site.answers["/"] = ok(bright_cells(3))
-    # The name exists nowhere: that the site was reached shows that the checked address was used.
+    # The name doesn't exist, so reaching the site proves that the checked address was used.
     with fetching(["127.0.0.1"], ["169.254.169.254"]) as client:
         assert client.post("/detect", json={"url": site.url("/")}).status_code == 200
         assert resolver(client).asked == [HOST]
@@ -269,7 +269,9 @@ def test_a_redirect_to_a_name_with_a_new_address_is_checked_again(
         "http://localhost/",
     ],
 )
-def test_a_redirect_off_the_list_is_refused(fetching: Any, site: Site, location: str) -> None:
+def test_a_redirect_to_a_host_that_is_not_listed_is_refused(
+    fetching: Any, site: Site, location: str
+) -> None:
     site.answers["/"] = redirect(location)
     with fetching() as client:
         assert problem(client, site.url("/"))[:2] == (403, "host-not-allowed")
@@ -280,7 +282,9 @@ def test_a_redirect_off_the_list_is_refused(fetching: Any, site: Site, location:
     "location",
     ["file:///etc/passwd", "ftp://images.test/", "http://a@images.test/", "http://[::1]/", "http://["],
 )  # fmt: skip
-def test_a_redirect_to_what_is_no_http_url_fails(fetching: Any, site: Site, location: str) -> None:
+def test_a_redirect_to_a_url_that_is_not_http_fails(
+    fetching: Any, site: Site, location: str
+) -> None:
     site.answers["/"] = redirect(location)
     with fetching() as client:
         assert problem(client, site.url("/"))[:2] == (424, "fetch-failed")
@@ -321,7 +325,9 @@ def test_no_proxy_of_the_environment_is_used(
         b"",
     ],
 )
-def test_what_is_no_file_is_a_failed_fetch(fetching: Any, site: Site, answer: bytes) -> None:
+def test_an_answer_without_a_file_is_a_failed_fetch(
+    fetching: Any, site: Site, answer: bytes
+) -> None:
     site.answers["/"] = answer
     with fetching() as client:
         assert problem(client, site.url("/"))[:2] == (424, "fetch-failed")
@@ -329,7 +335,7 @@ def test_what_is_no_file_is_a_failed_fetch(fetching: Any, site: Site, answer: by
         assert client.app.state.runtime.memory.held == 0
 
 
-def test_a_host_that_is_not_there_is_a_failed_fetch(fetching: Any, site: Site) -> None:
+def test_an_unreachable_host_is_a_failed_fetch(fetching: Any, site: Site) -> None:
     with fetching([]) as client:
         assert problem(client, site.url("/"))[:2] == (424, "fetch-failed")
     with fetching(fetch_hosts=f"{HOST}:9") as client:
@@ -355,7 +361,7 @@ def test_a_body_without_end_is_cut_off(fetching: Any, site: Site) -> None:
     with fetching(max_bytes=2**20) as client:
         assert problem(client, site.url("/"))[:2] == (413, "payload-too-large")
         assert client.app.state.runtime.memory.held == 0
-    # What the sockets' buffers took beyond the limit.
+    # The sockets' buffers may hold bytes beyond the limit.
     assert sent < 2**25
 
 
@@ -365,7 +371,7 @@ def test_all_images_of_a_request_share_its_limit(
     data = bright_cells(3, kind="BMP")
     site.answers["/"] = ok(data)
     with fetching(max_bytes=2 * len(data)) as client:
-        # One after the other, so that the first one surely fits.
+        # One after the other, so that the first one fits.
         client.app.state.runtime.fetcher.places = asyncio.Semaphore(1)
         listed = [site.url("/")] * 3
         results = client.post("/detect", json={"urls": listed}).json()["results"]
@@ -396,7 +402,7 @@ def test_a_slow_server_is_bounded_by_the_requests_deadline(
         assert 'sfd_fetches_total{outcome="timeout"} 1.0' in client.get("/metrics").text
 
 
-def test_a_fetch_ends_when_its_client_leaves(start_server: Any, site: Site) -> None:
+def test_a_fetch_ends_when_its_client_disconnects(start_server: Any, site: Site) -> None:
     asked, gone = threading.Event(), threading.Event()
 
     def crawl(file: Any) -> None:
@@ -424,7 +430,7 @@ def test_a_fetch_ends_when_its_client_leaves(start_server: Any, site: Site) -> N
         server.wait_until_idle()
 
 
-def test_the_systems_resolver_is_asked_and_its_address_is_checked(
+def test_the_systems_resolver_is_used_and_its_address_is_checked(
     start_server: Any, site: Site, bright_cells: Cells
 ) -> None:
     site.answers["/"] = ok(bright_cells(3))

@@ -92,7 +92,7 @@ def test_an_error_becomes_its_problem_and_is_counted_and_logged() -> None:
     }  # fmt: skip
 
 
-def test_an_exception_nobody_expected_is_logged_and_not_shown(
+def test_an_unexpected_exception_is_logged_and_not_shown(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     done = Exchange(raising(ZeroDivisionError("a secret")), method="GET")
@@ -103,13 +103,13 @@ def test_an_exception_nobody_expected_is_logged_and_not_shown(
     assert record.exc_info is not None
 
 
-def test_a_client_that_has_gone_gets_nothing_and_is_counted() -> None:
+def test_a_disconnected_client_gets_nothing_and_is_counted() -> None:
     done = Exchange(raising(ClientGone("gone")))
     assert done.sent == []
     assert done.rejected("client-gone") == 1
 
 
-def test_a_request_that_the_end_cancels_is_answered_503() -> None:
+def test_a_request_cancelled_at_shutdown_is_answered_503() -> None:
     done = Exchange(raising(asyncio.CancelledError()))
     assert (done.status, done.body["type"]) == (503, "overloaded")
     assert done.headers[b"retry-after"] == b"1"
@@ -124,7 +124,7 @@ def test_an_answer_that_has_begun_is_not_mixed_with_an_error() -> None:
         Exchange(work)
 
 
-def test_a_body_that_still_comes_is_read_before_the_connection_closes() -> None:
+def test_the_rest_of_a_body_is_read_before_the_connection_closes() -> None:
     done = Exchange(raising(InvalidImage("no")), MORE, MORE, LAST)
     assert done.received == []
     assert done.headers[b"connection"] == b"close"
@@ -133,7 +133,9 @@ def test_a_body_that_still_comes_is_read_before_the_connection_closes() -> None:
     assert (answer["more_body"], end["body"], end["more_body"]) == (True, b"", False)
 
 
-def test_only_so_many_bytes_and_seconds_are_spent_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_the_rest_of_a_body_is_limited_in_bytes_and_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(failures, "LINGER_BYTES", 25)
     assert len(Exchange(raising(InvalidImage("no")), *[MORE] * 5).received) == 2
     monkeypatch.setattr(failures, "LINGER_S", 0.05)
@@ -161,7 +163,7 @@ def test_a_client_reads_its_error_though_it_is_still_sending(start_server: Any) 
             assert problem_of(answer, 413, "payload-too-large")
 
 
-def test_an_exception_nobody_expected_is_a_problem_too(serve: Any, bright_cells: Cells) -> None:
+def test_an_unexpected_exception_is_a_problem_too(serve: Any, bright_cells: Cells) -> None:
     def change(runtime: Runtime) -> None:
         def check_open() -> None:
             raise ZeroDivisionError("secret detail")

@@ -62,7 +62,7 @@ def test_probes_are_logged_for_debugging_only_unless_they_fail(
     assert [each["level"] for each in fields] == ["DEBUG", "INFO", "INFO"]
 
 
-def test_nothing_is_in_flight_when_all_is_answered(client: TestClient) -> None:
+def test_nothing_is_in_flight_when_all_requests_are_answered(client: TestClient) -> None:
     client.get("/models")
     client.post("/detect", content=b"no image")
     assert value(client, "sfd_in_flight") == 0

@@ -28,7 +28,7 @@ def test_only_pages_may_load_or_run_anything(client: TestClient, path: str, expe
     assert client.get(path).headers["content-security-policy"] == expected
 
 
-def test_no_policy_lets_a_page_run_what_is_not_ours() -> None:
+def test_no_policy_lets_a_page_run_scripts_of_others() -> None:
     for each in (PAGE, DOCS, NOTHING):
         assert each.startswith("default-src 'none'")
         assert "frame-ancestors 'none'" in each
@@ -45,7 +45,7 @@ def test_the_other_headers_are_on_every_answer(client: TestClient, path: str) ->
     assert "microphone=()" in headers["permissions-policy"]
 
 
-def test_a_header_that_the_answer_has_is_kept() -> None:
+def test_an_existing_header_is_kept() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         own = [(b"referrer-policy", b"origin")]
         await send({"type": "http.response.start", "status": 200, "headers": own})

@@ -66,7 +66,7 @@ def test_a_model_describes_its_tensors(detector: Detector) -> None:
         request([{"name": "scores"}], name="images", datatype="UINT8", shape=[2, 64, 64, 3]),
     ],
 )
-def test_inputs_and_outputs_that_go_together_pass(
+def test_matching_inputs_and_outputs_are_accepted(
     detector: Detector, asked: InferenceRequest
 ) -> None:
     inference.check(asked, inference.metadata(detector))
@@ -91,7 +91,7 @@ def test_inputs_and_outputs_that_go_together_pass(
         ),
     ],
 )
-def test_those_that_do_not_are_refused(
+def test_inputs_and_outputs_that_do_not_match_are_refused(
     detector: Detector, asked: InferenceRequest, says: str
 ) -> None:
     with pytest.raises(InvalidRequest) as caught:
@@ -118,7 +118,7 @@ def test_rows_say_which_image_a_face_is_in(
     assert [len(one.scores) for one in found.detections] == [1, 0, 2]
 
 
-def test_of_several_files_the_message_says_which_failed(
+def test_the_message_says_which_of_several_files_failed(
     detector: Detector, bright_cells: Cells, as_base64: Base64
 ) -> None:
     with pytest.raises(InvalidImage, match=r"^image 1: the text is not base64"):
@@ -137,7 +137,7 @@ def test_an_empty_batch_and_too_many_images_are_refused(
         infer(detector, request(shape=shape, data=["YWJj"] * shape[0]), most=2)
 
 
-def test_what_was_asked_for_is_sent_in_that_order(detector: Detector) -> None:
+def test_requested_outputs_are_sent_in_their_order(detector: Detector) -> None:
     outputs = {
         "detections": np.zeros((0, 6), np.float32),
         "num_detections": np.asarray([0], np.int32),

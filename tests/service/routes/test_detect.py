@@ -25,7 +25,7 @@ def post(client: TestClient, data: bytes, **query: Any) -> Any:
     return client.post("/detect", content=data, params=query)
 
 
-def test_one_image_is_answered_as_designed(client: TestClient, bright_cells: Cells) -> None:
+def test_one_image_is_answered_as_documented(client: TestClient, bright_cells: Cells) -> None:
     response = post(client, bright_cells(5))
     assert response.status_code == 200
     body = response.json()
@@ -303,7 +303,7 @@ def test_a_draining_service_takes_nothing_new(serve: Any, bright_cells: Cells) -
         assert response.headers["retry-after"] == "1"
 
 
-def test_small_faces_are_dropped_where_the_request_says_so(
+def test_small_faces_are_dropped_if_the_request_asks_for_it(
     client: TestClient, bright_cells: Cells
 ) -> None:
     data = bright_cells(1, 2, size=640)  # cells of 160 pixels

@@ -61,7 +61,7 @@ def test_every_metric_of_the_design_is_there(
     assert ("process_resident_memory_bytes", ()) in found
 
 
-def test_two_services_in_one_process_count_apart(serve: Any) -> None:
+def test_two_services_in_one_process_count_separately(serve: Any) -> None:
     with serve() as one, serve() as other:
         one.get("/livez")
         assert ("sfd_requests_total", (("route", "/livez"), ("status", "200"))) in samples(one)
