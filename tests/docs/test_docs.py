@@ -82,14 +82,14 @@ def test_every_file_that_contributing_names_exists(path: str) -> None:
     assert (ROOT / path).exists()
 
 
-def test_every_alert_has_its_paragraph_with_check_and_mend() -> None:
+def test_every_alert_has_a_paragraph_that_says_what_to_check_and_how_to_fix_it() -> None:
     rules = yaml.safe_load((ROOT / "docker/prometheus/rules/alerts.yml").read_text("utf-8"))
     runbook = _page("runbook.md")
     for rule in rules["groups"][0]["rules"]:
         paragraph = runbook.partition(f"## {rule['alert']}\n")[2].partition("\n## ")[0]
         assert f"**{rule['labels']['severity']}" in paragraph, rule["alert"]
         assert "*Check" in paragraph, rule["alert"]
-        assert "mend" in paragraph.lower(), rule["alert"]
+        assert "fix" in paragraph.lower(), rule["alert"]
 
 
 def test_every_variable_of_the_compose_file_is_explained() -> None:
