@@ -1,7 +1,7 @@
 # The service as an image: `docker build .` for CPUs, `docker build --target gpu .` for NVIDIA GPUs.
 #
-# A package index other than pip's default comes in as a secret, so that neither its address nor
-# its password stays in a layer: docker build --secret id=pip_conf,src=$HOME/.config/pip/pip.conf .
+# Pass a package index other than pip's default as a secret, so that no layer keeps its address or
+# password: docker build --secret id=pip_conf,src=$HOME/.config/pip/pip.conf .
 
 FROM python:3.11-slim-bookworm AS base
 ENV PYTHONUNBUFFERED=1
@@ -9,7 +9,7 @@ ENV PYTHONUNBUFFERED=1
 # --- The wheel of this project and the packages of the converter.
 FROM base AS converter
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
-# The image has its models in /models, so the wheel carries none.
+# The image has its models in /models, so build the wheel without models.
 ENV HATCH_BUILD_NO_HOOKS=true
 WORKDIR /src
 RUN python -m venv /opt/converter
@@ -17,7 +17,7 @@ COPY requirements/build.txt requirements/
 RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     /opt/converter/bin/pip install --require-hashes -r requirements/build.txt
 
-# --- Every model of the store as ONNX, each verified against OpenCV's own Caffe importer.
+# --- Every model of the store as ONNX, each verified against OpenCV's Caffe importer.
 FROM converter AS models
 COPY sfd sfd
 COPY geometry geometry
@@ -33,7 +33,7 @@ FROM converter AS wheel
 COPY . .
 RUN /opt/converter/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheel .
 
-# --- What runs: the service's own requirements, and no pip to add to them.
+# --- The environment of the service: its own requirements, without pip.
 FROM base AS venv
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 RUN python -m venv --without-pip /opt/venv
@@ -57,7 +57,7 @@ FROM base AS service
 LABEL org.opencontainers.image.title="sfd" \
       org.opencontainers.image.description="Face detection over HTTP" \
       org.opencontainers.image.licenses="MIT"
-# The user has no home: what some library wants to cache goes to the one place that is writable.
+# The user has no home. Libraries that cache something use /tmp, the only writable place.
 ENV PATH=/opt/venv/bin:$PATH \
     HOME=/tmp \
     SFD_HOST=0.0.0.0 \
@@ -69,14 +69,14 @@ WORKDIR /tmp
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-# Ready, not only alive: `docker compose up --wait` and a proxy's depends_on mean "takes traffic".
+# Ready, not only alive: `docker compose up --wait` and a proxy's depends_on wait for traffic.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s --retries=3 \
     CMD ["python", "-I", "-S", "/opt/healthcheck.py"]
 ENTRYPOINT ["sfd"]
 CMD ["serve"]
 
 FROM service AS gpu
-# Wheels of CUDA lie outside the loader's path.
+# The loader does not search the wheels of CUDA by itself.
 ENV LD_LIBRARY_PATH=/opt/venv/lib/python3.11/site-packages/nvidia/cu13/lib:/opt/venv/lib/python3.11/site-packages/nvidia/cudnn/lib \
     SFD_PROVIDER=cuda
 COPY --from=venv-gpu /opt/venv /opt/venv

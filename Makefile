@@ -1,12 +1,12 @@
-# What there is to do with a checkout: `make` lists it.
+# Common tasks; `make` lists them.
 #
-# All that is installed goes into .venv, from the hashed lock; all that is built lies where git
-# ignores it. PYTHON=… names the interpreter to make .venv with, PORT=… the port to serve on.
+# Packages are installed into .venv, from the hashed lock. git ignores everything that is built.
+# PYTHON=… names the interpreter for .venv, PORT=… the port to serve on.
 
 VENV := .venv
 PY := $(VENV)/bin/python
 PORT ?= $(or $(SFD_PORT),8000)
-# On a terminal pip shows what it fetches; elsewhere only what goes wrong.
+# On a terminal pip shows its downloads; elsewhere only errors.
 QUIET := $(shell test -t 2 || echo --quiet)
 LOCKS := build service gpu
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes \
@@ -21,12 +21,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 
 help:
-	@echo 'make run    serve on port $(PORT), after setting up and building the model where needed'
-	@echo 'make test   check and test everything; some tests download what they need'
+	@echo 'make run    serve on port $(PORT); sets up .venv and builds the model first, if needed'
+	@echo 'make test   check style and types, and run all tests; some tests download packages'
 	@echo 'make lint   check format, style and types'
 	@echo 'make models build the ONNX files of the models under model_store'
-	@echo 'make lock   choose the newest versions that pyproject.toml allows, and hash them'
-	@echo 'make clean  remove what the others made'
+	@echo 'make lock   lock the newest versions that pyproject.toml allows, with hashes'
+	@echo 'make clean  remove everything that the other targets made'
 
 run: models
 	@SFD_PORT=$(PORT) exec $(PY) -m sfd serve
@@ -43,7 +43,7 @@ lint: $(VENV)/.installed
 models: $(VENV)/.installed
 	@$(PY) -m sfd models build
 
-# An old .venv that still fits is brought up to date, not made anew.
+# Updates an old .venv if its Python still fits, instead of making a new one.
 $(VENV)/.installed: requirements/dev.txt pyproject.toml | $(PY)
 	@$(PY) -c '$(TOO_OLD)'
 	@echo 'Installing the packages of requirements/dev.txt into $(VENV)'
@@ -66,7 +66,7 @@ $(PY):
 	"$$python" -c '$(TOO_OLD)' || exit 1; \
 	"$$python" -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
 
-# The other locks take their versions from dev.txt, so that what is tested is what is shipped.
+# The other locks take their versions from dev.txt, so that we ship the versions that we test.
 lock: $(PY)
 	$(PY) -m pip install --quiet uv
 	$(PY) -m uv $(LOCK) --upgrade --extra dev pyproject.toml -o requirements/dev.txt >/dev/null

@@ -1,7 +1,7 @@
 """Puts the catalog and the default model, converted and verified, into a wheel of this project.
 
-Hatch calls it where a wheel is built (`pip wheel .`, `pip install .`). It does nothing for an
-editable installation, and does not run where HATCH_BUILD_NO_HOOKS is `true`.
+Hatch calls it to build a wheel (`pip wheel .`, `pip install .`). It does nothing for an editable
+installation, and does not run if HATCH_BUILD_NO_HOOKS is `true`.
 """
 
 import json
@@ -18,7 +18,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 STORE = "model_store"
 INSTALLED_STORE = "sfd/model_store"
-"""Where the wheel has its models: in our own package, where no other project has files."""
+"""The folder of models in the wheel. It is inside our own package, so no other project uses it."""
 BUILT = ("model.onnx", "build.json")
 
 
@@ -28,7 +28,7 @@ class CustomBuildHook(BuildHookInterface[Any]):
     _folder: "tempfile.TemporaryDirectory[str] | None" = None
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Convert the models that `models` of the hook's table names; RuntimeError if one fails."""
+        """Convert the models that the hook's `models` names; RuntimeError if one fails."""
         if version == "editable":
             return
         self._folder = tempfile.TemporaryDirectory(prefix="sfd-wheel-")
@@ -53,7 +53,7 @@ def _build(root: Path, models: Sequence[str], store: Path) -> None:
     """Fill an empty store with the catalog and the models of a checkout, converted and verified."""
     shutil.copy(root / STORE / "catalog.toml", store)
     for name in models:
-        # Converted anew: a model.onnx of the checkout may have been made by other code.
+        # Convert again: other code may have made the checkout's model.onnx.
         sources = shutil.ignore_patterns(*BUILT)
         shutil.copytree(root / STORE / name, store / name, ignore=sources)
     _convert(root, store)
@@ -62,16 +62,16 @@ def _build(root: Path, models: Sequence[str], store: Path) -> None:
 
 
 def _convert(root: Path, store: Path) -> None:
-    """Run `sfd models build` of this checkout, whatever sfd may be installed beside it."""
+    """Run `sfd models build` of this checkout, even if another sfd is installed."""
     command = [sys.executable, "-m", "sfd", "models", "--store", str(store), "build"]
-    # PYTHONPATH is how pip hands its build dependencies on, so it stays.
+    # Keep PYTHONPATH: pip uses it to pass on its build dependencies.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"the models of the wheel can't be built: {done.stderr.strip()}")
+        raise RuntimeError(f"building the wheel's models failed: {done.stderr.strip()}")
 
 
 def _check_verified(record: Path) -> None:
     verification = json.loads(record.read_text("utf-8"))["verification"]
     if verification != "verified":
-        raise RuntimeError(f"the model {record.parent.name} of the wheel is {verification}")
+        raise RuntimeError(f"the wheel's model {record.parent.name} is {verification}")

@@ -1,4 +1,4 @@
-"""`sfd bench`: how fast a model of the store runs here, beside what ran it before."""
+"""`sfd bench`: how fast a model of the store runs here, compared with OpenCV."""
 
 import argparse
 import json
@@ -13,9 +13,9 @@ from sfd.errors import UsageError
 from store.model import check, load
 from store.places import locate
 
-DESCRIPTION = """Measure inference speed side by side, in one run: the converted model in
-onnxruntime at several batch sizes, and OpenCV 4 running the caffemodel itself. Prints the median
-milliseconds per image, and the median ratio to the first line. Needs the extra `verify`."""
+DESCRIPTION = """Compare inference speed in one run: the converted model in onnxruntime at
+several batch sizes, and the caffemodel itself in OpenCV 4. Prints the median milliseconds per
+image, and the median ratio to the first line. Needs the extra `verify`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--store",
         type=Path,
         metavar="DIR",
-        help="where to look for the model (default: as `sfd models` does)",
+        help="the folder of models (default: as for `sfd models`)",
     )
     parser.add_argument("--rounds", type=int, default=15, metavar="N", help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="default: %(default)s")
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def table(timings: list[Timing]) -> str:
-    """A line a contestant; `time` is per image and relative to the first line."""
+    """One line for each contestant; `time` is per image and relative to the first line."""
     lines = [f"{'':28} {'ms/image':>9} {'min':>8} {'max':>8} {'time':>6}"]
     lines += [
         f"{t.name:28} {t.median_ms:9.1f} {t.low_ms:8.1f} {t.high_ms:8.1f} {t.ratio:5.2f}x"

@@ -1,7 +1,7 @@
-"""Times contestants side by side: interleaved rounds, medians, and ratios to the first one.
+"""Times contestants in interleaved rounds: medians, and ratios to the first contestant.
 
-A shared machine drifts while it is measured. Contestants that take turns drift together, so the
-median of the ratios within one round is steadier than the ratio of two separate runs.
+The speed of a shared machine drifts. Contestants that take turns drift together, so the median of
+the ratios within one round is steadier than the ratio of two separate runs.
 """
 
 import statistics
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Contestant:
-    """Something to be timed: one call handles `images` images."""
+    """Something to time: one call handles `images` images."""
 
     name: str
     images: int
@@ -21,7 +21,7 @@ class Contestant:
 
 @dataclass(frozen=True)
 class Timing:
-    """What was measured of one contestant."""
+    """The measurements of one contestant."""
 
     name: str
     median_ms: float
@@ -38,7 +38,7 @@ def measure(
     after_round: Callable[[], object] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Timing]:
-    """Run every contestant once a round, after one round to warm up; `clock` is in seconds."""
+    """Run every contestant once per round, after one warm-up round; `clock` is in seconds."""
     for contestant in contestants:
         contestant.run()
     samples: list[list[float]] = [[] for _ in contestants]

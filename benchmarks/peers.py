@@ -1,4 +1,4 @@
-"""Who can run an SFD model on this machine: onnxruntime on our file, and OpenCV 4 on Caffe's."""
+"""The contestants: onnxruntime with our file, and OpenCV 4 with Caffe's files."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -15,7 +15,7 @@ Images = U8
 
 
 def pictures(model: Model, count: int, seed: int = 0) -> Images:
-    """Noise [count, height, width, channels]: what a convolution costs depends on no content."""
+    """Noise [count, height, width, channels]: a convolution costs the same for any content."""
     side = model.input
     noise = np.random.default_rng(seed).integers(
         0, 256, (count, side.height, side.width, side.channels)

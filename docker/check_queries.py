@@ -2,10 +2,10 @@
 
     python docker/check_queries.py http://127.0.0.1:9090
 
-A query that returns nothing is a panel that stays empty and an alert that never fires, be it for a
-metric that was renamed or a label that never had that value. Comparisons with a number are dropped
-(an alert that does not fire returns nothing), and absent(X) becomes X. Exits 0 when all queries
-return numbers, 1 when some do not. Run it after some traffic of every kind, rejections included.
+If a metric was renamed or a label never has a value, the query returns nothing: the panel stays
+empty, or the alert never fires. Comparisons with a number are removed first, because an alert that
+does not fire returns nothing; absent(X) becomes X. Exits with 0 if all queries return numbers, else
+with 1. Send traffic of every kind first, rejections included.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 DASHBOARD = Path(__file__).parent / "grafana" / "dashboards" / "sfd.json"
-# What Grafana puts in the place of its variables.
+# Values for Grafana's variables.
 VARIABLES = {"$__rate_interval": "1m", "$instance": ".*"}
 
 
@@ -49,7 +49,7 @@ def of_rules(url: str) -> Iterator[tuple[str, str]]:
 
 
 def unconditional(query: str) -> str:
-    """Return what an alert's query measures, whatever it then compares it with."""
+    """Return the query of an alert without its comparison."""
     query = re.sub(r"\s*(==|!=|>=|<=|>|<)\s*(bool\s+)?-?[0-9][0-9.e+-]*", "", query)
     absent = re.fullmatch(r"absent\((.*)\)", query.strip(), re.DOTALL)
     return absent[1] if absent else query

@@ -1,10 +1,10 @@
-"""Post one picture again and again from several clients at once, and tell how it went.
+"""Post one picture again and again from several clients at once, and report the results.
 
     python docker/load.py http://127.0.0.1:8000 photo.jpg --clients 8 --seconds 20
 
-Prints the answers by status, the throughput, and percentiles of the duration. Each request has a
-connection of its own, as from many users, and carries an X-Request-ID. Standard library only, so
-that it also runs inside the service's image. Only for a server of your own.
+Prints the answers by status, the throughput, and percentiles of the duration. Each request has
+its own connection, as from many users, and an X-Request-ID. It uses only the standard library, so
+it also runs inside the service's image. Use it only against your own server.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from urllib.parse import urlencode, urlsplit
 
 
 class Outcome(TypedDict):
-    """What became of one request."""
+    """The outcome of one request."""
 
     id: str
     connected: bool
     status: int
-    """0 without an answer."""
+    """0 if there was no answer."""
     error: str
     seconds: float
 
@@ -49,7 +49,7 @@ def post(
         outcome["status"] = answer.status
     except (OSError, http.client.HTTPException) as error:
         outcome["error"] = repr(error)
-        time.sleep(0.05)  # a refused connection costs nothing: do not spin
+        time.sleep(0.05)  # a refused connection returns at once: wait, so as not to spin
     finally:
         connection.close()
     outcome["seconds"] = time.perf_counter() - start
@@ -77,10 +77,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("url", help="address of the service")
     parser.add_argument("photo", type=Path, help="what to post")
-    parser.add_argument("--clients", type=int, default=4, help="requests at a time (default: 4)")
+    parser.add_argument(
+        "--clients", type=int, default=4, help="requests at the same time (default: 4)"
+    )
     parser.add_argument("--seconds", type=float, help="default: until standard input ends")
-    parser.add_argument("--model", help="of the store (default: the service's)")
-    parser.add_argument("--api-key", help="where the service wants one")
+    parser.add_argument("--model", help="a model that the service has (default: its default model)")
+    parser.add_argument("--api-key", help="an API key, if the service needs one")
     parser.add_argument("--each", action="store_true", help="print every outcome as a line of JSON")
     arguments = parser.parse_args()
     address = urlsplit(arguments.url)

@@ -1,9 +1,9 @@
-"""Write the tables of these pages that the code knows better.
+"""Generate tables of these pages from the code.
 
-    python docs/generate.py            rewrite what lies between the marks
-    python docs/generate.py --check    change nothing; exit 1 when a page is out of date
+    python docs/generate.py            rewrite the text between the marks
+    python docs/generate.py --check    change nothing; exit with 1 if a page is out of date
 
-A page marks a table's place with `<!-- generated: NAME -->` and `<!-- /generated -->`.
+A page marks the place of a table with `<!-- generated: NAME -->` and `<!-- /generated -->`.
 """
 
 import argparse
@@ -106,7 +106,7 @@ def commands_list() -> str:
 def arguments(
     parser: argparse.ArgumentParser,
 ) -> Iterator[tuple[str, str, list[tuple[str, ...]]]]:
-    """Yield each (sub)parser's name, description and rows; argparse has no public way to ask."""
+    """Yield each (sub)parser's name, description and rows. argparse has no public API for it."""
     rows: list[tuple[str, ...]] = []
     nested: list[argparse.ArgumentParser] = []
     for action in parser._actions:
@@ -141,7 +141,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def generated(text: str) -> str:
-    """Return a page with the tables between its marks made anew."""
+    """Return a page with new tables between its marks."""
     return MARK.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n{found[3]}", text)
 
 

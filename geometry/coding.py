@@ -1,4 +1,4 @@
-"""Boxes written relative to prior boxes, and back: SSD's three code types.
+"""Encodes boxes relative to prior boxes, and decodes them: SSD's three code types.
 
 With a prior p = (x1, y1, x2, y2), w = x2 - x1, h = y2 - y1, variances v, and a code t
 (`DecodeBBox` and `EncodeBBox` in `src/caffe/util/bbox_util.cpp` of github.com/weiliu89/caffe):
@@ -7,7 +7,7 @@ With a prior p = (x1, y1, x2, y2), w = x2 - x1, h = y2 - y1, variances v, and a 
 - CENTER_SIZE: centre = centre of p + v[:2] * t[:2] * (w, h); size = exp(v[2:] * t[2:]) * (w, h)
 - CORNER_SIZE: box = p + v * t * (w, h, w, h)
 
-Where the variance is encoded in the target, v counts as 1.
+If the variance is encoded in the target, v is 1.
 """
 
 from enum import StrEnum
@@ -60,7 +60,7 @@ def encode(
 ) -> Floats:
     """Codes [..., P, 4] that `decode` turns back into `boxes` [..., P, 4].
 
-    Priors must have a size, and with CENTER_SIZE the boxes too; else the codes are infinite.
+    Priors must not be empty, and with CENTER_SIZE the boxes neither; else the codes are infinite.
     """
     sides = priors[:, 2:] - priors[:, :2]
     match code_type:

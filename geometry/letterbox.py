@@ -9,9 +9,9 @@ from geometry.arrays import Floats
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """Where an image lies inside the input; all lengths in pixels.
+    """Position and size of an image inside the input; all lengths in pixels.
 
-    The image of `image_width` x `image_height` is resized to `width` x `height` and put at
+    The image of `image_width` x `image_height` is resized to `width` x `height` and placed at
     `left`, `top` of an input of `target_width` x `target_height`.
     """
 
@@ -30,10 +30,10 @@ class Letterbox:
     ) -> "Letterbox":
         """The largest placement that keeps the aspect ratio, enlarging small images too.
 
-        An odd pixel of padding goes to the right or bottom. A sliver keeps at least one pixel.
+        An odd pixel of padding goes to the right or bottom. Each side keeps at least one pixel.
         """
         if min(image_width, image_height, target_width, target_height) < 1:
-            raise ValueError("an image and an input have at least one pixel on each side")
+            raise ValueError("an image and an input must have at least one pixel on each side")
         scale = min(target_width / image_width, target_height / image_height)
         width = min(max(round(image_width * scale), 1), target_width)
         height = min(max(round(image_height * scale), 1), target_height)
@@ -43,8 +43,8 @@ class Letterbox:
     def to_image(self, boxes: Floats) -> Floats:
         """`boxes` [N, 4] in fractions of the input, as pixels of the image; not clipped.
 
-        Each axis has its own scale: the resized sides are whole pixels, so a ratio shared by
-        both would be off by up to half a pixel of the input.
+        Each axis has its own scale. The resized sides are whole pixels, so a common scale would be
+        off by up to half a pixel of the input.
         """
         target = np.asarray([self.target_width, self.target_height] * 2, np.float64)
         offset = np.asarray([self.left, self.top] * 2, np.float64)

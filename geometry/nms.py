@@ -11,10 +11,10 @@ def nms(
 ) -> I64:
     """Indices of the boxes kept of `boxes` [N, 4], best score of `scores` [N] first.
 
-    Caffe's `ApplyNMSFast`: take the boxes by descending score (equal scores: lowest index
-    first), the first `top_k` of them (all if negative), and drop each one that overlaps a box
-    already kept by more than `iou_threshold`. At most `limit` are kept (all if negative): since
-    they come best first, that equals cutting the full answer there, and it bounds the time.
+    Caffe's `ApplyNMSFast`: sort the boxes by descending score (equal scores: lowest index first)
+    and take the first `top_k` (all if negative). Drop each box whose IoU with a box already kept
+    is above `iou_threshold`. Stop after `limit` kept boxes (never if negative): the best come
+    first, so this equals cutting the full answer, and it bounds the time.
     """
     order = np.argsort(-scores, kind="stable")
     if top_k >= 0:

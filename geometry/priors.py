@@ -1,6 +1,6 @@
-"""Prior boxes (anchors) of one feature map, as SSD's Caffe lays them out.
+"""Prior boxes (anchors) of one feature map, in the order of SSD's Caffe.
 
-The source of every rule is `src/caffe/layers/prior_box_layer.cpp` of github.com/weiliu89/caffe.
+Every rule comes from `src/caffe/layers/prior_box_layer.cpp` of github.com/weiliu89/caffe.
 """
 
 from dataclasses import dataclass
@@ -16,20 +16,20 @@ class PriorSpec:
 
     min_sizes: tuple[float, ...]
     max_sizes: tuple[float, ...] = ()
-    """None, or as many as min sizes, each larger than its min size."""
+    """Empty, or one for each min size, larger than that min size."""
     aspect_ratios: tuple[float, ...] = ()
     flip: bool = True
     """Whether 1 / ratio follows each aspect ratio."""
     clip: bool = False
     """Whether coordinates are cut to 0–1."""
     variances: tuple[float, ...] = (0.1,)
-    """One for all four coordinates, or four."""
+    """One value for all four coordinates, or four values."""
     step_width: float = 0.0
-    """Distance of two centres; 0 for the input's width over the feature map's width."""
+    """Distance between centres; 0 means the input's width divided by the feature map's."""
     step_height: float = 0.0
     offset: float = 0.5
     image_width: int = 0
-    """Width that the fractions refer to; 0 for the input's own."""
+    """Width that the fractions refer to; 0 means the input's."""
     image_height: int = 0
 
 
@@ -37,8 +37,8 @@ def sizes(spec: PriorSpec) -> F32:
     """Widths and heights [K, 2] in pixels of the priors at each cell, in Caffe's order.
 
     For each min size: the square of that size; the square of sqrt(min * max) if there are max
-    sizes; then one of sqrt(ratio) * min by min / sqrt(ratio) for each aspect ratio but 1. Caffe
-    keeps min and max size in an `int`, which drops what follows the point; so does this.
+    sizes; then sqrt(ratio) * min by min / sqrt(ratio) for each aspect ratio except 1. Caffe keeps
+    min and max size in an `int`, which drops the fraction; so does this.
     """
     ratios = _ratios(spec)
     shapes: list[tuple[np.float32, np.float32]] = []
@@ -83,7 +83,7 @@ def priors(
 
 
 def _ratios(spec: PriorSpec) -> list[np.float32]:
-    """Aspect ratios but 1, without repeats closer than 1e-6, flipped ones where asked."""
+    """Aspect ratios except 1, without repeats closer than 1e-6, and the flipped ones if asked."""
     ratios = [np.float32(1)]
     for value in spec.aspect_ratios:
         ratio = np.float32(value)

@@ -1,1 +1,1 @@
-"""The console command and the root of all explained errors."""
+"""The console command, and the base class of errors for users."""

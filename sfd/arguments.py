@@ -1,13 +1,13 @@
-"""What the arguments of commands mean: text to numbers, sizes and names, or a clear refusal."""
+"""Parses arguments of commands into numbers, sizes and names, with clear errors."""
 
 from argparse import ArgumentTypeError
 
 _GREATEST_SIDE = 16_384
-"""As of `convert.conversion`; an input of this size alone is 3 GB of float32."""
+"""The limit of `convert.conversion`; an input of this size alone is 3 GB of float32."""
 
 
 def words(text: str) -> tuple[str, ...]:
-    """Names with commas between, without the spaces around them; none may be empty."""
+    """Names separated by commas, without spaces around them; none may be empty."""
     found = tuple(word.strip() for word in text.split(","))
     if not all(found):
         raise ArgumentTypeError(f"{text!r} has an empty name")
@@ -15,7 +15,7 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def numbers(text: str) -> tuple[float, ...]:
-    """Numbers with commas between."""
+    """Numbers separated by commas."""
     try:
         return tuple(map(float, text.split(",")))
     except ValueError:
@@ -23,7 +23,7 @@ def numbers(text: str) -> tuple[float, ...]:
 
 
 def number(text: str) -> float:
-    """Any that float() reads: whether infinite or NaN make sense is for the command to say."""
+    """Any number that float() reads; the command decides about infinity and NaN."""
     try:
         return float(text)
     except ValueError:
@@ -42,7 +42,7 @@ def positive(text: str) -> int:
 
 
 def nonnegative(text: str) -> float:
-    """A number from 0, not infinite."""
+    """A finite number from 0."""
     value = number(text)
     if not 0 <= value < float("inf"):
         raise ArgumentTypeError(f"{text!r} is not a number from 0")

@@ -1,4 +1,4 @@
-"""The console command `sfd`: runs the module that owns a subcommand, errors into exit codes."""
+"""The console command `sfd`: runs the module of a subcommand, and turns errors into exit codes."""
 
 import argparse
 import signal
@@ -21,12 +21,12 @@ COMMANDS = {
     "detect": ("detection.command", "find the faces of image files, without a server"),
     "train": ("training.commands.train", "train a detector and write its caffemodel"),
     "evaluate": ("training.commands.evaluate", "measure a detector on labelled images"),
-    "bench": ("benchmarks.command", "measure speed side by side with peers"),
+    "bench": ("benchmarks.command", "compare inference speed with OpenCV's"),
 }
 
 
 class Command(Protocol):
-    """What the module of a subcommand defines."""
+    """The functions that the module of a subcommand defines."""
 
     DESCRIPTION: str
 
@@ -65,9 +65,9 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """End on SIGTERM as on an error, so that nothing half-written stays behind.
+    """Exit on SIGTERM as on an error, so that no half-written file stays behind.
 
-    And at all: process 1 of a container ignores a signal that it has no handler for.
+    Process 1 of a container also needs this to stop at all: it ignores signals without a handler.
     """
 
     def end(*_: object) -> None:

@@ -1,11 +1,11 @@
-"""Where this code lies, in a checkout or an installed package, and which version it is."""
+"""The place of this code, a checkout or an installed package, and its version."""
 
 import tomllib
 from importlib import metadata
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parent.parent
-"""The folder that holds `sfd` and the packages beside it: a checkout, or site-packages."""
+"""The folder of `sfd` and the other packages: a checkout, or site-packages."""
 
 
 def _project() -> dict[str, str] | None:
@@ -20,8 +20,8 @@ def _project() -> dict[str, str] | None:
 _PROJECT = _project()
 
 CHECKOUT = HOME if _PROJECT else None
-"""The checkout that this code lies in; None for an installed package."""
+"""The checkout of this code; None for an installed package."""
 
 # In a checkout, the metadata of an editable installation may be older than pyproject.toml.
 VERSION = _PROJECT["version"] if _PROJECT else metadata.version("sfd")
-"""The version of sfd, as pyproject.toml states it."""
+"""The version of sfd in pyproject.toml."""

@@ -1,13 +1,13 @@
-"""The one root of every failure that this project explains to its user."""
+"""The base class of every error that this project explains to its user."""
 
 
 class SfdError(Exception):
-    """A failure whose message says, in one line, what went wrong and what to do about it."""
+    """An error whose one-line message says what went wrong and what to do."""
 
     exit_code = 1
 
 
 class UsageError(SfdError):
-    """The command line itself was wrong."""
+    """The command line is wrong."""
 
     exit_code = 2

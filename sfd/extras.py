@@ -1,4 +1,4 @@
-"""The optional dependencies of sfd: which extra a command and a package belong to."""
+"""The optional dependencies of sfd: the extras of each command and package."""
 
 OF_COMMAND = {
     "models": ("models",),
@@ -8,22 +8,22 @@ OF_COMMAND = {
     "evaluate": ("detect",),
     "bench": ("models", "verify"),
 }
-"""The extras that a command needs. A command that is not listed needs none."""
+"""The extras that each command needs. A command that is not listed needs none."""
 
 OF_PACKAGE = {"cv2": "verify", "scipy": "evaluate", "torch": "train", "opentelemetry": "otel"}
-"""The extra that carries a package, by the name that is imported, where no command needs it."""
+"""The extra of a package that no command needs, by the name that is imported."""
 
 
 def install(*extras: str) -> str:
     """The shell command that installs sfd with these extras.
 
-    It also adds them to an sfd that is installed already, from a wheel or a checkout.
+    It also adds them to an sfd that is already installed, from a wheel or a checkout.
     """
     return f"pip install 'sfd[{','.join(extras)}]'" if extras else "pip install sfd"
 
 
 def lacking(command: str, error: ModuleNotFoundError) -> str:
-    """What a command says when a package is not installed: its name, and how to install it."""
+    """The message for a package that is not installed: its name, and how to install it."""
     name = error.name or ""
     extras = list(OF_COMMAND.get(command, ()))
     extra = OF_PACKAGE.get(name.partition(".")[0])

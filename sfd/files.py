@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Writes files completely or not at all."""
 
 import os
 import tempfile
@@ -8,13 +8,13 @@ from sfd.errors import SfdError
 
 
 class WriteError(SfdError):
-    """A file that can't be written; what was there before still is."""
+    """A file cannot be written; an old file stays as it was."""
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside `path` and rename, so that no reader ever sees half a file.
+    """Write a temporary file next to `path` and rename it, so no reader sees half a file.
 
-    Raises WriteError where it can't be written.
+    Raises WriteError if it cannot be written.
     """
     temporary: Path | None = None
     try:
@@ -24,7 +24,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-            # mkstemp's 0600 would keep a service that runs as another user from reading it.
+            # With mkstemp's 0600, a service that runs as another user could not read it.
             os.fchmod(file.fileno(), 0o644)
         temporary.replace(path)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The progress of a command whose steps are known."""
+"""The progress of a command with known steps."""
 
 import sys
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ from typing import Self, TextIO
 
 
 class Steps:
-    """Shows which step runs, in one line on a terminal that vanishes at the end.
+    """Shows the current step in one line on a terminal, and erases the line at the end.
 
-    Prints nothing where stderr is not a terminal. Call it with the name of each step as it begins.
+    Prints nothing if stderr is not a terminal. Call it with the name of each step as it begins.
     """
 
     def __init__(self, names: Sequence[str], stream: TextIO | None = None) -> None:
@@ -35,6 +35,6 @@ class Steps:
 
     def _print(self, text: str) -> None:
         if self._shown:
-            # Back to the start of the line, the text, and an erased rest.
+            # Go to the start of the line, write the text, erase the rest.
             self._stream.write(f"\r{text}\x1b[K")
             self._stream.flush()

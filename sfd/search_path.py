@@ -1,4 +1,4 @@
-"""Where Python looks for modules: our own packages come before files of the current folder."""
+"""Makes Python find our own packages before modules in the current folder."""
 
 import os
 import sys

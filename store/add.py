@@ -1,4 +1,4 @@
-"""Anyone's Caffe detector as a model of the store: converted, verified, and described."""
+"""Adds a user's Caffe detector to the store: converts, verifies and describes it."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ WEIGHTS_FILE = "weights.caffemodel"
 
 @dataclass(frozen=True)
 class Card:
-    """What the files themselves don't say about a model."""
+    """Facts about a model that its files do not contain."""
 
     title: str = ""
     version: str = "1"
@@ -52,10 +52,9 @@ def add(
 ) -> Model:
     """Make `store/name` out of a deploy prototxt and its weights, and return it.
 
-    Input, classes and thresholds are taken from the network, but for what `options` say; `warn` is
-    told what the converter found odd. Raises ModelError for a name that is taken or impossible or
-    a detector that can't be served, and SfdError for all that the converter refuses; then the store
-    is as it was.
+    Input, classes and thresholds come from the network, unless `options` override them. `warn` gets
+    the converter's warnings. Raises ModelError if the name is taken or invalid or the detector
+    cannot be served, and SfdError if the converter refuses it; the store then stays as it was.
     """
     refuse_existing(folder_of(store, name))
     card = card or Card()
@@ -67,7 +66,7 @@ def add(
         names = json.loads(report.metadata["sfd.class_names"])
         if len(names) != 1:
             raise ModelError(
-                f"{prototxt} detects {len(names)} classes, but the service serves detectors of "
+                f"{prototxt} detects {len(names)} classes, but the service needs detectors with "
                 "one: `sfd convert` makes an ONNX file of it"
             )
         sources = {
@@ -81,7 +80,7 @@ def add(
 
 
 def describe(report: Report, name: str, sources: Mapping[str, Source], card: Card) -> Description:
-    """What a conversion found out about a network, with its card, as `model.toml` has it."""
+    """The contents of `model.toml`, from a conversion's report and the given facts."""
     found = {key.removeprefix("sfd."): value for key, value in report.metadata.items()}
     height, width = map(int, found["input_size"].split("x"))
     title = card.title or name
@@ -103,7 +102,7 @@ def describe(report: Report, name: str, sources: Mapping[str, Source], card: Car
         ),
         thresholds=Thresholds(
             default_score=card.default_score,
-            # IoU never passes 1: a greater threshold suppresses nothing, as 1 does.
+            # IoU is at most 1, so a greater threshold suppresses nothing, like 1.
             nms_iou=min(float(found["nms_threshold"]), 1.0),
             top_k=int(found["top_k"]),
             keep_top_k=int(found["keep_top_k"]),

@@ -1,4 +1,4 @@
-"""From a model folder's sources to its `model.onnx`, and the record of what that was made from."""
+"""Builds a model folder's `model.onnx`, and records what it was made from."""
 
 import json
 from collections.abc import Callable
@@ -25,7 +25,7 @@ Progress = Callable[[str], object]
 
 
 def is_built(model: Model) -> bool:
-    """Whether `model.onnx` is there, fits the sources, and was made by this converter."""
+    """Whether `model.onnx` exists, fits the sources, and was made by this converter."""
     try:
         return check(model).converter == VERSION
     except ModelError:
@@ -35,9 +35,9 @@ def is_built(model: Model) -> bool:
 def build(model: Model, *, verify: bool = True, progress: Progress = lambda _: None) -> Build:
     """Convert a folder's sources to `model.onnx` in heads form and write `build.json`.
 
-    Each appears whole or not at all; should the process die between the two, `check` finds that
-    they don't fit. Raises ModelError for sources that differ from `model.toml`, and SfdError for
-    what the converter refuses.
+    Each file is written completely or not at all. If the process dies between the two, `check`
+    finds that they do not match. Raises ModelError for sources that differ from `model.toml`, and
+    SfdError if the converter refuses them.
     """
     check_sources(model)
     options = Options(
@@ -55,7 +55,7 @@ def build(model: Model, *, verify: bool = True, progress: Progress = lambda _: N
 
 
 def record(model: Model, report: Report) -> Build:
-    """Write `build.json` for a `model.onnx` that a conversion has just put into its folder."""
+    """Write `build.json` for a `model.onnx` that a conversion has just written."""
     made = Build(
         sha256=report.onnx_sha256,
         sources={

@@ -1,4 +1,4 @@
-"""The catalog: published models that can be pulled, each described as it will be installed."""
+"""The catalog: published models that can be pulled, with their future `model.toml`."""
 
 import tomllib
 from collections.abc import Mapping
@@ -21,16 +21,16 @@ _LOOPBACK = frozenset(["localhost", "127.0.0.1", "::1"])
 
 
 def is_loopback(url: SplitResult) -> bool:
-    """Whether a URL names this machine itself."""
+    """Whether a URL points to this machine."""
     return url.hostname in _LOOPBACK
 
 
 def allowed(address: str) -> str:
     """The address itself; ValueError unless it is https, or http on this machine.
 
-    The hash would catch changed bytes, but plain http also tells everybody on the way what is
-    fetched, and `file:` would let a catalog read what only its user may. http on loopback is for
-    mirrors and tests.
+    The hash detects changed bytes. But with plain http, others on the network see the download,
+    and with `file:` a catalog could read the user's private files. http on loopback is for mirrors
+    and tests.
     """
     url = urlsplit(address)
     if not url.hostname or not (
@@ -42,7 +42,7 @@ def allowed(address: str) -> str:
 
 @dataclass(frozen=True, config=_STRICT, kw_only=True)
 class Download(Source):
-    """A file to be fetched; `file` is its name in the model folder."""
+    """A file to download; `file` is its name in the model folder."""
 
     url: Annotated[str, AfterValidator(allowed)]
     size: Annotated[int, Field(ge=1, le=MAX_FILE_BYTES)]
@@ -57,7 +57,7 @@ class Entry(Description):
 
     @property
     def size(self) -> int:
-        """Bytes to fetch in all."""
+        """Total size of the downloads in bytes."""
         return sum(source.size for source in self.sources.values())
 
 
@@ -65,7 +65,7 @@ Catalog = Mapping[str, Entry]
 
 
 def load(path: Path) -> Catalog:
-    """Read a catalog, entries by name; ModelError names the file and the key of every mistake."""
+    """Read a catalog: its entries by name. ModelError names the file and key of each mistake."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -81,12 +81,12 @@ def load(path: Path) -> Catalog:
         raise ModelError(f"{path}: {problems(error)}") from None
     for name, entry in catalog.items():
         if entry.name != name:
-            raise ModelError(f"{path}: {name}.name: is {entry.name!r}; leave it out")
+            raise ModelError(f"{path}: {name}.name: is {entry.name!r}; remove this key")
     return catalog
 
 
 def default_catalog(chosen: Path | None = None) -> Path:
-    """The first catalog among the chosen store, the default stores, and what came with sfd."""
+    """The first catalog in the chosen store, the default stores, or the one that came with sfd."""
     ours = PACKAGED if CHECKOUT is None else CHECKOUT / FOLDER
     candidates = [store / CATALOG_FILE for store in (*stores(chosen), *stores(), ours)]
     return next((path for path in candidates if path.is_file()), candidates[-1])

@@ -1,4 +1,4 @@
-"""`sfd models`: what is in the store, whether it is whole, and how more gets into it."""
+"""`sfd models`: lists, verifies, builds, adds and pulls the models of the store."""
 
 import argparse
 import json
@@ -19,13 +19,13 @@ from store.listing import Listed, card, data, examine, listing, table
 from store.model import MOST_PIXELS, ModelError, load
 from store.places import installed, locate, store_for, stores
 
-# The converter and its libraries are imported by what needs them: `sfd models verify` runs where
-# only the service is installed.
+# Only the functions that convert import the converter and its libraries: `sfd models verify` runs
+# where only the service is installed.
 
 DESCRIPTION = """\
 List, show and verify the models of the store; build their ONNX files; add and pull models.
 
-A store is a folder with one folder for each model. sfd takes the first of these that is given or
+A store is a folder with one folder for each model. sfd uses the first of these that is given or
 exists:
 
   --store DIR
@@ -33,15 +33,15 @@ exists:
   ./model_store
   the model_store of the checkout that sfd runs from
 
-An installed sfd, which has no checkout, searches several stores: ./model_store, then models in
-your data folder, then those that came with the package. `add` and `pull` write to the first.
+An installed sfd has no checkout. It searches several stores: ./model_store, then the models in your
+data folder, then those that came with the package. `add` and `pull` write to the first.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommands of `sfd models`."""
     for_store = "the folder of models (default: $SFD_MODEL_STORE, else as `sfd models --help` says)"
-    for_catalog = "what can be pulled (default: catalog.toml of the store, else the one of sfd)"
+    for_catalog = "the catalog to pull from (default: catalog.toml of the store, else that of sfd)"
     parser.add_argument("--store", type=Path, metavar="DIR", help=for_store)
     parser.add_argument("--catalog", type=Path, metavar="FILE", help=for_catalog)
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         made = commands.add_parser(
             name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
         )
-        # Accepted on both sides of ACTION; SUPPRESS keeps a default here from undoing the other.
+        # Accepted on both sides of ACTION; with SUPPRESS a default here does not undo the other.
         absent = argparse.SUPPRESS
         made.add_argument("--store", type=Path, metavar="DIR", default=absent, help=for_store)
         made.add_argument("--catalog", type=Path, metavar="FILE", default=absent, help=for_catalog)
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for_json = "print JSON for programs"
     listed = command("list", "list the models of the store, and those that can be pulled")
     listed.add_argument("--json", action="store_true", help=for_json)
-    shown = command("show", "show all that is known about a model")
+    shown = command("show", "show everything about a model")
     shown.add_argument("name", metavar="NAME", help="as `sfd models list` shows it")
     shown.add_argument("--json", action="store_true", help=for_json)
     verified = command("verify", "compare every file of the models with its hash")
@@ -71,29 +71,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     built = command("build", "convert the models whose ONNX file is missing or out of date")
     built.add_argument("names", nargs="*", metavar="NAME", help="default: all of the store")
     built.add_argument("--force", action="store_true", help="also those that are up to date")
-    added = command("add", "convert a Caffe detector of your own and put it into the store")
+    added = command("add", "convert your own Caffe detector and add it to the store")
     added.add_argument("prototxt", type=Path, metavar="PROTOTXT", help="its deploy prototxt")
     added.add_argument("caffemodel", type=Path, metavar="CAFFEMODEL", help="its weights")
-    added.add_argument("--name", required=True, help="what the service will call it")
+    added.add_argument("--name", required=True, help="the model's name in the service")
     added.add_argument(
-        "--mean", type=numbers, metavar="B,G,R", help="subtracted from pixels (104,117,123)"
+        "--mean",
+        type=numbers,
+        metavar="B,G,R",
+        help="mean to subtract from pixels (default: 104,117,123)",
     )
-    added.add_argument("--scale", type=number, default=1.0, help="multiplied with that (1.0)")
     added.add_argument(
-        "--channel-order", choices=("bgr", "rgb", "gray"), help="that the network takes (bgr)"
+        "--scale", type=number, default=1.0, help="factor for the result (default: 1.0)"
     )
-    added.add_argument("--score", type=fraction, default=0.5, help="default min_score (0.5)")
     added.add_argument(
-        "--class-names", type=words, metavar="A,B", help="without the background (face)"
+        "--channel-order",
+        choices=("bgr", "rgb", "gray"),
+        help="the order that the network takes (default: bgr)",
     )
-    added.add_argument("--title", type=_text, help="what it is, in a few words")
-    added.add_argument("--licence", type=_text, default="not stated", help="of the weights")
-    added.add_argument("--origin", type=_text, help="where it came from")
+    added.add_argument(
+        "--score", type=fraction, default=0.5, help="the model's default min_score (default: 0.5)"
+    )
+    added.add_argument(
+        "--class-names",
+        type=words,
+        metavar="A,B",
+        help="names of the classes without the background (default: face)",
+    )
+    added.add_argument("--title", type=_text, help="a short description")
+    added.add_argument("--licence", type=_text, default="not stated", help="licence of the weights")
+    added.add_argument("--origin", type=_text, help="where the model comes from")
     pulled = command("pull", "download a published model of the catalog into the store")
     pulled.add_argument("name", metavar="NAME", help="as `sfd models list` shows it")
     for parser_of_size in (added, pulled):
         parser_of_size.add_argument(
-            "--input-size", type=_size, metavar="N|HxW", help="other than its own"
+            "--input-size",
+            type=_size,
+            metavar="N|HxW",
+            help="height and width of the input (default: the model's own)",
         )
     for converting in (built, added, pulled):
         converting.add_argument(
@@ -197,7 +212,7 @@ def _add(arguments: argparse.Namespace) -> None:
                 warn=warnings.append,
             )
     finally:
-        # Below the bar, and also of a model that is refused in the end: they may say why.
+        # Printed below the bar, even if the model is refused: warnings may say why.
         for warning in warnings:
             print(f"sfd models: warning: {warning}", file=sys.stderr)
     print(f"{model.name}: added in {model.folder}")
@@ -225,12 +240,14 @@ def _folders(arguments: argparse.Namespace) -> tuple[Path, ...]:
     folders = installed(arguments.store)
     if not folders:
         store = stores(arguments.store)[0]
-        raise ModelError(f"the model store {store} has no model: `sfd models pull NAME` gets one")
+        raise ModelError(
+            f"the model store {store} has no models: get one with `sfd models pull NAME`"
+        )
     return folders
 
 
 def _catalog(arguments: argparse.Namespace) -> Catalog:
-    """The catalog; empty where there is none and none was asked for."""
+    """The catalog; empty if there is none and none was asked for."""
     path = arguments.catalog or default_catalog(arguments.store)
     return load_catalog(path) if arguments.catalog or path.is_file() else {}
 
@@ -258,7 +275,7 @@ def _progress(name: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM clean up as SIGINT does, instead of leaving a half-made folder behind."""
+    """Make SIGTERM clean up as SIGINT does, so that no half-made folder stays behind."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -273,13 +290,11 @@ def _terminable() -> Iterator[None]:
 def _size(text: str) -> tuple[int, int]:
     found = size(text)
     if max(found) > MOST_PIXELS:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: a model's side has {MOST_PIXELS} pixels at most"
-        )
+        raise argparse.ArgumentTypeError(f"{text!r}: a side may have at most {MOST_PIXELS} pixels")
     return found
 
 
 def _text(text: str) -> str:
     if not text.strip():
-        raise argparse.ArgumentTypeError("is empty: say it, or leave the option away")
+        raise argparse.ArgumentTypeError("is empty: give a text, or leave out the option")
     return text

@@ -1,4 +1,4 @@
-"""One file over HTTP: streamed to disk, no longer than promised, kept only if its hash fits."""
+"""Downloads one file over HTTP to disk. Checks its size and its hash."""
 
 import hashlib
 import http.client
@@ -16,12 +16,12 @@ from store.catalog import Download, allowed, is_loopback
 from store.model import ModelError
 
 TIMEOUT_S = 30.0
-"""How long a server may stay silent."""
+"""How long to wait for data from the server."""
 _CHUNK = 1 << 16
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows only to addresses that a catalog may have."""
+    """Follows redirects only to addresses that a catalog may have."""
 
     def redirect_request(
         self,
@@ -41,10 +41,10 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def fetch(download: Download, path: Path, *, timeout: float = TIMEOUT_S) -> None:
-    """Fetch a file to `path`; ModelError, and no file, unless size and hash are as promised.
+    """Download a file to `path`. If size or hash are wrong: ModelError, and no file.
 
-    Nothing is resumed: half a file is removed, whatever stopped it. OSError of the disk (no
-    space, no rights, a file that is there already) is left to the caller.
+    Downloads are not resumed: after any failure the partial file is removed. The caller handles
+    OSError of the disk (no space, no rights, a file that exists already).
     """
     with _open(download, timeout) as response, path.open("xb") as file:
         try:
@@ -78,7 +78,7 @@ def _receive(response: http.client.HTTPResponse, download: Download, file: IO[by
         raise _failure(
             download,
             f"has sha256 {digest.hexdigest()}, not {download.sha256} as the catalog says; "
-            "it was changed, so it is not used",
+            "the file was changed, so it was deleted",
         )
 
 
@@ -113,7 +113,7 @@ def _read(response: http.client.HTTPResponse, download: Download) -> bytes:
 def _reason(error: object) -> str:
     match error:
         case TimeoutError():
-            return "the server stayed silent for too long; try again"
+            return "the server sent nothing for too long; try again"
         case ConnectionRefusedError():
             return "the connection was refused"
         case socket.gaierror():

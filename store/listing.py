@@ -1,4 +1,4 @@
-"""What a store holds and what could be pulled into it, as text for people and JSON for programs."""
+"""Lists the models of a store and of the catalog, as text for people and JSON for programs."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,13 +24,13 @@ class Listed:
     problem: str = ""
     """Why it is unusable, and what to do."""
     description: Description | None = None
-    """None where `model.toml` can't be read."""
+    """None if `model.toml` cannot be read."""
     build: Build | None = None
-    """How its `model.onnx` was made, where it is ready."""
+    """How its `model.onnx` was made, if it is ready."""
 
 
 def listing(folders: Iterable[Path], catalog: Catalog) -> tuple[Listed, ...]:
-    """The models of these folders, then the others of the catalog; every hash is compared."""
+    """The models of these folders, then the others of the catalog. Compares every hash."""
     installed = [examine(folder) for folder in folders]
     names = {listed.name for listed in installed}
     available = (
@@ -55,7 +55,7 @@ def examine(folder: Path) -> Listed:
 
 
 def table(rows: Sequence[Listed]) -> str:
-    """The listing in columns, and below it what is wrong with the unusable ones."""
+    """The listing in columns, and below it the reason for each unusable model."""
     cells = [("NAME", "STATE", "INPUT", "SCORE", "LICENCE", "TITLE")]
     for row in rows:
         about = row.description
@@ -81,7 +81,7 @@ def table(rows: Sequence[Listed]) -> str:
 
 
 def data(row: Listed) -> dict[str, Any]:
-    """A line of the listing as JSON's types: what `model.toml` says, with `state` and `problem`."""
+    """A line of the listing as JSON: the contents of `model.toml`, `state` and `problem`."""
     about = row.description
     found: dict[str, Any] = {"name": row.name, "state": row.state, "problem": row.problem}
     if about is not None:
@@ -140,7 +140,7 @@ def _card(row: Listed) -> Iterator[str]:
 
 
 def _plain(about: Description) -> Description:
-    """Without what a subclass of Description adds to it, but for a catalog's."""
+    """The description without the fields that other subclasses than a catalog's add."""
     if isinstance(about, Entry):
         return about
     names = (field.name for field in dataclasses.fields(Description))

@@ -1,4 +1,4 @@
-"""A model folder as data: what `model.toml` says, and whether the files still match it.
+"""Reads a model folder: its `model.toml`, and whether the files still match it.
 
 The service imports this module, so it needs neither the converter nor its libraries.
 """
@@ -35,12 +35,12 @@ Limit = Annotated[int, Field(ge=-1)]
 
 
 class ModelError(SfdError):
-    """A model that is missing, wrongly described, or whose files do not match their hashes."""
+    """A model is missing, has a wrong description, or its files do not match their hashes."""
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Input:
-    """The picture a network takes, and what Caffe did to it first: (pixel - mean) * scale."""
+    """The input of a network, and Caffe's preprocessing: (pixel - mean) * scale."""
 
     height: Pixels
     width: Pixels
@@ -48,18 +48,18 @@ class Input:
     channel_order: Literal["bgr", "rgb", "gray"]
     """The order in which the network, not the ONNX file, takes the channels."""
     mean: tuple[float, ...]
-    """One value a channel, 0-255, in `channel_order`."""
+    """One value for each channel, 0-255, in `channel_order`."""
     scale: float = 1.0
 
     def __post_init__(self) -> None:
         if (self.channels == 1) != (self.channel_order == "gray"):
-            raise ValueError("channels is 1 exactly where channel_order is 'gray'")
+            raise ValueError("channels must be 1 if channel_order is 'gray', and only then")
         if len(self.mean) != self.channels:
             raise ValueError(f"mean has {len(self.mean)} values for {self.channels} channels")
 
     @property
     def mean_rgb(self) -> tuple[int, int, int]:
-        """The mean colour as whole red, green, blue values 0-255: what letterboxing pads with."""
+        """The mean colour as whole red, green, blue values 0-255: the padding of the letterbox."""
         red, green, blue = {
             "bgr": self.mean[::-1],
             "rgb": self.mean,
@@ -70,7 +70,7 @@ class Input:
 
 @dataclass(frozen=True, config=_STRICT)
 class Thresholds:
-    """Which of the priors become detections; all are applied after inference."""
+    """The thresholds that turn priors into detections, all applied after inference."""
 
     default_score: Fraction
     nms_iou: Fraction
@@ -90,7 +90,7 @@ class Source:
 
 @dataclass(frozen=True, config=_STRICT)
 class Result:
-    """What was measured, on what and how. No values means: not yet measured."""
+    """A measurement, its data and its method. No values means: not yet measured."""
 
     dataset: Text
     protocol: Text
@@ -115,7 +115,7 @@ class Description:
     input: Input
     thresholds: Thresholds
     sources: Mapping[str, Source]
-    """By role: `deploy` and `weights` always; `train`, `test`, `solver` where they are known."""
+    """By role: `deploy` and `weights` always; `train`, `test`, `solver` if they are known."""
     results: tuple[Result, ...] = ()
 
     def __post_init__(self) -> None:
@@ -126,28 +126,28 @@ class Description:
 
 @dataclass(frozen=True, config=_STRICT)
 class Build:
-    """The contents of `build.json`: from what, and by what, `model.onnx` was made."""
+    """The contents of `build.json`: the sources and the converter that made `model.onnx`."""
 
     sha256: Sha256
-    """Of `model.onnx`."""
+    """Hash of `model.onnx`."""
     sources: Mapping[str, Sha256]
-    """By role, as in `Description.sources`: of the deploy prototxt and the weights."""
+    """Hashes of the deploy prototxt and the weights, by role as in `Description.sources`."""
     recipe: Sha256
-    """Of what else in `model.toml` goes into the conversion (`recipe_hash`)."""
+    """Hash of the other settings of `model.toml` that the conversion uses (`recipe_hash`)."""
     converter: str
     verification: str
-    """`verified`, or `unverified: ` and why."""
+    """`verified`, or `unverified: ` and the reason."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Model(Description):
-    """A described model and the folder it lies in."""
+    """The description of a model, and its folder."""
 
     folder: Path
 
     @property
     def onnx(self) -> Path:
-        """Where the converted network lies once it is built."""
+        """The path of the converted network, which exists once it is built."""
         return self.folder / ONNX_FILE
 
     @property
@@ -162,7 +162,7 @@ class Model(Description):
 
     @classmethod
     def of(cls, description: Description, folder: Path) -> Self:
-        """A description placed in its folder."""
+        """Put a description and its folder together."""
         fields = dataclasses.fields(description)
         return cls(**{f.name: getattr(description, f.name) for f in fields}, folder=folder)
 
@@ -170,7 +170,7 @@ class Model(Description):
 def load(folder: Path) -> Model:
     """Read and validate a model folder's `model.toml`; ModelError names the file and the key.
 
-    The files themselves are not looked at: see `check`.
+    It does not read the other files: see `check`.
     """
     path = folder / MODEL_FILE
     try:
@@ -196,7 +196,7 @@ def load(folder: Path) -> Model:
 
 
 def find(store: Path) -> tuple[Path, ...]:
-    """The model folders of a store, by name; one that is being written is not among them."""
+    """The model folders of a store, by name, without any that is still being written."""
     try:
         entries = sorted(store.iterdir())
     except FileNotFoundError:
@@ -213,7 +213,7 @@ def find(store: Path) -> tuple[Path, ...]:
 
 
 def folder_of(store: Path, name: str) -> Path:
-    """The folder of a model by its name; a name that is no plain name is refused."""
+    """The folder of a model by its name; ModelError if the name is not a plain name."""
     if not re.fullmatch(NAME_PATTERN, name) or len(name) > 100:
         raise ModelError(
             f"{name!r} is not a model name: small letters, digits, '.', '_' and '-', "
@@ -245,7 +245,7 @@ def check(model: Model) -> Build:
 
 
 def check_sources(model: Model) -> None:
-    """Compare the sources of a model with `model.toml`; ModelError lists all that differ."""
+    """Compare the sources of a model with `model.toml`; ModelError lists all differences."""
     wrong = []
     for source in model.sources.values():
         try:
@@ -265,7 +265,7 @@ def check_sources(model: Model) -> None:
 
 
 def read_build(model: Model) -> Build:
-    """Read `build.json`; ModelError where it is missing or broken."""
+    """Read `build.json`; ModelError if it is missing or broken."""
     path = model.folder / BUILD_FILE
     again = f"run `sfd models build {model.name}`"
     try:
@@ -279,15 +279,15 @@ def read_build(model: Model) -> Build:
 
 
 def is_current(model: Model, build: Build) -> bool:
-    """Whether a build was made from the sources and settings that `model.toml` has now."""
+    """Whether a build was made from the current sources and settings of `model.toml`."""
     sources = {role: model.sources[role].sha256 for role in ("deploy", "weights")}
     return build.sources == sources and build.recipe == recipe_hash(model)
 
 
 def recipe_hash(model: Description) -> str:
-    """Sha256 of what a conversion takes from `model.toml` besides the source files.
+    """Sha256 of the settings in `model.toml` that a conversion uses, besides the source files.
 
-    Thresholds are applied after inference: changing one needs no new build.
+    Thresholds are applied after inference, so changing one needs no new build.
     """
     recipe = TypeAdapter(Description).dump_python(
         model, mode="json", include={"name", "classes", "input"}
@@ -296,13 +296,13 @@ def recipe_hash(model: Description) -> str:
 
 
 def sha256(path: Path) -> str:
-    """The hash of a file's bytes, in hexadecimal."""
+    """The sha256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def problems(error: ValidationError) -> str:
-    """All problems of a validation in one line, each with its key."""
+    """All errors of a validation in one line, each with its key."""
     listed = []
     for problem in error.errors(include_url=False):
         key = ".".join(map(str, problem["loc"]))

@@ -1,9 +1,10 @@
-"""Where models are looked for: one store or several, and the first is where new models go.
+"""Which stores to search for models. New models go into the first.
 
-`--store DIR`, then `$SFD_MODEL_STORE`, then `./model_store`, then the `model_store` of the checkout
-that this code lies in: the first of these that applies is the only store. An installed sfd has no
-checkout. There, the user's data folder follows `./model_store`, and the models that came with the
-package follow both: all of them are searched, and of two models with one name the first counts.
+In a checkout there is one store: the first of `--store DIR`, `$SFD_MODEL_STORE`, `./model_store`
+and the checkout's `model_store` that is given or exists. For an installed sfd, `--store` or
+`$SFD_MODEL_STORE` is also the only store. Without them, sfd searches `./model_store`, the user's
+data folder, and the models that came with the package. If two models have the same name, it uses
+the first.
 """
 
 import os
@@ -15,7 +16,7 @@ from store.model import MODEL_FILE, ModelError, find, folder_of
 ENVIRONMENT = "SFD_MODEL_STORE"
 FOLDER = "model_store"
 PACKAGED = HOME / "sfd" / FOLDER
-"""The models of an installed package: read only, and absent in a checkout."""
+"""The models of an installed package: read only; a checkout has none."""
 
 
 def stores(chosen: Path | None = None) -> tuple[Path, ...]:
@@ -34,9 +35,9 @@ def stores(chosen: Path | None = None) -> tuple[Path, ...]:
 
 
 def store_for(name: str, chosen: Path | None = None) -> Path:
-    """The store that a new model of this name goes into: the first one.
+    """The store for a new model of this name: the first one.
 
-    Raises ModelError for what is not a model name, and for a name that a later store has: the new
+    Raises ModelError for an invalid name, and for a name that a later store has, because the new
     model would hide the old one.
     """
     first, *others = stores(chosen)
@@ -48,8 +49,8 @@ def store_for(name: str, chosen: Path | None = None) -> Path:
 
 
 def user_store() -> Path:
-    """The store in the user's data folder, which an installed sfd adds models to."""
-    # Imported here: a container that names its store has no need of it.
+    """The store in the user's data folder. An installed sfd adds models to it."""
+    # Imported here, because a container that names its store does not need it.
     from platformdirs import user_data_path
 
     return user_data_path("sfd", appauthor=False) / "models"
@@ -58,7 +59,7 @@ def user_store() -> Path:
 def locate(name: str, chosen: Path | None = None) -> Path:
     """The folder of a model in the first store that has it.
 
-    Raises ModelError for what is not a model name, and for a model that no store has.
+    Raises ModelError for an invalid name, and for a model that no store has.
     """
     searched = stores(chosen)
     folders = [folder_of(store, name) for store in searched]
@@ -70,12 +71,12 @@ def locate(name: str, chosen: Path | None = None) -> Path:
 
 
 def installed(chosen: Path | None = None) -> tuple[Path, ...]:
-    """The folders of all models, those of the first store first; of one name, the first folder.
+    """The folders of all models, those of the first store first. Each name appears once.
 
-    Raises ModelError where no store exists or one cannot be read.
+    Raises ModelError if no store exists or one cannot be read.
     """
     searched = stores(chosen)
-    # The message about a store that is missing names the first one.
+    # The error for a missing store names the first one.
     present = [store for store in searched if store.is_dir()] or searched[:1]
     folders: dict[str, Path] = {}
     for store in present:

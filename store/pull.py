@@ -1,4 +1,4 @@
-"""A published model into the store: fetched, checked by hash, converted, verified, then there."""
+"""Pulls a published model into the store: downloads, checks, converts and verifies it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +20,11 @@ def pull(
     timeout: float = TIMEOUT_S,
     progress: Progress = lambda _: None,
 ) -> Model:
-    """Fetch a catalog's model and build it in the store; on any failure nothing is left behind.
+    """Download a model of the catalog and build it in the store. A failure leaves nothing behind.
 
-    `input_size` (height, width) overrides the catalog's. Raises ModelError for a name that the
-    catalog lacks or the store has already, for a download that fails or is not what the catalog
-    promises, and for a full disk; SfdError where it doesn't convert.
+    `input_size` (height, width) overrides the catalog's. Raises ModelError if the catalog does not
+    have the name, the store already has it, the download fails or differs from the catalog, or the
+    disk is full; SfdError if the conversion fails.
     """
     target = folder_of(store, name)
     if name not in catalog:

@@ -17,7 +17,7 @@ from detection.images import decode
 from geometry.arrays import U8
 
 MEAN = (123, 117, 104)
-# Odd files make Pillow warn; in the service the filter of detection.images is the process's.
+# Odd files make Pillow warn; in the service, detection.images filters these warnings.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 
 
@@ -78,7 +78,7 @@ def test_an_animation_is_its_first_frame(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_exif_orientation_is_applied(orientation: int, kind: str) -> None:
     upright = np.asarray(gradient())
-    # What a camera held that way stores: the inverse of the EXIF table.
+    # The pixels that a camera in that orientation stores: the inverse of the EXIF table.
     stored = {
         1: upright,
         2: upright[:, ::-1],
@@ -218,13 +218,15 @@ def test_a_truncated_file_is_invalid(kind: str) -> None:
         (b"\0\0\0\x20ftypheic\0\0", UnsupportedMediaType, "HEIC"),
     ],
 )
-def test_what_is_no_image_is_explained(data: bytes, error: type[RequestError], says: str) -> None:
+def test_a_file_that_is_not_an_image_is_refused_with_a_reason(
+    data: bytes, error: type[RequestError], says: str
+) -> None:
     with pytest.raises(error, match=says):
         read(data)
 
 
 @given(st.data())
-def test_a_damaged_file_is_an_image_or_a_problem(data: st.DataObject) -> None:
+def test_a_damaged_file_is_decoded_or_refused(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"]))
     damaged = bytearray(SAMPLES[kind])
     for _ in range(data.draw(st.integers(1, 6))):
@@ -237,7 +239,7 @@ SAMPLES = {
 }
 
 
-def test_every_hostile_file_is_an_image_or_a_problem_in_time_and_memory(shared: Path) -> None:
+def test_every_hostile_file_is_decoded_or_refused_in_bounded_time_and_memory(shared: Path) -> None:
     files = sorted(path for path in (shared / "hostile").rglob("*") if path.is_file())
     assert len(files) > 700
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -256,7 +258,7 @@ def test_every_hostile_file_is_an_image_or_a_problem_in_time_and_memory(shared: 
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_000_000  # KiB
 
 
-def test_pillows_warnings_do_not_get_out() -> None:
+def test_pillows_warnings_are_not_shown() -> None:
     # Corrupt EXIF makes Pillow warn; in a fresh process, where warnings are errors.
     program = (
         "import io, warnings\n"

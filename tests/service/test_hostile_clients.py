@@ -1,6 +1,6 @@
-"""Clients that vanish, crawl, flood or babble: the others are served, and the costs are bounded.
+"""Clients that disconnect, are slow, flood or send garbage: others are served, costs are bounded.
 
-All over real sockets against `python -m service`; each limit is reached with small settings.
+All tests use real sockets and `python -m service`. Small settings make each limit easy to reach.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ def was_closed(connection: socket.socket, seconds: float) -> bool:
     return True
 
 
-# --- who vanishes
+# --- clients that disconnect
 
 
 def test_a_client_that_leaves_while_it_waits_is_dropped_before_inference(
@@ -83,7 +83,7 @@ def test_a_client_that_resets_its_connection_leaves_nothing_behind(
 ) -> None:
     data = bright_cells(3, size=800, kind="BMP")
     with start_server(sleeping(0.2), MAX_BYTES=2 * MIB) as server:
-        # More bytes than may be held at the same time: none of them may stay counted.
+        # More bytes than memory may hold at the same time: none of them may stay counted.
         for _ in range(20):
             connection = server.connect()
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -97,7 +97,7 @@ def test_a_client_that_resets_its_connection_leaves_nothing_behind(
         assert "Traceback" not in server.log.read_text()
 
 
-# --- who crawls
+# --- slow clients
 
 
 def test_connections_without_a_whole_request_head_are_closed_in_time(start_server: Any) -> None:
@@ -134,7 +134,9 @@ def test_a_head_in_two_pieces_and_an_idle_connection_are_fine(start_server: Any)
             time.sleep(1.2)
 
 
-def test_many_slow_uploads_take_nobody_elses_place(start_server: Any, bright_cells: Cells) -> None:
+def test_many_slow_uploads_do_not_block_other_clients(
+    start_server: Any, bright_cells: Cells
+) -> None:
     with start_server(REQUEST_TIMEOUT_S=2, QUEUE_LIMIT=32) as server:
         slow = [server.connect() for _ in range(64)]
         for connection in slow:
@@ -152,7 +154,7 @@ def test_many_slow_uploads_take_nobody_elses_place(start_server: Any, bright_cel
         assert server.metrics()['sfd_rejected_total{reason="timeout"}'] == 64
 
 
-def test_a_client_that_does_not_read_its_answer_is_let_go(start_server: Any) -> None:
+def test_a_client_that_does_not_read_its_answer_is_disconnected(start_server: Any) -> None:
     noise = io.BytesIO()
     Image.frombytes("RGB", (2600, 2600), os.urandom(3 * 2600 * 2600)).save(noise, "BMP")
     data = noise.getvalue()
@@ -166,13 +168,13 @@ def test_a_client_that_does_not_read_its_answer_is_let_go(start_server: Any) -> 
         connection.sendall(head + f"Content-Length: {len(data)}\r\n\r\n".encode() + data)
         server.wait_for("sfd_batch_size_count", 1)
         server.wait_until_idle()
-        # The kernel may still offer what it holds; the service holds neither answer nor socket.
+        # The kernel may still send what it has; the service keeps neither answer nor socket.
         assert server.open_files() <= files + 2
         assert httpx.get(f"{server.url}/readyz").status_code == 200
 
 
 @pytest.mark.parametrize("fate", ["keep-alive", "close"])
-def test_a_client_that_reads_slowly_but_steadily_gets_all_of_its_answer(
+def test_a_client_that_reads_slowly_but_steadily_gets_its_whole_answer(
     start_server: Any, fate: str
 ) -> None:
     noise = io.BytesIO()
@@ -192,7 +194,7 @@ def test_a_client_that_reads_slowly_but_steadily_gets_all_of_its_answer(
         whole = answer.index(b"\r\n\r\n") + 4 + length
         started = time.monotonic()
         while len(answer) < whole:
-            # Five megabytes a second: in all that takes longer than one may stall.
+            # Five megabytes per second: in total that takes longer than a client may stall.
             part = connection.recv(256 * 1024)
             assert part, "cut off"
             answer += part
@@ -200,7 +202,7 @@ def test_a_client_that_reads_slowly_but_steadily_gets_all_of_its_answer(
         assert time.monotonic() - started > 3
 
 
-def test_an_offer_of_http_2_is_answered_by_http_1_without_a_word(
+def test_an_offer_of_http_2_is_answered_by_http_1_without_a_log_line(
     start_server: Any, bright_cells: Cells
 ) -> None:
     data = bright_cells(1)
@@ -215,7 +217,7 @@ def test_an_offer_of_http_2_is_answered_by_http_1_without_a_word(
         assert "pgrade" not in server.log.read_text()
 
 
-def test_the_deadline_is_kept_and_who_missed_it_is_not_inferred(
+def test_the_deadline_is_kept_and_late_images_are_not_inferred(
     start_server: Any, sleeping: Sleeping, bright_cells: Cells
 ) -> None:
     with start_server(
@@ -235,16 +237,16 @@ def test_the_deadline_is_kept_and_who_missed_it_is_not_inferred(
 
         for status, kind, seconds in asyncio.run(all_at_once()):
             assert (status, kind) == (504, "timeout")
-            # Long before the batch ends, though the machine be slow.
+            # Long before the batch ends, even on a slow machine.
             assert 1.9 < seconds < 7
         server.wait_until_idle()
         assert server.metrics()["sfd_batch_size_count"] == 1
 
 
-# --- who floods
+# --- clients that flood
 
 
-def test_of_500_at_once_each_is_counted_as_it_was_answered(
+def test_each_of_500_simultaneous_requests_is_counted_under_its_status(
     start_server: Any, sleeping: Sleeping, bright_cells: Cells
 ) -> None:
     data = bright_cells(3, size=300, kind="BMP")
@@ -325,7 +327,7 @@ def test_the_bodies_of_all_clients_together_are_bounded(start_server: Any) -> No
     ],
     ids=["pipelined requests", "a header", "headers", "a path", "trailers", "a chunk extension"],
 )
-def test_a_flood_that_the_app_never_sees_is_bounded_too(
+def test_a_flood_that_the_app_never_sees_is_limited_too(
     hardened: Any, first: bytes, flood: bytes
 ) -> None:
     hardened.forget_peak()
@@ -353,7 +355,7 @@ def test_a_flood_that_the_app_never_sees_is_bounded_too(
         b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 400_000 + b"\r\n\r\n",
     ],
 )
-def test_what_is_no_http_is_a_400_and_the_end_of_the_connection(
+def test_bytes_that_are_not_http_get_a_400_and_the_connection_is_closed(
     hardened: Any, request_bytes: bytes
 ) -> None:
     with hardened.connect(timeout=5) as connection:

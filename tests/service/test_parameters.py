@@ -36,16 +36,14 @@ def ask(client: TestClient, bright_cells: Cells, as_base64: Base64) -> Callable[
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_parameter_has_the_same_effect_wherever_it_stands(
-    ask: Callable[..., Any], way: str
-) -> None:
+def test_a_parameter_has_the_same_effect_in_each_place(ask: Callable[..., Any], way: str) -> None:
     answer = ask(way, max_faces=2, min_score=0.3)
     assert answer.status_code == 200
     assert len(answer.json()["faces"]) == 2
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_the_answer_to_one_image_keeps_its_shape_beside_parameters(
+def test_the_answer_to_one_image_keeps_its_shape_with_parameters(
     ask: Callable[..., Any], way: str
 ) -> None:
     assert "results" not in ask(way, min_score=0.3).json()
@@ -61,7 +59,7 @@ def test_the_answer_to_one_image_keeps_its_shape_beside_parameters(
         ({"min_size": "-1"}, "min_size: Input should be greater than or equal to 0"),
     ],
 )
-def test_a_wrong_parameter_gets_the_same_error_wherever_it_stands(
+def test_a_wrong_parameter_gets_the_same_error_in_each_place(
     ask: Callable[..., Any], way: str, given: dict[str, str], says: str
 ) -> None:
     answer = ask(way, **given)
@@ -82,13 +80,15 @@ def test_two_places_with_one_value_are_fine(ask: Callable[..., Any], way: str) -
     assert ask(way, {"min_score": "0.50"}, min_score=0.5).status_code == 200
 
 
-def test_the_query_itself_may_not_say_two_things(client: TestClient, bright_cells: Cells) -> None:
+def test_the_query_may_not_give_a_parameter_two_values(
+    client: TestClient, bright_cells: Cells
+) -> None:
     answer = client.post("/detect?max_faces=1&max_faces=2", content=bright_cells(1))
     assert answer.status_code == 422
     assert "given twice" in answer.json()["detail"]
 
 
-def test_null_in_json_is_a_parameter_that_is_left_out(ask: Callable[..., Any]) -> None:
+def test_null_in_json_means_that_the_parameter_is_left_out(ask: Callable[..., Any]) -> None:
     assert len(ask("json", max_faces=None).json()["faces"]) == 3
 
 
@@ -104,7 +104,7 @@ def test_true_is_not_a_number(ask: Callable[..., Any]) -> None:
     assert ask("json", max_faces=True).status_code == 422
 
 
-def test_a_long_unknown_name_is_cut_before_it_is_told(ask: Callable[..., Any]) -> None:
+def test_the_error_shortens_a_long_unknown_name(ask: Callable[..., Any]) -> None:
     answer = ask("json", **{"x" * 100_000: 1})
     assert answer.status_code == 422
     assert len(answer.text) < 500
@@ -129,7 +129,7 @@ def test_json_is_known_without_its_content_type(
     assert len(answer.json()["faces"]) == 1
 
 
-def test_small_faces_are_dropped_where_the_request_says_so(
+def test_small_faces_are_dropped_if_the_request_says_so(
     client: TestClient, bright_cells: Cells
 ) -> None:
     data = bright_cells(1, 2, size=640)  # cells of 160 pixels
@@ -192,7 +192,7 @@ def test_render_crops_without_faces_is_a_zip_file_too(
 @pytest.mark.parametrize(
     ("accept", "status"), [("application/zip", 200), ("*/*", 200), ("image/png", 406)]
 )
-def test_render_crops_heeds_what_the_client_accepts(
+def test_render_crops_respects_the_accept_header(
     client: TestClient, bright_cells: Cells, accept: str, status: int
 ) -> None:
     answer = client.post(
@@ -201,14 +201,12 @@ def test_render_crops_heeds_what_the_client_accepts(
     assert answer.status_code == status
 
 
-def test_render_crops_of_a_broken_image_is_its_error(client: TestClient) -> None:
+def test_render_crops_of_a_broken_image_is_an_error(client: TestClient) -> None:
     assert client.post("/detect?render=crops", content=b"broken").status_code in (400, 415)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "soon", "nan"])
-def test_a_deadline_that_makes_no_sense_is_refused(
-    client: TestClient, bright_cells: Cells, text: str
-) -> None:
+def test_an_invalid_deadline_is_refused(client: TestClient, bright_cells: Cells, text: str) -> None:
     answer = client.post("/detect", content=bright_cells(1), headers={"X-Request-Timeout": text})
     assert (answer.status_code, answer.json()["detail"]) == (
         422, "X-Request-Timeout: must be a number of seconds above 0"
@@ -230,7 +228,7 @@ def test_a_client_gets_a_504_at_its_own_deadline(
 
 
 def test_times_have_microseconds(start_server: Any, bright_cells: Cells) -> None:
-    """uvloop's clock counts whole milliseconds; no time that we show may come from it."""
+    """uvloop's clock counts whole milliseconds, so no time that we show may come from it."""
     with start_server() as server:
         times = [
             httpx.post(f"{server.url}/detect", content=bright_cells(1)).json()["timings_ms"]

@@ -1,4 +1,4 @@
-"""What models that share a process share, and what they do not."""
+"""Models in one process: what they share, and what not."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ from service import runtime
 from service.settings import Settings
 
 
-def test_no_model_is_ready_before_all_are_or_once_it_drains(
+def test_no_model_is_ready_before_all_are_or_during_draining(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = runtime.load(Settings(model_store=store, models=("cells", "others"), threads=1))

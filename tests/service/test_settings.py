@@ -43,7 +43,7 @@ def test_a_variable_sets_its_field(
     assert getattr(settings.load(), field) == value
 
 
-def test_the_defaults_are_those_of_the_design() -> None:
+def test_the_defaults_are_the_documented_ones() -> None:
     loaded = settings.load()
     assert loaded.max_bytes == 20 * 2**20
     assert loaded.max_pixels == 50_000_000
@@ -60,7 +60,11 @@ def test_the_defaults_are_those_of_the_design() -> None:
         ("SFD_PROVIDER", "gpu", "SFD_PROVIDER: must be auto | cpu | cuda | tensorrt | openvino"),
         ("SFD_MAX_WAIT_MS", "nan", "SFD_MAX_WAIT_MS: must be a number from 0 to 1000"),
         ("SFD_REQUEST_TIMEOUT_S", "0", "SFD_REQUEST_TIMEOUT_S: must be a number above 0 up to"),
-        ("SFD_CORS_ORIGINS", "example.org", "SFD_CORS_ORIGINS: must be origins separated by commas"),
+        (
+            "SFD_CORS_ORIGINS",
+            "example.org",
+            "SFD_CORS_ORIGINS: must be origins separated by commas",
+        ),
         (
             "SFD_MAX_BYTES",
             "20 MO",
@@ -117,7 +121,7 @@ def test_a_default_model_that_is_not_served_is_refused() -> None:
         settings.load(models=("a",), default_model="b")
 
 
-def test_a_misspelt_variable_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelt_variable_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SFD_MAXBATCH", "3")
     monkeypatch.setenv("SFD_MAX_BATCH", "3")
     assert settings.unknown_variables() == ["SFD_MAXBATCH"]
@@ -141,7 +145,7 @@ def test_a_misspelt_variable_gets_a_suggestion(name: str, meant: str | None) -> 
 
 
 @pytest.mark.parametrize(("terminal", "expected"), [(True, "console"), (False, "json")])
-def test_logs_are_for_people_where_stderr_is_a_terminal(
+def test_the_console_format_is_the_default_on_a_terminal(
     terminal: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stderr", SimpleNamespace(isatty=lambda: terminal))

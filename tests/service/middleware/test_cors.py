@@ -9,7 +9,7 @@ PREFLIGHT = ORIGIN | {
 }
 
 
-def test_other_origins_are_shut_out_unless_set(client: TestClient) -> None:
+def test_other_origins_are_refused_unless_they_are_set(client: TestClient) -> None:
     assert "access-control-allow-origin" not in client.get("/livez", headers=ORIGIN).headers
     assert client.options("/detect", headers=PREFLIGHT).status_code == 405
 

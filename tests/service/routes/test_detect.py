@@ -60,7 +60,9 @@ def test_one_image_is_answered_as_designed(client: TestClient, bright_cells: Cel
     )
 
 
-def test_no_face_is_an_empty_list(client: TestClient, bright_cells: Cells) -> None:
+def test_an_image_without_faces_gives_an_empty_list(
+    client: TestClient, bright_cells: Cells
+) -> None:
     response = post(client, bright_cells())
     assert response.status_code == 200
     assert response.json()["faces"] == []
@@ -70,7 +72,7 @@ def test_no_face_is_an_empty_list(client: TestClient, bright_cells: Cells) -> No
     "label",
     ["image/png", "image/jpeg", "application/octet-stream", "application/x-www-form-urlencoded"],
 )
-def test_a_file_is_known_by_its_bytes_not_by_its_label(
+def test_the_format_is_read_from_the_content_not_from_the_label(
     client: TestClient, bright_cells: Cells, label: str
 ) -> None:
     data = bright_cells(3)
@@ -89,7 +91,7 @@ def test_a_multipart_image_may_have_any_field_name(client: TestClient, bright_ce
     assert cells_of(response.json()) == {3}
 
 
-def test_several_images_are_answered_in_their_order_and_a_bad_one_alone_fails(
+def test_several_images_are_answered_in_order_and_only_a_bad_one_fails(
     client: TestClient, bright_cells: Cells
 ) -> None:
     parts = [bright_cells(1), b"no image at all", bright_cells(2), b"%PDF-1.7"]
@@ -115,14 +117,16 @@ def test_the_images_of_one_request_are_inferred_together(
     assert max(result["batch_size"] for result in results) > 1
 
 
-def test_json_brings_one_image(client: TestClient, bright_cells: Cells, as_base64: Base64) -> None:
+def test_json_can_carry_one_image(
+    client: TestClient, bright_cells: Cells, as_base64: Base64
+) -> None:
     data = as_base64(bright_cells(7))
     assert cells_of(client.post("/detect", json={"image": data}).json()) == {7}
     url = f"data:image/png;base64,{data}"
     assert cells_of(client.post("/detect", json={"image": url}).json()) == {7}
 
 
-def test_json_brings_several_images_and_a_list_is_answered_by_a_list(
+def test_json_can_carry_several_images_and_a_list_gets_a_list(
     client: TestClient, bright_cells: Cells, as_base64: Base64
 ) -> None:
     images = [as_base64(bright_cells(7)), "&&&"]
@@ -206,7 +210,7 @@ def shades(**cells: int) -> bytes:
         ({"model": "cells"}, {1, 2}),
     ],
 )
-def test_thresholds_are_the_requests_own(
+def test_each_request_has_its_own_thresholds(
     client: TestClient, query: dict[str, Any], cells: set[int]
 ) -> None:
     response = post(client, shades(c1=250, c2=200, c3=20), **query)
@@ -230,14 +234,14 @@ def test_faces_come_best_first(client: TestClient) -> None:
         ({"minscore": 0.5}, "minscore: unknown parameter"),
     ],
 )
-def test_a_wrong_parameter_is_refused_by_name(
+def test_the_error_for_a_wrong_parameter_names_it(
     client: TestClient, bright_cells: Cells, query: dict[str, Any], says: str
 ) -> None:
     response = post(client, bright_cells(), **query)
     assert says in problem_of(response, 422, "invalid-parameter")["detail"]
 
 
-def test_an_unknown_model_is_refused_with_those_there_are(serve: Any, bright_cells: Cells) -> None:
+def test_the_error_for_an_unknown_model_lists_the_models(serve: Any, bright_cells: Cells) -> None:
     with serve(models=("cells", "others")) as client:
         response = post(client, bright_cells(), model="sfd")
         detail = problem_of(response, 404, "unknown-model")["detail"]
@@ -245,7 +249,7 @@ def test_an_unknown_model_is_refused_with_those_there_are(serve: Any, bright_cel
         assert post(client, bright_cells(), model="others").json()["model"]["name"] == "others"
 
 
-def test_a_body_over_the_limit_is_refused_by_its_stated_and_by_its_real_length(
+def test_a_body_over_the_limit_is_refused_by_stated_and_by_real_length(
     serve: Any,
 ) -> None:
     with serve(max_bytes=1000) as client:
@@ -301,7 +305,7 @@ def test_inference_that_raises_is_an_internal_error_for_that_image_alone(
         assert cells_of(post(client, bright_cells(3)).json()) == {3}
 
 
-def test_an_exception_nobody_expected_is_a_problem_too(serve: Any, bright_cells: Cells) -> None:
+def test_an_unexpected_exception_is_problem_json_too(serve: Any, bright_cells: Cells) -> None:
     def change(runtime: Runtime) -> None:
         def check_open() -> None:
             raise ZeroDivisionError("secret detail")
@@ -334,9 +338,7 @@ class Gate:
         object.__setattr__(session, "run", run)
 
 
-def test_a_full_queue_is_overloaded_and_says_when_to_come_back(
-    serve: Any, bright_cells: Cells
-) -> None:
+def test_a_full_queue_is_a_503_with_retry_after(serve: Any, bright_cells: Cells) -> None:
     gate = Gate()
     with serve(gate, queue_limit=1, max_images=1) as client, ThreadPoolExecutor(2) as pool:
         first = pool.submit(post, client, bright_cells(1))
@@ -368,7 +370,7 @@ def test_a_deadline_that_passes_in_the_queue_is_a_timeout_and_is_never_inferred(
     assert gate.batches == [1]
 
 
-def test_a_draining_service_takes_nothing_new(serve: Any, bright_cells: Cells) -> None:
+def test_a_draining_service_accepts_no_new_requests(serve: Any, bright_cells: Cells) -> None:
     with serve() as client:
         client.app.state.runtime.start_draining()
         response = post(client, bright_cells())
@@ -387,7 +389,7 @@ def test_a_draining_service_takes_nothing_new(serve: Any, bright_cells: Cells) -
         ("POST", "/livez", 405, "method-not-allowed"),
     ],
 )
-def test_the_frameworks_own_errors_are_problems_too(
+def test_the_frameworks_own_errors_are_problem_json_too(
     client: TestClient, method: str, path: str, status: int, kind: str
 ) -> None:
     response = client.request(method, path)

@@ -33,7 +33,7 @@ def test_readiness_follows_the_warm_up_and_the_draining(client: TestClient) -> N
     assert (response.status_code, response.json()) == (503, {"status": "draining"})
 
 
-def test_a_version_of_the_text_format_that_is_none_is_no_failure(client: TestClient) -> None:
+def test_an_invalid_version_of_the_text_format_is_accepted(client: TestClient) -> None:
     for accept in ("text/plain; version=x", "application/openmetrics-text; version=", ";;q=;"):
         answer = client.get("/metrics", headers={"Accept": accept})
         assert answer.status_code == 200
@@ -80,7 +80,7 @@ def test_unknown_paths_share_one_label(client: TestClient) -> None:
     assert not {"/a", "/b", "/wp-login.php", "/models/cells"} & routes
 
 
-def test_two_services_in_one_process_count_apart(serve: Any) -> None:
+def test_two_services_in_one_process_have_separate_metrics(serve: Any) -> None:
     with serve() as one, serve() as other:
         one.get("/livez")
         assert ("sfd_requests_total", (("route", "/livez"), ("status", "200"))) in samples(one)
