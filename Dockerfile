@@ -1,15 +1,15 @@
 # The service as an image: `docker build .` for CPUs, `docker build --target gpu .` for NVIDIA GPUs.
 #
-# Pass a package index other than pip's default as a secret, so that no layer keeps its address or
-# password: docker build --secret id=pip_conf,src=$HOME/.config/pip/pip.conf .
+# If your packages come from an index of your own, pass a pip.conf as a secret, so that no layer keeps
+# its address or password: docker build --secret id=pip_conf,src=$HOME/.config/pip/pip.conf .
 
 FROM python:3.11-slim-bookworm AS base
 ENV PYTHONUNBUFFERED=1
 
-# --- The wheel of this project and the packages of the converter.
+# --- The converter's packages.
 FROM base AS converter
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
-# The image has its models in /models, so build the wheel without models.
+# The image has its models in /models, so the wheel contains none.
 ENV HATCH_BUILD_NO_HOOKS=true
 WORKDIR /src
 RUN python -m venv /opt/converter
@@ -17,7 +17,7 @@ COPY requirements/build.txt requirements/
 RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
     /opt/converter/bin/pip install --require-hashes -r requirements/build.txt
 
-# --- Every model of the store as ONNX, each verified against OpenCV's Caffe importer.
+# --- Every model of the store as ONNX, each compared with OpenCV's Caffe importer.
 FROM converter AS models
 COPY sfd sfd
 COPY geometry geometry
@@ -33,7 +33,7 @@ FROM converter AS wheel
 COPY . .
 RUN /opt/converter/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheel .
 
-# --- The environment of the service: its own requirements, without pip.
+# --- The final environment: only the service's requirements, without pip.
 FROM base AS venv
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 RUN python -m venv --without-pip /opt/venv
@@ -57,26 +57,29 @@ FROM base AS service
 LABEL org.opencontainers.image.title="sfd" \
       org.opencontainers.image.description="Face detection over HTTP" \
       org.opencontainers.image.licenses="MIT"
-# The user has no home. Libraries that cache something use /tmp, the only writable place.
+# The user has no home directory. Libraries write their caches to the only writable folder.
 ENV PATH=/opt/venv/bin:$PATH \
     HOME=/tmp \
     SFD_HOST=0.0.0.0 \
     SFD_PORT=8000 \
     SFD_MODEL_STORE=/models
+# The base image has its own pip, and the wheels from which ensurepip installs another.
+RUN find /usr -depth \( -name pip -o -name 'pip[0-9-]*' -o -name ensurepip -o -name '*.whl' \) \
+        -exec rm -rf {} +
 COPY docker/healthcheck.py /opt/healthcheck.py
 COPY --from=models /models /models
 WORKDIR /tmp
 USER 10001:10001
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-# Ready, not only alive: `docker compose up --wait` and a proxy's depends_on wait for traffic.
+# Asks for ready, not only alive: `docker compose up --wait` and depends_on wait until it takes traffic.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --start-interval=1s --retries=3 \
     CMD ["python", "-I", "-S", "/opt/healthcheck.py"]
 ENTRYPOINT ["sfd"]
 CMD ["serve"]
 
 FROM service AS gpu
-# The loader does not search the wheels of CUDA by itself.
+# The wheels of CUDA are not in the loader's default path.
 ENV LD_LIBRARY_PATH=/opt/venv/lib/python3.11/site-packages/nvidia/cu13/lib:/opt/venv/lib/python3.11/site-packages/nvidia/cudnn/lib \
     SFD_PROVIDER=cuda
 COPY --from=venv-gpu /opt/venv /opt/venv

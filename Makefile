@@ -1,18 +1,18 @@
-# Common tasks; `make` lists them.
+# The tasks of a checkout. `make` lists them.
 #
-# Packages are installed into .venv, from the hashed lock. git ignores everything that is built.
+# Everything is installed into .venv, from the hashed lock. git ignores everything that is built.
 # PYTHON=… names the interpreter for .venv, PORT=… the port to serve on.
 
 VENV := .venv
 PY := $(VENV)/bin/python
 PORT ?= $(or $(SFD_PORT),8000)
-# On a terminal pip shows its downloads; elsewhere only errors.
+# On a terminal pip shows its downloads. Elsewhere it shows only errors.
 QUIET := $(shell test -t 2 || echo --quiet)
 LOCKS := build service gpu
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header
-TOO_OLD := import sys; v = sys.version_info; sys.exit("sfd needs Python 3.11 or newer, and %s is \
-	%d.%d: name another, as in `make PYTHON=python3.12` (and remove .venv if it has the old one)" \
+TOO_OLD := import sys; v = sys.version_info; sys.exit("sfd needs Python 3.11 or newer, but %s is \
+	%d.%d. Name another, as in `make PYTHON=python3.12` (and remove .venv if it has the old one)" \
 	% (sys.executable, v[0], v[1]) if v < (3, 11) else 0)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -21,8 +21,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 
 help:
-	@echo 'make run    serve on port $(PORT); sets up .venv and builds the model first, if needed'
-	@echo 'make test   check style and types, and run all tests; some tests download packages'
+	@echo 'make run    set up, build the model if needed, and serve on port $(PORT)'
+	@echo 'make test   check and test everything (some tests download packages)'
 	@echo 'make lint   check format, style and types'
 	@echo 'make models build the ONNX files of the models under model_store'
 	@echo 'make lock   lock the newest versions that pyproject.toml allows, with hashes'
@@ -43,7 +43,7 @@ lint: $(VENV)/.installed
 models: $(VENV)/.installed
 	@$(PY) -m sfd models build
 
-# Updates an old .venv if its Python still fits, instead of making a new one.
+# Updates an old .venv if it still fits, instead of creating a new one.
 $(VENV)/.installed: requirements/dev.txt pyproject.toml | $(PY)
 	@$(PY) -c '$(TOO_OLD)'
 	@echo 'Installing the packages of requirements/dev.txt into $(VENV)'
@@ -59,14 +59,14 @@ $(PY):
 		done; \
 	fi; \
 	if [ -z "$$python" ]; then \
-		echo 'sfd needs Python 3.11 or newer, and there is none on the PATH: install one, or' \
+		echo 'sfd needs Python 3.11 or newer, but there is none on the PATH. Install one, or' \
 			'name it, as in `make PYTHON=/opt/python3.12/bin/python`' >&2; \
 		exit 1; \
 	fi; \
 	"$$python" -c '$(TOO_OLD)' || exit 1; \
 	"$$python" -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }
 
-# The other locks take their versions from dev.txt, so that we ship the versions that we test.
+# The other locks use the versions of dev.txt, so the tests run with the versions that we ship.
 lock: $(PY)
 	$(PY) -m pip install --quiet uv
 	$(PY) -m uv $(LOCK) --upgrade --extra dev pyproject.toml -o requirements/dev.txt >/dev/null
@@ -75,7 +75,7 @@ lock: $(PY)
 			-o requirements/$$name.txt >/dev/null || exit 1; \
 	done
 	@if grep -nE 'file://|https?://|^ *-(i|f)|^ *--(index|extra-index|find-links)' \
-		requirements/*.txt; then echo 'a lock names a place to install from' >&2; exit 1; fi
+		requirements/*.txt; then echo 'a lock file names a package index' >&2; exit 1; fi
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,7 +1,7 @@
-"""Puts the catalog and the default model, converted and verified, into a wheel of this project.
+"""Adds the catalog and the default model, converted and verified, to a wheel of this project.
 
-Hatch calls it to build a wheel (`pip wheel .`, `pip install .`). It does nothing for an editable
-installation, and does not run if HATCH_BUILD_NO_HOOKS is `true`.
+Hatch runs it when a wheel is built (`pip wheel .`, `pip install .`). It does nothing for an
+editable installation, and does not run where HATCH_BUILD_NO_HOOKS is `true`.
 """
 
 import json
@@ -18,17 +18,17 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 STORE = "model_store"
 INSTALLED_STORE = "sfd/model_store"
-"""The folder of models in the wheel. It is inside our own package, so no other project uses it."""
+"""Folder of the models in the wheel: in sfd's own package, so no other project's files clash."""
 BUILT = ("model.onnx", "build.json")
 
 
 class CustomBuildHook(BuildHookInterface[Any]):
-    """Builds the models in a temporary folder, and adds the files to the wheel."""
+    """Builds the models in a temporary folder and adds the files to the wheel."""
 
     _folder: "tempfile.TemporaryDirectory[str] | None" = None
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Convert the models that the hook's `models` names; RuntimeError if one fails."""
+        """Convert the models that the hook's table lists. Raises RuntimeError if one fails."""
         if version == "editable":
             return
         self._folder = tempfile.TemporaryDirectory(prefix="sfd-wheel-")
@@ -50,10 +50,10 @@ class CustomBuildHook(BuildHookInterface[Any]):
 
 
 def _build(root: Path, models: Sequence[str], store: Path) -> None:
-    """Fill an empty store with the catalog and the models of a checkout, converted and verified."""
+    """Fill an empty store with a checkout's catalog and models, converted and verified."""
     shutil.copy(root / STORE / "catalog.toml", store)
     for name in models:
-        # Convert again: other code may have made the checkout's model.onnx.
+        # Convert again: the checkout's model.onnx may have been made by other code.
         sources = shutil.ignore_patterns(*BUILT)
         shutil.copytree(root / STORE / name, store / name, ignore=sources)
     _convert(root, store)
@@ -64,14 +64,14 @@ def _build(root: Path, models: Sequence[str], store: Path) -> None:
 def _convert(root: Path, store: Path) -> None:
     """Run `sfd models build` of this checkout, even if another sfd is installed."""
     command = [sys.executable, "-m", "sfd", "models", "--store", str(store), "build"]
-    # Keep PYTHONPATH: pip uses it to pass on its build dependencies.
+    # Keep PYTHONPATH: pip passes its build dependencies in it.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"building the wheel's models failed: {done.stderr.strip()}")
+        raise RuntimeError(f"the models of the wheel can't be built: {done.stderr.strip()}")
 
 
 def _check_verified(record: Path) -> None:
     verification = json.loads(record.read_text("utf-8"))["verification"]
     if verification != "verified":
-        raise RuntimeError(f"the wheel's model {record.parent.name} is {verification}")
+        raise RuntimeError(f"the model {record.parent.name} of the wheel is {verification}")

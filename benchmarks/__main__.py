@@ -1,4 +1,4 @@
-"""`python -m benchmarks` is `sfd bench`."""
+"""`python -m benchmarks` runs `sfd bench`."""
 
 import sys
 

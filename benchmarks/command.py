@@ -1,4 +1,4 @@
-"""`sfd bench`: how fast a model of the store runs here, compared with OpenCV."""
+"""`sfd bench`: measures a model's speed in onnxruntime and in OpenCV on this machine."""
 
 import argparse
 import json
@@ -13,9 +13,9 @@ from sfd.errors import UsageError
 from store.model import check, load
 from store.places import locate
 
-DESCRIPTION = """Compare inference speed in one run: the converted model in onnxruntime at
-several batch sizes, and the caffemodel itself in OpenCV 4. Prints the median milliseconds per
-image, and the median ratio to the first line. Needs the extra `verify`."""
+DESCRIPTION = """Measure inference speed side by side, in one run: the converted model in
+onnxruntime at several batch sizes, and OpenCV 4 running the caffemodel itself. Prints the median
+milliseconds per image, and the median ratio to the first line. Needs the extra `verify`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,18 +27,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--store",
         type=Path,
         metavar="DIR",
-        help="the folder of models (default: as for `sfd models`)",
+        help="the model store (default: as for `sfd models`)",
     )
     parser.add_argument("--rounds", type=int, default=15, metavar="N", help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="default: %(default)s")
     parser.add_argument(
-        "--batch", type=int, nargs="+", default=[1, 8], metavar="N", help="default: 1 8"
+        "--batch",
+        type=int,
+        nargs="+",
+        default=[1, 8],
+        metavar="N",
+        help="batch sizes to measure (default: 1 8)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Measure and print."""
+    """Measure and print the results."""
     if min(arguments.rounds, arguments.threads, *arguments.batch) < 1:
         raise UsageError("--rounds, --threads and --batch take whole numbers of at least 1")
     model = load(locate(arguments.model, arguments.store))
@@ -53,7 +58,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def table(timings: list[Timing]) -> str:
-    """One line for each contestant; `time` is per image and relative to the first line."""
+    """One line for each contestant; `time` is per image, and relative to the first line."""
     lines = [f"{'':28} {'ms/image':>9} {'min':>8} {'max':>8} {'time':>6}"]
     lines += [
         f"{t.name:28} {t.median_ms:9.1f} {t.low_ms:8.1f} {t.high_ms:8.1f} {t.ratio:5.2f}x"

@@ -1,7 +1,8 @@
-"""Times contestants in interleaved rounds: medians, and ratios to the first contestant.
+"""Times contestants side by side: interleaved rounds, medians, and ratios to the first one.
 
-The speed of a shared machine drifts. Contestants that take turns drift together, so the median of
-the ratios within one round is steadier than the ratio of two separate runs.
+The speed of a shared machine changes while it is measured. Contestants that take turns are all
+affected, so the median of the ratios within one round is steadier than the ratio of two separate
+runs.
 """
 
 import statistics
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Contestant:
-    """Something to time: one call handles `images` images."""
+    """A function to time: one call processes `images` images."""
 
     name: str
     images: int
@@ -29,7 +30,8 @@ class Timing:
     low_ms: float
     high_ms: float
     ratio: float
-    """Time per image relative to the first contestant, median of the rounds' own ratios."""
+    """Time per image relative to the first contestant: the median of the ratios within each
+    round."""
 
 
 def measure(
@@ -38,7 +40,7 @@ def measure(
     after_round: Callable[[], object] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Timing]:
-    """Run every contestant once per round, after one warm-up round; `clock` is in seconds."""
+    """Run every contestant once per round, after a warm-up round; `clock` returns seconds."""
     for contestant in contestants:
         contestant.run()
     samples: list[list[float]] = [[] for _ in contestants]

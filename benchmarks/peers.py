@@ -1,4 +1,4 @@
-"""The contestants: onnxruntime with our file, and OpenCV 4 with Caffe's files."""
+"""The contestants: onnxruntime runs the converted file, OpenCV 4 the caffemodel."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -9,13 +9,14 @@ import onnxruntime
 
 from benchmarks.contest import Contestant
 from geometry.arrays import U8
+from sfd.errors import SfdError
 from store.model import Model
 
 Images = U8
 
 
 def pictures(model: Model, count: int, seed: int = 0) -> Images:
-    """Noise [count, height, width, channels]: a convolution costs the same for any content."""
+    """Noise [count, height, width, channels]: the content doesn't affect a convolution's time."""
     side = model.input
     noise = np.random.default_rng(seed).integers(
         0, 256, (count, side.height, side.width, side.channels)
@@ -39,12 +40,20 @@ def onnx_peers(model: Model, batches: Sequence[int], threads: int) -> list[Conte
 
 
 def opencv_peer(model: Model, threads: int) -> Contestant:
-    """The caffemodel itself in OpenCV 4's importer, which takes one image at a time."""
+    """The caffemodel in OpenCV 4's importer, one image at a time.
+
+    Raises SfdError for a network that OpenCV cannot read.
+    """
     cv2.setNumThreads(threads)
-    net = cv2.dnn.readNetFromCaffe(str(model.deploy), str(model.weights))
+    try:
+        net = cv2.dnn.readNetFromCaffe(str(model.deploy), str(model.weights))
+    except cv2.error as error:
+        reason = " ".join(str(error).split())[:200]
+        raise SfdError(f"{model.name}: OpenCV cannot read {model.deploy}: {reason}") from None
     image = pictures(model, 1)[0]
     swap = model.input.channel_order == "bgr"
-    mean = model.input.mean[::-1] if swap else model.input.mean
+    # OpenCV subtracts it after the swap: in the network's order of channels, as the model has it.
+    mean = model.input.mean
 
     def run() -> object:
         blob = cv2.dnn.blobFromImage(image, scalefactor=model.input.scale, mean=mean, swapRB=swap)

@@ -1,4 +1,4 @@
-"""`python -m convert` is `sfd convert`."""
+"""`python -m convert` runs `sfd convert`."""
 
 import sys
 

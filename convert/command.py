@@ -1,67 +1,71 @@
-"""`sfd convert`: a Caffe model in, a verified ONNX file out; or TensorFlow's weights to Caffe."""
+"""`sfd convert`: a Caffe model in, a verified ONNX file out."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from convert.conversion import (
     NOT_ASKED,
     STEPS,
     Options,
     VerificationError,
-    convert,
+    convert_file,
+    explain_file,
 )
 from convert.outputs.kinds import Kind
-from convert.outputs.preprocessing import ChannelOrder, Preprocessing
+from convert.outputs.preprocessing import ChannelOrder
 from convert.report import Report, Status
-from convert.tensorflow.transfer import transfer
 from sfd.arguments import number, numbers, size, words
 from sfd.errors import UsageError
 from sfd.files import write_atomically
 from sfd.progress import Steps
 
 DESCRIPTION = """\
-Turn a Caffe model into one ONNX file of standard operators, prove it against OpenCV's own Caffe
-importer, and write it only if both agree.
+Convert a Caffe model to one ONNX file of standard operators. The file is compared with OpenCV's own
+Caffe importer and written only if both agree.
 
   heads        images uint8 [batch, height, width, 3] RGB in; boxes and scores of every prior out
-  detections   the same in; rows of image, label, score, x1, y1, x2, y2 out, as Caffe's thresholds
-               and NMS leave them
-  raw          data float32 [batch, channels, height, width] in, as Caffe was fed; every top that
-               no layer consumes out, by its own name
+  detections   the same in; rows of image, label, score, x1, y1, x2, y2 out, after the prototxt's
+               threshold and NMS
+  raw          the network's own inputs, such as data float32 [batch, channels, height, width], in;
+               every top that no layer reads out, by its own name
 
-With --from-tensorflow there is no network to convert, but weights to start a training from: those
-of the frozen graph of an SSD MobileNet-V2 are written as a caffemodel with the layer names of the
-SFD MobileNet-V2 family.
+With --explain nothing is written: the command prints what becomes of each layer, also if the
+network can't be converted.
 """
-
-NAME_FROM_TENSORFLOW = "MobileNetv2-SSD"
-"""The name of the family's networks, for what has no prototxt."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sfd convert`."""
-    model = (
-        parser.add_argument("prototxt", type=Path, metavar="DEPLOY.prototxt", help="the network"),
-        parser.add_argument("weights", type=Path, metavar="WEIGHTS.caffemodel", help="its weights"),
-    )
-    parser.add_argument(
-        "--from-tensorflow",
+    parser.add_argument("prototxt", type=Path, metavar="DEPLOY.prototxt", help="the network")
+    weights = parser.add_argument(
+        "weights",
         type=Path,
-        metavar="FROZEN_GRAPH.pb",
-        action=_Replace,
-        replaced=model,
-        help="instead of both: write the weights of TensorFlow's SSD MobileNet-V2 as a caffemodel",
+        metavar="WEIGHTS.caffemodel",
+        help="its weights; not needed with --simulate-weights or --explain",
     )
+    # nargs="?" can't read `A -o OUT B`: it takes B as absent when it meets -o.
+    weights.required = False
     parser.add_argument(
         "-o",
         dest="onnx",
         type=Path,
         metavar="OUT.onnx",
-        required=True,
-        help="the file to write (OUT.caffemodel with --from-tensorflow)",
+        help="the file to write; required without --explain",
+    )
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="print each layer with its shape, parameters and multiply-accumulates, and what "
+        "becomes of it",
+    )
+    parser.add_argument(
+        "--simulate-weights",
+        type=_seed,
+        metavar="SEED",
+        help="use random weights instead of WEIGHTS.caffemodel; "
+        "the same seed gives the same weights",
     )
     parser.add_argument(
         "--input-size",
@@ -73,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--mean",
         type=numbers,
         metavar="104,117,123",
-        help="what is subtracted from each channel, in the network's channel order "
+        help="mean to subtract from each channel, in the network's channel order "
         "(default: 104,117,123 for blue, green, red)",
     )
     parser.add_argument(
@@ -81,14 +85,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=number,
         default=1.0,
         metavar="1.0",
-        help="what pixels are multiplied by after that (default: 1.0)",
+        help="factor that pixels are multiplied by after the mean is subtracted (default: 1.0)",
     )
     parser.add_argument(
         "--channel-order",
         type=ChannelOrder,
         choices=list(ChannelOrder),
         metavar="bgr|rgb|gray",
-        help="the order the network was trained with; pictures are RGB or gray in any case "
+        help="channel order that the network was trained with; the file always takes RGB or gray "
         "(default: bgr, or gray for one channel)",
     )
     parser.add_argument(
@@ -96,20 +100,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Kind,
         choices=list(Kind),
         metavar="heads|detections|raw",
-        help="what the file gives out (default: heads for a detector, raw for another network)",
+        help="outputs of the file (default: heads for a detector, raw for other networks)",
     )
     parser.add_argument(
         "--verify",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="compare the result with OpenCV's before it is written (default: yes)",
+        help="compare the result with OpenCV before it is written (default: yes)",
     )
     parser.add_argument(
         "--merge",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="join convolutions that read one blob through the same window: the same results, "
-        "faster (default: yes)",
+        help="join convolutions that read the same blob through the same window, which gives the "
+        "same results faster (default: yes)",
     )
     parser.add_argument(
         "--report", type=Path, metavar="REPORT.json", help="write every comparison to this file"
@@ -123,13 +127,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help="names of the classes without the background (default: face, if there is only one)",
     )
+    parser.add_argument("--from-tensorflow", nargs="?", action=_Moved, help=argparse.SUPPRESS)
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Convert, write the report, say what came of it; SfdError if nothing did."""
-    if arguments.from_tensorflow is not None:
-        _from_tensorflow(arguments)
-        return
+    """Convert, write the report, and print a summary. Raises SfdError for a failure."""
     options = Options(
         output=arguments.output,
         input_size=arguments.input_size,
@@ -140,12 +142,21 @@ def run(arguments: argparse.Namespace) -> None:
         class_names=arguments.class_names,
         verify=arguments.verify is not False,
         merge=arguments.merge is not False,
+        simulated_weights=arguments.simulate_weights,
     )
+    if arguments.explain:
+        if arguments.onnx or arguments.report:
+            raise UsageError("--explain writes no file: leave out -o and --report")
+        print(explain_file(arguments.prototxt, arguments.weights, options))
+        return
+    if arguments.onnx is None:
+        raise UsageError("the file to write is missing: give -o OUT.onnx, or --explain")
+    sources = [path for path in (arguments.prototxt, arguments.weights) if path is not None]
     if arguments.report:
-        _check_report(arguments.report, (arguments.prototxt, arguments.weights, arguments.onnx))
+        _check_report(arguments.report, (*sources, arguments.onnx))
     with Steps(STEPS) as progress:
         try:
-            report = convert(
+            report = convert_file(
                 arguments.prototxt, arguments.weights, arguments.onnx, options, progress
             )
         except VerificationError as error:
@@ -155,19 +166,14 @@ def run(arguments: argparse.Namespace) -> None:
     _summarize(report, arguments.onnx)
 
 
-def _check_report(report: Path, others: Sequence[Path]) -> None:
-    if report.is_dir() or not report.parent.is_dir():
-        raise UsageError(f"can't write the report {report}: give a file in a folder")
-    if report.resolve() in [other.resolve() for other in others]:
-        raise UsageError(f"--report {report} is a source or the ONNX file: give another name")
+def _seed(value: str) -> int:
+    if not value.isdecimal():
+        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number of at least 0")
+    return int(value)
 
 
-class _Replace(argparse.Action):
-    """An option in place of positional arguments, which it makes optional."""
-
-    def __init__(self, *, replaced: Sequence[argparse.Action], **more: Any) -> None:
-        super().__init__(**more)
-        self._replaced = replaced
+class _Moved(argparse.Action):
+    """An old option that is now a separate command."""
 
     def __call__(
         self,
@@ -176,38 +182,18 @@ class _Replace(argparse.Action):
         values: object,
         option_string: str | None = None,
     ) -> None:
-        setattr(namespace, self.dest, values)
-        # nargs="?" would do it too, but not read `A -o OUT B`: it takes an absent B before -o.
-        for action in self._replaced:
-            action.required = False
+        parser.exit(
+            2,
+            f"{parser.prog}: {option_string} was replaced by a command: "
+            "sfd import-tensorflow FROZEN_GRAPH.pb -o OUT.caffemodel\n",
+        )
 
 
-def _from_tensorflow(arguments: argparse.Namespace) -> None:
-    senseless = {
-        "DEPLOY.prototxt": arguments.prototxt,
-        "WEIGHTS.caffemodel": arguments.weights,
-        "--input-size": arguments.input_size,
-        "--output": arguments.output,
-        "--verify or --no-verify": arguments.verify,
-        "--merge or --no-merge": arguments.merge,
-        "--report": arguments.report,
-        "--class-names": arguments.class_names,
-    }
-    given = [name for name, value in senseless.items() if value is not None]
-    if given:
-        raise UsageError(f"leave out {', '.join(given)}: --from-tensorflow writes a caffemodel")
-    preprocessing = Preprocessing.of(3, arguments.channel_order, arguments.mean, arguments.scale)
-    name = arguments.name or NAME_FROM_TENSORFLOW
-    done = transfer(arguments.from_tensorflow, arguments.onnx, preprocessing, name)
-    for warning in done.warnings:
-        print(f"sfd convert: warning: {warning}", file=sys.stderr)
-    follows = "BatchNorm" if done.batch_norm else "biases (BatchNorm was folded)"
-    mean = ",".join(f"{value:g}" for value in preprocessing.mean)
-    print(
-        f"{arguments.onnx}: {done.convolutions} convolutions with {follows}, {len(done.layers)} "
-        f"layers, {done.parameters:,} parameters\n"
-        f"  for an input of ({preprocessing.channel_order} - {mean}) * {preprocessing.scale:g}"
-    )
+def _check_report(report: Path, others: Sequence[Path]) -> None:
+    if report.is_dir() or not report.parent.is_dir():
+        raise UsageError(f"can't write the report {report}: give a file in an existing folder")
+    if report.resolve() in [other.resolve() for other in others]:
+        raise UsageError(f"--report {report} is a source or the ONNX file: give another name")
 
 
 def _summarize(report: Report, path: Path) -> None:
@@ -216,12 +202,14 @@ def _summarize(report: Report, path: Path) -> None:
         print(f"sfd convert: warning: {warning}", file=sys.stderr)
     if verification.status is Status.UNVERIFIED and verification.reason != NOT_ASKED:
         print(f"sfd convert: warning: {path} is {verification}", file=sys.stderr)
+    inputs = ", ".join(f"{name} {shape}" for name, shape in report.inputs.items())
+    at = f" at {verification.input_size}" if verification.input_size else ""
     outputs = ", ".join(f"{name} {shape}" for name, shape in report.outputs.items())
     print(
         f"{path}: {report.kind} of {report.name}, {report.layers} layers as {report.nodes} nodes, "
         f"{report.parameters:,} parameters; "
-        f"{verification.status} ({len(verification.comparisons)} comparisons)\n"
-        f"  {report.input['name']} {report.input['shape']} -> {outputs}"
+        f"{verification.status}{at} ({len(verification.comparisons)} comparisons)\n"
+        f"  {inputs} -> {outputs}"
     )
 
 

@@ -1,40 +1,50 @@
-"""One conversion from files to file: read, translate, check, verify, and only then write."""
+"""One conversion: read the files, translate, check, verify, and only then write the result."""
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import onnx
 import onnxruntime
 from onnx import helper
 
 from convert.caffe import network as caffe_network
-from convert.caffe.network import Diagnostic, Network
-from convert.files import check_output
+from convert.caffe import weights
+from convert.caffe.network import CaffeError, Diagnostic, Network
+from convert.caffe.wire import release
+from convert.explanation import Explanation, explain
+from convert.files import check_output, check_source
 from convert.metadata import class_names, metadata, sha256
-from convert.outputs.kinds import Built, Kind, build, check_input, default_kind
+from convert.outputs.kinds import Built, Kind, build, default_kind, input_problems
 from convert.outputs.preprocessing import ChannelOrder, Preprocessing
-from convert.outputs.stated import differences
+from convert.outputs.stated import differences, fractions
+from convert.reduction import reduced
 from convert.report import Report, Status, Verification
+from convert.simulation import simulate
+from convert.storage import stored
+from convert.translate import problems_of
 from convert.verify import verify
 from sfd.errors import SfdError, UsageError
-from sfd.files import write_atomically
 
 LARGEST_SIDE = 16_384
-"""Of an input, in pixels: a damaged prototxt shall not fill the memory with priors."""
-STEPS = ("reading", "translating", "checking", "OpenCV", "noise", "constant", "gradient", "impulse",
-         "scene", "batch", "writing")  # fmt: skip
-"""What `progress` is told, in order; those from OpenCV to batch only with verification."""
+"""The longest side of an input in pixels, so that a damaged prototxt does not fill the memory."""
+STEPS = (
+    "reading", "simulating", "hashing", "translating", "storing", "checking",
+    "OpenCV", "batch", "noise", "constant", "gradient", "impulse", "scene",
+    "writing",
+)  # fmt: skip
+"""The step names that `progress` gets, in order. "simulating" occurs only without weights, and the
+steps from OpenCV to scene only with verification."""
 
 NOT_ASKED = "verification was switched off"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a conversion can be told; None means what the model or Caffe's custom suggests."""
+    """The options of a conversion. None stands for the prototxt's value, or Caffe's default."""
 
     output: Kind | None = None
     input_size: tuple[int, int] | None = None
@@ -48,76 +58,189 @@ class Options:
     verify: bool = True
     merge: bool = True
     """Whether convolutions that read one value through the same window become one."""
+    simulated_weights: int | None = None
+    """A seed for random weights in place of a caffemodel."""
 
 
 class ConversionError(SfdError):
-    """The conversion can't be made."""
+    """The model can't be converted; the message says why."""
 
 
 class VerificationError(ConversionError):
-    """The file does not compute what OpenCV computes; `report` has every comparison."""
+    """The model does not compute what its reference computes; `report` has every comparison."""
 
     def __init__(self, report: Report) -> None:
         super().__init__(
-            f"verification failed, no file written: {report.verification.reason}; see --report "
-            "for every comparison, or take the file unverified with --no-verify"
+            f"verification failed, no file written: {report.verification.reason}; --report lists "
+            "every comparison, and --no-verify writes the file unverified"
         )
         self.report = report
 
 
-def convert(
+def convert_file(
     prototxt: Path,
-    caffemodel: Path,
+    caffemodel: Path | None,
     output: Path,
     options: Options = Options(),
     progress: Callable[[str], object] = lambda _: None,
 ) -> Report:
     """Convert a Caffe model to one ONNX file at `output`, which appears whole or not at all.
 
+    Weights of more than 2 GiB, which a protobuf message can't hold, go into `output`.data. Without
+    a caffemodel, `options.simulated_weights` must give a seed. `progress` is called with each of
+    STEPS as it begins.
+
     Raises CaffeError and TranslationError with all problems of the sources, UsageError for
-    options that don't fit the model, VerificationError, ConversionError for files that can't be
-    meant, and WriteError. `progress` is told of each of STEPS as it begins.
+    options or paths that don't fit, ConversionError, VerificationError, and WriteError.
     """
     clock = _Clock(progress)
-    check_output(output, "ONNX file", (prototxt, caffemodel))
+    if caffemodel is None and options.simulated_weights is None:
+        raise UsageError("the weights are missing: give the .caffemodel, or --simulate-weights 1")
+    if caffemodel is not None and options.simulated_weights is not None:
+        raise UsageError("--simulate-weights takes the place of the .caffemodel: leave one out")
+    sources = (prototxt,) if caffemodel is None else (prototxt, caffemodel)
+    check_output(output, "ONNX file", sources)
+    for source in sources:
+        check_source(source)
     with clock.step("reading"):
-        # Missing weights are told by the translation, with whatever else is wrong.
-        network = caffe_network.load(
-            prototxt, caffemodel, input_size=options.input_size, partial=True
-        )
+        # The translation reports missing weights together with its own problems.
+        network, problems = _read(prototxt, caffemodel, options)
+        if problems:
+            raise CaffeError(str(prototxt), [*problems, *problems_of(network, problems)])
+    with TemporaryDirectory(prefix="sfd-convert-") as folder:
+        if caffemodel is None:
+            assert options.simulated_weights is not None
+            with clock.step("simulating"):
+                network = simulate(network, options.simulated_weights)
+                caffemodel = Path(folder) / "simulated.caffemodel"
+                blobs = {layer.name: layer.blobs for layer in network.layers if layer.blobs}
+                weights.write(caffemodel, network.name, blobs)
+                del blobs
+                # Read the hash from the file: that takes no memory except its pages.
+                reread, _ = _read(prototxt, caffemodel, options)
+                network = replace(reread, warnings=network.warnings)
+        return _convert(network, prototxt, caffemodel, output, options, clock)
+
+
+def convert_bytes(
+    prototxt: bytes,
+    caffemodel: bytes | None,
+    options: Options = Options(),
+    progress: Callable[[str], object] = lambda _: None,
+) -> tuple[onnx.ModelProto, Report]:
+    """Convert the contents of a prototxt and a caffemodel; see `convert_file`.
+
+    The model's weights are part of it even beyond 2 GiB, where it can't be serialised in one piece.
+    """
+    with TemporaryDirectory(prefix="sfd-convert-") as folder:
+        paths = [Path(folder) / name for name in ("prototxt", "caffemodel", "model.onnx")]
+        paths[0].write_bytes(prototxt)
+        if caffemodel is not None:
+            paths[1].write_bytes(caffemodel)
+        try:
+            report = convert_file(
+                paths[0], None if caffemodel is None else paths[1], paths[2], options, progress
+            )
+        except CaffeError as error:
+            # The caller has no file names.
+            problems = [
+                replace(problem, message=problem.message.replace(f"{folder}/", ""))
+                for problem in error.diagnostics
+            ]
+            source = error.source.removeprefix(f"{folder}/")
+            raise CaffeError(source, problems) from error
+        return onnx.load(paths[2]), report
+
+
+def explain_file(prototxt: Path, caffemodel: Path | None, options: Options) -> Explanation:
+    """What becomes of each layer of a network, also of one that can't be converted.
+
+    Raises CaffeError only for a text that isn't a prototxt, and UsageError for options that don't
+    fit the model.
+    """
+    network, problems = _read(prototxt, caffemodel, options)
+    kind = options.output or default_kind(network)
+    preprocessing = None
+    if kind is Kind.RAW:
+        _check_raw(network, options)
+    elif not input_problems(network, kind):
+        preprocessing = _preprocessing(network, options)
+    return explain(network, problems, kind, preprocessing, merging=options.merge)
+
+
+def _read(
+    prototxt: Path, caffemodel: Path | None, options: Options
+) -> tuple[Network, list[Diagnostic]]:
+    return caffe_network.read(
+        prototxt,
+        caffemodel,
+        input_size=options.input_size,
+        channels=_channels(options),
+    )
+
+
+def _preprocessing(network: Network, options: Options) -> Preprocessing:
+    channels = next(iter(network.inputs.values()))[1]
+    return Preprocessing.of(channels, options.channel_order, options.mean, options.scale)
+
+
+def _convert(
+    network: Network,
+    prototxt: Path,
+    caffemodel: Path,
+    output: Path,
+    options: Options,
+    clock: "_Clock",
+) -> Report:
+    with clock.step("hashing"):
         sources = {"prototxt": sha256(prototxt), "caffemodel": sha256(caffemodel)}
     with clock.step("translating"):
         name = options.name or network.name or "caffe"
         built = _build(network, options, name)
         names = class_names(built, options.class_names)
-    with clock.step("checking"):
-        _check(built.model)
-    if options.verify:
-        with clock.time("verifying"):
-            verification = verify(built, _read(caffemodel), progress)
-    else:
+    release(blob for layer in network.layers for blob in layer.blobs)
+    with ExitStack() as stack:
+        with clock.step("storing"):
+            store = stack.enter_context(stored(built.model, output))
+            # Where the input is large and its size does not matter, a smaller one is verified.
+            small = reduced(
+                built,
+                store,
+                built.model,
+                lambda inputs: _build(replace(network, inputs=inputs), options, name),
+            )
+            # From here on the weights are in the file alone.
+            built = replace(built, model=store.light, folder=store.folder)
+        with clock.step("checking"):
+            _check(built.model)
         verification = Verification(Status.UNVERIFIED, NOT_ASKED)
-    properties = metadata(built, name, names, sources, verification)
-    helper.set_model_props(built.model, properties)
-    content = built.model.SerializeToString(deterministic=True)
-    report = _report(built, name, sources, properties, content, network, verification, clock)
-    if verification.status is Status.FAILED:
-        raise VerificationError(report)
-    with clock.step("writing"):
-        write_atomically(output, content)
-    return report
+        if options.verify:
+            with clock.time("verifying"):
+                verification = verify(small or built, caffemodel, clock.progress)
+            if small:
+                _, _, height, width = next(iter(small.network.inputs.values()))
+                verification = replace(verification, input_size=f"{height}x{width}")
+        properties = metadata(built, name, names, sources, verification, options.simulated_weights)
+        report = _report(built, name, sources, properties, network, verification, clock)
+        if verification.status is Status.FAILED:
+            raise VerificationError(report)
+        with clock.step("writing"):
+            entries = onnx.ModelProto()
+            helper.set_model_props(entries, properties)
+            digest = store.finish(entries.metadata_props)
+    return replace(report, onnx_sha256=digest, seconds=clock.seconds)
 
 
 class _Clock:
     """How long each step took."""
 
     def __init__(self, progress: Callable[[str], object]) -> None:
-        self._progress = progress
+        self.progress = progress
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        self._progress(name)
+        self.progress(name)
         with self.time(name):
             yield
 
@@ -128,51 +251,72 @@ class _Clock:
         self.seconds[name] = round(time.perf_counter() - start, 4)
 
 
+def _channels(options: Options) -> int | None:
+    """The number of channels that the channel order implies; None if no order is given."""
+    if options.channel_order is None:
+        return None
+    return 1 if options.channel_order is ChannelOrder.GRAY else 3
+
+
 def _build(network: Network, options: Options, name: str) -> Built:
-    check_input(network)
-    channels, height, width = next(iter(network.inputs.values()))[1:]
-    if max(height, width) > LARGEST_SIDE:
-        raise ConversionError(
-            f"the input is {height}x{width}, but a side can have {LARGEST_SIDE} pixels at most: "
-            "give --input-size, or correct the prototxt"
-        )
+    for blob, shape in network.inputs.items():
+        if len(shape) == 4 and max(shape[2:]) > LARGEST_SIDE:
+            raise ConversionError(
+                f"input {blob} is {shape[2]}x{shape[3]}, but a side can have {LARGEST_SIDE} pixels "
+                "at most: give --input-size, or correct the prototxt"
+            )
     kind = options.output or default_kind(network)
     preprocessing = None
-    if kind is not Kind.RAW:
-        preprocessing = Preprocessing.of(
-            channels, options.channel_order, options.mean, options.scale
-        )
-    elif options.mean is not None or options.channel_order is not None or options.scale != 1:
-        raise UsageError(
-            "--mean, --scale and --channel-order don't go with raw output, whose input is what "
-            "Caffe was fed: leave them out, or choose --output heads or detections"
-        )
+    if kind is Kind.RAW:
+        _check_raw(network, options)
+    elif not input_problems(network, kind):
+        preprocessing = _preprocessing(network, options)
     return build(network, kind, preprocessing, name, merging=options.merge)
 
 
-def _check(model: onnx.ModelProto) -> None:
+def _check_raw(network: Network, options: Options) -> None:
+    """Refuse options about images, except the channel order `gray`, which gives the channels."""
+    order = options.channel_order
+    if options.mean is not None or order not in (None, ChannelOrder.GRAY) or options.scale != 1:
+        raise UsageError(
+            "--mean, --scale and --channel-order bgr or rgb don't go with raw output, whose input "
+            "is what Caffe was fed: leave them out, or choose --output heads or detections"
+        )
+    for blob, shape in network.inputs.items():
+        if order is not None and len(shape) == 4 and shape[1] != 1:
+            raise UsageError(
+                f"--channel-order gray does not fit input {blob}, which has {shape[1]} channels"
+            )
+
+
+def _check(light: onnx.ModelProto) -> None:
+    """Run ONNX's own check on a model whose large tensors are external; they count as inputs."""
+    model = onnx.ModelProto()
+    model.CopyFrom(light)
+    del model.graph.initializer[:]
+    for tensor in light.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            model.graph.input.append(
+                helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            )
+        else:
+            model.graph.initializer.append(tensor)
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         detail = " ".join(str(error).split())
-        raise ConversionError(f"the graph fails ONNX's own check, please report it: {detail}")  # noqa: B904
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConversionError(f"can't read {path}: {error.strerror or error}") from error
+        raise ConversionError(f"the graph fails ONNX's own check; please report this: {detail}")  # noqa: B904
 
 
 def _warnings(network: Network, built: Built) -> list[Diagnostic]:
     warnings = list(network.warnings)
     if built.preprocessing:
         warnings += differences(network, built.preprocessing)
-    if network.aside:
-        names = ", ".join(layer.name for layer in network.aside)
+        warnings += fractions(built.preprocessing)
+    if network.training_layers:
+        names = ", ".join(layer.name for layer in network.training_layers)
         warnings.append(
-            Diagnostic(f"left out, since they only serve training and testing: {names}")
+            Diagnostic(f"left out because they serve only training and testing: {names}")
         )
     return warnings
 
@@ -182,7 +326,6 @@ def _report(
     name: str,
     sources: dict[str, str],
     properties: dict[str, str],
-    content: bytes,
     network: Network,
     verification: Verification,
     clock: _Clock,
@@ -198,12 +341,13 @@ def _report(
         name=name,
         kind=str(built.kind),
         input={"name": image, "shape": shapes[image]},
+        inputs={each.name: shapes[each.name] for each in graph.input},
         outputs={output.name: shapes[output.name] for output in graph.output},
         layers=len(network.layers),
         nodes=len(graph.node),
         parameters=sum(blob.size for layer in network.layers for blob in layer.blobs),
         sources=sources,
-        onnx_sha256=hashlib.sha256(content).hexdigest(),
+        onnx_sha256="",
         metadata=properties,
         versions={
             "sfd": properties["sfd.converter_version"],

@@ -1,5 +1,6 @@
-"""Files read whole within a limit, and checks of where to write."""
+"""Reads whole files up to a size limit, and checks the paths of files to write."""
 
+import mmap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,13 +13,13 @@ MAX_PROTOBUF = (1 << 31) - 1
 
 
 def read_bytes(path: Path, limit: int, kind: str, error: type[CaffeError] = CaffeError) -> bytes:
-    """The content of a file that is to be a `kind`.
+    """The content of a file; `kind` is the expected kind, for messages.
 
-    Raises `error` where it can't be read or has more than `limit` bytes.
+    Raises `error` if it can't be read or has more than `limit` bytes.
     """
     try:
         if path.stat().st_size > limit:
-            what = f"larger than {limit / 2**20:.0f} MiB, so no {kind}"
+            what = f"larger than {limit / 2**20:.0f} MiB, so not a {kind}"
             raise error(str(path), [Diagnostic(what)])
         return path.read_bytes()
     except OSError as cause:
@@ -26,10 +27,33 @@ def read_bytes(path: Path, limit: int, kind: str, error: type[CaffeError] = Caff
         raise error(str(path), [Diagnostic(f"can't read it: {reason}")]) from cause
 
 
-def check_output(path: Path, kind: str, sources: Sequence[Path]) -> None:
-    """Refuse, before any work is done, a path where no `kind` can be written.
+def map_bytes(path: Path, limit: int, kind: str) -> mmap.mmap:
+    """The content of a file, like `read_bytes`, but mapped: only the pages in use take memory."""
+    try:
+        if path.stat().st_size > limit:
+            what = f"larger than {limit / 2**20:.0f} MiB, so not a {kind}"
+            raise CaffeError(str(path), [Diagnostic(what)])
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError as cause:
+        reason = cause.strerror or "can't be read"
+        raise CaffeError(str(path), [Diagnostic(f"can't read it: {reason}")]) from cause
 
-    Raises UsageError for a folder and for one of the sources, WriteError where its folder is not.
+
+def check_source(path: Path) -> None:
+    """Raise CaffeError with the file's name if it can't be opened."""
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as cause:
+        reason = cause.strerror or "can't be read"
+        raise CaffeError(str(path), [Diagnostic(f"can't read it: {reason}")]) from cause
+
+
+def check_output(path: Path, kind: str, sources: Sequence[Path]) -> None:
+    """Refuse an output path that can't be written, before any work is done. `kind` says what it is.
+
+    Raises UsageError for a folder and for one of the sources, WriteError if its folder is missing.
     """
     if path.is_dir():
         raise UsageError(f"{path} is a folder: give the name of the {kind}")

@@ -1,8 +1,8 @@
-"""Folding: multiplications and additions by constants merge with each other and with what's before.
+"""Folding: merges multiplications and additions by constants with the nodes before them.
 
-BatchNorm, Scale, Bias and Power arrive here as Mul and Add nodes. Behind a Convolution,
-Deconvolution or InnerProduct whose result nothing else uses they move into its weights; elsewhere
-a row of them becomes one Mul and one Add. All arithmetic is in float64.
+BatchNorm, Scale, Bias and Power arrive here as Mul and Add nodes. After a Convolution,
+Deconvolution or InnerProduct whose result has no other reader, they are folded into its weights.
+Elsewhere a chain of them becomes one Mul and one Add. All arithmetic is in float64.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ class Affine:
     shift: F64
 
     def then(self, after: "Affine") -> "Affine":
-        """Join the step that starts from this one's result."""
+        """Combine this step with the next one, which starts from its result."""
         return Affine(
             self.source,
             after.name,
@@ -35,15 +35,17 @@ class Affine:
 
 
 def fold(graph: GraphBuilder) -> None:
-    """Merge constants into the graph's nodes, once its outputs are declared.
+    """Merge constants into the graph's nodes.
 
-    Outputs keep their names and values. Values that are no outputs may vanish.
+    Call it after the outputs are declared. Outputs keep their names and values. Other values may
+    disappear.
     """
     nodes = graph.needed_nodes()
     uses = Counter([*(name for node in nodes for name in node.inputs), *graph.outputs])
     producers: dict[str, int] = {}
     affines: dict[str, Affine] = {}
     merged: list[Node | Affine | None] = []
+    absorbed: dict[int, Affine] = {}
     for node in nodes:
         affine = _affine(graph, node, uses)
         if affine is None:
@@ -57,16 +59,24 @@ def fold(graph: GraphBuilder) -> None:
         affines[affine.name] = affine
         place = producers.get(affine.source)
         maker = merged[place] if place is not None else None
-        if place is not None and isinstance(maker, Node) and uses[affine.source] == 1:
-            absorbed = _absorb(graph, maker, affine, uses)
-            if absorbed is not None:
-                merged[place] = absorbed
-                del affines[affine.name]
-                producers[affine.name] = place
-                uses[affine.source] = 0
-                continue
+        if (
+            place is not None
+            and isinstance(maker, Node)
+            and uses[affine.source] == 1
+            and _absorbs(graph, maker, affine)
+        ):
+            absorbed[place] = absorbed[place].then(affine) if place in absorbed else affine
+            merged[place] = replace(maker, outputs=(affine.name,))
+            del affines[affine.name]
+            producers[affine.name] = place
+            uses[affine.source] = 0
+            continue
         producers[affine.name] = len(merged)
         merged.append(affine)
+    for place, steps in absorbed.items():
+        maker = merged[place]
+        assert isinstance(maker, Node)
+        merged[place] = _with_weights(graph, maker, steps, uses)
     graph.nodes = [
         node
         for item in merged
@@ -76,7 +86,7 @@ def fold(graph: GraphBuilder) -> None:
 
 
 def _affine(graph: GraphBuilder, node: Node, uses: Counter[str]) -> Affine | None:
-    """The node as an Affine, if it multiplies by or adds a constant and leaves the shape alone."""
+    """The node as an Affine, if it multiplies by or adds a constant and keeps the shape."""
     if node.operator not in ("Mul", "Add"):
         return None
     left, right = (graph.values[name] for name in node.inputs)
@@ -93,20 +103,32 @@ def _affine(graph: GraphBuilder, node: Node, uses: Counter[str]) -> Affine | Non
     return Affine(x.name, name, np.ones(()), number)
 
 
-def _absorb(graph: GraphBuilder, node: Node, affine: Affine, uses: Counter[str]) -> Node | None:
-    """The node with the affine step in its weights, if it has such and the step is per channel."""
+def _absorbs(graph: GraphBuilder, node: Node, affine: Affine) -> bool:
+    """Whether the node has constant weights, and the step is one number for each channel."""
     if node.operator not in ("Conv", "ConvTranspose", "Gemm"):
-        return None
+        return False
+    if any(graph.values[name].constant is None for name in node.inputs[1:]):
+        return False
+    made = graph.values[affine.name]
+    channels = made.static(1)
+    return all(
+        _per_channel(constant, made.rank, channels) is not None
+        for constant in (affine.scale, affine.shift)
+    )
+
+
+def _with_weights(graph: GraphBuilder, node: Node, affine: Affine, uses: Counter[str]) -> Node:
+    """The node with the affine step folded into its weights, which become float32 again."""
     made = graph.values[affine.name]
     weight = graph.values[node.inputs[1]]
     channels = made.static(1)
     scale = _per_channel(affine.scale, made.rank, channels)
     shift = _per_channel(affine.shift, made.rank, channels)
-    if weight.constant is None or scale is None or shift is None:
-        return None
     old_bias = graph.values[node.inputs[2]].constant if len(node.inputs) > 2 else np.zeros(channels)
-    if old_bias is None:
-        return None
+    assert weight.constant is not None
+    assert old_bias is not None
+    assert scale is not None
+    assert shift is not None
     weights = np.asarray(weight.constant, np.float64)
     if node.operator == "Gemm":
         scaled = weights * (scale[:, None] if node.attributes.get("transB") else scale)
@@ -120,17 +142,16 @@ def _absorb(graph: GraphBuilder, node: Node, affine: Affine, uses: Counter[str])
     _forget(graph, node.inputs[1:], uses)
     stem = weight.name.rpartition("/")[0] or weight.name
     bias = np.asarray(old_bias, np.float64) * scale + shift
-    constants = [
-        graph.constant(array, f"{stem}/{kind}").name
-        for kind, array in (("weight", scaled), ("bias", bias))
-    ]
-    for name in constants:
-        uses[name] = 1
-    return replace(node, inputs=(node.inputs[0], *constants), outputs=(affine.name,))
+    with np.errstate(over="ignore"):
+        constants = [
+            graph.constant(array.astype(np.float32), f"{stem}/{kind}").name
+            for kind, array in (("weight", scaled), ("bias", bias))
+        ]
+    return replace(node, inputs=(node.inputs[0], *constants))
 
 
 def _per_channel(constant: F64, rank: int, channels: int) -> F64 | None:
-    """The constant as one number for each channel (axis 1), or None where it varies otherwise."""
+    """The constant as one number for each channel (axis 1), or None if it varies on other axes."""
     full = constant.reshape((1,) * (rank - constant.ndim) + constant.shape)
     if full.size != full.shape[1]:
         return None
@@ -138,7 +159,7 @@ def _per_channel(constant: F64, rank: int, channels: int) -> F64 | None:
 
 
 def _spelt_out(graph: GraphBuilder, affine: Affine) -> list[Node]:
-    """The step as a Mul and an Add, or one of them where the other would do nothing."""
+    """The step as a Mul and an Add, without the one that would do nothing."""
     made = graph.values[affine.name]
     multiplies, adds = bool((affine.scale != 1).any()), bool((affine.shift != 0).any())
     nodes: list[Node] = []
@@ -157,7 +178,7 @@ def _spelt_out(graph: GraphBuilder, affine: Affine) -> list[Node]:
 
 
 def _forget(graph: GraphBuilder, constants: Sequence[str], uses: Counter[str]) -> None:
-    """Free the names of constants that only the node in question uses."""
+    """Release the names of constants that only this node uses."""
     for name in constants:
         if uses[name] == 1:
             del graph.values[name]

@@ -1,10 +1,11 @@
 """An ONNX graph under construction: values with static shapes, nodes, constants, a ModelProto.
 
-Every dimension but the batch is known while the graph grows, because Caffe's rules (ceil pooling,
-priors, flattening) need numbers. A value whose content is known too is a constant: nodes on
-constants alone are computed at once and never reach the file.
+Every dimension except the batch is known while the graph grows, because Caffe's rules (ceil
+pooling, priors, flattening) need numbers. A value with known content is a constant. A node that
+reads only constants is computed at once and is not written to the file, unless its result is large.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -12,14 +13,17 @@ from typing import Any, Final
 import numpy as np
 import onnx
 from numpy.typing import ArrayLike, DTypeLike, NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 OPSET: Final = 17
-"""The oldest operator set that has all we use, so that most runtimes load the files."""
+"""The oldest operator set with all operators that we use, so that most runtimes load the file."""
 IR_VERSION: Final = 8
 BATCH: Final = "batch"
-"""The name of the one dimension that stays open."""
+"""The name of the open dimension."""
+
+MAX_FOLDED: Final = 1 << 22
+"""The most elements of a computed constant that is larger than the constants it comes from."""
 
 Dim = int | str
 Shape = tuple[Dim, ...]
@@ -27,12 +31,12 @@ Array = NDArray[np.generic]
 
 
 class OpenDimensionError(ValueError):
-    """A number was needed of the dimension whose size is open, the batch."""
+    """The size of an open dimension, such as the batch, was needed as a number."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """One tensor of the graph: its ONNX name, its shape, and its content where that is constant."""
+    """One tensor of the graph: its ONNX name, its shape, and its content if that is constant."""
 
     name: str
     shape: Shape
@@ -45,12 +49,12 @@ class Value:
         return len(self.shape)
 
     def static(self, axis: int) -> int:
-        """The size of a dimension that must be a number; OpenDimensionError if it is open."""
+        """The size of a dimension. Raises OpenDimensionError if it is open."""
         dim = self.shape[axis]
         if isinstance(dim, str):
             raise OpenDimensionError(
-                f"axis {axis} of {self.name} is the {dim}, whose size is open; "
-                "keep the batch on the first axis and work on those behind it"
+                f"axis {axis} of {self.name} is the {dim}, whose size is open; keep the batch on "
+                "the first axis and use the axes after it"
             )
         return dim
 
@@ -69,7 +73,7 @@ class GraphBuilder:
     """Collects nodes, constants, inputs and outputs, and writes them as a model.
 
     `blobs` maps Caffe's names to values; several may share one value (Split and Dropout make no
-    node). Constants may be float64 so that folding stays exact: the file gets float32.
+    node). Constants may be float64, so that folding is exact; they are written as float32.
     """
 
     def __init__(self) -> None:
@@ -78,14 +82,16 @@ class GraphBuilder:
         self.nodes: list[Node] = []
         self.inputs: list[str] = []
         self.outputs: list[str] = []
+        self.stated: dict[str, int] = {}
+        """The number that the prototxt states for each open dimension; layers may repeat it."""
         self._reserved: set[str] = set()
 
     def reserve(self, names: Sequence[str]) -> None:
-        """Keep these names for the network's own values: `fresh` will not hand them out."""
+        """Reserve these names for the network's own values: `fresh` does not return them."""
         self._reserved.update(names)
 
     def fresh(self, name: str) -> str:
-        """The name itself, or the name with a number where it is taken."""
+        """The name itself, or the name with a number if it is taken."""
         candidate, number = name, 1
         while candidate in self.values or candidate in self._reserved:
             number += 1
@@ -93,7 +99,7 @@ class GraphBuilder:
         return candidate
 
     def bind(self, blob: str, value: Value) -> None:
-        """Say that the network's blob of this name is this value."""
+        """Assign this value to the network's blob of this name."""
         self.blobs[blob] = value
 
     def input(self, name: str, shape: Shape, dtype: DTypeLike = np.float32) -> Value:
@@ -104,9 +110,9 @@ class GraphBuilder:
         return value
 
     def constant(self, content: ArrayLike, name: str, *, exact_name: bool = False) -> Value:
-        """Add a constant under this name, or under one like it if it's taken.
+        """Add a constant under this name, or under a similar one if it is taken.
 
-        `exact_name` is for a top of the network: the name must be its own.
+        `exact_name` is for a top of the network, whose name must not change.
         """
         array: Array = np.asarray(content)
         name = name if exact_name else self.fresh(name)
@@ -122,10 +128,10 @@ class GraphBuilder:
         dtype: DTypeLike = np.float32,
         **attributes: Any,
     ) -> Value:
-        """Add an operator with one output of this shape; None stands for an input left out.
+        """Add an operator with one output of this shape; None stands for an omitted input.
 
-        Without a name the output is called after the first input. On constants alone the result
-        is computed now, and is a constant.
+        Without a name, the output is named after the first input. If all inputs are constants, the
+        result is computed now and is a constant, unless it would be large.
         """
         return self.node_with_outputs(
             operator, inputs, [shape], names=[name], dtypes=[dtype], **attributes
@@ -156,7 +162,11 @@ class GraphBuilder:
             attributes,
         )
         present = [value for value in inputs if value is not None]
-        if present and all(value.constant is not None for value in present):
+        if (
+            present
+            and all(value.constant is not None for value in present)
+            and _stays_small(present, values)
+        ):
             return self._compute(node, values)
         self.nodes.append(node)
         return values
@@ -164,7 +174,7 @@ class GraphBuilder:
     def output(self, name: str, value: Value) -> None:
         """Make a value an output of the graph under this name."""
         if value.name == name and value.constant is not None:
-            # an output must be made by a node: the constant moves, and a node makes its old name
+            # A node must make each output: rename the constant, and let a node make its old name.
             del self.values[name]
             value = self.constant(value.constant, f"{name}/constant")
         if value.name != name:
@@ -176,10 +186,11 @@ class GraphBuilder:
         self.outputs.append(name)
 
     def model(self, name: str, metadata: Mapping[str, str] | None = None) -> onnx.ModelProto:
-        """Write what the outputs need as a model: equal constants once, all floats as float32."""
+        """Build the model that the outputs need: equal constants once, all floats as float32."""
         nodes = self.needed_nodes()
         produced = {output for node in nodes for output in node.outputs}
-        aliases, initializers = self._initializers(nodes)
+        constants = self._constants(nodes)
+        aliases = {alias: name for name, (_, names) in constants.items() for alias in names}
         graph = helper.make_graph(
             [
                 helper.make_node(
@@ -194,7 +205,6 @@ class GraphBuilder:
             name,
             [self._value_info(value) for value in self.inputs],
             [self._value_info(value) for value in self.outputs],
-            initializers,
             value_info=[
                 self._value_info(value)
                 for value in self.values
@@ -207,6 +217,9 @@ class GraphBuilder:
             opset_imports=[helper.make_opsetid("", OPSET)],
             ir_version=IR_VERSION,
         )
+        # Add them one by one and in place: make_graph would copy the weights, most of the model.
+        for constant, (array, _) in constants.items():
+            _fill(model.graph.initializer.add(), constant, array)
         helper.set_model_props(model, dict(metadata or {}))
         return model
 
@@ -247,16 +260,25 @@ class GraphBuilder:
         self.values.update({constant.name: constant for constant in constants})
         return constants
 
-    def _initializers(self, nodes: Sequence[Node]) -> tuple[dict[str, str], list[TensorProto]]:
-        aliases: dict[str, str] = {}
-        tensors: dict[tuple[int, tuple[int, ...], bytes], TensorProto] = {}
+    def _constants(self, nodes: Sequence[Node]) -> dict[str, tuple[Array, list[str]]]:
+        """The constants that nodes read, with all their names; equal ones are listed once."""
+        found: dict[str, tuple[Array, list[str]]] = {}
+        alike: dict[object, list[str]] = {}
         for name in dict.fromkeys(name for node in nodes for name in node.inputs):
             constant = self.values[name].constant if name else None
-            if constant is not None:
-                tensor = _tensor(name, constant)
-                key = (tensor.data_type, tuple(tensor.dims), tensor.raw_data)
-                aliases[name] = tensors.setdefault(key, tensor).name
-        return aliases, list(tensors.values())
+            if constant is None:
+                continue
+            array = _as_written(constant)
+            candidates = alike.setdefault(_resemblance(array), [])
+            for candidate in candidates:
+                other, names = found[candidate]
+                if other is array or _bytes_equal(other, array):
+                    names.append(name)
+                    break
+            else:
+                candidates.append(name)
+                found[name] = (array, [name])
+        return found
 
     def _value_info(self, name: str) -> onnx.ValueInfoProto:
         value = self.values[name]
@@ -266,10 +288,44 @@ class GraphBuilder:
         )
 
 
-def _tensor(name: str, array: Array | None) -> TensorProto:
-    if array is None:
-        raise ValueError(f"{name} is no constant")
+def _stays_small(inputs: Sequence[Value], results: Sequence[Value]) -> bool:
+    """Whether computed constants are small, or no larger than the constants they come from."""
+    before, after = (
+        sum(math.prod(dim for dim in value.shape if isinstance(dim, int)) for value in values)
+        for values in (inputs, results)
+    )
+    return after <= max(before, MAX_FOLDED)
+
+
+def _as_written(array: Array) -> Array:
+    """The array in C order, with float64 as float32."""
     if array.dtype == np.float64:
         with np.errstate(over="ignore"):
             array = array.astype(np.float32)
-    return numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)
+    # ascontiguousarray turns a scalar into a vector.
+    return np.ascontiguousarray(array).reshape(array.shape)
+
+
+def _resemblance(array: Array) -> object:
+    """A key that is equal for arrays of equal bytes."""
+    return array.dtype, array.shape, array.reshape(-1)[:1024].tobytes()
+
+
+def _bytes_equal(one: Array, other: Array) -> bool:
+    # Compare bytes, so that -0.0 differs from 0.0 and NaN equals NaN.
+    return np.array_equal(one.reshape(-1).view(np.uint8), other.reshape(-1).view(np.uint8))
+
+
+def _fill(tensor: TensorProto, name: str, array: Array) -> None:
+    tensor.dims.extend(array.shape)
+    tensor.data_type = helper.np_dtype_to_tensor_dtype(array.dtype)
+    tensor.name = name
+    tensor.raw_data = array.tobytes()
+
+
+def _tensor(name: str, array: Array | None) -> TensorProto:
+    if array is None:
+        raise ValueError(f"{name} is not a constant")
+    tensor = TensorProto()
+    _fill(tensor, name, _as_written(array))
+    return tensor

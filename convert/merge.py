@@ -1,9 +1,9 @@
 """Merging: convolutions that read one value through the same window become one convolution.
 
-SSD's heads are such: `…_mbox_loc` and `…_mbox_conf` read one feature map. A convolution's output
-channels do not depend on each other, so the merged one computes the same sums in the same order.
-It is faster because runtimes work on blocks of channels (onnxruntime: 8 or 16), to which each
-small convolution alone is padded, and because the input is read once.
+SSD's heads are an example: `…_mbox_loc` and `…_mbox_conf` read one feature map. A convolution's
+output channels do not depend on each other, so the merged one computes the same sums in the same
+order. It is faster because runtimes work on blocks of channels (onnxruntime: 8 or 16), to which
+each small convolution alone is padded, and because the input is read once.
 """
 
 from collections import defaultdict
@@ -24,8 +24,8 @@ _FUSED = frozenset(
 def merge(graph: GraphBuilder) -> None:
     """Merge convolutions of the graph, once its outputs are declared and constants are folded.
 
-    Every value keeps its name and content. Convolutions with groups stay, and those whose result
-    goes to an activation or an addition.
+    Every value keeps its name and content. Convolutions with groups are not merged, nor those whose
+    result goes to an activation or an addition.
     """
     nodes = graph.needed_nodes()
     consumers: dict[str, list[Node]] = defaultdict(list)
@@ -57,13 +57,13 @@ def _can_merge(graph: GraphBuilder, node: Node, consumers: Mapping[str, Sequence
 
 
 def _window(graph: GraphBuilder, node: Node) -> object:
-    """What two convolutions must share: input, kernel size, and how the kernel moves."""
+    """What two convolutions must share: input, kernel size, strides, dilations and padding."""
     attributes = sorted((key, repr(value)) for key, value in node.attributes.items())
     return node.inputs[0], graph.values[node.inputs[1]].shape[1:], tuple(attributes)
 
 
 def _merged(graph: GraphBuilder, nodes: Sequence[Node]) -> Sequence[Node]:
-    """One convolution with the output channels of all, and the Split that names them again."""
+    """One convolution with the output channels of all, and the Split that restores their names."""
     names = [node.outputs[0] for node in nodes]
     made = [graph.values[name] for name in names]
     channels = [value.static(1) for value in made]

@@ -1,4 +1,4 @@
-"""What a file says about itself: `metadata_props` with the prefix `sfd.`."""
+"""The metadata of an ONNX file: `metadata_props` with the prefix `sfd.`."""
 
 import hashlib
 import json
@@ -16,13 +16,13 @@ FACE = ("face",)
 
 
 def sha256(path: Path) -> str:
-    """The hash of a file, in hexadecimal."""
+    """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def class_names(built: Built, given: tuple[str, ...] | None) -> tuple[str, ...]:
-    """A name for each foreground class: as given, `face` for the only one, else `class LABEL`."""
+    """The foreground class names: as given, or `face` for a single class, or `class LABEL`."""
     labels = built.heads.detection.labels if built.heads else ()
     if given is None:
         return FACE if len(labels) == 1 else tuple(f"class {label}" for label in labels)
@@ -40,22 +40,31 @@ def metadata(
     names: tuple[str, ...],
     sources: Mapping[str, str],
     verification: Verification,
+    simulated_weights: int | None = None,
 ) -> dict[str, str]:
-    """All properties. They hold neither times nor paths: equal sources give equal files.
+    """All metadata properties. They hold no times and no paths, so equal sources give equal files.
 
-    Lists of words are JSON, lists of numbers have commas; a property without a value is left out.
+    Lists of words are JSON, lists of numbers are comma-separated. A property without a value is
+    left out.
     """
-    channels, height, width = next(iter(built.network.inputs.values()))[1:]
     properties = {
         "name": name,
         "output": str(built.kind),
         "prototxt_sha256": sources["prototxt"],
         "caffemodel_sha256": sources["caffemodel"],
-        "input_size": f"{height}x{width}",
-        "channels": str(channels),
         "converter_version": VERSION,
         "verification": str(verification),
     }
+    if verification.references:
+        # Without versions, so that equal sources give equal files.
+        kinds = (name.partition(" ")[0].lower() for name in verification.references)
+        properties["verified_by"] = ",".join(kinds)
+    image = next((shape for shape in built.network.inputs.values() if len(shape) == 4), None)
+    if image:
+        _, channels, height, width = image
+        properties |= {"input_size": f"{height}x{width}", "channels": str(channels)}
+    if simulated_weights is not None:
+        properties["weights"] = f"simulated with seed {simulated_weights}"
     if built.preprocessing:
         properties |= {
             "channel_order": str(built.preprocessing.channel_order),
@@ -77,5 +86,5 @@ def metadata(
 
 
 def _number(value: float) -> str:
-    """The shortest decimal that reads as the same float32: 0.3 for 0.300000011921."""
+    """The shortest decimal that parses to the same float32: 0.3 for 0.300000011921."""
     return np.format_float_positional(np.float32(value), trim="-")

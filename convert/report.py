@@ -1,4 +1,4 @@
-"""What a conversion did and how it was judged, as data that becomes JSON."""
+"""The report of a conversion and its verification, as data that becomes JSON."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """How far a conversion has been proved."""
+    """Whether a conversion has been verified."""
 
     VERIFIED = "verified"
     UNVERIFIED = "unverified"
@@ -16,16 +16,16 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One output on one input, against what it should be."""
+    """One output for one input, compared with its reference."""
 
     input: str
-    """Which picture: noise, constant, gradient, impulse, scene; or a batch of them."""
+    """The test image: noise, constant, gradient, impulse or scene; or a batch of them."""
     output: str
-    """Which blob or output."""
-    judge: str
-    """What it was compared with."""
+    """The blob or output."""
+    reference: str
+    """The reference that it was compared with."""
     difference: float
-    """The largest difference found, of values or of scores."""
+    """The largest difference found in values or scores."""
     bound: float
     """The largest difference allowed."""
     passed: bool
@@ -34,12 +34,16 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """All comparisons of a conversion, and what follows from them."""
+    """All comparisons of a conversion, and the result."""
 
     status: Status
     reason: str = ""
     """Why it is unverified, or what failed."""
     comparisons: tuple[Comparison, ...] = ()
+    references: tuple[str, ...] = ()
+    """The references used: OpenCV, the NumPy reference, or both."""
+    input_size: str = ""
+    """Height and width of the verified input, if smaller than the file's; the nodes are equal."""
 
     def __str__(self) -> str:
         return f"{self.status}: {self.reason}" if self.reason else str(self.status)
@@ -47,18 +51,24 @@ class Verification:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One conversion. Paths are left out, so that equal work gives equal reports but for times."""
+    """One conversion.
+
+    It holds no paths, so equal conversions give equal reports, except for times.
+    """
 
     name: str
     kind: str
     input: Mapping[str, object]
+    """Name and shape of the first input."""
+    inputs: Mapping[str, list[int | str]]
+    """The shape of every input by its name."""
     outputs: Mapping[str, list[int | str]]
     layers: int
     nodes: int
     parameters: int
-    """Numbers in the weights of all layers, BatchNorm's statistics among them."""
+    """The number of weights of all layers, including BatchNorm's statistics."""
     sources: Mapping[str, str]
-    """sha256 of prototxt and weights."""
+    """SHA-256 of the prototxt and the weights."""
     onnx_sha256: str
     metadata: Mapping[str, str]
     versions: Mapping[str, str]
@@ -67,7 +77,7 @@ class Report:
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """The report as indented JSON, numbers that JSON lacks as null."""
+        """The report as indented JSON; infinity and NaN become null."""
         return json.dumps(_finite(asdict(self)), indent=2, allow_nan=False) + "\n"
 
 

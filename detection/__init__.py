@@ -2,6 +2,6 @@
 
     file bytes -> images -> letterbox, tiles -> batcher -> session -> detector (NMS) -> Detection
 
-`opening.open_detector` makes a `Detector` from a model folder. Nothing here knows of HTTP, metrics
-or traces: a `Detector` tells an `Observer` what happened, and `service` counts it.
+`opening.open_detector` makes a `Detector` from a model folder. Nothing in this package uses HTTP,
+metrics or traces: a `Detector` reports to an `Observer`, and `service` counts.
 """

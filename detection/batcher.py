@@ -4,10 +4,10 @@
     a place in the    the item is      up to max_batch    a result, or what
     queue is taken    ready, waits     to an idle worker  went wrong, once
 
-A batch leaves as soon as a worker is idle and either it is full, or its oldest item has waited
-`max_wait` seconds, or no place is reserved whose item is being prepared: nothing else is
-coming. There is no background task: each event (an item, a freed worker, a given-up place, a
-timer of the clock) runs the same decision, so tests drive it with a clock of their own.
+A batch is sent as soon as a worker is idle and one of these is true: it is full; its oldest item
+has waited `max_wait` seconds; or no further item is being prepared. There is no background task.
+Each event (an item, a freed worker, a released place, a timer of the clock) runs the same decision,
+so tests can use a clock of their own.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from typing import Generic, Protocol, TypeVar
 from detection.errors import InferenceFailed, Overloaded, Timeout
 
 LEARNING_RATE = 0.1
-"""How much of a batch's cost goes into the estimate of what an item costs."""
+"""Weight of a batch's cost in the estimate of an item's cost."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,11 +31,11 @@ class Handle(Protocol):
     """A timer that can be cancelled."""
 
     def cancel(self) -> None:
-        """Never call back."""
+        """Cancel the timer."""
 
 
 class Clock(Protocol):
-    """Seconds that only grow, and timers; asyncio's event loop is one."""
+    """A monotonic time in seconds, and timers. asyncio's event loop is such a clock."""
 
     def time(self) -> float:
         """Seconds since some start."""
@@ -44,12 +44,12 @@ class Clock(Protocol):
         """Call back at a time, or soon if it has passed."""
 
     def stopwatch(self) -> float:
-        """Seconds to measure by: finer than `time`, which in uvloop counts milliseconds."""
+        """Seconds for measuring, finer than `time`, which in uvloop counts milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[Result]):
-    """The result of one item, and how it came about; times in seconds."""
+    """The result of one item, with its batch size and times in seconds."""
 
     result: Result
     queued: float
@@ -76,7 +76,7 @@ class Reservation(Generic[Item, Result]):
     _batcher: "Batcher[Item, Result]"
     _unused: int
     _later: int
-    """How many of the unused places have an item that is not being prepared yet."""
+    """The number of unused places whose item is not being prepared yet."""
 
     def begin(self) -> None:
         """Start to prepare an item of a reservation that was not made `at_once`."""
@@ -97,7 +97,7 @@ class Reservation(Generic[Item, Result]):
     def extend(self, places: int) -> None:
         """Take more places, for an item that became several. All or none; else Overloaded.
 
-        This works while draining too, since the request was accepted.
+        This also works while draining, because the request was accepted.
         """
         self._batcher._check_depth(places)
         self._unused += places
@@ -127,11 +127,11 @@ class Batcher(Generic[Item, Result]):
     target_wait: float = math.inf
     """The longest predicted wait with which an item is accepted, in seconds."""
     image_seconds: float = 0.0
-    """What an item costs, in seconds of all workers together: a first guess, then measured."""
+    """The cost of an item in seconds of all workers together: first a guess, then measured."""
     on_batch: Callable[[int], None] = lambda size: None
-    """Told the size of each batch."""
+    """Called with the size of each batch."""
     on_failure: Callable[[Exception], None] = lambda error: None
-    """Told each exception of `infer`; the items get an InferenceFailed without its text."""
+    """Called with each exception of `infer`; the items get an InferenceFailed without its text."""
 
     _queue: deque[_Entry[Item, Result]] = field(default_factory=deque, init=False)
     _coming: int = field(default=0, init=False)
@@ -144,7 +144,7 @@ class Batcher(Generic[Item, Result]):
 
     @property
     def depth(self) -> int:
-        """Items that are accepted but not yet in inference, those being prepared included."""
+        """Accepted items that are not yet in inference, including those being prepared."""
         return self._coming + len(self._queue)
 
     @property
@@ -153,10 +153,16 @@ class Batcher(Generic[Item, Result]):
         return (self.depth + self._inferring) * self.image_seconds
 
     def check_room(self, places: int = 1, deadline: float = math.inf) -> None:
-        """Raise Overloaded if `reserve(places, deadline=deadline)` would now."""
+        """Raise Overloaded if `reserve(places, deadline=deadline)` would now.
+
+        An idle batcher accepts whatever fits the queue, whatever the prediction.
+        """
         if self._draining:
             raise Overloaded("the service is shutting down")
         self._check_depth(places)
+        if not (self.depth or self._inferring):
+            # Only another batch can correct a prediction that one stalled batch has spoilt.
+            return
         wait = self.wait
         if wait > self.target_wait:
             raise Overloaded(
@@ -175,11 +181,11 @@ class Batcher(Generic[Item, Result]):
     def reserve(
         self, places: int, *, at_once: bool = True, deadline: float = math.inf
     ) -> Iterator[Reservation[Item, Result]]:
-        """Take places for items that are being prepared; those left unused are given back.
+        """Take places for items that are being prepared; unused places are released at the end.
 
-        Not `at_once`: each is prepared only after its `begin`, until when no batch waits for it.
-        All or none: raises Overloaded when they do not fit, when they would wait too long or miss
-        the clock's time `deadline`, or after `drain`.
+        Without `at_once`, each item is prepared only after its `begin`; until then no batch waits
+        for it. All or none: raises Overloaded when they do not fit, when they would wait too long
+        or miss the clock's time `deadline`, or after `drain`.
         """
         self.check_room(places, deadline)
         reservation = Reservation(self, places, 0 if at_once else places)
@@ -197,7 +203,7 @@ class Batcher(Generic[Item, Result]):
             raise Overloaded(f"the queue of {self.queue_limit} images is full")
 
     async def drain(self) -> None:
-        """Accept nothing more, and return when every accepted item has its answer."""
+        """Accept no more items, and return when every accepted item has its answer."""
         self._draining = True
         self._decide()
         await self._drained.wait()
@@ -262,7 +268,7 @@ class Batcher(Generic[Item, Result]):
             task.add_done_callback(self._worker_idle)
 
     def _learn(self, seconds: float) -> None:
-        """Let what an item just cost move the estimate: mostly the last ten batches count."""
+        """Update the estimate with the latest cost: mostly the last ten batches count."""
         old = self.image_seconds
         self.image_seconds = seconds if old == 0 else old + LEARNING_RATE * (seconds - old)
 
@@ -271,19 +277,23 @@ class Batcher(Generic[Item, Result]):
         self._decide()
 
     async def _work(self, batch: list[_Entry[Item, Result]]) -> None:
-        """Run one batch, and answer each of its items, whatever happens."""
+        """Run one batch, and answer each of its items, even if inference fails."""
         try:
             if await self._infer(batch) is None or len(batch) == 1:
                 return
             for entry in batch:
-                # Its client may have gone, or its deadline passed, while the others were tried.
+                # The client may have gone, or the deadline passed, while the other items were
+                # tried.
                 if not entry.future.done():
                     await self._infer([entry])
         finally:
             _fail(batch, InferenceFailed("the inference was interrupted"))
 
     async def _infer(self, batch: list[_Entry[Item, Result]]) -> Exception | None:
-        """Infer a batch and answer it. An error is returned; it answers only a batch of one."""
+        """Infer a batch and answer its items.
+
+        Returns an error, if any. Only a single item gets the error as its answer.
+        """
         self.on_batch(len(batch))
         started = self.clock.stopwatch()
         self._inferring += len(batch)

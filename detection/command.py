@@ -1,11 +1,11 @@
-"""`sfd detect`: the faces of image files, by the same code as the service, without a server."""
+"""`sfd detect`: finds the faces in image files with the service's code, without a server."""
 
 import argparse
 import asyncio
 import json
 import sys
 from collections.abc import Sequence
-from io import BytesIO
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any, get_args
 
@@ -29,7 +29,7 @@ box in pixels of the upright image, and its score. Files without faces and files
 reported on stderr. If a file fails, the others are still done, and the exit code is 1.
 """
 
-# Enough to keep a batch full while the next ones are decoded.
+# Enough files to keep a batch full while the next ones are decoded.
 FILES_AT_ONCE = 16
 # No server's deadline applies to a file on a slow disk.
 NEVER = float("inf")
@@ -51,9 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the picture with its boxes: a file for one image (PNG, JPEG or WebP by its "
         "ending), or a folder",
     )
-    parser.add_argument(
-        "--force", action="store_true", help="let --draw overwrite files that are there already"
-    )
+    parser.add_argument("--force", action="store_true", help="let --draw overwrite existing files")
     parser.add_argument(
         "--style",
         choices=get_args(Style),
@@ -64,9 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tiles",
         choices=("off", "auto"),
         default="off",
-        help="auto: look at tiles of large images too, for small faces (default: off)",
+        help="auto: also search tiles of large images, for small faces (default: off)",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object a file")
+    parser.add_argument("--json", action="store_true", help="print one JSON object for each file")
     parser.add_argument(
         "--model", metavar="NAME", help="model of the store (default: $SFD_DEFAULT_MODEL)"
     )
@@ -74,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--store",
         type=Path,
         metavar="DIR",
-        help="where to look for the model (default: as `sfd models` does)",
+        help="the model store (default: as for `sfd models`)",
     )
     parser.add_argument(
         "--provider",
@@ -83,20 +81,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help=f"one of {', '.join(ProviderName)}",
     )
-    parser.add_argument("--min-score", type=fraction, metavar="S", help="least score, 0-1")
-    parser.add_argument("--nms-iou", type=fraction, metavar="IOU", help="greatest overlap, 0-1")
+    parser.add_argument("--min-score", type=fraction, metavar="S", help="minimum score, 0-1")
+    parser.add_argument(
+        "--nms-iou", type=fraction, metavar="IOU", help="maximum overlap (IoU) of two faces, 0-1"
+    )
     parser.add_argument(
         "--min-size",
         type=nonnegative,
         default=0.0,
         metavar="PIXELS",
-        help="least width and height of a face (default: 0)",
+        help="minimum width and height of a face in pixels (default: 0)",
     )
-    parser.add_argument("--max-faces", type=positive, metavar="N", help="most faces of an image")
+    parser.add_argument(
+        "--max-faces", type=positive, metavar="N", help="maximum number of faces in an image"
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Detect on every file; SfdError counts those that failed."""
+    """Detect faces in every file. Raises SfdError with the number of files that failed."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A file name can hold any bytes; print them unchanged.
+        sys.stdout.reconfigure(errors="surrogateescape")
     files = sources.find(arguments.images)
     drawings: Sequence[Path | None] = [None] * len(files)
     if arguments.draw is not None:
@@ -114,14 +119,17 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _can_write(suffix: str) -> bool:
-    """Whether Pillow writes files of this ending; some formats it only reads."""
+    """Whether Pillow can write files with this ending; it can only read some formats."""
     return Image.registered_extensions().get(suffix) in Image.SAVE
 
 
 async def detect_files(
     files: Sequence[Source], drawings: Sequence[Path | None], arguments: argparse.Namespace
 ) -> int:
-    """Detect on files and print as it goes, in their order; returns how many failed."""
+    """Detect faces in files and print results in the files' order.
+
+    Returns how many files failed.
+    """
     configured = settings.load(
         DetectionSettings,
         models=() if arguments.model else None,
@@ -157,7 +165,7 @@ async def detect_files(
 
 
 class UnwritableFile(RequestError):
-    """A picture that cannot be written."""
+    """A picture can't be written."""
 
     slug = "unwritable-file"
     title = "Unwritable file"
@@ -166,7 +174,10 @@ class UnwritableFile(RequestError):
 def write_drawing(
     content: bytes, found: Detection, detector: Detector, out: Path, style: Style
 ) -> RequestError | None:
-    """Draw or hide the faces and write the picture, whole or not at all, or say why not."""
+    """Draw or hide the faces and write the picture, whole or not at all.
+
+    Returns a failure, if any.
+    """
     picture = rendering.draw(
         content,
         found.boxes,
@@ -188,7 +199,7 @@ def write_drawing(
 
 
 def show(file: Source, found: Detection | RequestError, *, as_json: bool) -> None:
-    """Print one file's answer on stdout."""
+    """Print one file's result on stdout."""
     if as_json:
         line: dict[str, Any] = {"file": file.name}
         if isinstance(found, RequestError):

@@ -1,4 +1,4 @@
-"""How many CPUs this process may use, by the container's quota."""
+"""How many CPUs this process may use, given the container's quota."""
 
 import math
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """Whole CPUs, at least 1: the smaller of the affinity mask and the cgroup's quota.
 
-    A fraction is rounded up: one more thread uses half a CPU better than one thread less.
+    A fraction is rounded up, because an extra thread makes use of half a CPU.
     """
     affinity = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Faces cut out of their picture."""
+"""Cuts faces out of an image."""
 
 from collections.abc import Iterator
 
@@ -7,9 +7,9 @@ from PIL import Image
 from geometry.arrays import Floats
 
 MARGIN = 0.25
-"""How much of the box's longer side is added on each side, unless the caller says otherwise."""
+"""Default margin on each side, as a fraction of the box's longer side."""
 SIZE = 256
-"""Longest side of a crop in pixels, unless the caller says otherwise."""
+"""Default longest side of a crop in pixels."""
 MAX_MARGIN = 2.0
 MAX_SIZE = 1024
 
@@ -20,8 +20,8 @@ def cut(
     """A crop of an RGB image for each of `boxes` [N, 4] in its pixels.
 
     Each box grows on all sides by `margin` times its longer side, is rounded outwards to whole
-    pixels, and ends at the image's edges. A crop whose longer side is above `size` is shrunk to it;
-    none is enlarged.
+    pixels, and ends at the image's edges. A crop whose longer side is above `size` is shrunk to it.
+    No crop is enlarged.
     """
     for x1, y1, x2, y2 in boxes.tolist():
         grown = margin * max(x2 - x1, y2 - y1)

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 async def until(deadline: float, work: Awaitable[T]) -> T:
-    """The result of `work`; Timeout where the event loop's clock passes `deadline` first."""
+    """The result of `work`. Raises Timeout if the event loop's clock passes `deadline` first."""
     try:
         async with asyncio.timeout_at(deadline):
             return await work

@@ -107,17 +107,19 @@ class Detector:
 
     session: Session
     plan: Plan
-    """How it is run, and why."""
+    """How the model is run, and why."""
     batcher: Batcher[Pixels, Predictions]
     max_pixels: int
+    reduced_decoding: bool
+    """Whether large JPEGs are decoded at a reduced scale."""
     decoding: Executor
     """Threads that decode and letterbox."""
     selecting: Executor
     """The thread of NMS, a separate one, so that NMS never waits behind decoding."""
     observer: Observer = field(default_factory=Observer)
-    """Told of each image that is done."""
+    """Called for each finished image."""
     executors: Sequence[Executor] = ()
-    """What `close` shuts down: the pools that only this detector uses."""
+    """The pools that only this detector uses; `close` shuts them down."""
 
     async def detect(
         self, data: bytes, query: Query, deadline: float, places: Places, most_tiles: int
@@ -175,8 +177,8 @@ class Detector:
     ) -> list[Detection | RequestError]:
         """The faces of each file in order, or its problem; places for all are taken first.
 
-        A file that is already a RequestError stays one. Tiled images are done one after the other,
-        so that one request does not fill the queue. Raises Overloaded.
+        A file that is already a RequestError is returned as it is. Tiled images are processed one
+        after the other, so that one request does not fill the queue. Raises Overloaded.
         """
         good = sum(not isinstance(data, RequestError) for data in files)
         most_tiles = self._most_tiles(good) if query.tiles else 1
@@ -197,7 +199,7 @@ class Detector:
             return await asyncio.gather(*map(one, files))
 
     async def close(self) -> None:
-        """Answer the accepted requests, then end the threads."""
+        """Finish the accepted requests, then end the threads."""
         await self.batcher.drain()
         for executor in self.executors:
             executor.shutdown(wait=False, cancel_futures=True)
@@ -206,28 +208,40 @@ class Detector:
         """Decode, cut and letterbox an image file. Slow: run it in a thread."""
         model = self.session.model.input
         started = time.perf_counter()
-        image = images.decode(data, max_pixels=self.max_pixels, background=model.mean_rgb)
+        # Tiles are cut at full resolution.
+        may_reduce = self.reduced_decoding and most_tiles == 1
+        box = (model.width, model.height) if may_reduce else None
+        picture = images.decode_to_fit(
+            data, box, max_pixels=self.max_pixels, background=model.mean_rgb
+        )
         decoded = time.perf_counter()
-        tiles = layout(image.width, image.height, model.width, model.height, most_tiles)
+        size = picture.width, picture.height
+        tiles = layout(*size, model.width, model.height, most_tiles)
         pictures, placements = [], []
         for tile in tiles:
-            picture, placement = letterbox(
-                crop(image, tile), model.width, model.height, model.channels, model.mean_rgb
+            whole = (tile.width, tile.height) == size
+            pixels, placement = letterbox(
+                picture.image if whole else crop(picture.image, tile),
+                model.width,
+                model.height,
+                model.channels,
+                model.mean_rgb,
+                full_size=size if whole else None,
             )
-            pictures.append(picture)
+            pictures.append(pixels)
             placements.append(placement)
         preprocess = time.perf_counter() - decoded
         return Prepared(tiles, pictures, placements, decoded - started, preprocess)
 
     def group(self, most: int, query: Query) -> int:
-        """How many files, at most `most`, a caller should ask for at a time.
+        """How many files a caller should submit at a time, at most `most`.
 
         With tiles it is one: the tiles of one image fill the batches.
         """
         return 1 if query.tiles else min(most, self.batcher.queue_limit)
 
     def _most_tiles(self, images: int) -> int:
-        """Most tiles of each image of a request, so that all of them fit the queue.
+        """The most tiles for each image of a request, so that all of them fit the queue.
 
         At most half the queue, so that other requests get in too.
         """
@@ -237,7 +251,7 @@ class Detector:
     def select(
         self, candidates: Sequence[Predictions], prepared: Prepared, query: Query
     ) -> tuple[Floats, Floats]:
-        """Boxes [faces, 4] in pixels of the image, and scores [faces], of the network's answers."""
+        """Boxes [faces, 4] in pixels of the image and scores [faces] from the network's outputs."""
         whole = prepared.tiles[0]
         thresholds = self.session.model.thresholds
         if len(candidates) == 1:
@@ -291,7 +305,7 @@ def min_score_of(thresholds: Thresholds, query: Query) -> float:
 
 
 async def all_of(work: Iterable[Coroutine[object, object, T]]) -> list[T]:
-    """All results; or the first exception, and then the other tasks are cancelled."""
+    """All results. If a task fails, raises its exception and cancels the others."""
     tasks = [asyncio.ensure_future(each) for each in work]
     try:
         return await asyncio.gather(*tasks)

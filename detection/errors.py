@@ -1,4 +1,4 @@
-"""Why a request gets no faces, as exceptions with an error type and an HTTP status.
+"""The errors of a detection request, as exceptions with an error type and an HTTP status.
 
 file bytes -> RGB arrays -> queue -> inference -> faces
 |                        |          |
@@ -13,7 +13,7 @@ from sfd.errors import SfdError
 
 
 class RequestError(SfdError):
-    """A request that gets an error instead of faces; its message is for whoever asked.
+    """A request fails; the message is for its client.
 
     `slug` names the kind of error: it is the `type` of a problem answer, the `reason` of a metric,
     and the `type` in the output of `sfd detect --json`. `status` is the HTTP status that fits.
@@ -24,7 +24,7 @@ class RequestError(SfdError):
     title: ClassVar[str] = "Internal error"
 
     def as_dict(self) -> dict[str, str | int]:
-        """The members of a problem (RFC 9457), without those that a server adds."""
+        """The members of a problem (RFC 9457), without those that the server adds."""
         return {
             "type": self.slug,
             "title": self.title,
@@ -42,7 +42,7 @@ class InvalidImage(RequestError):
 
 
 class TooManyPixels(RequestError):
-    """The image has more pixels than the limit, by its header."""
+    """The image has more pixels than the limit, according to its header."""
 
     status = 413
     slug = "too-many-pixels"
@@ -50,7 +50,7 @@ class TooManyPixels(RequestError):
 
 
 class UnsupportedMediaType(RequestError):
-    """A file format that we do not read."""
+    """The file has a format that is not supported."""
 
     status = 415
     slug = "unsupported-media-type"

@@ -1,7 +1,9 @@
-"""Decodes image files to upright RGB images, however broken the files are."""
+"""Decodes image files to upright RGB images, and handles broken files."""
 
+import math
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
@@ -9,10 +11,11 @@ from PIL import Image, UnidentifiedImageError
 
 from detection import jpeg, media_types
 from detection.errors import InvalidImage, TooManyPixels, UnsupportedMediaType
+from detection.sizes import readable_pixels
 from geometry.arrays import F64, Floats
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
-"""Pillow's names of the formats that we read; its other decoders stay unused."""
+"""Pillow's names of the supported formats; its other decoders are not used."""
 
 MOST_SCANS = 100
 """Most scans of a JPEG file; libtiff has the same limit for JPEG data within TIFF."""
@@ -32,21 +35,53 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_SWAPPING = {
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSVERSE,
+    Image.Transpose.ROTATE_90,
+}
+
+OVERSAMPLING = 2
+"""A reduced picture is at least this many times as large as its final size."""
+
+Colour = tuple[int, int, int]
+
 # Load all plugins now: otherwise Pillow imports them while it serves requests.
 Image.init()
-# Our own limit is checked before decoding, and users may raise it.
+# Our own limit replaces Pillow's: it is checked before decoding, and users can raise it.
 Image.MAX_IMAGE_PIXELS = None
 # Pillow warns about odd metadata; a client's files must not fill our log. The filter is global,
 # since `warnings.catch_warnings` is not safe in threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def decode(data: bytes, *, max_pixels: int, background: tuple[int, int, int]) -> Image.Image:
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A picture, maybe decoded at a reduced scale, and the size of the upright original."""
+
+    image: Image.Image
+    width: int
+    height: int
+
+
+def decode(data: bytes, *, max_pixels: int, background: Colour) -> Image.Image:
+    """The first frame of an image file at its full size; see `decode_to_fit`."""
+    return decode_to_fit(data, None, max_pixels=max_pixels, background=background).image
+
+
+def decode_to_fit(
+    data: bytes, box: tuple[int, int] | None, *, max_pixels: int, background: Colour
+) -> Decoded:
     """The first frame of an image file, upright, as a Pillow image of mode RGB.
 
     The format is recognised from the bytes. The EXIF orientation is applied, transparency
     flattened on the colour `background`, 16-bit and floating-point samples scaled to 8 bits.
     Colour profiles are ignored.
+
+    A picture that will be shrunk to fit `box` (width, height) may be decoded at a reduced scale, at
+    least OVERSAMPLING times as large as needed. JPEG data decodes much faster at a half or a
+    quarter of the sides.
 
     Raises InvalidImage, TooManyPixels (before decoding) or UnsupportedMediaType, nothing else.
     """
@@ -56,7 +91,7 @@ def decode(data: bytes, *, max_pixels: int, background: tuple[int, int, int]) ->
     if kind is not None and kind not in media_types.READ:
         raise UnsupportedMediaType(f"this is {kind}, not one of {', '.join(media_types.READ)}")
     try:
-        return _decode(data, max_pixels, background)
+        return _decode(data, box, max_pixels, background)
     except (InvalidImage, TooManyPixels, UnsupportedMediaType):
         raise
     except UnidentifiedImageError:
@@ -72,30 +107,48 @@ def decode(data: bytes, *, max_pixels: int, background: tuple[int, int, int]) ->
         raise InvalidImage(f"the {kind or 'image'} data is broken: {reason}") from None
 
 
-def _decode(data: bytes, max_pixels: int, background: tuple[int, int, int]) -> Image.Image:
-    flat, method = _stored(data, max_pixels, background)
-    return flat if method is None else flat.transpose(method)
+def _decode(
+    data: bytes, box: tuple[int, int] | None, max_pixels: int, background: Colour
+) -> Decoded:
+    flat, (width, height), method = _stored(data, box, max_pixels, background)
+    if method in _SWAPPING:
+        width, height = height, width
+    return Decoded(flat if method is None else flat.transpose(method), width, height)
 
 
 def _stored(
-    data: bytes, max_pixels: int, background: tuple[int, int, int]
-) -> tuple[Image.Image, Image.Transpose | None]:
-    """The picture as it is stored, in RGB, and how it is turned upright.
+    data: bytes, box: tuple[int, int] | None, max_pixels: int, background: Colour
+) -> tuple[Image.Image, tuple[int, int], Image.Transpose | None]:
+    """The stored picture in RGB, its full size, and the transpose that turns it upright.
 
-    Two steps, so that at no time more than two pictures of this size are in memory.
+    Turning it is a separate step, so that at most two pictures of this size are in memory.
     """
     with Image.open(BytesIO(data), formats=FORMATS) as image:
         width, height = image.size
         if width * height > max_pixels:
             raise TooManyPixels(
-                f"the image has {width} x {height} pixels; at most {max_pixels} are decoded"
+                f"the image has {readable_pixels(width * height)} ({width} x {height}); the limit "
+                f"is {readable_pixels(max_pixels)}"
             )
-        # libjpeg goes through the whole picture for each scan, of which 14 bytes make one: a
-        # file within the limits could take hours. Encoders write about 10.
+        # libjpeg processes the whole picture for each scan, and a scan can be 14 bytes long. So a
+        # file within the limits could take hours. Encoders write about 10 scans.
         if media_types.kind(data) == "JPEG" and jpeg.scans(data, MOST_SCANS) > MOST_SCANS:
             raise InvalidImage(f"the JPEG data has more than {MOST_SCANS} scans")
+        # MPO is JPEG with more pictures behind the first, as phones write it.
+        is_jpeg = image.format in ("JPEG", "MPO")
+        if box is not None and is_jpeg:
+            _reduce(image, box[::-1] if turning(image) in _SWAPPING else box)
         image.load()
-        return flatten(image, background), turning(image)
+        flat = flatten(image, background)
+        # Pillow turns a TIFF upright while loading it, so its size is known only then.
+        return flat, (width, height) if is_jpeg else flat.size, turning(image)
+
+
+def _reduce(image: Image.Image, box: tuple[int, int]) -> None:
+    """Let libjpeg decode at 1/2, 1/4 or 1/8 of the sides if that is large enough for `box`."""
+    scale = OVERSAMPLING * min(box[0] / image.width, box[1] / image.height)
+    if scale < 1:
+        image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
 
 
 def turning(image: Image.Image) -> Image.Transpose | None:
@@ -108,8 +161,8 @@ def turning(image: Image.Image) -> Image.Transpose | None:
     return _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
 
 
-def flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image:
-    """A picture of any mode in RGB, as `decode` says; UnsupportedMediaType where it can't be."""
+def flatten(image: Image.Image, background: Colour) -> Image.Image:
+    """A picture of any mode in RGB, as in `decode`. Raises UnsupportedMediaType."""
     mode = image.mode
     alpha = mode in _ALPHA_MODES or (mode in _MODES and "transparency" in image.info)
     if mode == "RGB" and not alpha:
@@ -135,7 +188,7 @@ def flatten(image: Image.Image, background: tuple[int, int, int]) -> Image.Image
 
 
 def _bands(image: Image.Image) -> Iterator[Image.Image]:
-    """The picture in pieces of _BAND rows, from the top: what is made of them stays small."""
+    """The picture in pieces of _BAND rows, from the top, so that conversions need little memory."""
     for top in range(0, image.height, _BAND):
         yield image.crop((0, top, image.width, min(top + _BAND, image.height)))
 
@@ -150,7 +203,7 @@ def _samples(image: Image.Image) -> F64:
 
 
 def _range(image: Image.Image) -> tuple[float, float]:
-    """The least and the greatest sample."""
+    """The smallest and the largest sample."""
     bands = [(float(values.min()), float(values.max())) for values in map(_samples, _bands(image))]
     return min(low for low, _ in bands), max(high for _, high in bands)
 
@@ -158,8 +211,9 @@ def _range(image: Image.Image) -> tuple[float, float]:
 def _to_byte_range(values: F64, low: float, high: float, *, floating: bool) -> F64:
     """Samples of unstated range, from `low` to `high` in the whole picture, as 0-255.
 
-    The file does not say which value is white: take 1 (floating point), 255, or 65535, the
-    first that no sample exceeds, and else stretch from the least to the greatest.
+    The file does not state which value is white. It is 1 (floating point), 255 or 65535: the first
+    that no sample exceeds. Otherwise the range from the smallest to the largest sample is
+    stretched.
     """
     for white in (1, 255, 65535) if floating else (255, 65535):
         if low >= 0 and high <= white:

@@ -10,8 +10,8 @@ _END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
 def scans(data: bytes, most: int) -> int:
     """The number of scans of a JPEG file's picture, counted up to one more than `most`.
 
-    Counted by the markers, for what follows the picture (in phones' files a video) may hold any
-    bytes.
+    It reads the markers up to the picture's end, because data after it (a video in phones' files)
+    may contain any bytes.
     """
     count = 0
     found = _NEXT_MARKER.search(data, 2)

@@ -11,14 +11,22 @@ Pixels = U8
 
 
 def letterbox(
-    image: Image.Image, width: int, height: int, channels: int, background: Colour
+    image: Image.Image,
+    width: int,
+    height: int,
+    channels: int,
+    background: Colour,
+    *,
+    full_size: tuple[int, int] | None = None,
 ) -> tuple[Pixels, Letterbox]:
-    """An RGB image as uint8 [height, width, channels], and where in it the image lies.
+    """The network's input as uint8 [height, width, channels], and the image's position in it.
 
-    Resized with Pillow's BILINEAR, which averages over the source area when it shrinks, and
-    centred on `background`: after the network's mean subtraction the padding is zero.
+    Resized with Pillow's BILINEAR, which averages over the source area when it shrinks, and centred
+    on `background`: after the network's mean subtraction the padding is zero. For an image that was
+    decoded at a reduced scale, `full_size` is its full width and height, which determine its
+    position.
     """
-    box = Letterbox.fit(image.width, image.height, width, height)
+    box = Letterbox.fit(*(full_size or image.size), width, height)
     resized = image.resize((box.width, box.height), Image.Resampling.BILINEAR)
     canvas = Image.new("RGB", (width, height), background)
     canvas.paste(resized, (box.left, box.top))

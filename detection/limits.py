@@ -1,4 +1,4 @@
-"""The bounds that a setting shares with the metrics and the documents that show it."""
+"""Limits that settings share with the metrics and the documentation."""
 
 MAX_BATCH = 256
 """Most images in one inference; the largest bucket of the batch size histogram."""

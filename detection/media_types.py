@@ -1,9 +1,9 @@
-"""What kind of content some bytes are, judged by how they begin."""
+"""Recognises the kind of a file from its first bytes."""
 
 import re
 
 READ = ("JPEG", "PNG", "WebP", "BMP", "GIF", "TIFF", "AVIF")
-"""The kinds of image that the service reads."""
+"""The image formats that the service reads."""
 
 _SIGNATURES: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
     (kind, re.compile(pattern, re.DOTALL | re.IGNORECASE if kind in ("SVG", "HTML") else re.DOTALL))
@@ -13,7 +13,7 @@ _SIGNATURES: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
         ("WebP", rb"RIFF....WEBP"),
         ("GIF", rb"GIF8[79]a"),
         ("TIFF", rb"II[*+]\0|MM\0[*+]"),
-        # Its own brand may be a general one, with AVIF's among the compatible ones behind it.
+        # The major brand may be a general one; AVIF's is then among the compatible brands after it.
         ("AVIF", rb"....ftyp(avi[fs]|(mif1|msf1|miaf)....(....){0,20}?avi[fs])"),
         ("BMP", rb"BM"),
         ("HEIC", rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)"),
@@ -41,12 +41,12 @@ _SIGNATURES: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
     )
 )
 HEAD = 2048
-"""How many bytes tell the kind."""
+"""How many bytes are needed to recognise the kind."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def kind(data: bytes) -> str | None:
-    """The kind of content of `data`, such as "JPEG" or "PDF"; None where the bytes tell nothing."""
+    """The kind of content of `data`, such as "JPEG" or "PDF"; None if it is not recognised."""
     head = data[:HEAD].removeprefix(_BYTE_ORDER_MARK)
     for name, signature in _SIGNATURES:
         if signature.match(head):
@@ -55,7 +55,7 @@ def kind(data: bytes) -> str | None:
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether all is printable UTF-8; the last character may be cut."""
+    """Whether all bytes are printable UTF-8; the last character may be cut off."""
     try:
         text = head.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""What a detector tells about its work, for whoever counts it or traces it."""
+"""The interface to which a detector reports its work, for metrics and traces."""
 
 from dataclasses import dataclass
 
@@ -14,17 +14,17 @@ class ImageDone:
     """In pixels of the upright image."""
     height: int
     tiles: int
-    """Pictures that the network saw of it: 1 without tiles."""
+    """Number of network inputs made from the image: 1 without tiles."""
     faces: int
     batch_size: int
-    """Images in the same inference; of tiles, the largest batch."""
+    """Images in the same inference; with tiles, the largest batch."""
     timings: Timings
     waited: float
     """Seconds of `timings.queue` before the image was decoded."""
 
 
 class Observer:
-    """Told what happens; this one ignores it.
+    """Receives a detector's events; this base class ignores them.
 
     Its methods run on the event loop, and must return at once.
     """

@@ -1,4 +1,4 @@
-"""From a model folder to a `Detector`, without a server around it."""
+"""Makes a `Detector` from a model folder, without a server."""
 
 import asyncio
 import logging
@@ -34,7 +34,7 @@ class LoopClock:
         return asyncio.get_running_loop().call_at(when, callback)
 
     def stopwatch(self) -> float:
-        """Seconds to measure by."""
+        """Seconds for measuring."""
         return time.perf_counter()
 
 
@@ -51,7 +51,7 @@ class Pools:
         return cls(ThreadPoolExecutor(threads, "decode"), ThreadPoolExecutor(1, "select"))
 
     def close(self) -> None:
-        """End the threads once they are idle, and drop what waits for them."""
+        """End the threads once they are idle, and drop waiting tasks."""
         for executor in (self.decoding, self.selecting):
             executor.shutdown(wait=False, cancel_futures=True)
 
@@ -72,11 +72,11 @@ def open_detector(
 ) -> Detector:
     """A detector of one model. `await detector.close()` ends it, and threads that it started.
 
-    It runs on the event loop that first calls it. `pools` are shared with other detectors and
-    stay open. `measure` spends half a second on what the settings leave to "auto", which pays in
-    a process that stays. An image that would wait longer than `target_wait` seconds is refused.
-    Raises ModelError for files that do not match their hashes, and StartError, with the reason,
-    for a model or provider that does not work.
+    It runs on the event loop that first calls it. `pools` are shared with other detectors and stay
+    open. `measure` spends half a second on measuring the settings that are "auto", which is
+    worthwhile in a long-running process. An image that would wait longer than `target_wait` seconds
+    is refused. Raises ModelError for files that do not match their hashes, and StartError, with the
+    reason, for a model or provider that does not work.
 
         settings = detection.settings.load(DetectionSettings, provider="cpu")
         detector = open_detector(find_model(settings, "sfd-640-mobilenetv2-mod2"), settings)
@@ -91,15 +91,15 @@ def open_detector(
 
     session, plan = tune(settings, open_model, measure=measure)
     if session.fallback is not None:
-        # Who installed a runtime with CUDA expects it; who did not knows why it is missing.
+        # Warn only if the installed runtime has CUDA: only then does the user expect a GPU.
         level = logging.WARNING if has_cuda() else logging.INFO
         log.log(level, "%s: runs on the CPU: %s", model.name, session.fallback)
     log.info(
         "model %s runs on %s: workers %d with threads %d each, batches of up to %d (%s)",
         model.name, session.provider, plan.workers, plan.threads, plan.max_batch, plan.reason,
     )  # fmt: skip
-    # Of its own: in a pool that models share, a batch would wait behind another model's, where
-    # neither deadlines nor the depth of the queue count.
+    # Each model has its own pool. In a shared pool a batch would wait for another model's, and that
+    # wait would count neither for deadlines nor for the depth of the queue.
     inferring = ThreadPoolExecutor(plan.workers, f"infer-{model.name}")
     own: list[Executor] = [inferring]
     if pools is None:
@@ -110,6 +110,7 @@ def open_detector(
         plan=plan,
         batcher=_batcher(session, plan, settings, observer, inferring, target_wait),
         max_pixels=settings.max_pixels,
+        reduced_decoding=settings.reduced_decoding,
         decoding=pools.decoding,
         selecting=pools.selecting,
         observer=observer,

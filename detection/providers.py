@@ -25,7 +25,7 @@ def _no_options(name: str, shape: str, max_batch: int) -> dict[str, Any]:
 
 
 def _cuda(name: str, shape: str, max_batch: int) -> dict[str, Any]:
-    # An exhaustive search would stall the first batch of each size.
+    # An exhaustive search would delay the first batch of each size.
     return {"cudnn_conv_algo_search": "HEURISTIC"}
 
 
@@ -49,7 +49,7 @@ class Provider:
     execution_provider: str
     """onnxruntime's name of it."""
     package: str
-    """What to install for it."""
+    """The package to install for it."""
     options: Options = _no_options
     needs_cuda: bool = False
     """Whether CUDA's libraries must be loaded first."""

@@ -1,10 +1,11 @@
-"""Faces made unrecognizable: what is left of one is a few patches of mean colour.
+"""Makes faces unrecognizable: only a few patches of mean colour are left of each.
 
-Not a Gaussian blur of the pixels: that can be undone in part, and a network can name the face
-behind a mild one. Both styles average the face over a grid of `CELLS` cells and keep nothing
-else; they differ in how the cells are painted.
+A Gaussian blur of the pixels would not be enough: it can be partly undone, and a network can
+identify a face behind a mild blur. Both styles keep only the face's averages over a grid of `CELLS`
+cells. They differ in how the cells are painted.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 from PIL import Image
@@ -18,20 +19,27 @@ MARGIN = 0.15
 boxes end at the chin and the brows, or a little inside."""
 
 
-def hide(image: Image.Image, boxes: Floats, style: Literal["blur", "pixelate"]) -> Image.Image:
+def hide(
+    image: Image.Image,
+    boxes: Floats,
+    style: Literal["blur", "pixelate"],
+    check: Callable[[], None] = lambda: None,
+) -> Image.Image:
     """A copy of an RGB image with the rectangles around `boxes` [N, 4] averaged away.
 
     `blur` goes smoothly from cell to cell, `pixelate` in blocks. The rectangles are grown by
-    MARGIN and rounded outwards to whole pixels.
+    MARGIN and rounded outwards to whole pixels. `check` is called before each: hundreds of large
+    ones take half a minute, and what it raises ends the work.
     """
     hidden = image.copy()
     upscale = Image.Resampling.BICUBIC if style == "blur" else Image.Resampling.NEAREST
     for area in areas(boxes, image.width, image.height):
+        check()
         left, top, right, bottom = area
         width, height = right - left, bottom - top
         cell = max(width, height) / CELLS
         grid = (max(1, round(width / cell)), max(1, round(height / cell)))
-        # From the picture as it is by now: where two faces overlap, neither comes back.
+        # Read the already changed picture, so that of two overlapping faces neither reappears.
         means = hidden.resize(grid, Image.Resampling.BOX, box=area)
         hidden.paste(means.resize((width, height), upscale), area)
     return hidden

@@ -1,5 +1,6 @@
-"""The picture as an answer: faces drawn or hidden, encoded anew, without its metadata."""
+"""Renders the picture of an answer: faces drawn or hidden, encoded again, without metadata."""
 
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import Literal
 
@@ -15,9 +16,9 @@ Style = Literal["boxes", "blur", "pixelate"]
 
 PNG, JPEG = "image/png", "image/jpeg"
 JPEG_QUALITY = 90
-# Faces and photographs gain little from more, and it takes several times as long.
+# A higher level saves few bytes in photographs and takes several times as long.
 PNG_COMPRESSION = 3
-# A profile is some hundred bytes to some ten thousand; what is larger is no screen's.
+# A display profile has a few hundred to some ten thousand bytes.
 LARGEST_PROFILE = 2**20
 # What ImageCms can convert into RGB and `images.decode` has not converted by itself.
 _RGB_MODES = {"RGB", "RGBA", "RGBX", "P", "PA"}
@@ -31,15 +32,19 @@ def draw(
     *,
     max_pixels: int,
     background: tuple[int, int, int],
+    check: Callable[[], None] = lambda: None,
 ) -> Image.Image:
     """The upright picture of an image file with its faces drawn or hidden, at its full size.
 
-    `boxes` [N, 4] in pixels of the upright image, `scores` [N]. No EXIF block (position, camera,
-    thumbnail of the open faces), no comment and no colour profile is taken over: colours are
-    converted to sRGB.
+    `boxes` [N, 4] in pixels of the upright image, `scores` [N]. The result has no EXIF block
+    (position, camera, thumbnail of the visible faces), no comment and no colour profile: colours
+    are converted to sRGB. `check` is called before each face that is hidden; it may raise to stop.
     """
     image = in_srgb(data, max_pixels=max_pixels, background=background)
-    drawn = draw_boxes(image, boxes, scores) if style == "boxes" else hide(image, boxes, style)
+    if style == "boxes":
+        drawn = draw_boxes(image, boxes, scores)
+    else:
+        drawn = hide(image, boxes, style, check)
     # Pillow's encoders write what they find here.
     drawn.info = {}
     return drawn
@@ -53,12 +58,13 @@ def crops(
     size: int,
     max_pixels: int,
     background: tuple[int, int, int],
-) -> list[bytes]:
+) -> Iterator[bytes]:
     """A JPEG file of each face of an image file: `detection.crops.cut`, in sRGB, no metadata."""
     image = in_srgb(data, max_pixels=max_pixels, background=background)
     # Pillow's encoders write what they find here.
     image.info = {}
-    return [encode(crop, JPEG) for crop in cut(image, boxes, margin=margin, size=size)]
+    for crop in cut(image, boxes, margin=margin, size=size):
+        yield encode(crop, JPEG)
 
 
 def in_srgb(data: bytes, *, max_pixels: int, background: tuple[int, int, int]) -> Image.Image:
@@ -83,7 +89,7 @@ def profile(data: bytes) -> bytes | None:
         with Image.open(BytesIO(data), formats=images.FORMATS) as image:
             found = image.info.get("icc_profile") if image.mode in _RGB_MODES else None
     except Exception:
-        # The pixels have been decoded: metadata that is broken costs the colours, not the answer.
+        # The pixels are decoded already. With broken metadata only the colours may be off.
         return None
     return found if isinstance(found, bytes) and 0 < len(found) <= LARGEST_PROFILE else None
 

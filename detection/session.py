@@ -27,7 +27,7 @@ class Predictions:
     scores: Floats
 
 
-# What fails is raised, and logged by us in one format; onnxruntime would write lines of its own.
+# Failures are raised and logged by us in one format, so onnxruntime's own lines are turned off.
 _QUIET = ort.RunOptions()
 _QUIET.log_severity_level = 4
 
@@ -42,12 +42,12 @@ class Session:
     provider: ProviderName
     """The provider that runs it."""
     fallback: str | None
-    """Why `auto` did not take a faster provider; None where it did, or was not asked."""
+    """Why `auto` did not choose a faster provider; None if it did, or if a provider was named."""
 
     def run(self, images: Sequence[Pixels]) -> list[Predictions]:
         """Infer a batch of images, each uint8 [height, width, channels] in RGB or gray."""
         boxes, scores = self.onnx.run(OUTPUTS, {INPUT: np.stack(images)}, _QUIET)
-        # No comparison with a threshold is true of them: it would look like images without faces.
+        # NaN is never above a threshold, so the images would seem to have no faces.
         if np.isnan(scores).any():
             raise FloatingPointError("the model gave scores that are not numbers (NaN)")
         return [Predictions(b, s) for b, s in zip(boxes, scores[:, :, 0], strict=True)]
@@ -57,10 +57,22 @@ class Session:
         shape = self.model.input.height, self.model.input.width, self.model.input.channels
         return np.full(shape, self.model.input.mean_rgb[: shape[2]], np.uint8)
 
-    def warm_up(self, batch_sizes: Sequence[int]) -> None:
-        """Run once at each size: the first run allocates, picks kernels and builds engines."""
-        for size in batch_sizes:
+    def run_blank(self, size: int) -> None:
+        """Infer a batch of blank images; StartError, with the reason, where that fails."""
+        try:
             self.run([self.blank()] * size)
+        except Exception as error:
+            # onnxruntime's own exceptions share no base class but Exception.
+            reason = " ".join(str(error).split())[:300]
+            raise StartError(f"{self.model.name}: the model does not run: {reason}") from error
+
+    def warm_up(self, batch_sizes: Sequence[int]) -> None:
+        """Run once at each size: the first run allocates, picks kernels and builds engines.
+
+        Raises StartError, with the reason, for a model that does not run.
+        """
+        for size in batch_sizes:
+            self.run_blank(size)
 
 
 def open_session(model: Model, provider: ProviderName, threads: int, max_batch: int) -> Session:
@@ -85,7 +97,7 @@ def open_session(model: Model, provider: ProviderName, threads: int, max_batch: 
 
 
 def has_cuda() -> bool:
-    """Whether this onnxruntime was built with CUDA, working or not."""
+    """Whether this onnxruntime was built with CUDA, even if CUDA doesn't work."""
     return PROVIDERS[ProviderName.CUDA].execution_provider in ort.get_available_providers()
 
 
@@ -96,8 +108,8 @@ def choose(
 ) -> tuple[ort.InferenceSession, ProviderName, str | None]:
     """Open a session by the rules of SFD_PROVIDER: (session, provider, reason of a fallback).
 
-    A named provider works or StartError says why not. `auto` is CUDA where it works, else the
-    CPU: TensorRT builds engines for minutes, so it has to be asked for.
+    If a named provider doesn't work, StartError says why. `auto` is CUDA if it works, otherwise the
+    CPU. TensorRT must be named, because it builds engines for minutes.
     """
     name = ProviderName.CUDA if wanted is ProviderName.AUTO else wanted
     provider = PROVIDERS[name]
@@ -118,9 +130,9 @@ def _open(model: Model, name: ProviderName, threads: int, max_batch: int) -> ort
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Idle inference threads must not burn the CPU quota that the decoding threads need.
+    # Idle inference threads must not spin and use the CPU quota of the decoding threads.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Warnings are for whoever converts; a provider that fails to load reports an error.
+    # Warnings concern only the conversion; a provider that fails to load reports an error.
     options.log_severity_level = 3
     provider = PROVIDERS[name]
     if provider.needs_cuda and hasattr(ort, "preload_dlls"):
@@ -138,7 +150,7 @@ def _open(model: Model, name: ProviderName, threads: int, max_batch: int) -> ort
         reason = " ".join(str(error).split())[:300]
         raise StartError(f"{model.onnx}: does not open on {wanted}: {reason}") from None
     if wanted not in session.get_providers():
-        # onnxruntime logs the reason and goes on without the provider.
+        # onnxruntime logs the reason and continues without the provider.
         raise StartError(
             f"{wanted} does not load: its libraries or its device are missing or of another "
             "version (onnxruntime's message on stderr names which)"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from annotated_types import Ge, Gt, Le
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, model_validator
@@ -36,6 +36,11 @@ def lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def split_lower(value: object) -> object:
+    """`A, b` as a list in lower case."""
+    return split(lower(value))
+
+
 _UNITS = {
     "": 1,
     **{
@@ -60,10 +65,17 @@ def quantity(value: object) -> object:
 
 @dataclass(frozen=True)
 class Unit:
-    """What a number counts, for whoever reads the settings."""
+    """The unit of a number, for the settings' documentation."""
 
     name: str
     example: str
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a list of texts has in it, for whoever reads the settings."""
+
+    name: str
 
 
 Bytes = Annotated[int, BeforeValidator(quantity), Ge(1), Le(2**31), Unit("bytes", "20MB or 20MiB")]
@@ -78,7 +90,9 @@ Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split)]
 
 
 class DetectionSettings(BaseSettings):
-    """What `sfd detect` and the service share; each is the environment variable `SFD_` + its name.
+    """The settings that `sfd detect` and the service share.
+
+    Each is the environment variable `SFD_` + its name.
 
     The docstrings are the text of `sfd serve --help` and of docs/settings.md.
     """
@@ -99,11 +113,12 @@ class DetectionSettings(BaseSettings):
     """Names of the models to serve, separated by commas. Default: DEFAULT_MODEL alone."""
 
     default_model: str = ""
-    """The model of a request that names none. Default: the first of MODELS."""
+    """The model for requests that name no model. Default: the first of MODELS."""
 
     provider: Annotated[ProviderName, BeforeValidator(lower)] = ProviderName.AUTO
-    """What runs the models. auto: CUDA where it works, else the CPU. Any other must work, or the
-    start stops."""
+    """The execution provider. auto: CUDA if it works, otherwise the CPU. If any other value doesn't
+    work, the service does not start. cuda and tensorrt need onnxruntime-gpu, openvino needs
+    onnxruntime-openvino, each in place of onnxruntime."""
 
     threads: Annotated[int, Ge(1), Le(MAX_THREADS)] = Field(default_factory=available_cpus)
     """Inference threads of each model, and decoding threads. Default: the CPUs of this process."""
@@ -117,13 +132,17 @@ class DetectionSettings(BaseSettings):
     image, measured at the start; elsewhere 8."""
 
     max_wait_ms: Annotated[float, Ge(0), Le(1000)] = 5.0
-    """How long an image waits for others to fill its batch, at most, in milliseconds."""
+    """The longest time that an image waits for others to fill its batch, in milliseconds."""
 
     queue_limit: Annotated[int, Ge(1), Le(MAX_QUEUE)] = 128
-    """Most images that may be accepted and not yet in inference; more are answered 503."""
+    """Most images that may wait for inference; further requests are answered 503."""
 
     max_pixels: PixelCount = 50_000_000
     """Largest image, in pixels."""
+
+    reduced_decoding: bool = False
+    """true: decode a JPEG of four times the network's size and more at 1/2 to 1/8 of its sides,
+    which takes a third of the time. Boxes move a little (docs/sizing.md)."""
 
     @model_validator(mode="after")
     def _default_model_is_served(self) -> Self:
@@ -133,7 +152,7 @@ class DetectionSettings(BaseSettings):
 
     @property
     def served_models(self) -> tuple[str, ...]:
-        """Names of the models to load; the default one first."""
+        """Names of the models to load, the default model first."""
         default = self.default_model or (self.models or (DEFAULT_MODEL,))[0]
         return default, *(name for name in dict.fromkeys(self.models) if name != default)
 
@@ -142,7 +161,7 @@ Kind = TypeVar("Kind", bound=DetectionSettings)
 
 
 def load(kind: type[Kind], **overrides: Any) -> Kind:
-    """Read settings of a kind; StartError lists each wrong variable and what it accepts.
+    """Read settings of a kind. StartError lists each wrong variable and what it accepts.
 
     `overrides` (by field name) win over the environment; those that are None are left out.
     """
@@ -182,7 +201,7 @@ def describe(kind: type[DetectionSettings]) -> list[tuple[str, str, str]]:
 
 
 def accepts(field: FieldInfo) -> str:
-    """What values a field takes, in a few words."""
+    """The values that a field accepts, in a few words."""
     annotation = field.annotation
     if isinstance(annotation, type) and issubclass(annotation, StrEnum):
         return " | ".join(annotation)
@@ -192,6 +211,10 @@ def accepts(field: FieldInfo) -> str:
     for rule in field.metadata:
         if isinstance(rule, Unit):
             return f"a number of {rule.name} {_bounds(field.metadata)}, such as {rule.example}"
+        if isinstance(rule, Listed):
+            return f"{rule.name} separated by commas"
+    if annotation is bool:
+        return "true | false"
     for kind, words in ((int, "a whole number"), (float, "a number")):
         if annotation is kind:
             return f"{words} {_bounds(field.metadata)}"
@@ -203,6 +226,8 @@ def accepts(field: FieldInfo) -> str:
         rules = getattr(numbers[0], "__metadata__", ())
         return f"auto | a whole number {_bounds(rules)}"
     item = choices[0] if choices else str
+    if getattr(item, "__origin__", None) is Literal:
+        return f"any of {', '.join(get_args(item))}, separated by commas"
     if item is str:
         return "names separated by commas"
     return (
@@ -228,6 +253,8 @@ def _bounds(rules: Iterable[object]) -> str:
 def _default(field: FieldInfo) -> str:
     if field.default_factory is not None or field.default in (None, (), ""):
         return ""
+    if field.default is False:
+        return "; default false"
     return f"; default {field.default}"
 
 

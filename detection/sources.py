@@ -1,6 +1,7 @@
-"""Which image files a command reads, and where it writes their pictures."""
+"""Finds the image files that a command reads, and the paths of the pictures that it writes."""
 
 import glob
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,10 +32,10 @@ class Source:
     name: str
     """The name to show: a path, or "-" for standard input."""
     relative: Path
-    """The path below the folder that was named; the file's name where it was named itself."""
+    """The path relative to the named folder; the file name if the file itself was named."""
 
     def read(self) -> bytes | RequestError:
-        """The bytes of the file, or why not."""
+        """The bytes of the file. Raises an error that says why it can't be read."""
         try:
             return sys.stdin.buffer.read() if self.name == STDIN else Path(self.name).read_bytes()
         except OSError as error:
@@ -42,10 +43,10 @@ class Source:
 
 
 def find(arguments: Sequence[str]) -> list[Source]:
-    """The files that are named, in their order: paths, folders with all below, patterns, or "-".
+    """The named files in order: paths, folders with all files below, patterns, or "-".
 
-    Raises UsageError for a folder or a pattern without image files, and for "-" given twice. A
-    file that is not there fails when it is read.
+    Raises UsageError for a folder or a pattern without image files, for an empty name, and for "-"
+    given twice. A missing file fails when it is read.
     """
     if list(arguments).count(STDIN) > 1:
         raise UsageError("standard input (-) can be named only once")
@@ -53,17 +54,20 @@ def find(arguments: Sequence[str]) -> list[Source]:
 
 
 def _find(argument: str) -> list[Source]:
+    if not argument:
+        raise UsageError("the name of an image is empty")
     path = Path(argument)
     if argument == STDIN:
         return [Source(STDIN, Path("stdin"))]
-    if path.is_dir():
+    # The functions of os.path: those of Path raise OSError for a name that is too long.
+    if os.path.isdir(path):
         found = sorted(
             file for file in path.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file()
         )
         if not found:
             raise UsageError(f"{argument}: the folder has no image files")
         return [Source(str(file), file.relative_to(path)) for file in found]
-    if glob.has_magic(argument) and not path.exists():
+    if glob.has_magic(argument) and not os.path.exists(path):
         found = sorted(Path(name) for name in glob.glob(argument, recursive=True))
         files = [file for file in found if file.is_file()]
         if not files:
@@ -73,24 +77,25 @@ def _find(argument: str) -> list[Source]:
 
 
 def targets(sources: Sequence[Source], out: Path, *, force: bool) -> list[Path]:
-    """Where the picture of each source is written: `out` itself, or PNG files below the folder.
+    """The output path for each source: `out` itself, or PNG files below the folder `out`.
 
     `out` is a folder if it is one, if it has no ending, or if there are several sources. Raises
-    UsageError for a file that is there already unless `force`, and for two sources with one target.
+    UsageError if a file exists already and `force` is not set, and if two sources have the same
+    target.
     """
-    if out.is_file() and len(sources) > 1:
+    if os.path.isfile(out) and len(sources) > 1:
         raise UsageError(f"--draw {out}: is a file; several images need a folder")
-    if len(sources) == 1 and not out.is_dir() and out.suffix:
+    if len(sources) == 1 and not os.path.isdir(out) and out.suffix:
         found = [out]
     else:
         found = [out / source.relative.with_suffix(".png") for source in sources]
     if len(set(found)) < len(found):
         raise UsageError("--draw: two images have the same name; draw them one by one")
-    there = [target for target in found if target.exists()]
+    there = [target for target in found if os.path.exists(target)]
     if there and not force:
         more = f", and {len(there) - 1} more" if len(there) > 1 else ""
         raise UsageError(
-            f"--draw: {there[0]} is already there{more}; name another place, or add --force to "
-            "overwrite"
+            f"--draw: {there[0]} already exists{more}; choose another path, or add --force to "
+            f"overwrite"
         )
     return found

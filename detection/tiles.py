@@ -1,14 +1,14 @@
 """Cuts a large image into tiles at several scales, and joins the faces found in them.
 
-Shrunk to the network's input, a large image loses its small faces. So besides the whole image the
-network sees overlapping tiles of it at full resolution, and where one step from the tiles to the
-whole would be too far, tiles of scales between.
+Shrunk to the network's input, a large image loses its small faces. So the network also sees
+overlapping tiles of it at full resolution, and tiles at scales in between if the step from the
+tiles to the whole image is large.
 
-Why no face falls between: neighbouring tiles overlap by a quarter of a tile, 160 of 640 pixels. A
-face up to `seen_whole` of a level's pixels lies whole in one of its tiles; a larger one appears,
-`STEP` times smaller at most, hence still at 36 pixels or more, on the next coarser level, and the
-coarsest is the whole image. That is also why a box at a tile's inner border may be dropped
-without a look at its neighbours: it is a part of a face that is seen whole elsewhere.
+Why no face is missed: neighbouring tiles overlap by a quarter of a tile, 160 of 640 pixels. A face
+up to `seen_whole` of a level's pixels lies whole in one of its tiles; a larger one appears, `STEP`
+times smaller at most, hence still at 36 pixels or more, on the next coarser level, and the coarsest
+is the whole image. For the same reason a box at a tile's inner border can be dropped: it is part of
+a face that is seen whole in another tile.
 """
 
 import math
@@ -27,8 +27,8 @@ OVERLAP = 4
 MARGIN = 8
 """A box that ends within so many pixels of the network's input of an inner border is cut off."""
 MOST = 64
-"""Most pictures of one image, the whole included: some seconds of a CPU. A 12-megapixel
-photograph has 58 at full resolution."""
+"""The most network inputs made from one image, including the whole: some seconds of a CPU. A
+12-megapixel photograph has 58 at full resolution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,9 @@ def layout(
 ) -> tuple[Tile, ...]:
     """The rectangles that the network looks at: the whole image, then tiles, coarse to fine.
 
-    Only the whole where the image fits into the input. The finest tiles are at full resolution;
-    where that would take more than `most` rectangles in all, at the finest resolution that does
-    not. Tiles are aligned to the image's edges and evenly spaced between.
+    An image that fits into the input has no tiles. The finest tiles are at full resolution, or at
+    the finest resolution that takes at most `most` rectangles in all. Tiles are aligned to the
+    image's edges and evenly spaced between.
     """
     whole = Tile(0, 0, image_width, image_height)
     shrinking = max(image_width / input_width, image_height / input_height)
@@ -73,12 +73,12 @@ def layout(
 
 
 def seen_whole(input_side: int) -> int:
-    """Side of the largest face, in a level's pixels, that surely lies whole in one of its tiles."""
+    """Side of the largest face, in a level's pixels, that always lies whole in one of its tiles."""
     return input_side // OVERLAP - 2 * MARGIN
 
 
 def crop(image: Image.Image, tile: Tile) -> Image.Image:
-    """The part of the image inside the tile; the image itself where that is all of it."""
+    """The part of the image inside the tile; the image itself if the tile covers all of it."""
     if (tile.width, tile.height) == image.size:
         return image
     return image.crop((tile.left, tile.top, tile.left + tile.width, tile.top + tile.height))
@@ -87,8 +87,8 @@ def crop(image: Image.Image, tile: Tile) -> Image.Image:
 def uncut(boxes: Floats, tile: Tile, image_width: int, image_height: int, margin: float) -> Bools:
     """Which of `boxes` [N, 4], in pixels of the image, the tile sees whole.
 
-    A box is cut if it ends within `margin` pixels of a border of the tile that is not also the
-    image's: there, the face goes on.
+    A box is cut if it ends within `margin` pixels of a tile border that is not also the image's
+    border: the face continues beyond it.
     """
     right, bottom = tile.left + tile.width, tile.top + tile.height
     low = np.asarray([tile.left, tile.top], np.float64)
@@ -106,7 +106,7 @@ def gather(
     input_width: int,
     input_height: int,
 ) -> tuple[Floats, Floats]:
-    """What was found in all tiles of `layout` as one list: what the tiles see whole, before NMS.
+    """The detections of all tiles of `layout` that lie whole in their tile, as one list before NMS.
 
     `found` holds, for each tile, boxes [N, 4] in pixels of the tile and scores [N]. Returns boxes
     [M, 4] in pixels of the image and their scores [M].
@@ -126,7 +126,7 @@ def gather(
 def _levels(finest: float, shrinking: float) -> list[float]:
     """Pixels of the image for one of a tile, of each level from coarse to fine, the whole left out.
 
-    A geometric series, so that the steps are equal and none is above STEP.
+    A geometric series: the steps are equal and at most STEP.
     """
     steps = math.ceil(math.log(shrinking / finest, STEP) - 1e-9)
     ratio = (shrinking / finest) ** (1 / steps)
@@ -134,7 +134,7 @@ def _levels(finest: float, shrinking: float) -> list[float]:
 
 
 def _count(length: int, tile: int) -> int:
-    """How many tiles cover one side, the first and the last on the image's edges."""
+    """How many tiles cover one side, with the first and the last at the image's edges."""
     if length <= tile:
         return 1
     overlap = min(math.ceil(tile / OVERLAP), tile - 1)

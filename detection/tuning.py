@@ -70,7 +70,8 @@ def tune(
 ) -> tuple[Session, Plan]:
     """A session, and the plan by which to run it.
 
-    The settings fix a part of the plan; the best of what they leave to "auto" is chosen.
+    The settings fix a part of the plan; the best of what they leave to "auto" is chosen. Raises
+    StartError, with the reason, for a model that does not run.
 
     Without `measure`, or on an accelerator, "auto" is a rule: one worker, and batches of one image
     on a CPU, of several on an accelerator.
@@ -148,9 +149,8 @@ def _seconds(
     clock: Callable[[], float],
 ) -> float:
     """How long all workers take for a batch each, at the same time."""
-    images = [session.blank()] * batch
     started = clock()
-    for done in [pool.submit(session.run, images) for _ in range(workers)]:
+    for done in [pool.submit(session.run_blank, batch) for _ in range(workers)]:
         done.result()
     return clock() - started
 

@@ -2,10 +2,11 @@
 
     python docker/check_queries.py http://127.0.0.1:9090
 
-If a metric was renamed or a label never has a value, the query returns nothing: the panel stays
-empty, or the alert never fires. Comparisons with a number are removed first, because an alert that
-does not fire returns nothing; absent(X) becomes X. Exits with 0 if all queries return numbers, else
-with 1. Send traffic of every kind first, rejections included.
+A query that returns nothing is a panel that stays empty, or an alert that never fires. For example,
+a metric was renamed, or a label never had that value. The script drops comparisons with a number,
+because an alert that does not fire returns nothing, and replaces absent(X) by X. It exits with 0 if
+all queries return numbers, and with 1 otherwise. Run it after some traffic of every kind, including
+rejections.
 """
 
 import argparse
@@ -20,12 +21,12 @@ from urllib.parse import urlencode
 from urllib.request import urlopen
 
 DASHBOARD = Path(__file__).parent / "grafana" / "dashboards" / "sfd.json"
-# Values for Grafana's variables.
+# The values that Grafana would insert for its variables.
 VARIABLES = {"$__rate_interval": "1m", "$instance": ".*"}
 
 
 def ask(url: str, path: str, **parameters: str) -> Any:
-    """Return `data` of an answer of Prometheus's HTTP API."""
+    """Return `data` of an answer from Prometheus's HTTP API."""
     with urlopen(f"{url}{path}?{urlencode(parameters)}", timeout=10) as answer:
         return json.load(answer)["data"]
 
@@ -49,7 +50,7 @@ def of_rules(url: str) -> Iterator[tuple[str, str]]:
 
 
 def unconditional(query: str) -> str:
-    """Return the query of an alert without its comparison."""
+    """Return an alert's query without its comparison."""
     query = re.sub(r"\s*(==|!=|>=|<=|>|<)\s*(bool\s+)?-?[0-9][0-9.e+-]*", "", query)
     absent = re.fullmatch(r"absent\((.*)\)", query.strip(), re.DOTALL)
     return absent[1] if absent else query
@@ -62,7 +63,7 @@ def has_data(url: str, query: str) -> bool:
 
 
 def main() -> int:
-    """Ask all of them, print those without data, and return the exit code."""
+    """Run all queries, print those without data, and return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("url", help="address of the Prometheus")
     url = parser.parse_args().url.rstrip("/")

@@ -1,6 +1,6 @@
 """The image's health check: exits 0 when the service in this container takes traffic.
 
-Standard library only and started with -I -S, so that a check costs a few milliseconds of CPU.
+It uses only the standard library and runs with -I -S, so a check costs a few milliseconds of CPU.
 """
 
 import http.client

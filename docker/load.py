@@ -1,10 +1,10 @@
-"""Post one picture again and again from several clients at once, and report the results.
+"""Post one picture again and again from several clients at once, and print the results.
 
     python docker/load.py http://127.0.0.1:8000 photo.jpg --clients 8 --seconds 20
 
-Prints the answers by status, the throughput, and percentiles of the duration. Each request has
-its own connection, as from many users, and an X-Request-ID. It uses only the standard library, so
-it also runs inside the service's image. Use it only against your own server.
+Prints the number of answers for each status, the throughput, and percentiles of the duration. Each
+request uses a connection of its own, as if from many users, and has an X-Request-ID. It needs
+only the standard library, so it also runs inside the image. Use it only on your own server.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from urllib.parse import urlencode, urlsplit
 
 
 class Outcome(TypedDict):
-    """The outcome of one request."""
+    """The result of one request."""
 
     id: str
     connected: bool
@@ -49,7 +49,7 @@ def post(
         outcome["status"] = answer.status
     except (OSError, http.client.HTTPException) as error:
         outcome["error"] = repr(error)
-        time.sleep(0.05)  # a refused connection returns at once: wait, so as not to spin
+        time.sleep(0.05)  # a refused connection returns at once, so do not spin
     finally:
         connection.close()
     outcome["seconds"] = time.perf_counter() - start
@@ -57,7 +57,7 @@ def post(
 
 
 def summary(outcomes: list[Outcome], seconds: float) -> str:
-    """Return throughput and percentiles of the requests answered with 200."""
+    """Return the throughput and percentiles of the requests that were answered with 200."""
     counted = Counter(outcome["status"] or outcome["error"] for outcome in outcomes)
     lines = [f"{count:6} x {status}" for status, count in counted.most_common()]
     took = sorted(outcome["seconds"] for outcome in outcomes if outcome["status"] == 200)
@@ -76,14 +76,14 @@ def main() -> None:
     """Run the clients until the time is up."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("url", help="address of the service")
-    parser.add_argument("photo", type=Path, help="what to post")
+    parser.add_argument("photo", type=Path, help="the image file to post")
+    parser.add_argument("--clients", type=int, default=4, help="requests at a time (default: 4)")
     parser.add_argument(
-        "--clients", type=int, default=4, help="requests at the same time (default: 4)"
+        "--seconds", type=float, help="how long to run (default: until standard input ends)"
     )
-    parser.add_argument("--seconds", type=float, help="default: until standard input ends")
-    parser.add_argument("--model", help="a model that the service has (default: its default model)")
-    parser.add_argument("--api-key", help="an API key, if the service needs one")
-    parser.add_argument("--each", action="store_true", help="print every outcome as a line of JSON")
+    parser.add_argument("--model", help="name of a served model (default: the service's)")
+    parser.add_argument("--api-key", help="needed if the service has API keys")
+    parser.add_argument("--each", action="store_true", help="print each result as a line of JSON")
     arguments = parser.parse_args()
     address = urlsplit(arguments.url)
     path = "/detect" + (f"?{urlencode({'model': arguments.model})}" if arguments.model else "")

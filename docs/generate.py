@@ -1,9 +1,9 @@
-"""Generate tables of these pages from the code.
+"""Generate the tables in these pages from the code.
 
     python docs/generate.py            rewrite the text between the marks
     python docs/generate.py --check    change nothing; exit with 1 if a page is out of date
 
-A page marks the place of a table with `<!-- generated: NAME -->` and `<!-- /generated -->`.
+A page marks a table's place with `<!-- generated: NAME -->` and `<!-- /generated -->`.
 """
 
 import argparse
@@ -22,6 +22,8 @@ from convert.layers import registry
 from service import errors, settings
 from service.metrics import Metrics
 from sfd.cli import COMMANDS, Command
+from training import hyperparameters
+from training.recipe import Recipe
 
 DOCS = Path(__file__).parent
 RULES = DOCS.parent / "docker" / "prometheus" / "rules"
@@ -85,6 +87,14 @@ def metrics_table() -> str:
     return table(("metric", "type", "labels", "what"), rows)
 
 
+def recipe_table() -> str:
+    """Every hyperparameter of a distillation."""
+    rows = (
+        (f"`{name}`", default, about) for name, default, about in hyperparameters.describe(Recipe)
+    )
+    return table(("name", "default", "what"), rows)
+
+
 def commands_list() -> str:
     """Every command with its arguments."""
     sections = []
@@ -106,13 +116,13 @@ def commands_list() -> str:
 def arguments(
     parser: argparse.ArgumentParser,
 ) -> Iterator[tuple[str, str, list[tuple[str, ...]]]]:
-    """Yield each (sub)parser's name, description and rows. argparse has no public API for it."""
+    """Yield each (sub)parser's name, description and rows. argparse has no public API for this."""
     rows: list[tuple[str, ...]] = []
     nested: list[argparse.ArgumentParser] = []
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             nested += action.choices.values()
-        elif not isinstance(action, argparse._HelpAction):
+        elif not isinstance(action, argparse._HelpAction) and action.help != argparse.SUPPRESS:
             rows.append((f"`{_spelling(action)}`", _text(action)))
     yield parser.prog, parser.description or "", rows
     for below in nested:
@@ -136,12 +146,13 @@ TABLES: dict[str, Callable[[], str]] = {
     "errors": errors_table,
     "layers": layers_table,
     "metrics": metrics_table,
+    "recipe": recipe_table,
     "settings": settings_table,
 }
 
 
 def generated(text: str) -> str:
-    """Return a page with new tables between its marks."""
+    """Return a page with the tables between its marks regenerated."""
     return MARK.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n{found[3]}", text)
 
 

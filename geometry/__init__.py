@@ -1,1 +1,1 @@
-"""Pure NumPy maths of boxes, shared by the other packages."""
+"""Pure NumPy maths of boxes, shared by converter, service and training."""

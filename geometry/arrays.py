@@ -1,4 +1,4 @@
-"""The array types of the whole project, each defined once."""
+"""The array types of the project, each defined once."""
 
 import numpy as np
 from numpy.typing import NDArray

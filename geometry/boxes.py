@@ -1,8 +1,8 @@
-"""Boxes as arrays: `boxes` [N, 4] as x1, y1, x2, y2, all in the same unit.
+"""Boxes as arrays: `boxes` [N, 4] as x1, y1, x2, y2, in any one unit, with no +1 in any formula.
 
-The width of a box is x2 - x1, without + 1. A box with swapped corners has the area 0, as in Caffe
+A box is half-open: its width is x2 - x1. A box whose corners are swapped has no area, as in Caffe
 (`BBoxSize` with normalized coordinates). Untrained weights give boxes of any size, even infinite
-ones: they overflow without a warning, as in Caffe.
+ones. They overflow without a warning, as in Caffe.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from geometry.arrays import Floats
 
 
 def area(boxes: Floats) -> Floats:
-    """Areas [N] of `boxes` [N, 4]; 0 if the corners of a box are swapped."""
+    """Areas [N] of `boxes` [N, 4]; 0 if a box's corners are swapped."""
     with np.errstate(over="ignore", invalid="ignore"):
         width = boxes[:, 2] - boxes[:, 0]
         height = boxes[:, 3] - boxes[:, 1]
@@ -31,7 +31,7 @@ def iou(one: Floats, other: Floats) -> Floats:
     """Intersection over union [N, M] of `one` [N, 4] and `other` [M, 4], in 0–1.
 
     Caffe's `JaccardOverlap`, in the arrays' own precision and its order of operations:
-    intersection / (area of one + area of other - intersection), and 0 without an intersection.
+    intersection / (area of one + area of other - intersection), and 0 where nothing intersects.
     """
     common = intersection(one, other)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -42,6 +42,6 @@ def iou(one: Floats, other: Floats) -> Floats:
 def clip(boxes: Floats, width: float, height: float) -> Floats:
     """The parts of `boxes` [N, 4] inside 0, 0, width, height; a new array.
 
-    A box that lies outside becomes an empty box on the nearest edge.
+    A box that lies outside becomes an empty one on the nearest edge.
     """
     return np.clip(boxes, 0, np.asarray([width, height, width, height], boxes.dtype))

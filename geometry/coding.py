@@ -1,4 +1,4 @@
-"""Encodes boxes relative to prior boxes, and decodes them: SSD's three code types.
+"""Boxes written relative to prior boxes, and back: SSD's three code types.
 
 With a prior p = (x1, y1, x2, y2), w = x2 - x1, h = y2 - y1, variances v, and a code t
 (`DecodeBBox` and `EncodeBBox` in `src/caffe/util/bbox_util.cpp` of github.com/weiliu89/caffe):
@@ -60,7 +60,8 @@ def encode(
 ) -> Floats:
     """Codes [..., P, 4] that `decode` turns back into `boxes` [..., P, 4].
 
-    Priors must not be empty, and with CENTER_SIZE the boxes neither; else the codes are infinite.
+    Priors need a positive size, and with CENTER_SIZE the boxes too. Otherwise the codes are
+    infinite.
     """
     sides = priors[:, 2:] - priors[:, :2]
     match code_type:

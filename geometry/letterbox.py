@@ -1,4 +1,4 @@
-"""The placement of a picture inside a network's input: scaled to fit, centred, padded."""
+"""The placement of an image in a network's input: scaled to fit, centred, padded."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from geometry.arrays import Floats
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
-    """Position and size of an image inside the input; all lengths in pixels.
+    """The position of an image in the input; all lengths in pixels.
 
-    The image of `image_width` x `image_height` is resized to `width` x `height` and placed at
+    The image of `image_width` x `image_height` is resized to `width` x `height` and put at
     `left`, `top` of an input of `target_width` x `target_height`.
     """
 
@@ -43,20 +43,13 @@ class Letterbox:
     def to_image(self, boxes: Floats) -> Floats:
         """`boxes` [N, 4] in fractions of the input, as pixels of the image; not clipped.
 
-        Each axis has its own scale. The resized sides are whole pixels, so a common scale would be
-        off by up to half a pixel of the input.
+        Each axis has its own scale. The resized sides are whole pixels, so with one ratio for both
+        axes boxes would be off by up to half a pixel of the input.
         """
         target = np.asarray([self.target_width, self.target_height] * 2, np.float64)
         offset = np.asarray([self.left, self.top] * 2, np.float64)
         pixels = (boxes.astype(np.float64) * target - offset) * self._image_over_input()
         return pixels.astype(boxes.dtype)
-
-    def to_input(self, boxes: Floats) -> Floats:
-        """`boxes` [N, 4] in pixels of the image, as fractions of the input."""
-        target = np.asarray([self.target_width, self.target_height] * 2, np.float64)
-        offset = np.asarray([self.left, self.top] * 2, np.float64)
-        fractions = (boxes.astype(np.float64) / self._image_over_input() + offset) / target
-        return fractions.astype(boxes.dtype)
 
     def _image_over_input(self) -> Floats:
         return np.asarray(

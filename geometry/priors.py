@@ -1,6 +1,6 @@
-"""Prior boxes (anchors) of one feature map, in the order of SSD's Caffe.
+"""Prior boxes (anchors) of one feature map, as SSD's Caffe lays them out.
 
-Every rule comes from `src/caffe/layers/prior_box_layer.cpp` of github.com/weiliu89/caffe.
+The source of every rule is `src/caffe/layers/prior_box_layer.cpp` of github.com/weiliu89/caffe.
 """
 
 from dataclasses import dataclass
@@ -16,20 +16,21 @@ class PriorSpec:
 
     min_sizes: tuple[float, ...]
     max_sizes: tuple[float, ...] = ()
-    """Empty, or one for each min size, larger than that min size."""
+    """None, or one for each min size and larger than it."""
     aspect_ratios: tuple[float, ...] = ()
     flip: bool = True
     """Whether 1 / ratio follows each aspect ratio."""
     clip: bool = False
     """Whether coordinates are cut to 0–1."""
     variances: tuple[float, ...] = (0.1,)
-    """One value for all four coordinates, or four values."""
+    """One for all four coordinates, or four."""
     step_width: float = 0.0
-    """Distance between centres; 0 means the input's width divided by the feature map's."""
+    """Distance between two centres; 0 means the input's width divided by the feature map's
+    width."""
     step_height: float = 0.0
     offset: float = 0.5
     image_width: int = 0
-    """Width that the fractions refer to; 0 means the input's."""
+    """Width that the fractions refer to; 0 means the input's width."""
     image_height: int = 0
 
 
@@ -37,8 +38,8 @@ def sizes(spec: PriorSpec) -> F32:
     """Widths and heights [K, 2] in pixels of the priors at each cell, in Caffe's order.
 
     For each min size: the square of that size; the square of sqrt(min * max) if there are max
-    sizes; then sqrt(ratio) * min by min / sqrt(ratio) for each aspect ratio except 1. Caffe keeps
-    min and max size in an `int`, which drops the fraction; so does this.
+    sizes; then one of sqrt(ratio) * min by min / sqrt(ratio) for each aspect ratio except 1. Caffe
+    stores min and max size as `int`, which drops the fraction; this does the same.
     """
     ratios = _ratios(spec)
     shapes: list[tuple[np.float32, np.float32]] = []
@@ -57,8 +58,8 @@ def priors(
 ) -> tuple[F32, F32]:
     """Boxes [P, 4] in fractions of the image and variances [P, 4] for one feature map.
 
-    P = layer_height * layer_width * K: row by row, cell by cell, and within a cell in the order
-    of `sizes`. Centres are float32, as Caffe holds them; corners are computed in double.
+    P = layer_height * layer_width * K: row by row, cell by cell, and within a cell in the order of
+    `sizes`. Centres are float32, as in Caffe; corners are computed in double.
     """
     shapes = sizes(spec)
     own_image = spec.image_width and spec.image_height
@@ -83,7 +84,7 @@ def priors(
 
 
 def _ratios(spec: PriorSpec) -> list[np.float32]:
-    """Aspect ratios except 1, without repeats closer than 1e-6, and the flipped ones if asked."""
+    """Aspect ratios except 1, and with `flip` their inverses; none repeats within 1e-6."""
     ratios = [np.float32(1)]
     for value in spec.aspect_ratios:
         ratio = np.float32(value)

@@ -1,4 +1,4 @@
-"""`python -m service` is `sfd serve`."""
+"""`python -m service` runs `sfd serve`."""
 
 import sys
 

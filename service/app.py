@@ -5,16 +5,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NoReturn
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from service import deadlines, openapi, problems, tracing
+from service.compat import APIS
+from service.compat.api import Api
 from service.middleware.api_keys import ApiKeys
 from service.middleware.failures import Failures
-from service.middleware.heads import Heads
+from service.middleware.head_requests import HeadRequests
 from service.middleware.observations import Observations
 from service.middleware.request_ids import HEADER, RequestIds
 from service.middleware.security_headers import SecurityHeaders
@@ -60,19 +62,29 @@ def create_app(runtime: Runtime) -> FastAPI:
         generate_unique_id_function=openapi.operation_id,
     )
     app.state.runtime = runtime
-    app.openapi = lambda: openapi.document(app)  # type: ignore[method-assign]
+    models = [model for api in apis(runtime) for model in api.models]
+    app.openapi = lambda: openapi.document(app, models)  # type: ignore[method-assign]
     app.add_exception_handler(HTTPException, _raise_http)
     app.add_exception_handler(RequestValidationError, _raise_validation)
-    for router in ROUTERS:
+    for router in routers(runtime):
         app.include_router(router)
     app.router.routes.extend(pages.MOUNTS)
     return app
 
 
+def apis(runtime: Runtime) -> list[Api]:
+    """The other products' APIs that the settings name."""
+    return [APIS[name] for name in dict.fromkeys(runtime.settings.compat)]
+
+
+def routers(runtime: Runtime) -> list[APIRouter]:
+    """All there is to answer."""
+    return [*ROUTERS, *(api.router for api in apis(runtime))]
+
+
 def middleware(runtime: Runtime, traces: tracing.Tracing | None) -> list[Middleware]:
     """The middleware of every request, outermost first."""
     settings = runtime.settings
-    keys = [key.get_secret_value() for key in settings.api_keys]
     stack = [
         Middleware(RequestIds),
         *([] if traces is None else [Middleware(Traces, tracing=traces)]),
@@ -103,14 +115,17 @@ def middleware(runtime: Runtime, traces: tracing.Tracing | None) -> list[Middlew
                 ],
             )
         )
-    routes = [route for router in ROUTERS for route in router.routes]
+    others = apis(runtime)
+    shapes = (*(api.shape for api in others), *problems.SHAPES)
+    key_in_body = tuple(f"{api.shape.path}/" for api in others if api.key_in_body)
+    routes = [route for router in routers(runtime) for route in router.routes]
     # Inside CORS, so that a page of another origin can read why its request failed.
     return [
         *stack,
-        Middleware(Failures, metrics=runtime.metrics),
-        Middleware(Heads),
+        Middleware(Failures, metrics=runtime.metrics, shapes=shapes),
+        Middleware(HeadRequests),
         Middleware(Slashes),
-        Middleware(ApiKeys, keys=keys, routes=routes),
+        Middleware(ApiKeys, keys=runtime.keys, routes=routes, key_in_body=key_in_body),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Request bodies, checked while they stream in."""
+"""Reads request bodies and checks them while they stream in."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -8,19 +8,20 @@ from dataclasses import dataclass
 from starlette.types import Receive
 
 from detection.errors import Overloaded, Timeout
+from detection.sizes import readable_bytes
 from service.errors import ClientGone, PayloadTooLarge
 
 
 @dataclass(slots=True)
 class BodyMemory:
-    """Bytes of request bodies that are in memory now, in total: limits what many clients can do."""
+    """The total size of the request bodies in memory, which many clients together can't exceed."""
 
     limit: int
     held: int = 0
 
     @contextmanager
     def hold(self) -> Iterator["Held"]:
-        """Count the bytes of one request's body until its answer is made."""
+        """Count the bytes of one request's body until its answer is ready."""
         held = Held(self)
         try:
             yield held
@@ -80,4 +81,4 @@ async def stream(
 
 
 def _too_large(max_bytes: int) -> PayloadTooLarge:
-    return PayloadTooLarge(f"the request body is larger than {max_bytes} bytes")
+    return PayloadTooLarge(f"the request body is larger than {readable_bytes(max_bytes)}")

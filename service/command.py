@@ -54,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Serve until a signal; SfdError says why the service could not start."""
+    """Serve until a signal. Raises SfdError if the service can't start."""
     configured = settings.load()
     logs.configure(configured.log_format, configured.log_level)
     for name in settings.unknown_variables():
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
     # Until the server installs its own handlers: a cancelled start is not a failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    # The port first, so that a taken one is reported before the models are loaded.
+    # Bind the port first, so that a port in use is reported before the models are loaded.
     with listen(configured.host, configured.port) as listener:
         loaded = runtime.load(configured)
         server = Server(loaded)
@@ -116,7 +116,7 @@ class Server(uvicorn.Server):
         self.runtime = loaded
 
     async def run_until_signal(self, listener: socket.socket) -> None:
-        """Serve on a bound socket; StartError if the models do not run."""
+        """Serve on a bound socket. Raises StartError if the models do not run."""
         serving = asyncio.create_task(self.serve([listener]))
         address = url_of(listener)
         log.info("warming up on port %s", listener.getsockname()[1])
@@ -128,21 +128,19 @@ class Server(uvicorn.Server):
             # Threads cannot be stopped, and the interpreter would wait for this one.
             os._exit(0)
         if error := warming.exception():
-            # onnxruntime's own exceptions share no base class but Exception.
-            log.error("the warm-up failed", exc_info=error)
             self.should_exit = True
         elif self.runtime.ready:
             log.info("ready, listening on %s", address)
         await serving
         if error:
-            reason = " ".join(str(error).split())[:300]
-            raise StartError(f"a model does not run: {reason}") from error
+            raise error
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Shut down in order on SIGTERM and SIGINT, and at once on a second SIGINT.
 
-        uvicorn's own raises the signal again at the end, which would make the exit code 143.
+        uvicorn's own handler raises the signal again at the end, which would make the exit code
+        143.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -156,12 +154,12 @@ class Server(uvicorn.Server):
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def handle_exit(self, sig: int, frame: object) -> None:
-        """Stop being ready at once; the rest follows in the event loop."""
+        """Become not ready at once; the event loop does the rest."""
         if self.should_exit and sig == signal.SIGINT:
             self.force_exit = True
         log.info("%s: finishing the accepted requests", signal.Signals(sig).name)
         if not self.should_exit:
-            # In its own thread: the interpreter waits for a hanging one after the loop has ended.
+            # Use a separate thread, because the interpreter waits for hanging threads at exit.
             longest = self.runtime.settings.shutdown_grace_s + HANG_S
             watchdog = threading.Timer(longest, self._give_up)
             watchdog.daemon = True
@@ -170,7 +168,7 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
     def _give_up(self) -> None:
-        """Exit although a thread still runs; the clients of its batch have their answers."""
+        """Exit although a thread still runs; the clients of its batch were answered."""
         log.error("an inference hangs: the process exits without waiting for it")
         os._exit(1)
 

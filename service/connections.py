@@ -1,7 +1,7 @@
-"""One client's connection: limits for clients that send or read too slowly, or not HTTP.
+"""One client's connection, with limits for clients that are too slow or don't speak HTTP.
 
-The app limits a request from the end of its head to its answer. These limits are for what the app
-never sees. h11 holds at most 64 KiB of a head, of a chunk's header and of trailers, and one
+The app limits a request from the end of its head to its answer. These limits cover what the app
+doesn't see. h11 holds at most 64 KiB of a head, of a chunk's header and of trailers, and one
 pipelined request at a time; httptools bounds none of them.
 """
 
@@ -31,7 +31,7 @@ class Connection(H11Protocol):
         self._time_head()
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser. After it, a request has begun or its head is still incomplete."""
+        """Feed the parser. Afterwards a request has begun, or its head is still incomplete."""
         super().data_received(data)
         self._time_head()
 
@@ -48,12 +48,12 @@ class Connection(H11Protocol):
             self._time_stall()
 
     def pause_writing(self) -> None:
-        """Called when more of an answer waits than the client takes."""
+        """Called when the client reads an answer too slowly and its buffer is full."""
         super().pause_writing()
         self._time_stall()
 
     def resume_writing(self) -> None:
-        """Called when the client has taken most of what waited."""
+        """Called when the client has read most of the buffer."""
         super().resume_writing()
         if self._stall_timer is not None:
             self._stall_timer.cancel()

@@ -14,7 +14,7 @@ T = TypeVar("T")
 async def unless_client_goes(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, cancelled with ClientGone when the client disconnects first.
 
-    The request's body must have been read: `receive` then only tells of the disconnect.
+    The request's body must have been read: `receive` then reports only the disconnect.
     """
     task = asyncio.ensure_future(work)
     watch = asyncio.ensure_future(_disconnect(receive))

@@ -1,4 +1,4 @@
-"""What can go wrong with an HTTP request besides detection, as exceptions.
+"""The errors of an HTTP request outside detection, as exceptions.
 
     body bytes -> image files -> detection -> answer
         |             |              |          |
@@ -37,8 +37,16 @@ class Unauthorized(RequestError):
     title = "Unauthorized"
 
 
+class HostNotAllowed(RequestError):
+    """An image's URL whose host is not in SFD_FETCH_HOSTS, or has an address that is not public."""
+
+    status = 403
+    slug = "host-not-allowed"
+    title = "Host not allowed"
+
+
 class NotFound(RequestError):
-    """No such path."""
+    """The path does not exist."""
 
     status = 404
     slug = "not-found"
@@ -46,7 +54,7 @@ class NotFound(RequestError):
 
 
 class UnknownModel(RequestError):
-    """No such model in this process."""
+    """The process has no such model."""
 
     status = 404
     slug = "unknown-model"
@@ -66,7 +74,7 @@ class MethodNotAllowed(RequestError):
 
 
 class NotAcceptable(RequestError):
-    """The client accepts no format that we write."""
+    """The client accepts none of the available formats."""
 
     status = 406
     slug = "not-acceptable"
@@ -89,6 +97,23 @@ class InvalidParameter(RequestError):
     title = "Invalid parameter"
 
 
+class FetchFailed(RequestError):
+    """The server that an image's URL names sent no image file."""
+
+    # Not 502: that would count as a failure of this service, and proxies would try it again.
+    status = 424
+    slug = "fetch-failed"
+    title = "Fetch failed"
+
+
+class NotSupported(RequestError):
+    """A call of another product's API that this service has no answer to, such as recognition."""
+
+    status = 501
+    slug = "not-supported"
+    title = "Not supported"
+
+
 class ClientGone(RequestError):
     """The client disconnected and reads no answer; log and metric show it as nginx's status 499."""
 
@@ -101,6 +126,7 @@ DOCUMENTED: tuple[type[RequestError], ...] = (
     InvalidImage,
     InvalidRequest,
     Unauthorized,
+    HostNotAllowed,
     NotFound,
     UnknownModel,
     MethodNotAllowed,
@@ -109,7 +135,9 @@ DOCUMENTED: tuple[type[RequestError], ...] = (
     TooManyPixels,
     UnsupportedMediaType,
     InvalidParameter,
+    FetchFailed,
     InferenceFailed,
+    NotSupported,
     Overloaded,
     Timeout,
 )

@@ -46,7 +46,7 @@ class ConsoleFormatter(logging.Formatter):
 
 
 def configure(log_format: str, log_level: str) -> None:
-    """Send the lines of all loggers to stderr in one format, those of the web server too."""
+    """Send the lines of all loggers, including the web server's, to stderr in one format."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else ConsoleFormatter())
     root = logging.getLogger()
@@ -55,12 +55,14 @@ def configure(log_format: str, log_level: str) -> None:
     for name in ("uvicorn", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
+    # What is wrong with a form is in the access log.
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     # Our own access log has the request id; uvicorn's would add a second line without it.
     logging.getLogger("uvicorn.access").disabled = True
 
 
 def _printable(text: str) -> str:
-    """Escape control characters, so that a client's path cannot forge a log line."""
+    """Escape control characters, so that a client's path can't forge a log line."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 

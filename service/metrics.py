@@ -16,6 +16,8 @@ SECONDS = tuple(0.001 * 2**power for power in range(14))
 """From 1 ms to 8.192 s by factors of 2."""
 BATCHES = tuple(2**power for power in range(MAX_BATCH.bit_length()))
 """From 1 to MAX_BATCH by factors of 2."""
+FETCHES = ("fetched", "refused", "fetch-failed", "payload-too-large", "timeout")
+"""How the fetch of an image by URL can end."""
 PIXELS = tuple(10_000 * 4**power for power in range(8))
 
 
@@ -54,6 +56,9 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self.fetches = Counter(
+            "sfd_fetches", "Images fetched by URL, by how it ended.", ["outcome"], registry=registry
+        )
         self.faces = Counter("sfd_faces", "Faces found.", registry=registry)
         self.image_pixels = Histogram(
             "sfd_image_pixels", "Pixels of an image.", buckets=PIXELS, registry=registry
@@ -81,7 +86,7 @@ class Metrics:
         )
         self.model_image_seconds = Gauge(
             "sfd_model_image_seconds",
-            "What an image costs, in seconds of all workers together: predicted from the latest "
+            "Cost of an image in seconds of all workers together, predicted from the latest "
             "batches.",
             ["model"],
             registry=registry,
@@ -97,7 +102,9 @@ class Metrics:
         GCCollector(registry=registry)
         for stage in STAGES:
             self.stage_seconds.labels(stage)
-        # At zero from the start: a counter that first appears at 1 shows no increase to an alert.
+        for outcome in FETCHES:
+            self.fetches.labels(outcome)
+        # Start at zero: an alert sees no increase in a counter that first appears at 1.
         for slug in (*(problem.slug for problem in DOCUMENTED), ClientGone.slug):
             self.rejected.labels(slug)
 

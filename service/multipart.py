@@ -1,5 +1,6 @@
 """The parts of a multipart/form-data body, parsed while it streams in (RFC 7578)."""
 
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -13,21 +14,25 @@ from service.errors import InvalidParameter, PayloadTooLarge
 # RFC 2046, section 5.1.1.
 MAX_BOUNDARY = 70
 MAX_FIELDS = 64
-"""Most parts that are not files: more than there are parameters."""
+"""The most parts that are not files; there are fewer parameters than this."""
 MAX_FIELD_BYTES = 1024
 """Longest value of a parameter."""
 SMALLEST_IMAGE = 26
 """Bytes of the smallest image file: the name of a model may begin with "BM", as a BMP does."""
 _TEXT_TYPES = ("", "text/plain")
+# RFC 7578, section 4.2, forbids it in forms, but some clients send only this one.
+_EXTENDED_FILENAME = re.compile(rb";\s*filename\*\s*=", re.IGNORECASE)
 
 
 @dataclass(slots=True)
 class Part:
-    """One part: its name, and what tells a file from a form field."""
+    """One part: its name, and the properties that distinguish a file from a form field."""
 
     name: str = ""
     filename: str | None = None
     media_type: str = ""
+    is_described: bool = False
+    """Whether its Content-Disposition has been read."""
     data: bytearray = field(default_factory=bytearray)
 
     @property
@@ -156,9 +161,14 @@ async def _parts(
 
 def _apply(part: Part, name: bytes, value: bytes) -> None:
     if name == b"content-disposition":
+        if part.is_described:
+            raise InvalidImage("the multipart body is broken: a part has two Content-Dispositions")
+        part.is_described = True
         _, options = parse_options_header(value)
         part.name = options.get(b"name", b"").decode("utf-8", "replace")
         if b"filename" in options:
             part.filename = options[b"filename"].decode("utf-8", "replace")
+        elif _EXTENDED_FILENAME.search(value):
+            part.filename = ""
     elif name == b"content-type":
         part.media_type = value.partition(b";")[0].strip().lower().decode("latin-1")

@@ -1,14 +1,14 @@
-"""Choose a media type by a client's Accept header."""
+"""Chooses a media type by the client's Accept header."""
 
 from collections.abc import Sequence
 
 
 def choose(accept: str, offered: Sequence[str]) -> str | None:
-    """The best of `offered`, which come in our own order of preference; None if none will do.
+    """The best of `offered`, which are in our order of preference; None if none is acceptable.
 
-    RFC 9110, section 12.5.1: each type has the quality of the most specific range that matches
-    it, and 0 means not acceptable. No header means that any will do, and so does one without a
-    readable range.
+    RFC 9110, section 12.5.1: each type has the quality of the most specific range that matches it,
+    and 0 means not acceptable. Without a header, or without a valid range in it, any type is
+    acceptable.
     """
     ranges = [parsed for part in accept.split(",") if (parsed := _parse(part)) is not None]
     if not ranges:
@@ -22,7 +22,7 @@ def choose(accept: str, offered: Sequence[str]) -> str | None:
 
 
 def _parse(part: str) -> tuple[str, float] | None:
-    """One media range and its quality, such as ("image/*", 0.8); None if it is none."""
+    """One media range and its quality, such as ("image/*", 0.8); None if it is invalid."""
     name, *parameters = (piece.strip().lower() for piece in part.split(";"))
     main, slash, sub = name.partition("/")
     if not (main and slash and sub):

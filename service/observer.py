@@ -1,4 +1,4 @@
-"""What a detector tells about its work, as metrics and traces."""
+"""Turns the events of a detector into metrics and traces."""
 
 from detection.observer import ImageDone, Observer
 from service import tracing

@@ -1,10 +1,12 @@
-"""The OpenAPI document: what FastAPI cannot see of requests and problems, with examples."""
+"""The OpenAPI document: adds requests and problems that FastAPI can't see, with examples."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from detection.errors import InvalidImage, Overloaded, RequestError
@@ -13,6 +15,7 @@ from service.openinference import messages
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _BASE64 = {"type": "string", "format": "byte", "description": "An image file in base64."}
+_URL = {"type": "string", "description": "The http or https URL of an image file."}
 GIF = "R0lGODlhAQABAIAAAAAAAP///ywAAAAAAQABAAACAUwAOw=="
 """The smallest image file there is, in base64."""
 _REFERENCE = "#/components/schemas/{model}"
@@ -30,14 +33,14 @@ def _parameters() -> dict[str, Any]:
 
 
 def _drop_null(schema: dict[str, Any]) -> None:
-    """Take the null out of a parameter that may be left out: a query string has none."""
+    """Remove null from an optional parameter: a query string has no null."""
     match schema.get("anyOf"):
         case [alternative, {"type": "null"}]:
             del schema["anyOf"]
             schema |= alternative
 
 
-# By name: generators make a class of each, and call an unnamed one after its whole path.
+# Named, because generators make a class of each and name an unnamed one after its whole path.
 REQUESTS: dict[str, dict[str, Any]] = {
     "OneImage": {
         "type": "object",
@@ -48,8 +51,8 @@ REQUESTS: dict[str, dict[str, Any]] = {
     },
     "SeveralImages": {
         "type": "object",
-        "description": "Several images, and parameters; answered by DetectManyAnswer, also where "
-        "it is only one.",
+        "description": "Several images, and parameters; answered by DetectManyAnswer, even for "
+        "one image.",
         "required": ["images"],
         "properties": {
             "images": {"type": "array", "items": _BASE64, "minItems": 1},
@@ -57,9 +60,27 @@ REQUESTS: dict[str, dict[str, Any]] = {
         },
         "additionalProperties": False,
     },
+    "OneUrl": {
+        "type": "object",
+        "description": "Where one image is, and parameters; only from the hosts that the service "
+        "lists (SFD_FETCH_HOSTS). Answered by DetectAnswer.",
+        "required": ["url"],
+        "properties": {"url": _URL, **_parameters()},
+        "additionalProperties": False,
+    },
+    "SeveralUrls": {
+        "type": "object",
+        "description": "Where several images are, and parameters; answered by DetectManyAnswer.",
+        "required": ["urls"],
+        "properties": {
+            "urls": {"type": "array", "items": _URL, "minItems": 1},
+            **_parameters(),
+        },
+        "additionalProperties": False,
+    },
     "ImageParts": {
         "type": "object",
-        "description": "One image file a part, under any name; parameters as form fields.",
+        "description": "One image file in each part, under any name; parameters as form fields.",
         "additionalProperties": {"type": "string", "format": "binary"},
         "minProperties": 1,
         "properties": {"image": {"type": "string", "format": "binary"}, **_parameters()},
@@ -72,7 +93,7 @@ IMAGES: dict[str, Any] = {
         "required": True,
         "description": "One image file as it is; one or many as parts of a form, under any field "
         "name; or in JSON as base64. Parameters may come as form fields or JSON "
-        "members too. What a file is, is read from its bytes, not its label: "
+        "members too. The format of a file is recognised from its bytes, not from its label: "
         "JPEG, PNG, WebP, BMP, GIF and TIFF (first frame), AVIF.",
         "content": {
             "image/*": _BINARY,
@@ -83,6 +104,8 @@ IMAGES: dict[str, Any] = {
                     "oneOf": [
                         {"$ref": _REFERENCE.format(model="OneImage")},
                         {"$ref": _REFERENCE.format(model="SeveralImages")},
+                        {"$ref": _REFERENCE.format(model="OneUrl")},
+                        {"$ref": _REFERENCE.format(model="SeveralUrls")},
                     ]
                 },
                 "examples": {
@@ -96,7 +119,7 @@ IMAGES: dict[str, Any] = {
 """The body of a request to detect."""
 
 EXAMPLE_MODEL = "example-model"
-"""Made up, as all that the examples say: publishing weights must not change this document."""
+"""Invented, like all examples: publishing weights must not change this document."""
 
 ONE_EXAMPLE: dict[str, Any] = {
     "request_id": "4bf92f3577b34da6a3ce929d0e0e4736",
@@ -119,30 +142,27 @@ DETAILS = {
     "invalid-image": "the JPEG data is broken: image file is truncated (3 bytes not processed)",
     "invalid-request": "no input 'photo'; there is image and images",
     "unauthorized": "an API key is needed, in X-API-Key or as Authorization: Bearer",
+    "host-not-allowed": "example.org is not one of the hosts that images come from",
     "not-found": "no /detekt here; /docs shows what there is",
     "unknown-model": f"no model 'sfd'; there is {EXAMPLE_MODEL}",
     "method-not-allowed": "/detect takes POST, not GET",
     "not-acceptable": "the picture is sent as image/jpeg or image/png",
-    "payload-too-large": "the request body is larger than 20971520 bytes",
-    "too-many-pixels": "the image has 20000 x 14000 pixels; at most 50000000 are decoded",
+    "payload-too-large": "the request body is larger than 20 MiB",
+    "too-many-pixels": "the image has 280 megapixels (20000 x 14000); the limit is 50 megapixels",
     "unsupported-media-type": "this is PDF, not one of JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF",
     "invalid-parameter": "min_score: Input should be less than or equal to 1",
     "internal-error": "the model failed on this image",
+    "fetch-failed": "images.example.org answered 404",
+    "not-supported": "this service finds faces; it recognises nobody and keeps no faces",
     "overloaded": "the queue of 128 images is full",
     "timeout": "the deadline of the request passed",
 }
-"""By slug, an example of what a problem says."""
+"""An example of a problem's detail, by slug."""
 
 
-def problem(kind: type[RequestError]) -> dict[str, Any]:
+def problem(kind: type[RequestError], shape: problems.Shape = problems.PROBLEM) -> dict[str, Any]:
     """An example of the body of a problem."""
-    return {
-        "type": kind.slug,
-        "title": kind.title,
-        "status": kind.status,
-        "detail": DETAILS[kind.slug],
-        "request_id": ONE_EXAMPLE["request_id"],
-    }
+    return dict(shape.body(kind(DETAILS[kind.slug]), ONE_EXAMPLE["request_id"]))
 
 
 SEVERAL_EXAMPLE: dict[str, Any] = {
@@ -158,27 +178,23 @@ SEVERAL_EXAMPLE: dict[str, Any] = {
 
 
 def example(value: object, **response: object) -> dict[str, Any]:
-    """A route's response in JSON with an example; what else there is to say of it by name."""
+    """A route's response in JSON with an example, and further members by name."""
     return {**response, "content": {"application/json": {"example": value}}}
 
 
-def responses(*kinds: type[RequestError]) -> dict[int | str, dict[str, Any]]:
+def responses(
+    *kinds: type[RequestError], shape: problems.Shape = problems.PROBLEM
+) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that can end in these problems, with an example of each."""
     described: dict[int | str, dict[str, Any]] = {}
     for kind in kinds:
+        content = {"schema": {"$ref": _REFERENCE.format(model=shape.schema)}, "examples": {}}
         entry = described.setdefault(
-            kind.status,
-            {
-                "description": kind.title,
-                "content": {
-                    problems.MEDIA_TYPE: {
-                        "schema": {"$ref": _REFERENCE.format(model="Problem")},
-                        "examples": {},
-                    }
-                },
-            },
+            shape.status(kind),
+            {"description": kind.title, "content": {shape.media_type: content}},
         )
-        entry["content"][problems.MEDIA_TYPE]["examples"][kind.slug] = {"value": problem(kind)}
+        examples = entry["content"][shape.media_type]["examples"]
+        examples[kind.slug] = {"value": problem(kind, shape)}
         if kind is Overloaded:
             entry["headers"] = {
                 "Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}
@@ -187,12 +203,12 @@ def responses(*kinds: type[RequestError]) -> dict[int | str, dict[str, Any]]:
 
 
 def operation_id(route: APIRoute) -> str:
-    """The name of a route's function: what a generated client calls its own function."""
+    """The name of a route's function, which a generated client uses for its own function."""
     return route.name
 
 
-def document(app: FastAPI) -> dict[str, Any]:
-    """The whole document of an app, made once."""
+def document(app: FastAPI, models: Sequence[type[BaseModel]] = ()) -> dict[str, Any]:
+    """The whole document of an app, made once, with the schemas of `models` too."""
     if app.openapi_schema is None:
         made = get_openapi(
             title=app.title,
@@ -203,12 +219,13 @@ def document(app: FastAPI) -> dict[str, Any]:
         parts = made.setdefault("components", {})
         known = parts.setdefault("schemas", {})
         known |= REQUESTS
-        # Of models that only our own descriptions refer to.
+        # Schemas of models that only our own descriptions refer to.
         _, described = models_json_schema(
             [
                 (schemas.Problem, "validation"),
                 (messages.InferenceError, "validation"),
                 (messages.InferenceRequest, "validation"),
+                *((model, "validation") for model in models),
             ],
             ref_template=_REFERENCE,
         )
@@ -219,14 +236,14 @@ def document(app: FastAPI) -> dict[str, Any]:
             "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
             "bearer": {"type": "http", "scheme": "bearer"},
         }
-        # Either, or none: keys are asked for only where the service has some.
+        # Either key or none: keys are needed only if the service has some.
         made["security"] = [{}, {"key": []}, {"bearer": []}]
         app.openapi_schema = made
     return app.openapi_schema
 
 
 def _drop_frameworks_422(made: dict[str, Any]) -> None:
-    """Take out the 422 that FastAPI adds by itself: ours is a Problem, stated where it can be."""
+    """Remove the 422 that FastAPI adds: ours is a Problem, and stated where it can occur."""
     for operations in made["paths"].values():
         for operation in operations.values():
             stated = operation["responses"].get("422", {})
@@ -237,7 +254,7 @@ def _drop_frameworks_422(made: dict[str, Any]) -> None:
 
 
 def _drop_null_of_parameters(made: dict[str, Any]) -> None:
-    """Take out the null of parameters that may be left out: a query string has no null."""
+    """Remove null from optional parameters: a query string has no null."""
     for operations in made["paths"].values():
         for operation in operations.values():
             for parameter in operation.get("parameters", []):

@@ -27,14 +27,15 @@ def combine(
                 "give it once"
             )
         values[name] = text
-    return _validated(kind, values)
+    return validated(kind, values)
 
 
 def _meaning(kind: type[Parameters], name: str, text: str) -> Any:
-    return getattr(_validated(kind, {name: text}), name)
+    return getattr(validated(kind, {name: text}), name)
 
 
-def _validated(kind: type[Parameters], values: dict[str, str]) -> Parameters:
+def validated(kind: type[Parameters], values: dict[str, str]) -> Parameters:
+    """The parameters of a kind from their texts; raises InvalidParameter."""
     try:
         return kind.model_validate(values)
     except ValidationError as error:

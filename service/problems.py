@@ -1,6 +1,10 @@
-"""Problems as answers: RFC 9457 `application/problem+json`, from one place."""
+"""Makes the answers to failed requests: RFC 9457 `application/problem+json`.
 
-from collections.abc import Iterable, Mapping
+Clients of other protocols read only their own errors, so that some paths have another shape.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -19,12 +23,12 @@ def body(error: RequestError, request_id: str) -> dict[str, str | int]:
 
 
 def headers(error: RequestError) -> dict[str, str]:
-    """What a problem's answer carries beside its body."""
+    """The headers of a problem's answer."""
     match error:
         case Overloaded():
             return {"Retry-After": str(error.retry_after_s)}
         case Unauthorized():
-            # RFC 9110, section 11.6.1: a 401 names the scheme that would do.
+            # RFC 9110, section 11.6.1: a 401 names the accepted scheme.
             return {"WWW-Authenticate": 'Bearer realm="sfd"'}
         case MethodNotAllowed():
             # RFC 9110, section 15.5.6: a 405 says what is allowed.
@@ -32,15 +36,45 @@ def headers(error: RequestError) -> dict[str, str]:
     return {}
 
 
-def response(error: RequestError, request_id: str, path: str) -> JSONResponse:
-    """The answer to a request that failed.
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How the errors under a path look."""
 
-    Under /v2 it is the Open Inference Protocol's `{"error": …}`: its clients know no other.
-    """
-    if path == "/v2" or path.startswith("/v2/"):
-        return JSONResponse({"error": str(error)}, error.status, headers(error))
+    path: str
+    body: Callable[[RequestError, str], Mapping[str, Any]]
+    """From the error and the id of the request."""
+    schema: str
+    """The body's name in the OpenAPI document."""
+    media_type: str = "application/json"
+    statuses: Mapping[int, int] = field(default_factory=dict)
+    """What is sent in place of a status that the clients do not know."""
+
+    def covers(self, path: str) -> bool:
+        """Whether a path is this one or below it."""
+        return path == self.path or path.startswith(f"{self.path}/")
+
+    def status(self, error: RequestError | type[RequestError]) -> int:
+        """The HTTP status of an error."""
+        return self.statuses.get(error.status, error.status)
+
+
+PROBLEM = Shape("", body, "Problem", MEDIA_TYPE)
+INFERENCE = Shape("/v2", lambda error, _: {"error": str(error)}, "InferenceError")
+"""Of the Open Inference Protocol."""
+SHAPES = (INFERENCE, PROBLEM)
+"""Of each path the first that covers it; the last one covers all."""
+
+
+def response(
+    error: RequestError, request_id: str, path: str, shapes: Sequence[Shape] = SHAPES
+) -> JSONResponse:
+    """The answer to a request that failed, in the shape of its path."""
+    shape = next(each for each in shapes if each.covers(path))
     return JSONResponse(
-        body(error, request_id), error.status, headers(error), media_type=MEDIA_TYPE
+        shape.body(error, request_id),
+        shape.status(error),
+        headers(error),
+        media_type=shape.media_type,
     )
 
 
@@ -63,7 +97,7 @@ def of_errors(errors: Iterable[Mapping[str, Any]]) -> InvalidParameter:
     """Pydantic's complaints about parameters, all in one line."""
     listed = []
     for each in errors:
-        name = ".".join(map(str, each["loc"]))
+        name = ".".join(map(str, each["loc"])) or "a parameter without a name"
         words = "unknown parameter" if each["type"] == "extra_forbidden" else each["msg"]
         listed.append(f"{name[:100]}: {words}")
     return InvalidParameter("; ".join(listed[:10]))

@@ -1,4 +1,4 @@
-"""In which format a rendered picture is sent, and the ZIP file of crops."""
+"""The format of a rendered picture, and the ZIP file of crops."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -15,7 +15,7 @@ JPEG_LONGEST_SIDE = 65_500
 
 
 def media_type(accept: str, data: bytes, width: int, height: int) -> str:
-    """PNG or JPEG, as an Accept header wants it; where it leaves the choice, as the image came.
+    """PNG or JPEG, as the Accept header asks; if it allows both, the format of the image.
 
     Raises NotAcceptable.
     """

@@ -10,6 +10,8 @@ from detection.errors import Overloaded
 from detection.opening import Pools, find_model, open_detector
 from service.body import BodyMemory
 from service.errors import UnknownModel
+from service.fetching.fetcher import Fetcher
+from service.keys import Keys
 from service.metrics import Metrics
 from service.observer import ServiceObserver
 from service.settings import Settings
@@ -17,7 +19,7 @@ from service.settings import Settings
 log = logging.getLogger(__name__)
 
 BODIES_IN_MEMORY = 16
-"""How many bodies of the largest size fit into memory at the same time."""
+"""How many bodies of the largest size may be in memory at the same time."""
 
 
 @dataclass(eq=False)
@@ -32,9 +34,15 @@ class Runtime:
     ready: bool = False
     draining: bool = False
     memory: BodyMemory = field(init=False)
+    keys: Keys = field(init=False)
+    fetcher: Fetcher | None = field(init=False)
+    """Where images may be sent by URL."""
 
     def __post_init__(self) -> None:
         self.memory = BodyMemory(BODIES_IN_MEMORY * self.settings.max_bytes)
+        self.keys = Keys(key.get_secret_value() for key in self.settings.api_keys)
+        hosts = self.settings.fetch_hosts
+        self.fetcher = Fetcher(hosts, self.settings.fetch_private, self.metrics) if hosts else None
         self.metrics.queue_depth.set_function(
             lambda: sum(d.batcher.depth for d in self.detectors.values())
         )
@@ -57,7 +65,7 @@ class Runtime:
         return next(iter(self.detectors.values()))
 
     def detector(self, name: str | None) -> Detector:
-        """A detector by its model's name; UnknownModel says which there are."""
+        """A detector by its model's name. UnknownModel lists the known names."""
         if name is None:
             return self.default
         try:
@@ -74,7 +82,7 @@ class Runtime:
             raise Overloaded("the service is warming up")
 
     async def warm_up(self) -> None:
-        """Run every model once at the smallest and the largest batch; then it is ready."""
+        """Run every model once at the smallest and the largest batch, then become ready."""
         loop = asyncio.get_running_loop()
         for name, detector in self.detectors.items():
             sizes = sorted({1, detector.plan.max_batch})
@@ -87,13 +95,13 @@ class Runtime:
             self.metrics.model_ready.labels(name).set(1)
 
     def start_draining(self) -> None:
-        """Stop being ready, and accept no new work."""
+        """Become not ready, and accept no new work."""
         self.draining = True
         for name in self.detectors:
             self.metrics.model_ready.labels(name).set(0)
 
     async def close(self) -> None:
-        """Answer the accepted requests, then end the threads."""
+        """Finish the accepted requests, then end the threads."""
         self.start_draining()
         await asyncio.gather(*(detector.close() for detector in self.detectors.values()))
         if self.pools is not None:
@@ -101,7 +109,7 @@ class Runtime:
 
 
 def load(settings: Settings) -> Runtime:
-    """Check and open every model of the settings; ModelError or StartError says what is wrong."""
+    """Check and open every model of the settings. Raises ModelError or StartError."""
     metrics = Metrics()
     observer = ServiceObserver(metrics)
     pools = Pools.start(settings.threads)

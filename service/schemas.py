@@ -19,7 +19,7 @@ class FaceParameters(BaseModel):
 
     min_score: Annotated[
         float | None,
-        Field(ge=0, le=1, description="Least score of a face (default: the model's)."),
+        Field(ge=0, le=1, description="Minimum score of a face (default: the model's)."),
     ] = None
     nms_iou: Annotated[
         float | None,
@@ -31,21 +31,23 @@ class FaceParameters(BaseModel):
         ),
     ] = None
     max_faces: Annotated[
-        int | None, Field(ge=1, le=100_000, description="Most faces of an image, best first.")
+        int | None,
+        Field(ge=1, le=100_000, description="Maximum number of faces in an image, best first."),
     ] = None
     min_size: Annotated[
         float,
         Field(
             ge=0,
             le=100_000,
-            description="Least width and height of a face's box, in pixels of the upright image.",
+            description="Minimum width and height of a face's box, in pixels of the upright image.",
         ),
     ] = 0.0
     tiles: Annotated[
         Literal["off", "auto"],
         Field(
-            description="auto: of an image larger than the network's input, overlapping tiles at "
-            "full resolution are looked at too. Finds small faces, for several times the work."
+            description="auto: an image larger than the network's input is also searched in "
+            "overlapping tiles at full resolution. This finds small faces, but takes several "
+            "times as long."
         ),
     ] = "off"
 
@@ -64,7 +66,7 @@ class DetectParameters(FaceParameters):
     """The query of POST /detect."""
 
     render: Annotated[
-        Style | Literal["crops"] | None,
+        Literal[Style, "crops"] | None,
         Field(
             description="Answer with the picture: boxes drawn, or faces hidden by blur or "
             "pixelate. PNG or JPEG, as Accept says, else as the image came. crops: a ZIP file "
@@ -79,13 +81,15 @@ class DetectParameters(FaceParameters):
         Field(
             ge=0,
             le=MAX_MARGIN,
-            description="What a crop shows around the box, as a fraction of its longer side.",
+            description="Margin of a crop around the box, as a fraction of the box's longer side.",
         ),
     ] = MARGIN
     crop_size: Annotated[
         int,
         Field(
-            ge=16, le=MAX_SIZE, description="Longest side of a crop, in pixels; none is enlarged."
+            ge=16,
+            le=MAX_SIZE,
+            description="Longest side of a crop, in pixels. No crop is enlarged.",
         ),
     ] = SIZE
     model: Annotated[
@@ -200,5 +204,7 @@ class DetectManyAnswer(Answer):
     results: list[ImageResult | ImageError]
     timings_ms: Annotated[
         StageTimes,
-        Field(description="Of each stage the longest among the images; `total` is the request's."),
+        Field(
+            description="The longest time among the images in each stage; `total` is the request's."
+        ),
     ]

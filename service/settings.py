@@ -8,10 +8,17 @@ from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, model
 from pydantic_settings import NoDecode
 
 from detection import settings
-from detection.settings import Bytes, DetectionSettings, lower, split
+from detection.settings import Bytes, DetectionSettings, Listed, lower, split, split_lower
+from service.fetching.urls import ALLOWED_HOST
 
 Key = Annotated[SecretStr, MinLen(8)]
 Keys = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(split)]
+Compat = Literal["deepstack", "compreface"]
+Compats = Annotated[tuple[Compat, ...], NoDecode, BeforeValidator(split_lower)]
+FetchHost = Annotated[str, StringConstraints(pattern=ALLOWED_HOST)]
+FetchHosts = Annotated[
+    tuple[FetchHost, ...], NoDecode, BeforeValidator(split_lower), Listed("host names")
+]
 Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[^/\s]+)$")]
 Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(split)]
 
@@ -22,12 +29,12 @@ class Settings(DetectionSettings):
     request_timeout_s: Annotated[float, Gt(0), Le(3600)] = 30.0
     """Deadline of a request from its arrival to its answer, in seconds, slow uploads included."""
 
-    target_wait_s: Annotated[float, Gt(0), Le(3600)] = 2.0
+    target_wait_s: Annotated[float, Gt(0), Le(3600)] = 3.0
     """The longest predicted wait for inference, in seconds. An image that would wait longer is
     answered 503 at once."""
 
     shutdown_grace_s: Annotated[float, Ge(0), Le(3600)] = 30.0
-    """After SIGTERM, how long accepted requests may take to finish, in seconds."""
+    """How long accepted requests may take to finish after SIGTERM, in seconds."""
 
     max_bytes: Bytes = 20 * 2**20
     """Largest request body, in bytes."""
@@ -42,16 +49,28 @@ class Settings(DetectionSettings):
     cors_origins: Origins = ()
     """Origins (https://example.org, or *) whose pages may call the service, separated by commas."""
 
+    compat: Compats = ()
+    """Other products' APIs to offer too, separated by commas: deepstack for POST /v1/vision/face,
+    compreface for POST /api/v1/detection/detect. Default: none."""
+
+    fetch_hosts: FetchHosts = ()
+    """Hosts from which {"url": …} may fetch images, separated by commas: HOST for ports 80 and 443,
+    HOST:PORT, or *.HOST for all hosts below. Default: no URL is fetched."""
+
+    fetch_private: bool = False
+    """Also fetch from loopback and private addresses. Anyone who can reach the service then
+    reaches those hosts of SFD_FETCH_HOSTS through it."""
+
     log_format: Annotated[Literal["json", "console"], BeforeValidator(lower)] = Field(
         default_factory=lambda: "console" if sys.stderr.isatty() else "json"
     )
-    """One JSON object a line, or lines for people. Default: console where stderr is a terminal,
-    else json."""
+    """json: one JSON object per line. console: lines for people. Default: console if stderr is a
+    terminal, otherwise json."""
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(lower)] = (
         "info"
     )
-    """The least severe level to log; info logs a line for each request."""
+    """The lowest level to log; info logs a line for each request."""
 
     host: str = "127.0.0.1"
     """The address to listen on; 0.0.0.0 means all."""
@@ -67,7 +86,7 @@ class Settings(DetectionSettings):
 
 
 def load(**overrides: Any) -> Settings:
-    """Read the settings; StartError lists each wrong variable and what it accepts."""
+    """Read the settings. StartError lists each wrong variable and what it accepts."""
     return settings.load(Settings, **overrides)
 
 

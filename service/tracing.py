@@ -36,7 +36,7 @@ _current: ContextVar["Tracing | None"] = ContextVar("tracing", default=None)
 
 
 class Tracing:
-    """A tracer that sends to the collector of the environment, in batches, from its own thread."""
+    """Sends spans to the environment's collector, in batches, from its own thread."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Tracing:
     def image(
         self, start_ns: int, stages: Iterable[tuple[str, float]], attributes: Attributes
     ) -> None:
-        """A span for an image that is done, with its stages, each (name, seconds), one by one."""
+        """Record a span for an image, with its stages (name, seconds) one after the other."""
         from opentelemetry.trace import set_span_in_context
 
         span = self._tracer.start_span("image", start_time=start_ns, attributes=attributes)
@@ -129,7 +129,7 @@ def start() -> Tracing | None:
         )
         return None
     own: Attributes = {SERVICE_VERSION: VERSION}
-    # Resource.create reads these two, but what it is given wins over them.
+    # Resource.create reads these two variables, but its arguments take precedence.
     if not os.environ.get("OTEL_SERVICE_NAME") and "service.name=" not in os.environ.get(
         "OTEL_RESOURCE_ATTRIBUTES", ""
     ):

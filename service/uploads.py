@@ -5,6 +5,7 @@ import base64
 import binascii
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -17,10 +18,11 @@ BLANKS = b" \t\n\r\v\f"
 MOST_BRACKETS = 16
 """A valid body has two. For a few more, the parser gives a better error than this limit."""
 MOST_PARAMETERS = 64
-"""Most members of a JSON body besides the images: more than there are parameters."""
+"""The most members of a JSON body besides the images; there are fewer parameters than this."""
 _GUESSED_TYPES = ("", "application/x-www-form-urlencoded", "text/plain", "text/json")
-"""What clients send for JSON that nobody labelled; the second is what curl -d sends."""
+"""Content types of JSON without a JSON label; curl -d sends the second."""
 
+Body = TypeVar("Body", bound=BaseModel)
 Field = tuple[str, str]
 """The name and the text of a parameter."""
 
@@ -33,18 +35,29 @@ class Uploads:
     several: bool
     fields: tuple[Field, ...] = ()
     """Parameters that came with them, as form fields or JSON members."""
+    urls: tuple[str, ...] = ()
+    """Where the files are, if none were sent."""
+
+
+class JsonReader(Protocol):
+    """Reads the images and parameters of a JSON body; each API has its own members."""
+
+    def __call__(self, body: bytes, *, max_images: int) -> Uploads:
+        """Raises RequestError for anything else."""
 
 
 class JsonImages(BaseModel):
     """A JSON body: `image` for one image, or `images` for a list, each in base64.
 
-    Other members are parameters.
+    Or `url` and `urls`: where the images are. Other members are parameters.
     """
 
     model_config = ConfigDict(extra="allow", strict=True)
 
     image: str | None = None
     images: list[str] | None = None
+    url: str | None = None
+    urls: list[str] | None = None
 
 
 async def read(
@@ -54,13 +67,14 @@ async def read(
     *,
     max_images: int,
     deadline: float,
+    read_json: JsonReader,
 ) -> Uploads:
     """Read a body by its Content-Type: multipart, JSON, or else the bytes of one image.
 
     The format of a single file is recognised from its bytes, whatever its label. Raises Timeout
-    at `deadline` of the event loop's clock.
+    at `deadline` of the event loop's clock. `read_json` is `from_json`, or another API's.
     """
-    if content_encoding not in ("", "identity"):
+    if content_encoding.strip().lower() not in ("", "identity"):
         raise UnsupportedMediaType(
             "compressed bodies (Content-Encoding) are not supported; send the body uncompressed"
         )
@@ -73,13 +87,13 @@ async def read(
                 "`curl -F image=@photo.jpg` does"
             )
         return Uploads(list(form.files), several=len(form.files) > 1, fields=tuple(form.fields))
-    # Not a list of chunks: for a client that sends byte by byte it would be many times as large.
+    # Not a list of chunks, which takes many times the memory if a client sends byte by byte.
     body = bytearray()
     async for chunk in chunks:
         body += chunk
     if media_type == "application/json" or (media_type in _GUESSED_TYPES and looks_like_json(body)):
         # In a thread: 20 MiB take a fifth of a second, and would block the event loop.
-        parsing = asyncio.to_thread(from_json, bytes(body), max_images=max_images)
+        parsing = asyncio.to_thread(read_json, bytes(body), max_images=max_images)
         return await until(deadline, parsing)
     if not body:
         raise InvalidImage("the request has no body; send an image file")
@@ -87,41 +101,56 @@ async def read(
 
 
 def looks_like_json(body: bytes | bytearray) -> bool:
-    """Whether a body begins as a JSON object does; no image file does."""
+    """Whether a body begins like a JSON object; no image file does."""
     return body[:100].lstrip().startswith(b"{")
 
 
 def from_json(body: bytes, *, max_images: int) -> Uploads:
-    """The images of a JSON body; `images` is answered by a list also when it holds one."""
+    """The images of a JSON body; `images` and `urls` are answered by a list also for one image."""
+    given = parse_json(JsonImages, body, max_images=max_images)
+    fields = tuple(_fields(given.model_extra or {}))
+    members = (given.image, given.images, given.url, given.urls)
+    if sum(member is not None for member in members) != 1:
+        raise InvalidParameter(
+            "the JSON body must have either `image` or `images`, or one of `url` and `urls`"
+        )
+    if given.image is not None:
+        return Uploads([single_file(given.image)], several=False, fields=fields)
+    if given.url is not None:
+        return Uploads([], several=False, fields=fields, urls=(given.url,))
+    name, listed = ("images", given.images) if given.images is not None else ("urls", given.urls)
+    assert listed is not None
+    if len(listed) > max_images:
+        raise PayloadTooLarge(f"the request has more than {max_images} images")
+    if not listed:
+        raise InvalidParameter(f"`{name}` is empty")
+    if name == "urls":
+        return Uploads([], several=True, fields=fields, urls=tuple(listed))
+    return Uploads([decode_base64(text) for text in listed], several=True, fields=fields)
+
+
+def parse_json(kind: type[Body], body: bytes, *, max_images: int) -> Body:
+    """A JSON body of at most so many images in base64, and of parameters.
+
+    Raises InvalidParameter, and PayloadTooLarge for more values than that.
+    """
     # A parsed value takes up to 400 times its bytes, and 20 MiB of `1,` take minutes to reject.
     # Base64 has none of these characters, a data: URL one comma: a body with more has no images.
     if body.count(b"[") + body.count(b"{") > MOST_BRACKETS:
-        raise InvalidParameter("the JSON body is nested; it must be `image` or `images` of texts")
+        names = " or ".join(f"`{name}`" for name in kind.model_fields)
+        raise InvalidParameter(f"the JSON body is nested; it must be {names} of texts")
     if body.count(b",") > 2 * max_images + MOST_BRACKETS + MOST_PARAMETERS:
         raise PayloadTooLarge(f"the JSON body has more values than {max_images} images need")
     try:
-        given = JsonImages.model_validate_json(body)
+        return kind.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"]))[:100] or "the JSON body"
         raise InvalidParameter(f"{where}: {first['msg']}") from None
-    fields = tuple(_fields(given.model_extra or {}))
-    if (given.image is None) == (given.images is None):
-        raise InvalidParameter("the JSON body must have either `image` or `images`")
-    if given.images is None:
-        file = decode_base64(given.image or "")
-        if isinstance(file, RequestError):
-            raise file
-        return Uploads([file], several=False, fields=fields)
-    if len(given.images) > max_images:
-        raise PayloadTooLarge(f"the request has more than {max_images} images")
-    if not given.images:
-        raise InvalidParameter("`images` is empty")
-    return Uploads([decode_base64(text) for text in given.images], several=True, fields=fields)
 
 
 def _fields(members: dict[str, object]) -> list[Field]:
-    """JSON members as the texts that a query would have; null is a parameter that is left out."""
+    """JSON members as the text that a query would have; null means that a parameter is left out."""
     fields = []
     for name, value in members.items():
         match value:
@@ -136,12 +165,20 @@ def _fields(members: dict[str, object]) -> list[Field]:
     return fields
 
 
+def single_file(text: str) -> bytes:
+    """The file of a request that has one; raises InvalidImage."""
+    file = decode_base64(text)
+    if isinstance(file, RequestError):
+        raise file
+    return file
+
+
 def decode_base64(text: str) -> bytes | RequestError:
     """The bytes of base64 text (RFC 4648), or of a `data:` URL of it; line breaks are ignored."""
     if text.startswith("data:"):
         text = text.partition(",")[2]
     try:
-        # In one step: a list of the pieces between many blanks would take many times their bytes.
+        # In one step, because a list of the pieces between blanks takes many times their bytes.
         return base64.b64decode(text.encode("ascii").translate(None, BLANKS), validate=True)
     except (binascii.Error, ValueError):
         return InvalidImage("the text is not base64")

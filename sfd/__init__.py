@@ -1,1 +1,1 @@
-"""The console command, and the base class of errors for users."""
+"""The console command `sfd`, and the base class of its errors."""

@@ -1,4 +1,4 @@
-"""`python -m sfd` is the console command `sfd`."""
+"""`python -m sfd` runs the console command `sfd`."""
 
 import sys
 

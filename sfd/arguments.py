@@ -1,13 +1,13 @@
-"""Parses arguments of commands into numbers, sizes and names, with clear errors."""
+"""Parses command-line arguments: text to numbers, sizes and names, or a clear error."""
 
 from argparse import ArgumentTypeError
 
 _GREATEST_SIDE = 16_384
-"""The limit of `convert.conversion`; an input of this size alone is 3 GB of float32."""
+"""The same limit as in `convert.conversion`. An input of this size takes 3 GB as float32."""
 
 
 def words(text: str) -> tuple[str, ...]:
-    """Names separated by commas, without spaces around them; none may be empty."""
+    """Comma-separated names, without surrounding spaces; none may be empty."""
     found = tuple(word.strip() for word in text.split(","))
     if not all(found):
         raise ArgumentTypeError(f"{text!r} has an empty name")
@@ -15,7 +15,7 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def numbers(text: str) -> tuple[float, ...]:
-    """Numbers separated by commas."""
+    """Comma-separated numbers."""
     try:
         return tuple(map(float, text.split(",")))
     except ValueError:
@@ -23,7 +23,7 @@ def numbers(text: str) -> tuple[float, ...]:
 
 
 def number(text: str) -> float:
-    """Any number that float() reads; the command decides about infinity and NaN."""
+    """Any number that float() reads. The command decides whether infinity and NaN make sense."""
     try:
         return float(text)
     except ValueError:
@@ -31,18 +31,18 @@ def number(text: str) -> float:
 
 
 def positive(text: str) -> int:
-    """A whole number from 1."""
+    """A whole number of at least 1."""
     try:
         value = int(text)
     except ValueError:
         value = 0
     if value < 1:
-        raise ArgumentTypeError(f"{text!r} is not a whole number from 1")
+        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return value
 
 
 def nonnegative(text: str) -> float:
-    """A finite number from 0."""
+    """A finite number of at least 0."""
     value = number(text)
     if not 0 <= value < float("inf"):
         raise ArgumentTypeError(f"{text!r} is not a number from 0")
@@ -58,15 +58,15 @@ def fraction(text: str) -> float:
 
 
 def share(text: str) -> float:
-    """A number from 0 to below 1."""
+    """A number from 0 to 1, without 1."""
     value = number(text)
     if not 0 <= value < 1:
-        raise ArgumentTypeError(f"{text!r} is not a number from 0 to below 1")
+        raise ArgumentTypeError(f"{text!r} is not a number of at least 0 and below 1")
     return value
 
 
 def size(text: str) -> tuple[int, int]:
-    """Height and width in pixels, of `N` or `HxW`."""
+    """Height and width in pixels, from `N` or `HxW`."""
     height, separator, width = text.lower().partition("x")
     try:
         found = int(height), int(width if separator else height)

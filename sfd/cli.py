@@ -1,4 +1,4 @@
-"""The console command `sfd`: runs the module of a subcommand, and turns errors into exit codes."""
+"""The console command `sfd`: runs a subcommand's module and turns errors into exit codes."""
 
 import argparse
 import signal
@@ -16,17 +16,25 @@ from sfd.search_path import put_current_folder_last
 
 COMMANDS = {
     "convert": ("convert.command", "turn a Caffe model into a verified ONNX file"),
-    "models": ("store.command", "list, show, verify, add and pull the models of the store"),
-    "serve": ("service.command", "answer POST /detect with face boxes"),
-    "detect": ("detection.command", "find the faces of image files, without a server"),
+    "import-tensorflow": (
+        "convert.tensorflow.command",
+        "write the weights of TensorFlow's SSD MobileNet-V2 as a caffemodel",
+    ),
+    "models": ("store.command", "list, show, verify, add, pull and remove the models of the store"),
+    "serve": (
+        "service.command",
+        "run the HTTP service, which answers POST /detect with face boxes",
+    ),
+    "detect": ("detection.command", "find the faces in image files, without a server"),
+    "design": ("training.architecture.command", "write the prototxts of a detector to train"),
     "train": ("training.commands.train", "train a detector and write its caffemodel"),
     "evaluate": ("training.commands.evaluate", "measure a detector on labelled images"),
-    "bench": ("benchmarks.command", "compare inference speed with OpenCV's"),
+    "bench": ("benchmarks.command", "measure a model's speed in onnxruntime and in OpenCV"),
 }
 
 
 class Command(Protocol):
-    """The functions that the module of a subcommand defines."""
+    """The functions that a subcommand's module defines."""
 
     DESCRIPTION: str
 
@@ -34,7 +42,7 @@ class Command(Protocol):
         """Declare the arguments of the subcommand."""
 
     def run(self, arguments: argparse.Namespace) -> None:
-        """Do the work; raise SfdError for a failure that the user can act on."""
+        """Do the work. Raises SfdError for a failure that the user can act on."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,9 +73,9 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """Exit on SIGTERM as on an error, so that no half-written file stays behind.
+    """Make SIGTERM end the command as an error does, so that no half-written file is left behind.
 
-    Process 1 of a container also needs this to stop at all: it ignores signals without a handler.
+    Without a handler, process 1 of a container would ignore the signal.
     """
 
     def end(*_: object) -> None:
@@ -97,7 +105,9 @@ def _run(name: str, argv: Sequence[str] | None) -> int:
         description=command.DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of a failure")
+    parser.add_argument(
+        "--debug", action="store_true", help="show the traceback if the command fails"
+    )
     command.add_arguments(parser)
     arguments = parser.parse_args(argv)
     try:

@@ -1,15 +1,15 @@
-"""The place of this code, a checkout or an installed package, and its version."""
+"""Where this code is, in a checkout or an installed package, and its version."""
 
 import tomllib
 from importlib import metadata
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parent.parent
-"""The folder of `sfd` and the other packages: a checkout, or site-packages."""
+"""The folder of `sfd` and its sibling packages: a checkout, or site-packages."""
 
 
 def _project() -> dict[str, str] | None:
-    """The `project` table of our own pyproject.toml, which only a checkout has."""
+    """The `project` table of sfd's pyproject.toml, which only a checkout has."""
     try:
         project = tomllib.loads((HOME / "pyproject.toml").read_text("utf-8"))["project"]
         return project if project["name"] == "sfd" else None
@@ -20,8 +20,8 @@ def _project() -> dict[str, str] | None:
 _PROJECT = _project()
 
 CHECKOUT = HOME if _PROJECT else None
-"""The checkout of this code; None for an installed package."""
+"""The checkout that contains this code; None for an installed package."""
 
-# In a checkout, the metadata of an editable installation may be older than pyproject.toml.
+# In a checkout, the metadata of an editable install may be older than pyproject.toml.
 VERSION = _PROJECT["version"] if _PROJECT else metadata.version("sfd")
-"""The version of sfd in pyproject.toml."""
+"""The version of sfd, as pyproject.toml states it."""

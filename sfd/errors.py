@@ -1,8 +1,8 @@
-"""The base class of every error that this project explains to its user."""
+"""The base class of all errors that this project explains to its user."""
 
 
 class SfdError(Exception):
-    """An error whose one-line message says what went wrong and what to do."""
+    """A failure. Its message says in one line what went wrong and what to do."""
 
     exit_code = 1
 

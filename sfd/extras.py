@@ -8,10 +8,10 @@ OF_COMMAND = {
     "evaluate": ("detect",),
     "bench": ("models", "verify"),
 }
-"""The extras that each command needs. A command that is not listed needs none."""
+"""The extras that a command needs. A command that is not listed needs none."""
 
 OF_PACKAGE = {"cv2": "verify", "scipy": "evaluate", "torch": "train", "opentelemetry": "otel"}
-"""The extra of a package that no command needs, by the name that is imported."""
+"""The extra that contains a package, by import name, for packages that no command needs."""
 
 
 def install(*extras: str) -> str:
@@ -23,7 +23,7 @@ def install(*extras: str) -> str:
 
 
 def lacking(command: str, error: ModuleNotFoundError) -> str:
-    """The message for a package that is not installed: its name, and how to install it."""
+    """The error message for a missing package: its name, and how to install it."""
     name = error.name or ""
     extras = list(OF_COMMAND.get(command, ()))
     extra = OF_PACKAGE.get(name.partition(".")[0])

@@ -1,30 +1,34 @@
-"""Writes files completely or not at all."""
+"""Files written whole or not at all."""
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from sfd.errors import SfdError
 
 
 class WriteError(SfdError):
-    """A file cannot be written; an old file stays as it was."""
+    """A file can't be written. An existing file is unchanged."""
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a temporary file next to `path` and rename it, so no reader sees half a file.
+def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
+    """Write a temporary file and rename it to `path`, so that no reader ever sees half a file.
 
-    Raises WriteError if it cannot be written.
+    Content that is too large for memory may come in parts. Raises WriteError if it can't be
+    written.
     """
     temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        # Not the whole name: with more it could become too long (NAME_MAX, 255 bytes).
+        prefix = f".{path.name[:50]}."
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
         temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
-            # With mkstemp's 0600, a service that runs as another user could not read it.
+            # With mkstemp's mode 0600, a service that runs as another user couldn't read the file.
             os.fchmod(file.fileno(), 0o644)
         temporary.replace(path)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The progress of a command with known steps."""
+"""Shows the progress of a command whose steps are known."""
 
 import sys
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Self, TextIO
 
 
 class Steps:
-    """Shows the current step in one line on a terminal, and erases the line at the end.
+    """Shows the current step in one line of the terminal, which is erased at the end.
 
     Prints nothing if stderr is not a terminal. Call it with the name of each step as it begins.
     """
@@ -22,6 +22,10 @@ class Steps:
         number = self._names.index(step) + 1
         self._print(f"[{number}/{len(self._names)}] {step}")
 
+    def clear(self) -> None:
+        """Erase the line: something else is going to be shown, such as a progress bar."""
+        self._print("")
+
     def __enter__(self) -> Self:
         return self
 
@@ -31,10 +35,10 @@ class Steps:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._print("")
+        self.clear()
 
     def _print(self, text: str) -> None:
         if self._shown:
-            # Go to the start of the line, write the text, erase the rest.
+            # Return to the start of the line, print the text, and erase the rest.
             self._stream.write(f"\r{text}\x1b[K")
             self._stream.flush()

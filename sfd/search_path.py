@@ -1,4 +1,4 @@
-"""Makes Python find our own packages before modules in the current folder."""
+"""Sets Python's module search path: sfd's packages come before files of the current folder."""
 
 import os
 import sys
@@ -7,9 +7,9 @@ from sfd.distribution import HOME
 
 
 def put_current_folder_last() -> None:
-    """Move the current folder to the end of `sys.path`, behind the folder of our packages.
+    """Move the current folder to the end of `sys.path`, after the folder of sfd's packages.
 
-    `python -m sfd` and `PYTHONPATH=.` put it first, where a user's own `store.py` would hide our
+    `python -m sfd` and `PYTHONPATH=.` put it first, so a user's own `store.py` would hide sfd's
     package `store`. The user's modules can still be imported. A checkout that is itself the current
     folder keeps its place. Processes that `multiprocessing` spawns inherit the order.
     """

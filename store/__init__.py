@@ -1,1 +1,1 @@
-"""Reads, checks and fills the model folders under model_store/."""
+"""Reads, checks and writes the model folders under model_store/."""

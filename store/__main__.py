@@ -1,4 +1,4 @@
-"""`python -m store` is `sfd models`."""
+"""`python -m store` runs `sfd models`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Adds a user's Caffe detector to the store: converts, verifies and describes it."""
+"""Adds a user's own Caffe detector to the store: converts, verifies and describes it."""
 
 import json
 import shutil
@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from convert.conversion import Options, convert
+from convert.conversion import Options, convert_file
 from convert.outputs.kinds import Kind
 from convert.report import Report
 from store.build import Progress, record
@@ -30,7 +30,7 @@ WEIGHTS_FILE = "weights.caffemodel"
 
 @dataclass(frozen=True)
 class Card:
-    """Facts about a model that its files do not contain."""
+    """What the model's files don't say about it."""
 
     title: str = ""
     version: str = "1"
@@ -50,24 +50,25 @@ def add(
     progress: Progress = lambda _: None,
     warn: Callable[[str], object] = lambda _: None,
 ) -> Model:
-    """Make `store/name` out of a deploy prototxt and its weights, and return it.
+    """Create the model `store/name` from a deploy prototxt and its weights, and return it.
 
-    Input, classes and thresholds come from the network, unless `options` override them. `warn` gets
-    the converter's warnings. Raises ModelError if the name is taken or invalid or the detector
-    cannot be served, and SfdError if the converter refuses it; the store then stays as it was.
+    Input, classes and thresholds come from the network unless `options` override them. Each warning
+    of the converter is passed to `warn`. Raises ModelError if the name is taken or invalid or the
+    service can't serve the detector, and SfdError if the converter refuses the files. The store is
+    unchanged then.
     """
     refuse_existing(folder_of(store, name))
     card = card or Card()
     with staged(store, name) as folder:
         made = replace(options or Options(), output=Kind.HEADS, name=name)
-        report = convert(prototxt, caffemodel, folder / ONNX_FILE, made, progress)
+        report = convert_file(prototxt, caffemodel, folder / ONNX_FILE, made, progress)
         for warning in report.warnings:
             warn(warning)
         names = json.loads(report.metadata["sfd.class_names"])
         if len(names) != 1:
             raise ModelError(
-                f"{prototxt} detects {len(names)} classes, but the service needs detectors with "
-                "one: `sfd convert` makes an ONNX file of it"
+                f"{prototxt} detects {len(names)} classes, but the service serves only detectors "
+                "of one class. Use `sfd convert` instead"
             )
         sources = {
             "deploy": _copied(prototxt, folder / DEPLOY_FILE, report.sources["prototxt"]),
@@ -80,7 +81,7 @@ def add(
 
 
 def describe(report: Report, name: str, sources: Mapping[str, Source], card: Card) -> Description:
-    """The contents of `model.toml`, from a conversion's report and the given facts."""
+    """The contents of `model.toml`, from a conversion's report and the user's card."""
     found = {key.removeprefix("sfd."): value for key, value in report.metadata.items()}
     height, width = map(int, found["input_size"].split("x"))
     title = card.title or name
@@ -102,7 +103,8 @@ def describe(report: Report, name: str, sources: Mapping[str, Source], card: Car
         ),
         thresholds=Thresholds(
             default_score=card.default_score,
-            # IoU is at most 1, so a greater threshold suppresses nothing, like 1.
+            # IoU is never above 1, so a larger threshold means the same as 1: it suppresses
+            # nothing.
             nms_iou=min(float(found["nms_threshold"]), 1.0),
             top_k=int(found["top_k"]),
             keep_top_k=int(found["keep_top_k"]),

@@ -1,11 +1,11 @@
-"""Builds a model folder's `model.onnx`, and records what it was made from."""
+"""Builds a model folder's `model.onnx` from its sources, and records what it was built from."""
 
 import json
 from collections.abc import Callable
 
 from pydantic import TypeAdapter
 
-from convert.conversion import Options, convert
+from convert.conversion import Options, convert_file
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder
 from convert.report import Report
@@ -25,7 +25,7 @@ Progress = Callable[[str], object]
 
 
 def is_built(model: Model) -> bool:
-    """Whether `model.onnx` exists, fits the sources, and was made by this converter."""
+    """Whether `model.onnx` exists, matches the sources, and was made by this converter version."""
     try:
         return check(model).converter == VERSION
     except ModelError:
@@ -35,9 +35,9 @@ def is_built(model: Model) -> bool:
 def build(model: Model, *, verify: bool = True, progress: Progress = lambda _: None) -> Build:
     """Convert a folder's sources to `model.onnx` in heads form and write `build.json`.
 
-    Each file is written completely or not at all. If the process dies between the two, `check`
-    finds that they do not match. Raises ModelError for sources that differ from `model.toml`, and
-    SfdError if the converter refuses them.
+    Each file is written whole or not at all. If the process dies between the two, `check` reports
+    that they don't match. Raises ModelError if the sources differ from `model.toml`, and SfdError
+    if the converter refuses them.
     """
     check_sources(model)
     options = Options(
@@ -50,12 +50,12 @@ def build(model: Model, *, verify: bool = True, progress: Progress = lambda _: N
         class_names=model.classes,
         verify=verify,
     )
-    report = convert(model.deploy, model.weights, model.onnx, options, progress)
+    report = convert_file(model.deploy, model.weights, model.onnx, options, progress)
     return record(model, report)
 
 
 def record(model: Model, report: Report) -> Build:
-    """Write `build.json` for a `model.onnx` that a conversion has just written."""
+    """Write `build.json` for a `model.onnx` that was just converted."""
     made = Build(
         sha256=report.onnx_sha256,
         sources={

@@ -1,4 +1,4 @@
-"""The catalog: published models that can be pulled, with their future `model.toml`."""
+"""The catalog: published models that can be pulled, with the description that each will have."""
 
 import tomllib
 from collections.abc import Mapping
@@ -26,11 +26,11 @@ def is_loopback(url: SplitResult) -> bool:
 
 
 def allowed(address: str) -> str:
-    """The address itself; ValueError unless it is https, or http on this machine.
+    """Return the address. Raises ValueError unless it is https, or http on this machine.
 
-    The hash detects changed bytes. But with plain http, others on the network see the download,
-    and with `file:` a catalog could read the user's private files. http on loopback is for mirrors
-    and tests.
+    The hash would detect changed bytes, but plain http shows everyone on the network what is
+    fetched, and `file:` would let a catalog read the user's private files. Mirrors and tests use
+    http on the loopback address.
     """
     url = urlsplit(address)
     if not url.hostname or not (
@@ -57,7 +57,7 @@ class Entry(Description):
 
     @property
     def size(self) -> int:
-        """Total size of the downloads in bytes."""
+        """Total number of bytes to download."""
         return sum(source.size for source in self.sources.values())
 
 
@@ -65,7 +65,7 @@ Catalog = Mapping[str, Entry]
 
 
 def load(path: Path) -> Catalog:
-    """Read a catalog: its entries by name. ModelError names the file and key of each mistake."""
+    """Read a catalog as entries by name. ModelError gives the file and the key of every mistake."""
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -81,12 +81,12 @@ def load(path: Path) -> Catalog:
         raise ModelError(f"{path}: {problems(error)}") from None
     for name, entry in catalog.items():
         if entry.name != name:
-            raise ModelError(f"{path}: {name}.name: is {entry.name!r}; remove this key")
+            raise ModelError(f"{path}: {name}.name: is {entry.name!r}; leave it out")
     return catalog
 
 
 def default_catalog(chosen: Path | None = None) -> Path:
-    """The first catalog in the chosen store, the default stores, or the one that came with sfd."""
+    """The first catalog found in the chosen store, the default stores, and the sfd package."""
     ours = PACKAGED if CHECKOUT is None else CHECKOUT / FOLDER
     candidates = [store / CATALOG_FILE for store in (*stores(chosen), *stores(), ours)]
     return next((path for path in candidates if path.is_file()), candidates[-1])

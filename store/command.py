@@ -1,4 +1,4 @@
-"""`sfd models`: lists, verifies, builds, adds and pulls the models of the store."""
+"""`sfd models`: lists, checks, builds, adds, pulls and removes the models of the store."""
 
 import argparse
 import json
@@ -18,14 +18,15 @@ from store.catalog import load as load_catalog
 from store.listing import Listed, card, data, examine, listing, table
 from store.model import MOST_PIXELS, ModelError, load
 from store.places import installed, locate, store_for, stores
+from store.remove import remove
 
-# Only the functions that convert import the converter and its libraries: `sfd models verify` runs
+# Only the actions that convert import the converter and its libraries, so `sfd models verify` runs
 # where only the service is installed.
 
 DESCRIPTION = """\
-List, show and verify the models of the store; build their ONNX files; add and pull models.
+List, show and verify the models of the store; build their ONNX files; add, pull and remove models.
 
-A store is a folder with one folder for each model. sfd uses the first of these that is given or
+A store is a folder with one folder for each model. sfd takes the first of these that is given or
 exists:
 
   --store DIR
@@ -33,15 +34,19 @@ exists:
   ./model_store
   the model_store of the checkout that sfd runs from
 
-An installed sfd has no checkout. It searches several stores: ./model_store, then the models in your
-data folder, then those that came with the package. `add` and `pull` write to the first.
+An installed sfd has no checkout. It searches several stores: ./model_store, then models in
+your data folder, then those that came with the package. `add` and `pull` write to the first.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommands of `sfd models`."""
-    for_store = "the folder of models (default: $SFD_MODEL_STORE, else as `sfd models --help` says)"
-    for_catalog = "the catalog to pull from (default: catalog.toml of the store, else that of sfd)"
+    for_store = (
+        "the folder of models (default: $SFD_MODEL_STORE, otherwise see `sfd models --help`)"
+    )
+    for_catalog = (
+        "the catalog of models to pull (default: the store's catalog.toml, otherwise sfd's own)"
+    )
     parser.add_argument("--store", type=Path, metavar="DIR", help=for_store)
     parser.add_argument("--catalog", type=Path, metavar="FILE", help=for_catalog)
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -50,44 +55,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         made = commands.add_parser(
             name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
         )
-        # Accepted on both sides of ACTION; with SUPPRESS a default here does not undo the other.
+        # Accepted before and after ACTION. SUPPRESS keeps this default from overwriting a value
+        # that was given before ACTION.
         absent = argparse.SUPPRESS
         made.add_argument("--store", type=Path, metavar="DIR", default=absent, help=for_store)
         made.add_argument("--catalog", type=Path, metavar="FILE", default=absent, help=for_catalog)
         made.add_argument(
-            "--debug", action="store_true", default=absent, help="show the traceback of a failure"
+            "--debug",
+            action="store_true",
+            default=absent,
+            help="show the traceback if the command fails",
         )
         return made
 
-    for_json = "print JSON for programs"
-    listed = command("list", "list the models of the store, and those that can be pulled")
+    for_json = "print the result as JSON"
+    listed = command("list", "list the models in the store and those that can be pulled")
     listed.add_argument("--json", action="store_true", help=for_json)
-    shown = command("show", "show everything about a model")
+    shown = command("show", "show everything that is known about a model")
     shown.add_argument("name", metavar="NAME", help="as `sfd models list` shows it")
     shown.add_argument("--json", action="store_true", help=for_json)
-    verified = command("verify", "compare every file of the models with its hash")
-    verified.add_argument("names", nargs="*", metavar="NAME", help="default: all of the store")
+    verified = command("verify", "compare every model file with its hash")
+    verified.add_argument(
+        "names", nargs="*", metavar="NAME", help="default: all models in the store"
+    )
 
     built = command("build", "convert the models whose ONNX file is missing or out of date")
-    built.add_argument("names", nargs="*", metavar="NAME", help="default: all of the store")
-    built.add_argument("--force", action="store_true", help="also those that are up to date")
-    added = command("add", "convert your own Caffe detector and add it to the store")
+    built.add_argument("names", nargs="*", metavar="NAME", help="default: all models in the store")
+    built.add_argument(
+        "--force", action="store_true", help="also rebuild models that are up to date"
+    )
+    added = command("add", "convert a Caffe detector of your own and put it into the store")
     added.add_argument("prototxt", type=Path, metavar="PROTOTXT", help="its deploy prototxt")
     added.add_argument("caffemodel", type=Path, metavar="CAFFEMODEL", help="its weights")
-    added.add_argument("--name", required=True, help="the model's name in the service")
+    added.add_argument("--name", required=True, help="the name under which the service offers it")
     added.add_argument(
         "--mean",
         type=numbers,
         metavar="B,G,R",
-        help="mean to subtract from pixels (default: 104,117,123)",
+        help="mean to subtract from the pixels (default: 104,117,123)",
     )
     added.add_argument(
-        "--scale", type=number, default=1.0, help="factor for the result (default: 1.0)"
+        "--scale", type=number, default=1.0, help="factor applied after the mean (default: 1.0)"
     )
     added.add_argument(
         "--channel-order",
         choices=("bgr", "rgb", "gray"),
-        help="the order that the network takes (default: bgr)",
+        help="the network's channel order (default: bgr)",
     )
     added.add_argument(
         "--score", type=fraction, default=0.5, help="the model's default min_score (default: 0.5)"
@@ -96,19 +109,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--class-names",
         type=words,
         metavar="A,B",
-        help="names of the classes without the background (default: face)",
+        help="class names without the background (default: face)",
     )
-    added.add_argument("--title", type=_text, help="a short description")
+    added.add_argument("--title", type=_text, help="a short title")
     added.add_argument("--licence", type=_text, default="not stated", help="licence of the weights")
     added.add_argument("--origin", type=_text, help="where the model comes from")
     pulled = command("pull", "download a published model of the catalog into the store")
     pulled.add_argument("name", metavar="NAME", help="as `sfd models list` shows it")
+    removed = command("remove", "delete models from the store")
+    removed.add_argument("names", nargs="+", metavar="NAME", help="as `sfd models list` shows it")
     for parser_of_size in (added, pulled):
         parser_of_size.add_argument(
-            "--input-size",
-            type=_size,
-            metavar="N|HxW",
-            help="height and width of the input (default: the model's own)",
+            "--input-size", type=_size, metavar="N|HxW", help="input size, if not the model's own"
         )
     for converting in (built, added, pulled):
         converting.add_argument(
@@ -120,7 +132,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run a subcommand; SfdError for a failure."""
+    """Run a subcommand. Raises SfdError if it fails."""
     actions = {
         "list": _list,
         "show": _show,
@@ -128,6 +140,7 @@ def run(arguments: argparse.Namespace) -> None:
         "build": _build,
         "add": _add,
         "pull": _pull,
+        "remove": _remove,
     }
     actions[arguments.action](arguments)
 
@@ -212,7 +225,7 @@ def _add(arguments: argparse.Namespace) -> None:
                 warn=warnings.append,
             )
     finally:
-        # Printed below the bar, even if the model is refused: warnings may say why.
+        # Shown below the progress line, and also for a model that is refused: they may explain why.
         for warning in warnings:
             print(f"sfd models: warning: {warning}", file=sys.stderr)
     print(f"{model.name}: added in {model.folder}")
@@ -234,20 +247,40 @@ def _pull(arguments: argparse.Namespace) -> None:
     print(f"{model.name}: pulled into {model.folder}")
 
 
+def _remove(arguments: argparse.Namespace) -> None:
+    # Check all names first, so that a misspelled one doesn't stop the command halfway.
+    for name in arguments.names:
+        _locate(name, arguments)
+    for name in dict.fromkeys(arguments.names):
+        print(f"{name}: removed {remove(name, arguments.store)}")
+
+
+def _locate(name: str, arguments: argparse.Namespace) -> Path:
+    """The folder of a model. If it is only in the catalog, the error says how to pull it."""
+    try:
+        return locate(name, arguments.store)
+    except ModelError:
+        if name not in _catalog(arguments):
+            raise
+        raise ModelError(
+            f"{name} is not in the store yet: get it with `sfd models pull {name}` downloads it"
+        ) from None
+
+
 def _folders(arguments: argparse.Namespace) -> tuple[Path, ...]:
     if arguments.names:
-        return tuple(locate(name, arguments.store) for name in dict.fromkeys(arguments.names))
+        return tuple(_locate(name, arguments) for name in dict.fromkeys(arguments.names))
     folders = installed(arguments.store)
     if not folders:
         store = stores(arguments.store)[0]
         raise ModelError(
-            f"the model store {store} has no models: get one with `sfd models pull NAME`"
+            f"the model store {store} has no model: get one with `sfd models pull NAME`"
         )
     return folders
 
 
 def _catalog(arguments: argparse.Namespace) -> Catalog:
-    """The catalog; empty if there is none and none was asked for."""
+    """The catalog; empty if there is none and the user named none."""
     path = arguments.catalog or default_catalog(arguments.store)
     return load_catalog(path) if arguments.catalog or path.is_file() else {}
 
@@ -263,7 +296,7 @@ def _json(value: object) -> str:
 
 @contextmanager
 def _progress(name: str) -> Iterator[Callable[[str], None]]:
-    # disable=None: only on a terminal.
+    # disable=None shows the bar only on a terminal.
     with tqdm(desc=name, disable=None, leave=False, unit=" steps") as bar:
 
         def show(step: str) -> None:
@@ -275,7 +308,7 @@ def _progress(name: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Make SIGTERM clean up as SIGINT does, so that no half-made folder stays behind."""
+    """Make SIGTERM clean up as SIGINT does, so that no half-made folder is left behind."""
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -290,11 +323,13 @@ def _terminable() -> Iterator[None]:
 def _size(text: str) -> tuple[int, int]:
     found = size(text)
     if max(found) > MOST_PIXELS:
-        raise argparse.ArgumentTypeError(f"{text!r}: a side may have at most {MOST_PIXELS} pixels")
+        raise argparse.ArgumentTypeError(
+            f"{text!r}is too large: each side can have at most {MOST_PIXELS} pixels"
+        )
     return found
 
 
 def _text(text: str) -> str:
     if not text.strip():
-        raise argparse.ArgumentTypeError("is empty: give a text, or leave out the option")
+        raise argparse.ArgumentTypeError("the text is empty: give a text, or leave the option out")
     return text

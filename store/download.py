@@ -1,4 +1,4 @@
-"""Downloads one file over HTTP to disk. Checks its size and its hash."""
+"""Downloads one file over HTTP to disk. Keeps it only if its size and hash are as expected."""
 
 import hashlib
 import http.client
@@ -16,12 +16,12 @@ from store.catalog import Download, allowed, is_loopback
 from store.model import ModelError
 
 TIMEOUT_S = 30.0
-"""How long to wait for data from the server."""
+"""How long to wait for the server's next bytes, in seconds."""
 _CHUNK = 1 << 16
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects only to addresses that a catalog may have."""
+    """Follows redirects only to addresses that a catalog may contain."""
 
     def redirect_request(
         self,
@@ -41,10 +41,10 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def fetch(download: Download, path: Path, *, timeout: float = TIMEOUT_S) -> None:
-    """Download a file to `path`. If size or hash are wrong: ModelError, and no file.
+    """Download a file to `path`. Raises ModelError and leaves no file if its size or hash is wrong.
 
-    Downloads are not resumed: after any failure the partial file is removed. The caller handles
-    OSError of the disk (no space, no rights, a file that exists already).
+    Downloads are not resumed: a partial file is always removed. The caller handles an OSError of
+    the disk (no space, no permission, the file already exists).
     """
     with _open(download, timeout) as response, path.open("xb") as file:
         try:
@@ -68,7 +68,9 @@ def _receive(response: http.client.HTTPResponse, download: Download, file: IO[by
         while chunk := _read(response, download):
             received += len(chunk)
             if received > download.size:
-                raise _failure(download, f"is longer than the {download.size} bytes it should have")
+                raise _failure(
+                    download, f"is longer than the {download.size} bytes that the catalog states"
+                )
             digest.update(chunk)
             file.write(chunk)
             progress.update(len(chunk))
@@ -77,8 +79,8 @@ def _receive(response: http.client.HTTPResponse, download: Download, file: IO[by
     if digest.hexdigest() != download.sha256:
         raise _failure(
             download,
-            f"has sha256 {digest.hexdigest()}, not {download.sha256} as the catalog says; "
-            "the file was changed, so it was deleted",
+            f"has sha256 {digest.hexdigest()}, not {download.sha256} as the catalog states; the "
+            "file was changed and is not used",
         )
 
 
@@ -113,7 +115,7 @@ def _read(response: http.client.HTTPResponse, download: Download) -> bytes:
 def _reason(error: object) -> str:
     match error:
         case TimeoutError():
-            return "the server sent nothing for too long; try again"
+            return "the server did not answer in time; try again"
         case ConnectionRefusedError():
             return "the connection was refused"
         case socket.gaierror():

@@ -1,4 +1,4 @@
-"""Lists the models of a store and of the catalog, as text for people and JSON for programs."""
+"""Lists a store's models and those that can be pulled, as text for people and JSON for programs."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,15 +22,15 @@ class Listed:
     state: State
     """`ready` to serve, installed but `unusable`, or `available` from the catalog."""
     problem: str = ""
-    """Why it is unusable, and what to do."""
+    """Why the model is unusable, and what to do."""
     description: Description | None = None
-    """None if `model.toml` cannot be read."""
+    """None if `model.toml` can't be read."""
     build: Build | None = None
     """How its `model.onnx` was made, if it is ready."""
 
 
 def listing(folders: Iterable[Path], catalog: Catalog) -> tuple[Listed, ...]:
-    """The models of these folders, then the others of the catalog. Compares every hash."""
+    """The models in these folders, then the catalog's other models. Every hash is checked."""
     installed = [examine(folder) for folder in folders]
     names = {listed.name for listed in installed}
     available = (
@@ -55,7 +55,7 @@ def examine(folder: Path) -> Listed:
 
 
 def table(rows: Sequence[Listed]) -> str:
-    """The listing in columns, and below it the reason for each unusable model."""
+    """The listing in columns, followed by the problem of each unusable model."""
     cells = [("NAME", "STATE", "INPUT", "SCORE", "LICENCE", "TITLE")]
     for row in rows:
         about = row.description
@@ -81,7 +81,7 @@ def table(rows: Sequence[Listed]) -> str:
 
 
 def data(row: Listed) -> dict[str, Any]:
-    """A line of the listing as JSON: the contents of `model.toml`, `state` and `problem`."""
+    """A line of the listing for JSON: the contents of `model.toml`, with `state` and `problem`."""
     about = row.description
     found: dict[str, Any] = {"name": row.name, "state": row.state, "problem": row.problem}
     if about is not None:
@@ -140,7 +140,7 @@ def _card(row: Listed) -> Iterator[str]:
 
 
 def _plain(about: Description) -> Description:
-    """The description without the fields that other subclasses than a catalog's add."""
+    """Without the fields of a subclass of Description, except those of a catalog entry."""
     if isinstance(about, Entry):
         return about
     names = (field.name for field in dataclasses.fields(Description))

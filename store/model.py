@@ -1,4 +1,4 @@
-"""Reads a model folder: its `model.toml`, and whether the files still match it.
+"""A model folder as data: the contents of `model.toml`, and a check that the files match it.
 
 The service imports this module, so it needs neither the converter nor its libraries.
 """
@@ -35,31 +35,31 @@ Limit = Annotated[int, Field(ge=-1)]
 
 
 class ModelError(SfdError):
-    """A model is missing, has a wrong description, or its files do not match their hashes."""
+    """A model is missing, its description is wrong, or its files do not match their hashes."""
 
 
 @dataclass(frozen=True, config=_STRICT)
 class Input:
-    """The input of a network, and Caffe's preprocessing: (pixel - mean) * scale."""
+    """The image that a network takes, and Caffe's preprocessing: (pixel - mean) * scale."""
 
     height: Pixels
     width: Pixels
     channels: Literal[1, 3]
     channel_order: Literal["bgr", "rgb", "gray"]
-    """The order in which the network, not the ONNX file, takes the channels."""
+    """The channel order of the Caffe network; the ONNX file always takes RGB or gray."""
     mean: tuple[float, ...]
     """One value for each channel, 0-255, in `channel_order`."""
     scale: float = 1.0
 
     def __post_init__(self) -> None:
         if (self.channels == 1) != (self.channel_order == "gray"):
-            raise ValueError("channels must be 1 if channel_order is 'gray', and only then")
+            raise ValueError("channels is 1 exactly where channel_order is 'gray'")
         if len(self.mean) != self.channels:
             raise ValueError(f"mean has {len(self.mean)} values for {self.channels} channels")
 
     @property
     def mean_rgb(self) -> tuple[int, int, int]:
-        """The mean colour as whole red, green, blue values 0-255: the padding of the letterbox."""
+        """The mean colour as whole red, green and blue values 0-255; letterboxing pads with it."""
         red, green, blue = {
             "bgr": self.mean[::-1],
             "rgb": self.mean,
@@ -90,14 +90,14 @@ class Source:
 
 @dataclass(frozen=True, config=_STRICT)
 class Result:
-    """A measurement, its data and its method. No values means: not yet measured."""
+    """What was measured, on what and how. Without values, nothing was measured yet."""
 
     dataset: Text
     protocol: Text
     metric: Text = "average precision at IoU 0.5"
     values: Mapping[str, float] = dataclasses.field(default_factory=dict)
     measured: str = ""
-    """When and by whom."""
+    """When it was measured, and by whom."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -115,7 +115,7 @@ class Description:
     input: Input
     thresholds: Thresholds
     sources: Mapping[str, Source]
-    """By role: `deploy` and `weights` always; `train`, `test`, `solver` if they are known."""
+    """By role: `deploy` and `weights` always; `train`, `test` and `solver` if they are known."""
     results: tuple[Result, ...] = ()
 
     def __post_init__(self) -> None:
@@ -126,51 +126,51 @@ class Description:
 
 @dataclass(frozen=True, config=_STRICT)
 class Build:
-    """The contents of `build.json`: the sources and the converter that made `model.onnx`."""
+    """The contents of `build.json`: what `model.onnx` was built from, and by which version."""
 
     sha256: Sha256
-    """Hash of `model.onnx`."""
+    """Of `model.onnx`."""
     sources: Mapping[str, Sha256]
     """Hashes of the deploy prototxt and the weights, by role as in `Description.sources`."""
     recipe: Sha256
-    """Hash of the other settings of `model.toml` that the conversion uses (`recipe_hash`)."""
+    """Hash of the other parts of `model.toml` that the conversion uses (`recipe_hash`)."""
     converter: str
     verification: str
-    """`verified`, or `unverified: ` and the reason."""
+    """`verified`, or `unverified: ` and why."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Model(Description):
-    """The description of a model, and its folder."""
+    """A model's description and its folder."""
 
     folder: Path
 
     @property
     def onnx(self) -> Path:
-        """The path of the converted network, which exists once it is built."""
+        """Path of the converted network, once it is built."""
         return self.folder / ONNX_FILE
 
     @property
     def deploy(self) -> Path:
-        """The prototxt that is converted."""
+        """Path of the prototxt that is converted."""
         return self.folder / self.sources["deploy"].file
 
     @property
     def weights(self) -> Path:
-        """The caffemodel that is converted."""
+        """Path of the caffemodel that is converted."""
         return self.folder / self.sources["weights"].file
 
     @classmethod
     def of(cls, description: Description, folder: Path) -> Self:
-        """Put a description and its folder together."""
+        """Combine a description with its folder."""
         fields = dataclasses.fields(description)
         return cls(**{f.name: getattr(description, f.name) for f in fields}, folder=folder)
 
 
 def load(folder: Path) -> Model:
-    """Read and validate a model folder's `model.toml`; ModelError names the file and the key.
+    """Read and validate a model folder's `model.toml`. ModelError gives the file and the key.
 
-    It does not read the other files: see `check`.
+    The model's files are not read: `check` does that.
     """
     path = folder / MODEL_FILE
     try:
@@ -196,7 +196,7 @@ def load(folder: Path) -> Model:
 
 
 def find(store: Path) -> tuple[Path, ...]:
-    """The model folders of a store, by name, without any that is still being written."""
+    """The model folders of a store, by name, without those that are still being written."""
     try:
         entries = sorted(store.iterdir())
     except FileNotFoundError:
@@ -213,10 +213,10 @@ def find(store: Path) -> tuple[Path, ...]:
 
 
 def folder_of(store: Path, name: str) -> Path:
-    """The folder of a model by its name; ModelError if the name is not a plain name."""
+    """The folder of a model by its name. Raises ModelError unless it is a plain name."""
     if not re.fullmatch(NAME_PATTERN, name) or len(name) > 100:
         raise ModelError(
-            f"{name!r} is not a model name: small letters, digits, '.', '_' and '-', "
+            f"{name!r} is not a model name: use lowercase letters, digits, '.', '_' and '-', "
             "beginning with a letter or digit"
         )
     return store / name
@@ -225,8 +225,8 @@ def folder_of(store: Path, name: str) -> Path:
 def check(model: Model) -> Build:
     """Compare every file of a model with its hash, and return how `model.onnx` was built.
 
-    Raises ModelError for a source that does not match `model.toml`, a `model.onnx` that is
-    missing or does not match `build.json`, and a `build.json` made from other sources.
+    Raises ModelError if a source does not match `model.toml`, if `model.onnx` is missing or does
+    not match `build.json`, or if `build.json` was made from other sources.
     """
     check_sources(model)
     build = read_build(model)
@@ -245,7 +245,7 @@ def check(model: Model) -> Build:
 
 
 def check_sources(model: Model) -> None:
-    """Compare the sources of a model with `model.toml`; ModelError lists all differences."""
+    """Compare the sources of a model with `model.toml`. ModelError lists all that differ."""
     wrong = []
     for source in model.sources.values():
         try:
@@ -259,13 +259,13 @@ def check_sources(model: Model) -> None:
                 wrong.append(f"{source.file} does not match its sha256 in {MODEL_FILE}")
     if wrong:
         raise ModelError(
-            f"{model.folder}: {'; '.join(wrong)}: get the file again "
-            "(a pulled model: delete the folder and pull it again)"
+            f"{model.folder}: {'; '.join(wrong)}: get the file again (for a pulled model, delete "
+            "the folder and pull it again)"
         )
 
 
 def read_build(model: Model) -> Build:
-    """Read `build.json`; ModelError if it is missing or broken."""
+    """Read `build.json`. Raises ModelError if it is missing or invalid."""
     path = model.folder / BUILD_FILE
     again = f"run `sfd models build {model.name}`"
     try:
@@ -285,9 +285,9 @@ def is_current(model: Model, build: Build) -> bool:
 
 
 def recipe_hash(model: Description) -> str:
-    """Sha256 of the settings in `model.toml` that a conversion uses, besides the source files.
+    """SHA-256 of the settings in `model.toml` that a conversion uses.
 
-    Thresholds are applied after inference, so changing one needs no new build.
+    Thresholds are applied after inference: changing one needs no new build.
     """
     recipe = TypeAdapter(Description).dump_python(
         model, mode="json", include={"name", "classes", "input"}
@@ -296,13 +296,13 @@ def recipe_hash(model: Description) -> str:
 
 
 def sha256(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal."""
+    """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def problems(error: ValidationError) -> str:
-    """All errors of a validation in one line, each with its key."""
+    """All problems of a validation in one line, each with its key."""
     listed = []
     for problem in error.errors(include_url=False):
         key = ".".join(map(str, problem["loc"]))

@@ -1,10 +1,9 @@
-"""Which stores to search for models. New models go into the first.
+"""Where models are searched: one store or several. New models go into the first.
 
-In a checkout there is one store: the first of `--store DIR`, `$SFD_MODEL_STORE`, `./model_store`
-and the checkout's `model_store` that is given or exists. For an installed sfd, `--store` or
-`$SFD_MODEL_STORE` is also the only store. Without them, sfd searches `./model_store`, the user's
-data folder, and the models that came with the package. If two models have the same name, it uses
-the first.
+`--store DIR` or else `$SFD_MODEL_STORE` names the only store. Without them, a checkout uses
+`./model_store`, or its own `model_store` if that does not exist. An installed sfd has no checkout.
+It searches `./model_store`, the user's data folder and the models that came with the package, in
+this order. If two models have the same name, the first one is used.
 """
 
 import os
@@ -16,11 +15,11 @@ from store.model import MODEL_FILE, ModelError, find, folder_of
 ENVIRONMENT = "SFD_MODEL_STORE"
 FOLDER = "model_store"
 PACKAGED = HOME / "sfd" / FOLDER
-"""The models of an installed package: read only; a checkout has none."""
+"""The models of an installed package: read-only, and absent in a checkout."""
 
 
 def stores(chosen: Path | None = None) -> tuple[Path, ...]:
-    """The stores to search, in order; new models go into the first, which may not exist yet.
+    """The stores to search, in order. New models go into the first, which may not exist yet.
 
     `chosen` is the user's own choice (`--store`).
     """
@@ -37,8 +36,8 @@ def stores(chosen: Path | None = None) -> tuple[Path, ...]:
 def store_for(name: str, chosen: Path | None = None) -> Path:
     """The store for a new model of this name: the first one.
 
-    Raises ModelError for an invalid name, and for a name that a later store has, because the new
-    model would hide the old one.
+    Raises ModelError if the name is invalid, or if a later store has a model of this name, which
+    the new model would hide.
     """
     first, *others = stores(chosen)
     for store in others:
@@ -49,8 +48,8 @@ def store_for(name: str, chosen: Path | None = None) -> Path:
 
 
 def user_store() -> Path:
-    """The store in the user's data folder. An installed sfd adds models to it."""
-    # Imported here, because a container that names its store does not need it.
+    """The store in the user's data folder, which an installed sfd adds models to."""
+    # Imported here because a container that names its store doesn't need it.
     from platformdirs import user_data_path
 
     return user_data_path("sfd", appauthor=False) / "models"
@@ -59,7 +58,7 @@ def user_store() -> Path:
 def locate(name: str, chosen: Path | None = None) -> Path:
     """The folder of a model in the first store that has it.
 
-    Raises ModelError for an invalid name, and for a model that no store has.
+    Raises ModelError if the name is invalid or no store has the model.
     """
     searched = stores(chosen)
     folders = [folder_of(store, name) for store in searched]
@@ -71,12 +70,12 @@ def locate(name: str, chosen: Path | None = None) -> Path:
 
 
 def installed(chosen: Path | None = None) -> tuple[Path, ...]:
-    """The folders of all models, those of the first store first. Each name appears once.
+    """The folders of all models, the first store's first. Of equal names, the first is kept.
 
     Raises ModelError if no store exists or one cannot be read.
     """
     searched = stores(chosen)
-    # The error for a missing store names the first one.
+    # The message about a missing store names the first one.
     present = [store for store in searched if store.is_dir()] or searched[:1]
     folders: dict[str, Path] = {}
     for store in present:

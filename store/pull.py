@@ -20,11 +20,11 @@ def pull(
     timeout: float = TIMEOUT_S,
     progress: Progress = lambda _: None,
 ) -> Model:
-    """Download a model of the catalog and build it in the store. A failure leaves nothing behind.
+    """Download a catalog's model and build it in the store. A failure leaves nothing behind.
 
-    `input_size` (height, width) overrides the catalog's. Raises ModelError if the catalog does not
-    have the name, the store already has it, the download fails or differs from the catalog, or the
-    disk is full; SfdError if the conversion fails.
+    `input_size` (height, width) overrides the catalog's. Raises ModelError if the catalog lacks the
+    name or the store already has it, if the download fails or differs from what the catalog states,
+    or if the disk is full. Raises SfdError if the conversion fails.
     """
     target = folder_of(store, name)
     if name not in catalog:

@@ -1,4 +1,4 @@
-"""Makes new model folders completely or not at all, by renaming a hidden folder."""
+"""Creates a model folder in one step: fills it under a temporary name, then renames it."""
 
 import dataclasses
 import errno
@@ -15,11 +15,11 @@ from store.model import MODEL_FILE, Description, ModelError, Source, folder_of
 
 @contextmanager
 def staged(store: Path, name: str) -> Iterator[Path]:
-    """An empty folder that becomes `store/name` when the block ends, or is removed if it fails.
+    """An empty folder that becomes `store/name` when the block ends. If it fails, it is deleted.
 
-    It is inside the store, because only a rename within one file system is atomic. Its name starts
-    with a dot, so it is not mistaken for a model. Raises ModelError if the model exists already,
-    and for a full disk or missing rights, also inside the block.
+    It is in the store itself, because only a rename within one file system is atomic. Its parent's
+    name starts with a dot, so that it is not taken for a model. Raises ModelError if the model
+    already exists, or if the disk is full or not writable, also within the block.
     """
     target = folder_of(store, name)
     refuse_existing(target)
@@ -38,13 +38,13 @@ def staged(store: Path, name: str) -> Iterator[Path]:
 
 
 def refuse_existing(target: Path) -> None:
-    """Raise ModelError if the model's folder exists."""
+    """Raise ModelError if a model's folder already exists."""
     if target.exists() or target.is_symlink():
         raise ModelError(f"{target} exists already; delete it first, or choose another name")
 
 
 def write_description(description: Description, folder: Path) -> None:
-    """Write `model.toml`. Fields that a subclass adds, such as a catalog's entry, are left out."""
+    """Write `model.toml`. The extra fields of a subclass, such as a catalog entry, are left out."""
     plain = _shaped(description)
     text = tomli_w.dumps(TypeAdapter(Description).dump_python(plain, mode="json"))
     (folder / MODEL_FILE).write_text(text, encoding="utf-8")
@@ -61,5 +61,5 @@ def _shaped(description: Description) -> Description:
 
 def _reason(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "no space left on the disk; free some and try again"
+        return "no space left on that disk; free some and try again"
     return error.strerror or str(error)

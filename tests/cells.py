@@ -1,4 +1,4 @@
-"""A small model with known answers, in its own store."""
+"""A small model whose answers a test knows, in a store of its own."""
 
 import io
 import json
@@ -25,7 +25,7 @@ def cells_onnx() -> onnx.ModelProto:
     """A "detector" of bright cells: the input is 4 x 4 cells of 16 pixels, each one prior.
 
     A cell's score is its mean brightness / 255; its box is the cell. So a test knows the answer
-    for any picture that it paints.
+    to any picture it paints.
     """
     side = 1 / CELLS
     cells = [
@@ -119,7 +119,7 @@ keep_top_k = 750
 
 
 def cells_image(*bright: int, size: int = SIZE) -> Image.Image:
-    """A square black picture with the given cells (0-15, row by row) in white."""
+    """A square picture, black but for the given cells (0-15, in rows), which are white."""
     values = np.zeros((CELLS, CELLS), np.uint8)
     values.flat[list(bright)] = 255
     return (
@@ -157,3 +157,10 @@ def bright_cells() -> Callable[..., bytes]:
 def write_small_model() -> Callable[[Path], Path]:
     """Writes the small model into a store; returns its folder."""
     return write_model
+
+
+def cells_of(answer: dict[str, Any]) -> set[int]:
+    """Which cells were found in a picture of SIZE pixels, by an answer's JSON."""
+    side = SIZE // CELLS
+    boxes = [face["box"] for face in answer["faces"]]
+    return {round(b["x"] / side) + 4 * round(b["y"] / side) for b in boxes}

@@ -1,4 +1,4 @@
-"""Runs the service with the small model of `tests.cells`, in this process or in another."""
+"""The service around the small model of `tests.cells`, in this process or in another."""
 
 import base64
 import os
@@ -33,6 +33,9 @@ def settings(store: Path) -> Callable[..., Settings]:
             "model_store": store,
             "models": (NAME,),
             "threads": 1,
+            # As set: what a measurement chooses differs from run to run.
+            "workers": 1,
+            "max_batch": 8,
             "provider": "cpu",
         }
         return Settings(**(defaults | options))
@@ -68,6 +71,9 @@ def client(serve: Serve) -> Iterator[TestClient]:
         yield started
 
 
+FIXED = {"SFD_THREADS": "1", "SFD_WORKERS": "1", "SFD_MAX_BATCH": "8"}
+
+
 class Server:
     """A service in a process of its own."""
 
@@ -83,7 +89,7 @@ class Server:
                 time.sleep(0.02)
 
     def connect(self, timeout: float = 20) -> socket.socket:
-        """A plain TCP connection; the end of the test closes it."""
+        """A bare connection, closed at the end of the test at the latest."""
         parts = urlsplit(self.url)
         self.connections.append(socket.create_connection((parts.hostname, parts.port), timeout))
         return self.connections[-1]
@@ -95,12 +101,12 @@ class Server:
         return {name: float(value) for name, value in pairs}
 
     def memory(self, which: str = "VmRSS") -> int:
-        """Resident bytes now, or at the peak ("VmHWM")."""
+        """Resident bytes now, or the most ever ("VmHWM")."""
         status = self._proc("status").read_text()
         return 1024 * int(status.split(f"{which}:")[1].split()[0])
 
     def forget_peak(self) -> None:
-        """Reset the peak of resident memory ("VmHWM") to the current value."""
+        """Let the most memory ever ("VmHWM") start anew from what is resident now."""
         self._proc("clear_refs").write_text("5")
 
     def open_files(self) -> int:
@@ -108,20 +114,20 @@ class Server:
         return len(list(self._proc("fd").iterdir()))
 
     def _proc(self, name: str) -> Path:
-        """The kernel's information about the process; skips the test if this is not Linux."""
+        """What the kernel tells about the process; skips the test where it is not Linux."""
         if sys.platform != "linux":
             pytest.skip("reads /proc, which only Linux has")
         return Path(f"/proc/{self.process.pid}/{name}")
 
     def wait_for(self, metric: str, least: float, seconds: float = 20) -> None:
-        """Wait until a metric reaches `least`; AssertionError if it never does."""
+        """A metric reaches `least`; AssertionError if it never does."""
         deadline = time.monotonic() + seconds
         while self.metrics().get(metric, 0) < least:
             assert time.monotonic() < deadline, metric
             time.sleep(0.01)
 
     def wait_until_idle(self, seconds: float = 20) -> None:
-        """Wait until only the scrape is in flight; AssertionError if that never happens."""
+        """Nothing is queued or in flight but the scrape; AssertionError if that never comes."""
         deadline = time.monotonic() + seconds
         while True:
             found = self.metrics()
@@ -178,7 +184,7 @@ def start_server(store: Path, tmp_path: Path) -> StartServer:
     """Starts `python -m service` for the small model with the given SFD_ settings."""
 
     def start(before: str = "", **settings: object) -> AbstractContextManager[Server]:
-        environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": NAME, "SFD_THREADS": "1"}
+        environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": NAME} | FIXED
         environment |= {f"SFD_{name}": str(value) for name, value in settings.items()}
         return run_server(tmp_path, environment, before)
 
@@ -221,9 +227,9 @@ session.Session.run = held
 
 @pytest.fixture(scope="session")
 def holding() -> Callable[[Path], str]:
-    """Python to run before the service: batches after the warm-up wait until a file exists.
+    """Python to run before the service: batches, but for the warm-up's, wait until a file is there.
 
-    They wait for 60 s at most.
+    For 60 s at most.
     """
     return lambda file: HOLDING.format(file=str(file))
 
@@ -242,8 +248,32 @@ def as_base64() -> Callable[[bytes], str]:
 
 @pytest.fixture(scope="module")
 def hardened(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One service for all tests of a module that do not change it."""
-    environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": "cells", "SFD_THREADS": "1"}
+    """One service for all tests of a module that leave it as it was."""
+    environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": "cells"} | FIXED
     limits = {"SFD_MAX_PIXELS": "4000000"}
     with run_server(tmp_path_factory.mktemp("hardened"), environment | limits) as server:
         yield server
+
+
+def post_head(length: int, path: str = "/detect") -> bytes:
+    """The head of a request with a body of `length` bytes."""
+    return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n".encode()
+
+
+def receive_answer(connection: socket.socket) -> bytes:
+    """An answer with its body of one JSON object."""
+    answer = b""
+    while not answer.endswith(b"}") and (part := connection.recv(65536)):
+        answer += part
+    return answer
+
+
+def problem_of(response: Any, status: int, kind: str) -> dict[str, Any]:
+    """The body of a problem, whose status and type must be these."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = response.json()
+    assert set(body) == {"type", "title", "status", "detail", "request_id"}
+    assert (body["type"], body["status"]) == (kind, status)
+    assert body["request_id"] == response.headers["x-request-id"]
+    return body

@@ -47,7 +47,9 @@ def test_make_alone_lists_every_target(folder: Path) -> None:
         assert f"make {target} " in listed.stdout
 
 
-def test_the_error_says_if_no_python_is_new_enough(folder: Path, tmp_path: Path) -> None:
+def test_a_path_without_a_python_that_is_new_enough_is_explained(
+    folder: Path, tmp_path: Path
+) -> None:
     commands = tmp_path / "bin"
     commands.mkdir()
     (commands / "sh").symlink_to("/bin/sh")
@@ -56,11 +58,11 @@ def test_the_error_says_if_no_python_is_new_enough(folder: Path, tmp_path: Path)
     old.chmod(0o755)
     failed = make(folder, "models", path=commands)
     assert failed.returncode == 2
-    assert "sfd needs Python 3.11 or newer, and there is none on the PATH" in failed.stderr
+    assert "sfd needs Python 3.11 or newer, but there is none on the PATH" in failed.stderr
     assert not (folder / ".venv").exists()
 
 
-def test_a_given_python_that_is_too_old_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_python_that_is_named_and_too_old_is_not_used(folder: Path, tmp_path: Path) -> None:
     old = tmp_path / "python3.9"
     old.write_text('#!/bin/sh\n[ "$1" = -c ] && echo "too old" >&2\nexit 1\n', "utf-8")
     old.chmod(0o755)

@@ -1,1 +1,1 @@
-"""Generates the architecture, trains it, and measures what it finds."""
+"""Designs detectors of the SFD family, trains them and measures them."""

@@ -1,12 +1,12 @@
-"""Arithmetic in which this machine's processor is fast."""
+"""Chooses the arithmetic in which this machine's processor is fast."""
 
 import torch
 
 
 def autocast() -> torch.autocast:
-    """The context in which networks compute in bfloat16 where the processor does.
+    """The context in which networks compute in bfloat16, if the processor supports it.
 
-    Probabilities change by less than a hundredth in the mean. Without AVX-512 bfloat16 is imitated,
+    Probabilities change by less than a hundredth on average. Without AVX-512, bfloat16 is emulated
     and takes longer than float32.
     """
     fast = torch.backends.cpu.get_cpu_capability() == "AVX512"

@@ -1,4 +1,4 @@
-"""Caffe's solvers: the rate by iteration, and each type's update, formula for formula.
+"""Caffe's solvers: the learning rate of each iteration, and the update of each type.
 
 Sources: `src/caffe/solvers/*.cpp` and `SGDSolver::GetLearningRate` in `sgd_solver.cpp`.
 """
@@ -29,7 +29,7 @@ TYPES = frozenset(_OLD_TYPES.values())
 POLICIES = frozenset(["fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid"])
 AP_VERSIONS = frozenset(["11point", "MaxIntegral", "Integral"])
 
-_OBEYED = frozenset(
+_SUPPORTED = frozenset(
     [
         *("net", "train_net", "test_net", "test_interval", "test_initialization", "ap_version"),
         *("base_lr", "lr_policy", "gamma", "power", "stepsize", "stepvalue", "max_iter"),
@@ -38,22 +38,22 @@ _OBEYED = frozenset(
         *("snapshot", "snapshot_prefix", "display", "average_loss"),
     ]
 )
-_IMMATERIAL = frozenset(
+_IRRELEVANT = frozenset(
     [
         # Where Caffe computes, what it prints, and how it shares work among several GPUs.
         *("solver_mode", "device_id", "debug_info", "show_per_class_result", "layer_wise_reduce"),
-        # All held-out photographs are measured, always as detections.
+        # Validation always uses all held-out images, and measures detections.
         *("test_iter", "eval_type"),
     ]
 )
-_TOLD = {
-    "random_seed": "random_seed is ignored: --seed seeds",
+_WARNINGS = {
+    "random_seed": "random_seed is ignored: use --seed",
     "snapshot_after_train": "snapshot_after_train is ignored: the last weights are always written",
     "snapshot_diff": "snapshot_diff is ignored: snapshots have no gradients",
     "snapshot_format": "snapshot_format is ignored: snapshots are binary caffemodels",
     "test_compute_loss": "test_compute_loss is ignored: tests measure average precision alone",
 }
-"""Settings that training goes on without, with what happens instead."""
+"""Settings that are ignored, with what happens instead."""
 _ADVICE = {
     "net_param": ": write it to a file and name that as train_net",
     "train_net_param": ": write it to a file and name that as train_net",
@@ -63,8 +63,8 @@ _ADVICE = {
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A parameter and the factors of its own on rate and weight decay."""
+class TrainedParameter:
+    """A parameter with its factors on the learning rate and the weight decay."""
 
     name: str
     tensor: Tensor
@@ -73,23 +73,23 @@ class Trained:
 
 
 def read(path: Path) -> Parsed[SolverParameter]:
-    """A solver file; CaffeError for settings that Caffe, or this, would refuse.
+    """Read a solver file; CaffeError for wrong values and for settings that are not supported.
 
-    Settings that this ignores without harm are among the warnings.
+    Settings that can be ignored are among the warnings.
     """
     parsed = prototxt.read(path, SolverParameter)
     solver = parsed.message
     if not solver.HasField("type") and solver.HasField("solver_type"):
         solver.type = _OLD_TYPES[solver.solver_type]
-    refused, told = _ignored(parsed)
+    refused, warned = _unsupported(parsed)
     problems = [*_wrong(parsed), *refused]
     if problems:
         raise CaffeError(str(path), problems)
-    return replace(parsed, warnings=(*parsed.warnings, *told))
+    return replace(parsed, warnings=(*parsed.warnings, *warned))
 
 
 def _wrong(parsed: Parsed[SolverParameter]) -> list[Diagnostic]:
-    """Values that can't be obeyed."""
+    """Problems with the values."""
     solver = parsed.message
     checks = [
         ("type", solver.type in TYPES, f"type {solver.type!r}: {_choose(TYPES)}"),
@@ -129,29 +129,29 @@ def _wrong(parsed: Parsed[SolverParameter]) -> list[Diagnostic]:
     ]
 
 
-def _ignored(parsed: Parsed[SolverParameter]) -> tuple[list[Diagnostic], list[Diagnostic]]:
-    """Settings that nothing here obeys: those that are refused, and those that are told."""
+def _unsupported(parsed: Parsed[SolverParameter]) -> tuple[list[Diagnostic], list[Diagnostic]]:
+    """Unsupported settings: those that are refused, and those that are ignored with a warning."""
     refused: list[Diagnostic] = []
-    told: list[Diagnostic] = []
+    warned: list[Diagnostic] = []
     for name, lines in parsed.lines.items():
-        if name in _OBEYED | _IMMATERIAL or _says_nothing(parsed.message, name):
+        if name in _SUPPORTED | _IRRELEVANT or _is_default(parsed.message, name):
             continue
-        if name in _TOLD:
-            told.append(Diagnostic(_TOLD[name], lines[0]))
+        if name in _WARNINGS:
+            warned.append(Diagnostic(_WARNINGS[name], lines[0]))
         else:
-            message = f"the trainer has no {name}{_ADVICE.get(name, '')}"
+            message = f"the trainer does not support {name}{_ADVICE.get(name, '')}"
             refused.append(Diagnostic(message, lines[0]))
     others = parsed.lines.get("test_net", ())[1:]
-    told += [Diagnostic("only the first test_net is measured", line) for line in others]
-    return refused, told
+    warned += [Diagnostic("only the first test_net is used", line) for line in others]
+    return refused, warned
 
 
 def _choose(names: Iterable[str]) -> str:
     return f"choose one of {', '.join(sorted(names))}"
 
 
-def _says_nothing(solver: SolverParameter, name: str) -> bool:
-    """Whether a setting only repeats Caffe's default."""
+def _is_default(solver: SolverParameter, name: str) -> bool:
+    """Whether a setting repeats Caffe's default."""
     field = SolverParameter.DESCRIPTOR.fields_by_name[name]
     if field.is_repeated or field.message_type:
         return False
@@ -159,7 +159,7 @@ def _says_nothing(solver: SolverParameter, name: str) -> bool:
 
 
 def rate(solver: SolverParameter, iteration: int) -> float:
-    """The learning rate at an iteration, 0-based."""
+    """The learning rate at an iteration, counted from 0."""
     base, gamma = solver.base_lr, solver.gamma
     match solver.lr_policy:
         case "step":
@@ -173,7 +173,7 @@ def rate(solver: SolverParameter, iteration: int) -> float:
         case "poly":
             return float(base * (1 - iteration / solver.max_iter) ** solver.power)
         case "sigmoid":
-            # Beyond it the exponential has no number, and the rate none but 0.
+            # A greater exponent would overflow, and the rate is 0 in any case.
             exponent = min(-gamma * (iteration - solver.stepsize), 700.0)
             return float(base / (1 + math.exp(exponent)))
         case _:
@@ -181,9 +181,9 @@ def rate(solver: SolverParameter, iteration: int) -> float:
 
 
 class Updater:
-    """Applies a solver's updates to parameters and keeps what it must remember of each."""
+    """Applies a solver's updates to parameters, and keeps their histories."""
 
-    def __init__(self, solver: SolverParameter, parameters: Iterable[Trained]) -> None:
+    def __init__(self, solver: SolverParameter, parameters: Iterable[TrainedParameter]) -> None:
         self.solver = solver
         self.parameters = [each for each in parameters if each.lr_mult != 0]
         self.history: dict[str, list[Tensor]] = {
@@ -222,7 +222,7 @@ class Updater:
     def _change(
         self, grad: Tensor, local: float, first: Tensor, second: Tensor, iteration: int
     ) -> Tensor:
-        """What is subtracted from the parameter; the memories change in place."""
+        """The value to subtract from the parameter. Changes the history in place."""
         solver = self.solver
         momentum, delta = solver.momentum, solver.delta
         match solver.type:
@@ -252,7 +252,7 @@ class Updater:
                 return local * correction * first / (second.sqrt() + delta)
 
     def state(self) -> dict[str, Any]:
-        """What to save so that training goes on as if never stopped."""
+        """The state from which `restore` continues exactly."""
         return {"history": self.history}
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The state of a run in its folder: what --resume goes on from."""
+"""The saved state of a run, from which --resume continues."""
 
 import io
 import pickle
@@ -11,19 +11,21 @@ from torch import nn
 
 from sfd.errors import SfdError
 from sfd.files import write_atomically
-from training.photographs import Photograph
+from training.data.dataset import LabelledImage
 
 STATE = "latest.pt"
+_NAMES = "photographs"
+"""The key of the images' names. It is an old name, kept so that older states can be resumed."""
 
 
 class TrainingError(SfdError):
-    """Training that can't go on."""
+    """Training that can't start or continue."""
 
 
 def begin(folder: Path, *, resume: bool) -> dict[str, Any] | None:
-    """Make the folder of a run; the state that it resumes from, or None at a start.
+    """Make the folder of a run; returns the state to resume from, or None at a start.
 
-    Raises TrainingError where a start would overwrite a state, and where there is none to resume.
+    Raises TrainingError if a start would overwrite a state, or if there is no state to resume.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -32,7 +34,7 @@ def begin(folder: Path, *, resume: bool) -> dict[str, Any] | None:
     path = folder / STATE
     if path.exists() and not resume:
         raise TrainingError(
-            f"{path} is there already: continue with --resume, or give another --output"
+            f"{path} already exists: continue with --resume, or give another --output"
         )
     if not resume:
         return None
@@ -49,14 +51,16 @@ def begin(folder: Path, *, resume: bool) -> dict[str, Any] | None:
 
 
 def save(folder: Path, network: nn.Module, state: dict[str, Any]) -> None:
-    """Write the state, with the network's, whole or not at all.
+    """Write the state, together with the network's weights.
 
-    Raises TrainingError for weights that are no numbers, from which no run can go on, and
-    WriteError where it can't be written: in both cases the state before stays.
+    The previous state stays if this one can't be written (WriteError), or if a weight is NaN or
+    infinite (TrainingError): no run could continue from such weights.
     """
     weights = network.state_dict()
     if not all(each.isfinite().all() for each in weights.values()):
-        raise TrainingError(f"weights are no numbers any more: lower the rate and {advice(folder)}")
+        raise TrainingError(
+            f"some weights became NaN or infinite: lower the learning rate and {advice(folder)}"
+        )
     state = {"network": weights, **state}
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -64,18 +68,23 @@ def save(folder: Path, network: nn.Module, state: dict[str, Any]) -> None:
 
 
 def advice(folder: Path) -> str:
-    """How a run that has failed is begun again."""
+    """What to do after a run has failed."""
     return "--resume from the last state" if (folder / STATE).exists() else "start again"
 
 
-def check_photographs(before: dict[str, Any], photographs: Sequence[Photograph]) -> None:
-    """Refuse to train on what the run, so far, may have held out.
+def names(dataset: Sequence[LabelledImage]) -> dict[str, list[str]]:
+    """The entry of a state that tells which images the run trains on."""
+    return {_NAMES: [each.name for each in dataset]}
 
-    `before` has the names that it trained on; TrainingError where there are others now.
+
+def check_images(before: dict[str, Any], dataset: Sequence[LabelledImage]) -> None:
+    """Raise TrainingError for images that the resumed run has not trained on.
+
+    It may have held them out.
     """
-    others = {each.name for each in photographs}.difference(before["photographs"])
+    others = {each.name for each in dataset}.difference(before[_NAMES])
     if others:
         raise TrainingError(
-            f"{len(others)} photographs, such as {min(others)}, are none that this run has trained "
-            "on: give the --annotations and --held-out that it began with, or start another run"
+            f"the run has not trained on {len(others)} of these images, such as {min(others)}: "
+            "give the --annotations and --held-out that it was started with, or start another run"
         )

@@ -1,4 +1,4 @@
-"""Signals that ask a long run to save its state and stop."""
+"""Stops a long run on SIGINT or SIGTERM, after it has saved its state."""
 
 import signal
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ from types import FrameType
 
 @dataclass
 class Stop:
-    """Whether somebody asked."""
+    """Whether a signal has asked the run to stop."""
 
     asked: bool = False
 
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """Notes SIGINT and SIGTERM instead of dying of them."""
+    """Record SIGINT and SIGTERM instead of ending at once."""
     stop = Stop()
 
     def note(_: int, __: FrameType | None) -> None:

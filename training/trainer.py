@@ -1,4 +1,4 @@
-"""Trains a network as its solver file says, and goes on after any stop."""
+"""Trains a network by its solver file, and resumes after any stop."""
 
 import functools
 import json
@@ -19,10 +19,11 @@ from torch import Tensor
 from convert.caffe.caffe_pb2 import SolverParameter
 from geometry.arrays import F32
 from training import state
-from training.annotated import AnnotatedData
-from training.multibox import MultiBoxLoss
-from training.network import CaffeNetwork, channels_last
-from training.photographs import DatasetError, Photograph
+from training.data.annotated import AnnotatedData
+from training.data.dataset import LabelledImage
+from training.data.images import DatasetError
+from training.network.multibox import MultiBoxLoss
+from training.network.network import CaffeNetwork, channels_last
 from training.solver import Updater
 from training.state import TrainingError
 from training.stopping import stopping
@@ -31,15 +32,15 @@ from training.validation import Validation, validate
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that one training needs."""
+    """Everything that a training by a solver file needs."""
 
     solver: SolverParameter
     network: CaffeNetwork
     data: AnnotatedData
     loss: MultiBoxLoss
-    photographs: Sequence[Photograph]
+    dataset: Sequence[LabelledImage]
     folder: Path
-    held_out: Sequence[Photograph] = ()
+    held_out: Sequence[LabelledImage] = ()
     validation: Validation | None = None
     seed: int = 1
     bfloat16: bool = False
@@ -49,13 +50,14 @@ class Job:
 def train(job: Job, *, resume: bool, progress: Callable[[int, float], object]) -> Path:
     """Train to the solver's `max_iter`; returns the last caffemodel.
 
-    State, snapshots and a log of JSON lines go to the job's folder. SIGINT and SIGTERM save the
-    state after the current iteration and stop. `progress` is told each iteration and its loss.
+    The state, snapshots and a log of JSON lines go to the job's folder. SIGINT and SIGTERM save the
+    state after the current iteration and stop. `progress` is called with each iteration and its
+    loss.
     """
     before = state.begin(job.folder, resume=resume)
     job.network.refuse_shared()
     solver, network = job.solver, channels_last(job.network)
-    updater = Updater(solver, network.trained())
+    updater = Updater(solver, network.trained_parameters())
     start = _restore(before, job, updater) if before else 0
     network.train()
     recent: deque[float] = deque(maxlen=max(solver.average_loss, 1))
@@ -77,11 +79,13 @@ def train(job: Job, *, resume: bool, progress: Callable[[int, float], object]) -
                 location, confidence = _accumulate(job, batches)
             except DatasetError as error:
                 _save(job, updater, iteration)
-                raise TrainingError(f"{error}; mend it or leave it out, then --resume") from error
+                raise TrainingError(
+                    f"{error}; repair it or remove it from the list, then --resume"
+                ) from error
             loss = location + confidence
             if not math.isfinite(loss):
                 raise TrainingError(
-                    f"the loss is {loss} at iteration {iteration}: lower base_lr in the solver "
+                    f"the loss became {loss} at iteration {iteration}: lower base_lr in the solver "
                     f"and {state.advice(job.folder)}"
                 )
             rate = updater.step(iteration)
@@ -130,20 +134,20 @@ def _accumulate(job: Job, batches: Iterator[tuple[Tensor, list[F32]]]) -> tuple[
 def _batches(
     job: Job, iteration: int, pool: ThreadPoolExecutor
 ) -> Iterator[tuple[Tensor, list[F32]]]:
-    """Batches from an iteration on, one made ahead; the same whether or not it is a resumption."""
+    """Batches from an iteration on, with one made ahead. A resumed run gets the same batches."""
     size = job.data.batch
     position = iteration * job.solver.iter_size * size
 
-    # Examples made at the same time may be of two epochs.
+    # Two epochs can be in use at the same time.
     @functools.lru_cache(maxsize=2)
     def order(epoch: int) -> list[int]:
         random = np.random.default_rng([job.seed, 0, epoch])
-        return random.permutation(len(job.photographs)).tolist()
+        return random.permutation(len(job.dataset)).tolist()
 
     def example(at: int) -> tuple[F32, F32]:
-        epoch, place = divmod(at, len(job.photographs))
+        epoch, place = divmod(at, len(job.dataset))
         random = np.random.default_rng([job.seed, 1, at])
-        return job.data.example(job.photographs[order(epoch)[place]], random)
+        return job.data.example(job.dataset[order(epoch)[place]], random)
 
     waiting = [pool.submit(example, position + index) for index in range(size)]
     while True:
@@ -162,7 +166,7 @@ def _test(job: Job, iteration: int, log: IO[str]) -> None:
 
 
 def _snapshot(job: Job, updater: Updater, iteration: int) -> Path:
-    """The weights under the name that Caffe would give them, and the state."""
+    """Save the weights under Caffe's name for them, and the state; returns the former's path."""
     prefix = Path(job.solver.snapshot_prefix or job.network.source.name or "network").name
     path = job.folder / f"{prefix}_iter_{iteration}.caffemodel"
     job.network.save(path)
@@ -173,15 +177,15 @@ def _snapshot(job: Job, updater: Updater, iteration: int) -> Path:
 def _save(job: Job, updater: Updater, iteration: int) -> None:
     current = {
         "updater": updater.state(),
-        "course": _course(job),
+        "course": _settings(job),
         "iteration": iteration,
-        "photographs": [each.name for each in job.photographs],
+        **state.names(job.dataset),
     }
     state.save(job.folder, job.network, current)
 
 
-def _course(job: Job) -> dict[str, str | int]:
-    """What an iteration's number and the updater's memory mean nothing without."""
+def _settings(job: Job) -> dict[str, str | int]:
+    """The settings that must not change when a run is resumed."""
     return {
         "type": job.solver.type,
         "iter_size": job.solver.iter_size,
@@ -192,14 +196,15 @@ def _course(job: Job) -> dict[str, str | int]:
 
 def _restore(before: dict[str, Any], job: Job, updater: Updater) -> int:
     try:
-        state.check_photographs(before, job.photographs)
-        # A state of an earlier version does not say; it goes on as it always did.
-        course = before.get("course", _course(job))
-        for name, value in _course(job).items():
-            if course[name] != value:
+        state.check_images(before, job.dataset)
+        # The state of an earlier version does not have them.
+        settings = before.get("course", _settings(job))
+        for name, value in _settings(job).items():
+            if settings[name] != value:
                 raise TrainingError(
-                    f"{job.folder} began with {name} {course[name]}, not {value}: go on "
-                    "with that, or begin in another --output with its last caffemodel as --weights"
+                    f"{job.folder} was started with {name} {settings[name]}, not {value}: resume "
+                    f"it with {settings[name]}, or start in another --output with its last "
+                    "caffemodel as --weights"
                 )
         job.network.load_state_dict(before["network"])
         updater.restore(before["updater"])
@@ -208,8 +213,8 @@ def _restore(before: dict[str, Any], job: Job, updater: Updater) -> int:
         raise TrainingError(f"{job.folder} has the state of another network or solver") from error
     if iteration > job.solver.max_iter:
         raise TrainingError(
-            f"{job.folder} is at iteration {iteration} already, past the solver's max_iter "
-            f"{job.solver.max_iter}: raise that, or choose another --output"
+            f"{job.folder} is already at iteration {iteration}, past the solver's max_iter "
+            f"{job.solver.max_iter}: raise max_iter, or choose another --output"
         )
     return iteration
 

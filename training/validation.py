@@ -1,4 +1,4 @@
-"""What a test prototxt measures: average precision of the network on held-out photographs."""
+"""Validates a network by its test prototxt: average precision on held-out images."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,19 +11,20 @@ from convert.caffe import caffe_pb2
 from convert.caffe.network import CaffeError, Diagnostic, Network
 from geometry.coding import CodeType, decode
 from geometry.nms import nms
-from training.annotated import AnnotatedData
-from training.evaluation.curves import Curve, Detections, marked_faces
-from training.network import CaffeNetwork
-from training.photographs import Photograph, opened, upright
+from training.data.annotated import AnnotatedData
+from training.data.dataset import LabelledImage
+from training.data.images import opened, upright
+from training.evaluation.curves import Curve, Detections, precision_recall
+from training.network.network import CaffeNetwork
 
 
 @dataclass(frozen=True)
 class Validation:
-    """How detections are made and counted."""
+    """How detections are made and matched to faces."""
 
     batch: int
     overlap: float
-    """The least IoU with a face of a detection that counts as true."""
+    """The IoU with a face from which a detection is a true positive."""
     variance_encoded: bool
     score: float
     nms_iou: float
@@ -34,19 +35,19 @@ class Validation:
 
     @classmethod
     def of_network(cls, network: Network, ap_version: str) -> "Validation":
-        """By the DetectionOutput layer of a test network."""
+        """The settings of a test network's DetectionOutput layer."""
         outputs = [layer for layer in network.layers if layer.type == "DetectionOutput"]
         if not outputs:
             raise CaffeError(network.name, [Diagnostic("the test network has no DetectionOutput")])
         own = outputs[0].parameter.detection_output_param
         if own.code_type != caffe_pb2.PriorBoxParameter.CENTER_SIZE:
-            problem = Diagnostic("validation needs code_type CENTER_SIZE", outputs[0].line)
+            problem = Diagnostic("validation supports code_type CENTER_SIZE only", outputs[0].line)
             raise CaffeError(network.name, [problem])
         if own.nms_param.eta != 1:
-            problem = Diagnostic("validation has no nms_param with an eta", outputs[0].line)
+            problem = Diagnostic("validation does not support an eta in nms_param", outputs[0].line)
             raise CaffeError(network.name, [problem])
         batch, overlap = next(iter(network.inputs.values()))[0], 0.5
-        for layer in network.aside:
+        for layer in network.training_layers:
             if layer.type == "AnnotatedData":
                 batch = layer.parameter.data_param.batch_size
             elif layer.type == "DetectionEvaluate":
@@ -67,25 +68,25 @@ class Validation:
 def validate(
     network: CaffeNetwork,
     data: AnnotatedData,
-    photographs: Sequence[Photograph],
+    dataset: Sequence[LabelledImage],
     how: Validation,
 ) -> float:
-    """Average precision on photographs warped to the network's input, as in Caffe.
+    """Average precision on images warped to the network's input, as in Caffe.
 
-    But for one rule: of two faces that a detection overlaps enough, it takes the free one, where
-    Caffe counts it as false when the one that it overlaps most is taken.
+    One rule differs. A detection can overlap two faces enough. Here it takes the one that is free.
+    In Caffe it counts as false if the face with the greater IoU is taken.
     """
     network.eval()
     found: list[Detections] = []
     faces = []
-    for start in range(0, len(photographs), how.batch):
-        part = photographs[start : start + how.batch]
+    for start in range(0, len(dataset), how.batch):
+        part = dataset[start : start + how.batch]
         pictures = []
-        for photograph in part:
-            with opened(photograph.path) as image:
+        for each in part:
+            with opened(each.path) as image:
                 picture = upright(image)
             size = np.asarray([picture.width, picture.height] * 2, np.float64)
-            boxes = photograph.boxes if photograph.boxes is not None else np.zeros((0, 4))
+            boxes = each.boxes if each.boxes is not None else np.zeros((0, 4))
             faces.append(np.asarray(boxes, np.float64) / size)
             warped = picture.resize((data.width, data.height), Image.Resampling.BILINEAR)
             pixels = np.asarray(warped, np.float32)[..., ::-1]
@@ -98,7 +99,7 @@ def validate(
         for code, score in zip(codes.numpy(), scores.numpy(), strict=True):
             found.append(_detections(code, score[:, 1 - heads.background], priors.numpy(), how))
     network.train()
-    return AREAS[how.ap_version](marked_faces(found, faces, overlap=how.overlap))
+    return AREAS[how.ap_version](precision_recall(found, faces, overlap=how.overlap))
 
 
 def _detections(
@@ -115,7 +116,7 @@ def _detections(
 
 
 def _eleven_points(curve: Curve) -> float:
-    # Not linspace, whose 0.3 is more than 3/10: a recall of just that would not reach it.
+    # In linspace, 0.3 is more than 3 / 10, so a recall of exactly 3 / 10 would not reach it.
     levels = np.arange(11) / 10
     tops = [curve.precision[curve.recall >= level] for level in levels]
     return float(np.mean([top.max() if len(top) else 0.0 for top in tops]))

@@ -1,52 +1,24 @@
 """Which blobs of a weights file belong to which layer of a network."""
 
-from collections import Counter
 from collections.abc import Sequence
 
-from convert.caffe import caffe_pb2
 from convert.caffe.blobs import BlobError, decode
 from convert.caffe.diagnostics import Diagnostic
 from convert.caffe.legacy import Entry
 from convert.caffe.weights import Blobs, LayerWeights, Weights
 
-DEPTHWISE = frozenset(
-    ["ConvolutionDW", "ConvolutionDepthwise", "DepthwiseConv", "DepthwiseConvolution"]
-)
-"""Names that forks of Caffe gave to a convolution with a group for each channel."""
-
-WEIGHTED = DEPTHWISE | frozenset(
-    [
-        "BN",
-        "BatchNorm",
-        "Convolution",
-        "Deconvolution",
-        "Embed",
-        "InnerProduct",
-        "LSTM",
-        "Normalize",
-        "PReLU",
-        "Parameter",
-        "RNN",
-    ]
-)
-"""Types that compute nothing useful without blobs."""
-
-WEIGHTED_ALONE = frozenset(["Bias", "Scale"])
-"""Types that need blobs only where they have one bottom; a second bottom replaces the blobs."""
-
 NAMES_SHOWN = 10
-NO_WEIGHTS = "no weights for it in the caffemodel"
 
 
 def attach(
-    entries: Sequence[Entry], stored: Weights | None, *, partial: bool = False
+    entries: Sequence[Entry], stored: Weights | None
 ) -> tuple[list[Blobs], list[Diagnostic], list[Diagnostic]]:
     """The blobs of each layer, with warnings and problems.
 
     Blobs go by layer name (Net::CopyTrainedLayersFrom, src/caffe/net.cpp). Layers that share a
     parameter by name all get the copy that Caffe would end up with: the last one in the weights
-    file (Net::AppendParam). Without weights, blobs written in the prototxt itself count. A layer
-    without blobs is a problem unless the weights may be `partial`, as Caffe's always may.
+    file (Net::AppendParam). Without weights, blobs written in the prototxt itself count. A weights
+    file may lack layers: the translation knows which layers can't do without.
     """
     problems: list[Diagnostic] = []
     warnings = list(stored.warnings) if stored else []
@@ -66,25 +38,8 @@ def attach(
     order = {layer.name: index for index, layer in enumerate(stored.layers)} if stored else {}
     _share(entries, result, order, problems, warnings)
     if stored:
-        missing = [
-            Diagnostic(NO_WEIGHTS, entry.line, layer=entry.parameter.name)
-            for entry, blobs in zip(entries, result, strict=True)
-            if not blobs and needs_weights(entry.parameter) and not _has_problem(by_name, entry)
-        ]
-        problems += [] if partial else missing
         warnings += _surplus(entries, stored)
-    problems += _repeated(entries)
     return result, warnings, problems
-
-
-def needs_weights(layer: caffe_pb2.LayerParameter) -> bool:
-    """Whether the layer's type can't do without blobs."""
-    return layer.type in WEIGHTED or (layer.type in WEIGHTED_ALONE and len(layer.bottom) < 2)
-
-
-def _has_problem(by_name: dict[str, LayerWeights], entry: Entry) -> bool:
-    own = by_name.get(entry.parameter.name)
-    return own is not None and bool(own.problems)
 
 
 def _written_out(entry: Entry) -> LayerWeights:
@@ -127,7 +82,7 @@ def _share(
                     problems.append(Diagnostic(text, entries[index].line, layer=layer.name))
                     continue
                 if own.ravel().tobytes() != value.ravel().tobytes():
-                    text = f"shares {name}, yet has other values in the file; those are not used"
+                    text = f"shares {name}, but has other values in the file, which are not used"
                     warnings.append(Diagnostic(text, entries[index].line, layer=layer.name))
                 blobs[position] = value.reshape(own.shape)
             elif position == len(blobs):
@@ -145,17 +100,8 @@ def _surplus(entries: Sequence[Entry], stored: Weights) -> list[Diagnostic]:
         return []
     shown = ", ".join(names[:NAMES_SHOWN]) + (", …" if len(names) > NAMES_SHOWN else "")
     return [
-        Diagnostic(f"weights of {len(names)} layers that the prototxt lacks are unused: {shown}")
-    ]
-
-
-def _repeated(entries: Sequence[Entry]) -> list[Diagnostic]:
-    """Weights go by name, so two weighted layers of one name would get the same ones."""
-    counts = Counter(entry.parameter.name for entry in entries if needs_weights(entry.parameter))
-    return [
         Diagnostic(
-            "another layer has this name; rename one", entry.line, layer=entry.parameter.name
+            f"the weights of {len(names)} layers are not used, because the prototxt has no such "
+            f"layers: {shown}"
         )
-        for entry in entries
-        if counts[entry.parameter.name] > 1 and needs_weights(entry.parameter)
     ]

@@ -1,4 +1,4 @@
-"""One blob of weights: from any of the encodings that Caffe's forks wrote to a float32 array."""
+"""One blob of weights, from any encoding of Caffe and its forks to a float32 array."""
 
 import math
 from collections.abc import Sequence
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convert.caffe import caffe_pb2
+from convert.caffe.wire import header
 from geometry.arrays import F32
 
 MAX_AXES = 32
@@ -21,7 +22,7 @@ _RAW_TYPES: dict[int, np.dtype[Any]] = {
 
 
 class BlobError(ValueError):
-    """A blob contradicts itself; the message says how."""
+    """A blob that contradicts itself; the message says how."""
 
 
 def shape_of(blob: caffe_pb2.BlobProto) -> tuple[int, ...]:
@@ -43,8 +44,10 @@ def shape_of(blob: caffe_pb2.BlobProto) -> tuple[int, ...]:
     return shape
 
 
-def decode(blob: caffe_pb2.BlobProto) -> F32:
+def decode(blob: caffe_pb2.BlobProto, data: F32 | None = None) -> F32:
     """The blob's values as a float32 array in the shape that the file gives.
+
+    `data` stands for the field of that name where convert.caffe.wire has cut it out.
 
     Values come from `raw_data` (NVIDIA Caffe: doubles, floats or halves, little-endian), else from
     `double_data`, else from `data`. Nothing is allocated before the count is known to fit.
@@ -57,39 +60,41 @@ def decode(blob: caffe_pb2.BlobProto) -> F32:
         values = _raw_values(blob)
     elif blob.double_data:
         values = np.array(blob.double_data, dtype=np.float64)
+    elif data is not None:
+        values = data
     else:
         values = np.array(blob.data, dtype=np.float32)
-    # Python's integers: the product of a damaged shape must not overflow into a plausible count.
+    # In Python's integers, the product of a damaged shape can't overflow into a plausible count.
     count = math.prod(shape)
     if values.size != count:
         raise BlobError(f"it has {values.size} values where its shape {times(shape)} has {count}")
     with np.errstate(over="ignore"):
-        array = values.astype(np.float32)
+        array = values if values is data else values.astype(np.float32)
     wrong = int(array.size - np.count_nonzero(np.isfinite(array)))
     if wrong:
-        raise BlobError(f"{wrong} of its {array.size} values are infinite or not a number")
+        raise BlobError(f"{wrong} of its {array.size} values are infinite or NaN")
     return array.reshape(shape)
 
 
 def encode(array: F32) -> caffe_pb2.BlobProto:
     """The blob that Caffe itself writes for a float32 array: `shape` and packed `data`."""
-    blob = caffe_pb2.BlobProto()
-    blob.shape.dim.extend(array.shape)
-    blob.data.extend(array.astype(np.float32).ravel().tolist())
-    return blob
+    content = np.asarray(array, "<f4").tobytes()
+    shape = caffe_pb2.BlobProto(shape=caffe_pb2.BlobShape(dim=array.shape)).SerializeToString()
+    # A list of Python's floats would take eight times the memory.
+    return caffe_pb2.BlobProto.FromString(shape + header(5, len(content)) + content)
 
 
 def _raw_values(blob: caffe_pb2.BlobProto) -> NDArray[Any]:
     # proto2 gives an absent enum its first value, DOUBLE, as NVIDIA Caffe reads it too.
     kind = _RAW_TYPES.get(blob.raw_data_type)
     if kind is None:
-        raise BlobError("its raw_data is integers; weights are DOUBLE, FLOAT or FLOAT16")
+        raise BlobError("its raw_data holds integers; weights must be DOUBLE, FLOAT or FLOAT16")
     if len(blob.raw_data) % kind.itemsize:
         size = f"{len(blob.raw_data)} bytes of raw_data"
-        raise BlobError(f"its {size} are no whole number of {kind.itemsize}-byte values")
+        raise BlobError(f"its {size} are not a multiple of {kind.itemsize}, the size of a value")
     return np.frombuffer(blob.raw_data, dtype=kind)
 
 
 def times(shape: Sequence[int]) -> str:
-    """A shape as a message shows it."""
+    """A shape as messages show it."""
     return "×".join(map(str, shape)) or "()"

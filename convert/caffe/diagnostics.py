@@ -1,4 +1,4 @@
-"""What can be wrong with a model's files, as data: one problem, and the error that lists them."""
+"""Problems and warnings about a model's files, as data, and the error that lists them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ MAX_LENGTH = 300
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One thing wrong (or, among a network's warnings, one thing odd), where, and what to do."""
+    """One problem or warning: what, where, and what to do about it."""
 
     message: str
     line: int | None = None
-    """The line of the prototxt, 1-based; None for what concerns the weights or the whole file."""
+    """The line of the prototxt, 1-based; None if it is about the weights or the whole file."""
     column: int | None = None
     layer: str | None = None
 
@@ -35,21 +35,22 @@ class CaffeError(SfdError):
     the first hundred.
     """
 
-    def __init__(self, source: str, problems: Sequence[Diagnostic]) -> None:
-        texts = [str(problem) for problem in problems[:MAX_SHOWN]]
-        if len(problems) > MAX_SHOWN:
-            texts.append(f"and {len(problems) - MAX_SHOWN} more")
+    def __init__(self, source: str, diagnostics: Sequence[Diagnostic]) -> None:
+        texts = [str(diagnostic) for diagnostic in diagnostics[:MAX_SHOWN]]
+        if len(diagnostics) > MAX_SHOWN:
+            texts.append(f"and {len(diagnostics) - MAX_SHOWN} more")
         head = f"{source}: " if source else ""
         super().__init__(
             head + texts[0]
             if len(texts) == 1
-            else "\n  ".join([f"{head}{len(problems)} problems:", *texts])
+            else "\n  ".join([f"{head}{len(diagnostics)} problems:", *texts])
         )
-        self.problems = tuple(problems)
+        self.source = source
+        self.diagnostics = tuple(diagnostics)
 
 
 def _printable(text: str) -> str:
-    """The text on one line of bounded length: names come from files that may be damaged."""
+    """The text on one line of limited length, because names come from files that may be damaged."""
     if len(text) > MAX_LENGTH:
         text = text[: MAX_LENGTH - 1] + "…"
     return "".join(

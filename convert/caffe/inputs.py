@@ -1,27 +1,14 @@
-"""The inputs of a network and their shapes, from all the places where Caffe files say them."""
+"""The inputs of a network and their shapes, from all the places where Caffe files state them."""
 
 from collections.abc import Sequence
 
-from convert.caffe import caffe_pb2
+from convert.caffe import caffe_pb2, data_layers
 from convert.caffe.diagnostics import Diagnostic
 from convert.caffe.legacy import Entry
 from convert.caffe.prototxt import Parsed
 
 Shape = tuple[int, ...]
-
-DATA_TYPES = frozenset(
-    [
-        "AnnotatedData",
-        "Data",
-        "DummyData",
-        "HDF5Data",
-        "ImageData",
-        "MemoryData",
-        "VideoData",
-        "WindowData",
-    ]
-)
-"""Layers that read from a database or disk: their first top is the image, the others labels."""
+Size = tuple[int, int]
 
 MAX_SIDE = 1 << 16
 MAX_ELEMENTS = 1 << 31
@@ -72,61 +59,62 @@ def of_input_layer(entry: Entry) -> tuple[dict[str, Shape], list[Diagnostic]]:
 
 
 def of_data_layer(
-    entry: Entry, size: tuple[int, int] | None
+    entry: Entry, size: Size | None, channels: int
 ) -> tuple[dict[str, Shape], list[Diagnostic]]:
     """The image that a data layer would feed, as an input; its labels are left out.
 
-    The size is that to which the layer resizes or crops, else `size` (height, width) must say it.
+    `size` is height and width, None where they are unknown.
     """
     layer = entry.parameter
     if not layer.top:
         return {}, [Diagnostic("a data layer without a top", entry.line, layer=layer.name)]
-    shape = _data_shape(layer, size)
-    if shape is None:
-        text = "the size of its images is not in the prototxt: give the input size"
+    if size is None:
+        text = (
+            "the prototxt doesn't state the size of its images: give the input size (--input-size)"
+        )
         return {}, [Diagnostic(text, entry.line, layer=layer.name)]
+    batch = layer.memory_data_param.batch_size or 1
+    shape = (batch, channels, *size)
     return {layer.top[0]: shape}, _check(layer.top[0], shape, entry.line, layer.name)
 
 
-def resized(shapes: dict[str, Shape], size: tuple[int, int] | None) -> dict[str, Shape]:
-    """The shapes with (height, width) in place of the last two of four dimensions."""
-    if size is None:
+def of_dummy_layer(entry: Entry) -> tuple[dict[str, Shape], list[Diagnostic]]:
+    """The tops of a DummyData layer as inputs."""
+    layer = entry.parameter
+    shapes = data_layers.dummy_shapes(layer)
+    if not shapes:
+        text = f"its shapes don't fit its {len(layer.top)} tops: give one, or one each"
+        return {}, [Diagnostic(text, entry.line, layer=layer.name)]
+    problems: list[Diagnostic] = []
+    for name, shape in zip(layer.top, shapes, strict=True):
+        problems += _check(name, shape, entry.line, layer.name)
+    return dict(zip(layer.top, shapes, strict=True)), problems
+
+
+def is_image(shape: Shape) -> bool:
+    """Whether an input of this shape is an image. Regions may have four dimensions too, of 1×1."""
+    return len(shape) == 4 and max(shape[2:]) > 1
+
+
+def resized(shapes: dict[str, Shape], size: Size | None) -> dict[str, Shape]:
+    """The shapes with (height, width) in place of those of the image.
+
+    The image is the first input that looks like one. Others of its size are images too; an input of
+    another size, such as `im_info` or a mask, keeps it.
+    """
+    images = [shape for shape in shapes.values() if is_image(shape)]
+    images = images or [shape for shape in shapes.values() if len(shape) == 4]
+    if size is None or not images:
         return shapes
-    return {n: (*s[:2], *size) if len(s) == 4 else s for n, s in shapes.items()}
+    old = images[0][2:]
+    return {n: (*s[:2], *size) if len(s) == 4 and s[2:] == old else s for n, s in shapes.items()}
 
 
-def check_size(size: tuple[int, int] | None) -> list[Diagnostic]:
-    """What stands against a size that the user gave."""
+def check_size(size: Size | None) -> list[Diagnostic]:
+    """The problems of a size that the user gave."""
     if size is None or all(1 <= side <= MAX_SIDE for side in size):
         return []
     return [Diagnostic(f"input size {size[0]}×{size[1]}: each side must be 1 to {MAX_SIDE} pixels")]
-
-
-def _data_shape(layer: caffe_pb2.LayerParameter, size: tuple[int, int] | None) -> Shape | None:
-    transform = layer.transform_param
-    if layer.type == "MemoryData":
-        memory = layer.memory_data_param
-        return (memory.batch_size, memory.channels, memory.height, memory.width)
-    if layer.type == "DummyData":
-        dummy = layer.dummy_data_param
-        if dummy.shape:
-            return tuple(dummy.shape[0].dim)
-        sides = (dummy.num, dummy.channels, dummy.height, dummy.width)
-        return tuple(side[0] for side in sides) if all(sides) else None
-    channels = 1 if transform.force_gray else 3
-    # In the order of DataTransformer::InferBlobShape: a crop comes after a resize, so it wins.
-    for height, width in (
-        (transform.crop_size, transform.crop_size),
-        (transform.crop_h, transform.crop_w),
-        (layer.data_param.crop_size, layer.data_param.crop_size),
-        (layer.image_data_param.crop_size, layer.image_data_param.crop_size),
-        (transform.resize_param.height, transform.resize_param.width),
-        (layer.image_data_param.new_height, layer.image_data_param.new_width),
-        size or (0, 0),
-    ):
-        if height and width:
-            return (1, channels, height, width)
-    return None
 
 
 def _check(name: str, shape: Sequence[int], line: int, layer: str | None) -> list[Diagnostic]:

@@ -1,4 +1,4 @@
-"""Layers as the prototxt writes them, whatever its age, in the current (V2) form.
+"""Layers of a prototxt of any age, in the current (V2) form.
 
 Source: src/caffe/util/upgrade_proto.cpp (UpgradeV0Net, UpgradeV1Net and the functions they call).
 """
@@ -51,6 +51,24 @@ TYPES = {
     "TANH": "TanH",
     "WINDOW_DATA": "WindowData",
     "THRESHOLD": "Threshold",
+    # Forks that add to V1.
+    "BN": "BN",
+    "UPSAMPLE": "Upsample",
+    "UNPOOLING": "Unpooling",
+    "CONVOLUTION3D": "Convolution3D",
+    "POOLING3D": "Pooling3D",
+    "VIDEO_DATA": "VideoData",
+    "INTERP": "Interp",
+    "LSTM": "LSTM",
+    "PRELU": "PReLU",
+    "CROP": "Crop",
+    "NORMALIZE": "Normalize",
+    "RESHAPE": "Reshape",
+    "DENSE_IMAGE_DATA": "DenseImageData",
+    "IMAGE_SEG_DATA": "ImageSegData",
+    "LOCAL": "Local",
+    "ROI_POOLING": "ROIPooling",
+    "SPP": "SPP",
 }
 """V1's enum to V2's names (UpgradeV1LayerType)."""
 
@@ -112,42 +130,75 @@ _V0_FIELDS = {
     ("images", "new_height"): "image_data_param.new_height",
     ("images", "new_width"): "image_data_param.new_width",
 }
-"""What a network needs of V0's flat fields, by type (UpgradeV0LayerParameter)."""
+"""Where V0's flat fields go that a network needs, by type (UpgradeV0LayerParameter)."""
 
 
 class Entry(NamedTuple):
-    """One layer of the text: its V2 form, and the line on which it starts."""
+    """One layer of the text: its V2 form, the line on which it starts, and its wrong values."""
 
     parameter: caffe_pb2.LayerParameter
     line: int
+    errors: tuple[Diagnostic, ...] = ()
+
+
+class _Old(NamedTuple):
+    """One layer of the text in its V1 form."""
+
+    parameter: caffe_pb2.V1LayerParameter
+    line: int
+    errors: tuple[Diagnostic, ...]
 
 
 def entries(
     parsed: Parsed[caffe_pb2.NetParameter],
 ) -> tuple[list[Entry], list[Diagnostic]]:
-    """All layers of a prototxt, in order, upgraded, and what stands against the upgrade."""
+    """All layers of a prototxt in order, upgraded, and the problems of the upgrade."""
     net, lines = parsed.message, parsed.lines
-    current = [Entry(*pair) for pair in zip(net.layer, lines.get("layer", ()), strict=True)]
+    current = [
+        Entry(layer, line, parsed.deferred.get(("layer", index), ()))
+        for index, (layer, line) in enumerate(zip(net.layer, lines.get("layer", ()), strict=True))
+    ]
+    for entry in current:
+        if entry.parameter.HasField("convolution_param"):
+            dilate_holes(entry.parameter)
     if not net.layers:
         return current, []
     problems: list[Diagnostic] = []
     if current:
-        text = "`layers` (the old form) and `layer` can't be in one file; upgrade the `layers`"
+        text = "`layers` (the old form) and `layer` can't be in one file: upgrade the `layers`"
         problems.append(Diagnostic(text, lines["layers"][0]))
-    old = list(zip(net.layers, lines["layers"], strict=True))
-    upgraded = [Entry(upgrade(layer), line) for layer, line in _fold_padding(old, problems)]
+    old = [
+        _Old(layer, line, parsed.deferred.get(("layers", index), ()))
+        for index, (layer, line) in enumerate(zip(net.layers, lines["layers"], strict=True))
+    ]
+    upgraded = [
+        Entry(upgrade(layer), line, errors) for layer, line, errors in _fold_padding(old, problems)
+    ]
     return upgraded + current, problems
 
 
+def dilate_holes(layer: caffe_pb2.LayerParameter) -> None:
+    """Rewrite the `hole` of DeepLab's first version as the `dilation` of BVLC Caffe."""
+    parameter = layer.convolution_param
+    holes = [
+        getattr(parameter, name) if parameter.HasField(name) else parameter.hole
+        for name in ("hole_h", "hole_w")
+    ]
+    if not parameter.dilation and holes != [1, 1]:
+        parameter.dilation.extend(holes)
+    for name in ("hole", "hole_h", "hole_w"):
+        parameter.ClearField(name)
+
+
 def upgrade_type(old: caffe_pb2.V1LayerParameter) -> str:
-    """The V2 name of the layer's type; a V0 name that Caffe never had stays, to be reported."""
+    """The V2 name of the layer's type. A V0 name that Caffe never had stays as it is."""
     if old.HasField("layer"):
         return _V0_TYPES.get(old.layer.type, old.layer.type)
     return TYPES[caffe_pb2.V1LayerParameter.LayerType.Name(old.type)]
 
 
 def upgrade(old: caffe_pb2.V1LayerParameter) -> caffe_pb2.LayerParameter:
-    """The V2 form of a layer of 2014 (UpgradeV1LayerParameter) or, within one, of 2013."""
+    """The V2 form of a layer of 2014 (UpgradeV1LayerParameter), or of one of 2013 within it."""
     new = caffe_pb2.LayerParameter(
         name=old.name,
         type=upgrade_type(old),
@@ -178,6 +229,8 @@ def upgrade(old: caffe_pb2.V1LayerParameter) -> caffe_pb2.LayerParameter:
             spec.lr_mult = rates[index]
         if index < len(decays):
             spec.decay_mult = decays[index]
+    if new.HasField("convolution_param"):
+        dilate_holes(new)
     return new
 
 
@@ -198,15 +251,15 @@ def _upgrade_v0(old: caffe_pb2.V0LayerParameter, new: caffe_pb2.LayerParameter) 
             setattr(inner, name, value)
 
 
-def _fold_padding(
-    layers: Sequence[tuple[caffe_pb2.V1LayerParameter, int]], problems: list[Diagnostic]
-) -> list[tuple[caffe_pb2.V1LayerParameter, int]]:
+def _fold_padding(layers: Sequence[_Old], problems: list[Diagnostic]) -> list[_Old]:
     """V0's separate padding layers become the `pad` of what follows (UpgradeV0PaddingLayers)."""
-    kept: list[tuple[caffe_pb2.V1LayerParameter, int]] = []
+    kept: list[_Old] = []
     paddings: dict[str, caffe_pb2.V1LayerParameter] = {}
-    for layer, line in layers:
+    for entry in layers:
+        layer = entry.parameter
         if layer.layer.type == "padding" and layer.bottom and layer.top:
             paddings[layer.top[0]] = layer
+            problems += entry.errors
             continue
         for index, bottom in enumerate(layer.bottom):
             padding = paddings.get(bottom)
@@ -214,8 +267,8 @@ def _fold_padding(
                 continue
             if layer.layer.type not in ("conv", "pool"):
                 text = "only a conv or pool layer can follow a padding layer"
-                problems.append(Diagnostic(text, line, layer=layer.layer.name))
+                problems.append(Diagnostic(text, entry.line, layer=layer.layer.name))
             layer.layer.pad = padding.layer.pad
             layer.bottom[index] = padding.bottom[0]
-        kept.append((layer, line))
+        kept.append(entry)
     return kept

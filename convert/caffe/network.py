@@ -1,19 +1,29 @@
 """A Caffe network as data: layers in order, every value named once, weights attached."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from convert.caffe import attach, caffe_pb2, inputs, legacy, phases, prototxt, values, weights
+from convert.caffe import (
+    attach,
+    caffe_pb2,
+    inputs,
+    legacy,
+    nvidia,
+    parameters,
+    phases,
+    prototxt,
+    roles,
+    values,
+    weights,
+)
 from convert.caffe.diagnostics import CaffeError, Diagnostic
-from convert.caffe.legacy import Entry
 from geometry.arrays import F32
 
-__all__ = ["CaffeError", "Diagnostic", "Layer", "Network", "load"]
+__all__ = ["CaffeError", "Diagnostic", "Layer", "Network", "load", "read"]
 
 _PHASES = {"TRAIN": caffe_pb2.TRAIN, "TEST": caffe_pb2.TEST}
-_METRICS = frozenset(["Accuracy", "DetectionEvaluate", "HDF5Output", "SoftmaxWithLoss"])
 
 
 @dataclass(frozen=True)
@@ -42,25 +52,20 @@ class Network:
 
     name: str
     inputs: Mapping[str, tuple[int, ...]]
-    """Shapes [batch, channels, height, width] of the inputs, as the prototxt gives them."""
+    """The shapes of the inputs as the prototxt gives them; the first is the image, if there is one.
+
+    An image has the shape [batch, channels, height, width].
+    """
     layers: tuple[Layer, ...]
     outputs: tuple[str, ...] = field(default=())
     """Tops that no layer consumes, in order."""
     warnings: tuple[Diagnostic, ...] = field(default=())
-    """What is odd but not wrong: unknown fields, surplus weights."""
-    aside: tuple[Layer, ...] = field(default=())
-    """The data, loss and evaluation layers of the phase, left out of `layers`.
+    """Oddities that are no errors, such as unknown fields and surplus weights."""
+    training_layers: tuple[Layer, ...] = field(default=())
+    """The data, loss and evaluation layers of the phase. `layers` doesn't have them.
 
-    Their bottoms are value names where such a value exists, else blob names (such as `label`).
+    Their bottoms and tops are blob names, such as `label`.
     """
-
-    def unfilled(self) -> list[str]:
-        """Names of the layers that need weights and have none."""
-        return [
-            layer.name
-            for layer in self.layers
-            if not layer.blobs and attach.needs_weights(layer.parameter)
-        ]
 
 
 def load(
@@ -69,45 +74,83 @@ def load(
     *,
     phase: Literal["TEST", "TRAIN"] = "TEST",
     input_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
     stages: Sequence[str] = (),
     level: int = 0,
-    partial: bool = False,
 ) -> Network:
     """Read a network and its weights; without a caffemodel the layers have no blobs.
 
     `phase` is "TEST" or "TRAIN". `input_size`, a side or (height, width) in pixels, replaces that
-    of the prototxt's image inputs. A data layer becomes the input that it would feed; layers of
-    loss, accuracy and evaluation are set aside. `partial` weights may lack layers.
+    of the prototxt's image inputs. A data layer becomes the input that it would feed; `channels`
+    are those of its images where it doesn't state them (default: what the weights need, or 3).
+    Layers of loss, accuracy and evaluation become `training_layers`. The weights may lack layers.
 
     Raises CaffeError with every problem of the prototxt's structure at once, and with those of the
-    weights: missing layers, blobs that contradict themselves, a damaged file.
+    weights: blobs that contradict themselves, a damaged file.
     """
-    parsed = prototxt.read(Path(prototxt_path), caffe_pb2.NetParameter)
+    network, problems = read(
+        prototxt_path,
+        caffemodel_path,
+        phase=phase,
+        input_size=input_size,
+        channels=channels,
+        stages=stages,
+        level=level,
+    )
+    if problems:
+        raise CaffeError(str(prototxt_path), problems)
+    return network
+
+
+def read(
+    prototxt_path: Path,
+    caffemodel_path: Path | None,
+    *,
+    phase: Literal["TEST", "TRAIN"] = "TEST",
+    input_size: int | tuple[int, int] | None = None,
+    channels: int | None = None,
+    stages: Sequence[str] = (),
+    level: int = 0,
+) -> tuple[Network, list[Diagnostic]]:
+    """What `load` reads, and the problems that it would raise.
+
+    With problems the network is only good for finding more of them: bottoms may have no maker, and
+    inputs and weights may be missing. Raises CaffeError only for a text that isn't a prototxt.
+    """
+    parsed = prototxt.read(Path(prototxt_path), caffe_pb2.NetParameter, defer=("layer", "layers"))
     size = (input_size, input_size) if isinstance(input_size, int) else input_size
-    stored = None
-    found: list[Diagnostic] = []
+    stored, failure = None, None
     try:
         stored = None if caffemodel_path is None else weights.read_all(Path(caffemodel_path))
     except CaffeError as error:
-        # Still look at the prototxt, and tell both.
-        found = [Diagnostic(f"{caffemodel_path}: {problem}") for problem in error.problems]
+        # Go on with the prototxt, so that its problems are reported too.
+        failure = error
     state = caffe_pb2.NetState()
     state.CopyFrom(parsed.message.state)
     state.phase = _PHASES[phase]
     state.stage.extend(stages)
     state.level = level or state.level
-    network, problems = _assemble(parsed, state, size, stored, partial)
-    if problems or found:
-        raise CaffeError(str(prototxt_path), [*problems, *found])
-    return network
+    network, problems = _assemble(parsed, state, size, channels, stored)
+    if isinstance(failure, weights.NoWeightsError):
+        # Some networks need none: the translation knows.
+        network = replace(
+            network, warnings=(*network.warnings, *_of_file(failure, caffemodel_path))
+        )
+    elif failure:
+        problems += _of_file(failure, caffemodel_path)
+    return network, problems
+
+
+def _of_file(error: CaffeError, path: Path | None) -> list[Diagnostic]:
+    return [Diagnostic(f"{path}: {each}") for each in error.diagnostics]
 
 
 def _assemble(
     parsed: prototxt.Parsed[caffe_pb2.NetParameter],
     state: caffe_pb2.NetState,
     size: tuple[int, int] | None,
+    channels: int | None,
     stored: weights.Weights | None,
-    partial: bool,
 ) -> tuple[Network, list[Diagnostic]]:
     net = parsed.message
     warnings = list(parsed.warnings)
@@ -117,57 +160,65 @@ def _assemble(
         solver = odd & {"base_lr", "lr_policy", "train_net", "net", "max_iter"}
         what = "this is a solver; give the deploy.prototxt" if solver else "it has no layers"
         return Network(net.name, {}, ()), [Diagnostic(what)]
-    entries, more = phases.select(entries, state)
+    selected, more = phases.select(entries, state)
     problems += more
-    shapes, more = inputs.declared(parsed)
+    declared, more = inputs.declared(parsed)
     problems += more
-    absent: dict[str, str] = {}
-    kept: list[Entry] = []
-    aside: list[Entry] = []
-    for entry in entries:
-        layer = entry.parameter
-        if not layer.type:
-            problems.append(Diagnostic("has no type", entry.line, layer=layer.name))
-        if layer.type == "Input" or layer.type in inputs.DATA_TYPES:
-            is_data = layer.type != "Input"
-            more_shapes, more = (
-                inputs.of_data_layer(entry, size) if is_data else inputs.of_input_layer(entry)
-            )
-            problems += more
-            problems += [
-                Diagnostic(f"top {name} is already an input", entry.line, layer=layer.name)
-                for name in more_shapes
-                if name in shapes
-            ]
-            shapes.update(more_shapes)
-            if is_data:
-                aside.append(entry)
-                absent.update(dict.fromkeys(layer.top[1:], layer.name))
-        elif _is_metric(layer) or (layer.bottom and set(layer.bottom) <= set(absent)):
-            aside.append(entry)
-            absent.update(dict.fromkeys(layer.top, layer.name))
-        else:
-            kept.append(entry)
-    resolved = values.resolve(kept, shapes, absent)
-    problems += resolved.problems
-    shapes = inputs.resized(shapes, size)
-    problems += inputs.check_size(size)
-    attached, odd_weights, missing = attach.attach(kept, stored, partial=partial)
-    problems += missing
-    warnings += odd_weights
-    layers = [
-        Layer(layer.name, layer.type, line, bottoms, tops, layer, blobs)
-        for (layer, line), bottoms, tops, blobs in zip(
-            kept, resolved.bottoms, resolved.tops, attached, strict=True
-        )
-    ]
-    set_aside = tuple(
-        Layer(layer.name, layer.type, line, tuple(layer.bottom), tuple(layer.top), layer)
-        for layer, line in aside
+    blobs = {layer.name: layer.blobs for layer in stored.layers} if stored else {}
+    cast = roles.assign(
+        entries, selected, declared, blobs, size, channels, state.phase == caffe_pb2.TRAIN
     )
-    network = Network(net.name, shapes, tuple(layers), resolved.outputs, tuple(warnings), set_aside)
-    return network, problems
+    problems += cast.problems
+    warnings += cast.warnings
+    problems += inputs.check_size(size)
+    resolved = values.resolve(cast.computing, [*cast.inputs, *cast.unsized], cast.absent)
+    problems += resolved.problems
+    attached, odd_weights, odd_blobs = attach.attach(cast.computing, stored)
+    problems += odd_blobs
+    warnings += odd_weights
+    layers = tuple(
+        Layer(
+            entry.parameter.name,
+            entry.parameter.type,
+            entry.line,
+            bottoms,
+            tops,
+            *nvidia.current(entry.parameter, stored_blobs),
+        )
+        for entry, bottoms, tops, stored_blobs in zip(
+            cast.computing, resolved.bottoms, resolved.tops, attached, strict=True
+        )
+    )
+    training_layers = tuple(
+        Layer(layer.name, layer.type, entry.line, tuple(layer.bottom), tuple(layer.top), layer)
+        for entry, layer in ((entry, entry.parameter) for entry in cast.training_only)
+    )
+    for layer in layers:
+        problems += [
+            Diagnostic(f"{path} is {value:g}: give a finite number", layer.line, layer=layer.name)
+            for path, value in parameters.not_finite(layer.parameter)
+        ]
+    shapes, more = _read_inputs(inputs.resized(cast.inputs, size), layers)
+    warnings += more
+    return (
+        Network(net.name, shapes, layers, resolved.outputs, tuple(warnings), training_layers),
+        problems,
+    )
 
 
-def _is_metric(layer: caffe_pb2.LayerParameter) -> bool:
-    return layer.type in _METRICS or layer.type.endswith("Loss")
+def _read_inputs(
+    shapes: Mapping[str, tuple[int, ...]], layers: Sequence[Layer]
+) -> tuple[dict[str, tuple[int, ...]], list[Diagnostic]]:
+    """The inputs that a layer reads, the image first, and a warning for each of the others.
+
+    A network whose layers read no input keeps all of them.
+    """
+    needed = {bottom for layer in layers for bottom in layer.bottoms}
+    kept = {name: shape for name, shape in shapes.items() if name in needed}
+    image = next((name for name, shape in kept.items() if inputs.is_image(shape)), None)
+    if image is not None:
+        kept = {image: kept[image], **kept}
+    if not kept:
+        return dict(shapes), []
+    unread = [name for name in shapes if name not in needed]
+    return kept, [Diagnostic(f"input {name} is left out: no layer reads it") for name in unread]

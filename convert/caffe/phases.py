@@ -1,4 +1,4 @@
-"""Which layers a network has in one state: phase, level and stages against the layers' rules.
+"""Which layers a network has in one state: the rules of each layer for phase, level and stages.
 
 Source: Net::FilterNet and Net::StateMeetsRule (src/caffe/net.cpp).
 """
@@ -13,7 +13,7 @@ from convert.caffe.legacy import Entry
 def select(
     entries: Iterable[Entry], state: caffe_pb2.NetState
 ) -> tuple[list[Entry], list[Diagnostic]]:
-    """The layers that `state` includes; a layer with both kinds of rules is a problem."""
+    """The layers that `state` includes. A layer with both kinds of rules is a problem."""
     kept: list[Entry] = []
     problems: list[Diagnostic] = []
     for entry in entries:
@@ -30,7 +30,7 @@ def select(
 
 
 def meets(state: caffe_pb2.NetState, rule: caffe_pb2.NetStateRule) -> bool:
-    """Whether every condition that the rule states holds; a rule without any always does."""
+    """Whether every condition of the rule holds. A rule without conditions always holds."""
     return not (
         (rule.HasField("phase") and rule.phase != state.phase)
         or (rule.HasField("min_level") and state.level < rule.min_level)

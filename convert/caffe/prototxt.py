@@ -1,14 +1,15 @@
-"""Prototxt text to messages, with a line for everything and nothing dropped silently; and back.
+"""From prototxt text to messages, with line numbers and a warning for unknown fields; and back.
 
-The grammar is protobuf's text format, tokenised by protobuf itself; the reading of fields is ours,
-since the library's parser either stops at the first unknown field or forgets it, and keeps no
-lines. What is an error and what is not follows C++'s `TextFormat::Parse`, which Caffe calls from
-`ReadProtoFromTextFile` (src/caffe/util/io.cpp), but for unknown fields: those are warnings.
+The grammar is protobuf's text format. Protobuf itself splits the text into tokens. This module
+reads the fields, because the library's parser stops at an unknown field or forgets it, and keeps no
+line numbers. Errors are those of C++'s `TextFormat::Parse`, which Caffe calls from
+`ReadProtoFromTextFile` (src/caffe/util/io.cpp), except that unknown fields are warnings.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -16,7 +17,6 @@ from google.protobuf import text_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from convert.caffe import caffe_pb2
 from convert.caffe.diagnostics import CaffeError, Diagnostic
 from convert.files import read_bytes
 
@@ -24,9 +24,9 @@ M = TypeVar("M", bound=Message)
 
 MAX_BYTES = 64 << 20
 MAX_DEPTH = 64
-"""Messages in messages; Caffe's own schema needs eight."""
+"""How deep messages may be nested; Caffe's own schema needs eight."""
 MAX_ERRORS = 50
-"""Beyond this many mistakes the file isn't what it is taken for."""
+"""A file with more mistakes than this is not a prototxt."""
 
 _INTEGERS = frozenset(
     [
@@ -41,65 +41,79 @@ _FLOATS = frozenset([FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUB
 
 @dataclass(frozen=True)
 class Parsed(Generic[M]):
-    """A message and what is known about the text it came from."""
+    """A message, and what is known about the text that it came from."""
 
     message: M
     lines: Mapping[str, Sequence[int]]
-    """Of each top-level field, by name: the line (1-based) of each time it occurs, in order."""
+    """By name of a top-level field: the line (1-based) of each time it occurs, in order."""
     warnings: tuple[Diagnostic, ...]
     """One for each field that the schema lacks, with its place."""
+    deferred: Mapping[tuple[str, int], tuple[Diagnostic, ...]] = field(default_factory=dict)
+    """What is wrong in a deferred field, by its name and its position among those of that name."""
 
 
-def read(path: Path, kind: type[M]) -> Parsed[M]:
+def read(path: Path, kind: type[M], *, defer: Collection[str] = ()) -> Parsed[M]:
     """Parse the file as a message of type `kind`, such as NetParameter or SolverParameter.
 
-    Raises CaffeError as `parse` does, and where the file can't be read.
+    Raises CaffeError as `parse` does, and for a file that can't be read.
     """
-    return parse(read_text(path), kind, source=str(path))
+    return parse(read_text(path), kind, source=str(path), defer=defer)
 
 
 def read_text(path: Path) -> str:
-    """The file's text, as UTF-8 or, where it isn't, as Latin-1 (comments come in any encoding)."""
+    """The file's text, as UTF-8 or else as Latin-1: comments come in any encoding."""
     data = read_bytes(path, MAX_BYTES, "prototxt")
     if b"\0" in data:
         advice = "is this the caffemodel? The prototxt comes first"
-        raise CaffeError(str(path), [Diagnostic(f"a binary file, not a prototxt: {advice}")])
+        raise CaffeError(str(path), [Diagnostic(f"a binary file, not a prototxt; {advice}")])
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         return data.decode("latin-1")
 
 
-def parse(text: str, kind: type[M], *, source: str = "prototxt") -> Parsed[M]:
+def parse(
+    text: str, kind: type[M], *, source: str = "prototxt", defer: Collection[str] = ()
+) -> Parsed[M]:
     """Parse text as a message of type `kind`.
 
-    Raises CaffeError with the place of every wrong value; the first mistake in the structure (an
-    unbalanced brace, a missing colon) is the last problem of the list, as what follows it can't be
-    told. A text none of whose fields is known to `kind` is an error too.
+    A wrong value inside a top-level field that `defer` names is not raised, but returned as
+    `deferred`: only the caller knows whether the layer counts. The field that is given twice has
+    its last value.
+
+    Raises CaffeError with the place of every other wrong value. An error of structure, such as an
+    unbalanced brace or a missing colon, ends the reading, so it is the last of the list. A text
+    that has no field of `kind` is an error too.
     """
-    reader = _Reader(text)
+    reader = _Reader(text, defer)
     message = kind()
+    broken = False
     try:
         with warnings.catch_warnings():
-            # About an escape that is none, as in "C:\sets"; it stays as it is written.
+            # Python warns of a backslash that starts no escape, as in "C:\sets"; it is kept.
             warnings.simplefilter("ignore", DeprecationWarning)
             reader.fields(message, end=None, depth=0)
     except text_format.ParseError as error:
-        reader.errors.append(reader.problem(error))
+        reader.errors.append(reader.diagnostic(error))
+        broken = True
     except _TooManyError:
         reader.errors.append(Diagnostic("and more: is this file really a prototxt?"))
+        broken = True
     if not reader.lines:
-        what = f"this is no prototxt of a {kind.DESCRIPTOR.name}"
+        what = f"not a prototxt of a {kind.DESCRIPTOR.name}"
         cause = str(reader.errors[0]) if reader.errors else "it has no field that Caffe knows"
         raise CaffeError(source, [Diagnostic(f"{what}: {cause}")])
+    if broken:
+        deferred = [error for errors in reader.deferred.values() for error in errors]
+        raise CaffeError(source, [*deferred, *reader.errors])
     if reader.errors:
         raise CaffeError(source, reader.errors)
-    return Parsed(message, reader.lines, tuple(reader.warnings))
-
-
-def parse_net(text: str, *, source: str = "prototxt") -> Parsed[caffe_pb2.NetParameter]:
-    """Parse text as a network; `lines["layer"]` (or `["layers"]`) has the line of each layer."""
-    return parse(text, caffe_pb2.NetParameter, source=source)
+    return Parsed(
+        message,
+        reader.lines,
+        tuple(reader.warnings),
+        {place: tuple(errors) for place, errors in reader.deferred.items()},
+    )
 
 
 def write(message: Message) -> str:
@@ -111,23 +125,39 @@ def write(message: Message) -> str:
 
 
 class _TooManyError(Exception):
-    """Stops the reading of a hopeless file."""
+    """Stops the reading of a file with too many mistakes."""
+
+
+class _Tokenizer(text_format.Tokenizer):
+    @property
+    def place(self) -> tuple[int, int]:
+        """Line and column of the next token.
+
+        The base class gives them only in errors, which quote the whole line: in a file of one line
+        that would take time by the square of its length.
+        """
+        line: int = vars(self)["_line"]
+        column: int = vars(self)["_column"]
+        return line + 1, column + 1
 
 
 class _Reader:
     """One pass over the tokens of one text; collects errors, warnings and top-level lines."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, defer: Collection[str] = ()) -> None:
         self.errors: list[Diagnostic] = []
+        self.deferred: dict[tuple[str, int], list[Diagnostic]] = {}
+        self._defer = defer
+        self._place_of_errors: tuple[str, int] | None = None
         self.warnings: list[Diagnostic] = []
         self.lines: dict[str, list[int]] = {}
         self._path: list[str] = []
         # Not splitlines(): that also breaks at form feeds and the like, inside strings too.
         self._text = text.split("\n")
-        self._tokens = text_format.Tokenizer(self._text)
+        self._tokens = _Tokenizer(self._text)
 
-    def problem(self, error: text_format.ParseError) -> Diagnostic:
-        """What the tokenizer says, without the place and the line that its message starts with."""
+    def diagnostic(self, error: text_format.ParseError) -> Diagnostic:
+        """The tokenizer's message without the place and the line that it starts with."""
         line, column = error.GetLine() or 0, error.GetColumn() or 0
         quoted = self._text[line - 1] if 0 < line <= len(self._text) else ""
         message = str(error).removeprefix(f"{line}:{column} : ").removeprefix(f"'{quoted}': ")
@@ -141,7 +171,7 @@ class _Reader:
         tokens = self._tokens
         self._check_depth(depth)
         known = message.DESCRIPTOR.fields_by_name
-        seen: set[str] = set()
+        seen: Counter[str] = Counter()
         while not self._at(end, start):
             line, column = self._place()
             name = self._name()
@@ -152,10 +182,13 @@ class _Reader:
                 self.warnings.append(Diagnostic(f"unknown field {where} is ignored", line, column))
                 self._skip(depth)
             else:
-                if name in seen and not field.is_repeated:
-                    self._error(Diagnostic(f"{name} is given twice; keep one", line, column))
-                seen.add(name)
+                seen[name] += 1
+                if seen[name] == 2 and not field.is_repeated:
+                    text = f"{name} is given twice; keep one"
+                    self._error(Diagnostic(text, line, column))
                 self._field(message, field, depth, line)
+                if depth == 0:
+                    self._place_of_errors = None
             self._path.pop()
             if not tokens.TryConsume(","):
                 tokens.TryConsume(";")
@@ -164,7 +197,9 @@ class _Reader:
         if end is None:
             return self._tokens.AtEnd()
         if self._tokens.AtEnd():
-            raise self._failure(f"the file ends before the '{end}' of the block of line {start}")
+            raise self._failure(
+                f"the file ends before the '{end}' of the block that starts on line {start}"
+            )
         return self._tokens.TryConsume(end)
 
     def _field(self, message: Message, field: Any, depth: int, line: int) -> None:
@@ -176,14 +211,17 @@ class _Reader:
         for is_listed in self._items(field.is_repeated):
             if depth == 0:
                 start = self._place()[0] if is_listed else line
-                self.lines.setdefault(field.name, []).append(start)
+                lines = self.lines.setdefault(field.name, [])
+                lines.append(start)
+                if field.name in self._defer:
+                    self._place_of_errors = (field.name, len(lines) - 1)
             if is_message:
                 self._message(message, field, depth)
             else:
                 self._value(message, field)
 
     def _items(self, repeated: bool) -> Iterator[bool]:
-        """Once for a plain value (False); for a list in brackets, once an item (True)."""
+        """False once for a plain value; True for each item of a list in brackets."""
         tokens = self._tokens
         if not (repeated and tokens.TryConsume("[")):
             yield False
@@ -210,7 +248,7 @@ class _Reader:
             self.fields(inner, "}", depth + 1, start)
 
     def _value(self, message: Message, field: Any) -> None:
-        """Read one scalar; a wrong one is recorded and passed over, so that more are found."""
+        """Read one scalar. A wrong one is recorded and skipped, so that others are found too."""
         place = self._place()
         try:
             value = self._scalar(field)
@@ -221,7 +259,7 @@ class _Reader:
         except text_format.ParseError as error:
             if self._tokens.token in ("{", "<", "}", ">", "[", "]", ""):
                 raise
-            found = self.problem(error)
+            found = self.diagnostic(error)
             self._error(Diagnostic(f"{field.name}: {found.message}", found.line, found.column))
             if place == self._place():
                 self._tokens.NextToken()
@@ -243,7 +281,7 @@ class _Reader:
         return tokens.ConsumeString()
 
     def _skip(self, depth: int) -> None:
-        """Pass over the value of an unknown field: a scalar, a message, or a list of either."""
+        """Skip the value of an unknown field: a scalar, a message, or a list of either."""
         tokens = self._tokens
         if tokens.TryConsume(":"):
             for _ in self._items(repeated=True):
@@ -274,7 +312,7 @@ class _Reader:
             raise self._failure(f"Expected a value but found '{tokens.token}'")
 
     def _name(self) -> str:
-        """A field's name; one of an extension (in brackets) is nothing that Caffe has."""
+        """A field's name, or in brackets the name of an extension, which Caffe has none of."""
         tokens = self._tokens
         if not tokens.TryConsume("["):
             return tokens.ConsumeIdentifier()
@@ -291,15 +329,16 @@ class _Reader:
             raise self._failure(f"more than {MAX_DEPTH} messages inside each other")
 
     def _failure(self, message: str) -> text_format.ParseError:
-        # The stubs take the text for a protobuf message.
+        # The type stubs expect a protobuf message here.
         return self._tokens.ParseError(cast(Any, message))
 
     def _place(self) -> tuple[int, int]:
-        # The tokenizer tells its place through the errors that it makes and in no other public way.
-        here = self._failure("")
-        return here.GetLine() or 0, here.GetColumn() or 0
+        return self._tokens.place
 
-    def _error(self, problem: Diagnostic) -> None:
-        self.errors.append(problem)
-        if len(self.errors) >= MAX_ERRORS:
+    def _error(self, diagnostic: Diagnostic) -> None:
+        if self._place_of_errors is None:
+            self.errors.append(diagnostic)
+        else:
+            self.deferred.setdefault(self._place_of_errors, []).append(diagnostic)
+        if len(self.errors) + sum(map(len, self.deferred.values())) >= MAX_ERRORS:
             raise _TooManyError

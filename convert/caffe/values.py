@@ -1,4 +1,4 @@
-"""Blob names to values that are each made once.
+"""From blob names to values, each of which is made once.
 
 Source: Net::AppendBottom and Net::AppendTop (src/caffe/net.cpp), and InsertSplits
 (src/caffe/util/insert_splits.cpp), which gives each reader of a blob the version it saw.
@@ -15,7 +15,7 @@ from convert.caffe.legacy import Entry
 
 @dataclass(frozen=True)
 class Resolved:
-    """For each layer its bottoms and tops as value names; the values that nothing reads."""
+    """The bottoms and tops of each layer as value names, and the values that no layer reads."""
 
     bottoms: list[tuple[str, ...]] = field(default_factory=list)
     tops: list[tuple[str, ...]] = field(default_factory=list)
@@ -53,7 +53,7 @@ def resolve(entries: Sequence[Entry], inputs: Iterable[str], absent: Mapping[str
             if blob not in versions:
                 text = _undefined(blob, versions, later, absent)
                 problems.append(Diagnostic(text, entry.line, layer=layer.name))
-                # Known from here on, so that one mistake is told once.
+                # Known from here on, so that one mistake is reported once.
                 versions[blob] = [_Value(blob, "", is_missing=True)]
             versions[blob][-1].is_read = True
             reads.append(versions[blob][-1])
@@ -101,11 +101,11 @@ def _undefined(
     absent: Mapping[str, str],
 ) -> str:
     if blob in absent:
-        return f"bottom {blob} exists only in training, made by layer {absent[blob]}"
+        return f"bottom {blob} exists only in training, where layer {absent[blob]} makes it"
     if blob in later:
         maker = later[blob]
         where = f"layer {maker.parameter.name} on line {maker.line}"
-        return f"bottom {blob} is made only later, by {where}; layers run in the file's order"
+        return f"bottom {blob} is made later, by {where}; layers run in the order of the file"
     close = difflib.get_close_matches(blob, list(versions), n=1)
     hint = f"; did you mean {close[0]}?" if close else "; add the layer or input that makes it"
     return f"nothing makes bottom {blob}{hint}"

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -9,26 +10,34 @@ from types import MappingProxyType
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from convert.caffe import blobs, caffe_pb2, legacy
+from convert.caffe import blobs, caffe_pb2, legacy, wire
 from convert.caffe.diagnostics import CaffeError, Diagnostic
-from convert.files import MAX_PROTOBUF, read_bytes
+from convert.caffe.wire import Buffer, Place, WireError
+from convert.files import MAX_PROTOBUF, map_bytes, read_bytes
 from geometry.arrays import F32
 from sfd.files import write_atomically
 
 Blobs = tuple[F32, ...]
 
+MAPPED_BYTES = 64 << 20
+"""Of a file at least this large the blobs stay in the file, as read-only views of its pages."""
+
 _LAYER_TAGS = frozenset([100 << 3 | 2, 2 << 3 | 2])
+
+
+class NoWeightsError(CaffeError):
+    """A caffemodel that can be read but holds no blob."""
 
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """The blobs of one layer of the file, or why some of them can't be used."""
+    """The blobs of one layer of the file, and why some of them can't be used."""
 
     name: str
     type: str
     blobs: Blobs
     problems: tuple[Diagnostic, ...] = ()
-    """Not empty: `blobs` lacks the blobs that these are about."""
+    """One for each blob that can't be used; `blobs` lacks it."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class Weights:
 
 
 def read(path: Path) -> dict[str, Blobs]:
-    """Of each layer that has any, the blobs as float32 arrays in the shapes of the file.
+    """The blobs of each layer that has some, as float32 arrays in the shapes of the file.
 
     Raises CaffeError with all problems, as `read_all` does, or for any blob that can't be used.
     """
@@ -59,14 +68,15 @@ def read_all(path: Path) -> Weights:
     that the schema lacks are warnings. Where a name occurs twice, the last one counts, as in
     Net::CopyTrainedLayersFrom (src/caffe/net.cpp).
 
-    Raises CaffeError for a file that is missing, truncated, or of another kind.
+    Raises NoWeightsError for a file without any blob, and CaffeError for one that is missing,
+    truncated, or of another kind.
     """
-    net = _parse(path)
+    net, views = _parse(path)
     unknown: Counter[str] = Counter()
     _count_unknown(net, "the network", unknown)
     layers: dict[str, LayerWeights] = {}
     warnings: list[Diagnostic] = []
-    for layer in _layers(net, unknown):
+    for layer in _layers(net, views, unknown):
         if layer.name in layers:
             text = "the weights file has this layer twice; the last one is used"
             warnings.append(Diagnostic(text, layer=layer.name))
@@ -75,8 +85,8 @@ def read_all(path: Path) -> Weights:
         if net.layer or net.layers:
             what = "it describes a network but holds no weights: give the trained .caffemodel"
         else:
-            what = "it holds no layer, so it is no caffemodel"
-        raise CaffeError(str(path), [Diagnostic(what)])
+            what = "it holds no layers: give the trained .caffemodel"
+        raise NoWeightsError(str(path), [Diagnostic(what)])
     warnings += [
         Diagnostic(f"unknown field {name} of the weights file is ignored ({count} times)")
         for name, count in unknown.items()
@@ -95,21 +105,36 @@ def write(
     `types` gives layers their Caffe type; readers don't need it. The file appears whole or not at
     all. Raises WriteError where it can't be written.
     """
-    net = caffe_pb2.NetParameter(name=name)
+    write_atomically(path, _parts(name, layers, types))
+
+
+def _parts(
+    name: str, layers: Mapping[str, Sequence[F32]], types: Mapping[str, str]
+) -> Iterator[bytes]:
+    """The serialised message in parts, of which only one is in memory at a time."""
+    yield caffe_pb2.NetParameter(name=name).SerializeToString()
     for layer_name, arrays in layers.items():
-        layer = net.layer.add(name=layer_name, blobs=[blobs.encode(array) for array in arrays])
+        layer = caffe_pb2.LayerParameter(name=layer_name)
+        layer.blobs.extend(blobs.encode(array) for array in arrays)
         if layer_name in types:
             layer.type = types[layer_name]
-    write_atomically(path, net.SerializeToString(deterministic=True))
+        content = layer.SerializeToString(deterministic=True)
+        yield wire.header(wire.LAYER, len(content))
+        yield content
 
 
-def _parse(path: Path) -> caffe_pb2.NetParameter:
-    data = read_bytes(path, MAX_PROTOBUF, "caffemodel")
+def _parse(path: Path) -> tuple[caffe_pb2.NetParameter, Mapping[Place, F32]]:
+    data = _content(path)
     kind = _other_kind(data)
     if kind:
         raise CaffeError(str(path), [Diagnostic(kind)])
+    views: Mapping[Place, F32] = {}
+    message: Buffer = data
+    if len(data) >= MAPPED_BYTES:
+        with suppress(WireError):  # the parser says what is wrong
+            message, views = wire.cut(data)
     try:
-        return caffe_pb2.NetParameter.FromString(data)
+        return caffe_pb2.NetParameter.FromString(bytes(message)), views
     except DecodeError as error:
         whole, cut = _count_layers(data)
         if whole and cut:
@@ -117,27 +142,36 @@ def _parse(path: Path) -> caffe_pb2.NetParameter:
         elif whole:
             what = f"damaged after its first {whole} layers"
         else:
-            what = "no caffemodel (a serialised NetParameter), or a damaged one"
+            what = "not a caffemodel (a serialised NetParameter), or a damaged one"
         raise CaffeError(str(path), [Diagnostic(f"{what}; get the file again")]) from error
 
 
-def _other_kind(data: bytes) -> str:
-    """What the file is, and what to do, when it is one of the usual mistakes; else nothing."""
+def _content(path: Path) -> Buffer:
+    try:
+        large = path.stat().st_size >= MAPPED_BYTES
+    except OSError:
+        large = False  # read_bytes says why
+    return (map_bytes if large else read_bytes)(path, MAX_PROTOBUF, "caffemodel")
+
+
+def _other_kind(data: Buffer) -> str:
+    """For a file of another usual kind: which kind, and what to do. Empty for a caffemodel."""
     if not data:
         return "an empty file; get it again"
-    if data.startswith(b"\x89HDF"):
+    start = data[:65536]
+    if start.startswith(b"\x89HDF"):
         return "an HDF5 snapshot; save it from Caffe with snapshot_format: BINARYPROTO"
-    if data.startswith(b"version https://git-lfs"):
+    if start.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer, not the weights; run `git lfs pull`"
-    if data.startswith((b"PK\x03\x04", b"\x1f\x8b")):
+    if start.startswith((b"PK\x03\x04", b"\x1f\x8b")):
         return "a compressed archive; unpack it first"
-    if b"\0" not in data[:4096] and b"layer" in data and b"{" in data:
+    if b"\0" not in start[:4096] and b"layer" in start and b"{" in start:
         return "text, not weights; the prototxt comes first and the caffemodel second"
     return ""
 
 
-def _count_layers(data: bytes) -> tuple[int, bool]:
-    """The number of whole layers that a damaged file starts with, and whether it is cut off."""
+def _count_layers(data: Buffer) -> tuple[int, bool]:
+    """How many whole layers a damaged file starts with, and whether it is cut off."""
     whole, position = 0, 0
     try:
         while position < len(data):
@@ -159,7 +193,7 @@ def _count_layers(data: bytes) -> tuple[int, bool]:
     return whole, False
 
 
-def _varint(data: bytes, position: int) -> tuple[int, int]:
+def _varint(data: Buffer, position: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):
         byte = data[position]
@@ -170,30 +204,38 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
     return value, position
 
 
-def _layers(net: caffe_pb2.NetParameter, unknown: Counter[str]) -> Iterator[LayerWeights]:
-    """The layers that have blobs, `layers` (2014) and in them `layer` (2013) included."""
-    for layer in net.layer:
+def _layers(
+    net: caffe_pb2.NetParameter, views: Mapping[Place, F32], unknown: Counter[str]
+) -> Iterator[LayerWeights]:
+    """The layers that have blobs, in the forms of 2013 and 2014 (`layers`) too."""
+    for position, layer in enumerate(net.layer):
         _count_unknown(layer, "a layer", unknown)
         if layer.blobs:
-            yield _decode(_text(layer.name), _text(layer.type), layer.blobs, unknown)
-    for old in net.layers:
+            data = [views.get((wire.LAYER, position, i)) for i in range(len(layer.blobs))]
+            yield _decode(_text(layer.name), _text(layer.type), layer.blobs, data, unknown)
+    for position, old in enumerate(net.layers):
         _count_unknown(old, "a layer", unknown)
         name = old.layer.name if old.HasField("layer") else old.name
         found = old.blobs or old.layer.blobs
         if found:
             kind = legacy.upgrade_type(old)
-            yield _decode(_text(name), kind, found, unknown)
+            data = [views.get((wire.OLD_LAYER, position, i)) for i in range(len(found))]
+            yield _decode(_text(name), kind, found, data, unknown)
 
 
 def _decode(
-    name: str, kind: str, protos: Sequence[caffe_pb2.BlobProto], unknown: Counter[str]
+    name: str,
+    kind: str,
+    protos: Sequence[caffe_pb2.BlobProto],
+    data: Sequence[F32 | None],
+    unknown: Counter[str],
 ) -> LayerWeights:
     arrays: list[F32] = []
     problems: list[Diagnostic] = []
-    for index, blob in enumerate(protos):
+    for index, (blob, values) in enumerate(zip(protos, data, strict=True)):
         _count_unknown(blob, "a blob", unknown)
         try:
-            arrays.append(blobs.decode(blob))
+            arrays.append(blobs.decode(blob, values))
         except blobs.BlobError as error:
             problems.append(Diagnostic(f"blob {index} of the weights file: {error}", layer=name))
     return LayerWeights(name, kind, tuple(arrays), tuple(problems))

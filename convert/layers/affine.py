@@ -1,4 +1,4 @@
-"""y = scale · x + shift with constants laid along one axis: what BatchNorm, Scale and Bias become.
+"""y = scale · x + shift with constants laid along one axis: BatchNorm, Scale and Bias become this.
 
 The constants stay float64 until the file is written, so that convert.fold can merge them exactly.
 """
@@ -19,10 +19,10 @@ def affine(
     scale: F32 | F64 | None = None,
     shift: F32 | F64 | None = None,
 ) -> Value:
-    """Multiply by `scale`, then add `shift`, whose axes lie on those of x from `axis` on.
+    """Multiply by `scale`, then add `shift`; both span the axes of x from `axis` on.
 
-    `name` is the result's, `constants` what the constants' names start with. At least one of both
-    must be given.
+    `name` is the name of the result, `constants` the prefix of the constants' names. `scale` or
+    `shift` or both must be given.
     """
     steps = [
         (operator, kind, array)

@@ -13,7 +13,7 @@ from convert.layers.registry import LayerError, handler
 
 @handler("ArgMax")
 def arg_max(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """The indices of the `top_k` largest elements, largest first, of equal ones the last first.
+    """The indices of the `top_k` largest elements, largest first; of equal ones the last first.
 
     With `axis`: along it, or the elements themselves with `out_max_val`. Without: over the whole
     image, as [batch, 1, top_k], or [batch, 2, top_k] indices and elements with `out_max_val`.
@@ -54,7 +54,8 @@ def _largest(
 ) -> tuple[Value, Value]:
     """The largest elements and their indices as float32.
 
-    ONNX's TopK puts the first of equal elements first, Caffe the last: so it sees them reversed.
+    Of equal elements, ONNX's TopK puts the first one first and Caffe the last. So TopK reads them
+    in reverse order.
     """
     last = x.static(axis) - 1
     numbers = [

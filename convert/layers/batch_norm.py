@@ -11,7 +11,7 @@ from convert.layers.blobs import check_blobs
 from convert.layers.registry import LayerError, handler
 
 
-@handler("BatchNorm")
+@handler("BatchNorm", weights=True)
 def batch_norm(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """(x − mean) / √(variance + eps), a mean and a variance for each channel (axis 1).
 
@@ -34,7 +34,7 @@ def batch_norm(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Va
         shapes += [(channels,), (channels,)]
     check_blobs(layer, shapes)
     mean, variance, factor, *rest = (blob.astype(np.float64).reshape(-1) for blob in layer.blobs)
-    with np.errstate(all="ignore"):  # judged below
+    with np.errstate(all="ignore"):  # checked below
         share = 0.0 if factor[0] == 0 else 1 / factor[0]
         scale = 1 / np.sqrt(variance * share + parameter.eps)
         shift = -mean * share * scale

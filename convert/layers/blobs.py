@@ -1,13 +1,22 @@
-"""What handlers share about shapes: of a layer's blobs, of its bottoms, and changing them."""
+"""Shape checks of a layer's blobs and bottoms, and reshaping, for all handlers."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from convert.caffe.attach import NO_WEIGHTS
 from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Shape, Value
 from convert.layers.registry import LayerError
+
+NO_WEIGHTS = "no weights for it in the caffemodel"
+
+
+class BlobsMissingError(LayerError):
+    """A layer has no blobs; `shapes` are the shapes that it needs."""
+
+    def __init__(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        super().__init__(NO_WEIGHTS)
+        self.shapes = tuple(shapes)
 
 
 def check_blobs(layer: Layer, expected: Sequence[tuple[int, ...]]) -> None:
@@ -17,7 +26,7 @@ def check_blobs(layer: Layer, expected: Sequence[tuple[int, ...]]) -> None:
     a bias of shape (n) reads as (1, 1, 1, n).
     """
     if expected and not layer.blobs:
-        raise LayerError(NO_WEIGHTS)
+        raise BlobsMissingError(expected)
     if len(layer.blobs) != len(expected):
         raise LayerError(
             f"expected {len(expected)} weight blobs of shapes {_list(expected)}, found "
@@ -49,14 +58,14 @@ def image_size(value: Value) -> tuple[int, int]:
 
 
 def canonical_axis(axis: int, rank: int, name: str = "axis") -> int:
-    """An axis that may count from the end, as one from the start (Blob::CanonicalAxisIndex)."""
+    """A possibly negative axis as an axis counted from the start (Blob::CanonicalAxisIndex)."""
     if not -rank <= axis < rank:
         raise LayerError(f"{name} is {axis}, but the bottom has {rank} dimensions")
     return axis % rank
 
 
 def reshaped(graph: GraphBuilder, x: Value, shape: Shape, name: str | None = None) -> Value:
-    """Give x another shape of as many elements; the batch, where there is one, stays open."""
+    """Reshape x to a shape with as many elements; the batch, if any, stays open."""
     numbers = [-1 if isinstance(dim, str) else dim for dim in shape]
     target = graph.constant(np.array(numbers, np.int64), f"{name or x.name}/shape")
     return graph.node("Reshape", [x, target], shape, name=name)

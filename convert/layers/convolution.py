@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from convert.caffe.attach import DEPTHWISE
+from convert.caffe.depthwise import DEPTHWISE
 from convert.caffe.network import Layer
 from convert.graph import Array, GraphBuilder, Value
 from convert.layers.blobs import check_blobs, image_size
+from convert.layers.convolution3d import spatial
 from convert.layers.registry import LayerError, handler
 from geometry.arrays import F32
 
@@ -22,7 +23,7 @@ class Window:
 
     @property
     def extent(self) -> tuple[int, int]:
-        """How many pixels the dilated kernel spans."""
+        """The number of pixels that the dilated kernel spans."""
         return (
             self.dilation[0] * (self.kernel[0] - 1) + 1,
             self.dilation[1] * (self.kernel[1] - 1) + 1,
@@ -34,15 +35,18 @@ class Window:
     *sorted(DEPTHWISE),
     bottoms=(1, None),
     tops=(1, None),
+    weights=True,
 )
 def convolution(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list[Value]:
     """Σ weight · window + bias per group, out = ⌊(in + 2·pad − extent) / stride⌋ + 1.
 
     The extent is dilation · (kernel − 1) + 1. Several bottoms share the weights. The depthwise
-    types have a group for each channel, whatever `group` says.
-    Caffe: src/caffe/layers/base_conv_layer.cpp, conv_layer.cpp.
+    types have one group for each channel and ignore `group`. Caffe:
+    src/caffe/layers/base_conv_layer.cpp, conv_layer.cpp.
     """
     check_pairing(layer)
+    if layer.type not in DEPTHWISE and any(x.rank != 4 for x in inputs):
+        return [spatial(layer, graph, x, top) for x, top in zip(inputs, layer.tops, strict=True)]
     window = read_window(layer)
     values: list[Value] = []
     for x, top in zip(inputs, layer.tops, strict=True):
@@ -82,10 +86,10 @@ def convolution(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> l
 
 
 def read_window(layer: Layer) -> Window:
-    """The window that a convolution_param states.
+    """The window of a convolution_param.
 
-    `kernel_size`, `pad`, `stride` and `dilation` are given once for both axes or once for each;
-    `kernel_h`, `kernel_w` and their like give each by name, but not both ways at once.
+    `kernel_size`, `pad`, `stride` and `dilation` are given once for both axes, or once for each.
+    `kernel_h`, `kernel_w` and the like are the other form; both forms together are an error.
     """
     parameter = layer.parameter.convolution_param
     window = Window(
@@ -131,7 +135,7 @@ def constants(layer: Layer, graph: GraphBuilder, weight: F32) -> list[Value]:
 
 
 def check_pairing(layer: Layer) -> None:
-    """Each bottom needs its top."""
+    """Raise LayerError unless each bottom has a top."""
     if len(layer.bottoms) != len(layer.tops):
         raise LayerError(
             f"expected a top for each bottom, found {len(layer.bottoms)} bottoms "

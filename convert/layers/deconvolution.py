@@ -9,7 +9,7 @@ from convert.layers.convolution import check_pairing, constants, has_bias, read_
 from convert.layers.registry import LayerError, handler
 
 
-@handler("Deconvolution", bottoms=(1, None), tops=(1, None))
+@handler("Deconvolution", bottoms=(1, None), tops=(1, None), weights=True)
 def deconvolution(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list[Value]:
     """The transpose of a convolution, plus bias: out = stride · (in − 1) + extent − 2 · pad.
 

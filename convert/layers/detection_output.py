@@ -1,11 +1,11 @@
-"""DetectionOutput: boxes decoded, filtered, suppressed."""
+"""DetectionOutput: decodes boxes, filters them and applies NMS."""
 
 from collections.abc import Sequence
 
 from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Value
 from convert.layers.registry import handler
-from convert.outputs.decoding import candidates, reshape
+from convert.outputs.decoding import decode_values, reshape
 from convert.outputs.detection_output import read
 from convert.outputs.suppression import ROWS, suppress
 
@@ -18,6 +18,6 @@ def detection_output(layer: Layer, graph: GraphBuilder, bottoms: Sequence[Value]
     SSD's Caffe). A fourth bottom, the image, only counts in forks with boxes in pixels.
     """
     detection = read(layer)
-    found = candidates(detection, graph, *bottoms[:3])
+    found = decode_values(detection, graph, *bottoms[:3])
     rows = suppress(detection, graph, found)
     return reshape(graph, rows, (1, 1, -1, 7), (1, 1, ROWS, 7), name=layer.tops[0])

@@ -9,9 +9,9 @@ from convert.layers.registry import handler
 
 @handler("Dropout")
 def dropout(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """The bottom itself: elements are dropped, and the others scaled up, in training alone.
+    """The bottom itself: only training drops elements and scales the others up.
 
-    Forks know `scale_train: false`, which scales down by 1 − dropout_ratio in testing instead.
+    Forks have `scale_train: false`, which instead scales down by 1 − dropout_ratio in testing.
     Caffe: src/caffe/layers/dropout_layer.cpp.
     """
     (x,) = inputs

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from convert.caffe import caffe_pb2
 from convert.caffe.network import Layer
-from convert.graph import GraphBuilder, Value
+from convert.graph import BATCH, GraphBuilder, Shape, Value
+from convert.layers.batch import aligned
 from convert.layers.blobs import text
 from convert.layers.registry import LayerError, handler
 
@@ -13,14 +14,16 @@ from convert.layers.registry import LayerError, handler
 def eltwise(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """The sum Σ coeff · x, the product, or the maximum of two or more bottoms of one shape.
 
+    As in OpenCV and some forks, a bottom [batch, channels, 1, 1] stands for a whole image.
     Caffe: src/caffe/layers/eltwise_layer.cpp.
     """
     parameter = layer.parameter.eltwise_param
-    shape = inputs[0].shape
+    inputs = aligned(graph, inputs, layer.bottoms)
+    shape = _whole_shape(inputs)
     for bottom, value in zip(layer.bottoms, inputs, strict=True):
-        if value.shape != shape:
+        if value.shape not in (shape, _row(shape), _pixel(shape), _row(_pixel(shape))):
             raise LayerError(
-                f"bottom {bottom}: expected shape {text(shape)} as of {layer.bottoms[0]}, "
+                f"bottom {bottom}: expected shape {text(shape)} as of the others, "
                 f"found {text(value.shape)}"
             )
     coefficients = list(parameter.coeff) or [1.0] * len(inputs)
@@ -31,20 +34,45 @@ def eltwise(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value
     if parameter.operation == caffe_pb2.EltwiseParameter.PROD:
         if parameter.coeff:
             raise LayerError("coeff goes with operation SUM only; remove it")
-        return _chain(layer, graph, "Mul", inputs)
+        return _chain(layer, graph, "Mul", inputs, shape)
     terms = [
         x
         if coefficient == 1
-        else graph.node("Mul", [x, graph.constant(coefficient, f"{layer.name}/coeff")], shape)
+        else graph.node("Mul", [x, graph.constant(coefficient, f"{layer.name}/coeff")], x.shape)
         for x, coefficient in zip(inputs, coefficients, strict=True)
     ]
-    return _chain(layer, graph, "Add", terms)
+    return _chain(layer, graph, "Add", terms, shape)
 
 
-def _chain(layer: Layer, graph: GraphBuilder, operator: str, terms: Sequence[Value]) -> Value:
-    """Apply a two-sided operator from left to right, as Caffe does."""
+def _whole_shape(inputs: Sequence[Value]) -> Shape:
+    """The shape of the result: the first that is not a single pixel, with the batch if any."""
+    shape = next((each.shape for each in inputs if each.shape != _pixel(each.shape)), None)
+    shape = shape or inputs[0].shape
+    batched = any(value.shape[:1] == (BATCH,) for value in inputs)
+    return (BATCH, *shape[1:]) if batched else shape
+
+
+def _pixel(shape: Shape) -> Shape:
+    """The shape of one pixel of an image."""
+    return (*shape[:2], 1, 1) if len(shape) == 4 else shape
+
+
+def _row(shape: Shape) -> Shape:
+    """The shape of one row that stands for each image of a batch."""
+    return (1, *shape[1:]) if shape[:1] == (BATCH,) else shape
+
+
+def _joined(one: Shape, other: Shape) -> Shape:
+    return tuple(b if a == 1 else a for a, b in zip(one, other, strict=True))
+
+
+def _chain(
+    layer: Layer, graph: GraphBuilder, operator: str, terms: Sequence[Value], shape: Shape
+) -> Value:
+    """Apply a binary operator from left to right, as Caffe does."""
     result = terms[0]
     for position, term in enumerate(terms[1:], start=2):
         name = layer.tops[0] if position == len(terms) else None
-        result = graph.node(operator, [result, term], result.shape, name=name)
+        between = shape if position == len(terms) else _joined(result.shape, term.shape)
+        result = graph.node(operator, [result, term], between, name=name)
     return result

@@ -9,7 +9,7 @@ from convert.layers.blobs import canonical_axis, check_blobs, reshaped
 from convert.layers.registry import LayerError, handler
 
 
-@handler("InnerProduct")
+@handler("InnerProduct", weights=True)
 def inner_product(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """Weight · x + bias, where all axes of x from `axis` on are flattened to one.
 
@@ -20,7 +20,7 @@ def inner_product(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) ->
     parameter = layer.parameter.inner_product_param
     axis = canonical_axis(parameter.axis, x.rank)
     if BATCH in x.shape[axis:]:
-        raise LayerError(f"axis is {parameter.axis}, which mixes images; use the axis behind it")
+        raise LayerError(f"axis is {parameter.axis}, which mixes images; use the axis after it")
     outputs = parameter.num_output
     if outputs < 1:
         raise LayerError("num_output is missing; state how many outputs the layer makes")

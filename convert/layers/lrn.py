@@ -13,8 +13,7 @@ from convert.layers.registry import LayerError, handler
 def lrn(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """Quotients x / (k + alpha / n · Σ x²) ^ beta over n channels, or over n × n pixels.
 
-    WITHIN_CHANNEL divides by n² and takes 1 for k whatever the file says.
-    Caffe: src/caffe/layers/lrn_layer.cpp.
+    WITHIN_CHANNEL divides by n² and always uses k = 1. Caffe: src/caffe/layers/lrn_layer.cpp.
     """
     (x,) = inputs
     parameter = layer.parameter.lrn_param

@@ -1,4 +1,4 @@
-"""Normalize."""
+"""Normalize, and its first name NormalizeBBox."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from convert.layers.blobs import check_blobs, image_size
 from convert.layers.registry import handler
 
 
-@handler("Normalize")
+@handler("Normalize", "NormalizeBBox", weights=True)
 def normalize(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """Quotients scale · x / √(Σ x² + eps), summed over the channels of each pixel or the image.
 
@@ -19,6 +19,8 @@ def normalize(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Val
     """
     (x,) = inputs
     parameter = layer.parameter.norm_param
+    if layer.parameter.HasField("normalize_bbox_param"):
+        parameter = layer.parameter.normalize_bbox_param
     image_size(x)
     channels = 1 if parameter.channel_shared else x.static(1)
     found = layer.blobs[0].shape if layer.blobs else ()

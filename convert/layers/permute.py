@@ -9,7 +9,7 @@ from convert.layers.registry import LayerError, handler
 
 @handler("Permute")
 def permute(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """The axes in another order; axes that `order` leaves out follow in their old order.
+    """The axes in another order; axes that `order` omits follow in their old order.
 
     Caffe, SSD branch: src/caffe/layers/permute_layer.cpp.
     """

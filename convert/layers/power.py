@@ -49,7 +49,7 @@ def log(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     parameter = layer.parameter.log_param
     logarithm = _logarithm(parameter.base)
     if logarithm == 0:
-        raise LayerError("base is 1, to which there is no logarithm")
+        raise LayerError("base is 1, for which no logarithm exists")
     steps = [
         ("Mul", parameter.scale, 1.0),
         ("Add", parameter.shift, 0.0),
@@ -71,7 +71,7 @@ def _chain(
     x: Value,
     steps: Sequence[tuple[str, float | None, float | None]],
 ) -> Value:
-    """Apply operators one after the other, each with its constant unless that is neutral."""
+    """Apply operators in turn, each with its constant, without those that would do nothing."""
     kept = [step for step in steps if step[1] is None or step[1] != step[2]]
     for position, (operator, number, _) in enumerate(kept):
         name = layer.tops[0] if position == len(kept) - 1 else None

@@ -8,9 +8,9 @@ from convert.layers.blobs import check_blobs
 from convert.layers.registry import LayerError, handler
 
 
-@handler("PReLU")
+@handler("PReLU", weights=True)
 def prelu(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """max(x, 0) + slope · min(x, 0), a slope for each channel or one for all.
+    """max(x, 0) + slope · min(x, 0), with a slope for each channel or one for all.
 
     Caffe: src/caffe/layers/prelu_layer.cpp.
     """

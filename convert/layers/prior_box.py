@@ -1,4 +1,4 @@
-"""PriorBox: the boxes that a detector starts from, as constants."""
+"""PriorBox: a detector's prior boxes (anchors), as constants."""
 
 from collections.abc import Sequence
 
@@ -10,34 +10,55 @@ from convert.graph import GraphBuilder, Value
 from convert.layers.registry import LayerError, handler
 from geometry.priors import PriorSpec, priors
 
+MAX_PRIORS = 1 << 22
+"""The most priors of a network. SSD has 8,732 at 300 x 300 pixels, S3FD 3.4 million at 6,400 x
+6,400."""
+MAX_SHAPES = 1000
+"""The most sizes, and the most aspect ratios."""
+
 
 @handler("PriorBox", bottoms=2)
 def prior_box(layer: Layer, graph: GraphBuilder, bottoms: Sequence[Value]) -> Value:
     """Boxes of several sizes and shapes around each cell of a feature map, and their variances.
 
     The top is [1, 2, priors * 4]: corners in fractions of the image, then variances
-    (`prior_box_layer.cpp`; geometry.priors has the formula). Only the shapes of the bottoms
-    count: the feature map's, and the image's. Hence it is a constant for one input size.
+    (`prior_box_layer.cpp`; geometry.priors has the formula). It depends only on the shapes of the
+    feature map and the image, so it is constant for an input size.
     """
     spec = prior_spec(layer.parameter.prior_box_param)
     cells, image = bottoms
     if cells.rank != 4 or image.rank != 4:
         raise LayerError("needs a feature map and an image with four dimensions as its bottoms")
+    _check_count(spec, cells.static(2) * cells.static(3), graph)
     try:
         with np.errstate(over="raise", invalid="raise"):
             boxes, variances = priors(
                 spec, cells.static(3), cells.static(2), image.static(3), image.static(2)
             )
     except FloatingPointError:
-        raise LayerError(
-            "has priors too large for float32: look at offset, step and sizes"
-        ) from None
+        raise LayerError("has priors too large for float32: check offset, step and sizes") from None
     both = np.stack([boxes.reshape(-1), variances.reshape(-1)])[None]
     return graph.constant(both, layer.tops[0], exact_name=True)
 
 
+def _check_count(spec: PriorSpec, cells: int, graph: GraphBuilder) -> None:
+    """Refuse more priors than a detector can use, before any is computed."""
+    ratios = len(spec.aspect_ratios) * (2 if spec.flip else 1)
+    count = cells * (len(spec.min_sizes) * (1 + ratios) + len(spec.max_sizes))
+    made = sum(
+        value.static(2) // 4
+        for value in graph.values.values()
+        if value.constant is not None and value.rank == 3 and value.shape[:2] == (1, 2)
+    )
+    if made + count > MAX_PRIORS:
+        raise LayerError(
+            f"makes {count:,} priors, and the layers before it {made:,}, but a network can have "
+            f"{MAX_PRIORS:,}: give a smaller --input-size, or fewer min_size and aspect_ratio"
+        )
+
+
 def prior_spec(parameter: caffe_pb2.PriorBoxParameter) -> PriorSpec:
-    """The checked parameters of a layer; LayerError lists all that Caffe would refuse."""
+    """The checked parameters of a layer. LayerError lists everything that Caffe would refuse."""
     problems: list[str] = []
 
     def check(holds: bool, message: str) -> None:
@@ -54,6 +75,11 @@ def prior_spec(parameter: caffe_pb2.PriorBoxParameter) -> PriorSpec:
             "each max_size must be greater than its min_size",
         )
     check(all(0 < ratio < 1e6 for ratio in parameter.aspect_ratio), "aspect_ratio must be positive")
+    check(
+        max(len(least), len(parameter.aspect_ratio)) <= MAX_SHAPES,
+        f"has {len(least)} min_size and {len(parameter.aspect_ratio)} aspect_ratio: "
+        f"give at most {MAX_SHAPES} of each",
+    )
     check(len(parameter.variance) in (0, 1, 4), "needs one variance or four")
     check(all(0 < value < np.inf for value in parameter.variance), "variance must be positive")
     check(np.isfinite(parameter.offset).item(), "offset must be a number")

@@ -1,11 +1,15 @@
-"""Which function translates which Caffe layer type.
+"""Maps each Caffe layer type to the function that translates it.
 
 A handler is a function that takes the layer, the graph under construction and the values of the
-layer's bottoms, adds nodes, and returns the values of the tops. It gives the value that it makes
-for a top that top's name, and works out its static shape by Caffe's rules. What it can't translate
-it explains by raising `LayerError`. Its docstring says what Caffe computes.
+layer's bottoms, adds nodes, and returns the values of the tops. It names the value of each top
+after the top, and computes its static shape by Caffe's rules. It raises `LayerError` for what it
+can't translate. Its docstring says what Caffe computes.
 
-A new layer type is a new module in this package; nothing else changes.
+A new layer type is a new module in this package and a test of it; nothing else changes. The
+registration says all that others must know of the type: how many bottoms and tops a layer may have,
+and whether it needs weights. Two additions are optional. Parameters that the schema lacks go into
+convert/caffe/caffe.proto, and a formula in convert.verify.reference lets NumPy verify a layer that
+OpenCV can't read.
 """
 
 import importlib
@@ -13,11 +17,14 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import convert.layers
 from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Value
 
+Weights = bool | Literal["one bottom"]
+"""Whether a layer needs blobs: always, never, or unless a second bottom replaces them."""
 Translate = Callable[[Layer, GraphBuilder, Sequence[Value]], Value | Sequence[Value]]
 
 
@@ -37,6 +44,13 @@ class Handler:
     translate: Translate
     bottoms: tuple[int, int | None]
     tops: tuple[int, int | None]
+    weights: Weights = False
+    refuses: bool = False
+    """Whether it only explains why layers of this type can't be translated."""
+
+    def needs_weights(self, layer: Layer) -> bool:
+        """Whether a layer of this type needs blobs."""
+        return len(layer.bottoms) < 2 if self.weights == "one bottom" else self.weights
 
     @property
     def summary(self) -> str:
@@ -51,14 +65,23 @@ def handler(
     *types: str,
     bottoms: int | tuple[int, int | None] = 1,
     tops: int | tuple[int, int | None] = 1,
+    weights: Weights = False,
+    refuses: bool = False,
 ) -> Callable[[Translate], Translate]:
-    """Register a function for these layer types; a count may be a range, open where it's None."""
+    """Register a function for these layer types.
+
+    A count of bottoms or tops may be a range, whose end is open where it's None. `weights` says
+    whether a layer needs blobs: always, never, or with "one bottom" alone. A function that
+    `refuses` only raises LayerError, to say what to do about layers of this type.
+    """
 
     def register(translate: Translate) -> Translate:
         for layer_type in types:
             if layer_type in _handlers:
                 raise ValueError(f"layer type {layer_type} has two handlers")
-            _handlers[layer_type] = Handler(layer_type, translate, _range(bottoms), _range(tops))
+            _handlers[layer_type] = Handler(
+                layer_type, translate, _range(bottoms), _range(tops), weights, refuses
+            )
         return translate
 
     return register
@@ -72,8 +95,8 @@ def handlers() -> dict[str, Handler]:
 
 
 def layer_types() -> dict[str, str]:
-    """Every layer type with the first line of what Caffe computes, for listings."""
-    return {layer_type: found.summary for layer_type, found in handlers().items()}
+    """Every layer type that can be translated, with the first line of what Caffe computes."""
+    return {name: found.summary for name, found in handlers().items() if not found.refuses}
 
 
 def _range(count: int | tuple[int, int | None]) -> tuple[int, int | None]:

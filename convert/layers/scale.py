@@ -7,14 +7,15 @@ import numpy as np
 from convert.caffe.network import Layer
 from convert.graph import BATCH, GraphBuilder, Shape, Value
 from convert.layers.affine import affine
+from convert.layers.batch import aligned
 from convert.layers.blobs import canonical_axis, check_blobs, text
 from convert.layers.registry import LayerError, handler
 from geometry.arrays import F32
 
 
-@handler("Scale", bottoms=(1, 2))
+@handler("Scale", bottoms=(1, 2), weights="one bottom")
 def scale(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """Products x · scale (+ bias); scale spans `num_axes` axes from `axis` on, and repeats.
+    """Products x · scale (+ bias); scale spans `num_axes` axes from `axis` on and is broadcast.
 
     The scale is the first blob or the second bottom; the bias is the last blob.
     Caffe: src/caffe/layers/scale_layer.cpp.
@@ -27,12 +28,14 @@ def scale(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
         check_blobs(layer, [shape] * (2 if parameter.bias_term else 1))
         factor, shift = _split(layer, shape, has_scale=True)
         return affine(graph, x, top, layer.name, axis, scale=factor, shift=shift)
+    if parameter.axis in (0, -x.rank):
+        inputs = aligned(graph, inputs, layer.bottoms)
     axis = _other_axis(x, inputs[1], parameter.axis)
     if not parameter.bias_term:
         return _combine(graph, "Mul", x, inputs[1], axis, top)
     other = inputs[1].shape
     if BATCH in other:
-        raise LayerError("the bias would span the batch; use an axis behind the batch")
+        raise LayerError("the bias would span the batch; use an axis after the batch")
     shape = tuple(int(dim) for dim in other)
     check_blobs(layer, [shape])
     product = _combine(graph, "Mul", x, inputs[1], axis, None)
@@ -41,15 +44,17 @@ def scale(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     )
 
 
-@handler("Bias", bottoms=(1, 2))
+@handler("Bias", bottoms=(1, 2), weights="one bottom")
 def bias(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """Sums x + bias; bias spans `num_axes` axes from `axis` on, and repeats.
+    """Sums x + bias; bias spans `num_axes` axes from `axis` on and is broadcast.
 
     The bias is the first blob or the second bottom. Caffe: src/caffe/layers/bias_layer.cpp.
     """
     x = inputs[0]
     parameter = layer.parameter.bias_param
     if len(inputs) == 2:
+        if parameter.axis in (0, -x.rank):
+            inputs = aligned(graph, inputs, layer.bottoms)
         axis = _other_axis(x, inputs[1], parameter.axis)
         return _combine(graph, "Add", x, inputs[1], axis, layer.tops[0])
     axis, shape = _weights_shape(x, parameter.axis, parameter.num_axes)
@@ -70,7 +75,7 @@ def _weights_shape(x: Value, axis: int, num_axes: int) -> tuple[int, tuple[int, 
         )
     dims = x.shape[start:end]
     if BATCH in dims:
-        raise LayerError("the weights would span the batch; use an axis behind the batch")
+        raise LayerError("the weights would span the batch; use an axis after the batch")
     return start, tuple(int(dim) for dim in dims)
 
 
@@ -85,10 +90,10 @@ def _split(
 
 
 def _other_axis(x: Value, other: Value, axis: int) -> int:
-    """The axis of x from which on the second bottom lies."""
+    """The first axis of x that the second bottom spans."""
     start = 0 if other.rank == 0 else canonical_axis(axis, x.rank)
     expected = x.shape[start : start + other.rank]
-    if other.shape != expected:
+    if other.shape not in (expected, _row(expected)):
         raise LayerError(
             f"expected a second bottom of shape {text(expected)} (the first bottom from axis "
             f"{start} on), found {text(other.shape)}"
@@ -96,10 +101,15 @@ def _other_axis(x: Value, other: Value, axis: int) -> int:
     return start
 
 
+def _row(shape: Shape) -> Shape:
+    """The shape of one row that stands for each image of a batch."""
+    return (1, *shape[1:]) if shape[:1] == (BATCH,) else shape
+
+
 def _combine(
     graph: GraphBuilder, operator: str, x: Value, other: Value, axis: int, name: str | None
 ) -> Value:
-    """Combine x with a value that lies on its axes from `axis` on."""
+    """Combine x with a value that spans its axes from `axis` on."""
     trailing = range(other.rank, x.rank - axis)
     if trailing:
         axes = graph.constant(np.array(trailing, np.int64), f"{other.name}/axes")

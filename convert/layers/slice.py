@@ -43,16 +43,17 @@ def slice_layer(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> l
 
 @handler("Crop", bottoms=2)
 def crop(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """The first bottom cut to the size of the second on every axis from `axis` on, from offset on.
+    """The first bottom cropped at `offset` to the second's size on every axis from `axis` on.
 
-    One `offset` serves all axes, else there is one for each.
-    Caffe: src/caffe/layers/crop_layer.cpp.
+    There is one `offset` for all axes, or one for each. Caffe: src/caffe/layers/crop_layer.cpp.
     """
     x, reference = inputs
     parameter = layer.parameter.crop_param
     axis = canonical_axis(parameter.axis, x.rank)
     if reference.rank != x.rank:
-        raise LayerError(f"the bottoms have {x.rank} and {reference.rank} dimensions, not as many")
+        raise LayerError(
+            f"the bottoms have {x.rank} and {reference.rank} dimensions; expected the same number"
+        )
     offsets = list(parameter.offset) or [0]
     if len(offsets) == 1:
         offsets *= x.rank - axis
@@ -73,7 +74,7 @@ def crop(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
 
 
 def cut(graph: GraphBuilder, x: Value, ranges: dict[int, tuple[int, int]], name: str) -> Value:
-    """Restrict some axes of x to a range of indices each, first and one past the last."""
+    """Cut axes of x to ranges of indices, given as the first and one past the last."""
     shape = tuple(
         ranges[axis][1] - ranges[axis][0] if axis in ranges else dim
         for axis, dim in enumerate(x.shape)

@@ -17,5 +17,5 @@ def softmax(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value
     (x,) = inputs
     axis = canonical_axis(layer.parameter.softmax_param.axis, x.rank)
     if isinstance(x.shape[axis], str):
-        raise LayerError("the softmax would mix images; use an axis behind the batch")
+        raise LayerError("the softmax would mix images; use an axis after the batch")
     return graph.node("Softmax", [x], x.shape, name=layer.tops[0], axis=axis)

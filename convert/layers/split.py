@@ -18,7 +18,7 @@ def split(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list[Va
 
 @handler("Silence", bottoms=(1, None), tops=0)
 def silence(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list[Value]:
-    """Nothing: it only keeps its bottoms from being outputs of the network.
+    """Nothing; it only keeps its bottoms from being outputs of the network.
 
     Caffe: src/caffe/layers/silence_layer.cpp.
     """

@@ -12,7 +12,7 @@ from convert.layers.registry import LayerError, handler
 
 @handler("Tile")
 def tile(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """The bottom `tiles` times one behind the other along `axis`.
+    """The bottom repeated `tiles` times along `axis`.
 
     Caffe: src/caffe/layers/tile_layer.cpp.
     """

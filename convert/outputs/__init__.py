@@ -1,1 +1,1 @@
-"""What a converted file takes in and gives out: `heads`, `detections` or `raw`."""
+"""The inputs and outputs of a converted file: `heads`, `detections` or `raw`."""

@@ -14,7 +14,7 @@ from geometry.coding import CodeType
 
 @dataclass(frozen=True, slots=True)
 class DecodedValues:
-    """What NMS chooses from."""
+    """The decoded boxes and scores from which NMS chooses."""
 
     boxes: Value
     """[batch, priors, 4] where all foreground classes share the box of a prior, else
@@ -28,7 +28,7 @@ class DecodedValues:
         return self.boxes.rank == 3
 
 
-def candidates(
+def decode_values(
     detection: DetectionOutput,
     graph: GraphBuilder,
     loc: Value,
@@ -56,9 +56,11 @@ def candidates(
 def _check(detection: DetectionOutput, loc: Value, conf: Value, priors: Value) -> int:
     """The number of priors; LayerError where the three bottoms don't fit together."""
     if priors.constant is None:
-        raise LayerError("the third bottom must come from PriorBox layers alone")
+        raise LayerError("the third bottom must come from PriorBox layers only")
     if priors.rank != 3 or priors.shape[:2] != (1, 2) or priors.static(2) % 4:
-        raise LayerError(f"the third bottom must be [1, 2, priors * 4], found {priors.shape}")
+        raise LayerError(
+            f"the third bottom must have the shape [1, 2, priors * 4], found {priors.shape}"
+        )
     count = priors.static(2) // 4
     problems: list[str] = []
     for value, kind, numbers in (
@@ -68,8 +70,9 @@ def _check(detection: DetectionOutput, loc: Value, conf: Value, priors: Value) -
         found = math.prod(value.static(axis) for axis in range(1, value.rank))
         if found != count * numbers:
             problems.append(
-                f"{count} priors need {count * numbers} {kind} values an image ({numbers} each), "
-                f"but {value.name} has {found}: check num_classes, share_location and the priors"
+                f"{count} priors need {count * numbers} {kind} values for each image "
+                f"({numbers} for each prior), but {value.name} has {found}: check num_classes, "
+                "share_location and the priors"
             )
     if problems:
         raise LayerError(*problems)
@@ -98,7 +101,7 @@ def _decode(
     variances: F64,
     name: str | None,
 ) -> Value:
-    """geometry.coding.decode as ONNX, all that doesn't depend on the codes being constant."""
+    """geometry.coding.decode as ONNX. What doesn't depend on the codes is computed now."""
     if detection.variance_encoded_in_target:
         variances = np.ones_like(variances)
     sides = priors[:, 2:] - priors[:, :2]
@@ -145,7 +148,7 @@ def _foreground(
 def _select(
     graph: GraphBuilder, value: Value, labels: tuple[int, ...], axis: int, name: str | None = None
 ) -> Value:
-    """The labels' part of an axis of all classes; a Slice where they lie side by side."""
+    """The part of an axis of all classes that has these labels: a Slice if they are adjacent."""
     shape = (*value.shape[:axis], len(labels), *value.shape[axis + 1 :])
     first, last = labels[0], labels[-1]
     if last - first + 1 == len(labels):

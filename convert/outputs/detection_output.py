@@ -9,7 +9,7 @@ from convert.layers.registry import LayerError
 from geometry.coding import CodeType
 
 MOST_CLASSES = 100_000
-"""More than any data set has: a damaged file shall not fill the memory."""
+"""More than any data set has. A damaged file must not exhaust the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class DetectionOutput:
 
 
 def read(layer: Layer) -> DetectionOutput:
-    """The checked parameters of a layer; LayerError lists all that we or Caffe refuse."""
+    """The parameters of a layer, checked. Raises LayerError with all that we or Caffe refuse."""
     parameter = layer.parameter.detection_output_param
     nms = parameter.nms_param
     problems: list[str] = []
@@ -56,17 +56,17 @@ def read(layer: Layer) -> DetectionOutput:
         problems.append("nms_threshold must not be negative")
     for name, limit in (("top_k", nms.top_k), ("keep_top_k", parameter.keep_top_k)):
         if limit == 0 and (name == "keep_top_k" or nms.HasField("top_k")):
-            problems.append(f"{name} 0 keeps nothing: give a positive number, or -1 for all")
+            problems.append(
+                f"{name} is 0, which keeps nothing: give a positive number, or -1 for all"
+            )
     if nms.eta != 1:
-        problems.append(
-            f"eta {nms.eta:g} (adaptive NMS) has no ONNX form: remove eta from nms_param"
-        )
+        problems.append(f"eta is {nms.eta:g} (adaptive NMS), which ONNX can't express: remove eta")
     if not parameter.normalized_bbox:
         problems.append("normalized_bbox: false is not supported: boxes must be fractions")
     if math.isnan(parameter.confidence_threshold):
         problems.append("confidence_threshold must be a number")
     if classes == 1 and parameter.background_label_id == 0:
-        problems.append("has no class but the background: num_classes must be at least 2")
+        problems.append("the only class is the background: num_classes must be at least 2")
     if problems:
         raise LayerError(*problems)
     labels = tuple(label for label in range(classes) if label != parameter.background_label_id)

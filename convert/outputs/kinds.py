@@ -1,22 +1,24 @@
 """The three kinds of output, each a way to frame the same network in an ONNX graph."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 
 import numpy as np
 import onnx
 
+from convert.caffe.diagnostics import Diagnostic
 from convert.caffe.network import Layer, Network
 from convert.fold import fold
-from convert.graph import BATCH, GraphBuilder, Value
-from convert.layers.registry import Handler, LayerError
+from convert.graph import GraphBuilder, Shape, Value
+from convert.layers.registry import Handler, LayerError, handlers
 from convert.merge import merge
-from convert.outputs.decoding import candidates
+from convert.outputs.decoding import decode_values
 from convert.outputs.detection_output import DetectionOutput, read
 from convert.outputs.preprocessing import IMAGES, Preprocessing
 from convert.outputs.suppression import suppress
-from convert.translate import build_graph
+from convert.translate import TranslationError, build_graph, input_shapes, problems_of
 from geometry.arrays import F32
 from sfd.errors import SfdError, UsageError
 
@@ -26,7 +28,7 @@ DETECTION_OUTPUT = "DetectionOutput"
 
 
 class Kind(StrEnum):
-    """What a file gives out; DESIGN has the table of inputs and outputs."""
+    """The kind of output of a file; docs/convert.md has the table of inputs and outputs."""
 
     HEADS = "heads"
     DETECTIONS = "detections"
@@ -35,7 +37,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DetectorBlobs:
-    """The detector's end: its parameters and the names of the blobs that it decodes."""
+    """The blobs that a detector's DetectionOutput reads, by name, and its parameters."""
 
     top: str
     loc: str
@@ -54,11 +56,15 @@ class Built:
     model: onnx.ModelProto
     network: Network
     preprocessing: Preprocessing | None
-    """None for raw."""
+    """None for `raw`."""
     heads: DetectorBlobs | None
     """None where the network does not end in a DetectionOutput."""
     values: Mapping[str, str]
     """The ONNX value of each blob of the network that a node of the model makes."""
+    shapes: Mapping[str, Shape]
+    """The shape of each blob of the network, the batch open."""
+    folder: Path | None = None
+    """Where the external data of `model` is; None where it has none."""
 
 
 def default_kind(network: Network) -> Kind:
@@ -74,31 +80,17 @@ def build(
     *,
     merging: bool = True,
 ) -> Built:
-    """Translate a network and frame it as a kind. Raises SfdError for all that hinders it.
+    """Translate a network and frame it as a kind. Raises SfdError with every problem.
 
     `merging` joins convolutions that read one value through the same window (`convert.merge`).
     """
-    check_input(network)
-    detectors = _detectors(network)
-    if kind is not Kind.RAW and len(detectors) != 1:
-        ends = "several DetectionOutput layers" if detectors else "no DetectionOutput layer"
-        raise UsageError(f"the network has {ends}, which {kind} needs: convert with --output raw")
-    network = _renamed(network, _own_names(kind))
+    problems = input_problems(network, kind)
+    if problems:
+        raise TranslationError([*problems, *problems_of(network)])
     graph = GraphBuilder()
-    blob, shape = next(iter(network.inputs.items()))
-    channels, height, width = shape[1:]
-    if kind is Kind.RAW:
-        graph.bind(blob, graph.input(DATA, (BATCH, channels, height, width)))
-        build_graph(network, graph)
-        for top in network.outputs:
-            graph.output(top, graph.blobs[top])
-    else:
-        preprocessing = preprocessing or Preprocessing.of(channels)
-        preprocessing.add(graph, (channels, height, width), blob)
-        end = Handler(DETECTION_OUTPUT, _heads if kind is Kind.HEADS else _rows, (3, None), (1, 1))
-        build_graph(network, graph, {DETECTION_OUTPUT: end})
-        for output in (BOXES, SCORES) if kind is Kind.HEADS else (DETECTIONS,):
-            graph.output(output, graph.values[output])
+    if kind is not Kind.RAW and preprocessing is None:
+        preprocessing = Preprocessing.of(next(iter(network.inputs.values()))[1])
+    network = frame(network, kind, preprocessing, graph)
     fold(graph)
     if merging:
         merge(graph)
@@ -108,33 +100,77 @@ def build(
         model=graph.model(name),
         network=network,
         preprocessing=None if kind is Kind.RAW else preprocessing,
-        heads=_read_heads(_detectors(network), graph),
+        heads=_detector_blobs(_detectors(network), graph),
         values={blob: value.name for blob, value in graph.blobs.items() if value.name in made},
+        shapes={blob: value.shape for blob, value in graph.blobs.items()},
     )
 
 
-def check_input(network: Network) -> None:
-    """Raise SfdError unless the network takes one image."""
-    if not network.layers:
-        raise SfdError("the prototxt has no layers: give the deploy prototxt of the network")
-    if len(network.inputs) != 1:
-        names = ", ".join(network.inputs) or "none"
-        raise SfdError(
-            f"the network must take one input, the image, but its inputs are: {names}; "
-            "use the deploy prototxt, and remove inputs that are no image"
-        )
+def frame(
+    network: Network,
+    kind: Kind,
+    preprocessing: Preprocessing | None,
+    graph: GraphBuilder,
+    wrap: Callable[[Handler], Handler] = lambda handler: handler,
+) -> Network:
+    """Add a network to a graph, with the inputs and outputs of a kind; nothing is folded yet.
+
+    `wrap` may replace the handlers. Returns the network with the names of its blobs in the graph.
+    """
+    detectors = _detectors(network)
+    if kind is not Kind.RAW and len(detectors) != 1:
+        ends = "several DetectionOutput layers" if detectors else "no DetectionOutput layer"
+        raise UsageError(f"the network has {ends}, which {kind} needs: convert with --output raw")
+    network = _renamed(network, _own_names(kind))
+    overrides = {name: wrap(handler) for name, handler in handlers().items()}
     blob, shape = next(iter(network.inputs.items()))
-    if len(shape) != 4 or min(shape) < 1:
-        raise SfdError(
-            f"input {blob} has shape {list(shape)}: expected batch, channels, height, width"
-        )
+    if kind is Kind.RAW:
+        if len(network.inputs) == 1:
+            graph.bind(blob, graph.input(DATA, input_shapes(network)[blob]))
+        build_graph(network, graph, overrides)
+        for top in network.outputs:
+            graph.output(top, graph.blobs[top])
+    else:
+        channels, height, width = shape[1:]
+        preprocessing = preprocessing or Preprocessing.of(channels)
+        preprocessing.add(graph, (channels, height, width), blob)
+        end = Handler(DETECTION_OUTPUT, _heads if kind is Kind.HEADS else _rows, (3, None), (1, 1))
+        build_graph(network, graph, {**overrides, DETECTION_OUTPUT: wrap(end)})
+        for output in (BOXES, SCORES) if kind is Kind.HEADS else (DETECTIONS,):
+            graph.output(output, graph.values[output])
+    return network
+
+
+def check_input(network: Network, kind: Kind = Kind.HEADS) -> None:
+    """Raise SfdError unless the network has the inputs that a kind of output needs."""
+    for problem in input_problems(network, kind):
+        raise SfdError(str(problem))
+
+
+def input_problems(network: Network, kind: Kind) -> list[Diagnostic]:
+    """Why the inputs of a network don't fit a kind of output: all but `raw` need one image."""
+    if not network.layers:
+        return [Diagnostic("the prototxt has no layers: give the network's deploy prototxt")]
+    if not network.inputs:
+        return [Diagnostic("the network has no input: give its deploy prototxt")]
+    if kind is Kind.RAW:
+        return []
+    blob, shape = next(iter(network.inputs.items()))
+    if len(network.inputs) > 1:
+        names = ", ".join(network.inputs)
+        what = f"{kind} need one input, the image, but the network has {names}"
+    elif len(shape) != 4:
+        what = f"{kind} need an image, but input {blob} has {len(shape)} dimensions, not 4"
+    else:
+        return []
+    return [Diagnostic(f"{what}: convert with --output raw")]
 
 
 def _detectors(network: Network) -> list[Layer]:
     return [layer for layer in network.layers if layer.type == DETECTION_OUTPUT]
 
 
-def _read_heads(detectors: Sequence[Layer], graph: GraphBuilder) -> DetectorBlobs | None:
+def _detector_blobs(detectors: Sequence[Layer], graph: GraphBuilder) -> DetectorBlobs | None:
     if len(detectors) != 1:
         return None
     layer = detectors[0]
@@ -151,14 +187,15 @@ def _heads(layer: Layer, graph: GraphBuilder, bottoms: Sequence[Value]) -> Value
             f"share_location: false gives each of {len(detection.labels)} classes its own box at "
             "each prior, which heads can't express: convert with --output detections or raw"
         )
-    found = candidates(detection, graph, *bottoms[:3], boxes_name=BOXES, scores_name=SCORES)
-    return found.scores
+    decoded = decode_values(detection, graph, *bottoms[:3], boxes_name=BOXES, scores_name=SCORES)
+    return decoded.scores
 
 
 def _rows(layer: Layer, graph: GraphBuilder, bottoms: Sequence[Value]) -> Value:
     """DetectionOutput rows."""
     detection = read(layer)
-    return suppress(detection, graph, candidates(detection, graph, *bottoms[:3]), DETECTIONS)
+    decoded = decode_values(detection, graph, *bottoms[:3])
+    return suppress(detection, graph, decoded, DETECTIONS)
 
 
 def _own_names(kind: Kind) -> tuple[str, ...]:
@@ -170,7 +207,7 @@ def _own_names(kind: Kind) -> tuple[str, ...]:
 
 
 def _renamed(network: Network, taken: Sequence[str]) -> Network:
-    """The network with other names for its tops that are called like our inputs and outputs."""
+    """The network with other names for tops that are named like inputs or outputs of the file."""
 
     def name(blob: str) -> str:
         return f"caffe/{blob}" if blob in taken and blob not in network.inputs else blob

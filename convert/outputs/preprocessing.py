@@ -1,4 +1,4 @@
-"""The part of the graph between pictures as they are decoded and the blob that Caffe was fed."""
+"""The part of the graph that turns decoded images into the input that Caffe was fed."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -24,7 +24,7 @@ class ChannelOrder(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """How pixels become input: (pixel - mean) * scale, as Caffe's `transform_param` has it."""
+    """How pixels become input: (pixel - mean) * scale, as in Caffe's `transform_param`."""
 
     channel_order: ChannelOrder
     mean: tuple[float, ...]
@@ -39,10 +39,10 @@ class Preprocessing:
         mean: tuple[float, ...] | None = None,
         scale: float = 1.0,
     ) -> "Preprocessing":
-        """The given values, checked against the network, with the usual ones for what is None."""
+        """The given values, checked against the network, with defaults for those that are None."""
         if channels not in (1, 3):
             raise UsageError(
-                f"the network takes {channels} channels, which no picture has: "
+                f"the network takes {channels} channels, but images have 1 or 3: "
                 "convert it with --output raw"
             )
         order = channel_order or (ChannelOrder.GRAY if channels == 1 else ChannelOrder.BGR)
@@ -61,7 +61,7 @@ class Preprocessing:
                 f"give one value, or {channels}"
             )
         if not np.all(np.isfinite([*mean, scale])) or scale == 0:
-            raise UsageError("--mean and --scale must be finite numbers, and --scale not 0")
+            raise UsageError("--mean and --scale must be finite numbers, and --scale must not be 0")
         return cls(order, mean, scale)
 
     def add(self, graph: GraphBuilder, shape: tuple[int, int, int], name: str) -> Value:

@@ -1,33 +1,48 @@
-"""What a data layer says about preprocessing, where that differs from what a file will do."""
+"""Preprocessing that looks wrong: it differs from a data layer's, or is in another unit."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from convert.caffe.caffe_pb2 import LayerParameter
-from convert.caffe.inputs import DATA_TYPES
+from convert.caffe.data_layers import is_data_layer
 from convert.caffe.network import Diagnostic, Network
 from convert.outputs.preprocessing import Preprocessing
 
 
 def differences(network: Network, preprocessing: Preprocessing) -> list[Diagnostic]:
-    """A warning for each data layer whose `transform_param` prepares pictures otherwise.
+    """A warning for each data layer whose `transform_param` preprocesses images differently.
 
     Source: DataTransformer (src/caffe/data_transformer.cpp): one mean value stands for all
     channels; without any, and without a mean file, nothing is subtracted.
     """
     found = []
-    for layer in network.aside:
-        if layer.type in DATA_TYPES and layer.parameter.HasField("transform_param"):
+    for layer in network.training_layers:
+        if is_data_layer(layer.parameter) and layer.parameter.HasField("transform_param"):
             advice = _advice(layer.parameter, preprocessing)
             if advice:
-                what = f"prepares pictures in another way: {advice}"
+                what = f"preprocesses images differently: {advice}"
                 found.append(Diagnostic(what, layer.line, layer=layer.name))
     return found
 
 
+def fractions(preprocessing: Preprocessing) -> list[Diagnostic]:
+    """A warning for means that look like fractions of 1: pixels are 0 to 255."""
+    mean = preprocessing.mean
+    if not 0 < max(mean) <= 1:
+        return []
+    given, meant = (",".join(f"{value:g}" for value in values)
+                    for values in (mean, [255 * value for value in mean]))  # fmt: skip
+    return [
+        Diagnostic(
+            f"the mean {given} looks like fractions, but pixels are 0 to 255: is --mean {meant} "
+            "meant?"
+        )
+    ]
+
+
 def _advice(layer: LayerParameter, preprocessing: Preprocessing) -> str:
-    """The options that would do what the layer does, or nothing where that is done."""
+    """The options that would do what the layer does; empty if the file does it already."""
     transform = layer.transform_param
     options = []
     if transform.mean_file:
@@ -43,5 +58,5 @@ def _advice(layer: LayerParameter, preprocessing: Preprocessing) -> str:
 
 
 def _equal(stated: Sequence[float], chosen: Sequence[float]) -> bool:
-    """Whether they are the same but for float32, and the six digits that we advise."""
+    """Whether the values are equal, up to the six digits that the advice shows."""
     return len(stated) == len(chosen) and np.allclose(stated, chosen, rtol=1e-5, atol=0)

@@ -16,37 +16,37 @@ from convert.outputs.detection_output import DetectionOutput
 from geometry.coding import CodeType
 
 ROWS = "detections"
-"""The name of the open dimension: how many detections there are."""
+"""The name of the open dimension that counts the detections."""
 SELECTED = "selected"
-"""How many NMS selects, before keep_top_k: a name of its own, for runtimes share the memory of
-values whose dimensions have one name."""
+"""The name of the dimension that counts what NMS selects, before keep_top_k. It differs from ROWS,
+because runtimes share memory between values whose dimensions have one name."""
 
 
 def suppress(
-    detection: DetectionOutput, graph: GraphBuilder, found: DecodedValues, name: str | None = None
+    detection: DetectionOutput, graph: GraphBuilder, decoded: DecodedValues, name: str | None = None
 ) -> Value:
     """Rows [n, 7] of image, label, score, x1, y1, x2, y2; none where nothing is found.
 
     Caffe can't have an empty blob and writes rows of -1 then; an empty array says it plainly.
     """
     classes = len(detection.labels)
-    count = found.scores.static(1)
+    count = decoded.scores.static(1)
     ranks = count if detection.top_k < 0 else min(count, detection.top_k)
-    scores, boxes = _ranked(graph, found, classes, count, ranks)
+    scores, boxes = _ranked(graph, decoded, classes, count, ranks)
     kept = _nms(detection, graph, scores, boxes, classes, ranks)
     kept = _keep_top_k(detection, graph, kept, classes * ranks)
     return _rows(detection, graph, kept, boxes, ranks, name)
 
 
 def _ranked(
-    graph: GraphBuilder, found: DecodedValues, classes: int, count: int, ranks: int
+    graph: GraphBuilder, decoded: DecodedValues, classes: int, count: int, ranks: int
 ) -> tuple[Value, Value]:
     """The best scores [batch, classes, ranks] of each class, and their boxes [.., ranks, 4]."""
     shape: Shape = (BATCH, classes, count)
     by_class = (
-        reshape(graph, found.scores, (0, 1, count), shape)
+        reshape(graph, decoded.scores, (0, 1, count), shape)
         if classes == 1
-        else graph.node("Transpose", [found.scores], shape, perm=(0, 2, 1))
+        else graph.node("Transpose", [decoded.scores], shape, perm=(0, 2, 1))
     )
     best: Shape = (BATCH, classes, ranks)
     # TopK puts the lower index first where scores are equal, as Caffe's stable sort does.
@@ -57,14 +57,14 @@ def _ranked(
         dtypes=[np.float32, np.int64],
         axis=2,
     )
-    if found.shared:
+    if decoded.shared:
         flat = reshape(graph, indices, (0, classes * ranks, 1), (BATCH, classes * ranks, 1))
         boxes = graph.node(
-            "GatherND", [found.boxes, flat], (BATCH, classes * ranks, 4), batch_dims=1
+            "GatherND", [decoded.boxes, flat], (BATCH, classes * ranks, 4), batch_dims=1
         )
         return scores, reshape(graph, boxes, (0, classes, ranks, 4), (*best, 4))
     last = reshape(graph, indices, (0, classes, ranks, 1), (*best, 1))
-    return scores, graph.node("GatherND", [found.boxes, last], (*best, 4), batch_dims=2)
+    return scores, graph.node("GatherND", [decoded.boxes, last], (*best, 4), batch_dims=2)
 
 
 def _nms(
@@ -75,7 +75,7 @@ def _nms(
     classes: int,
     ranks: int,
 ) -> Value:
-    """The scores [batch, classes * ranks] with minus infinity for all that isn't kept."""
+    """The scores [batch, classes * ranks], with minus infinity for each that isn't kept."""
     entries = BATCH if classes == 1 else f"{BATCH}*{classes}"
     entry_boxes = reshape(graph, boxes, (-1, ranks, 4), (entries, ranks, 4))
     if detection.code_type is not CodeType.CENTER_SIZE:
@@ -118,7 +118,7 @@ def _unswapped(graph: GraphBuilder, boxes: Value) -> Value:
 
 
 def _keep_top_k(detection: DetectionOutput, graph: GraphBuilder, kept: Value, slots: int) -> Value:
-    """Only the best keep_top_k scores of each image left, in their places."""
+    """The scores with only the best keep_top_k of each image, in their places."""
     if not 0 <= detection.keep_top_k < slots:
         return kept
     best: Shape = (BATCH, detection.keep_top_k)
@@ -142,7 +142,7 @@ def _rows(
     ranks: int,
     name: str | None,
 ) -> Value:
-    """A row for each score kept; the places are in Caffe's order already."""
+    """A row for each score that is kept, in Caffe's order."""
     classes = len(detection.labels)
     kept = reshape(graph, kept, (0, classes, ranks), (BATCH, classes, ranks))
     found = graph.node("Greater", [kept, _minus_infinity(graph)], kept.shape, dtype=np.bool_)

@@ -1,1 +1,1 @@
-"""Takes the weights of TensorFlow's MobileNet-V2 SSD over into a caffemodel, without TensorFlow."""
+"""Imports the weights of TensorFlow's MobileNet-V2 SSD into a caffemodel, without TensorFlow."""

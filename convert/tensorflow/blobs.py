@@ -1,4 +1,4 @@
-"""A convolution's arrays as the blobs of Caffe's layers."""
+"""Turns a convolution's arrays into the blobs of Caffe's layers."""
 
 import numpy as np
 
@@ -15,19 +15,19 @@ HALF_RANGE = 127.5
 
 
 def blobs(convolution: Convolution, preprocessing: Preprocessing) -> dict[str, Blobs]:
-    """Layer name to blobs, for a network that is fed as `preprocessing` says (three channels).
+    """Blobs by layer name, for a network whose input has this `preprocessing` (three channels).
 
     The convolution's [height, width, in, out] becomes [out, in, height, width], a depthwise one's
     [height, width, in, multiplier] becomes [in * multiplier, 1, height, width]; biases [out] follow
-    where it has them. BatchNorm becomes two layers: `/bn` of mean [out], variance [out] and the
-    factor [1] that divides both, `/scale` of gamma [out] and beta [out].
+    if it has any. BatchNorm becomes two layers: `/bn` of mean [out], variance [out] and the factor
+    [1] that divides both, `/scale` of gamma [out] and beta [out].
     """
     layer, parts = convolution.unit.layer, convolution.parts
     weights = parts[Parameter.WEIGHTS].astype(np.float64)
     shift: F64 | float = 0.0
     if convolution.unit.kernel is Kernel.DEPTHWISE:
         height, width, channels, multiplier = weights.shape
-        # Output channel c * multiplier + m, as both have it.
+        # Both frameworks number the output channel c * multiplier + m.
         kernel = weights.transpose(2, 3, 0, 1).reshape(channels * multiplier, 1, height, width)
     else:
         kernel = weights.transpose(3, 2, 0, 1)
@@ -37,8 +37,8 @@ def blobs(convolution: Convolution, preprocessing: Preprocessing) -> dict[str, B
         return {layer: (_single(kernel), _single(parts[Parameter.BIASES] + shift))}
     mean = parts[Parameter.MEAN] - np.asarray(shift)
     gamma = parts[Parameter.GAMMA].astype(np.float64)
-    # Caffe's epsilon stands in the prototxt, so the variance makes up for the difference. What that
-    # would make negative is 0, and gamma makes up for the rest.
+    # The prototxt states Caffe's epsilon, so the variance compensates for the difference. Where
+    # that would make it negative, it is 0 and gamma compensates for the rest.
     spread = parts[Parameter.VARIANCE].astype(np.float64) + convolution.epsilon
     variance = np.maximum(spread - CAFFE_EPSILON, 0.0)
     gamma *= np.sqrt((variance + CAFFE_EPSILON) / spread)
@@ -50,15 +50,15 @@ def blobs(convolution: Convolution, preprocessing: Preprocessing) -> dict[str, B
 
 
 def _stem(kernel: F64, preprocessing: Preprocessing) -> tuple[F64, F64]:
-    """The first kernel for Caffe's input, and what its output lacks of TensorFlow's.
+    """The first kernel for Caffe's input, and the constant to add to its output.
 
     `kernel` is [out, 3, height, width] on RGB / 127.5 - 1. Caffe's input is (pixel - mean) * scale,
     so that with kernel / (127.5 * scale)
 
         TensorFlow's output = Caffe's + sum of kernel * (mean / 127.5 - 1)
 
-    wherever the window lies inside the picture. Outside both pad with 0, which is gray to one and
-    the mean colour to the other: no weights can make that equal, unless the mean is 127.5.
+    wherever the window lies inside the image. Outside, both pad with 0, which is gray in TensorFlow
+    and the mean colour in Caffe. No weights can make these equal unless the mean is 127.5.
     """
     if preprocessing.channel_order is ChannelOrder.BGR:
         kernel = kernel[:, ::-1]

@@ -1,4 +1,4 @@
-"""Frozen graphs: a GraphDef's constants by name, and the epsilons of its BatchNorm nodes."""
+"""Reads a frozen graph: its constants by name, and the epsilons of its BatchNorm nodes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from convert.files import MAX_PROTOBUF, read_bytes
 from convert.tensorflow.graph_pb2 import GraphDef, NodeDef
 
 FUSED_BATCH_NORM_EPSILON = 1e-4
-"""The operator's own default: an exporter may leave out what equals it."""
+"""The operator's default. An exporter may leave out an epsilon that equals it."""
 
 _FUSED_BATCH_NORMS = frozenset(["FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"])
 _VARIABLES = frozenset(["Variable", "VariableV2", "VarHandleOp"])
@@ -20,29 +20,31 @@ _FROZEN = "give the frozen graph (frozen_inference_graph.pb in the zoo's archive
 
 
 class GraphError(CaffeError):
-    """A TensorFlow graph that can't be used, with every problem found in it, listed likewise."""
+    """A TensorFlow graph can't be used. Lists every problem, as CaffeError does."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """What a graph has of weights."""
+    """The weights of a graph."""
 
     constants: Mapping[str, NodeDef]
-    """Const nodes by name; variables that a frozen graph has become such constants."""
+    """Const nodes by name. Freezing turns variables into such constants."""
     variables: frozenset[str]
-    """Names of variables that are none: their values are not in this file."""
+    """Names of variables that were not frozen: their values are not in this file."""
     epsilons: Mapping[str, float]
-    """Of FusedBatchNorm nodes, by the name of the constant that is their gamma."""
+    """Epsilons of FusedBatchNorm nodes, by the name of their gamma constant."""
 
 
 def read(path: Path) -> Graph:
     """Read a binary GraphDef.
 
-    Raises GraphError for a file that is missing, truncated, or of another kind.
+    Raises GraphError if the file is missing, truncated, or of another kind.
     """
     nodes = {node.name: node for node in _parse(path).node}
     if not nodes:
-        raise GraphError(str(path), [Diagnostic(f"it holds no node, so it is no graph; {_FROZEN}")])
+        raise GraphError(
+            str(path), [Diagnostic(f"it has no nodes, so it is not a graph; {_FROZEN}")]
+        )
     return Graph(
         constants={name: node for name, node in nodes.items() if node.op == "Const"},
         variables=frozenset(name for name, node in nodes.items() if node.op in _VARIABLES),
@@ -62,12 +64,12 @@ def _parse(path: Path) -> GraphDef:
     try:
         return GraphDef.FromString(data)
     except DecodeError as error:
-        what = f"no GraphDef, or a truncated or damaged one; get it again, or {_FROZEN}"
+        what = f"not a GraphDef, or truncated or damaged; get it again, or {_FROZEN}"
         raise GraphError(str(path), [Diagnostic(what)]) from error
 
 
 def _other_kind(data: bytes) -> str:
-    """What the file is, and what to do, when it is one of the usual mistakes; else nothing."""
+    """What the file is and what to do, if it is a common mistake; otherwise an empty string."""
     if not data:
         return "an empty file; get it again"
     if data.startswith(b"version https://git-lfs"):
@@ -84,8 +86,8 @@ def _other_kind(data: bytes) -> str:
 
 
 def _source(name: str, nodes: Mapping[str, NodeDef]) -> str:
-    """The node that an input comes from in the end: freezing leaves an Identity behind each."""
-    for _ in range(_MAX_HOPS):  # a damaged graph may go round in circles
+    """The node that an input comes from, past the Identity nodes that freezing leaves."""
+    for _ in range(_MAX_HOPS):  # a damaged graph may contain a cycle
         name = name.removeprefix("^").split(":")[0]
         node = nodes.get(name)
         if node is None or node.op != "Identity" or not node.input:

@@ -1,7 +1,7 @@
-"""Names: which constant of TensorFlow's MobileNet-V2 SSD is which part of which layer here.
+"""Maps the constants of TensorFlow's MobileNet-V2 SSD to the layers of this family.
 
-TensorFlow's come from slim's nets/mobilenet and, for `layer_19_…`, from the detection API's
-models/feature_map_generators.py; this family's from the prototxts of bonseyes/SFD, which
+TensorFlow's names come from slim's nets/mobilenet and, for `layer_19_…`, from the detection API's
+models/feature_map_generators.py. This family's names come from the prototxts of bonseyes/SFD, which
 training/architecture/ writes.
 """
 
@@ -35,7 +35,7 @@ BATCH_NORM = (Parameter.GAMMA, Parameter.BETA, Parameter.MEAN, Parameter.VARIANC
 
 @dataclass(frozen=True)
 class Unit:
-    """A convolution, with what normalises it: its name here and in TensorFlow."""
+    """A convolution with its BatchNorm: its name here and in TensorFlow."""
 
     layer: str
     origin: str
@@ -46,13 +46,13 @@ class Unit:
 _SPELLINGS = {
     **{str(parameter): parameter for parameter in Parameter},
     "depthwise_weights": Parameter.WEIGHTS,
-    # as TensorFlow's optimize_for_inference names what it folds BatchNorm into
+    # TensorFlow's optimize_for_inference gives this name to the bias that BatchNorm is folded into
     "Conv2D_weights": Parameter.WEIGHTS,
     "Conv2D_bn_offset": Parameter.BIASES,
     "depthwise_bn_offset": Parameter.BIASES,
 }
-# Whatever leads to the last `MobilenetV2` (often one within another); what freezing and constant
-# folding add behind.
+# Scopes up to the last `MobilenetV2` (they are often nested), and the suffixes that freezing and
+# constant folding add.
 _NAME = re.compile(
     r"(?:.*/)?MobilenetV2/(?P<unit>[^/]+(?:/(?:expand|depthwise|project))?)"
     rf"/(?P<parameter>{'|'.join(map(re.escape, _SPELLINGS))})"
@@ -75,7 +75,7 @@ _UNITS: tuple[tuple[str, str, Kernel], ...] = (
 
 
 def place(constant: str) -> tuple[Unit, Parameter] | None:
-    """The unit and the part of it that a constant is; None for one without a place here."""
+    """The unit and the part that a constant belongs to; None if it has no place in this family."""
     found = _NAME.fullmatch(constant)
     if found is None:
         return None
@@ -89,15 +89,15 @@ def place(constant: str) -> tuple[Unit, Parameter] | None:
 
 
 def trained(constant: str) -> str | None:
-    """The scope of a constant that was trained, by its name; None for any other constant."""
+    """The scope in the name of a trained constant; None for any other constant."""
     found = _TRAINED.fullmatch(constant)
     return found["scope"] if found else None
 
 
 def missing(layers: set[str]) -> list[str]:
-    """The layers without which those of a backbone that are there can't be used, in order.
+    """The layers that a graph with these layers of a backbone must have, in order.
 
-    A graph may end early, but a block is whole, and none is left out.
+    A graph may end early, but no block may be incomplete or missing.
     """
     numbers = [int(found[1]) for name in layers if (found := re.match(r"conv_(\d+)/", name))]
     expected = ["Conv", "conv/depthwise", "conv/project"]
@@ -107,7 +107,7 @@ def missing(layers: set[str]) -> list[str]:
 
 
 def order(layer: str) -> tuple[int, ...]:
-    """A key that sorts layers as the family's prototxts have them."""
+    """A key that sorts layers in the order of the family's prototxts."""
     ranks = ("Conv", "conv/", "conv_", "Conv_1", "layer_")
     rank = max(index for index, start in enumerate(ranks) if layer.startswith(start))
     number = re.search(r"_(\d+)(?:/|$)", layer)

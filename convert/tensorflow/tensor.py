@@ -1,4 +1,4 @@
-"""One constant of a graph: from TensorFlow's encodings to a float32 array."""
+"""Decodes one constant of a TensorFlow graph to a float32 array."""
 
 import math
 from typing import Any
@@ -19,7 +19,8 @@ from convert.tensorflow.graph_pb2 import (
 from geometry.arrays import F32
 
 MAX_VALUES = 1 << 26
-"""Of one constant, 256 MiB as float32: one repeated value must not fill the memory."""
+"""The largest number of values in one constant (256 MiB as float32). A single repeated value can't
+fill the memory."""
 
 _STORED: dict[int, np.dtype[Any]] = {
     DT_FLOAT: np.dtype("<f4"),
@@ -31,13 +32,13 @@ _STORED: dict[int, np.dtype[Any]] = {
 
 
 class TensorError(ValueError):
-    """A constant contradicts itself or has no weights; the message says how."""
+    """A constant is inconsistent or holds no weights; the message says why."""
 
 
 def shape_of(node: NodeDef) -> tuple[int, ...]:
     """The shape of a Const node's value.
 
-    Raises TensorError for a node without a value, or with an unknown or negative dimension.
+    Raises TensorError if the node has no value, or an unknown or negative dimension.
     """
     if "value" not in node.attr or not node.attr["value"].HasField("tensor"):
         raise TensorError("it has no value")
@@ -51,18 +52,18 @@ def shape_of(node: NodeDef) -> tuple[int, ...]:
 def decode(node: NodeDef) -> F32:
     """The value of a Const node in its shape: DT_FLOAT, DT_DOUBLE, DT_HALF or DT_BFLOAT16.
 
-    Elements are the bytes of `tensor_content`, else the values of `float_val`, `double_val` or
-    `half_val`, of which the last one is repeated until the shape is full, and none is zeros
-    (tensorflow/core/framework/tensor.cc, FromProtoField).
+    Elements are the bytes of `tensor_content`, or the values of `float_val`, `double_val` or
+    `half_val`. The last of these values is repeated until the shape is full; without any value the
+    elements are zeros (tensorflow/core/framework/tensor.cc, FromProtoField).
 
-    Raises TensorError where type, count and shape don't go together, or a value is not finite.
+    Raises TensorError if type, count and shape don't match, or if a value is not finite.
     """
     shape = shape_of(node)
     tensor = node.attr["value"].tensor
-    # Python's integers: the product of a damaged shape must not overflow into a plausible count.
+    # Python's integers can't overflow, so a damaged shape can't give a plausible count.
     count = math.prod(shape)
     if count > MAX_VALUES:
-        raise TensorError(f"its shape {times(shape)} has {count} values, which no layer has")
+        raise TensorError(f"its shape {times(shape)} has {count} values, more than any layer has")
     dtype = _STORED.get(tensor.dtype)
     if dtype is None:
         raise TensorError(
@@ -81,7 +82,7 @@ def decode(node: NodeDef) -> F32:
     if tensor.dtype == DT_BFLOAT16:
         values = (stored.astype(np.uint32) << 16).view(np.float32)
     else:
-        with np.errstate(over="ignore"):  # judged below
+        with np.errstate(over="ignore"):  # checked below
             values = stored.astype(np.float32)
     wrong = int(values.size - np.count_nonzero(np.isfinite(values)))
     if wrong:
@@ -92,7 +93,9 @@ def decode(node: NodeDef) -> F32:
 def _from_bytes(tensor: TensorProto, dtype: np.dtype[Any]) -> NDArray[Any]:
     size = len(tensor.tensor_content)
     if size % dtype.itemsize:
-        raise TensorError(f"its {size} bytes are no whole number of {dtype.itemsize}-byte values")
+        raise TensorError(
+            f"its {size} bytes are not a whole number of {dtype.itemsize}-byte values"
+        )
     return np.frombuffer(tensor.tensor_content, dtype)
 
 

@@ -1,4 +1,4 @@
-"""One transfer from file to file: a frozen graph in, a caffemodel out."""
+"""Reads a frozen graph and writes a caffemodel."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,29 +22,29 @@ class Transfer:
     """What was written."""
 
     layers: Mapping[str, Blobs]
-    """In the order of the family's prototxts."""
+    """Layers in the order of the family's prototxts."""
     convolutions: int
     batch_norm: bool
-    """Whether BatchNorm follows each convolution; else each has biases, as in merged files."""
+    """Whether BatchNorm follows each convolution; otherwise each has biases, as in merged files."""
     warnings: tuple[str, ...]
 
     @property
     def parameters(self) -> int:
-        """How many numbers the file holds."""
+        """The number of values in the file."""
         return sum(blob.size for arrays in self.layers.values() for blob in arrays)
 
 
 def transfer(source: Path, output: Path, preprocessing: Preprocessing, name: str) -> Transfer:
-    """Write the weights of the frozen graph `source` as the caffemodel `output`, whole or not.
+    """Write the weights of the frozen graph `source` to the caffemodel `output`, or write no file.
 
-    Raises GraphError with all problems of the graph, UsageError for an `output` that can't be
-    meant, and WriteError for one that can't be written.
+    Raises GraphError with all problems of the graph, UsageError if `output` makes no sense, and
+    WriteError if it can't be written.
     """
     check_output(output, "caffemodel", [source])
     found = find(graph.read(source))
     layers: dict[str, Blobs] = {}
     for convolution in found.convolutions:
-        # A damaged exponent: what float32 can't hold is told by name.
+        # A damaged exponent can overflow float32; the error below names the layer.
         with np.errstate(over="ignore", invalid="ignore"):
             made = blobs(convolution, preprocessing)
         if not all(np.isfinite(blob).all() for arrays in made.values() for blob in arrays):

@@ -1,4 +1,4 @@
-"""The convolutions of a graph: every part found, checked and decoded."""
+"""Finds, checks and decodes the convolutions of a graph."""
 
 import math
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ from convert.tensorflow.names import BATCH_NORM, Kernel, Parameter, Unit
 from geometry.arrays import F32
 
 ZOO_EPSILON = 0.001
-"""What the zoo's configurations give BatchNorm: assumed where a graph doesn't say."""
+"""BatchNorm's epsilon in the zoo's configurations, used if a graph doesn't state one."""
 MAX_VALUES = 1 << 26
-"""Of all constants taken together, ten times the largest MobileNet-V2."""
+"""The largest number of values in all constants together, ten times the largest MobileNet-V2."""
 
 _KERNELS = {Kernel.STEM: (3, 3, 3), Kernel.DEPTHWISE: (3, 3), Kernel.POINTWISE: (1, 1)}
 _SHOWN = 4
@@ -23,7 +23,7 @@ _SHOWN = 4
 
 @dataclass(frozen=True)
 class Convolution:
-    """A unit with its arrays: with BatchNorm, or with biases where it was folded."""
+    """A unit with its arrays: with BatchNorm, or with biases if it was folded."""
 
     unit: Unit
     parts: Mapping[Parameter, F32]
@@ -33,13 +33,13 @@ class Convolution:
 
     @property
     def batch_norm(self) -> bool:
-        """Whether a BatchNorm follows."""
+        """Whether BatchNorm follows."""
         return Parameter.GAMMA in self.parts
 
 
 @dataclass
 class Found:
-    """What a graph has of the family, in the order of its prototxts, and all that is wrong."""
+    """The family's convolutions in a graph, in the order of its prototxts, and all problems."""
 
     convolutions: list[Convolution] = field(default_factory=list)
     problems: list[Diagnostic] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Found:
 
 
 def find(graph: Graph) -> Found:
-    """Every convolution of the family that the graph has; problems are listed, not raised."""
+    """Find every convolution of the family in the graph. Problems are listed, not raised."""
     found = Found()
     nodes = _places(graph, found)
     if not nodes:
@@ -70,8 +70,8 @@ def find(graph: Graph) -> Found:
             assumed += convolution.batch_norm and not said
     if assumed:
         found.warnings.append(
-            f"the graph doesn't say the epsilon of {assumed} BatchNorms: {ZOO_EPSILON:g}, the "
-            "zoo's, is taken"
+            f"the graph doesn't state the epsilon of {assumed} BatchNorm layers; assuming the "
+            f"zoo's, {ZOO_EPSILON:g}"
         )
     kinds = {convolution.batch_norm for convolution in found.convolutions}
     if len(kinds) > 1:
@@ -79,14 +79,14 @@ def find(graph: Graph) -> Found:
         found.problems.append(
             Diagnostic(
                 f"BatchNorm is folded into {_some(few)} but not into the others: the family's "
-                "prototxts have it everywhere or nowhere"
+                "prototxts have BatchNorm everywhere or nowhere"
             )
         )
     return found
 
 
 def _places(graph: Graph, found: Found) -> dict[Unit, dict[Parameter, NodeDef]]:
-    """The constants by their places; those without one, and those that have none, are reported."""
+    """The constants by their places. Missing and unknown constants are reported."""
     nodes: dict[Unit, dict[Parameter, NodeDef]] = {}
     left: dict[str, int] = {}
     full: set[str] = set()
@@ -102,7 +102,7 @@ def _places(graph: Graph, found: Found) -> dict[Unit, dict[Parameter, NodeDef]]:
             text = f"{parameter} is there twice: as {of_unit[parameter].name} and as {name}"
             found.problems.append(Diagnostic(text, layer=unit.layer))
         of_unit[parameter] = node
-    # The detection API's plain SSD has whole 3×3 convolutions where SSDLite has separable ones.
+    # The detection API's plain SSD has full 3×3 convolutions where SSDLite has separable ones.
     layers = {unit.layer for unit in nodes}
     for unit in list(nodes):
         alone = unit.kernel is Kernel.POINTWISE and f"{unit.layer}/depthwise" not in layers
@@ -116,14 +116,14 @@ def _places(graph: Graph, found: Found) -> dict[Unit, dict[Parameter, NodeDef]]:
         )
     if full:
         found.warnings.append(
-            f"{_some(sorted(full))}: whole 3×3 convolutions, where this family has separable "
-            "ones, are left out"
+            f"{_some(sorted(full))}: left out, because these are full 3×3 convolutions and this "
+            "family has separable ones"
         )
     variables = sorted(name for name in graph.variables if names.place(name))
     if variables:
         found.problems.append(
             Diagnostic(
-                f"the graph isn't frozen: {_some(variables)} are variables, whose values lie in a "
+                f"the graph isn't frozen: {_some(variables)} are variables, whose values are in a "
                 "checkpoint; give the frozen graph"
             )
         )
@@ -134,7 +134,7 @@ def _nothing(graph: Graph) -> str:
     some = sorted({scope for name in graph.constants if (scope := names.trained(name))})
     has = f"; it has {_some(some)}" if some else ""
     return (
-        f"no constant is named as a MobileNet-V2's are (…MobilenetV2/Conv/weights, …){has}; give "
+        f"no constant has a name of MobileNet-V2 (…MobilenetV2/Conv/weights, …){has}; give "
         "the frozen graph of an SSD MobileNet-V2"
     )
 
@@ -146,16 +146,18 @@ def _fits_in_memory(nodes: Mapping[Unit, Mapping[Parameter, NodeDef]], found: Fo
             try:
                 count += math.prod(tensor.shape_of(node))
             except tensor.TensorError:
-                continue  # reported when it is decoded
+                continue  # reported when the constant is decoded
     if count > MAX_VALUES:
-        found.problems.append(Diagnostic(f"its constants have {count} values: no MobileNet-V2 has"))
+        found.problems.append(
+            Diagnostic(f"its constants have {count} values, more than any MobileNet-V2 has")
+        )
     return count <= MAX_VALUES
 
 
 def _convolution(
     unit: Unit, nodes: Mapping[Parameter, NodeDef], graph: Graph, problems: list[Diagnostic]
 ) -> tuple[Convolution | None, bool]:
-    """The convolution, or None with its problems; and whether the graph says its epsilon."""
+    """The convolution, or None with its problems, and whether the graph states its epsilon."""
     before = len(problems)
 
     def complain(text: str) -> None:
@@ -203,12 +205,12 @@ def _convolution(
         if not (math.isfinite(value) and value >= 0):
             complain(f"the epsilon of its BatchNorm is {value:g}")
         elif parts[Parameter.VARIANCE].min() < 0 or parts[Parameter.VARIANCE].min() + value <= 0:
-            complain(f"{Parameter.VARIANCE} has values that no variance has")
+            complain(f"{Parameter.VARIANCE} has values that can't be variances")
     return (None if len(problems) > before else Convolution(unit, parts, value)), said
 
 
 def _extent(parts: Mapping[Parameter, NodeDef]) -> tuple[int, ...] | None:
-    """Height and width of the kernel, if it has any."""
+    """Height and width of the kernel, if it has both."""
     try:
         return tensor.shape_of(parts[Parameter.WEIGHTS])[:2]
     except (KeyError, tensor.TensorError):

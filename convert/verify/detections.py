@@ -1,16 +1,17 @@
 """Caffe's DetectionOutput in NumPy, and whether two answers to one image are the same.
 
-Two engines round differently, so a choice that hangs on a hair may fall either way: a score on the
-threshold, an overlap on the NMS threshold, two scores that tie. Such a difference is told apart
-from an error without loosening any bound: first every candidate must agree (its score within
-SCORE_BOUND, its box by IOU_BOUND), and only then may a detection of one side be missing on the
-other, if its selection is shown to hang on a hair.
+Two engines round differently. So one may keep a detection that the other drops: its score may be
+equal to the threshold but for rounding, its overlap equal to the NMS threshold, or two scores may
+tie. No bound is loosened for that. First all candidates must agree: their scores within
+SCORE_BOUND, their boxes by IOU_BOUND. Only then may a detection be missing on one side, and only
+if rounding is shown to decide whether it is kept.
 
-Bounds give way only as far as the judge differs from itself: see `Bounds.widened`.
+Where the reference's two answers differ by more than the bounds, the bounds become as wide as that
+difference: see `Bounds.widened`.
 
-Noise makes small networks find boxes of a hundredth of a bounds, whose IoU is lost in the rounding
-of float32. Of boxes less than a pixel wide or high, which no detection is, the corners must agree
-within CORNER_BOUND.
+Noise makes small networks find boxes of a hundredth of a pixel. Their IoU is lost in the rounding
+of float32. So the corners of boxes less than a pixel wide or high must agree within CORNER_BOUND.
+No real detection is that small.
 """
 
 from dataclasses import dataclass, replace
@@ -26,14 +27,14 @@ from geometry.nms import nms
 SCORE_BOUND = 1e-4
 IOU_BOUND = 0.999
 CORNER_BOUND = 0.01
-"""What the corners of a tiny box may be off, in pixels of the input."""
+"""How far the corners of a tiny box may differ, in pixels of the input."""
 FAR_BOUND = 1e-4
-"""What they may be off besides for each image width or height that they lie outside."""
+"""How much further they may differ for each image width or height that they lie outside."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How far two answers to one image may be apart."""
+    """How far two answers to one image may differ."""
 
     pixel: tuple[float, float]
     """Width and height of a pixel of the input, in fractions of the input."""
@@ -41,8 +42,8 @@ class Bounds:
     iou: float = IOU_BOUND
 
     @property
-    def hair(self) -> float:
-        """How far the IoU of two boxes can move if each is replaced by one that agrees with it.
+    def overlap(self) -> float:
+        """How much the IoU of two boxes can change if each is replaced by one that agrees with it.
 
         1 - IoU is a metric, so the triangle inequality holds.
         """
@@ -51,10 +52,10 @@ class Bounds:
     def widened(
         self, detection: DetectionOutput, one: "Candidates", other: "Candidates"
     ) -> "Bounds":
-        """Bounds that hold for two answers of the judge itself, to one image.
+        """Bounds that two answers of the reference itself keep.
 
-        Untrained weights can make logits of many hundreds, where float32 can't hold a probability
-        to 1e-4: OpenCV's two ways to convolve then differ by more, and neither can convict.
+        Untrained weights can make logits of many hundreds. Then float32 can't hold a probability
+        to 1e-4, and OpenCV's two ways to convolve differ by more than that.
         """
         chosen = _chosen(detection, one, other)
         scores = np.abs(one.scores - other.scores)[chosen].max(initial=0)
@@ -125,7 +126,7 @@ def detect(detection: DetectionOutput, found: Candidates) -> F32:
 def compare_candidates(
     detection: DetectionOutput, bounds: Bounds, expected: Candidates, found: Candidates
 ) -> Verdict:
-    """Whether all candidates near or above the threshold agree."""
+    """Whether all candidates above the threshold, or just below it, agree."""
     chosen = _chosen(detection, expected, found)
     one, other = expected.boxes[chosen], found.boxes[chosen]
     if not len(one):
@@ -140,9 +141,9 @@ def compare_candidates(
 def compare_rows(
     detection: DetectionOutput, bounds: Bounds, candidates: Candidates, expected: F32, found: F32
 ) -> Verdict:
-    """Whether two answers [n, 7] to one image agree one to one, but for choices on a hair.
+    """Whether two answers [n, 7] to one image agree one to one, but for choices of rounding.
 
-    `candidates` are those of either side: both have been shown to agree.
+    `candidates` are those of one side: both sides have been shown to agree.
     """
     pairs = _match(bounds, expected, found)
     worst = max((abs(float(expected[i, 2] - found[j, 2])) for i, j in pairs), default=0.0)
@@ -155,7 +156,7 @@ def compare_rows(
     unexplained, explained = _unexplained(detection, bounds, candidates, left)
     note = f"{len(pairs)} detections agree"
     if explained:
-        note += f", {explained} more hang on a hair of a threshold"
+        note += f", {explained} more are kept or dropped by rounding"
     if unexplained:
         row = unexplained[0]
         note += (
@@ -187,16 +188,16 @@ def _match(bounds: Bounds, expected: F32, found: F32) -> list[tuple[int, int]]:
 
 
 def _chosen(detection: DetectionOutput, one: Candidates, other: Candidates) -> Bools:
-    """Candidates [classes, P] above the threshold on either side, or nearly."""
+    """Which candidates [classes, P] are above the threshold on a side, or just below it."""
     limit = detection.confidence_threshold - SCORE_BOUND
     return np.asarray((one.scores > limit) | (other.scores > limit))
 
 
 def _agreement(one: Floats, other: Floats, bounds: Bounds) -> F64:
-    """IoU [N] of boxes pair by pair.
+    """IoU [N] of boxes, pair by pair.
 
-    Where a side is short the axes count one by one: the overlap along each, and along the short
-    one 1 if the corners agree.
+    Where a side is short, the result is the product of the overlaps along both axes. The overlap
+    along a short side counts as 1 if the corners agree.
     """
     a, b = one.astype(np.float64), other.astype(np.float64)
     sides = np.maximum(np.minimum(a[:, 2:], b[:, 2:]) - np.maximum(a[:, :2], b[:, :2]), 0)
@@ -208,33 +209,33 @@ def _agreement(one: Floats, other: Floats, bounds: Bounds) -> F64:
     close = (np.abs(a - b) <= _blur(a, bounds)).reshape(-1, 2, 2)
     short = _short(a, bounds)
     along = np.where(short & close.all(axis=1), 1.0, along)
-    equal = (a == b).all(axis=1)  # even if infinite, whose IoU is no number
+    equal = (a == b).all(axis=1)  # infinite boxes too, whose IoU is NaN
     return np.where(equal, 1.0, np.where(short.any(axis=1), along.prod(axis=1), overlap))
 
 
 def _unexplained(
     detection: DetectionOutput, bounds: Bounds, candidates: Candidates, left: list[tuple[F32, F32]]
 ) -> tuple[list[F32], int]:
-    """The rows without counterpart that no hair explains, and the number of those explained.
+    """The rows without counterpart that rounding can't explain, and the number of those it can.
 
     `left` has, for each side, its rows without counterpart and all rows of the other side.
     """
     waiting = [(row, other) for rows, other in left for row in rows]
     explained: list[F32] = []
     while True:
-        hanging = [
+        close = [
             (row, other)
             for row, other in waiting
-            if _hangs(detection, bounds, candidates, row, other, explained)
+            if _is_rounding(detection, bounds, candidates, row, other, explained)
         ]
-        if not hanging:
+        if not close:
             return [row for row, _ in waiting], len(explained)
-        explained += [row for row, _ in hanging]
-        done = {id(row) for row, _ in hanging}
+        explained += [row for row, _ in close]
+        done = {id(row) for row, _ in close}
         waiting = [(row, other) for row, other in waiting if id(row) not in done]
 
 
-def _hangs(
+def _is_rounding(
     detection: DetectionOutput,
     bounds: Bounds,
     candidates: Candidates,
@@ -242,7 +243,7 @@ def _hangs(
     other: F32,
     explained: list[F32],
 ) -> bool:
-    """Whether rounding may be why this row is not among the rows of the other side."""
+    """Whether rounding can explain that the other side lacks this row."""
     score, slack = float(row[2]), 2 * bounds.score
     if not _is_candidate(detection, bounds, candidates, row):
         return False
@@ -254,16 +255,16 @@ def _hangs(
     above = np.sort(scores[scores > detection.confidence_threshold])
     if 0 < detection.top_k < len(above) and score <= float(above[-detection.top_k]) + slack:
         return True
-    # Else a row of the other side has suppressed it there, and could not do so here.
+    # Otherwise a row of the other side has suppressed it there, but not on this side.
     rivals = other[(other[:, 1] == row[1]) & (other[:, 2] >= score - slack)]
     box, boxes = row[None, 3:].astype(np.float64), rivals[:, 3:].astype(np.float64)
     overlap = iou(box, boxes)[0]
-    # Rounding moves a short side by much of its own length.
+    # Rounding moves a short side by a large part of its length.
     blurred = (_short(box, bounds).any() | _short(boxes, bounds).any(axis=1)) & (
         iou(_widened(box, bounds), _widened(boxes, bounds))[0] > 0
     )
-    on_threshold = blurred | (np.abs(overlap - detection.nms_threshold) <= bounds.hair)
-    over = blurred | (overlap > detection.nms_threshold - bounds.hair)
+    on_threshold = blurred | (np.abs(overlap - detection.nms_threshold) <= bounds.overlap)
+    over = blurred | (overlap > detection.nms_threshold - bounds.overlap)
     tied = np.abs(rivals[:, 2] - score) <= slack
     absent_here = np.asarray(
         [any(np.array_equal(rival, flipped) for flipped in explained) for rival in rivals], bool
@@ -274,7 +275,7 @@ def _hangs(
 def _is_candidate(
     detection: DetectionOutput, bounds: Bounds, candidates: Candidates, row: F32
 ) -> bool:
-    """Whether there is such a box of such a score to choose at all."""
+    """Whether there is a candidate with this box and score."""
     position = detection.labels.index(int(row[1]))
     near = np.abs(candidates.scores[position] - row[2]) <= bounds.score
     boxes = candidates.boxes[position][near]
@@ -283,18 +284,18 @@ def _is_candidate(
 
 
 def _blur(boxes: F64, bounds: Bounds) -> F64:
-    """How far each corner coordinate [N, 4] may be off by rounding alone."""
+    """How far rounding alone may move each corner coordinate [N, 4]."""
     outside = np.maximum(np.abs(boxes) - 1, 0)
     return np.asarray(CORNER_BOUND * np.asarray(bounds.pixel * 2) + FAR_BOUND * outside)
 
 
 def _short(boxes: F64, bounds: Bounds) -> Bools:
-    """Which sides [N, 2] are too short, for the blur of their corners, to have an overlap."""
+    """Which sides [N, 2] are too short for an IoU, given how far their corners may move."""
     blur = _blur(boxes, bounds)
     most = np.maximum(blur[:, :2], blur[:, 2:])
     return np.asarray(boxes[:, 2:] - boxes[:, :2] < most / CORNER_BOUND)
 
 
 def _widened(boxes: F64, bounds: Bounds) -> F64:
-    """Boxes with a margin as wide as corners may move."""
+    """Boxes with a margin as wide as their corners may move."""
     return np.asarray(boxes + _blur(boxes, bounds) * np.asarray([-1, -1, 1, 1]))

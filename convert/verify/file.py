@@ -1,6 +1,7 @@
 """A converted file in onnxruntime."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -10,6 +11,8 @@ from onnx import helper
 
 from geometry.arrays import F32
 
+EXTERNAL_DATA = "session.model_external_initializers_file_folder_path"
+
 
 class FileError(Exception):
     """onnxruntime can't load or run the file; the message is its reason."""
@@ -18,14 +21,24 @@ class FileError(Exception):
 class ConvertedFile:
     """The file as it will be written, or a copy that also gives out some inner values.
 
-    Not `optimized`, it is computed node by node, in which sums come in another order.
+    Not `optimized`, it is computed node by node, in which sums come in another order. `folder` has
+    the external data of `model`.
     """
 
     def __init__(
-        self, model: onnx.ModelProto, inner: Sequence[str] = (), *, optimized: bool = True
+        self,
+        model: onnx.ModelProto,
+        inner: Sequence[str] = (),
+        *,
+        optimized: bool = True,
+        folder: Path | None = None,
     ) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
+        # The arena would keep the largest buffers of each run, twice as large as needed.
+        options.enable_cpu_mem_arena = False
+        if folder is not None:
+            options.add_session_config_entry(EXTERNAL_DATA, str(folder))
         if not optimized:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         content = _with_outputs(model, inner).SerializeToString()
@@ -35,13 +48,12 @@ class ConvertedFile:
             )
         except Exception as error:  # onnxruntime's exceptions have no common class
             raise FileError(f"onnxruntime can't load the file: {error}") from error
-        self._input = self._session.get_inputs()[0].name
         self._outputs = [output.name for output in self._session.get_outputs()]
 
-    def run(self, batch: NDArray[np.generic]) -> Mapping[str, F32]:
+    def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Mapping[str, F32]:
         """The outputs by name."""
         try:
-            arrays = self._session.run(self._outputs, {self._input: batch})
+            arrays = self._session.run(self._outputs, dict(inputs))
         except Exception as error:
             raise FileError(f"onnxruntime can't run the file: {error}") from error
         return dict(zip(self._outputs, arrays, strict=True))

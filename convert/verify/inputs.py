@@ -1,13 +1,128 @@
-"""The pictures that a conversion is judged on: the same ones each time."""
+"""What a conversion is compared on, the same each time: pictures, and values for other inputs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from geometry.arrays import F64, U8, Bools
+from convert.graph import BATCH
+from convert.outputs.kinds import DATA, Built, Kind
+from convert.outputs.preprocessing import IMAGES, Preprocessing
+from convert.translate import TIME
+from geometry.arrays import F32, F64, U8, Bools
 
 SEED = 20
+REGIONS = 6
+"""How many regions of interest an input of regions gets for each picture."""
+LONGEST = 8
+"""How many steps a sequence gets at most."""
+RECURRENT = frozenset(["CTCGreedyDecoder", "LSTM", "Lstm", "RNN"])
+"""Layers whose bottoms have the steps of a sequence on their first axis."""
+
 Images = U8
+Arrays = Mapping[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One picture, with a value for every other input."""
+
+    feed: Mapping[str, F32]
+    """What Caffe would be fed, by the network's names."""
+    arrays: Arrays
+    """The same for the file, by the file's names."""
+
+
+def samples(built: Built) -> Mapping[str, Sample]:
+    """The samples of a network by the names of their pictures."""
+    network = built.network
+    random = np.random.default_rng(SEED)
+    first = next(iter(network.inputs))
+    # Sizes and regions go with the picture, so that they are the same for each.
+    others = {
+        name: _values(random, built, name, network.inputs[first])
+        for name in network.inputs
+        if name != first
+    }
+    shape = network.inputs[first]
+    if len(shape) != 4:
+        features = {kind: _values(random, built, first, shape) for kind in pictures(1, 2, 2)}
+        return {kind: _raw(built, {first: array, **others}) for kind, array in features.items()}
+    found: dict[str, Sample] = {}
+    for kind, picture in pictures(*shape[1:]).items():
+        feed = {first: _caffe_input(built.preprocessing, picture), **others}
+        found[kind] = (
+            _raw(built, feed) if built.kind is Kind.RAW else Sample(feed, {IMAGES: picture[None]})
+        )
+    return found
+
+
+def together(built: Built, chosen: Sequence[Sample]) -> Arrays:
+    """Several samples as one batch for the file."""
+    if built.kind is not Kind.RAW:
+        return {IMAGES: np.concatenate([sample.arrays[IMAGES] for sample in chosen])}
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for name in built.network.inputs:
+        known = DATA if len(built.network.inputs) == 1 else name
+        parts = [np.array(sample.feed[name]) for sample in chosen]
+        opening = built.shapes[name][:1]
+        if opening == (name,):
+            for index, part in enumerate(parts):
+                part[:, 0] = index
+        counted = opening in ((BATCH,), (name,))
+        arrays[known] = np.concatenate(parts) if counted else parts[0]
+    return arrays
+
+
+def is_sequence(built: Built) -> bool:
+    """Whether the open dimension counts the steps of a sequence, which depend on each other."""
+    return any(
+        layer.type in RECURRENT and built.shapes[layer.bottoms[0]][0] in (BATCH, TIME)
+        for layer in built.network.layers
+    )
+
+
+def _raw(built: Built, feed: Mapping[str, F32]) -> Sample:
+    if len(feed) == 1:
+        return Sample(feed, {DATA: next(iter(feed.values()))})
+    return Sample(feed, feed)
+
+
+def _values(random: np.random.Generator, built: Built, name: str, image: Sequence[int]) -> F32:
+    """Values for an input that is no picture; `image` is the shape of the first input."""
+    opening, *rest = built.shapes[name]
+    if opening == name:
+        corners = np.sort(random.uniform(size=(REGIONS, 2, 2)), axis=1)
+        corners *= np.asarray(image[:1:-1], np.float64) - 1
+        rows = np.concatenate([np.zeros((REGIONS, 1)), corners.reshape(REGIONS, 4)], axis=1)
+        return rows.reshape(REGIONS, *(int(dim) for dim in rest)).round().astype(np.float32)
+    length = built.network.inputs[name][0]
+    if opening in (BATCH, TIME):
+        length = min(length, LONGEST) if is_sequence(built) else 1
+    readers = [layer for layer in built.network.layers if name in layer.bottoms[1:]]
+    steps = [built.shapes[x.bottoms[0]][0] for x in readers if x.type in RECURRENT]
+    if steps and isinstance(steps[0], int):
+        length = steps[0]
+    shape = (length, *(int(dim) for dim in rest))
+    if steps:
+        continues = np.ones(shape, np.float32)
+        continues[0] = 0
+        return continues
+    if any(layer.type == "Proposal" for layer in readers):
+        sizes = [*image[2:], *[1] * 4][: int(np.prod(shape))]
+        return np.asarray(sizes, np.float32).reshape(shape)
+    return random.normal(size=shape).astype(np.float32)
+
+
+def _caffe_input(preprocessing: Preprocessing | None, image: U8) -> F32:
+    """A picture as the blob [1, C, H, W] that Caffe would be fed."""
+    channels = image.shape[2]
+    if preprocessing:
+        return preprocessing.apply(image[None])
+    if channels in (1, 3):
+        return Preprocessing.of(channels).apply(image[None])
+    return np.ascontiguousarray(image.transpose(2, 0, 1)[None].astype(np.float32) - 128)
 
 
 def pictures(channels: int, height: int, width: int) -> Mapping[str, Images]:

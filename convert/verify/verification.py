@@ -1,12 +1,14 @@
-"""The same pictures through OpenCV's Caffe importer and through the file, and their comparison."""
+"""The same pictures through the references and through the file, and their comparison."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from convert.graph import BATCH
 from convert.outputs.kinds import (
     BOXES,
     DETECTION_OUTPUT,
@@ -16,8 +18,7 @@ from convert.outputs.kinds import (
     DetectorBlobs,
     Kind,
 )
-from convert.outputs.preprocessing import Preprocessing
-from convert.report import Comparison, Status, Verification
+from convert.report import Status, Verification
 from convert.verify.detections import (
     Bounds,
     Candidates,
@@ -27,232 +28,305 @@ from convert.verify.detections import (
     detect,
     from_heads,
 )
+from convert.verify.deviations import detection_deviation
 from convert.verify.file import ConvertedFile, FileError
-from convert.verify.inputs import pictures
-from convert.verify.judge import JudgeError
-from convert.verify.reference import deviation, reference
-from convert.verify.trial import Sight, Trial
-from geometry.arrays import F32, U8
+from convert.verify.inputs import Sample, is_sequence, samples, together
+from convert.verify.numpy_reference import NumpyError
+from convert.verify.opencv import OpenCVError
+from convert.verify.references import References
+from convert.verify.trial import Answers, Trial
+from geometry.arrays import F32
 
 Scenes = dict[str, tuple[Candidates, Bounds]]
 
 BATCHED = ("noise", "gradient", "scene")
 """The pictures of the batch whose rows must be those of the single pictures."""
-ON_OPENCVS = "Caffe's DetectionOutput on OpenCV's loc and conf"
+BATCH_OF = f"a batch of {len(BATCHED)}"
 ON_ITS_OWN = "Caffe's DetectionOutput on the file's loc and conf"
 SINGLE = "the single picture"
 
 
 def verify(
-    built: Built, weights: bytes, progress: Callable[[str], object] = lambda _: None
+    built: Built, weights: bytes | Path, progress: Callable[[str], object] = lambda _: None
 ) -> Verification:
-    """Judge a model, as it will be written, by the network and weights it was made from.
+    """Compare a model, as it will be written, with the network and weights it was made from.
 
-    `weights` are the bytes of the caffemodel; `progress` is told of each step. A model that is
-    wrong raises nothing: that is a Verification with status FAILED.
+    OpenCV computes what it can; what it can't compute the NumPy reference does. `weights` are the
+    caffemodel or its bytes; `progress` is told of each step. A model that is wrong raises nothing:
+    that is a Verification with status FAILED.
     """
     network, heads = built.network, built.heads
-    channels, height, width = next(iter(network.inputs.values()))[1:]
-    images = pictures(channels, height, width)
-    inputs = {name: _caffe_input(built, image) for name, image in images.items()}
-    batches = inputs if built.kind is Kind.RAW else {k: image[None] for k, image in images.items()}
-    deviates = deviation(heads, network) if heads else None
-    blobs = _judged_blobs(built, deviates)
+    inputs = samples(built)
+    deviates = detection_deviation(heads, network) if heads else None
+    blobs, unasked = _compared_blobs(built, deviates)
     progress("OpenCV")
     try:
-        judge = reference(network, weights, blobs, inputs["constant"])
-    except JudgeError as error:
+        references = References.of(built, weights, blobs, unasked, inputs["constant"].feed)
+    except OpenCVError as error:
         return Verification(Status.UNVERIFIED, str(error))
-    trial = Trial(built, judge, deviates, Bounds((1 / width, 1 / height)))
+    height, width = (*next(iter(network.inputs.values())), 1, 1, 1)[2:4]
+    trial = Trial(built, deviates, Bounds((1 / width, 1 / height)))
     try:
-        _try(trial, blobs, inputs, batches, progress)
-    except JudgeError as error:
-        return _conclude(trial, str(error))
+        _try(trial, references, inputs, progress)
+    except (OpenCVError, NumpyError) as error:
+        return _conclude(trial, references, str(error))
     except FileError as error:
-        return _failed(str(error), tuple(trial.comparisons))
-    return _conclude(trial)
+        return _verification(Status.FAILED, str(error), trial, references)
+    return _conclude(trial, references)
 
 
 def _try(
     trial: Trial,
-    blobs: Sequence[str],
-    inputs: Mapping[str, F32],
-    batches: Mapping[str, NDArray[np.generic]],
+    references: References,
+    inputs: Mapping[str, Sample],
     progress: Callable[[str], object],
 ) -> None:
-    """Run every picture by both; `inputs` are for OpenCV, `batches` the same for the file."""
+    """Run every sample by the references and by the file, and some of them as one batch."""
     built = trial.built
-    inner = {blob: built.values[blob] for blob in blobs if blob in built.values}
-    file, probe = ConvertedFile(built.model), ConvertedFile(built.model, list(inner.values()))
-    # Seldom needed, and a session is dear: made once, for the first picture that fails.
-    plain = functools.cache(
-        lambda: ConvertedFile(built.model, list(inner.values()), optimized=False)
-    )
-    singles: dict[str, Mapping[str, F32]] = {}
+    inner = {blob: built.values[blob] for blob in references.blobs if blob in built.values}
+    model, names, folder = built.model, list(inner.values()), built.folder
+    references.ask_opencv({name: sample.feed for name, sample in inputs.items()})
+    file = ConvertedFile(model, folder=folder)
+    singles = {name: file.run(sample.arrays) for name, sample in inputs.items()}
+    batch: Mapping[str, F32] = {}
+    if not is_sequence(built):
+        progress("batch")
+        batch = file.run(together(built, [inputs[name] for name in BATCHED]))
+    has_all = set(names) <= {output.name for output in model.graph.output}
+    if not has_all:
+        # One after the other: each session has its own copy of the weights.
+        del file
+        file = ConvertedFile(model, names, folder=folder)
+    # Seldom needed and slow to make: made once, for the first picture that fails.
+    plain = functools.cache(lambda: ConvertedFile(model, names, optimized=False, folder=folder))
     scenes: Scenes = {}
-    for name, data in inputs.items():
+    for name, sample in inputs.items():
         progress(name)
-        expected = trial.reference.run(data)
-        singles[name] = file.run(batches[name])
-        inside = probe.run(batches[name])
-        found = {**singles[name], **{blob: inside[value] for blob, value in inner.items()}}
-        sight = Sight(name, expected, expected, singles[name], found, found)
+        inside = singles[name] if has_all else file.run(sample.arrays)
+        found = _blobs(singles[name], inside, inner)
+        answers = references.ask(name, sample.feed, singles[name], found)
         start = len(trial.comparisons)
-        _compare_picture(trial, sight, scenes)
-        if not all(comparison.passed for comparison in trial.comparisons[start:]):
-            # Is the file wrong, or is it a matter of rounding? Ask both again, the other way.
+        failing = _compare_picture(trial, answers, scenes)
+        if not failing:
+            continue
+        # Is the file wrong, or is it rounding? Ask both again, the other way.
+        again = plain().run(sample.arrays)
+        answers = replace(
+            references.both_ways(answers, sample.feed), again=_blobs(again, again, inner)
+        )
+        del trial.comparisons[start:]
+        failing = _compare_picture(trial, answers, scenes)
+        overruled = references.overruled(answers, sample.feed, failing) if failing else None
+        if overruled:
+            # Is OpenCV wrong, as it is known to be? Ask the NumPy reference.
+            refused = trial.comparisons[start:]
             del trial.comparisons[start:]
-            twin = trial.reference.run(data, winograd=True)
-            inside = plain().run(batches[name])
-            again = {**inside, **{blob: inside[value] for blob, value in inner.items()}}
-            _compare_picture(trial, replace(sight, twin=twin, again=again), scenes)
-    progress("batch")
-    together = file.run(np.concatenate([batches[name] for name in BATCHED]))
-    _compare_batch(trial, together, singles, scenes)
+            if _compare_picture(trial, overruled, scenes):
+                trial.comparisons[start:] = refused
+    if batch:
+        _compare_batch(trial, batch, singles, scenes)
 
 
-def _judged_blobs(built: Built, deviates: str | None) -> list[str]:
-    """The network's blobs that OpenCV shall compute."""
+def _blobs(
+    outputs: Mapping[str, F32], inside: Mapping[str, F32], inner: Mapping[str, str]
+) -> Mapping[str, F32]:
+    """The network's blobs that the file gives out, by their own names."""
+    return {**outputs, **{blob: inside[value] for blob, value in inner.items()}}
+
+
+def _compared_blobs(built: Built, deviates: str | None) -> tuple[list[str], list[str]]:
+    """The network's blobs that OpenCV is asked for, and those that only NumPy is asked for."""
     network, heads = built.network, built.heads
     ends = [blob for blob in network.outputs if blob not in network.inputs]
     if heads is None:
         # Rows of several DetectionOutputs can't be compared value by value.
-        return [blob for blob in ends if blob not in _row_tops(built)]
-    wanted = [heads.loc, heads.conf]
-    if not deviates:
+        return [blob for blob in ends if blob not in _row_tops(built)], []
+    wanted, unasked = [heads.loc, heads.conf], []
+    if deviates:
+        unasked.append(heads.priors)
+    else:
         wanted += [heads.priors, heads.top]
     if built.kind is Kind.RAW:
         wanted += [blob for blob in ends if blob != heads.top]
-    return list(dict.fromkeys(wanted))
+    return list(dict.fromkeys(wanted)), unasked
 
 
 def _row_tops(built: Built) -> list[str]:
     return [layer.tops[0] for layer in built.network.layers if layer.type == DETECTION_OUTPUT]
 
 
-def _caffe_input(built: Built, image: U8) -> F32:
-    """A picture as the blob [1, C, H, W] that Caffe would be fed."""
-    channels = image.shape[2]
-    if built.preprocessing:
-        return built.preprocessing.apply(image[None])
-    if channels in (1, 3):
-        return Preprocessing.of(channels).apply(image[None])
-    return np.ascontiguousarray(image.transpose(2, 0, 1)[None].astype(np.float32) - 128)
-
-
 @np.errstate(all="ignore")  # Untrained weights make boxes that overflow; in Caffe as well.
-def _compare_picture(trial: Trial, sight: Sight, scenes: Scenes) -> None:
-    """All that one picture shows; what is true of it goes into `scenes`."""
+def _compare_picture(trial: Trial, answers: Answers, scenes: Scenes) -> list[str]:
+    """Compare all that one picture shows; what is true of it goes into `scenes`.
+
+    Returns the blobs of the network that don't agree.
+    """
     heads = trial.built.heads
-    _compare_blobs(trial, sight)
-    if heads and {heads.loc, heads.conf} <= sight.expected.keys():
-        scenes[sight.name] = _compare_detections(trial, heads, sight)
+    start = len(trial.comparisons)
+    _compare_blobs(trial, answers)
+    if heads and {heads.loc, heads.conf} <= answers.expected.keys():
+        scenes[answers.picture] = _compare_detections(trial, heads, answers)
+    failing: list[str] = []
+    for comparison in trial.comparisons[start:]:
+        if not comparison.passed:
+            ends = (heads.loc, heads.conf) if heads else ()
+            is_blob = comparison.output in answers.expected and comparison.output not in (
+                heads.top if heads else None,
+            )
+            failing += [comparison.output] if is_blob else ends
+    return list(dict.fromkeys(failing))
 
 
-def _compare_blobs(trial: Trial, sight: Sight) -> None:
+def _compare_blobs(trial: Trial, answers: Answers) -> None:
     """Raw tops, and the blobs that the heads are decoded from."""
     heads = trial.built.heads
-    for blob, array in sight.expected.items():
+    for blob, array in answers.expected.items():
         if heads and blob == heads.top:
             continue
         if heads and blob == heads.priors:
-            trial.values(sight.name, blob, array, heads.prior_boxes)
-        elif blob in sight.blobs:
-            trial.values(
-                sight.name,
-                blob,
-                array,
-                sight.blobs[blob],
-                sight.twin[blob],
-                again=sight.again[blob],
-            )
+            found, again = heads.prior_boxes, None
+        elif blob in answers.blobs:
+            found, again = answers.blobs[blob], answers.again[blob]
+        else:
+            continue
+        trial.values(
+            answers.picture,
+            blob,
+            answers.references[blob],
+            array,
+            found,
+            answers.twin[blob],
+            again,
+            answers.notes.get(blob, ""),
+        )
 
 
 def _compare_detections(
-    trial: Trial, heads: DetectorBlobs, sight: Sight
+    trial: Trial, heads: DetectorBlobs, answers: Answers
 ) -> tuple[Candidates, Bounds]:
     """Decoded boxes, scores and final rows of one picture; returns what is true of it."""
     detection, kind = heads.detection, trial.built.kind
     true, twin, own = (
         decode_candidates(detection, blobs[heads.loc], blobs[heads.conf], heads.prior_boxes)
-        for blobs in (sight.expected, sight.twin, sight.blobs)
+        for blobs in (answers.expected, answers.twin, answers.blobs)
     )
     bounds = trial.bounds.widened(detection, true, twin)
-    if trial.deviates or heads.top not in sight.expected:
-        judge, true_rows = ON_OPENCVS, detect(detection, true)
+    source = " and ".join(
+        dict.fromkeys(answers.references[blob] for blob in (heads.loc, heads.conf))
+    )
+    decoded = f"Caffe's DetectionOutput on loc and conf of {source}"
+    if trial.deviates or heads.top not in answers.expected:
+        reference, true_rows = decoded, detect(detection, true)
     else:
-        judge, true_rows = trial.reference.name, _opencv_rows(sight.expected[heads.top])
+        reference = answers.references[heads.top]
+        true_rows = _opencv_rows(answers.expected[heads.top])
+    picture = answers.picture
     if kind is Kind.HEADS:
-        found = from_heads(sight.outputs[BOXES][0], sight.outputs[SCORES][0])
-        trial.values(sight.name, BOXES, true.boxes, found.boxes, twin.boxes, ON_OPENCVS)
-        trial.values(sight.name, SCORES, true.scores, found.scores, twin.scores)
+        found = from_heads(answers.outputs[BOXES][0], answers.outputs[SCORES][0])
+        trial.values(picture, BOXES, decoded, true.boxes, found.boxes, twin.boxes)
+        trial.values(picture, SCORES, source, true.scores, found.scores, twin.scores)
         same = compare_candidates(detection, bounds, true, found)
-        trial.verdict(sight.name, "candidates", ON_OPENCVS, bounds, same)
+        trial.verdict(picture, "candidates", decoded, bounds, same)
         rows, output = detect(detection, found), "heads, after NMS"
     else:
         output = DETECTIONS if kind is Kind.DETECTIONS else heads.top
-        if output not in sight.outputs:
+        if output not in answers.outputs:
             return true, bounds  # A raw file of a network that goes on after its detections.
-        rows = _rows(sight.outputs[output])
-        # Flat pictures give equal scores, whose order is up to rounding: so judge the choice
-        # also by the very numbers it was made from.
+        rows = _rows(answers.outputs[output])
+        # Flat pictures give equal scores, whose order is up to rounding: so compare the choice
+        # also with the very numbers it was made from.
         chosen = compare_rows(detection, trial.bounds, own, detect(detection, own), rows)
-        trial.verdict(sight.name, output, ON_ITS_OWN, trial.bounds, chosen)
+        trial.verdict(picture, output, ON_ITS_OWN, trial.bounds, chosen)
     agreed = compare_rows(detection, bounds, true, true_rows, rows)
-    trial.verdict(sight.name, output, judge, bounds, agreed)
+    trial.verdict(picture, output, reference, bounds, agreed)
     return true, bounds
 
 
 @np.errstate(all="ignore")
 def _compare_batch(
     trial: Trial,
-    together: Mapping[str, F32],
+    batch: Mapping[str, F32],
     singles: Mapping[str, Mapping[str, F32]],
     scenes: Scenes,
 ) -> None:
     """Each picture of a batch, against its own answer."""
-    heads, row_tops = trial.built.heads, [DETECTIONS, *_row_tops(trial.built)]
-    for output, array in together.items():
+    built, heads = trial.built, trial.built.heads
+    row_tops = [DETECTIONS, *_row_tops(built)]
+    for output, array in batch.items():
+        parts = [singles[name][output] for name in BATCHED]
+        if output not in row_tops or built.kind is Kind.HEADS:
+            _compare_parts(trial, output, array, parts)
+            continue
         for index, name in enumerate(BATCHED):
-            picture, single = f"{name} in a batch of {len(BATCHED)}", singles[name][output]
-            if output not in row_tops or trial.built.kind is Kind.HEADS:
-                part = array[index] if len(array) == len(BATCHED) else array
-                trial.values(picture, output, single, part, judge=SINGLE)
-            elif heads is not None and name in scenes:
+            if heads is not None and name in scenes:
                 true, bounds = scenes[name]
                 rows = _rows(array)
                 rows = rows[rows[:, 0] == index]
                 rows[:, 0] = 0
-                same = compare_rows(heads.detection, bounds, true, _rows(single), rows)
-                trial.verdict(picture, output, SINGLE, bounds, same)
+                same = compare_rows(heads.detection, bounds, true, _rows(parts[index]), rows)
+                trial.verdict(f"{name} in {BATCH_OF}", output, SINGLE, bounds, same)
 
 
-def _conclude(trial: Trial, given_up: str = "") -> Verification:
-    comparisons = tuple(trial.comparisons)
+def _compare_parts(trial: Trial, output: str, array: F32, parts: Sequence[F32]) -> None:
+    """An output of the batch against that of each picture.
+
+    Where its open dimension counts regions instead of pictures, all regions are compared at once.
+    So are rows of time · batch, as Lstm makes them: those of one step lie side by side.
+    """
+    shape = trial.built.shapes.get(output, (BATCH,))
+    axis = shape.index(BATCH) if BATCH in shape else None
+    if shape and isinstance(shape[0], str) and shape[0].endswith(f"*{BATCH}"):
+        steps = np.stack(parts, axis=1)
+        trial.values(BATCH_OF, output, SINGLE, steps.reshape(-1, *steps.shape[2:]), array)
+        return
+    if axis is None and shape and isinstance(shape[0], str):
+        expected = [part.copy() for part in parts]
+        if any(x.type == "Proposal" and x.tops[0] == output for x in trial.built.network.layers):
+            for index, rows in enumerate(expected):
+                rows[:, 0] = index
+        trial.values(BATCH_OF, output, SINGLE, np.concatenate(expected), array)
+        return
+    for index, (name, part) in enumerate(zip(BATCHED, parts, strict=True)):
+        found = array
+        if axis is not None and array.shape[axis] == len(BATCHED) * part.shape[axis]:
+            found = np.split(array, len(BATCHED), axis=axis)[index]
+        trial.values(f"{name} in {BATCH_OF}", output, SINGLE, part, found)
+
+
+def _conclude(trial: Trial, references: References, given_up: str = "") -> Verification:
+    """What follows from the comparisons; `given_up` says why they are not complete."""
+    comparisons = trial.comparisons
     failures = [comparison for comparison in comparisons if not comparison.passed]
+    missing = dict(references.missing)
+    if trial.built.heads is None:
+        missing |= dict.fromkeys(_row_tops(trial.built), "one of several DetectionOutput layers")
     if failures:
         first = failures[0]
-        return _failed(
-            f"{len(failures)} of {len(comparisons)} comparisons; first {first.output} on "
-            f"{first.input}: difference {first.difference:.3g}, allowed {first.bound:.3g}"
-            + (f" ({first.note})" if first.note else ""),
-            comparisons,
+        status, reason = (
+            Status.FAILED,
+            (
+                f"{len(failures)} of {len(comparisons)} comparisons; first {first.output} on "
+                f"{first.input} against {first.reference}: difference {first.difference:.3g}, "
+                f"allowed {first.bound:.3g}" + (f" ({first.note})" if first.note else "")
+            ),
         )
-    if given_up:
-        return Verification(Status.UNVERIFIED, given_up, comparisons)
-    unjudged = dict(trial.reference.unjudged)
-    if trial.built.heads is None:
-        unjudged |= dict.fromkeys(_row_tops(trial.built), "one of several DetectionOutput layers")
-    if unjudged or not comparisons:
-        reasons = "; ".join(f"{blob}: {reason}" for blob, reason in unjudged.items())
-        return Verification(
-            Status.UNVERIFIED, f"OpenCV can't judge {reasons or 'any output'}", comparisons
-        )
-    return Verification(Status.VERIFIED, "", comparisons)
+    elif given_up:
+        status, reason = Status.UNVERIFIED, given_up
+    elif missing or not comparisons:
+        reasons = "; ".join(f"{blob}: {reason}" for blob, reason in missing.items())
+        status = Status.UNVERIFIED
+        reason = f"nothing to compare with for {reasons or 'any output'}"
+    else:
+        status, reason = Status.VERIFIED, ""
+    return _verification(status, reason, trial, references)
 
 
-def _failed(reason: str, comparisons: tuple[Comparison, ...] = ()) -> Verification:
-    return Verification(Status.FAILED, " ".join(reason.split()), comparisons)
+def _verification(
+    status: Status, reason: str, trial: Trial, references: References
+) -> Verification:
+    compared = {comparison.reference for comparison in trial.comparisons}
+    names = tuple(name for name in references.names if name in compared)
+    return Verification(status, " ".join(reason.split()), tuple(trial.comparisons), names)
 
 
 def _rows(array: NDArray[np.generic]) -> F32:

@@ -1,17 +1,17 @@
 """API keys: if any are set, each request must carry one, except to the open paths."""
 
-import hashlib
-import hmac
 from collections.abc import Sequence
 
 from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service import keys
 from service.errors import Unauthorized
+from service.keys import Keys
 
 OPEN_PATHS = {
-    # probes and scrapers inside the cluster; a proxy keeps the outside away from /metrics
+    # for probes and scrapers inside the cluster; a proxy hides /metrics from the outside
     "/livez",
     "/readyz",
     "/metrics",
@@ -26,45 +26,42 @@ OPEN_FOLDERS = ("/static/", "/docs/")
 
 
 class ApiKeys:
-    """Accepts requests with a key in `X-API-Key` or as `Authorization: Bearer`."""
+    """Accepts requests with a key in `X-API-Key` or as `Authorization: Bearer`.
 
-    def __init__(self, app: ASGIApp, keys: Sequence[str], routes: Sequence[BaseRoute]) -> None:
+    Under `key_in_body` (such as /v1/vision/) a key may also be in the body. A request there that
+    has none in its headers passes, and its route must check the key.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: Keys,
+        routes: Sequence[BaseRoute],
+        key_in_body: tuple[str, ...] = (),
+    ) -> None:
         self.app = app
+        self.keys = keys
         self.routes = routes
-        self.digests = [_digest(key) for key in keys]
+        self.key_in_body = key_in_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or raise Unauthorized."""
-        if scope["type"] == "http" and self.digests and not _is_open(scope["path"]):
-            try:
-                self._check(Headers(scope=scope))
-            except Unauthorized:
-                self._find_route(scope)
-                raise
+        if scope["type"] == "http" and self.keys and not _is_open(scope["path"]):
+            given = keys.in_headers(Headers(scope=scope))
+            if given is not None or not scope["path"].startswith(self.key_in_body):
+                try:
+                    self.keys.check(given)
+                except Unauthorized:
+                    self._find_route(scope)
+                    raise
         await self.app(scope, receive, send)
 
     def _find_route(self, scope: Scope) -> None:
-        """Set the route that would have answered: the refusal is counted and logged there."""
+        """Set the route that would have answered, for the metrics and the log."""
         for route in self.routes:
             if route.matches(scope)[0] is Match.FULL:
                 scope["route"] = route
                 return
-
-    def _check(self, headers: Headers) -> None:
-        given = headers.get("x-api-key")
-        if given is None:
-            scheme, _, credentials = headers.get("authorization", "").partition(" ")
-            given = credentials.strip() if scheme.lower() == "bearer" else None
-        if given is None:
-            raise Unauthorized("an API key is needed, in X-API-Key or as Authorization: Bearer")
-        digest = _digest(given)
-        # All digests have one length and all are compared: the time reveals nothing about a key.
-        if not sum(hmac.compare_digest(digest, known) for known in self.digests):
-            raise Unauthorized("the API key is not valid")
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
 
 
 def _is_open(path: str) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,11 +19,17 @@ LINGER_BYTES = 64 * 2**20
 
 
 class Failures:
-    """Renders errors, logs unexpected exceptions, and lets a rejected upload finish cleanly."""
+    """Renders errors, logs unexpected exceptions, and lets a rejected upload finish cleanly.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    `shapes` say how errors look, by path: `service.problems.SHAPES`.
+    """
+
+    def __init__(
+        self, app: ASGIApp, metrics: Metrics, shapes: Sequence[problems.Shape] = problems.SHAPES
+    ) -> None:
         self.app = app
         self.metrics = metrics
+        self.shapes = shapes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -46,7 +53,7 @@ class Failures:
         try:
             await self.app(scope, receive_and_see, send_and_see)
         except (Exception, asyncio.CancelledError) as error:
-            # The last line of defence: any exception at all must become an answer.
+            # Any exception must become an answer.
             problem = self._problem_of(error)
             if started:
                 raise
@@ -54,19 +61,22 @@ class Failures:
             scope["state"]["log_fields"] = {"problem": problem.slug, "detail": str(problem)}
             if isinstance(problem, ClientGone):
                 return
-            answer = problems.response(problem, scope["state"]["request_id"], scope["path"])
+            answer = problems.response(
+                problem, scope["state"]["request_id"], scope["path"], self.shapes
+            )
             ended = isinstance(error, asyncio.CancelledError)
             if ended or body_read or scope["method"] in ("GET", "HEAD", "OPTIONS"):
                 await answer(scope, receive, send)
             else:
-                await _answer_and_linger(answer.body, answer.raw_headers, problem.status,
+                await _answer_and_linger(answer.body, answer.raw_headers, answer.status_code,
                                          receive, send)  # fmt: skip
 
     def _problem_of(self, error: Exception | asyncio.CancelledError) -> RequestError:
         if isinstance(error, RequestError):
             return error
         if isinstance(error, asyncio.CancelledError):
-            # The server gives up what outlasts the grace time; another replica can be asked.
+            # The server cancels requests that outlast the grace time; the client can ask another
+            # replica.
             return Overloaded("the service was shut down before the request was done")
         log.exception("unexpected %s", type(error).__name__)
         return RequestError("internal error; look for the request id in the service's log")
@@ -81,7 +91,7 @@ async def _answer_and_linger(
 ) -> None:
     """Answer a client that may still be sending, and read on for a moment.
 
-    Closing at once would reset the connection, and most clients would report that in place of
+    Closing at once would reset the connection, and most clients would report the reset instead of
     the answer (RFC 9112, section 9.6). The answer is complete for the client, by its
     Content-Length, before its last, empty message is sent here.
     """

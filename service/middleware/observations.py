@@ -10,7 +10,7 @@ from service.metrics import Metrics
 
 log = logging.getLogger("service.access")
 
-# Machines ask for these every few seconds; their log lines would bury the others.
+# Probes request these every few seconds; their log lines would bury the others.
 QUIET = {"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
 
 

@@ -1,4 +1,4 @@
-"""Every request has an id: the client's, its trace's, or a new one; the answer echoes it."""
+"""Gives every request an id: the client's, its trace's, or a new one. The answer returns it."""
 
 import re
 import secrets

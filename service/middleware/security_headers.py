@@ -1,4 +1,4 @@
-"""Security headers: a browser may do only what our pages need."""
+"""Adds security headers: a browser may do only what our pages need."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send

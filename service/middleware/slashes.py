@@ -1,4 +1,4 @@
-"""A slash at the end of a path changes nothing: /detect/ is /detect."""
+"""Ignores a slash at the end of a path: /detect/ is the same as /detect."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -8,7 +8,7 @@ FOLDERS = ("/static/", "/docs/")
 class Slashes:
     """Drops a slash at the end of a path; a redirect would lose most uploads.
 
-    Not under /static/ and /docs/, whose pages refer to their files relative to their own path.
+    Paths under /static/ and /docs/ keep it, because their pages use relative paths.
     """
 
     def __init__(self, app: ASGIApp) -> None:

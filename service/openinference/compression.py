@@ -1,4 +1,4 @@
-"""Compressed request bodies, which Triton's clients offer; bounded, so that none is a bomb."""
+"""Decompresses request bodies, as Triton's clients send them, up to a size limit."""
 
 import zlib
 from collections.abc import AsyncIterator
@@ -15,12 +15,12 @@ _WINDOW_BITS = {"gzip": 31, "deflate": 15}
 async def read(chunks: AsyncIterator[bytes], encoding: str, *, max_bytes: int, held: Held) -> bytes:
     """The whole body, decompressed by its Content-Encoding.
 
-    Decompressing stops as soon as it has made more than `max_bytes`: PayloadTooLarge.
+    Stops and raises PayloadTooLarge as soon as the result exceeds `max_bytes`.
     """
     body = bytearray()
     encoding = encoding.strip().lower()
     if encoding in ("", "identity"):
-        # Not a list of chunks: if a client sends byte by byte, it would be many times as large.
+        # Not a list of chunks, which takes many times the memory if a client sends byte by byte.
         async for chunk in chunks:
             body += chunk
         return bytes(body)

@@ -35,7 +35,7 @@ OUTPUTS: Mapping[str, Mapping[str, str]] = {
     FILES: {"detections": "FP32", "num_detections": "INT32"},
     PIXELS: dict.fromkeys(session.OUTPUTS, "FP32"),
 }
-"""By input, its outputs in their order, and the type of each."""
+"""The outputs of each input in order, and the type of each."""
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -51,7 +51,7 @@ class Inferred:
 async def infer(
     detector: Detector, received: Received, query: Query, deadline: float, max_images: int
 ) -> Inferred:
-    """The outputs of an input. One file that fails fails the request; the message says which.
+    """The outputs of an input. If a file fails, the request fails; the message says which file.
 
     Raises InvalidRequest, PayloadTooLarge, and what `Detector.detect_all` does.
     """
@@ -61,7 +61,7 @@ async def infer(
 
 
 def check(request: InferenceRequest, metadata: ModelMetadata) -> None:
-    """Whether the one input and the outputs asked for go together; InvalidRequest if not."""
+    """Check that the input and the requested outputs match. Raises InvalidRequest if not."""
     if len(request.inputs) != 1:
         raise InvalidRequest(f"a request has one input, {FILES} or {PIXELS}")
     (given,) = request.inputs
@@ -88,10 +88,10 @@ def check(request: InferenceRequest, metadata: ModelMetadata) -> None:
 def respond(
     detector: Detector, request: InferenceRequest, outputs: Arrays, binary_by_default: bool
 ) -> tuple[bytes, bytes | None]:
-    """The answer's JSON and the binary data after it: what was asked for, in that order.
+    """The answer's JSON and the binary data after it: the requested outputs in order.
 
-    The data is None where every output is in the JSON, and empty where a binary one is empty.
-    Takes a thread for a while: the boxes of all priors are some hundred thousand numbers.
+    The data is None where every output is in the JSON, and empty where a binary one is empty. Slow,
+    so run it in a thread: the boxes of all priors are some hundred thousand numbers.
     """
     (given,) = request.inputs
     datatypes = OUTPUTS[given.name]
@@ -124,7 +124,7 @@ def metadata(detector: Detector) -> ModelMetadata:
     priors = {each.name: each.shape[1] for each in detector.session.onnx.get_outputs()}
 
     def tensor(name: str, datatype: str, *shape: object) -> TensorMetadata:
-        # A dimension that the ONNX file leaves open has a name in place of a number.
+        # An open dimension of the ONNX file has a name instead of a number.
         sides = [side if isinstance(side, int) else -1 for side in shape]
         return TensorMetadata(name=name, datatype=datatype, shape=sides)
 
@@ -156,7 +156,7 @@ async def _infer_files(
     detections = []
     for index, one in enumerate(found):
         if isinstance(one, RequestError):
-            # Of several, the client has to know which.
+            # With several images, the client has to know which one failed.
             if len(found) > 1:
                 one.args = (f"{FILES} {index}: {one}",)
             raise one
@@ -177,7 +177,7 @@ async def _infer_pixels(
 ) -> Arrays:
     _check_count(received.tensor.shape[0], max_images)
     images = await until(deadline, asyncio.to_thread(tensors.pixels, received))
-    with detector.batcher.reserve(len(images)) as places:
+    with detector.batcher.reserve(len(images), deadline=deadline) as places:
         answers = await all_of(places.submit(image, deadline) for image in images)
     return {
         "boxes": np.stack([each.result.boxes for each in answers]),

@@ -1,8 +1,8 @@
 """The JSON of the protocol, as its specification names it.
 
 Open Inference Protocol, `inference_rest.md`; Triton's `extension_binary_data.md` and
-`extension_parameters.md`. Members that we do not know are ignored, as the protocol allows, but
-an unknown request parameter is refused: a misspelt threshold must not be.
+`extension_parameters.md`. Unknown members are ignored, as the protocol allows. An unknown request
+parameter is refused, because a misspelt threshold must not be ignored.
 """
 
 from typing import Annotated, Any
@@ -13,7 +13,7 @@ from service.errors import InvalidRequest, PayloadTooLarge
 from service.schemas import FaceParameters
 
 MOST_VALUES = 2_000_000
-"""In JSON. Pixels of one image of 640 x 640 are 1.2 million; more of them belong into binary data:
+"""In JSON. One image of 640 x 640 has 1.2 million values. More must be sent as binary data, because
 a parsed value takes up to a hundred times its bytes."""
 MOST_LISTS = 500_000
 MOST_PARAMETERS = 32
@@ -59,7 +59,10 @@ class InferenceRequest(BaseModel):
 
 
 class InferenceParameters(FaceParameters):
-    """The request parameters; those of Triton that mean nothing to a model without state pass."""
+    """The request parameters.
+
+    Triton's parameters for models with state are accepted and ignored.
+    """
 
     binary_data_output: bool = False
     timeout: Annotated[
@@ -100,7 +103,7 @@ class InferenceError(BaseModel):
 
 
 class ServerMetadata(BaseModel):
-    """What answers, and which extensions of the protocol it has."""
+    """The server, and its extensions of the protocol."""
 
     name: str
     version: str
@@ -148,7 +151,7 @@ class ModelMetadata(BaseModel):
 
 
 def parse(header: bytes) -> InferenceRequest:
-    """The JSON of a request; InvalidRequest says what is wrong with it.
+    """Parse the JSON of a request. Raises InvalidRequest if it is wrong.
 
     Raises PayloadTooLarge, before parsing, for more values than a request can need.
     """
@@ -161,7 +164,7 @@ def parse(header: bytes) -> InferenceRequest:
 
 
 def parse_parameters(given: Parameters) -> InferenceParameters:
-    """The request parameters; InvalidRequest for one that is unknown or out of its range."""
+    """The request parameters. Raises InvalidRequest if one is unknown or out of range."""
     if len(given) > MOST_PARAMETERS:
         raise InvalidRequest(f"more than {MOST_PARAMETERS} request parameters")
     kept = {name: v for name, v in given.items() if not name.startswith("triton_")}

@@ -1,9 +1,8 @@
-"""How the protocol's requests and errors are described, with examples."""
+"""Describes the protocol's requests and errors, with examples."""
 
 from typing import Any
 
-from detection.errors import RequestError
-from service.openapi import DETAILS, EXAMPLE_MODEL, GIF
+from service.openapi import EXAMPLE_MODEL, GIF
 
 REQUEST_EXAMPLE: dict[str, Any] = {
     "id": "42",
@@ -44,21 +43,8 @@ METADATA_EXAMPLE: dict[str, Any] = {
 }
 
 
-def responses(*kinds: type[RequestError]) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that can end in these problems, in the protocol's own form."""
-    described: dict[int | str, dict[str, Any]] = {}
-    for kind in kinds:
-        content = {"schema": {"$ref": "#/components/schemas/InferenceError"}, "examples": {}}
-        entry = described.setdefault(
-            kind.status, {"description": kind.title, "content": {"application/json": content}}
-        )
-        examples = entry["content"]["application/json"]["examples"]
-        examples[kind.slug] = {"value": {"error": DETAILS[kind.slug]}}
-    return described
-
-
 def infer_request(header_length: str) -> dict[str, Any]:
-    """The body of an inference request, and the header that says where its JSON ends."""
+    """The body of an inference request, and the header that states the length of its JSON."""
     return {
         "parameters": [
             {

@@ -1,4 +1,4 @@
-"""Tensors as they travel: JSON lists, or little-endian bytes in row-major order."""
+"""Encodes and decodes tensors: JSON lists, or little-endian bytes in row-major order."""
 
 import math
 import struct
@@ -20,14 +20,14 @@ DATATYPES: Mapping[str, np.dtype[Any]] = {
     "INT32": np.dtype("<i4"),
     "UINT8": np.dtype("u1"),
 }
-"""What we send and take, other than BYTES."""
+"""The data types that are sent and accepted, except BYTES."""
 
 _LENGTH = struct.Struct("<I")
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An input with its binary data, if that is how it came."""
+    """An input with its binary data, if any."""
 
     tensor: InputTensor
     binary: memoryview | None
@@ -98,7 +98,7 @@ def pixels(received: Received) -> U8:
         flat = np.frombuffer(received.binary, np.uint8)
     else:
         try:
-            # As objects: of texts NumPy would make an array as wide as the longest.
+            # As objects, because NumPy would make an array of text as wide as the longest element.
             given = np.asarray(_data(tensor), dtype=object).ravel()
         except ValueError:
             raise InvalidRequest(f"{tensor.name}: data is nested unevenly") from None
@@ -121,7 +121,9 @@ def send(
         parameters = {"binary_data_size": len(data)}
         return OutputTensor(name=name, datatype=datatype, shape=shape, parameters=parameters), data
     if not np.isfinite(values).all():
-        raise InferenceFailed(f"{name} is not finite, and JSON has no word for it; ask for binary")
+        raise InferenceFailed(
+            f"{name} has NaN or infinite values, which JSON cannot hold; ask for binary data"
+        )
     return OutputTensor(
         name=name, datatype=datatype, shape=shape, data=values.ravel().tolist()
     ), b""
@@ -143,7 +145,7 @@ def _flatten(data: Sequence[Any]) -> list[Any]:
 
 
 def _elements(binary: memoryview, name: str, most: int) -> list[bytes]:
-    """Elements that each follow their length in 4 bytes; some bytes could be millions of them."""
+    """Elements, each after its length in 4 bytes. A few bytes could hold millions of elements."""
     elements: list[bytes] = []
     while len(binary):
         if len(elements) == most:

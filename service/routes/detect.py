@@ -1,6 +1,7 @@
 """POST /detect: finds the faces in image files."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -20,11 +21,14 @@ from detection.errors import (
     TooManyPixels,
     UnsupportedMediaType,
 )
+from detection.sizes import readable_bytes
 from detection.timings import slowest
-from service import body, openapi, problems, uploads
-from service.deadlines import deadline_of
+from service import openapi, problems
+from service.admission import admit, log_faces
 from service.disconnects import unless_client_goes
 from service.errors import (
+    FetchFailed,
+    HostNotAllowed,
     InvalidParameter,
     NotAcceptable,
     PayloadTooLarge,
@@ -51,8 +55,8 @@ router = APIRouter(tags=["detection"])
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "model": DetectAnswer | DetectManyAnswer,
-        "description": "The faces; of several images, a list of results in their order. With "
-        "`render`, the picture.",
+        "description": "The faces; for several images, a list of results in order. With `render`, "
+        "the picture.",
         "content": {
             "application/json": {
                 "examples": {
@@ -78,18 +82,23 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     **openapi.responses(
         InvalidImage,
         Unauthorized,
+        HostNotAllowed,
         UnknownModel,
         NotAcceptable,
         PayloadTooLarge,
         TooManyPixels,
         UnsupportedMediaType,
         InvalidParameter,
+        FetchFailed,
         InferenceFailed,
         Overloaded,
         Timeout,
     ),
 }
 
+
+MOST_CROP_BYTES = 64 * 2**20
+"""Of all crops of a request. Those of 32 photographs with ten faces each take a tenth of it."""
 
 FEW = 1000
 """An answer with fewer faces takes under a hundredth of a second to make."""
@@ -107,15 +116,18 @@ async def detect(request: Request, parameters: Annotated[DetectParameters, Query
     The parameters can also come as form fields or as members of the JSON body.
     """
     runtime: Runtime = request.app.state.runtime
-    deadline = deadline_of(request, runtime.settings.request_timeout_s)
-    detector = runtime.detector(parameters.model)
-    runtime.check_open()
-    detector.batcher.check_room(deadline=deadline)
-    with runtime.memory.hold() as held:
-        files = await read_uploads(request, runtime, deadline, held)
+    with admit(request, runtime.detector(parameters.model)) as admission:
+        deadline = admission.deadline
+        files = await admission.read(max_images=runtime.settings.max_images)
         query = request.query_params.multi_items()
         parameters = combine(DetectParameters, query, files.fields)
         detector = runtime.detector(parameters.model)
+        if parameters.crops and parameters.render not in (None, "crops"):
+            raise InvalidParameter(
+                f"crops: go into the JSON, but render={parameters.render} answers with a picture; "
+                "leave one of them out"
+            )
+        files = await admission.fetch(files)
         if parameters.render == "crops" or parameters.crops:
             work = with_crops(request, runtime, detector, files, parameters, deadline)
             return await unless_client_goes(request.receive, work)
@@ -125,14 +137,12 @@ async def detect(request: Request, parameters: Annotated[DetectParameters, Query
             )
             return await unless_client_goes(request.receive, drawing)
         started = time.perf_counter()
-        found = await unless_client_goes(
-            request.receive, detector.detect_all(files.files, parameters.query(), deadline)
-        )
+        found = await admission.detect(detector, files.files, parameters.query())
     seconds = time.perf_counter() - started
     made = request, runtime, detector, found, files.several, seconds
     if sum(len(one.scores) for one in found if isinstance(one, Detection)) < FEW:
         return answer(*made)
-    # In a thread: thousands of faces take a while, and would block the event loop.
+    # In a thread, because thousands of faces take a while and would block the event loop.
     return await until(deadline, asyncio.to_thread(answer, *made))
 
 
@@ -146,7 +156,7 @@ async def with_crops(
 ) -> Response:
     """The answer with a picture of each face, in the JSON or as a ZIP file.
 
-    As in `picture`, the files are decoded a second time.
+    The files are decoded a second time, as in `picture`.
     """
     as_zip = parameters.render == "crops"
     if as_zip:
@@ -155,25 +165,44 @@ async def with_crops(
     started = time.perf_counter()
     found = await detector.detect_all(files.files, parameters.query(), deadline)
 
+    # Hundreds of large crops take half a minute, and a thread cannot be cancelled.
+    over = threading.Event()
+    size = 0
+
     def cut(data: bytes, one: Detection) -> list[bytes]:
-        return rendering.crops(
+        nonlocal size
+        made: list[bytes] = []
+        for crop in rendering.crops(
             data,
             one.boxes,
             margin=parameters.crop_margin,
             size=parameters.crop_size,
             max_pixels=detector.max_pixels,
             background=detector.session.model.input.mean_rgb,
-        )
+        ):
+            size += len(crop)
+            if size > MOST_CROP_BYTES:
+                raise InvalidParameter(
+                    f"crops: they take more than {readable_bytes(MOST_CROP_BYTES)}; ask for fewer "
+                    "(max_faces) or smaller ones (crop_size)"
+                )
+            if over.is_set():
+                break
+            made.append(crop)
+        return made
 
     loop = asyncio.get_running_loop()
     crops: list[list[bytes]] = []
-    # One after the other: a request must not take all threads that decode.
-    for data, one in zip(files.files, found, strict=True):
-        if isinstance(data, bytes) and isinstance(one, Detection) and len(one.scores):
-            cutting = loop.run_in_executor(detector.decoding, cut, data, one)
-            crops.append(await until(deadline, cutting))
-        else:
-            crops.append([])
+    try:
+        # One after the other: a request must not take all threads that decode.
+        for data, one in zip(files.files, found, strict=True):
+            if isinstance(data, bytes) and isinstance(one, Detection) and len(one.scores):
+                cutting = loop.run_in_executor(detector.decoding, cut, data, one)
+                crops.append(await until(deadline, cutting))
+            else:
+                crops.append([])
+    finally:
+        over.set()
     seconds = time.perf_counter() - started
 
     def respond() -> Response:
@@ -217,6 +246,12 @@ async def picture(
     assert isinstance(data, bytes)
     kind = media_type(accept, data, found.width, found.height)
     started = time.perf_counter()
+    # A thread cannot be cancelled.
+    over = threading.Event()
+
+    def check() -> None:
+        if over.is_set():
+            raise Timeout("the request ended before its picture was drawn")
 
     def work() -> bytes:
         drawn = rendering.draw(
@@ -226,17 +261,17 @@ async def picture(
             style,
             max_pixels=detector.max_pixels,
             background=detector.session.model.input.mean_rgb,
+            check=check,
         )
         return rendering.encode(drawn, kind)
 
     loop = asyncio.get_running_loop()
-    content = await until(deadline, loop.run_in_executor(detector.decoding, work))
+    try:
+        content = await until(deadline, loop.run_in_executor(detector.decoding, work))
+    finally:
+        over.set()
     milliseconds = round((time.perf_counter() - started) * 1000, 3)
-    request.state.log_fields = {
-        "model": detector.session.model.name,
-        "images": 1,
-        "faces": len(found.scores),
-    }
+    log_faces(request, detector, [found])
     headers = {
         "Server-Timing": f"{found.timings.server_timing()}, render;dur={milliseconds}",
         "X-Faces": str(len(found.scores)),
@@ -249,33 +284,12 @@ async def picture(
 def check_single(files: Uploads) -> None:
     """Raise InvalidParameter unless the request has one image."""
     if files.several:
-        raise InvalidParameter("render: answers with one picture; send one image a request")
+        raise InvalidParameter("render: the answer is one picture; send one image per request")
 
 
 def accepted(request: Request) -> str:
-    """The Accept header, which may come in several lines."""
+    """The Accept header, which may have several lines."""
     return ",".join(request.headers.getlist("accept"))
-
-
-async def read_uploads(
-    request: Request, runtime: Runtime, deadline: float, held: body.Held
-) -> Uploads:
-    """The image files of a request, within the limits of the settings."""
-    settings = runtime.settings
-    chunks = body.stream(
-        request.receive,
-        request.headers,
-        max_bytes=settings.max_bytes,
-        deadline=deadline,
-        held=held,
-    )
-    return await uploads.read(
-        request.headers.get("content-type", ""),
-        request.headers.get("content-encoding", ""),
-        chunks,
-        max_images=settings.max_images,
-        deadline=deadline,
-    )
 
 
 def answer(
@@ -294,11 +308,7 @@ def answer(
     request_id: str = request.state.request_id
     model = ModelVersion.of(detector)
     detections = [one for one in found if isinstance(one, Detection)]
-    request.state.log_fields = {
-        "model": model.name,
-        "images": len(found),
-        "faces": sum(len(one.scores) for one in detections),
-    }
+    log_faces(request, detector, found)
     crops_of = crops if crops is not None else [None] * len(found)
     if not several:
         (one,) = found

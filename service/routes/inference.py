@@ -32,8 +32,8 @@ from service.openinference.openapi import (
     ANSWER_EXAMPLE,
     METADATA_EXAMPLE,
     infer_request,
-    responses,
 )
+from service.problems import INFERENCE
 from service.runtime import Runtime
 from sfd.distribution import VERSION
 
@@ -67,7 +67,7 @@ INFER: dict[str, Any] = {
                 },
             },
         },
-        **responses(
+        **openapi.responses(
             InvalidImage,
             InvalidRequest,
             Unauthorized,
@@ -78,6 +78,7 @@ INFER: dict[str, Any] = {
             InferenceFailed,
             Overloaded,
             Timeout,
+            shape=INFERENCE,
         ),
     },
 }
@@ -88,7 +89,7 @@ INFER: dict[str, Any] = {
     summary="Describe the server",
     responses={
         200: openapi.example({"name": "sfd", "version": "0.1.0", "extensions": EXTENSIONS}),
-        **responses(Unauthorized),
+        **openapi.responses(Unauthorized, shape=INFERENCE),
     },
 )
 async def server_metadata() -> ServerMetadata:
@@ -128,7 +129,7 @@ async def server_ready(request: Request) -> Response:
     summary="Describe a model's tensors",
     responses={
         200: openapi.example(METADATA_EXAMPLE),
-        **responses(Unauthorized, UnknownModel),
+        **openapi.responses(Unauthorized, UnknownModel, shape=INFERENCE),
     },
 )
 async def model_metadata(request: Request, name: str) -> ModelMetadata:
@@ -141,7 +142,7 @@ async def model_metadata(request: Request, name: str) -> ModelMetadata:
     summary="Describe a model's tensors",
     responses={
         200: openapi.example(METADATA_EXAMPLE),
-        **responses(Unauthorized, UnknownModel),
+        **openapi.responses(Unauthorized, UnknownModel, shape=INFERENCE),
     },
 )
 async def model_version_metadata(request: Request, name: str, version: str) -> ModelMetadata:
@@ -154,7 +155,7 @@ MODEL_READY: dict[str, Any] = {
     "response_model": ModelReady,
     "responses": {
         200: openapi.example({"name": openapi.EXAMPLE_MODEL, "ready": True}),
-        **responses(Unauthorized, UnknownModel),
+        **openapi.responses(Unauthorized, UnknownModel, shape=INFERENCE),
         503: openapi.example(
             {"name": openapi.EXAMPLE_MODEL, "ready": False},
             model=ModelReady,
@@ -210,7 +211,7 @@ async def _infer(request: Request, detector: Detector) -> Response:
             held=held,
         )
         header, binary = tensors.split(content, request.headers.get(HEADER_LENGTH))
-        # In threads: the largest bodies take a while, and would block the event loop.
+        # In threads, because the largest bodies take a while and would block the event loop.
         message = await asyncio.to_thread(messages.parse, header)
         parameters = messages.parse_parameters(message.parameters)
         inference.check(message, inference.metadata(detector))

@@ -39,7 +39,7 @@ class ModelSummary(BaseModel):
     default: bool
     ready: bool
     provider: str
-    """What runs it, one of the values of SFD_PROVIDER but auto."""
+    """The execution provider: one of the values of SFD_PROVIDER except auto."""
     provider_fallback: str | None
     """Why SFD_PROVIDER=auto did not choose a faster provider."""
     workers: int

@@ -34,7 +34,7 @@ _DOCS = """<!DOCTYPE html>
 </body>
 </html>
 """
-# In a file of its own: the content security policy forbids inline scripts.
+# In a separate file, because the content security policy forbids inline scripts.
 _DOCS_START = 'SwaggerUIBundle({url: "openapi.json", dom_id: "#swagger-ui", deepLinking: true});\n'
 
 router = APIRouter(include_in_schema=False)
@@ -86,10 +86,10 @@ class WholeFiles(StaticFiles):
         await super().__call__(_whole(scope), receive, send)
 
     def file_response(self, *positional: Any, **named: Any) -> Response:
-        """As Starlette's, which would offer ranges."""
+        """Like Starlette's, but without ranges."""
         response = super().file_response(*positional, **named)
         response.headers["Accept-Ranges"] = "none"
-        # Browsers cache a file for a tenth of its age: a new page would run with old scripts.
+        # Browsers cache a file for a tenth of its age, so a new page could run with old scripts.
         response.headers["Cache-Control"] = "no-cache"
         return response
 

@@ -10,12 +10,19 @@ export async function listModels(key) {
   return models.toSorted((a, b) => Number(b.default ?? false) - Number(a.default ?? false));
 }
 
-// The answer of POST /detect for one picture, and the milliseconds until it was here.
-export async function detect(picture, { model, minScore, key, signal }) {
-  const query = new URLSearchParams({ min_score: String(minScore) });
-  if (model) query.set("model", model);
+// Where to post a picture, with parameters.
+export function detectAddress({ model = "", minScore, tiles = false }) {
+  const address = new URL("detect", ROOT);
+  address.searchParams.set("min_score", String(minScore));
+  if (tiles) address.searchParams.set("tiles", "auto");
+  if (model) address.searchParams.set("model", model);
+  return address;
+}
+
+// The answer of POST /detect for one picture, and the milliseconds until it arrived.
+export async function detect(picture, parameters, { key, signal }) {
   const start = performance.now();
-  const answer = await ask(`detect?${query}`, {
+  const answer = await ask(detectAddress(parameters), {
     key,
     signal,
     method: "POST",

@@ -1,11 +1,12 @@
 // Ties the parts together: what is drawn when the state changes, and what the controls do.
 
 import { askAll, loadModels, retry, take } from "./asking.js";
+import { curlOf } from "./curl.js";
 import { closeCamera, openCamera, takeFrame } from "./camera.js";
 import { lightFace, listFaces, onPointAtItem, tickScores } from "./faces.js";
 import { showStrip } from "./filmstrip.js";
 import { takePictures } from "./intake.js";
-import { onKey } from "./key.js";
+import { currentKey, onKey } from "./key.js";
 import { badgeOf, showProblem, showResult } from "./messages.js";
 import { faceAt, paintFile, paintView } from "./picture.js";
 import { changed, choose, complain, onChange, sceneOf, state } from "./state.js";
@@ -15,6 +16,7 @@ const element = (id) => document.getElementById(id);
 const slider = element("score");
 const view = element("view");
 const canvas = element("canvas");
+const LOW_SCORE = 0.3; // offered to those who blur faces: most faces score higher
 let sliderMoved = false;
 
 /* drawing */
@@ -29,12 +31,15 @@ onChange(() => {
   element("busy").hidden = !photo?.abort;
   // Without its answer nothing is known to blur.
   element("download").disabled = !(photo?.picture && photo.answer);
-  showProblem(state.complaint ?? photo?.problem, photo, tryAgain);
+  showProblem(state.complaint, photo, state.photos, tryAgain);
   showResult(photo);
   if (view.dataset.shows === "canvas") paintStage(scene);
   drawFaces(photo, scene);
   showTimes(photo?.answer ?? null, photo?.roundTrip);
   element("json").textContent = photo?.answer ? JSON.stringify(photo.answer, null, 2) : "{}";
+  element("curl").textContent = curlOf(photo, Boolean(currentKey()));
+  element("blur-warning").hidden = !state.blur;
+  element("blur-more").hidden = state.minScore <= LOW_SCORE;
   showStrip(state.photos, photo, { badgeOf, sceneOf, choose });
 });
 
@@ -155,6 +160,14 @@ element("blur").addEventListener("change", ({ target }) => {
   state.blur = target.checked;
   changed();
 });
+element("blur-more").addEventListener("click", () => {
+  slider.value = String(LOW_SCORE);
+  slider.dispatchEvent(new Event("input"));
+});
+element("tiles").addEventListener("change", ({ target }) => {
+  state.tiles = target.checked;
+  askAll(state.photos);
+});
 element("model").addEventListener("change", ({ target }) => {
   state.model = state.models[target.selectedIndex];
   useModel();
@@ -172,6 +185,4 @@ new ResizeObserver(([{ contentRect }]) => {
 }).observe(view);
 window.addEventListener("resize", changed);
 
-element("curl").textContent =
-  `curl --data-binary @photo.jpg ${new URL("../detect", import.meta.url).href}`;
 start();

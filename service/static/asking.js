@@ -8,13 +8,18 @@ import { changed, choose, complain, state } from "./state.js";
 const MOST = 24; // pictures kept
 const AT_ONCE = 3; // requests under way
 
+let batches = 0; // how often pictures were taken
+
 export async function take(files) {
   state.complaint = null;
+  batches += 1;
   const added = files.slice(0, MOST).map((file) => ({
     name: file.name || "pasted picture",
     file,
+    batch: batches,
     picture: null,
     answer: null,
+    asked: null,
     problem: null,
     abort: null,
   }));
@@ -59,14 +64,14 @@ async function ask(photo) {
   const { abort } = photo;
   const key = currentKey();
   try {
-    const { answer, roundTrip } = await detect(photo.file, {
+    const asked = {
       model: state.models.length > 1 ? state.model.name : "",
       minScore: state.lowest,
-      key,
-      signal: abort.signal,
-    });
+      tiles: state.tiles,
+    };
+    const { answer, roundTrip } = await detect(photo.file, asked, { key, signal: abort.signal });
     if (photo.abort !== abort) return; // asked again meanwhile
-    Object.assign(photo, { answer, roundTrip, abort: null });
+    Object.assign(photo, { answer, roundTrip, asked, abort: null });
   } catch (problem) {
     if (photo.abort !== abort) return;
     if (problem.status === 401 && currentKey() !== "" && currentKey() !== key) {

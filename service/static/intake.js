@@ -27,7 +27,7 @@ export function takePictures(take, refuse) {
       event.preventDefault();
       take(files);
     } else if (!isTextField(event.target)) {
-      refuse("The clipboard holds no picture. Copy an image or an image file, then paste again.");
+      refuse("The clipboard has no picture. Copy an image or an image file, then paste again.");
     }
   });
 
@@ -48,7 +48,7 @@ export function takePictures(take, refuse) {
     if (files.length === 0 && isTextField(event.target)) return;
     event.preventDefault();
     if (files.length > 0) take(files);
-    else refuse("That was no file. Save the picture first, then drop the file here.");
+    else refuse("That was not a file. Save the picture first, then drop the file here.");
   });
 }
 

@@ -15,7 +15,7 @@ function wordsFor(photo) {
   if (!photo) {
     return {
       status: "No picture yet",
-      detail: "Pictures go to this service only, and it does not keep them.",
+      detail: "Pictures are sent only to this service, which does not keep them.",
     };
   }
   if (photo.abort) return { status: "Looking for faces…", detail: photo.name };
@@ -39,11 +39,15 @@ export function badgeOf(photo) {
   return { text: String(count), words: counted(count, "face") };
 }
 
-// Show the problem in the alert region, with a button where trying again may help.
-export function showProblem(problem, photo, tryAgain) {
+// Show what went wrong in the alert region, with a button where trying again may help: the
+// complaint, or else the pictures that failed of those taken last, or the one that is shown.
+export function showProblem(complaint, photo, photos, tryAgain) {
   const box = element("problem");
-  const about = problem && problem === photo?.problem ? `${photo.name}: ` : "";
-  const words = problem ? `${about}${problem.message}` : "";
+  const latest = photos.filter(({ batch }) => batch === photos.at(-1)?.batch);
+  const failed = latest.filter((each) => each.problem);
+  if (failed.length === 0 && photo?.problem) failed.push(photo);
+  const problem = complaint ?? failed[0]?.problem;
+  const words = complaint?.message ?? failures(failed, latest);
   if ((box.dataset.words ?? "") === words) return; // nothing new to announce
   box.dataset.words = words;
   box.replaceChildren();
@@ -58,6 +62,14 @@ export function showProblem(problem, photo, tryAgain) {
   again.textContent = "Try again";
   again.addEventListener("click", tryAgain);
   box.append(again);
+}
+
+function failures(failed, photos) {
+  const named = failed.slice(0, 3).map(({ name, problem }) => `${name}: ${problem.message}`);
+  if (failed.length > named.length) named.push(`And ${failed.length - named.length} more.`);
+  const several = photos.length > 1 && photos.includes(failed[0]);
+  const head = several ? `${failed.length} of ${photos.length} pictures failed. ` : "";
+  return head + named.join(" ");
 }
 
 function counted(count, noun) {

@@ -42,7 +42,7 @@ export async function fromResponse(response, hadKey) {
 // close the connection before the browser reads why.
 export function fromSilence(bytes = 0) {
   const large =
-    bytes > 8e6 ? ` The file has ${Math.round(bytes / 1e6)} MB: it may be over the limit.` : "";
+    bytes > 8e6 ? ` The file has ${Math.round(bytes / 1e6)} MB, which may be over the limit.` : "";
   return new Problem(
     `The service cannot be reached. Check that it runs and that you are online, then try again.${large}`,
     { again: true },
@@ -59,6 +59,7 @@ async function problemOf(response) {
 }
 
 function sentence(words) {
-  const text = String(words).trim();
-  return text === "" || /[.!?]$/.test(text) ? text : `${text}.`;
+  const text = String(words).trim().replaceAll("MiB", "MB");
+  if (text === "") return "";
+  return `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 }

@@ -2,8 +2,9 @@
 
 const slider = document.getElementById("score");
 
-// photo: {name, file, picture (see openPicture), answer, roundTrip, problem, abort}: abort is set
-// while a request is under way.
+// photo: {name, file, batch (counts up with each time that pictures are taken), picture (see
+// openPicture), answer, asked (its parameters), roundTrip, problem, abort}: abort is set while a
+// request is under way.
 export const state = {
   photos: [],
   current: null,
@@ -13,6 +14,7 @@ export const state = {
   lowest: Number(slider.min), // asked of the service once; the slider filters from here up
   boxes: true,
   blur: false,
+  tiles: false,
   camera: false,
   complaint: null, // an Error that concerns no single picture
   lit: null, // the index of the face that the pointer is on

@@ -13,7 +13,7 @@ export function showTimes(answer, roundTrip) {
   legend.replaceChildren();
   total.textContent = answer ? milliseconds(answer.timings_ms.total) : "";
   if (answer === null) {
-    note.textContent = "Every answer carries the time of each stage.";
+    note.textContent = "Every answer includes the time of each stage.";
     return;
   }
   for (const { name, time, stage } of stages(answer.timings_ms)) {
@@ -30,7 +30,7 @@ export function showTimes(answer, roundTrip) {
     legend.append(row);
   }
   const batch = answer.batch_size > 1 ? `, in a batch of ${answer.batch_size}` : "";
-  note.textContent = `${milliseconds(roundTrip)} with the way there and back${batch}`;
+  note.textContent = `${milliseconds(roundTrip)} with the network${batch}`;
 }
 
 // The stages in the order in which they happen; what none of them accounts for is "other".

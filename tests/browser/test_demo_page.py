@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
@@ -360,6 +361,59 @@ def test_a_file_that_is_no_picture_is_explained(
     expect(page.locator("#status")).to_have_text("No answer")
 
 
+def test_of_several_pictures_those_that_failed_are_named(
+    page: Page, portrait: Path, tmp_path: Path, expected_statuses: set[int]
+) -> None:
+    expected_statuses |= {400, 415}
+    (tmp_path / "notes.txt").write_text("not a picture at all\n")
+    (tmp_path / "page.pdf").write_bytes(b"%PDF-1.7 ")
+    choose(page, portrait, tmp_path / "notes.txt", tmp_path / "page.pdf")
+    wait_for_result(page)
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("2 of 3 pictures failed.")
+    expect(alert).to_contain_text("notes.txt: Unsupported media type. This is text")
+    expect(alert).to_contain_text("page.pdf: Unsupported media type. This is PDF")
+
+
+def test_the_curl_line_is_the_request_whose_answer_is_shown(
+    page: Page, portrait: Path, tmp_path: Path
+) -> None:
+    renamed = tmp_path / "it's me.jpg"
+    renamed.write_bytes(portrait.read_bytes())
+    choose(page, renamed)
+    wait_for_result(page)
+    page.locator("summary").click()
+    line = page.locator("#curl").inner_text()
+    done = subprocess.run(
+        ["bash", "-c", f"{line} --silent"],
+        cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    shown = json.loads(page.locator("#json").inner_text())
+    assert json.loads(done.stdout)["faces"] == shown["faces"]
+
+
+def test_small_faces_are_searched_for_on_request(page: Page, portrait: Path) -> None:
+    choose(page, portrait)
+    wait_for_result(page)
+    with page.expect_request("**/detect?*tiles=auto*"):
+        page.get_by_label("Search for small faces").check()
+    wait_for_result(page)
+    page.locator("summary").click()
+    expect(page.locator("#curl")).to_contain_text("tiles=auto")
+
+
+def test_who_blurs_faces_is_warned_and_offered_a_lower_score(page: Page, portrait: Path) -> None:
+    choose(page, portrait)
+    wait_for_result(page)
+    warning = page.get_by_text("Faces that are not found stay visible")
+    expect(warning).to_be_hidden()
+    page.get_by_label("Blur faces").check()
+    expect(warning).to_be_visible()
+    page.get_by_role("button", name="Use a lower score").click()
+    expect(page.locator("#score-value")).to_have_text("0.30")
+    expect(page.get_by_role("button", name="Use a lower score")).to_be_hidden()
+
+
 def test_a_later_picture_clears_the_problem(
     page: Page, portrait: Path, tmp_path: Path, expected_statuses: set[int]
 ) -> None:
@@ -463,7 +517,9 @@ def test_a_picture_over_the_limit_is_explained(
     key.press("Enter")
     wait_for_result(page)
     choose(page, tmp_path / "large.png")
-    expect(page.get_by_role("alert")).to_contain_text("Try a smaller picture.")
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("Try a smaller picture.")
+    expect(alert).to_contain_text("The request body is larger than 100 KB.")
 
 
 def with_two_models(page: Page) -> tuple[Locator, list[str]]:

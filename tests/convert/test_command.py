@@ -11,7 +11,7 @@ import pytest
 
 from convert import command, conversion
 from convert.report import Status, Verification
-from sfd.cli import run_command
+from sfd.cli import main, run_command
 
 
 class Files(Protocol):
@@ -64,7 +64,7 @@ def test_every_option_reaches_the_file(tiny: Make, tmp_path: Path) -> None:
     assert written["verification"]["status"] == "verified"
     comparison = written["verification"]["comparisons"][0]
     assert set(comparison) == {
-        "input", "output", "judge", "difference", "bound", "passed", "note"
+        "input", "output", "reference", "difference", "bound", "passed", "note"
     }  # fmt: skip
 
 
@@ -131,12 +131,37 @@ def test_wrong_usage_exits_2_in_one_message(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_output_must_be_named(tiny: Make, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_missing_is_named(
+    tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = tiny()
+    assert run_command("convert", [str(model.prototxt), str(model.caffemodel)]) == 2
+    assert capsys.readouterr().err == (
+        "sfd convert: the file to write is missing: give -o OUT.onnx, or --explain\n"
+    )
+    assert run_command("convert", [str(model.prototxt), "-o", str(tmp_path / "out.onnx")]) == 2
+    assert "give the .caffemodel, or --simulate-weights" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_output_may_stand_between_the_files_of_a_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run_command("convert", ["a.prototxt", "-o", str(tmp_path / "x.onnx"), "b.caffemodel"])
+    assert code == 1
+    assert "a.prototxt: can't read it" in capsys.readouterr().err
+
+
+def test_the_former_option_for_tensorflow_names_the_new_command(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit) as caught:
-        run_command("convert", [str(model.prototxt), str(model.caffemodel)])
+        run_command("convert", ["--from-tensorflow", "graph.pb", "-o", "out.caffemodel"])
     assert caught.value.code == 2
-    assert "-o" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "sfd convert: --from-tensorflow was replaced by a command: "
+        "sfd import-tensorflow FROZEN_GRAPH.pb -o OUT.caffemodel\n"
+    )
 
 
 @pytest.mark.parametrize("missing", ["prototxt", "caffemodel"])
@@ -179,7 +204,8 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     assert caught.value.code == 0
     said = capsys.readouterr().out
     for option in ("-o", "--input-size", "--mean", "--scale", "--channel-order", "--output",
-                   "--verify", "--no-verify", "--report", "--name", "--class-names"):  # fmt: skip
+                   "--verify", "--no-verify", "--report", "--name", "--class-names",
+                   "--explain", "--simulate-weights"):  # fmt: skip
         assert option in said
     assert command.DESCRIPTION.splitlines()[0] in said
 
@@ -207,12 +233,11 @@ def test_a_signal_ends_it_and_leaves_no_file(
     model = tiny()
     program = (
         "import os, signal, sys\n"
-        "from convert import files\n"
         "sync = os.fsync\n"
         "def interrupted(handle):\n"
         f"    os.kill(os.getpid(), signal.{name})\n"
         "    sync(handle)\n"
-        "files.os.fsync = interrupted\n"
+        "os.fsync = interrupted\n"
         "from sfd.cli import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
@@ -226,3 +251,15 @@ def test_a_signal_ends_it_and_leaves_no_file(
     assert (done.returncode, done.stderr) == (code, says)
     assert not list(tmp_path.iterdir())
     assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+
+
+def test_a_missing_caffemodel_is_named_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prototxt = tmp_path / "deploy.prototxt"
+    prototxt.write_text('input: "data" input_shape { dim: 1 dim: 3 dim: 8 dim: 8 }')
+    absent = tmp_path / "nope.caffemodel"
+    assert main(["convert", str(prototxt), str(absent), "-o", str(tmp_path / "o.onnx")]) == 1
+    assert capsys.readouterr().err == (
+        f"sfd convert: {absent}: can't read it: No such file or directory\n"
+    )

@@ -12,7 +12,7 @@ def test_a_file_above_its_limit_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "large"
     path.write_bytes(bytes(3 << 20))
     assert len(read_bytes(path, 3 << 20, "prototxt")) == 3 << 20
-    with pytest.raises(CaffeError, match="larger than 2 MiB, so no prototxt"):
+    with pytest.raises(CaffeError, match="larger than 2 MiB, so not a prototxt"):
         read_bytes(path, 2 << 20, "prototxt")
 
 

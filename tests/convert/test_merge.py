@@ -8,7 +8,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from convert.conversion import Options, convert
+from convert.conversion import Options, convert_file
 from convert.graph import BATCH, GraphBuilder, Value
 from convert.merge import merge
 from convert.outputs.kinds import Kind
@@ -18,7 +18,7 @@ from sfd.cli import main
 MODEL = Path(__file__).parents[2] / "model_store" / "sfd-640-mobilenetv2-mod2"
 
 
-class Network:
+class Convolutions:
     """Convolutions of one input, by name, with random weights."""
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ def assert_same(before: dict[str, F32], after: dict[str, F32]) -> None:
 
 @pytest.mark.parametrize("biases", [(True, True), (False, False), (True, False)])
 def test_two_convolutions_of_one_value_become_one(biases: tuple[bool, bool]) -> None:
-    network = Network()
+    network = Convolutions()
     one, other = (
         network.conv(name, channels, bias=bias)
         for name, channels, bias in zip("ab", (5, 2), biases, strict=True)
@@ -79,7 +79,7 @@ def test_two_convolutions_of_one_value_become_one(biases: tuple[bool, bool]) -> 
 
 
 def test_only_convolutions_with_the_same_window_and_input_are_merged() -> None:
-    network = Network()
+    network = Convolutions()
     a, b = network.conv("a", 3), network.conv("b", 3)
     wide = network.conv("wide", 3, kernel=5, pad=2)
     tight = network.conv("tight", 3, pad=0)
@@ -91,7 +91,7 @@ def test_only_convolutions_with_the_same_window_and_input_are_merged() -> None:
 
 
 def test_convolutions_with_groups_stay() -> None:
-    network = Network()
+    network = Convolutions()
     operators, before, after = network.finish(
         network.conv("a", 4, group=4), network.conv("b", 4, group=4)
     )
@@ -100,7 +100,7 @@ def test_convolutions_with_groups_stay() -> None:
 
 
 def test_a_convolution_that_runtimes_fuse_with_its_activation_stays() -> None:
-    network = Network()
+    network = Convolutions()
     a, b = network.conv("a", 3), network.conv("b", 3)
     active = network.graph.node("Relu", [a], a.shape, name="active")
     operators, before, after = network.finish(active, b)
@@ -113,7 +113,9 @@ def test_the_default_model_gives_the_same_boxes_and_scores_to_the_bit(tmp_path: 
     for merging in (False, True):
         files[merging] = tmp_path / f"{merging}.onnx"
         options = Options(output=Kind.HEADS, merge=merging, verify=False)
-        convert(MODEL / "deploy.prototxt", MODEL / "weights.caffemodel", files[merging], options)
+        convert_file(
+            MODEL / "deploy.prototxt", MODEL / "weights.caffemodel", files[merging], options
+        )
     image = np.random.default_rng(0).integers(0, 256, (2, 640, 640, 3)).astype(np.uint8)
     plain, merged = (
         ort.InferenceSession(str(file), providers=["CPUExecutionProvider"]).run(

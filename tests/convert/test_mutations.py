@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pytest
 
-from convert.conversion import Options, convert
+from convert.conversion import Options, convert_file
 from sfd.cli import run_command
 from sfd.errors import SfdError
 
@@ -65,7 +65,7 @@ def test_damaged_files_are_converted_or_explained(
         path.write_bytes(mutate(original, seed))
         message = "converted"
         try:
-            convert(files["prototxt"], files["caffemodel"], output, Options(verify=False))
+            convert_file(files["prototxt"], files["caffemodel"], output, Options(verify=False))
         except SfdError as error:
             message = str(error).strip()
         assert message, seed
@@ -136,7 +136,7 @@ def test_a_truncated_caffemodel_is_explained_at_any_length(tiny: Make, tmp_path:
     for length in range(0, len(content), len(content) // 40):
         path.write_bytes(content[:length])
         with pytest.raises(SfdError):
-            convert(model.prototxt, path, output, Options(verify=False))
+            convert_file(model.prototxt, path, output, Options(verify=False))
         assert not output.exists()
 
 
@@ -148,7 +148,7 @@ def test_missing_weights_are_all_named(tiny: Make, tmp_path: Path) -> None:
     prototxt = tmp_path / "renamed.prototxt"
     prototxt.write_text(text)
     with pytest.raises(SfdError) as caught:
-        convert(prototxt, model.caffemodel, tmp_path / "out.onnx")
+        convert_file(prototxt, model.caffemodel, tmp_path / "out.onnx")
     assert "loc_renamed" in str(caught.value)
     assert "conf_renamed" in str(caught.value)
     line = text.splitlines().index(next(row for row in text.splitlines() if "loc_renamed" in row))
@@ -160,5 +160,5 @@ def test_weights_of_another_shape_are_explained(tiny: Make, tmp_path: Path) -> N
     prototxt = tmp_path / "wider.prototxt"
     prototxt.write_text(model.prototxt.read_text().replace("num_output: 8 ", "num_output: 9 ", 1))
     with pytest.raises(SfdError, match="conv1"):
-        convert(prototxt, model.caffemodel, tmp_path / "out.onnx")
+        convert_file(prototxt, model.caffemodel, tmp_path / "out.onnx")
     assert not (tmp_path / "out.onnx").exists()

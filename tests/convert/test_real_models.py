@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convert.caffe import weights
-from convert.conversion import Options, convert
+from convert.conversion import Options, convert_file
 from convert.outputs.kinds import Kind
 from convert.report import Report, Status
 from geometry.arrays import F32, U8
@@ -73,7 +73,9 @@ def test_a_published_detector_converts_verified(
     folder, output = shared / "models" / "upstream" / name, tmp_path / "model.onnx"
     own_size = 320
     options = Options(output=kind, input_size=None if size == own_size else (size, size))
-    report = convert(folder / "deploy.prototxt", folder / "weights.caffemodel", output, options)
+    report = convert_file(
+        folder / "deploy.prototxt", folder / "weights.caffemodel", output, options
+    )
     check(report, output)
     expected = {
         Kind.HEADS: {"boxes", "scores"},
@@ -102,7 +104,7 @@ def test_a_batch_of_seven_gives_the_rows_of_seven_batches_of_one(
 ) -> None:
     folder, output = shared / "models" / "upstream" / name, tmp_path / "model.onnx"
     options = Options(output=kind, verify=False)
-    convert(folder / "deploy.prototxt", folder / "weights.caffemodel", output, options)
+    convert_file(folder / "deploy.prototxt", folder / "weights.caffemodel", output, options)
     session = onnxruntime.InferenceSession(output, providers=["CPUExecutionProvider"])
     images: NDArray[np.generic] = portraits(320)
     if kind is Kind.RAW:
@@ -126,14 +128,14 @@ def test_a_batch_of_seven_gives_the_rows_of_seven_batches_of_one(
 
 def test_a_published_classifier_converts_verified(shared: Path, tmp_path: Path) -> None:
     folder, output = shared / "models" / "upstream" / "imagenet-mod11e", tmp_path / "model.onnx"
-    report = convert(folder / "deploy.prototxt", folder / "weights.caffemodel", output)
+    report = convert_file(folder / "deploy.prototxt", folder / "weights.caffemodel", output)
     check(report, output)
     assert (report.kind, report.outputs) == ("raw", {"prob": ["batch", 1000, 1, 1]})
 
 
 @pytest.mark.parametrize("kind", Kind)
 def test_our_first_weights_convert_verified(shared: Path, tmp_path: Path, kind: Kind) -> None:
-    report = convert(
+    report = convert_file(
         shared / "models" / "reference" / "sfd-640-mod2" / "deploy.prototxt",
         shared / "models" / "first-weights" / "sfd-640-mobilenetv2-mod2.caffemodel",
         tmp_path / "model.onnx",
@@ -147,7 +149,7 @@ def test_opencvs_own_face_detector_converts_verified(
     res10: Files, tmp_path: Path, kind: Kind
 ) -> None:
     model, output = res10, tmp_path / "model.onnx"
-    report = convert(model.prototxt, model.caffemodel, output, Options(output=kind))
+    report = convert_file(model.prototxt, model.caffemodel, output, Options(output=kind))
     check(report, output)
 
 
@@ -158,4 +160,4 @@ def test_vgg_with_random_weights_converts_verified(
     prototxt = shared / "models" / "reference" / "sfd-640-vgg" / "deploy.prototxt"
     caffemodel, output = tmp_path / "random.caffemodel", tmp_path / "model.onnx"
     weights.write(caffemodel, "vgg", filler(prototxt, 7))
-    check(convert(prototxt, caffemodel, output, Options(output=Kind.HEADS)), output)
+    check(convert_file(prototxt, caffemodel, output, Options(output=Kind.HEADS)), output)

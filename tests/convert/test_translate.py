@@ -44,7 +44,7 @@ def test_all_problems_come_at_once_with_layer_and_line() -> None:
         + layer("c", "Slice", "data", "slice_param { axis: 9 }")
         + layer("d", "Nonsense", "data")
     )
-    assert [(problem.layer, problem.line) for problem in error.problems] == [
+    assert [(problem.layer, problem.line) for problem in error.diagnostics] == [
         ("a", 10),
         ("c", 30),
         ("d", 40),
@@ -56,12 +56,12 @@ def test_all_problems_come_at_once_with_layer_and_line() -> None:
 def test_layers_behind_a_failed_one_stay_quiet() -> None:
     text = layer("a", "Nonsense", "data")
     text += layer("b", "Concat", "a", "concat_param { axis: 9 }") + layer("c", "ReLU", "b")
-    assert [problem.layer for problem in problems(text).problems] == ["a"]
+    assert [problem.layer for problem in problems(text).diagnostics] == ["a"]
 
 
 def test_layers_behind_a_failed_one_still_need_a_handler() -> None:
     error = problems(layer("a", "Nonsense", "data") + layer("b", "Folly", "a"))
-    assert [problem.layer for problem in error.problems] == ["a", "b"]
+    assert [problem.layer for problem in error.diagnostics] == ["a", "b"]
 
 
 @pytest.mark.parametrize(
@@ -69,13 +69,13 @@ def test_layers_behind_a_failed_one_still_need_a_handler() -> None:
     [("Convolutoin", "Convolution"), ("relu", "ReLU"), ("BatchNormalization", "BatchNorm")],
 )
 def test_an_unknown_type_names_what_is_near(wrong: str, near: str) -> None:
-    (problem,) = problems(layer("a", wrong, "data")).problems
+    (problem,) = problems(layer("a", wrong, "data")).diagnostics
     assert problem.message.startswith(f"layers of type {wrong} can't be converted; did you mean")
     assert near in problem.message
 
 
 def test_a_type_like_no_other_gets_no_guess() -> None:
-    (problem,) = problems(layer("a", "Xyzzy", "data")).problems
+    (problem,) = problems(layer("a", "Xyzzy", "data")).diagnostics
     assert "did you mean" not in problem.message
 
 
@@ -97,7 +97,7 @@ def test_a_type_like_no_other_gets_no_guess() -> None:
 def test_a_layer_with_too_few_or_too_many_bottoms_or_tops_is_explained(
     text: str, message: str
 ) -> None:
-    (problem,) = problems(text).problems
+    (problem,) = problems(text).diagnostics
     assert problem.message == message
 
 
@@ -157,11 +157,13 @@ def test_no_network_value_loses_its_name_to_a_made_up_one() -> None:
 def test_a_number_needed_of_a_moved_batch_is_explained() -> None:
     text = layer("turned", "Permute", "data", "permute_param { order: 1 order: 0 }")
     error = problems(text + layer("cut", "Slice", "turned"))
-    (problem,) = error.problems
+    (problem,) = error.diagnostics
     assert (problem.layer, problem.line) == ("cut", 20)
     assert "axis 1 of turned is the batch" in problem.message
 
 
 def test_a_blob_larger_than_caffe_can_count_is_explained() -> None:
-    (problem,) = problems(layer("huge", "Tile", "data", "tile_param { tiles: 100000000 }")).problems
+    (problem,) = problems(
+        layer("huge", "Tile", "data", "tile_param { tiles: 100000000 }")
+    ).diagnostics
     assert "too large for Caffe" in problem.message

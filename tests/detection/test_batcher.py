@@ -41,7 +41,7 @@ class FakeClock:
         return timer
 
     async def advance(self, seconds: float) -> None:
-        """Advance the time, and run the timers in their order."""
+        """Let time pass, with everything that falls due in its order."""
         await settle()
         end = self.now + seconds
         while self.timers and self.timers[0][0] <= end:
@@ -158,7 +158,7 @@ async def test_an_item_waits_for_one_that_is_being_prepared_but_not_longer_than_
 
 
 @bench_test
-async def test_an_item_leaves_when_the_reservation_it_waited_for_is_given_up() -> None:
+async def test_an_item_leaves_when_the_one_it_waited_for_is_given_up() -> None:
     bench = Bench(max_batch=8, max_wait=1.0)
     with bench.batcher.reserve(1) as places:
         task = bench.submit(1)
@@ -172,7 +172,7 @@ async def test_an_item_leaves_when_the_reservation_it_waited_for_is_given_up() -
 
 
 @bench_test
-async def test_no_batch_waits_for_an_item_that_is_not_being_prepared_yet() -> None:
+async def test_nothing_waits_for_an_item_that_nobody_prepares_yet() -> None:
     bench = Bench(max_batch=8, max_wait=1.0, queue_limit=3)
     with bench.batcher.reserve(2, at_once=False) as places:
         assert bench.batcher.depth == 2
@@ -190,7 +190,7 @@ async def test_no_batch_waits_for_an_item_that_is_not_being_prepared_yet() -> No
         await bench.model.finish()
         assert bench.batcher.depth == 1
     assert bench.batcher.depth == 0
-    # The place that was never begun is gone; batches now wait for the item that is coming.
+    # The place that was never begun is forgotten: what is coming now is waited for.
     with bench.batcher.reserve(1):
         held = bench.submit(4)
         await settle()
@@ -201,7 +201,7 @@ async def test_no_batch_waits_for_an_item_that_is_not_being_prepared_yet() -> No
 
 
 @bench_test
-async def test_a_full_batch_leaves_even_if_more_items_are_coming() -> None:
+async def test_a_full_batch_leaves_though_more_is_coming() -> None:
     bench = Bench(max_batch=2, max_wait=1.0)
     with bench.batcher.reserve(1):
         tasks = [bench.submit(1), bench.submit(2)]
@@ -238,7 +238,7 @@ async def test_several_workers_take_batches_at_the_same_time() -> None:
 
 
 @bench_test
-async def test_a_full_queue_refuses_until_a_place_is_free() -> None:
+async def test_a_full_queue_refuses_and_a_freed_place_is_given_again() -> None:
     bench = Bench(max_batch=1, queue_limit=2)
     running = bench.submit(0)
     await settle()
@@ -258,7 +258,7 @@ async def test_a_full_queue_refuses_until_a_place_is_free() -> None:
 
 
 @bench_test
-async def test_a_request_gets_all_its_places_or_none() -> None:
+async def test_the_places_of_one_request_are_taken_all_or_none() -> None:
     bench = Bench(queue_limit=3)
     with bench.batcher.reserve(2):
         with pytest.raises(Overloaded), bench.batcher.reserve(2):
@@ -311,7 +311,7 @@ async def test_a_cancelled_item_leaves_the_queue_and_is_never_inferred() -> None
 
 
 @bench_test
-async def test_an_item_that_breaks_its_batch_fails_alone() -> None:
+async def test_a_poisonous_item_fails_alone() -> None:
     bench = Bench(max_batch=8)
     bench.model.poison = {3}
     first = bench.submit(1)
@@ -332,7 +332,7 @@ async def test_an_item_that_breaks_its_batch_fails_alone() -> None:
 
 
 @bench_test
-async def test_after_a_failed_batch_cancelled_and_expired_items_are_not_retried() -> None:
+async def test_of_a_poisoned_batch_who_is_gone_or_late_is_not_tried_again() -> None:
     bench = Bench(max_batch=8)
     bench.model.poison = {2}
     first = bench.submit(1)
@@ -358,7 +358,7 @@ async def test_after_a_failed_batch_cancelled_and_expired_items_are_not_retried(
 
 @bench_test
 async def test_an_item_whose_timer_is_late_is_not_inferred_after_its_deadline() -> None:
-    """After a busy time, the loop may run a freed worker before a timer that was due earlier."""
+    """A loop that was busy runs what falls due in any order: the freed worker may come first."""
     bench = Bench(max_batch=1)
     running = bench.submit(1)
     await settle()
@@ -374,7 +374,7 @@ async def test_an_item_whose_timer_is_late_is_not_inferred_after_its_deadline() 
 
 
 @bench_test
-async def test_a_wrong_number_of_results_is_a_failure() -> None:
+async def test_a_wrong_number_of_results_is_a_failure_not_a_mix_up() -> None:
     async def infer(items: Sequence[int]) -> list[int]:
         return [0] * (len(items) + 1)
 
@@ -526,7 +526,7 @@ async def simulate(chance: random.Random) -> None:
 
 
 @bench_test
-async def test_an_item_that_becomes_several_gets_all_its_places_or_none() -> None:
+async def test_an_item_that_turns_out_to_be_several_gets_all_its_places_or_none() -> None:
     bench = Bench(queue_limit=4)
     with bench.batcher.reserve(1) as places:
         with pytest.raises(Overloaded, match="queue of 4"):
@@ -540,7 +540,7 @@ async def test_an_item_that_becomes_several_gets_all_its_places_or_none() -> Non
 
 
 @bench_test
-async def test_an_accepted_item_may_become_several_while_draining() -> None:
+async def test_what_was_accepted_may_still_turn_out_to_be_several_while_draining() -> None:
     bench = Bench(max_batch=8)
     with bench.batcher.reserve(1) as places:
         draining = asyncio.create_task(bench.batcher.drain())
@@ -556,7 +556,7 @@ async def test_an_accepted_item_may_become_several_while_draining() -> None:
 
 
 @bench_test
-async def test_the_cost_of_an_item_is_learnt_from_the_batches() -> None:
+async def test_what_an_item_costs_is_learnt_from_the_batches() -> None:
     bench = Bench(max_batch=1, workers=2)
     assert bench.batcher.image_seconds == 0
     for _ in range(2):
@@ -608,7 +608,7 @@ async def test_the_images_of_one_request_do_not_wait_for_each_other() -> None:
 
 
 @bench_test
-async def test_a_failed_batch_does_not_change_the_estimate() -> None:
+async def test_a_failed_batch_teaches_nothing() -> None:
     bench = Bench(max_batch=1, image_seconds=0.25)
     bench.model.poison.add(1)
     task = bench.submit(1)
@@ -618,3 +618,78 @@ async def test_a_failed_batch_does_not_change_the_estimate() -> None:
         await task
     assert bench.batcher.image_seconds == 0.25
     assert bench.batcher.wait == 0
+
+
+@bench_test
+async def test_a_batch_that_stalled_does_not_close_the_batcher_for_good() -> None:
+    """As after `docker pause`: one batch took ten minutes, the next ones take 50 ms."""
+    bench = Bench(max_batch=1, target_wait=2.0)
+    for seconds in (600, *[0.05] * 60):
+        task = bench.submit(1, deadline=bench.clock.now + 700)
+        await bench.clock.advance(seconds)
+        await bench.model.finish()
+        assert (await task).result == 2
+        if seconds == 600:
+            assert bench.batcher.image_seconds == 600
+            bench.batcher.check_room(deadline=bench.clock.now + 30)
+    assert bench.batcher.image_seconds < 2
+    running = bench.submit(1)
+    await settle()
+    bench.batcher.check_room(deadline=bench.clock.now + 30)
+    await bench.model.finish()
+    await running
+
+
+@bench_test
+async def test_a_worker_that_hangs_holds_back_only_its_own_batch() -> None:
+    bench = Bench(max_batch=1, workers=2)
+    hanging = bench.submit(1, deadline=5.0)
+    await settle()
+    for item in (2, 3, 4):
+        task = bench.submit(item)
+        await bench.clock.advance(0.5)
+        await bench.model.finish(1)
+        assert (await task).result == 2 * item
+    await bench.clock.advance(5.0)
+    with pytest.raises(Timeout):
+        await hanging
+    assert bench.batcher.wait == pytest.approx(bench.batcher.image_seconds), "it still runs"
+    await bench.model.finish()
+    assert bench.batcher.wait == 0
+
+
+@bench_test
+async def test_a_worker_that_fails_takes_the_next_batch_as_if_nothing_had_happened() -> None:
+    bench = Bench(max_batch=1, workers=2)
+    bench.model.poison = {1}
+    tasks = [bench.submit(item) for item in (1, 2, 3, 4)]
+    await settle()
+    for _ in range(4):
+        await bench.model.finish()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [r.result if isinstance(r, Answer) else type(r) for r in results] == [
+        InferenceFailed, 4, 6, 8,
+    ]  # fmt: skip
+    assert bench.model.most_busy == 2
+
+
+@bench_test
+async def test_the_tiles_of_an_image_count_in_the_wait_of_the_others() -> None:
+    bench = Bench(image_seconds=0.5, target_wait=2.0, queue_limit=100)
+    with bench.batcher.reserve(1) as places:
+        bench.batcher.check_room()
+        places.extend(9)
+        assert bench.batcher.wait == pytest.approx(5)
+        with pytest.raises(Overloaded, match=r"the wait would be 5\.0 s"):
+            bench.batcher.check_room()
+        places.extend(1)
+    assert bench.batcher.wait == 0
+
+
+@bench_test
+async def test_while_nothing_is_known_of_the_cost_only_the_queue_limits() -> None:
+    bench = Bench(max_batch=1, target_wait=0.001, queue_limit=50)
+    with bench.batcher.reserve(49):
+        bench.batcher.check_room(deadline=0.001)
+        with pytest.raises(Overloaded, match="is full"):
+            bench.batcher.check_room(2)

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from detection import images
 from detection.errors import InvalidImage, RequestError, TooManyPixels, UnsupportedMediaType
 from detection.images import decode
 from geometry.arrays import U8
 
 MEAN = (123, 117, 104)
-# Odd files make Pillow warn; in the service, detection.images filters these warnings.
+# Odd files make Pillow warn; in the service the filter of detection.images is the process's.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 
 
@@ -78,7 +79,7 @@ def test_an_animation_is_its_first_frame(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_exif_orientation_is_applied(orientation: int, kind: str) -> None:
     upright = np.asarray(gradient())
-    # The pixels that a camera in that orientation stores: the inverse of the EXIF table.
+    # What a camera held that way stores: the inverse of the EXIF table.
     stored = {
         1: upright,
         2: upright[:, ::-1],
@@ -218,15 +219,13 @@ def test_a_truncated_file_is_invalid(kind: str) -> None:
         (b"\0\0\0\x20ftypheic\0\0", UnsupportedMediaType, "HEIC"),
     ],
 )
-def test_a_file_that_is_not_an_image_is_refused_with_a_reason(
-    data: bytes, error: type[RequestError], says: str
-) -> None:
+def test_what_is_no_image_is_explained(data: bytes, error: type[RequestError], says: str) -> None:
     with pytest.raises(error, match=says):
         read(data)
 
 
 @given(st.data())
-def test_a_damaged_file_is_decoded_or_refused(data: st.DataObject) -> None:
+def test_a_damaged_file_is_an_image_or_a_problem(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"]))
     damaged = bytearray(SAMPLES[kind])
     for _ in range(data.draw(st.integers(1, 6))):
@@ -239,7 +238,7 @@ SAMPLES = {
 }
 
 
-def test_every_hostile_file_is_decoded_or_refused_in_bounded_time_and_memory(shared: Path) -> None:
+def test_every_hostile_file_is_an_image_or_a_problem_in_time_and_memory(shared: Path) -> None:
     files = sorted(path for path in (shared / "hostile").rglob("*") if path.is_file())
     assert len(files) > 700
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -258,7 +257,7 @@ def test_every_hostile_file_is_decoded_or_refused_in_bounded_time_and_memory(sha
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_000_000  # KiB
 
 
-def test_pillows_warnings_are_not_shown() -> None:
+def test_pillows_warnings_do_not_get_out() -> None:
     # Corrupt EXIF makes Pillow warn; in a fresh process, where warnings are errors.
     program = (
         "import io, warnings\n"
@@ -277,3 +276,88 @@ def test_pillows_warnings_are_not_shown() -> None:
         [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stderr == ""
+
+
+def photograph(width: int, height: int, *, orientation: int = 1, kind: str = "JPEG") -> bytes:
+    """A smooth picture with a white square at a fourth of its sides."""
+    image = Image.linear_gradient("L").resize((width, height)).convert("RGB")
+    image.paste((255, 255, 255), (width // 4, height // 4, width // 2, height // 2))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    image.save(file, kind, quality=95, exif=exif)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("side", "expected"), [(600, 600), (1279, 1279), (2559, 2559), (2560, 1280), (6000, 1500)]
+)
+def test_a_jpeg_that_will_be_shrunk_much_is_decoded_at_a_reduced_scale(
+    side: int, expected: int
+) -> None:
+    data = photograph(side, side // 2)
+    found = images.decode_to_fit(data, (640, 640), max_pixels=10**8, background=(0, 0, 0))
+    assert (found.width, found.height) == (side, side // 2)
+    assert found.image.width == expected
+    assert found.image.width >= min(side, 2 * 640)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_reduced_picture_is_turned_upright_and_keeps_its_full_size(orientation: int) -> None:
+    data = photograph(4000, 1000, orientation=orientation)
+    full = images.decode(data, max_pixels=10**8, background=(0, 0, 0))
+    found = images.decode_to_fit(data, (640, 640), max_pixels=10**8, background=(0, 0, 0))
+    assert (found.width, found.height) == full.size
+    assert found.image.size == (full.width // 2, full.height // 2)
+    small = full.resize(found.image.size, Image.Resampling.BOX)
+    difference = np.abs(np.asarray(small, np.int16) - np.asarray(found.image, np.int16))
+    assert difference.mean() < 2
+
+
+def test_a_phones_file_with_a_second_picture_is_reduced_too() -> None:
+    """MPO: Pixel and Samsung phones put a gain map or a depth map behind the photograph."""
+    main, behind = Image.new("RGB", (4000, 3000), (200, 10, 10)), Image.new("RGB", (1000, 750))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = io.BytesIO()
+    main.save(file, "MPO", save_all=True, append_images=[behind], exif=exif)
+    found = images.decode_to_fit(file.getvalue(), (640, 640), max_pixels=10**8, background=MEAN)
+    assert (found.width, found.height) == (3000, 4000)
+    assert found.image.size == (1500, 2000)
+    assert np.allclose(np.asarray(found.image)[900, 700], (200, 10, 10), atol=3)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "RGB"])
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize(
+    "size", [(1, 1), (1, 5000), (5000, 1), (1281, 1281), (2559, 2561), (9000, 700)], ids=str
+)
+def test_no_jpeg_is_reduced_below_twice_what_the_network_sees(
+    size: tuple[int, int], mode: str, progressive: bool, orientation: int
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    Image.new(mode, size).save(file, "JPEG", exif=exif, progressive=progressive)
+    found = images.decode_to_fit(file.getvalue(), (640, 640), max_pixels=10**8, background=MEAN)
+    upright = size if orientation == 1 else size[::-1]
+    assert (found.width, found.height) == upright
+    needed = min(1.0, 2 * 640 / max(upright))
+    assert found.image.width >= upright[0] * needed
+    assert found.image.height >= upright[1] * needed
+
+
+def test_other_formats_and_whole_pictures_are_not_reduced() -> None:
+    data = photograph(4000, 1000, kind="PNG")
+    found = images.decode_to_fit(data, (640, 640), max_pixels=10**8, background=(0, 0, 0))
+    assert found.image.size == (4000, 1000)
+    jpeg = photograph(4000, 1000)
+    assert images.decode(jpeg, max_pixels=10**8, background=(0, 0, 0)).size == (4000, 1000)
+
+
+def test_the_pixel_limit_counts_the_full_picture() -> None:
+    with pytest.raises(TooManyPixels, match="8 megapixels"):
+        images.decode_to_fit(
+            photograph(4000, 2000), (64, 64), max_pixels=7_999_999, background=(0, 0, 0)
+        )

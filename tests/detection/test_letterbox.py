@@ -17,7 +17,7 @@ def test_the_padding_is_the_mean_colour_and_the_picture_is_centred() -> None:
     assert (pixels[48:] == MEAN).all()
 
 
-def test_a_picture_of_the_inputs_size_is_not_changed() -> None:
+def test_a_picture_of_the_inputs_size_passes_unchanged() -> None:
     values = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
     pixels, _ = letterbox(Image.fromarray(values), 64, 48, 3, MEAN)
     assert np.array_equal(pixels, values)

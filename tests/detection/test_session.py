@@ -72,7 +72,7 @@ def load(folder: Path) -> session.Session:
     return session.open_session(models.load(folder), ProviderName.CPU, threads=1, max_batch=4)
 
 
-def test_each_image_of_a_batch_gets_its_own_candidates(folder: Path) -> None:
+def test_a_batch_gives_each_images_own_candidates(folder: Path) -> None:
     opened = load(folder)
     dark, bright = np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)
     found = opened.run([dark, bright, dark])
@@ -87,6 +87,20 @@ def test_warming_up_runs_each_size(folder: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(type(opened), "run", lambda self, images: sizes.append(len(images)))
     opened.warm_up([1, 4])
     assert sizes == [1, 4]
+
+
+def test_a_model_that_fails_while_it_warms_up_is_named_in_one_line(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(self: session.Session, images: object) -> None:
+        raise RuntimeError("CUDA error 700:\n  an illegal memory access")
+
+    monkeypatch.setattr(session.Session, "run", run)
+    with pytest.raises(StartError) as caught:
+        load(folder).warm_up([1])
+    assert str(caught.value) == (
+        "cells: the model does not run: CUDA error 700: an illegal memory access"
+    )
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "deploy.prototxt", "weights.caffemodel"])
@@ -106,7 +120,7 @@ def test_a_file_of_the_wrong_shape_is_refused(folder: Path) -> None:
         load(folder)
 
 
-def test_a_file_that_is_not_onnx_is_refused_in_one_line(folder: Path) -> None:
+def test_a_file_that_is_no_onnx_is_refused_in_one_line(folder: Path) -> None:
     (folder / "model.onnx").write_bytes(b"not a network")
     bless(folder)
     with pytest.raises(StartError, match="does not open on CPUExecutionProvider") as caught:
@@ -122,7 +136,7 @@ def test_a_model_of_several_classes_is_refused(folder: Path) -> None:
         load(folder)
 
 
-def test_the_session_runs_on_the_provider_that_was_asked_for(folder: Path) -> None:
+def test_the_session_runs_on_what_was_asked_for(folder: Path) -> None:
     opened = load(folder)
     assert opened.provider == "cpu"
     assert opened.fallback is None
@@ -130,7 +144,7 @@ def test_the_session_runs_on_the_provider_that_was_asked_for(folder: Path) -> No
 
 
 def bless(folder: Path) -> None:
-    """Make build.json match the folder's current files."""
+    """Make build.json agree with what the folder holds now."""
     build = json.loads((folder / "build.json").read_text())
     build["sha256"] = models.sha256(folder / "model.onnx")
     build["recipe"] = models.recipe_hash(models.load(folder))

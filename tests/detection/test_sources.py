@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from detection.errors import RequestError
 from detection.sources import Source, find, targets
 from sfd.errors import UsageError
 
@@ -50,9 +51,7 @@ def test_arguments_keep_their_order(folder: Path) -> None:
         (["IN/*.gif"], "no file matches"),
     ],
 )
-def test_an_argument_that_matches_no_file_is_refused(
-    folder: Path, arguments: list[str], says: str
-) -> None:
+def test_what_names_nothing_is_refused(folder: Path, arguments: list[str], says: str) -> None:
     (folder / "deep" / "none").mkdir()
     with pytest.raises(UsageError, match=says):
         find([argument.replace("IN", str(folder)) for argument in arguments])
@@ -69,7 +68,7 @@ def test_one_image_is_drawn_to_a_file_or_into_a_folder(
     assert found == [tmp_path / expected]
 
 
-def test_one_image_can_be_drawn_into_an_existing_folder(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_that_is_there_takes_one_image_too(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "out.d").mkdir()
     found = targets(find([f"{folder}/a.png"]), tmp_path / "out.d", force=False)
     assert found == [tmp_path / "out.d" / "a.png"]
@@ -80,6 +79,23 @@ def test_pictures_of_a_folder_keep_their_subfolders(folder: Path, tmp_path: Path
     assert [str(target.relative_to(tmp_path / "out")) for target in found] == [
         "a.png", "b.png", "deep/c.png"
     ]  # fmt: skip
+
+
+def test_a_name_that_is_too_long_fails_when_it_is_read(tmp_path: Path) -> None:
+    (source,) = find(["x" * 300])
+    problem = source.read()
+    assert isinstance(problem, RequestError)
+    assert "File name too long" in str(problem)
+    with pytest.raises(UsageError, match="no file matches"):
+        find(["x" * 300 + "*"])
+    long = tmp_path / ("x" * 300 + ".png")
+    assert targets([source], long, force=False) == [long]
+
+
+def test_an_empty_name_is_not_the_current_folder() -> None:
+    """As from a script's `sfd detect "$UNSET"`."""
+    with pytest.raises(UsageError, match="is empty"):
+        find([""])
 
 
 def test_two_sources_with_one_target_are_refused(folder: Path, tmp_path: Path) -> None:

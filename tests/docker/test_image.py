@@ -1,4 +1,4 @@
-"""The contents of the image for CPUs, what it refuses, and how it starts and stops."""
+"""What the image for CPUs holds, what it refuses, and how it starts and stops."""
 
 import json
 import subprocess
@@ -64,6 +64,19 @@ def test_image_holds_no_converter_and_no_installer(image: str, run: Run) -> None
         "print([n for n in ('onnx', 'cv2', 'torch', 'pip', 'hatchling') if u.find_spec(n)])"
     )
     assert run("docker", "run", "--rm", "--entrypoint", "python", image, "-c", code) == "[]"
+
+
+def test_image_has_no_pip_outside_its_environment_either(image: str, run: Run) -> None:
+    command = ["docker", "run", "--rm", "--network", "none", "--entrypoint"]
+    done = subprocess.run([*command, "pip", image, "--version"], capture_output=True, text=True)
+    # 127: Docker found no such program.
+    assert done.returncode == 127, done.stdout + done.stderr
+    code = "import importlib.util as u; print(u.find_spec('pip'), u.find_spec('ensurepip'))"
+    assert run(*command, "/usr/local/bin/python3", image, "-c", code) == "None None"
+    left = run("docker", "run", "--rm", "--network", "none", "--user", "0", "--entrypoint", "find",
+               image, "/usr", "/opt", "-name", "pip", "-o", "-name", "pip[0-9-]*",
+               "-o", "-name", "ensurepip", "-o", "-name", "*.whl")  # fmt: skip
+    assert left == ""
 
 
 def test_image_carries_no_package_index_and_no_secret(image: str, run: Run) -> None:

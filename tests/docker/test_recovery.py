@@ -19,11 +19,11 @@ Run = Callable[..., str]
 Eventually = Callable[[Callable[[], object], float], object]
 
 
-def test_a_detector_killed_by_the_kernel_restarts_by_itself(
+def test_a_detector_killed_by_the_kernel_is_back_without_hands(
     stack: "Stack", photo: Path, eventually: Eventually
 ) -> None:
     before = stack.inspect("detector")
-    # Not `docker kill`: after that, the engine would not restart it.
+    # Not `docker kill`: the engine would take that for the operator's will, and leave it dead.
     os.kill(before["State"]["Pid"], signal.SIGKILL)
 
     def back() -> bool:

@@ -58,7 +58,7 @@ def test_the_placed_rectangle_is_the_whole_image(
     targets,
     st.lists(st.tuples(*[st.floats(-1, 2, width=32)] * 4), max_size=5),
 )
-def test_to_input_undoes_to_image(
+def test_to_image_undoes_the_resize_and_the_padding(
     width: int,
     height: int,
     target_width: int,
@@ -67,7 +67,11 @@ def test_to_input_undoes_to_image(
 ) -> None:
     box = Letterbox.fit(width, height, target_width, target_height)
     fractions = np.asarray(rows, np.float64).reshape(-1, 4)
-    assert np.allclose(box.to_input(box.to_image(fractions)), fractions, atol=1e-9)
+    # By hand: pixels of the image, resized, moved by the padding, as fractions of the input.
+    scale = np.asarray([box.width / width, box.height / height] * 2)
+    padding = np.asarray([box.left, box.top] * 2)
+    back = (box.to_image(fractions) * scale + padding) / ([target_width, target_height] * 2)
+    assert np.allclose(back, fractions, atol=1e-9)
 
 
 @pytest.mark.parametrize("bad", [(0, 1, 1, 1), (1, 0, 1, 1), (1, 1, 0, 1), (1, 1, 1, -3)])

@@ -1,4 +1,4 @@
-"""Fixtures for promtool and Prometheus."""
+"""Where the tests find promtool and Prometheus."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Our packages import exactly what pyproject.toml declares."""
+"""What our packages import is what pyproject.toml declares."""
 
 import ast
 import re
@@ -25,16 +25,16 @@ EXTRAS = {
     "store": ("models",),
     "training": ("train", "evaluate"),
 }
-"""The extras whose packages each of our packages may import."""
+"""The extras whose packages a package of ours may import, beside those of every installation."""
 
 DISTRIBUTIONS = {top: names[0].lower() for top, names in packages_distributions().items()} | {
     # several distributions share these two; the SDK brings OpenTelemetry's others
     "google": "protobuf",
     "opentelemetry": "opentelemetry-sdk",
-    # not in every environment
+    # not in everyone's environment
     "torch": "torch",
 }
-"""The distributions that install a module."""
+"""Who installs a module."""
 
 
 def name_of(requirement: str) -> str:
@@ -68,7 +68,8 @@ def imported(package: str) -> dict[str, set[str]]:
                 case _:
                     continue
             for top in {module.partition(".")[0] for module in modules}:
-                if top in sys.stdlib_module_names or top in PACKAGES:
+                # typeshed is for type checkers alone.
+                if top in {*sys.stdlib_module_names, *PACKAGES, "_typeshed"}:
                     continue
                 name = DISTRIBUTIONS.get(top, top).replace("_", "-")
                 found.setdefault(name, set()).add(str(path.relative_to(ROOT)))
@@ -105,11 +106,11 @@ def test_the_image_has_what_the_service_imports() -> None:
     }
     packages = [name for name, extras in EXTRAS.items() if "service" in extras]
     used = {name for package in (*packages, "geometry", "sfd") for name in imported(package)}
-    # The image sends traces only if its user adds the SDK (docs/tracing.md).
+    # The image sends traces only where its user adds the SDK (docs/tracing.md).
     assert used - {"opentelemetry-sdk"} <= listed
 
 
-def test_the_install_page_names_every_extra_and_the_version() -> None:
+def test_the_page_about_installing_names_every_extra_and_the_version() -> None:
     page = (ROOT / "docs/install.md").read_text("utf-8")
     listed = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
     assert sorted(listed) == sorted(PROJECT["optional-dependencies"])

@@ -3,7 +3,9 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from starlette.testclient import TestClient
 
@@ -48,14 +50,14 @@ def test_probes_are_not_logged_at_info(client: TestClient, lines: list[dict[str,
     assert [line for line in lines if line["logger"] == "service.access"] == []
 
 
-def test_a_log_line_stays_one_line_for_any_content() -> None:
+def test_a_line_stays_one_line_whatever_is_in_it() -> None:
     record = logging.makeLogRecord({"msg": 'new\nline "quoted" %s', "args": ("\x00ü",)})
     text = logs.JsonFormatter().format(record)
     assert "\n" not in text
     assert json.loads(text)["message"] == 'new\nline "quoted" \x00ü'
 
 
-def test_the_runbooks_filter_leaves_only_lines_above_info() -> None:
+def test_the_runbooks_filter_leaves_what_is_no_information() -> None:
     pattern = re.search(r"grep -v '([^']+)'", (ROOT / "docs/runbook.md").read_text())
     assert pattern
     lines = {
@@ -78,10 +80,22 @@ def test_a_clients_path_cannot_write_a_console_line_of_its_own() -> None:
     assert "GET /x\\n12:00:00 error  \\x1b[31mbad" in logs.ConsoleFormatter().format(record)
 
 
-def test_the_error_is_in_the_log_line_of_its_request(
+def test_a_problem_is_in_its_requests_line(
     client: TestClient, lines: list[dict[str, object]]
 ) -> None:
     client.post("/detect", content=b"%PDF-1.7")
     (line,) = [line for line in lines if line["logger"] == "service.access"]
     assert (line["status"], line["problem"]) == (415, "unsupported-media-type")
     assert str(line["detail"]).startswith("this is PDF")
+
+
+def test_a_broken_form_is_one_line_of_the_access_log(start_server: Any) -> None:
+    kind = {"Content-Type": "multipart/form-data; boundary=b"}
+    with start_server() as server:
+        before = len(server.log.read_text().splitlines())
+        answer = httpx.post(f"{server.url}/detect", content=b"--b\nx", headers=kind)
+        assert answer.status_code == 400
+        server.wait_until_idle()
+        found = [json.loads(line) for line in server.log.read_text().splitlines()[before:]]
+    assert [each["logger"] for each in found] == ["service.access"]
+    assert "the multipart body is broken" in found[0]["detail"]

@@ -1,11 +1,14 @@
-"""`render=` over HTTP: the picture instead of JSON."""
+"""`render=` over HTTP: the picture in place of the boxes."""
 
 import io
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -13,13 +16,12 @@ from PIL import Image, ImageCms, PngImagePlugin
 from starlette.testclient import TestClient
 
 from detection.drawing import COLOUR
-from detection.rendering import PNG, draw, to_srgb
+from detection.rendering import PNG
 from service.errors import NotAcceptable
-from service.rendering import media_type
+from service.rendering import archive, check_zip, media_type
 
 Cells = Callable[..., bytes]
 Serve = Callable[..., AbstractContextManager[TestClient]]
-BACKGROUND = (123, 117, 104)
 
 
 def picture(answer: Any) -> Image.Image:
@@ -40,7 +42,7 @@ def picture(answer: Any) -> Image.Image:
         ("JPEG", "image/jpeg;q=0, image/*", "PNG"),
     ],
 )
-def test_the_format_follows_accept_and_otherwise_the_upload(
+def test_the_format_is_what_accept_says_else_what_came(
     client: TestClient, bright_cells: Cells, kind: str, accept: str, expected: str
 ) -> None:
     answer = client.post(
@@ -97,19 +99,62 @@ def test_the_count_and_the_times_are_in_the_headers(
     assert answer.headers["cache-control"] == "no-store"
 
 
-def test_rendering_several_images_is_refused(client: TestClient, bright_cells: Cells) -> None:
+def test_a_picture_of_several_is_refused(client: TestClient, bright_cells: Cells) -> None:
     files = [("a", bright_cells(1)), ("b", bright_cells(2))]
     answer = client.post("/detect?render=boxes", files=files)
     assert answer.status_code == 422
     assert "one image" in answer.json()["detail"]
 
 
-def test_an_image_that_fails_gets_the_usual_error(client: TestClient) -> None:
+def test_an_image_that_fails_is_a_problem_as_ever(client: TestClient) -> None:
     answer = client.post("/detect?render=boxes", content=b"nothing")
     assert (answer.status_code, answer.json()["type"]) == (415, "unsupported-media-type")
 
 
-def test_an_unknown_value_of_render_is_an_invalid_parameter(
+def test_no_face_is_hidden_after_the_deadline(
+    client: TestClient, bright_cells: Cells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = threading.Event()
+    hidden = 0
+
+    def slow(image: Image.Image, boxes: object, style: str, check: Callable[[], None]) -> None:
+        nonlocal hidden
+        try:
+            for _face in range(500):
+                check()
+                hidden += 1
+                time.sleep(0.02)
+        finally:
+            ended.set()
+
+    monkeypatch.setattr("detection.rendering.hide", slow)
+    headers = {"X-Request-Timeout": "0.5"}
+    answer = client.post("/detect?render=blur", content=bright_cells(1), headers=headers)
+    assert answer.status_code == 504
+    assert ended.wait(2), "of ten seconds"
+    assert 0 < hidden < 100
+
+
+def test_a_zip_file_holds_the_crops_and_the_answer() -> None:
+    with ZipFile(io.BytesIO(archive([b"one", b"two"], '{"faces": []}'))) as made:
+        found = {name: made.read(name) for name in made.namelist()}
+    assert found == {
+        "face-001.jpg": b"one", "face-002.jpg": b"two", "faces.json": b'{"faces": []}'
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("accept", ["", "*/*", "application/*", "text/html, application/zip"])
+def test_a_zip_file_is_sent_where_the_client_takes_one(accept: str) -> None:
+    check_zip(accept)
+
+
+@pytest.mark.parametrize("accept", ["application/json", "image/*", "application/zip;q=0"])
+def test_a_zip_file_is_not_acceptable_elsewhere(accept: str) -> None:
+    with pytest.raises(NotAcceptable, match="application/zip"):
+        check_zip(accept)
+
+
+def test_another_word_for_render_is_an_invalid_parameter(
     client: TestClient, bright_cells: Cells
 ) -> None:
     answer = client.post("/detect?render=mosaic", content=bright_cells(1))
@@ -117,7 +162,7 @@ def test_an_unknown_value_of_render_is_an_invalid_parameter(
 
 
 def secretive(kind: str) -> bytes:
-    """A picture with metadata about its place, its author and its camera."""
+    """A picture whose metadata says where, by whom and how it was made."""
     exif = Image.Exif()
     exif[0x010F] = "SECRET camera"
     exif.get_ifd(0x8825)[1] = "N"
@@ -135,7 +180,7 @@ def secretive(kind: str) -> bytes:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 @pytest.mark.parametrize("style", ["boxes", "blur", "pixelate"])
-def test_the_picture_has_no_metadata(client: TestClient, kind: str, style: str) -> None:
+def test_no_metadata_is_taken_over(client: TestClient, kind: str, style: str) -> None:
     data = secretive(kind)
     assert b"SECRET" in data
     answer = client.post(f"/detect?render={style}", content=data)
@@ -153,31 +198,6 @@ def test_the_picture_is_upright(client: TestClient) -> None:
     file = io.BytesIO()
     image.save(file, "JPEG", exif=exif)
     assert picture(client.post("/detect?render=boxes", content=file.getvalue())).size == (32, 64)
-
-
-def swapped() -> bytes:
-    """A profile with the red and green primaries of sRGB swapped."""
-    icc = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    red, green = icc.index(b"rXYZ"), icc.index(b"gXYZ")
-    icc[red : red + 4], icc[green : green + 4] = b"gXYZ", b"rXYZ"
-    return bytes(icc)
-
-
-def test_colours_of_a_profile_are_converted_to_srgb() -> None:
-    image = Image.new("RGB", (8, 8), (220, 20, 20))
-    file = io.BytesIO()
-    image.save(file, "PNG", icc_profile=swapped())
-    none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
-    drawn = draw(file.getvalue(), *none, "boxes", max_pixels=100, background=BACKGROUND)
-    red, green, _ = np.asarray(drawn)[4, 4]
-    assert green > 180
-    assert red < 60
-
-
-@pytest.mark.parametrize("icc", [b"no profile at all", b"\0" * 200, swapped()[:300]])
-def test_a_broken_profile_leaves_the_colours_as_they_are(icc: bytes) -> None:
-    image = Image.new("RGB", (8, 8), (220, 20, 20))
-    assert to_srgb(image, icc).tobytes() == image.tobytes()
 
 
 def test_a_side_too_long_for_jpeg_is_sent_as_png() -> None:
@@ -198,8 +218,8 @@ def test_many_pictures_at_once_are_each_the_right_one(serve: Serve, bright_cells
             assert list(pool.map(ask, list(range(16)) * 3)) == alone * 3
 
 
-def test_every_hostile_file_gets_a_picture_or_an_error(client: TestClient, shared: Path) -> None:
-    """Each gets its picture or the error of /detect. Each style gets a third of the files."""
+def test_no_hostile_file_breaks_the_picture(client: TestClient, shared: Path) -> None:
+    """Each gets its picture or the problem that /detect has for it; a third of them, by turns."""
     files = sorted(path for path in (shared / "hostile").rglob("*") if path.is_file())[::3]
     styles = ("boxes", "blur", "pixelate")
     pictures = 0

@@ -12,8 +12,12 @@ DECLARED = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"
 ]
 
 
-def test_every_command_but_convert_names_extras_that_exist() -> None:
-    assert extras.OF_COMMAND.keys() == COMMANDS.keys() - {"convert"}
+CORE = {"convert", "design", "import-tensorflow"}
+"""The commands that every installation runs."""
+
+
+def test_every_other_command_names_extras_that_exist() -> None:
+    assert extras.OF_COMMAND.keys() == COMMANDS.keys() - CORE
     named = {name for several in extras.OF_COMMAND.values() for name in several}
     assert named | set(extras.OF_PACKAGE.values()) <= DECLARED.keys()
 
@@ -48,6 +52,6 @@ def test_a_missing_package_is_one_line_that_names_the_extra(
     )
 
 
-def test_a_package_of_another_extra_is_named_with_those_of_the_command() -> None:
+def test_a_package_of_another_extra_is_named_beside_those_of_the_command() -> None:
     told = extras.lacking("evaluate", ModuleNotFoundError(name="scipy.io"))
     assert told.endswith("run pip install 'sfd[detect,evaluate]'")

@@ -1,4 +1,4 @@
-"""`pull` from a real server on this machine that misbehaves."""
+"""`pull` against a real server on this machine that serves what it should not."""
 
 import errno
 import os
@@ -109,7 +109,7 @@ def around(request: BaseHTTPRequestHandler, body: bytes) -> None:
 
 @dataclass
 class Server:
-    """Serves files by name; `answers` says how, unless a file is sent normally."""
+    """Serves files by name; `answers` says how, where it is not simply whole."""
 
     address: str
     files: dict[str, bytes] = field(default_factory=dict)
@@ -124,7 +124,7 @@ def server() -> Iterator[Server]:
             name = self.path.split("/")[1]
             made.asked.set()
             self.close_connection = True
-            # The client may have disconnected.
+            # The client may have had enough.
             with suppress(BrokenPipeError, ConnectionResetError):
                 made.answers.get(name, whole)(self, made.files[name])
 
@@ -142,7 +142,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def offered(server: Server, unbuilt: model.Model) -> Catalog:
-    """The tiny detector on the server, as a catalog offers it. The store is empty again."""
+    """The tiny detector on the server, as a catalog offers it; its store is empty again."""
     sources = {}
     for role, source in unbuilt.sources.items():
         content = (unbuilt.folder / source.file).read_bytes()
@@ -163,7 +163,7 @@ def offered(server: Server, unbuilt: model.Model) -> Catalog:
 
 
 def failure(store: Path, offered: Catalog, timeout: float = 5) -> str:
-    """Pull; expect a one-line error and an empty store."""
+    """Pull, expect one line of explanation and an empty store."""
     with pytest.raises(SfdError) as raised:
         pull(store, "tiny", offered, timeout=timeout)
     assert list(store.iterdir()) == []
@@ -172,7 +172,7 @@ def failure(store: Path, offered: Catalog, timeout: float = 5) -> str:
     return message
 
 
-def test_a_pulled_model_is_verified_and_intact(store: Path, offered: Catalog) -> None:
+def test_a_pulled_model_is_verified_and_whole(store: Path, offered: Catalog) -> None:
     pulled = pull(store, "tiny", offered)
     assert model.check(pulled).verification == "verified"
     assert [path.name for path in store.iterdir()] == ["tiny"]
@@ -218,7 +218,7 @@ def test_a_published_detector_runs_at_640_pixels_once_it_is_pulled(
         (short_without_length, "ended after"),
         (long, "is longer than the"),
         (endless, "is longer than the"),
-        (changed, "as the catalog says; the file was changed, so it was deleted"),
+        (changed, "as the catalog states; the file was changed and is not used"),
         (missing, "the server answered 404 Not Found"),
         (broken, "this is no HTTP"),
         (away, "'http://example.com/weights' is not an https address"),
@@ -242,11 +242,9 @@ def test_a_reset_connection_is_one_line_and_leaves_nothing(
     assert "Connection reset by peer" in message or "ended after" in message
 
 
-def test_the_download_gives_up_on_a_silent_server(
-    store: Path, offered: Catalog, server: Server
-) -> None:
+def test_a_silent_server_is_given_up_on(store: Path, offered: Catalog, server: Server) -> None:
     server.answers["weights.caffemodel"] = silent
-    assert "the server sent nothing for too long" in failure(store, offered, timeout=0.2)
+    assert "the server did not answer in time" in failure(store, offered, timeout=0.2)
 
 
 def test_a_redirect_to_an_allowed_address_is_followed(
@@ -276,7 +274,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("store.pull.write_description", full)
-    assert "no space left on the disk" in failure(store, offered)
+    assert "no space left on that disk" in failure(store, offered)
 
 
 def test_a_file_that_does_not_convert_leaves_nothing(
@@ -303,9 +301,7 @@ def test_an_installed_model_is_not_touched(store: Path, offered: Catalog, server
     assert not server.asked.is_set()
 
 
-def test_if_two_pulls_run_at_once_one_wins_and_the_other_says_so(
-    store: Path, offered: Catalog
-) -> None:
+def test_of_two_pulls_at_once_one_wins_and_the_other_says_so(store: Path, offered: Catalog) -> None:
     outcomes: list[str] = []
 
     def run() -> None:
@@ -379,13 +375,13 @@ def test_a_real_disk_without_space_is_one_line_and_leaves_nothing(
         pytest.skip("this machine lets nobody mount a small file system")
     process = run(*command("pull", "tiny", store=small, offered=offered, tmp_path=tmp_path))
     assert process.returncode == 1
-    assert "no space left on the disk" in process.stderr
+    assert "no space left on that disk" in process.stderr
     assert process.stderr.count("\n") == 1
     assert process.stdout == ""  # what `ls` found
 
 
 def command(*arguments: str, store: Path, offered: Catalog, tmp_path: Path) -> list[str]:
-    """The command line of `sfd models` with the offered models as its catalog."""
+    """The command line of `sfd models`, with what is offered as its catalog."""
     path = tmp_path / "offered.toml"
     path.write_text(
         tomli_w.dumps(TypeAdapter(dict[str, Entry]).dump_python(dict(offered), mode="json")),

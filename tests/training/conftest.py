@@ -1,20 +1,33 @@
-"""A tiny network of the family and tiny photographs, so that training takes seconds."""
+"""Small inputs of the tests: a tiny network, tiny pictures, a small published model in a store."""
 
 import importlib.util
-from collections.abc import Callable
+import json
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import uvicorn
 from PIL import Image, ImageDraw
 
+from convert.conversion import Options
+from convert.outputs.kinds import Kind
+from service import runtime, settings
+from service.app import create_app
+from store.add import add
 from training.architecture import files
 from training.architecture.family import Architecture, Extra, heads, stage
-from training.photographs import Photograph
+from training.data.dataset import LabelledImage
 
 if TYPE_CHECKING:
-    from training.network import CaffeNetwork
+    from training.network.network import CaffeNetwork
+
+LABELLED = 6
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 
@@ -63,7 +76,7 @@ def network(tiny: Path) -> "Callable[[int], CaffeNetwork]":
     import torch
 
     from convert.caffe.network import load
-    from training.network import CaffeNetwork
+    from training.network.network import CaffeNetwork
 
     def made(seed: int) -> CaffeNetwork:
         torch.manual_seed(seed)
@@ -75,11 +88,11 @@ def network(tiny: Path) -> "Callable[[int], CaffeNetwork]":
 
 
 @pytest.fixture(scope="session")
-def portraits(tmp_path_factory: pytest.TempPathFactory) -> list[Photograph]:
+def portraits(tmp_path_factory: pytest.TempPathFactory) -> list[LabelledImage]:
     """Eight pictures of one or two pale discs with eyes on dark noise."""
     folder = tmp_path_factory.mktemp("portraits")
     random = np.random.default_rng(5)
-    photographs = []
+    dataset = []
     for number in range(8):
         noise = random.integers(0, 90, (128, 128, 3), dtype=np.uint8)
         picture = Image.fromarray(noise)
@@ -97,5 +110,56 @@ def portraits(tmp_path_factory: pytest.TempPathFactory) -> list[Photograph]:
             boxes.append(box)
         path = folder / f"{number}.png"
         picture.save(path)
-        photographs.append(Photograph(path, path.name, np.asarray(boxes, np.float32)))
-    return photographs
+        dataset.append(LabelledImage(path, path.name, np.asarray(boxes, np.float32)))
+    return dataset
+
+
+@pytest.fixture(scope="session")
+def store(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with the published sfd-320-mod11g as `small`."""
+    folder = tmp_path_factory.mktemp("evaluated") / "model_store"
+    folder.mkdir()
+    source = shared / "models/upstream/sfd-320-mod11g"
+    options = Options(output=Kind.HEADS, verify=False)
+    add(folder, "small", source / "deploy.prototxt", source / "weights.caffemodel", options=options)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def labelled_folder(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `list.jsonl`, the images it names, and one name without a file."""
+    folder = tmp_path_factory.mktemp("labelled")
+    lines = [json.loads(line) for line in (shared / "faces/test.jsonl").read_text().splitlines()]
+    labelled = [line for line in lines if line["boxes"]][:LABELLED]
+    for line in labelled:
+        copy = folder / line["image"]
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copy(shared / "faces" / line["image"], copy)
+    labelled.append({"image": "away.jpg", "boxes": [[1, 2, 3, 4]]})
+    labelled.append({"image": labelled[0]["image"], "boxes": None})
+    (folder / "list.jsonl").write_text("\n".join(json.dumps(line) for line in labelled))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def url(store: Path) -> Iterator[str]:
+    """A running service with `small`."""
+    loaded = runtime.load(
+        settings.load(models=(), default_model="small", model_store=store, provider="cpu")
+    )
+    # It is warm enough for a test.
+    loaded.ready = True
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(create_app(loaded), log_level="error", lifespan="off")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    while not server.started and thread.is_alive():
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+    assert loaded.pools is not None
+    loaded.pools.close()
+    listener.close()

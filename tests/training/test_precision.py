@@ -1,4 +1,4 @@
-"""bfloat16 where the processor computes in it, float32 where it would imitate it."""
+"""bfloat16 on processors that support it, float32 on others."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from training.precision import autocast  # noqa: E402
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from training.network import CaffeNetwork
+    from training.network.network import CaffeNetwork
 
 
 @pytest.fixture(params=["AVX512", "AVX2", "DEFAULT"])
@@ -21,13 +21,13 @@ def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     return name
 
 
-def test_only_a_processor_with_avx_512_computes_in_bfloat16(processor: str) -> None:
+def test_only_processors_with_avx_512_compute_in_bfloat16(processor: str) -> None:
     expected = torch.bfloat16 if processor == "AVX512" else torch.float32
     with autocast():
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == expected
 
 
-def test_a_network_says_nearly_the_same_in_either(
+def test_predictions_are_nearly_the_same_in_both(
     network: "Callable[[int], CaffeNetwork]", processor: str
 ) -> None:
     data = 40 * torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(1))

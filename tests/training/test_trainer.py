@@ -1,4 +1,4 @@
-"""A tiny network learns tiny photographs by heart, stops, goes on, and says what went wrong."""
+"""A tiny network memorises tiny images, stops, resumes, and reports what went wrong."""
 
 import dataclasses
 import json
@@ -15,10 +15,10 @@ from convert.caffe import network as caffe  # noqa: E402
 from convert.caffe import weights  # noqa: E402
 from convert.caffe.caffe_pb2 import SolverParameter  # noqa: E402
 from convert.caffe.network import CaffeError  # noqa: E402
-from training.annotated import AnnotatedData  # noqa: E402
-from training.multibox import MultiBoxLoss  # noqa: E402
-from training.network import CaffeNetwork  # noqa: E402
-from training.photographs import Photograph  # noqa: E402
+from training.data.annotated import AnnotatedData  # noqa: E402
+from training.data.dataset import LabelledImage  # noqa: E402
+from training.network.multibox import MultiBoxLoss  # noqa: E402
+from training.network.network import CaffeNetwork  # noqa: E402
 from training.state import TrainingError  # noqa: E402
 from training.trainer import Job, train  # noqa: E402
 from training.validation import Validation, validate  # noqa: E402
@@ -27,7 +27,7 @@ Make = Callable[..., Job]
 
 
 @pytest.fixture
-def job(tiny: Path, portraits: list[Photograph], tmp_path: Path) -> Make:
+def job(tiny: Path, portraits: list[LabelledImage], tmp_path: Path) -> Make:
     """A job on the tiny network; keywords are settings of the solver."""
 
     def make(**settings: object) -> Job:
@@ -38,7 +38,7 @@ def job(tiny: Path, portraits: list[Photograph], tmp_path: Path) -> Make:
         }  # fmt: skip
         solver = SolverParameter(**(defaults | settings))  # type: ignore[arg-type]
         source = caffe.load(tiny / "train.prototxt", None, phase="TRAIN")
-        loss = next(layer for layer in source.aside if layer.type == "MultiBoxLoss")
+        loss = next(layer for layer in source.training_layers if layer.type == "MultiBoxLoss")
         data = AnnotatedData.of_network(source, "train.prototxt")
         test = caffe.load(tiny / "test.prototxt", None)
         return Job(
@@ -46,7 +46,7 @@ def job(tiny: Path, portraits: list[Photograph], tmp_path: Path) -> Make:
             network=CaffeNetwork(source),
             data=dataclasses.replace(data, batch=4),
             loss=MultiBoxLoss.of_layer(loss),
-            photographs=portraits,
+            dataset=portraits,
             folder=tmp_path / "run",
             held_out=portraits,
             validation=Validation.of_network(test, "MaxIntegral"),
@@ -64,7 +64,7 @@ def entries(job: Job, key: str) -> list[float]:
     return [entry[key] for entry in map(json.loads, lines) if key in entry]
 
 
-def test_a_tiny_network_learns_its_photographs_by_heart(job: Make) -> None:
+def test_a_tiny_network_memorises_its_images(job: Make) -> None:
     own = job(max_iter=120, lr_policy="multistep", gamma=0.2, stepvalue=[90])
     plain = dataclasses.replace(own.data, samplers=())
     own = dataclasses.replace(own, data=plain)
@@ -97,22 +97,22 @@ def test_a_resumed_run_ends_with_the_weights_of_one_that_never_stopped(
 @pytest.mark.parametrize(
     ("solver", "parts", "says"),
     [
-        ({"type": "RMSProp", "momentum": 0.0}, {}, "began with type Adam, not RMSProp"),
-        ({"iter_size": 2}, {}, "began with iter_size 1, not 2"),
-        ({}, {"seed": 5}, "began with --seed 1, not 5"),
+        ({"type": "RMSProp", "momentum": 0.0}, {}, "was started with type Adam, not RMSProp"),
+        ({"iter_size": 2}, {}, "was started with iter_size 1, not 2"),
+        ({}, {"seed": 5}, "was started with --seed 1, not 5"),
     ],
 )
-def test_a_run_goes_on_only_by_the_solver_and_seed_it_began_with(
+def test_a_run_resumes_only_with_its_solver_and_seed(
     job: Make, solver: dict[str, object], parts: dict[str, object], says: str
 ) -> None:
-    """What one solver remembers is nonsense to another."""
+    """The history of one solver means nothing to another."""
     train(job(max_iter=1), resume=False, progress=silent)
     other = dataclasses.replace(job(**solver), **parts)  # type: ignore[arg-type]
     with pytest.raises(TrainingError, match=says):
         train(other, resume=True, progress=silent)
 
 
-def test_weights_that_layers_share_are_refused(job: Make, tiny: Path, tmp_path: Path) -> None:
+def test_shared_weights_are_refused(job: Make, tiny: Path, tmp_path: Path) -> None:
     text = (tiny / "train.prototxt").read_text()
     for name in ("conv_2/expand_", "conv_3/expand_"):
         head = f'name: "{name}"\n'
@@ -125,18 +125,18 @@ def test_weights_that_layers_share_are_refused(job: Make, tiny: Path, tmp_path: 
         train(own, resume=False, progress=silent)
 
 
-def test_a_held_out_photograph_that_breaks_costs_nothing(job: Make, tmp_path: Path) -> None:
+def test_a_broken_held_out_image_costs_no_iteration(job: Make, tmp_path: Path) -> None:
     own = job(max_iter=3, test_interval=2, test_initialization=False)
     (tmp_path / "broken.jpg").write_bytes(b"none")
-    broken = Photograph(tmp_path / "broken.jpg", "broken.jpg", own.photographs[0].boxes)
+    broken = LabelledImage(tmp_path / "broken.jpg", "broken.jpg", own.dataset[0].boxes)
     own = dataclasses.replace(own, held_out=[broken])
     with pytest.raises(TrainingError, match=r"broken\.jpg: can't be read .* then --resume"):
         train(own, resume=False, progress=silent)
     assert torch.load(own.folder / "latest.pt")["iteration"] == 2
 
 
-def test_bfloat16_learns_much_the_same(job: Make) -> None:
-    """Not the same: else it would not have been used."""
+def test_bfloat16_learns_nearly_the_same(job: Make) -> None:
+    """The losses must differ, or bfloat16 was not used."""
     losses = []
     for bfloat16 in (False, True):
         own = job(type="SGD", base_lr=0.001)
@@ -161,7 +161,7 @@ def test_validation_runs_when_the_solver_says(job: Make) -> None:
     assert len(entries(own, "average_precision")) == 2
 
 
-def test_a_stopped_run_saves_its_state_and_says_how_to_go_on(job: Make) -> None:
+def test_a_stopped_run_saves_its_state_and_says_how_to_continue(job: Make) -> None:
     own = job(max_iter=50)
 
     def stop(done: int, loss: float) -> None:
@@ -176,34 +176,38 @@ def test_a_stopped_run_saves_its_state_and_says_how_to_go_on(job: Make) -> None:
     assert seen == [3]
 
 
-def test_a_run_goes_on_only_as_it_began(job: Make) -> None:
+def test_a_run_resumes_only_as_it_was_started(job: Make) -> None:
     train(job(max_iter=2), resume=False, progress=silent)
-    with pytest.raises(TrainingError, match="at iteration 2 already, past the solver's max_iter 1"):
+    with pytest.raises(TrainingError, match="already at iteration 2, past the solver's max_iter 1"):
         train(job(max_iter=1), resume=True, progress=silent)
     own = job(max_iter=3)
-    other = dataclasses.replace(own.photographs[0], name="other.png")
-    with pytest.raises(TrainingError, match=r"such as other\.png, are none that this run has"):
-        train(dataclasses.replace(own, photographs=[other]), resume=True, progress=silent)
+    other = dataclasses.replace(own.dataset[0], name="other.png")
+    with pytest.raises(
+        TrainingError, match=r"not trained on 1 of these images, such as other\.png"
+    ):
+        train(dataclasses.replace(own, dataset=[other]), resume=True, progress=silent)
 
 
-def test_a_photograph_that_breaks_off_costs_no_iteration(job: Make, tmp_path: Path) -> None:
+def test_a_truncated_image_costs_no_iteration(job: Make, tmp_path: Path) -> None:
     own = job(max_iter=50)
     broken = tmp_path / "broken.png"
-    broken.write_bytes(own.photographs[0].path.read_bytes()[:2000])
-    spoilt = [*own.photographs[1:], Photograph(broken, broken.name, own.photographs[0].boxes)]
-    with pytest.raises(TrainingError, match=r"broken.png: can't be read.*mend it or leave it out"):
-        train(dataclasses.replace(own, photographs=spoilt), resume=False, progress=silent)
-    again = dataclasses.replace(job(max_iter=4), photographs=spoilt[:-1])
+    broken.write_bytes(own.dataset[0].path.read_bytes()[:2000])
+    some = [*own.dataset[1:], LabelledImage(broken, broken.name, own.dataset[0].boxes)]
+    with pytest.raises(TrainingError, match=r"broken.png: can't be read.*repair it or remove it"):
+        train(dataclasses.replace(own, dataset=some), resume=False, progress=silent)
+    again = dataclasses.replace(job(max_iter=4), dataset=some[:-1])
     train(again, resume=True, progress=silent)
 
 
-def test_a_run_is_not_overwritten_by_mistake(job: Make) -> None:
+def test_a_run_is_not_overwritten(job: Make) -> None:
     train(job(max_iter=1), resume=False, progress=silent)
     with pytest.raises(TrainingError, match="--resume"):
         train(job(max_iter=1), resume=False, progress=silent)
 
 
-def test_a_loss_that_explodes_stops_the_run_with_advice(job: Make) -> None:
+def test_a_diverging_loss_stops_the_run_with_advice(job: Make) -> None:
     own = job(type="SGD", base_lr=1e12, max_iter=20)
-    with pytest.raises(TrainingError, match="lower base_lr"):
+    with pytest.raises(
+        TrainingError, match=r"the loss became (nan|inf) at iteration \d+: lower base_lr"
+    ):
         train(own, resume=False, progress=silent)

@@ -1,4 +1,4 @@
-"""The family as data: what distinguishes one SFD MobileNet-V2 detector from another."""
+"""The architectures of the family, as data."""
 
 from dataclasses import dataclass
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 class Block:
     """An inverted residual block of MobileNetV2: expand 1×1, depthwise 3×3, project 1×1 linearly.
 
-    Its input is added to its output where both have the same shape.
+    Its input is added to its output if both have the same shape.
     """
 
     width: int
-    """Channels that the block puts out."""
+    """Output channels of the block."""
     stride: int = 1
     expansion: int = 3
-    """Channels of the depthwise convolution as a multiple of the block's input."""
+    """Channels of the depthwise convolution, as a multiple of the block's input channels."""
 
 
 @dataclass(frozen=True)
 class Extra:
-    """A feature layer behind the backbone, at half the size: 1×1 squeeze, then a separable 3×3."""
+    """A feature layer after the backbone: a 1×1 squeeze, then a separable 3×3 with stride 2."""
 
     squeeze: int
     width: int
@@ -27,10 +27,10 @@ class Extra:
 
 @dataclass(frozen=True)
 class Head:
-    """Where faces of some sizes are predicted, one square prior a size and position."""
+    """A head: predicts faces of some sizes, with one square prior for each size and position."""
 
     feature: str
-    """The top on which the head sits; its name begins the names of the head's layers."""
+    """The top that the head reads. The names of the head's layers start with its name."""
     sizes: tuple[float, ...]
     """Sides of the priors, in pixels of the input."""
 
@@ -38,13 +38,13 @@ class Head:
 def stage(
     width: int, repeat: int, *, stride: int = 1, expansion: int = 3, entry: int | None = None
 ) -> tuple[Block, ...]:
-    """`repeat` blocks of one width: the first has the stride and the expansion `entry`."""
+    """`repeat` blocks of one width. Only the first has the stride and the expansion `entry`."""
     first = Block(width, stride, expansion if entry is None else entry)
     return (first, *[Block(width, 1, expansion)] * (repeat - 1))
 
 
 def heads(fine: str) -> tuple[Head, ...]:
-    """The published heads: two small sizes on `fine`, then one a halving of the resolution."""
+    """The published heads: two small sizes on `fine`, then one size for each coarser feature."""
     return (
         Head(fine, (16, 32)),
         Head("Conv_1", (64,)),
@@ -62,7 +62,7 @@ class Architecture:
     height: int = 640
     width: int = 640
     mean: tuple[float, float, float] = (104, 117, 123)
-    """Blue, green, red: what Caffe subtracts from the pixels."""
+    """Blue, green and red, which Caffe subtracts from the pixels."""
     stem: int = 32
     """Channels of the first convolution, at half the resolution."""
     second_stem: bool = False
@@ -79,16 +79,16 @@ class Architecture:
     )
     """`conv_1`, `conv_2`, …"""
     last_width: int = 1280
-    """Channels of `Conv_1`, which ends the backbone."""
+    """Channels of `Conv_1`, the last layer of the backbone."""
     extras: tuple[Extra, ...] = (Extra(256, 512), Extra(128, 256), Extra(128, 256))
     """`layer_19_2_2`, `layer_19_2_3`, …"""
     heads: tuple[Head, ...] = heads("conv_13/expand_")
     suffix: str = "_"
-    """Ends the names of the heads; with another one, fine-tuning starts the heads afresh."""
+    """The end of the heads' names. With a new suffix, fine-tuning starts with new heads."""
     batch_norm: bool = True
-    """Off: convolutions have biases instead, as after merging BatchNorm into them."""
+    """If off, convolutions have biases instead, as after merging BatchNorm into them."""
     head_bias_stated: bool = False
-    """Whether the heads say `bias_term: true`, which is Caffe's default (the merged files do)."""
+    """Whether the heads state `bias_term: true`, Caffe's default, as the merged files do."""
 
 
 MOD2 = Architecture()
@@ -117,7 +117,7 @@ def mod5(*, suffix: str = "-_", batch_norm: bool = True) -> Architecture:
 def mod11(
     stem: int, widths: tuple[int, int, int], last_width: int, extras: tuple[Extra, Extra, Extra]
 ) -> Architecture:
-    """The published mod11 at 320×320; its letters (l, e, g) differ in widths only."""
+    """The published mod11 at 320×320. Its variants l, e and g differ only in their widths."""
     early, middle, late = widths
     return Architecture(
         height=320,
@@ -149,4 +149,4 @@ PUBLISHED = {
     "mod11e": MOD11E,
     "mod11g": MOD11G,
 }
-"""The architectures of github.com/bonseyes/SFD that this generator writes, by their names there."""
+"""The architectures of github.com/bonseyes/SFD that can be written, by their names there."""

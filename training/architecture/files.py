@@ -4,17 +4,24 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from convert.caffe import prototxt
+from sfd.errors import SfdError
+from sfd.files import write_atomically
 from training.architecture import networks
 from training.architecture.family import Architecture
 from training.architecture.solver import solver
 
 _HEADER = (
+    # The same as `sfd design`. This text is part of the published model's hashes, so it stays.
     "# Written by `python -m training.architecture`: change the architecture, not this file.\n"
 )
 
 
+class DesignError(SfdError):
+    """A design that can't be written."""
+
+
 def texts(architecture: Architecture, name: str, folder: str) -> Mapping[str, str]:
-    """File name to contents, for the model `name` that is to lie in `folder`."""
+    """The text of each file by its name, for the model `name` in `folder`."""
     messages = {
         "deploy.prototxt": networks.deploy(architecture),
         "train.prototxt": networks.train(architecture),
@@ -25,11 +32,17 @@ def texts(architecture: Architecture, name: str, folder: str) -> Mapping[str, st
 
 
 def write(architecture: Architecture, name: str, folder: Path) -> tuple[Path, ...]:
-    """Write the files into `folder`, which is made if it isn't there; returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the files into `folder`, which is created if needed; returns their paths.
+
+    Raises DesignError or WriteError if they can't be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DesignError(f"--output {folder}: can't be made: {error.strerror}") from error
     written = []
     for file, text in texts(architecture, name, folder.as_posix()).items():
         path = folder / file
-        path.write_text(text, encoding="utf-8")
+        write_atomically(path, text.encode())
         written.append(path)
     return tuple(written)

@@ -16,7 +16,7 @@ def convolution(
     group: int = 1,
     bias: bool,
 ) -> LayerParameter:
-    """A convolution that keeps the size (but for its stride), named like its top."""
+    """A convolution with the name of its top, padded so that only its stride reduces the size."""
     layer = LayerParameter(name=name, type="Convolution", bottom=[bottom], top=[name])
     layer.param.append(ParamSpec(lr_mult=1, decay_mult=1))
     parameter = layer.convolution_param
@@ -34,10 +34,10 @@ def convolution(
 
 
 def batch_norm(top: str) -> list[LayerParameter]:
-    """BatchNorm and the Scale that Caffe needs with it, both in place on `top`."""
+    """BatchNorm and Scale, both in place on `top`."""
     norm = LayerParameter(name=f"{top}/bn", type="BatchNorm", bottom=[top], top=[top])
     norm.batch_norm_param.eps = BATCH_NORM_EPS
-    # Mean, variance and their correction are statistics: no gradient touches them.
+    # Mean, variance and their factor are statistics, without gradients.
     norm.param.extend([ParamSpec(lr_mult=0, decay_mult=0)] * 3)
     scale = LayerParameter(name=f"{top}/scale", type="Scale", bottom=[top], top=[top])
     scale.param.append(ParamSpec(lr_mult=1, decay_mult=0))
@@ -53,8 +53,8 @@ def relu(top: str) -> LayerParameter:
     return LayerParameter(name=f"{top}/relu", type="ReLU", bottom=[top], top=[top])
 
 
-def predictor(name: str, bottom: str, width: int, *, bias_stated: bool) -> LayerParameter:
-    """The 3×3 convolution, with bias, that predicts a head's locations or confidences."""
+def head_convolution(name: str, bottom: str, width: int, *, bias_stated: bool) -> LayerParameter:
+    """The 3×3 convolution with bias that predicts a head's locations or confidences."""
     layer = convolution(name, bottom, width, kernel=3, bias=True)
     if not bias_stated:
         layer.convolution_param.ClearField("bias_term")
@@ -73,14 +73,14 @@ def channels_last(name: str) -> list[LayerParameter]:
 
 
 def flatten(name: str, bottom: str) -> LayerParameter:
-    """Flatten all but the batch."""
+    """Flatten all axes but the batch."""
     layer = LayerParameter(name=name, type="Flatten", bottom=[bottom], top=[name])
     layer.flatten_param.axis = 1
     return layer
 
 
 def concat(name: str, bottoms: list[str], axis: int) -> LayerParameter:
-    """Join the heads' outputs."""
+    """Concatenate the heads' outputs."""
     layer = LayerParameter(name=name, type="Concat", bottom=bottoms, top=[name])
     layer.concat_param.axis = axis
     return layer

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from convert.caffe import caffe_pb2
 from convert.caffe.caffe_pb2 import LayerParameter, NetParameter
 from sfd.errors import SfdError
-from training.architecture import data, layers
+from training.architecture import data_layers, layers
 from training.architecture.family import Architecture
 
 CLASSES = 2
@@ -13,7 +13,7 @@ CLASSES = 2
 
 
 class ArchitectureError(SfdError):
-    """Arguments that make no network."""
+    """Arguments that do not make a network."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Feature:
     top: str
     width: int
     step: int
-    """Distance of neighbouring positions, in pixels of the input."""
+    """Distance between neighbouring positions, in pixels of the input."""
 
 
 def deploy(architecture: Architecture) -> NetParameter:
@@ -35,18 +35,18 @@ def deploy(architecture: Architecture) -> NetParameter:
 
 
 def train(architecture: Architecture) -> NetParameter:
-    """From annotated images to `mbox_loss`, the loss of SSD."""
+    """From annotated images to `mbox_loss`, SSD's loss."""
     net = NetParameter(name=architecture.name)
-    net.layer.append(data.training(architecture))
+    net.layer.append(data_layers.training(architecture))
     net.layer.extend(_predictions(architecture))
     net.layer.append(_loss(architecture))
     return net
 
 
 def test(architecture: Architecture) -> NetParameter:
-    """From annotated images to `detection_eval`, which Caffe's solver turns into a precision."""
+    """From annotated images to `detection_eval`, from which Caffe's solver computes precision."""
     net = NetParameter(name=architecture.name)
-    net.layer.append(data.testing(architecture))
+    net.layer.append(data_layers.testing(architecture))
     net.layer.extend([*_predictions(architecture), *_detections(architecture), _evaluation()])
     return net
 
@@ -57,11 +57,13 @@ def _predictions(architecture: Architecture) -> list[LayerParameter]:
     loc, conf = f"mbox_loc{architecture.suffix}", f"mbox_conf{architecture.suffix}"
     for head in architecture.heads:
         if head.feature not in steps:
-            raise ArchitectureError(f"a head sits on {head.feature!r}, which is no layer's top")
+            raise ArchitectureError(
+                f"a head reads {head.feature!r}, which is not the top of a layer"
+            )
         start = f"{head.feature}_"
         for name, values in ((loc, 4), (conf, CLASSES)):
             made.append(
-                layers.predictor(
+                layers.head_convolution(
                     start + name,
                     head.feature,
                     values * len(head.sizes),
@@ -80,7 +82,7 @@ def _predictions(architecture: Architecture) -> list[LayerParameter]:
 
 
 def _backbone(architecture: Architecture) -> tuple[list[LayerParameter], list[Feature]]:
-    """Its layers, and what heads can sit on."""
+    """The backbone's layers, and the features that heads can read."""
     made: list[LayerParameter] = []
     features: list[Feature] = []
 

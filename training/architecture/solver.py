@@ -1,13 +1,13 @@
-"""The solver: how long, how fast and by which rule a network is trained."""
+"""The solver file: iterations, learning rate and type of update."""
 
 from convert.caffe.caffe_pb2 import SolverParameter
 
 
 def solver(name: str, *, folder: str, test_images: int = 3228) -> SolverParameter:
-    """RMSProp with a rate halved three times, as published, for the model `name` in `folder`.
+    """RMSProp with a rate that is halved three times, as published, for model `name` in `folder`.
 
-    `folder` holds train.prototxt and test.prototxt; `test_images` is what one test runs through
-    (WIDER FACE's validation set by default), two at a time.
+    `folder` holds train.prototxt and test.prototxt. A test runs through `test_images` images,
+    two at a time. Their default number is that of WIDER FACE's validation set.
     """
     return SolverParameter(
         train_net=f"{folder}/train.prototxt",

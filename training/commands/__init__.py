@@ -1,1 +1,1 @@
-"""The subcommands of `sfd` that train and measure."""
+"""The commands `sfd train` and `sfd evaluate`."""

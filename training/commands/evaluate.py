@@ -1,4 +1,4 @@
-"""`sfd evaluate`: average precision of what the service finds, on marked images."""
+"""`sfd evaluate`: average precision of a detector on labelled images."""
 
 import argparse
 import contextlib
@@ -17,34 +17,38 @@ from detection.providers import ProviderName
 from sfd.arguments import share
 from sfd.errors import SfdError, UsageError
 from sfd.files import write_atomically
+from sfd.progress import Steps
 from training.commands.refusal import refuse
-from training.evaluation import picture, truth
+from training.evaluation import ground_truth, plot
 from training.evaluation.curves import Curve, at_score, best_f1_score
-from training.evaluation.finders import Finder, Local
-from training.evaluation.native import Native
-from training.evaluation.remote import Remote
-from training.evaluation.truth import Truth
+from training.evaluation.ground_truth import GroundTruth
+from training.evaluation.local import LocalPredictor
+from training.evaluation.native import NativePredictor
+from training.evaluation.predictor import Predictor
+from training.evaluation.remote import RemotePredictor
 
 DESCRIPTION = """\
-Measure a model of the store, or a running service, on marked images: by WIDER FACE's official
-protocol (easy, medium, hard), or average precision at IoU 0.5 on images whose every face is marked.
+Measure a model of the store, or a running service, on labelled images. The measure is WIDER FACE's
+official protocol (easy, medium, hard), or average precision at IoU 0.5 if all faces are labelled.
 
   letterbox   the image shrunk or enlarged to the network's input, as the service sees it
-  pyramid     the same and, of a large image, its tiles at full resolution (tiles=auto)
+  pyramid     the same, plus the tiles of a large image at full resolution (tiles=auto)
   native      the image at its own resolution, through the network converted to that size
 
-Marked images that are not in --images are left out, and counted in the result. Prints a table and
-writes results.json and curves.png.
+Labelled images that are missing in --images are left out, and counted in the result. The command
+prints a table, and writes results.json and curves.png.
 """
 
+STEPS = ("reading the ground truth", "opening the model")
+"""What a terminal shows before the measurement begins."""
 PROTOCOLS = ("letterbox", "pyramid", "native")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sfd evaluate`."""
     parser.add_argument("--model", metavar="NAME", help="a model of the store")
-    parser.add_argument("--url", metavar="URL", help="a running service, asked by HTTP")
-    parser.add_argument("--api-key", metavar="KEY", help="of the service at --url; only with it")
+    parser.add_argument("--url", metavar="URL", help="a running service")
+    parser.add_argument("--api-key", metavar="KEY", help="API key of the service; only with --url")
     parser.add_argument(
         "--store",
         type=Path,
@@ -63,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="the folder that image names start from; of WIDER FACE, WIDER_val/images",
+        help="the folder that image names start from; for WIDER FACE, WIDER_val/images",
     )
     parser.add_argument(
         "--ground-truth",
@@ -80,15 +84,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--held-out",
         type=share,
         metavar="SHARE",
-        help="of a .jsonl or .txt file, measure only on the share that `sfd train --held-out "
-        "SHARE` did not train on (its default: 0.077)",
+        help="with a .jsonl or .txt file, measure only on the share that `sfd train --held-out "
+        "SHARE` does not train on (its default: 0.077)",
     )
     parser.add_argument(
         "--min-score",
         type=float,
         default=0.01,
         metavar="S",
-        help="detections below it are not asked for: it ends the curve (default: %(default)s)",
+        help="lowest score of the detections, at which the curve ends (default: %(default)s)",
     )
     parser.add_argument(
         "--output",
@@ -102,21 +106,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Measure, print and write."""
     _check(arguments)
-    marked = truth.read(arguments.ground_truth, arguments.images, arguments.held_out)
-    finder = _finder(arguments)
+    with Steps(STEPS) as steps:
+        steps("reading the ground truth")
+        labels = ground_truth.read(arguments.ground_truth, arguments.images, arguments.held_out)
+        steps("opening the model")
+        predictor = _predictor(arguments)
     _prepare(arguments.output)
     started = time.monotonic()
     with (
-        contextlib.closing(finder),
+        contextlib.closing(predictor),
         tqdm(
-            total=len(marked.files), unit="image", disable=not sys.stderr.isatty(), leave=False
+            total=len(labels.files), unit="image", disable=not sys.stderr.isatty(), leave=False
         ) as bar,
     ):
-        found = finder.find(marked.files, arguments.min_score, bar.update)
+        found = predictor.predict(labels.files, arguments.min_score, bar.update)
     seconds = time.monotonic() - started
-    curves = marked.curves(found)
-    result = _result(arguments, finder, marked, curves, seconds)
-    # What took hours to measure outlives both a disk that is full and a pipe that is closed.
+    curves = labels.curves(found)
+    result = _result(arguments, predictor, labels, curves, seconds)
+    # A measurement may take hours. A full disk must not lose it, and a closed pipe neither.
     try:
         _show(result)
     finally:
@@ -131,11 +138,13 @@ def _check(arguments: argparse.Namespace) -> None:
         refuse(arguments, {"api_key": None}, "only with --url")
     else:
         if arguments.protocol == "native":
-            raise UsageError("--protocol native needs --model: a service letterboxes every image")
+            raise UsageError(
+                "--protocol native needs --model, because a service letterboxes every image"
+            )
         refuse(
             arguments,
             {"store": None, "provider": None},
-            "not with --url: the service has its own",
+            "not with --url, because the service has its own",
         )
     if arguments.protocol == "native":
         refuse(arguments, {"provider": None}, "not with --protocol native, which runs on the CPU")
@@ -143,17 +152,17 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError("--min-score must be from 0 to below 1")
 
 
-def _finder(arguments: argparse.Namespace) -> Finder:
+def _predictor(arguments: argparse.Namespace) -> Predictor:
     if arguments.protocol == "native":
-        return Native.open(arguments.model, arguments.store)
+        return NativePredictor.open(arguments.model, arguments.store)
     tiles = arguments.protocol == "pyramid"
     if arguments.url is not None:
-        return Remote.open(arguments.url, arguments.model, arguments.api_key, tiles=tiles)
-    return Local.open(arguments.model, arguments.store, arguments.provider, tiles=tiles)
+        return RemotePredictor.open(arguments.url, arguments.model, arguments.api_key, tiles=tiles)
+    return LocalPredictor.open(arguments.model, arguments.store, arguments.provider, tiles=tiles)
 
 
 def _prepare(folder: Path) -> None:
-    """Make the folder, and try it: one that is there may still take no files."""
+    """Make the folder, and test that files can be written into it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -165,14 +174,14 @@ def _prepare(folder: Path) -> None:
 
 def _result(
     arguments: argparse.Namespace,
-    finder: Finder,
-    marked: Truth,
+    predictor: Predictor,
+    labels: GroundTruth,
     curves: Mapping[str, Curve],
     seconds: float,
 ) -> dict[str, Any]:
     subsets = {}
     for name, curve in curves.items():
-        precision, recall = at_score(curve, finder.default_score)
+        precision, recall = at_score(curve, predictor.default_score)
         subsets[name] = {
             "average_precision": round(curve.average_precision, 4),
             "faces": curve.faces,
@@ -181,15 +190,15 @@ def _result(
             "best_f1_score": round(best_f1_score(curve), 3),
         }
     return {
-        "model": {"name": finder.name, "version": finder.version},
+        "model": {"name": predictor.name, "version": predictor.version},
         "through": arguments.url or "the detector in this process",
         "protocol": arguments.protocol,
-        "rules": marked.rules,
+        "rules": labels.rules,
         "held_out": arguments.held_out,
-        "images": len(marked.files),
-        "images_missing": marked.missing,
+        "images": len(labels.files),
+        "images_missing": labels.missing,
         "min_score": arguments.min_score,
-        "default_score": finder.default_score,
+        "default_score": predictor.default_score,
         "subsets": subsets,
         "seconds": round(seconds, 2),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
@@ -200,11 +209,11 @@ def _write(folder: Path, result: Mapping[str, Any], curves: Mapping[str, Curve])
     text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
     write_atomically(folder / "results.json", text.encode())
     title = f"{result['model']['name']}, {result['protocol']}, {result['images']} images"
-    write_atomically(folder / "curves.png", picture.draw(list(curves.values()), title))
+    write_atomically(folder / "curves.png", plot.draw(list(curves.values()), title))
 
 
 def _show(result: Mapping[str, Any]) -> None:
-    left_out = f", {result['images_missing']} more not there" * bool(result["images_missing"])
+    left_out = f", {result['images_missing']} missing" * bool(result["images_missing"])
     print(f"{result['model']['name']} {result['model']['version']}, {result['protocol']}")
     print(f"{result['rules']}; {result['images']} images{left_out}")
     score = result["default_score"]

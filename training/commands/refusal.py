@@ -1,4 +1,4 @@
-"""Options without effect are refused, so that nobody believes in them."""
+"""Refuses options that would have no effect."""
 
 import argparse
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from sfd.errors import UsageError
 
 
 def refuse(arguments: argparse.Namespace, defaults: Mapping[str, object], why: str) -> None:
-    """UsageError that names those of the options that are not at their defaults."""
+    """Raise UsageError with the names of the options that are not at their defaults."""
     given = [
         f"--{name.replace('_', '-')}"
         for name, default in defaults.items()

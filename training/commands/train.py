@@ -1,48 +1,57 @@
-"""`sfd train`: by a solver file and marked faces, or by what other detectors see."""
+"""`sfd train`: by a solver file and labelled faces, or by distillation from other detectors."""
 
 import argparse
 import importlib.util
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from sfd import extras
-from sfd.arguments import share
+from sfd.arguments import number, share
 from sfd.errors import SfdError, UsageError
+from sfd.progress import Steps
+from training import hyperparameters
 from training.commands.refusal import refuse
+from training.recipe import Recipe
 
 if TYPE_CHECKING:
     from convert.caffe.network import Diagnostic, Network
+
+STEPS = ("loading PyTorch", "reading networks and images")
+"""What a terminal shows before the training begins."""
 
 DESCRIPTION = """\
 Train a detector and write its caffemodel.
 
   sfd train SOLVER.prototxt --images DIR --annotations FILE --output DIR
-      obeys the solver file and the train and test prototxt that it names: MultiBoxLoss, samplers
-      and distortions. The annotations are WIDER FACE's text (.txt), or JSON lines (.jsonl) of
+      follows the solver file and the train and test prototxt that it names: MultiBoxLoss, samplers
+      and augmentations. The annotations are WIDER FACE's text (.txt), or JSON lines (.jsonl) of
       {"image": PATH, "boxes": [[x1, y1, x2, y2], ...]} with boxes in pixels.
 
   sfd train DEPLOY.prototxt --teacher DEPLOY CAFFEMODEL [--teacher ...] --hours H ...
-      distils: the network learns what one or several other detectors of its family see in the
-      photographs. "boxes" may be null where nobody marked the faces.
+      distils: the network learns to predict what one or several other detectors of its family
+      predict. "boxes" may be null for an image that nobody has labelled.
 
-Both save their state every few minutes; --resume goes on after any stop.
+Both save their state every few minutes. --resume continues after any stop.
 """
 
-BY_SOLVER = {"bfloat16": False, "validation": None}
-BY_TEACHERS = {
-    "hours": 2.0,
-    "batch": 8,
-    "rate": 8e-4,
-    "enlarged": 0.0,
-    "echoes": 0,
+SOLVER_ONLY: dict[str, object] = {"bfloat16": False, "validation": None}
+DISTILLATION_ONLY: dict[str, object] = {
+    "hours": None,
+    "batch": None,
+    "rate": None,
+    "enlarged": None,
+    "echoes": None,
     "frozen": False,
+    "set": [],
 }
 """Options of one way to train, with their defaults."""
+
+_FLAGS = ("hours", "batch", "rate", "enlarged", "echoes")
+"""Values of the recipe with an option of their own."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,13 +63,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the solver file; with --teacher, the deploy prototxt of the network to train",
     )
     parser.add_argument(
-        "--annotations", type=Path, required=True, metavar="FILE", help="what to train on"
+        "--annotations", type=Path, required=True, metavar="FILE", help="the list of images"
     )
     parser.add_argument(
         "--images",
         type=Path,
         metavar="DIR",
-        help="the folder that the annotations' image names start from (default: the file's own)",
+        help="the folder that image names start from (default: the folder of --annotations)",
     )
     parser.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="for weights, state and log"
@@ -69,35 +78,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--weights",
         type=Path,
         metavar="CAFFEMODEL",
-        help="start from these; layers that they lack start as the prototxt's fillers say",
+        help="start from these weights; missing layers start with the prototxt's fillers",
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the state in --output")
+    parser.add_argument("--resume", action="store_true", help="continue from the state in --output")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="default: %(default)s")
     parser.add_argument(
-        "--threads", type=int, metavar="N", help="threads of computation (default: all cores)"
+        "--threads", type=int, metavar="N", help="number of threads (default: all cores)"
     )
     parser.add_argument(
         "--held-out",
         type=share,
         default=0.077,
         metavar="SHARE",
-        help="share of the photographs never trained on, chosen by the hash of their names "
+        help="share of the images that is never trained on, chosen by a hash of their names "
         "(default: %(default)s)",
     )
-    solver = parser.add_argument_group("by a solver file")
+    solver = parser.add_argument_group("training by a solver file")
     solver.add_argument(
         "--validation",
         type=Path,
         metavar="FILE",
-        help="what to test on at test_interval (default: the held-out share)",
+        help="the list of images to test on at test_interval (default: the held-out share)",
     )
     solver.add_argument(
         "--bfloat16",
         action="store_true",
-        help="compute in bfloat16 where that is safe: faster on recent CPUs",
+        help="compute in bfloat16 where that is safe; faster on recent CPUs",
     )
-    teachers = parser.add_argument_group("by teachers")
-    teachers.add_argument(
+    distillation = parser.add_argument_group("distillation")
+    distillation.add_argument(
         "--teacher",
         type=Path,
         nargs=2,
@@ -106,46 +115,59 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("DEPLOY", "CAFFEMODEL"),
         help="a detector to learn from; several are averaged",
     )
-    teachers.add_argument(
-        "--hours", type=float, default=BY_TEACHERS["hours"], help="default: %(default)s"
+    distillation.add_argument(
+        "--hours", type=number, help=f"hours to train (default: {Recipe.hours:g})"
     )
-    teachers.add_argument(
-        "--batch", type=int, default=BY_TEACHERS["batch"], metavar="N", help="default: %(default)s"
+    distillation.add_argument(
+        "--batch", type=int, metavar="N", help=f"scenes in a batch (default: {Recipe.batch})"
     )
-    teachers.add_argument(
-        "--rate",
-        type=float,
-        default=BY_TEACHERS["rate"],
-        help="the highest learning rate (default: %(default)s)",
+    distillation.add_argument(
+        "--rate", type=number, help=f"the highest learning rate (default: {Recipe.rate:g})"
     )
-    teachers.add_argument(
+    distillation.add_argument(
         "--enlarged",
-        type=share,
-        default=BY_TEACHERS["enlarged"],
+        type=number,
         metavar="SHARE",
-        help="share of the scenes that the teachers also look at enlarged twice, for small faces "
-        "(default: %(default)s)",
+        help="share of the scenes that the teachers also see enlarged twice, for small faces "
+        f"(default: {Recipe.enlarged:g})",
     )
-    teachers.add_argument(
+    distillation.add_argument(
         "--echoes",
         type=int,
-        default=BY_TEACHERS["echoes"],
         metavar="N",
-        help="after each batch, learn from N that the teachers saw before, spoilt in other ways: "
-        "more steps in an hour (default: %(default)s)",
+        help="after each new batch, repeat N earlier ones with other augmentations: more steps in "
+        f"an hour (default: {Recipe.echoes})",
     )
-    teachers.add_argument(
+    distillation.add_argument(
         "--frozen",
         action="store_true",
-        help="keep BatchNorm's statistics as they are in --weights, where these are nearly done: "
-        "a step takes a third less time",
+        help="keep BatchNorm's statistics as they are in --weights, for weights that are nearly "
+        "finished; a step takes a third less time",
+    )
+    distillation.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a value of the recipe, such as blur_chance=0.2 or blur_radius=0.4,2; can be "
+        "repeated; `sfd train --help` lists all names",
+    )
+    width = max(len(name) for name, _, _ in hyperparameters.describe(Recipe))
+    parser.add_argument_group(
+        "values of the recipe for --set, with their defaults",
+        "\n".join(
+            f"{name:{width}}  {default:>12}  {about}"
+            for name, default, about in hyperparameters.describe(Recipe)
+        ),
     )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Train as the arguments say and print where the weights are."""
+    """Train as the arguments say, and print the path of the weights."""
     if importlib.util.find_spec("torch") is None:
         raise SfdError(f"training needs PyTorch: {extras.install('train')}")
+    steps = Steps(STEPS)
+    steps("loading PyTorch")
     import torch
 
     if arguments.threads is not None:
@@ -154,65 +176,72 @@ def run(arguments: argparse.Namespace) -> None:
         torch.set_num_threads(arguments.threads)
     if arguments.seed < 0:
         raise UsageError("--seed can't be negative")
-    # What the weights lack is drawn when the network is made.
+    # Weights that start at random are drawn when the network is made.
     torch.manual_seed(arguments.seed)
-    print(_distil(arguments) if arguments.teacher else _train(arguments))
+    with steps:
+        steps("reading networks and images")
+        folder = _distil(arguments, steps) if arguments.teacher else _train(arguments, steps)
+    print(folder)
 
 
-def _train(arguments: argparse.Namespace) -> Path:
+def _train(arguments: argparse.Namespace, steps: Steps) -> Path:
     from convert.caffe import network as caffe
     from convert.caffe.network import CaffeError, Diagnostic
-    from training import photographs, solver
-    from training.annotated import AnnotatedData
-    from training.multibox import MultiBoxLoss
-    from training.network import CaffeNetwork
+    from training import solver
+    from training.data import dataset
+    from training.data.annotated import AnnotatedData
+    from training.network.multibox import MultiBoxLoss
+    from training.network.network import CaffeNetwork
     from training.trainer import Job, train
     from training.validation import Validation
 
-    refuse(arguments, BY_TEACHERS, "only with --teacher")
+    refuse(arguments, DISTILLATION_ONLY, "only with --teacher")
     parsed = solver.read(arguments.prototxt)
     _warn(parsed.warnings)
     settings = parsed.message
-    path = _beside(arguments.prototxt, settings.train_net or settings.net)
-    source = caffe.load(path, arguments.weights, phase="TRAIN", partial=True)
+    path = _network_file(arguments.prototxt, settings.train_net or settings.net)
+    source = caffe.load(path, arguments.weights, phase="TRAIN")
     _warn(source.warnings)
     if not arguments.resume:
-        _tell_unfilled(source, arguments.weights)
-    losses = [layer for layer in source.aside if layer.type == "MultiBoxLoss"]
+        _report_unfilled(source, arguments.weights)
+    losses = [layer for layer in source.training_layers if layer.type == "MultiBoxLoss"]
     if not losses:
-        raise CaffeError(str(path), [Diagnostic("has no MultiBoxLoss layer to train by")])
-    others = [each for each in source.aside if each.type.endswith("Loss") and each != losses[0]]
+        raise CaffeError(str(path), [Diagnostic("has no MultiBoxLoss layer")])
+    others = [
+        each for each in source.training_layers if each.type.endswith("Loss") and each != losses[0]
+    ]
     if others:
-        what = f"a second loss: the trainer has {losses[0].name} alone"
+        what = f"is a second loss; the trainer supports one, here {losses[0].name}"
         raise CaffeError(
             str(path), [Diagnostic(what, each.line, layer=each.name) for each in others]
         )
-    listed = photographs.read(arguments.annotations, arguments.images)
-    kept, held_out = photographs.split(listed, arguments.held_out)
+    listed = dataset.read(arguments.annotations, arguments.images)
+    kept, held_out = dataset.split(listed, arguments.held_out)
     kept = [each for each in kept if each.boxes is not None and len(each.boxes)]
     if not kept:
-        raise SfdError(f"{arguments.annotations}: no photograph with marked faces to train on")
+        raise SfdError(f"{arguments.annotations}: has no image with labelled faces to train on")
     if arguments.validation:
-        held_out = photographs.read(arguments.validation, arguments.images)
+        held_out = dataset.read(arguments.validation, arguments.images)
     held_out = [each for each in held_out if each.boxes is not None]
-    photographs.check_files([*kept, *held_out])
+    dataset.check_files([*kept, *held_out])
     validation = None
     tests = list(settings.test_net) or [settings.net]
     if settings.test_interval and tests[0]:
-        test = caffe.load(_beside(arguments.prototxt, tests[0]), None, phase="TEST")
+        test = caffe.load(_network_file(arguments.prototxt, tests[0]), None, phase="TEST")
         validation = Validation.of_network(test, settings.ap_version)
     job = Job(
         solver=settings,
         network=CaffeNetwork(source),
         data=AnnotatedData.of_network(source, str(path)),
         loss=MultiBoxLoss.of_layer(losses[0]),
-        photographs=kept,
+        dataset=kept,
         folder=arguments.output,
         held_out=held_out,
         validation=validation,
         seed=arguments.seed,
         bfloat16=arguments.bfloat16,
     )
+    steps.clear()
     with tqdm(total=settings.max_iter, unit="it", disable=not sys.stderr.isatty()) as bar:
 
         def progress(done: int, loss: float) -> None:
@@ -222,50 +251,40 @@ def _train(arguments: argparse.Namespace) -> Path:
         return train(job, resume=arguments.resume, progress=progress)
 
 
-def _distil(arguments: argparse.Namespace) -> Path:
+def _distil(arguments: argparse.Namespace, steps: Steps) -> Path:
     from convert.caffe import network as caffe
-    from training import photographs
-    from training.distillation import distil
-    from training.network import CaffeNetwork
-    from training.recipe import Recipe
-    from training.teacher import OnnxTeacher
+    from convert.layers.weights import unfilled
+    from training.data import dataset
+    from training.distillation.distiller import distil
+    from training.distillation.teacher import OnnxTeacher
+    from training.network.network import CaffeNetwork
 
-    refuse(arguments, BY_SOLVER, "only with a solver file, not with --teacher")
-    if not (
-        0 < arguments.hours < math.inf and arguments.batch >= 1 and 0 < arguments.rate < math.inf
-    ):
-        raise UsageError("--hours, --batch and --rate must be positive")
-    if arguments.echoes < 0:
-        raise UsageError("--echoes can't be negative")
-    if arguments.frozen and not arguments.weights and not arguments.resume:
-        raise UsageError("--frozen keeps the statistics of --weights: name these too")
-    source = caffe.load(arguments.prototxt, arguments.weights, partial=True)
+    refuse(arguments, SOLVER_ONLY, "only with a solver file, not with --teacher")
+    recipe = _recipe(arguments)
+    if recipe.frozen and not arguments.weights and not arguments.resume:
+        raise UsageError("--frozen keeps the statistics of --weights: give --weights too")
+    source = caffe.load(arguments.prototxt, arguments.weights)
     _warn(source.warnings)
     if not arguments.resume:
-        _tell_unfilled(source, arguments.weights)
-    without = set(source.unfilled())
+        _report_unfilled(source, arguments.weights)
+    without = set(unfilled(source.layers))
     if (
-        arguments.frozen
+        recipe.frozen
         and not arguments.resume
         and any(layer.type == "BatchNorm" and layer.name in without for layer in source.layers)
     ):
-        raise UsageError("--frozen keeps the statistics of --weights, which lack some: see above")
+        raise UsageError(
+            "--frozen keeps the statistics of --weights, but these lack layers (see above): "
+            "train without --frozen first"
+        )
     student = CaffeNetwork(source)
     teachers = [OnnxTeacher(caffe.load(*pair)) for pair in arguments.teacher]
-    listed = photographs.read(arguments.annotations, arguments.images)
-    kept, _ = photographs.split(listed, arguments.held_out)
+    listed = dataset.read(arguments.annotations, arguments.images)
+    kept, _ = dataset.split(listed, arguments.held_out)
     if not kept:
-        raise SfdError(f"{arguments.annotations}: no photograph to train on")
-    photographs.check_files(kept)
-    recipe = Recipe(
-        hours=arguments.hours,
-        batch=arguments.batch,
-        rate=arguments.rate,
-        seed=arguments.seed,
-        enlarged_share=arguments.enlarged,
-        echoes=arguments.echoes,
-        frozen=arguments.frozen,
-    )
+        raise SfdError(f"{arguments.annotations}: has no image to train on; lower --held-out")
+    dataset.check_files(kept)
+    steps.clear()
     with tqdm(
         total=1.0, disable=not sys.stderr.isatty(), bar_format="{l_bar}{bar}{postfix}"
     ) as bar:
@@ -282,7 +301,23 @@ def _distil(arguments: argparse.Namespace) -> Path:
             recipe,
             resume=arguments.resume,
             progress=progress,
+            warn=lambda text: print(f"sfd train: {text}", file=sys.stderr),
         )
+
+
+def _recipe(arguments: argparse.Namespace) -> Recipe:
+    """The recipe's defaults, with the values of --set and of the options."""
+    given: dict[str, Any] = {
+        name: getattr(arguments, name) for name in _FLAGS if getattr(arguments, name) is not None
+    }
+    if arguments.frozen:
+        given["frozen"] = True
+    settings = hyperparameters.parse(Recipe, arguments.set)
+    if "seed" in settings:
+        raise UsageError("--set seed: use --seed, which also seeds the weights")
+    for name in given.keys() & settings.keys():
+        raise UsageError(f"--set {name}: is also given as --{name}; remove one of them")
+    return Recipe(**settings, **given, seed=arguments.seed)
 
 
 def _warn(warnings: "Sequence[Diagnostic]") -> None:
@@ -290,30 +325,39 @@ def _warn(warnings: "Sequence[Diagnostic]") -> None:
         print(f"sfd train: warning: {warning}", file=sys.stderr)
 
 
-def _tell_unfilled(network: "Network", weights: Path | None) -> None:
-    """A misspelt name would go unnoticed for hours otherwise."""
-    names = network.unfilled()
+def _report_unfilled(network: "Network", weights: Path | None) -> None:
+    """Name the layers that the weights lack. A misspelt name would cost hours otherwise."""
+    from convert.layers.weights import unfilled
+
+    names = unfilled(network.layers)
     if weights is not None and not any(layer.blobs for layer in network.layers):
-        raise SfdError(f"{weights} has no weights for any layer of the network: is it another's?")
+        raise SfdError(
+            f"{weights} has no weights for any layer of the network: give a caffemodel of this "
+            "architecture"
+        )
     if weights is not None and names:
         count = f"{len(names)} layer" + "s" * (len(names) > 1)
         print(
-            f"sfd train: {weights} has no weights for {count}, which start as the prototxt's "
-            f"fillers say: {', '.join(names)}",
+            f"sfd train: {weights} has no weights for {count}, which start with the prototxt's "
+            f"fillers: {', '.join(names)}",
             file=sys.stderr,
         )
 
 
-def _beside(solver: Path, name: str) -> Path:
-    """The network file that a solver names: beside it, or from its folder or the current one."""
+def _network_file(solver: Path, name: str) -> Path:
+    """The network file that a solver names.
+
+    It is looked for beside the solver, then from the solver's folder and the current one.
+    """
     if not name:
-        raise SfdError(f"{solver}: names no train_net and no net")
+        raise SfdError(f"{solver}: names neither a train_net nor a net")
     places = [solver.parent / Path(name).name, solver.parent / name, Path(name)]
     found = [place for place in places if place.is_file()]
     if not found:
         raise SfdError(f"{solver}: its {name} is neither here nor beside the solver")
     if not all(place.samefile(found[0]) for place in found):
         raise SfdError(
-            f"{solver}: its {name} may be {' or '.join(map(str, found))}: name one file alone"
+            f"{solver}: its {name} may be {' or '.join(map(str, found))}: remove or rename all but "
+            "one"
         )
     return found[0]

@@ -1,1 +1,1 @@
-"""Measures detections against ground truth: the WIDER FACE protocol and AP at IoU 0.5."""
+"""Measures a detector: predictions, precision-recall curves, WIDER FACE's protocol."""

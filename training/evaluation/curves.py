@@ -1,4 +1,4 @@
-"""Precision–recall curves and the area under them."""
+"""Precision-recall curves and the area under them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from geometry.boxes import iou
 
 @dataclass(frozen=True)
 class Detections:
-    """What a detector found in one image, best first."""
+    """The faces that a detector found in one image, best first."""
 
     boxes: F64
     """[N, 4] as x1, y1, x2, y2 in pixels."""
@@ -21,21 +21,21 @@ class Detections:
 
 @dataclass(frozen=True)
 class Curve:
-    """Precision and recall [T] by falling score threshold, and the area between them."""
+    """Precision and recall [T] by falling score threshold, and the area under the curve."""
 
     name: str
     recall: F64
     precision: F64
     thresholds: F64
-    """The score at and above which a detection counts, in the detector's own scores."""
+    """[T]: detections with at least this score count, in the detector's own scores."""
     average_precision: float
     faces: int
 
 
 def average_precision(recall: F64, precision: F64) -> float:
-    """The area under the curve whose precision is made to fall: VOC's, and WIDER FACE's `VOCap`.
+    """The area under the curve with monotone precision, as PASCAL VOC's and WIDER FACE's `VOCap`.
 
-    Each precision is replaced by the best at the same or a greater recall; the area is the sum
+    Each precision is replaced by the best one at the same or a greater recall. The area is the sum
     over all steps of recall, from 0.
     """
     stops = np.concatenate([[0.0], recall, [1.0]])
@@ -46,9 +46,10 @@ def average_precision(recall: F64, precision: F64) -> float:
 
 
 def match(found: Detections, faces: F64, overlap: float = 0.5) -> Bools:
-    """Which detections [N] are true: best first, each takes the free face it overlaps most.
+    """Which detections [N] are true positives.
 
-    A face counts as found when the overlap is at least `overlap`, and only once (as in COCO).
+    Best first, each detection takes the free face with the greatest IoU, if that is at least
+    `overlap`. Each face is found only once, as in COCO.
     """
     true = np.zeros(len(found.scores), np.bool_)
     if not len(faces) or not len(found.scores):
@@ -64,12 +65,12 @@ def match(found: Detections, faces: F64, overlap: float = 0.5) -> Bools:
     return true
 
 
-def marked_faces(
+def precision_recall(
     found: Sequence[Detections], faces: Sequence[F64], name: str = "faces", overlap: float = 0.5
 ) -> Curve:
-    """The exact curve over all scores, for images whose every face is marked.
+    """The exact curve over all scores, for images in which every face is labelled.
 
-    `faces` is a [N, 4] for each image; images without faces count their false detections.
+    `faces` has boxes [N, 4] for each image. All detections in images without faces are false.
     """
     total = sum(len(boxes) for boxes in faces)
     scores = np.concatenate([each.scores for each in found]) if found else np.zeros(0)
@@ -84,7 +85,7 @@ def marked_faces(
     hits = true[order].cumsum()
     recall = hits / max(total, 1)
     precision = hits / np.arange(1, len(hits) + 1)
-    # Equal scores can't be told apart by a threshold: only the last of them is a point.
+    # A threshold can't separate equal scores, so only the last of them is a point of the curve.
     last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True)) if len(order) else order
     recall, precision = recall[last], precision[last]
     area = average_precision(recall, precision)
@@ -92,7 +93,7 @@ def marked_faces(
 
 
 def at_score(curve: Curve, score: float) -> tuple[float, float]:
-    """Precision and recall of the detections with at least this score; 1 and 0 without any."""
+    """Precision and recall of detections with at least this score; 1 and 0 if there are none."""
     count = int((curve.thresholds >= score).sum())
     if count == 0:
         return 1.0, 0.0
@@ -100,7 +101,7 @@ def at_score(curve: Curve, score: float) -> tuple[float, float]:
 
 
 def best_f1_score(curve: Curve) -> float:
-    """The score at which the harmonic mean of precision and recall is greatest; 1 without any."""
+    """The score with the greatest F1; 1 if there are no detections."""
     if not len(curve.thresholds):
         return 1.0
     both = curve.precision + curve.recall

@@ -1,4 +1,4 @@
-"""Images at their own resolution: the network is converted anew for each size of image."""
+"""The predictor that runs a model on images at their own resolution."""
 
 import tempfile
 from collections import OrderedDict
@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from convert.conversion import Options, convert
+from convert.conversion import Options, convert_file
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder
 from detection.detector import Query, faces_of
@@ -20,46 +20,51 @@ from geometry.letterbox import Letterbox
 from store import model as models
 from store.model import Model
 from store.places import locate
+from training.data.images import opened, upright, upright_size
 from training.evaluation.curves import Detections
-from training.evaluation.finders import Progress
-from training.photographs import opened, upright, upright_size
+from training.evaluation.predictor import Progress
 
 STEP = 128
-"""Inputs are padded to multiples of the coarsest stride of the family, so that few sizes occur."""
+"""Inputs are padded to multiples of the family's coarsest stride, so that few sizes occur."""
 SESSIONS = 4
-"""Networks kept open; each holds its activations."""
+"""Number of networks kept open. Each holds its activations in memory."""
 
 
 @dataclass(frozen=True)
-class Native:
-    """A model of the store on images that are not resized but padded at the right and bottom."""
+class NativePredictor:
+    """A model of the store, converted for each size of image.
+
+    Images are not resized, but padded at the right and bottom.
+    """
 
     model: Model
 
     @property
     def name(self) -> str:
-        """Of the model."""
+        """Name of the model."""
         return self.model.name
 
     @property
     def version(self) -> str:
-        """Of the model."""
+        """Version of the model."""
         return self.model.version
 
     @property
     def default_score(self) -> float:
-        """Of the model."""
+        """Default score of the model."""
         return self.model.thresholds.default_score
 
     @classmethod
-    def open(cls, name: str, store: Path | None) -> "Native":
-        """Check the model's sources."""
+    def open(cls, name: str, store: Path | None) -> "NativePredictor":
+        """Find a model and check the hashes of its source files."""
         model = models.load(locate(name, store))
         models.check_sources(model)
         return cls(model)
 
-    def find(self, files: Sequence[Path], min_score: float, progress: Progress) -> list[Detections]:
-        """As Finder says; images of one size after the other, so that each network is made once."""
+    def predict(
+        self, files: Sequence[Path], min_score: float, progress: Progress
+    ) -> list[Detections]:
+        """See Predictor. Images are sorted by size, so that each network is made once."""
         sizes = [_size(file) for file in files]
         order = sorted(range(len(files)), key=lambda index: (_padded(*sizes[index]), index))
         found: dict[int, Detections] = {}
@@ -71,7 +76,7 @@ class Native:
         return [found[index] for index in range(len(files))]
 
     def close(self) -> None:
-        """Nothing is held open between two calls of `find`."""
+        """Do nothing: no file or network stays open after `predict`."""
 
     def _one(self, file: Path, networks: "_Networks", min_score: float) -> Detections:
         with opened(file) as image:
@@ -92,7 +97,7 @@ class Native:
 
 
 class _Networks:
-    """Open networks by input size, the last few of them."""
+    """The networks used last, by input size."""
 
     def __init__(self, model: Model, folder: Path) -> None:
         self.model = model
@@ -113,7 +118,7 @@ class _Networks:
                 scale=own.scale,
                 verify=False,
             )
-            convert(self.model.deploy, self.model.weights, path, options)
+            convert_file(self.model.deploy, self.model.weights, path, options)
             self.sessions[key] = onnxruntime.InferenceSession(
                 str(path), providers=["CPUExecutionProvider"]
             )

@@ -1,4 +1,4 @@
-"""A running service, asked by HTTP as any client would."""
+"""The predictor that sends images to a running service over HTTP."""
 
 import json
 import time
@@ -17,18 +17,18 @@ import numpy as np
 
 from sfd.errors import UsageError
 from training.evaluation.curves import Detections
-from training.evaluation.finders import EvaluationError, Progress, read_file
+from training.evaluation.predictor import EvaluationError, Progress, read_file
 
 SECONDS = 120.0
-MOST_PROBLEM = 1 << 16
-"""Bytes read of an answer that refuses."""
-STRANGER = "is it another service? Check --url"
+MAX_PROBLEM_BYTES = 1 << 16
+"""How much of an error's body is read."""
+WRONG_SERVICE = "this may be another service; check --url"
 HINTS = {401: "; check --api-key", 404: "; check --url"}
 
 
 @dataclass(frozen=True)
-class Remote:
-    """A running service, as a Finder."""
+class RemotePredictor:
+    """A model of a running service."""
 
     url: str
     name: str
@@ -36,17 +36,19 @@ class Remote:
     default_score: float
     key: str | None = None
     tiles: bool = False
-    """Whether it is to look at the tiles of large images too."""
+    """Whether the service also searches large images tile by tile."""
 
     @classmethod
-    def open(cls, url: str, model: str | None, key: str | None, *, tiles: bool = False) -> "Remote":
-        """Ask the service what it runs."""
+    def open(
+        cls, url: str, model: str | None, key: str | None, *, tiles: bool = False
+    ) -> "RemotePredictor":
+        """Ask the service which models it runs, and choose `model` or its default."""
         base = _base(url)
         if key is not None and not (key.isascii() and key.isprintable()):
-            raise UsageError("--api-key: has characters that an HTTP header can't carry")
+            raise UsageError("--api-key: has characters that are not allowed in an HTTP header")
         address = f"{base}/models"
         answer = _ask(urllib.request.Request(address, headers=_headers(key)))
-        with _familiar(address):
+        with _expected_form(address):
             for each in answer["models"]:
                 meant = each["default"] if model is None else each["name"] == model
                 if meant:
@@ -54,10 +56,12 @@ class Remote:
                     return cls(base, each["name"], each["version"], score, key, tiles)
             offered = ", ".join(each["name"] for each in answer["models"])
         wanted = "default model" if model is None else f"model {model!r}"
-        raise EvaluationError(f"{base} has no {wanted}, but: {offered or 'none'}")
+        raise EvaluationError(f"{base} has no {wanted}; its models: {offered or 'none'}")
 
-    def find(self, files: Sequence[Path], min_score: float, progress: Progress) -> list[Detections]:
-        """As Finder says."""
+    def predict(
+        self, files: Sequence[Path], min_score: float, progress: Progress
+    ) -> list[Detections]:
+        """See Predictor."""
         tiles = "auto" if self.tiles else "off"
         query = urllib.parse.urlencode({"min_score": min_score, "model": self.name, "tiles": tiles})
         address = f"{self.url}/detect?{query}"
@@ -65,7 +69,7 @@ class Remote:
         def one(file: Path) -> Detections:
             headers = {"Content-Type": "application/octet-stream", **_headers(self.key)}
             answer = _ask(urllib.request.Request(address, data=read_file(file), headers=headers))
-            with _familiar(address):
+            with _expected_form(address):
                 found = _detections(answer["faces"])
             progress(1)
             return found
@@ -74,7 +78,7 @@ class Remote:
             return list(pool.map(one, files))
 
     def close(self) -> None:
-        """Nothing is held open between two calls of `find`."""
+        """Do nothing: no connection stays open after `predict`."""
 
 
 def _detections(faces: Sequence[Any]) -> Detections:
@@ -85,33 +89,35 @@ def _detections(faces: Sequence[Any]) -> Detections:
 
 
 def _base(url: str) -> str:
-    """The URL without a slash at its end, when it is one that paths can be added to."""
+    """The URL without a slash at its end; UsageError if no path can be appended to it."""
     try:
         parts = urllib.parse.urlsplit(url)
-        # Only reading the port checks it.
+        # The port is only checked when it is read.
         usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         usable = False
-    # No path can be added to a query, and urllib sends neither a name before the host nor the rest.
+    # A path can't follow a query, and urllib sends neither credentials nor spaces in a URL.
     if not usable or not url.isascii() or not url.isprintable() or set(url) & set(" @?#"):
         raise UsageError(
-            f"--url {url!r}: is no address of a service; it looks like http://HOST:PORT or "
-            "https://HOST/PATH, without spaces, a name before the host, or a query"
+            f"--url {url!r}: is not the address of a service; write http://HOST:PORT or "
+            "https://HOST/PATH, without spaces, credentials or a query"
         )
     return url.rstrip("/")
 
 
 def _ask(request: urllib.request.Request) -> Any:
-    """The JSON that answers."""
+    """The JSON of the answer."""
     content = _fetch(request)
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise EvaluationError(f"{request.full_url}: answers without JSON; {STRANGER}") from error
+        raise EvaluationError(
+            f"{request.full_url}: the answer is not JSON; {WRONG_SERVICE}"
+        ) from error
 
 
 def _fetch(request: urllib.request.Request) -> bytes:
-    """What answers; a busy service is asked again when it says so."""
+    """The body of the answer. A busy service is asked again after its Retry-After."""
     url = request.full_url
     deadline = time.monotonic() + SECONDS
     while True:
@@ -127,45 +133,47 @@ def _fetch(request: urllib.request.Request) -> bytes:
                 time.sleep(int(wait))
                 continue
             raise EvaluationError(f"{url}: {refusal}") from error
-        # Before HTTPException: a connection that is closed without a word is both. A ValueError is
-        # a host's name that DNS can't have.
+        # This comes before HTTPException, because a connection that closes without an answer is
+        # both. A ValueError is a host name that DNS does not allow.
         except (OSError, ValueError) as error:
             reason = _line(getattr(error, "reason", error))
             raise EvaluationError(
-                f"{url}: no answer of the service: {reason}; check that it runs, and --url"
+                f"{url}: the service does not answer: {reason}; check that it runs, and check --url"
             ) from error
         except IncompleteRead as error:
             raise EvaluationError(
-                f"{url}: the answer ends too early; see the log of the service, and of what "
-                "stands before it"
+                f"{url}: the answer is incomplete; see the log of the service, and of any proxy "
+                "in front of it"
             ) from error
         except HTTPException as error:
             raise EvaluationError(
-                f"{url}: what answers speaks no HTTP ({_line(error)}); {STRANGER}"
+                f"{url}: the answer is not HTTP ({_line(error)}); {WRONG_SERVICE}"
             ) from error
 
 
 def _refusal(error: urllib.error.HTTPError) -> str:
-    """What the service says of a request that it refuses, or that it wasn't the service."""
+    """Why a request was refused, in the service's words if they are its own."""
     status = _line(f"{error.code} {error.reason}")
     try:
-        detail = json.loads(error.read(MOST_PROBLEM))["detail"]
+        detail = json.loads(error.read(MAX_PROBLEM_BYTES))["detail"]
     except (OSError, HTTPException, ValueError, LookupError, TypeError, RecursionError):
-        return f"{status}, but not as this service says it; check --url and what stands before it"
+        return f"{status}, in a format that is not this service's; check --url and any proxy"
     return f"{status}: {_line(detail)}{HINTS.get(error.code, '')}"
 
 
 @contextmanager
-def _familiar(url: str) -> Iterator[None]:
-    """EvaluationError where an answer hasn't the members that this service's has."""
+def _expected_form(url: str) -> Iterator[None]:
+    """Raise EvaluationError for an answer without the members of this service's answers."""
     try:
         yield
     except (LookupError, TypeError, ValueError, OverflowError) as error:
-        raise EvaluationError(f"{url}: answers in another form; {STRANGER}") from error
+        raise EvaluationError(
+            f"{url}: the answer has an unexpected form; {WRONG_SERVICE}"
+        ) from error
 
 
 def _line(text: object) -> str:
-    """One short line without what a terminal would obey: a stranger may have written it."""
+    """One short line without control characters: the text may come from anyone."""
     plain = "".join(each if each.isprintable() else " " for each in str(text))
     return " ".join(plain.split())[:200]
 

@@ -5,6 +5,7 @@ import pytest
 
 from convert.caffe import prototxt
 from convert.caffe.attach import attach
+from convert.caffe.caffe_pb2 import NetParameter
 from convert.caffe.diagnostics import Diagnostic
 from convert.caffe.legacy import entries
 from convert.caffe.weights import Blobs, LayerWeights, Weights
@@ -21,7 +22,7 @@ def stored(**layers: Sequence[object]) -> Weights:
 
 
 def run(text: str, weights: Weights | None) -> tuple[list[Blobs], list[str], list[str]]:
-    found, warnings, problems = attach(entries(prototxt.parse_net(text))[0], weights)
+    found, warnings, problems = attach(entries(prototxt.parse(text, NetParameter))[0], weights)
     return found, [str(problem) for problem in warnings], [str(problem) for problem in problems]
 
 
@@ -35,44 +36,9 @@ def test_blobs_go_to_the_layer_of_their_name() -> None:
     assert warnings == problems == []
 
 
-def test_every_layer_without_weights_is_told() -> None:
-    text = CONV % ("a", "") + CONV % ("b", "") + CONV % ("c", "")
-    _, _, problems = run(text, stored(b=[[1]]))
-    assert problems == [
-        "line 1, layer a: no weights for it in the caffemodel",
-        "line 3, layer c: no weights for it in the caffemodel",
-    ]
-
-
-def test_partial_weights_may_lack_layers() -> None:
-    parsed = entries(prototxt.parse_net(CONV % ("a", "") + CONV % ("b", "")))[0]
-    found, _, problems = attach(parsed, stored(b=[[1]]), partial=True)
+def test_weights_may_lack_layers() -> None:
+    found, _, problems = run(CONV % ("a", "") + CONV % ("b", ""), stored(b=[[1]]))
     assert ([len(blobs) for blobs in found], problems) == ([0, 1], [])
-
-
-@pytest.mark.parametrize(
-    ("layer", "needed"),
-    [
-        ('type: "InnerProduct"', True),
-        ('type: "Deconvolution"', True),
-        ('type: "DepthwiseConvolution"', True),
-        ('type: "DepthwiseConv"', True),
-        ('type: "ConvolutionDW"', True),
-        ('type: "BatchNorm"', True),
-        ('type: "PReLU"', True),
-        ('type: "Normalize"', True),
-        ('type: "Scale" bottom: "x"', True),
-        ('type: "Bias" bottom: "x"', True),
-        ('type: "Scale" bottom: "x" bottom: "y"', False),
-        ('type: "Bias" bottom: "x" bottom: "y"', False),
-        ('type: "ReLU"', False),
-        ('type: "Eltwise"', False),
-        ('type: "Unheard"', False),
-    ],
-)
-def test_only_types_with_parameters_need_weights(layer: str, needed: bool) -> None:
-    _, _, problems = run(f'layer {{ name: "a" {layer} }}', stored(z=[[1]]))
-    assert bool(problems) == needed
 
 
 def test_without_a_weights_file_nothing_is_missing() -> None:
@@ -81,7 +47,9 @@ def test_without_a_weights_file_nothing_is_missing() -> None:
 
 def test_surplus_weights_are_one_warning() -> None:
     _, warnings, _ = run(CONV % ("a", ""), stored(a=[[1]], b=[[1]], c=[[1]]))
-    assert warnings == ["weights of 2 layers that the prototxt lacks are unused: b, c"]
+    assert warnings == [
+        "the weights of 2 layers are not used, because the prototxt has no such layers: b, c"
+    ]
     many = stored(a=[[1]], **{f"x{index}": [[1]] for index in range(40)})
     assert run(CONV % ("a", ""), many)[1][0].endswith("x8, x9, …")
 
@@ -100,7 +68,7 @@ def test_layers_that_share_parameters_get_the_last_copy_of_the_file() -> None:
     found, warnings, problems = run(text, stored(b=[[1, 2], [3]], a=[[4, 5], [3]]))
     assert [[blob.tolist() for blob in blobs] for blobs in found] == [[[4, 5], [3]]] * 2
     assert warnings == [
-        "line 2, layer b: shares w, yet has other values in the file; those are not used"
+        "line 2, layer b: shares w, but has other values in the file, which are not used"
     ]
     assert problems == []
 
@@ -139,15 +107,6 @@ def test_a_name_that_only_one_layer_uses_shares_nothing() -> None:
     found, warnings, problems = run(CONV % ("a", SHARED), stored(a=[[1]]))
     assert [blob.tolist() for blob in found[0]] == [[1]]
     assert warnings == problems == []
-
-
-def test_weighted_layers_of_one_name_are_a_problem() -> None:
-    relu = 'layer { name: "a" type: "ReLU" }\n'
-    _, _, problems = run(CONV % ("a", "") + relu + CONV % ("a", ""), stored(a=[[1]]))
-    assert problems == [
-        "line 1, layer a: another layer has this name; rename one",
-        "line 3, layer a: another layer has this name; rename one",
-    ]
 
 
 def test_weights_written_in_the_prototxt_count() -> None:

@@ -84,7 +84,7 @@ def test_a_blob_without_a_shape_is_a_scalar() -> None:
         ({"dim": [2**32, 2**32]}, "it has 0 values where its shape"),
         ({"dim": [1], "raw_data": b"abc", "raw_data_type": caffe_pb2.FLOAT16}, "3 bytes"),
         ({"dim": [1], "raw_data": b"abcd", "raw_data_type": caffe_pb2.INT}, "integers"),
-        ({"dim": [2], "data": [1.0, float("nan")]}, "1 of its 2 values are infinite or not"),
+        ({"dim": [2], "data": [1.0, float("nan")]}, "1 of its 2 values are infinite or NaN"),
         ({"dim": [2], "data": [float("inf")] * 2}, "2 of its 2 values"),
         ({"dim": [1], "double_data": [1e300]}, "1 of its 1 values are infinite"),
     ],

@@ -14,7 +14,7 @@ from sfd.errors import SfdError
         (Diagnostic("no weights", layer="conv"), "layer conv: no weights"),
     ],
 )
-def test_a_problem_says_its_place_first(problem: Diagnostic, text: str) -> None:
+def test_a_problem_starts_with_its_place(problem: Diagnostic, text: str) -> None:
     assert str(problem) == text
 
 
@@ -27,10 +27,10 @@ def test_one_problem_is_one_line() -> None:
 def test_several_problems_are_counted_and_listed() -> None:
     error = CaffeError("net.prototxt", [Diagnostic("bad", 3), Diagnostic("worse", 4)])
     assert str(error) == "net.prototxt: 2 problems:\n  line 3: bad\n  line 4: worse"
-    assert [problem.line for problem in error.problems] == [3, 4]
+    assert [problem.line for problem in error.diagnostics] == [3, 4]
 
 
-def test_a_hopeless_file_gives_a_bounded_message() -> None:
+def test_a_file_of_mistakes_gives_a_message_of_limited_length() -> None:
     error = CaffeError("net.prototxt", [Diagnostic("bad")] * 5000)
     lines = str(error).splitlines()
     assert lines[0] == "net.prototxt: 5000 problems:"
@@ -38,7 +38,7 @@ def test_a_hopeless_file_gives_a_bounded_message() -> None:
     assert len(lines) == MAX_SHOWN + 2
 
 
-def test_names_from_a_damaged_file_can_not_break_the_line_or_the_terminal() -> None:
+def test_names_from_a_damaged_file_are_made_printable() -> None:
     text = str(Diagnostic("bad", layer="a\n\x1b[31m" + "b" * 1000))
     assert text.isprintable()
     assert len(text) == MAX_LENGTH

@@ -1,11 +1,12 @@
 import pytest
 
 from convert.caffe import inputs, prototxt
+from convert.caffe.caffe_pb2 import NetParameter
 from convert.caffe.legacy import Entry
 
 
 def entry(text: str) -> Entry:
-    return Entry(prototxt.parse_net(f"layer {{ {text} }}").message.layer[0], 9)
+    return Entry(prototxt.parse(f"layer {{ {text} }}", NetParameter).message.layer[0], 9)
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,7 @@ def entry(text: str) -> Entry:
 def test_inputs_are_declared_with_shapes_or_dims(
     text: str, shapes: dict[str, tuple[int, ...]]
 ) -> None:
-    assert inputs.declared(prototxt.parse_net("name: 'n' " + text)) == (shapes, [])
+    assert inputs.declared(prototxt.parse("name: 'n' " + text, NetParameter)) == (shapes, [])
 
 
 @pytest.mark.parametrize(
@@ -49,7 +50,7 @@ def test_inputs_are_declared_with_shapes_or_dims(
     ],
 )
 def test_inputs_without_a_sound_shape_are_a_problem(text: str, message: str) -> None:
-    _, (problem,) = inputs.declared(prototxt.parse_net("\n" + text))
+    _, (problem,) = inputs.declared(prototxt.parse("\n" + text, NetParameter))
     assert message in problem.message
     assert problem.line == 2
 
@@ -82,62 +83,6 @@ def test_an_input_layer_gives_one_shape_for_all_or_one_each(
 def test_an_input_layer_without_a_sound_shape_is_a_problem(text: str) -> None:
     _, problems = inputs.of_input_layer(entry("name: 'i' type: 'Input' " + text))
     assert [(problem.line, problem.layer) for problem in problems] == [(9, "i")]
-
-
-@pytest.mark.parametrize(
-    ("text", "shape"),
-    [
-        ("type: 'Data' transform_param { crop_size: 227 }", (1, 3, 227, 227)),
-        ("type: 'Data' transform_param { crop_h: 20 crop_w: 30 }", (1, 3, 20, 30)),
-        ("type: 'Data' data_param { crop_size: 40 }", (1, 3, 40, 40)),
-        (
-            "type: 'AnnotatedData' transform_param { resize_param { height: 20 width: 30 } }",
-            (1, 3, 20, 30),
-        ),
-        (
-            "type: 'AnnotatedData' transform_param { crop_size: 9 "
-            "resize_param { height: 20 width: 30 } }",
-            (1, 3, 9, 9),
-        ),
-        ("type: 'ImageData' image_data_param { new_height: 4 new_width: 5 }", (1, 3, 4, 5)),
-        ("type: 'Data' transform_param { crop_size: 9 force_gray: true }", (1, 1, 9, 9)),
-        # One value is the mean of all channels.
-        ("type: 'Data' transform_param { crop_size: 9 mean_value: 128 }", (1, 3, 9, 9)),
-        ("type: 'ImageData' image_data_param { crop_size: 8 }", (1, 3, 8, 8)),
-        (
-            "type: 'MemoryData' memory_data_param { batch_size: 2 channels: 3 height: 4 width: 5 }",
-            (2, 3, 4, 5),
-        ),
-        ("type: 'DummyData' dummy_data_param { shape { dim: [1, 2, 3, 4] } }", (1, 2, 3, 4)),
-        (
-            "type: 'DummyData' dummy_data_param { num: 1 channels: 2 height: 3 width: 4 }",
-            (1, 2, 3, 4),
-        ),
-        ("type: 'Data'", (1, 3, 6, 7)),
-    ],
-)
-def test_a_data_layer_becomes_the_image_that_it_feeds(text: str, shape: tuple[int, ...]) -> None:
-    found, problems = inputs.of_data_layer(entry("top: 'data' top: 'label' " + text), (6, 7))
-    assert (found, problems) == ({"data": shape}, [])
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("top: 'data'", "give the input size"),
-        ("top: 'data' transform_param { crop_size: 100000 }", "too large"),
-        ("", "without a top"),
-    ],
-)
-def test_a_data_layer_of_unknown_size_is_a_problem(text: str, message: str) -> None:
-    _, (problem,) = inputs.of_data_layer(entry("type: 'Data' " + text), None)
-    assert message in problem.message
-
-
-def test_an_input_size_replaces_that_of_images_only() -> None:
-    shapes = {"data": (1, 3, 8, 9), "im_info": (1, 3)}
-    assert inputs.resized(shapes, (20, 30)) == {"data": (1, 3, 20, 30), "im_info": (1, 3)}
-    assert inputs.resized(shapes, None) == shapes
 
 
 @pytest.mark.parametrize("size", [(0, 5), (5, -1), (1 << 17, 5)])

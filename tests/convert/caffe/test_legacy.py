@@ -137,7 +137,7 @@ def test_opencv_upgrades_old_forms_to_the_same_outputs(tmp_path: Path, old: str)
     np.testing.assert_array_equal(outputs[0], outputs[1])
 
 
-def test_every_type_of_2014_has_a_name_of_today() -> None:
+def test_every_type_of_2014_has_a_current_name() -> None:
     assert set(legacy.TYPES) == set(V1LayerParameter.LayerType.keys())
     assert [name for name, new in legacy.TYPES.items() if not new] == ["NONE"]
 
@@ -164,5 +164,24 @@ def test_both_forms_in_one_file_are_a_problem(tmp_path: Path) -> None:
 
 def test_padding_before_another_layer_than_conv_or_pool_is_a_problem() -> None:
     text = V0.replace('type: "conv" num_output: 4 kernelsize: 3 stride: 2', 'type: "relu"')
-    _, problems = legacy.entries(prototxt.parse_net(text))
+    _, problems = legacy.entries(prototxt.parse(text, NetParameter))
     assert [(problem.line, problem.layer) for problem in problems] == [(5, "conv1")]
+
+
+@pytest.mark.parametrize(
+    ("text", "dilation"),
+    [
+        ("num_output: 1", []),
+        ("hole: 4", [4, 4]),
+        ("hole_h: 2 hole_w: 3", [2, 3]),
+        ("hole: 1", []),
+        ("dilation: 5 hole: 4", [5]),
+    ],
+)
+@pytest.mark.parametrize("form", ["layer { type: 'Convolution'", "layers { type: CONVOLUTION"])
+def test_deeplabs_holes_become_dilation(form: str, text: str, dilation: list[int]) -> None:
+    parsed = prototxt.parse(f"{form} convolution_param {{ {text} }} }}", NetParameter)
+    (entry,), problems = legacy.entries(parsed)
+    assert problems == []
+    assert list(entry.parameter.convolution_param.dilation) == dilation
+    assert not entry.parameter.convolution_param.HasField("hole")

@@ -1,13 +1,13 @@
 import pytest
 
 from convert.caffe import prototxt
-from convert.caffe.caffe_pb2 import TEST, TRAIN, NetState
+from convert.caffe.caffe_pb2 import TEST, TRAIN, NetParameter, NetState
 from convert.caffe.legacy import entries
 from convert.caffe.phases import select
 
 
 def names(rules: str, state: NetState) -> list[str]:
-    parsed = prototxt.parse_net(f'layer {{ name: "a" type: "ReLU" {rules} }}')
+    parsed = prototxt.parse(f'layer {{ name: "a" type: "ReLU" {rules} }}', NetParameter)
     found, problems = select(entries(parsed)[0], state)
     assert problems == []
     return [entry.parameter.name for entry in found]
@@ -48,7 +48,7 @@ def test_a_layer_is_in_the_network_when_its_rules_say_so(
 
 
 def test_both_kinds_of_rules_are_a_problem() -> None:
-    parsed = prototxt.parse_net('\nlayer { name: "a" include { } exclude { } }')
+    parsed = prototxt.parse('\nlayer { name: "a" include { } exclude { } }', NetParameter)
     found, problems = select(entries(parsed)[0], NetState())
     assert found == []
     assert [(problem.line, problem.layer) for problem in problems] == [(2, "a")]

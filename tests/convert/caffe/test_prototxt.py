@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convert.caffe import caffe_pb2, prototxt
+from convert.caffe.caffe_pb2 import NetParameter
 from convert.caffe.diagnostics import CaffeError
 from convert.caffe.prototxt import MAX_DEPTH, MAX_ERRORS
 
@@ -16,7 +17,7 @@ LOSS_WEIGHTS = [1, 1.5, 0.5, 0.125, 2, 2.5, -3]
 
 
 def layer(text: str) -> caffe_pb2.LayerParameter:
-    return prototxt.parse_net(f"layer {{ {text}\n}}").message.layer[0]
+    return prototxt.parse(f"layer {{ {text}\n}}", NetParameter).message.layer[0]
 
 
 @pytest.mark.parametrize(
@@ -51,12 +52,12 @@ def test_every_form_of_a_scalar_is_read(text: str, name: str, value: object) -> 
     [("7", 7), ("0x1F", 31), ("0X1f", 31), ("017", 15), ("0", 0)],
 )
 def test_integers_are_decimal_hexadecimal_or_octal(text: str, value: int) -> None:
-    net = prototxt.parse_net(CONVOLUTION % f"num_output: {text}").message
+    net = prototxt.parse(CONVOLUTION % f"num_output: {text}", NetParameter).message
     assert net.layer[0].convolution_param.num_output == value
 
 
 @pytest.mark.parametrize("text", ["inf", "-inf", "infinity", "Inf", "nan", "NaN", "-nan"])
-def test_floats_may_be_infinite_or_no_number(text: str) -> None:
+def test_floats_may_be_infinite_or_nan(text: str) -> None:
     (value,) = layer(f"loss_weight: {text}").loss_weight
     assert not math.isfinite(value)
     assert math.isnan(value) == ("nan" in text.lower())
@@ -84,7 +85,7 @@ def test_every_form_of_a_message_is_read(text: str, prototxt_file: Callable[[str
 
 def test_the_line_of_each_layer_is_kept() -> None:
     text = 'name: "n"\n\nlayer { }\nlayer\n{\n}\nlayer: [ {},\n\n{} ]\n# the end'
-    assert prototxt.parse_net(text).lines == {"name": [1], "layer": [3, 4, 7, 9]}
+    assert prototxt.parse(text, NetParameter).lines == {"name": [1], "layer": [3, 4, 7, 9]}
 
 
 def test_unknown_fields_are_warnings_with_their_place_and_path() -> None:
@@ -97,7 +98,7 @@ layer {
 magic: [{ a: 1 }, { b { c: -1.5e3 } }]
 [some.extension] { a: 1 }
 """
-    parsed = prototxt.parse_net(text)
+    parsed = prototxt.parse(text, NetParameter)
     assert [str(warning) for warning in parsed.warnings] == [
         "line 3, column 3: unknown field layer.turbo is ignored",
         "line 4, column 37: unknown field layer.convolution_param.winograd is ignored",
@@ -125,45 +126,48 @@ magic: [{ a: 1 }, { b { c: -1.5e3 } }]
 )
 def test_a_wrong_value_is_an_error_with_its_place(inner: str, message: str) -> None:
     with pytest.raises(CaffeError) as caught:
-        prototxt.parse_net("\n\n" + CONVOLUTION % inner)
-    (problem,) = caught.value.problems
+        prototxt.parse("\n\n" + CONVOLUTION % inner, NetParameter)
+    (problem,) = caught.value.diagnostics
     assert message in problem.message
     assert problem.line == 3
     assert problem.column is not None
     assert problem.column > 50
 
 
-def test_all_wrong_values_are_told_at_once() -> None:
+def test_all_wrong_values_are_reported_at_once() -> None:
     text = "\n".join(CONVOLUTION % f"num_output: x{index}" for index in range(5))
     with pytest.raises(CaffeError) as caught:
-        prototxt.parse_net(text)
-    assert [problem.line for problem in caught.value.problems] == [1, 2, 3, 4, 5]
+        prototxt.parse(text, NetParameter)
+    assert [problem.line for problem in caught.value.diagnostics] == [1, 2, 3, 4, 5]
 
 
-def test_a_file_of_mistakes_is_given_up() -> None:
+def test_reading_stops_after_many_mistakes() -> None:
     with pytest.raises(CaffeError) as caught:
-        prototxt.parse_net("\n".join([CONVOLUTION % "num_output: x"] * 1000))
-    assert len(caught.value.problems) == MAX_ERRORS + 1
+        prototxt.parse("\n".join([CONVOLUTION % "num_output: x"] * 1000), NetParameter)
+    assert len(caught.value.diagnostics) == MAX_ERRORS + 1
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("layer {\n\n", "line 3, column 1: the file ends before the '}' of the block of line 1"),
+        (
+            "layer {\n\n",
+            "line 3, column 1: the file ends before the '}' of the block that starts on line 1",
+        ),
         ("layer { name: 'a' >", "line 1, column 19: Expected identifier"),
         ("layer { name 'a' }", 'line 1, column 14: Expected ":"'),
         ("layer { name: { } }", "line 1, column 15: Expected string but found: '{'"),
         ("layer { name: 'a }", "line 1, column 15: name: String missing ending quote"),
         ("layer { x }", "line 1, column 11: Expected ':' or '{'"),
         ("layer { x: } }", "line 1, column 12: Expected a value but found '}'"),
-        ("layer { x { ", "the file ends before the '}' of the block of line 1"),
+        ("layer { x { ", "the file ends before the '}' of the block that starts on line 1"),
         ("name: 'a' }", "line 1, column 11: Expected identifier"),
         ("name: 'a'\n[x", "the file ends before the ']' of a name"),
     ],
 )
 def test_a_mistake_in_the_structure_is_an_error_with_its_place(text: str, message: str) -> None:
     with pytest.raises(CaffeError, match=r"^prototxt: ") as caught:
-        prototxt.parse_net(text)
+        prototxt.parse(text, NetParameter)
     assert message in str(caught.value)
 
 
@@ -171,19 +175,19 @@ def test_a_mistake_in_the_structure_is_an_error_with_its_place(text: str, messag
 def test_endless_nesting_is_an_error(opening: str) -> None:
     text = opening + "a { " * 100_000
     with pytest.raises(CaffeError):
-        prototxt.parse_net(text)
+        prototxt.parse(text, NetParameter)
     assert MAX_DEPTH < 100
 
 
 @pytest.mark.parametrize(
     "text", ["", "  \n", "# nothing", "hello", "<html></html>", "import os\nx = 3", "a: 1", "{}"]
 )
-def test_a_text_that_is_no_prototxt_is_said_to_be_none(text: str) -> None:
-    with pytest.raises(CaffeError, match="this is no prototxt of a NetParameter"):
-        prototxt.parse_net(text)
+def test_a_text_that_is_not_a_prototxt_is_an_error(text: str) -> None:
+    with pytest.raises(CaffeError, match="not a prototxt of a NetParameter"):
+        prototxt.parse(text, NetParameter)
 
 
-def test_a_comment_in_another_encoding_is_no_obstacle(tmp_path: Path) -> None:
+def test_a_comment_may_have_another_encoding(tmp_path: Path) -> None:
     path = tmp_path / "net.prototxt"
     path.write_bytes('# 卷积\nname: "a"'.encode("gbk"))
     assert prototxt.read(path, caffe_pb2.NetParameter).message.name == "a"
@@ -193,7 +197,7 @@ def test_a_comment_in_another_encoding_is_no_obstacle(tmp_path: Path) -> None:
     ("content", "message"),
     [(None, "can't read it: No such file"), (b"a\0b", "a binary file, not a prototxt")],
 )
-def test_a_file_that_is_none_is_said_so(
+def test_a_file_that_is_not_a_prototxt_is_named_so(
     tmp_path: Path, content: bytes | None, message: str
 ) -> None:
     path = tmp_path / "net.prototxt"
@@ -203,17 +207,17 @@ def test_a_file_that_is_none_is_said_so(
         prototxt.read(path, caffe_pb2.NetParameter)
 
 
-def test_a_folder_is_no_prototxt(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_prototxt(tmp_path: Path) -> None:
     with pytest.raises(CaffeError, match="can't read it"):
         prototxt.read(tmp_path, caffe_pb2.NetParameter)
 
 
-def test_what_is_written_reads_as_the_same_message(small_text: str) -> None:
-    message = prototxt.parse_net(small_text).message
+def test_a_written_message_reads_the_same(small_text: str) -> None:
+    message = prototxt.parse(small_text, NetParameter).message
     written = prototxt.write(message)
     assert written.startswith('name: "small"\ninput: "data"\ninput_shape {\n  dim: 1\n')
-    assert prototxt.parse_net(written).message == message
-    assert prototxt.write(prototxt.parse_net(written).message) == written
+    assert prototxt.parse(written, NetParameter).message == message
+    assert prototxt.write(prototxt.parse(written, NetParameter).message) == written
 
 
 @given(
@@ -230,7 +234,7 @@ def test_any_message_survives_writing_and_reading(message: caffe_pb2.FillerParam
     assert prototxt.parse(text, caffe_pb2.FillerParameter).message == message
 
 
-def test_real_files_read_as_protobuf_itself_reads_them_with_no_unknown_field(
+def test_real_files_read_as_protobuf_reads_them(
     shared: Path,
 ) -> None:
     paths = sorted((shared / "models").rglob("*.prototxt"))

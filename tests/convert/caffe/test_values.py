@@ -88,9 +88,9 @@ def test_every_value_is_made_once(
         (
             [("a", ["data", "y"], ["x"]), ("b", ["x"], ["y"])],
             1,
-            "bottom y is made only later, by layer b on line 2; layers run in the file's order",
+            "bottom y is made later, by layer b on line 2; layers run in the order of the file",
         ),
-        ([("a", ["x"], ["x"])], 1, "bottom x is made only later, by layer a on line 1"),
+        ([("a", ["x"], ["x"])], 1, "bottom x is made later, by layer a on line 1"),
         (
             [("a", ["data"], ["x"]), ("b", ["data"], ["x"])],
             2,
@@ -102,22 +102,22 @@ def test_every_value_is_made_once(
             2,
             "top x is already made by layer a",
         ),
-        ([("a", ["label"], ["x"])], 1, "exists only in training, made by layer d"),
+        ([("a", ["label"], ["x"])], 1, "exists only in training, where layer d makes it"),
     ],
 )
-def test_a_blob_that_can_not_be_is_a_problem(rows: list[Row], line: int, message: str) -> None:
+def test_an_impossible_blob_is_a_problem(rows: list[Row], line: int, message: str) -> None:
     (problem,) = run(rows, ["data"], {"label": "d"}).problems
     assert (problem.line, problem.layer) == (line, rows[line - 1][0])
     assert message in problem.message
 
 
-def test_a_missing_blob_is_told_once() -> None:
+def test_a_missing_blob_is_reported_once() -> None:
     found = run([("a", ["q"], ["x"]), ("b", ["q"], ["y"]), ("c", ["q"], ["q"])], [])
     assert len(found.problems) == 1
 
 
-def test_a_cycle_is_told_where_it_starts_and_only_there() -> None:
+def test_a_cycle_is_reported_once_where_it_starts() -> None:
     rows = [("a", ["data", "z"], ["x"]), ("b", ["x"], ["y"]), ("c", ["y"], ["z"])]
     (problem,) = run(rows, ["data"]).problems
     assert problem.layer == "a"
-    assert "made only later, by layer c on line 3" in problem.message
+    assert "made later, by layer c on line 3" in problem.message

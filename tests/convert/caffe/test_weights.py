@@ -57,14 +57,14 @@ def encoded(layers: Layers, encoding: str) -> caffe_pb2.NetParameter:
 @pytest.mark.parametrize(
     "encoding", ["float", "double", "v1", "raw half", "raw float", "raw double"]
 )
-def test_twins_in_every_encoding_read_the_same(
+def test_the_same_weights_in_every_encoding_read_the_same(
     tmp_path: Path, small_blobs: Layers, encoding: str
 ) -> None:
     path = save(tmp_path / "twin.caffemodel", encoded(small_blobs, encoding))
     assert equal(weights.read(path), small_blobs)
 
 
-def test_what_is_written_reads_the_same(tmp_path: Path, small_blobs: Layers) -> None:
+def test_written_weights_read_the_same(tmp_path: Path, small_blobs: Layers) -> None:
     path = tmp_path / "net.caffemodel"
     weights.write(path, "small", small_blobs, types={"conv": "Convolution"})
     assert equal(weights.read(path), small_blobs)
@@ -156,7 +156,7 @@ def test_unknown_fields_are_reported_and_counted(tmp_path: Path, small_blobs: La
     assert weights.read(path)["odd"][0] == 1
 
 
-def test_of_a_layer_that_occurs_twice_the_last_counts(tmp_path: Path) -> None:
+def test_the_last_layer_of_a_name_counts(tmp_path: Path) -> None:
     net = caffe_pb2.NetParameter()
     for value in (1.0, 2.0):
         net.layer.add(name="a").blobs.add(data=[value])
@@ -165,18 +165,18 @@ def test_of_a_layer_that_occurs_twice_the_last_counts(tmp_path: Path) -> None:
     assert "twice" in str(found.warnings[0])
 
 
-def test_all_bad_blobs_are_told_at_once(tmp_path: Path) -> None:
+def test_all_bad_blobs_are_reported_at_once(tmp_path: Path) -> None:
     net = caffe_pb2.NetParameter()
     for name in ("a", "b"):
         net.layer.add(name=name).blobs.add(data=[1.0, 2.0])
     path = save(tmp_path / "bad.caffemodel", net)
     with pytest.raises(CaffeError) as caught:
         weights.read(path)
-    assert [problem.layer for problem in caught.value.problems] == ["a", "b"]
+    assert [problem.layer for problem in caught.value.diagnostics] == ["a", "b"]
     assert [len(layer.problems) for layer in weights.read_all(path).layers] == [1, 1]
 
 
-def test_a_name_that_is_no_text_is_still_a_name(tmp_path: Path) -> None:
+def test_a_name_may_be_bytes_that_are_not_text(tmp_path: Path) -> None:
     path = tmp_path / "odd.caffemodel"
     blob = caffe_pb2.BlobProto(data=[1.0]).SerializeToString()
     layer = b"\x0a\x02\xff\xfe" + b"\x3a" + bytes([len(blob)]) + blob
@@ -192,15 +192,13 @@ def test_a_name_that_is_no_text_is_still_a_name(tmp_path: Path) -> None:
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"PK\x03\x04abc", "unpack it first"),
         (b'name: "net"\nlayer {\n}\n', "the prototxt comes first"),
-        (b"<html>Not found</html>", "no caffemodel"),
+        (b"<html>Not found</html>", "not a caffemodel"),
         (b"\x0a\x03net", "it holds no layer"),
         (b"\xa2\x06\x03\x0a\x01a", "it describes a network but holds no weights"),
-        (b"\xff" * 100, "no caffemodel"),
+        (b"\xff" * 100, "not a caffemodel"),
     ],
 )
-def test_a_file_of_another_kind_is_said_to_be_that(
-    tmp_path: Path, data: bytes, message: str
-) -> None:
+def test_a_file_of_another_kind_is_named(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "x.caffemodel"
     path.write_bytes(data)
     with pytest.raises(CaffeError, match=message) as caught:
@@ -208,12 +206,14 @@ def test_a_file_of_another_kind_is_said_to_be_that(
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_file_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CaffeError, match="can't read it: No such file"):
         weights.read(tmp_path / "none.caffemodel")
 
 
-def test_a_truncated_file_says_after_which_layer(tmp_path: Path, small_blobs: Layers) -> None:
+def test_the_error_of_a_truncated_file_counts_the_whole_layers(
+    tmp_path: Path, small_blobs: Layers
+) -> None:
     data = encoded(small_blobs, "float").SerializeToString()
     path = tmp_path / "cut.caffemodel"
     path.write_bytes(data[:-10])
@@ -221,7 +221,9 @@ def test_a_truncated_file_says_after_which_layer(tmp_path: Path, small_blobs: La
         weights.read(path)
 
 
-def test_a_damaged_file_says_after_which_layer(tmp_path: Path, small_blobs: Layers) -> None:
+def test_the_error_of_a_damaged_file_names_the_last_whole_layer(
+    tmp_path: Path, small_blobs: Layers
+) -> None:
     data = encoded(small_blobs, "float").SerializeToString()
     path = tmp_path / "bad.caffemodel"
     path.write_bytes(data + b"\x07\x07")

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from convert.caffe import caffe_pb2
 from convert.caffe.network import Layer, Network
 from convert.fold import fold
-from convert.graph import GraphBuilder
+from convert.graph import GraphBuilder, Shape
 from convert.translate import TranslationError, build_graph
 from geometry.arrays import F32
 
@@ -22,13 +22,21 @@ BATCH_SIZE = 7
 TOLERANCE = 1e-5
 
 
-def parse(layers: str, inputs: Mapping[str, F32], blobs: Blobs) -> Network:
-    """The network of some layers in prototxt text, without in-place layers."""
+def parse(
+    layers: str, inputs: Mapping[str, F32], blobs: Blobs, stated_batch: int | None = None
+) -> Network:
+    """The network of some layers in prototxt text, without in-place layers.
+
+    `stated_batch` is what the prototxt writes for the batch, by default that of the arrays.
+    """
     parsed = text_format.Parse(layers, caffe_pb2.NetParameter())
     consumed = {bottom for layer in parsed.layer for bottom in layer.bottom}
     return Network(
         "test",
-        {name: array.shape for name, array in inputs.items()},
+        {
+            name: array.shape if stated_batch is None else (stated_batch, *array.shape[1:])
+            for name, array in inputs.items()
+        },
         tuple(
             Layer(
                 layer.name,
@@ -55,10 +63,16 @@ def to_onnx(capfd: pytest.CaptureFixture[str]) -> Callable[..., onnx.ModelProto]
     """Translate layers, fold, and check the file: valid, silent when loaded, weights inside."""
 
     def convert(
-        layers: str, inputs: F32 | Mapping[str, F32], blobs: Blobs | None = None
+        layers: str,
+        inputs: F32 | Mapping[str, F32],
+        blobs: Blobs | None = None,
+        shapes: Mapping[str, Shape] | None = None,
+        stated_batch: int | None = None,
     ) -> onnx.ModelProto:
-        network = parse(layers, named(inputs), blobs or {})
+        network = parse(layers, named(inputs), blobs or {}, stated_batch)
         graph = GraphBuilder()
+        for name, shape in (shapes or {}).items():
+            graph.input(name, shape)
         build_graph(network, graph)
         for name in network.outputs:
             graph.output(name, graph.blobs[name])
@@ -91,10 +105,13 @@ def run(to_onnx: Callable[..., onnx.ModelProto]) -> Callable[..., dict[str, F32]
     """The outputs of the converted layers by name, which must not depend on the batch size."""
 
     def run_converted(
-        layers: str, inputs: F32 | Mapping[str, F32], blobs: Blobs | None = None
+        layers: str,
+        inputs: F32 | Mapping[str, F32],
+        blobs: Blobs | None = None,
+        stated_batch: int | None = None,
     ) -> dict[str, F32]:
         feed = named(inputs)
-        loaded = session(to_onnx(layers, feed, blobs))
+        loaded = session(to_onnx(layers, feed, blobs, stated_batch=stated_batch))
         names = [output.name for output in loaded.get_outputs()]
         together = dict(zip(names, loaded.run(None, feed), strict=True))
         count = len(next(iter(feed.values())))
@@ -108,6 +125,34 @@ def run(to_onnx: Callable[..., onnx.ModelProto]) -> Callable[..., dict[str, F32]
         return together
 
     return run_converted
+
+
+@pytest.fixture
+def infer(to_onnx: Callable[..., onnx.ModelProto]) -> Callable[..., dict[str, F32]]:
+    """The outputs of the converted layers by name, for layers whose first axis is no batch.
+
+    `shapes` are those of inputs whose open dimension is another than the batch on axis 0.
+    """
+
+    def run_once(
+        layers: str,
+        inputs: F32 | Mapping[str, F32],
+        blobs: Blobs | None = None,
+        shapes: Mapping[str, Shape] | None = None,
+        stated_batch: int | None = None,
+    ) -> dict[str, F32]:
+        feed = named(inputs)
+        loaded = session(to_onnx(layers, feed, blobs, shapes, stated_batch))
+        names = [output.name for output in loaded.get_outputs()]
+        found = dict(zip(names, loaded.run(None, feed), strict=True))
+        for output in loaded.get_outputs():
+            array = found[output.name]
+            assert len(output.shape) == array.ndim
+            for stated, size in zip(output.shape, array.shape, strict=True):
+                assert isinstance(stated, str) or stated == size
+        return found
+
+    return run_once
 
 
 @pytest.fixture
@@ -153,9 +198,12 @@ def agree(
     """Run the layers both ways and compare all outputs, shapes too."""
 
     def compare(
-        layers: str, inputs: F32 | Mapping[str, F32], blobs: Blobs | None = None
+        layers: str,
+        inputs: F32 | Mapping[str, F32],
+        blobs: Blobs | None = None,
+        stated_batch: int | None = None,
     ) -> dict[str, F32]:
-        found, expected = run(layers, inputs, blobs), opencv(layers, inputs, blobs)
+        found, expected = run(layers, inputs, blobs, stated_batch), opencv(layers, inputs, blobs)
         assert found.keys() == expected.keys()
         for name in found:
             assert found[name].shape == expected[name].shape
@@ -171,11 +219,14 @@ def problems() -> Callable[..., list[str]]:
     """The messages with which a translation fails."""
 
     def translate(
-        layers: str, inputs: F32 | Mapping[str, F32], blobs: Blobs | None = None
+        layers: str,
+        inputs: F32 | Mapping[str, F32],
+        blobs: Blobs | None = None,
+        stated_batch: int | None = None,
     ) -> list[str]:
         with pytest.raises(TranslationError) as caught:
-            build_graph(parse(layers, named(inputs), blobs or {}), GraphBuilder())
-        return [problem.message for problem in caught.value.problems]
+            build_graph(parse(layers, named(inputs), blobs or {}, stated_batch), GraphBuilder())
+        return [problem.message for problem in caught.value.diagnostics]
 
     return translate
 
@@ -193,6 +244,28 @@ def images(rng: np.random.Generator) -> Callable[..., F32]:
         return rng.normal(size=(BATCH_SIZE, *shape)).astype(np.float32)
 
     return make
+
+
+@pytest.fixture
+def regions(rng: np.random.Generator) -> Callable[[int, int], dict[str, F32]]:
+    """Features, and rois in and around the images, for layers that pool regions."""
+
+    def bottoms(batch: int, channels: int) -> dict[str, F32]:
+        """Features [batch, channels, 9, 11] of images of 44 by 36 pixels, and rois [12, 5]."""
+        first = rng.uniform(-4, 40, size=(12, 2))
+        last = first + rng.uniform(-2, 30, size=(12, 2))
+        rois = np.concatenate([rng.integers(0, batch, size=(12, 1)), first, last], axis=1)
+        rois[0, 1:] = [0, 0, 43, 35]
+        rois[1, 1:] = [2, 6, 10, 14]  # halves, once scaled
+        rois[2, 1:] = [30, 30, 10, 10]  # corners swapped
+        rois[3, 1:] = [60, 50, 80, 70]  # outside
+        rois[4, 1:] = [-30, -30, -10, -10]
+        rois[5, 1:] = [8, 8, 8, 8]
+        rois[6, 1:] = [0.5, 1.5, 20.5, 21.5]
+        data = rng.normal(size=(batch, channels, 9, 11)).astype(np.float32)
+        return {"data": data, "rois": rois.astype(np.float32)}
+
+    return bottoms
 
 
 def _dims(shape: Sequence[int]) -> str:

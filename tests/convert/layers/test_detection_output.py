@@ -255,15 +255,30 @@ def test_clip_cuts_boxes_to_the_image(run: Run) -> None:
     [
         ("num_classes: 0", "num_classes must be 1 to 100000, background included"),
         ("num_classes: 4000000000", "num_classes must be 1 to 100000, background included"),
-        ("num_classes: 1", "has no class but the background: num_classes must be at least 2"),
-        ("num_classes: 2 keep_top_k: 0", "keep_top_k 0 keeps nothing: give a positive number"),
-        ("num_classes: 2 nms_param { top_k: 0 }", "top_k 0 keeps nothing: give a positive number"),
-        ("num_classes: 2 nms_param { eta: 0.9 }", "eta 0.9 (adaptive NMS) has no ONNX form"),
+        ("num_classes: 1", "the only class is the background: num_classes must be at least 2"),
+        (
+            "num_classes: 2 keep_top_k: 0",
+            "keep_top_k is 0, which keeps nothing: give a positive number",
+        ),
+        (
+            "num_classes: 2 nms_param { top_k: 0 }",
+            "top_k is 0, which keeps nothing: give a positive number",
+        ),
+        (
+            "num_classes: 2 nms_param { eta: 0.9 }",
+            "eta is 0.9 (adaptive NMS), which ONNX can't express",
+        ),
         ("num_classes: 2 nms_param { nms_threshold: -1 }", "nms_threshold must not be negative"),
         ("num_classes: 2 normalized_bbox: false", "boxes must be fractions"),
         ("num_classes: 2 confidence_threshold: nan", "confidence_threshold must be a number"),
-        ("num_classes: 3", "40 priors need 120 confidence values an image (3 each)"),
-        ("num_classes: 2 share_location: false", "40 priors need 320 location values an image"),
+        (
+            "num_classes: 3",
+            "40 priors need 120 confidence values for each image (3 for each prior)",
+        ),
+        (
+            "num_classes: 2 share_location: false",
+            "40 priors need 320 location values for each image",
+        ),
     ],
 )
 def test_what_does_not_fit_is_explained(
@@ -277,4 +292,4 @@ def test_priors_must_be_known_before_the_network_runs(
 ) -> None:
     text = """layer { name: "out" type: "DetectionOutput" bottom: "loc" bottom: "conf"
         bottom: "map" top: "out" detection_output_param { num_classes: 2 } }"""
-    assert problems(text, inputs(2)) == ["the third bottom must come from PriorBox layers alone"]
+    assert problems(text, inputs(2)) == ["the third bottom must come from PriorBox layers only"]

@@ -25,7 +25,17 @@ LIMITS = {
     FieldDescriptor.CPPTYPE_INT64: (-(2**63), 2**63 - 1),
     FieldDescriptor.CPPTYPE_UINT32: (0, 2**32 - 1),
 }
-OWN_FIELDS = {"ArgMax": "argmax", "LRN": "lrn", "Normalize": "norm"}
+OWN_FIELDS = {
+    "ArgMax": "argmax",
+    "CTCGreedyDecoder": "ctc_decoder",
+    "LRN": "lrn",
+    "LSTM": "recurrent",
+    "LocallyConnected": "locally_connected",
+    "Lstm": "lstm",
+    "Normalize": "norm",
+    "RNN": "recurrent",
+    "locally_connected": "locally_connected",
+}
 
 
 def parameter_field(layer_type: str) -> str:
@@ -33,7 +43,7 @@ def parameter_field(layer_type: str) -> str:
     if "Depthwise" in layer_type or "Conv" in layer_type or layer_type == "Deconvolution":
         return "convolution_param"
     names = [field.name for field in caffe_pb2.LayerParameter.DESCRIPTOR.fields]
-    stem = OWN_FIELDS.get(layer_type, layer_type).lower()
+    stem = OWN_FIELDS.get(layer_type, layer_type).lower().replace("_", "")
     return next((name for name in names if name.replace("_", "") == f"{stem}param"), "")
 
 
@@ -118,20 +128,46 @@ DEPTHWISE: tuple[str, list[tuple[int, ...]], list[tuple[int, ...]]] = (
     [FEATURES],
     [(4, 1, 3, 3), (4,)],
 )
+REGIONS: list[tuple[int, ...]] = [FEATURES, (3, 5)]
+SEQUENCE: tuple[int, ...] = (5, 1, 3)
 SOUND: dict[str, tuple[str, list[tuple[int, ...]], list[tuple[int, ...]]]] = {
+    "BN": ("frozen: true", [FEATURES], [(4,), (4,), (4,), (4,)]),
     "BatchNorm": ("", [FEATURES], [(4,), (4,), (1,)]),
     "Bias": ("", [FEATURES], [(4,)]),
     "Convolution": ("num_output: 4 kernel_size: 3 pad: 1", [FEATURES], [(4, 4, 3, 3), (4,)]),
+    "Convolution3D": (
+        "num_output: 2 kernel_size: 3 kernel_depth: 2",
+        [(1, 4, 6, 6, 6)],
+        [(2, 4, 2, 3, 3), (2,)],
+    ),
     "ConvolutionDW": DEPTHWISE,
     "ConvolutionDepthwise": DEPTHWISE,
+    "Correlation": (
+        "kernel_size: 1 max_displacement: 2 pad: 2",
+        [FEATURES, FEATURES],
+        [],
+    ),
     "Deconvolution": ("num_output: 4 kernel_size: 2 stride: 2", [FEATURES], [(4, 4, 2, 2), (4,)]),
     "DepthwiseConv": DEPTHWISE,
     "DepthwiseConvolution": DEPTHWISE,
     "InnerProduct": ("num_output: 3", [FEATURES], [(3, 144), (3,)]),
     "Interp": ("height: 7 width: 8", [FEATURES], []),
+    "L2Norm": ("across_spatial: true", [FEATURES], []),
+    "LSTM": ("num_output: 2", [SEQUENCE], [(8, 3), (8,), (8, 2)]),
+    "Local": ("num_output: 2 kernel_size: 3", [FEATURES], [(2, 1, 36, 16), (1, 1, 2, 16)]),
+    "Lstm": ("num_output: 2", [(6, 3)], [(8, 3), (8, 2), (8,)]),
     "Normalize": ("across_spatial: false channel_shared: false", [FEATURES], [(4,)]),
     "Pooling": ("kernel_size: 2 stride: 2", [FEATURES], []),
     "PriorBox": ("min_size: 4 aspect_ratio: 2", [FEATURES, (1, 3, 24, 24)], []),
+    "Proposal": (
+        "ratio: 1 scale: 2",
+        [(1, 2, 6, 6), (1, 4, 6, 6), (1, 3)],
+        [],
+    ),
+    "PSROIPooling": ("output_dim: 1 group_size: 2 spatial_scale: 0.5", REGIONS, []),
+    "RNN": ("num_output: 2", [SEQUENCE], [(2, 3), (2,), (2, 2), (2, 2), (2,)]),
+    "ROIAlign": ("pooled_h: 2 pooled_w: 2", REGIONS, []),
+    "ROIPooling": ("pooled_h: 2 pooled_w: 2", REGIONS, []),
     "Scale": ("bias_term: true", [FEATURES], [(4,), (4,)]),
 }
 """Parameters, shapes of bottoms and of blobs of types that parameters at random seldom fit."""

@@ -117,11 +117,3 @@ def test_a_part_of_a_pixel_is_refused(
 ) -> None:
     (found,) = problems(layer("Upsample", "upsample_h: 12 upsample_w: 14"), images(3, 5, 7))
     assert "5 by 7 pixels can't be repeated to 12 by 14" in found
-
-
-def test_upsampling_by_a_mask_is_refused(
-    problems: Callable[..., list[str]], images: Callable[..., F32]
-) -> None:
-    text = 'layer { name: "big" type: "Upsample" bottom: "data" bottom: "mask" top: "big" }'
-    (found,) = problems(text, {"data": images(3, 5, 7), "mask": images(3, 5, 7)})
-    assert "mask of maxima" in found

@@ -61,7 +61,9 @@ def caffe(
 )
 @pytest.mark.parametrize("size", [(7, 8), (8, 9), (10, 11), (12, 7)])
 @pytest.mark.parametrize("pool", ["MAX", "AVE"])
-@pytest.mark.parametrize("rounding", ["", "round_mode: FLOOR", "ceil_mode: false"])
+@pytest.mark.parametrize(
+    "rounding", ["", "round_mode: FLOOR", "ceil_mode: false", "torch_pooling: true"]
+)
 def test_agrees_with_caffes_loops(
     run: Run,
     images: Callable[..., F32],
@@ -137,10 +139,40 @@ def test_what_does_not_fit_is_explained(
     assert message in found
 
 
-def test_the_mask_of_maxima_is_refused(
+@pytest.mark.parametrize(
+    ("parameter", "sides"),
+    [
+        ("kernel_size: 2 stride: 2", (8, 8)),
+        ("kernel_size: 2 stride: 2", (7, 9)),
+        ("kernel_size: 3 stride: 2 pad: 1", (7, 8)),
+        ("global_pooling: true", (5, 6)),
+    ],
+)
+def test_the_mask_says_where_the_first_maximum_lies_in_its_plane(
+    run: Run, images: Callable[..., F32], parameter: str, sides: tuple[int, int]
+) -> None:
+    text = f"""layer {{ name: "pool" type: "Pooling" bottom: "data" top: "pool" top: "mask"
+                       pooling_param {{ {parameter} }} }}"""
+    x = images(2, *sides).round()  # rounded, so that there are ties
+    found = run(text, x)
+    mask = found["mask"].astype(int)
+    planes = x.reshape(*x.shape[:2], -1)
+    at_mask = np.take_along_axis(planes, mask.reshape(*x.shape[:2], -1), 2)
+    np.testing.assert_array_equal(at_mask.reshape(mask.shape), found["pool"])
+    if "pad" in parameter or "global" in parameter:
+        return
+    for row, column in np.ndindex(*mask.shape[2:]):
+        window = x[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+        first = window.reshape(*x.shape[:2], -1).argmax(2)
+        down, across = np.divmod(first, window.shape[3])
+        expected = (2 * row + down) * x.shape[3] + 2 * column + across
+        np.testing.assert_array_equal(mask[:, :, row, column], expected)
+
+
+def test_an_average_has_no_mask(
     problems: Callable[..., list[str]], images: Callable[..., F32]
 ) -> None:
     text = """layer { name: "pool" type: "Pooling" bottom: "data" top: "pool" top: "mask"
-                      pooling_param { kernel_size: 2 } }"""
+                      pooling_param { pool: AVE kernel_size: 2 } }"""
     (found,) = problems(text, images(2, 8, 8))
-    assert "mask" in found
+    assert "only pool MAX has a second top" in found

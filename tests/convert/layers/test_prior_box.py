@@ -121,4 +121,4 @@ def test_priors_that_float32_cannot_hold_are_refused(
     problems: Callable[..., list[str]], text: str
 ) -> None:
     (message,) = problems(layer(f"min_size: 8 {text}"), inputs())
-    assert "too large for float32: look at offset, step and sizes" in message
+    assert "too large for float32: check offset, step and sizes" in message

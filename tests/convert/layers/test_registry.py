@@ -25,8 +25,8 @@ def test_every_layer_of_the_contract_has_a_handler(layer_type: str) -> None:
 def test_every_handler_says_what_caffe_computes_and_where(layer_type: str) -> None:
     doc = inspect.getdoc(handlers()[layer_type].translate)
     assert doc is not None
-    assert layer_types()[layer_type].endswith(".")
-    assert re.search(r"\w+_layer\.c(pp|u)", doc)
+    assert handlers()[layer_type].summary.endswith(".")
+    assert re.search(r"\w+_layer\.([ch]pp|cu)", doc)
 
 
 def test_types_are_listed_in_alphabetical_order() -> None:
@@ -37,3 +37,9 @@ def test_a_type_has_one_handler() -> None:
     relu = handlers()["ReLU"].translate
     with pytest.raises(ValueError, match="ReLU has two handlers"):
         handler("ReLU")(relu)
+
+
+def test_types_that_are_refused_are_not_listed() -> None:
+    refused = {name for name, found in handlers().items() if found.refuses}
+    assert {"Python", "Region", "Yolov3DetectionOutput"} <= refused
+    assert refused.isdisjoint(layer_types())

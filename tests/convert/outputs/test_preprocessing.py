@@ -58,7 +58,7 @@ def test_one_mean_serves_all_channels() -> None:
 @pytest.mark.parametrize(
     ("channels", "order", "mean", "scale", "message"),
     [
-        (4, None, None, 1.0, "takes 4 channels, which no picture has"),
+        (4, None, None, 1.0, "takes 4 channels, but images have 1 or 3"),
         (3, ChannelOrder.GRAY, None, 1.0, "gray does not fit a network of 3 channels"),
         (1, ChannelOrder.RGB, None, 1.0, "rgb does not fit a network of 1 channels"),
         (3, None, (1.0, 2.0), 1.0, "has 2 values, but the network takes 3 channels"),
@@ -66,7 +66,7 @@ def test_one_mean_serves_all_channels() -> None:
         (3, None, None, float("inf"), "must be finite"),
     ],
 )
-def test_what_does_not_fit_is_wrong_usage(
+def test_options_that_do_not_fit_are_a_usage_error(
     channels: int,
     order: ChannelOrder | None,
     mean: tuple[float, ...] | None,

@@ -24,7 +24,7 @@ def frozen(constants: Constants, freeze: Callable[..., GraphDef], tmp_path: Path
 
 
 def sfd(source: Path, output: Path, *more: str) -> int:
-    return run_command("convert", ["--from-tensorflow", str(source), "-o", str(output), *more])
+    return run_command("import-tensorflow", [str(source), "-o", str(output), *more])
 
 
 def test_a_transfer_says_what_came_of_it(
@@ -60,53 +60,27 @@ def test_a_warning_is_one_line(
     frozen.write_bytes(graph.SerializeToString())
     assert sfd(frozen, tmp_path / "out.caffemodel") == 0
     assert capsys.readouterr().err == (
-        "sfd convert: warning: 1 trained constants have no place in this family and are left out: "
-        "those of BoxPredictor_0/BoxEncodingPredictor\n"
+        "sfd import-tensorflow: warning: 1 trained constants have no place in this family and are "
+        "left out: those of BoxPredictor_0/BoxEncodingPredictor\n"
     )
 
 
 @pytest.mark.parametrize(
     "more",
     [
-        ["deploy.prototxt"],
-        ["deploy.prototxt", "weights.caffemodel"],
-        ["--input-size", "320"],
-        ["--output", "raw"],
-        ["--verify"],
-        ["--no-verify"],
-        ["--report", "report.json"],
-        ["--class-names", "face"],
         ["--channel-order", "gray"],
         ["--mean", "1,2"],
         ["--scale", "0"],
     ],
 )
-def test_what_makes_no_sense_exits_2(
+def test_options_that_do_not_fit_the_network_exit_2(
     frozen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str]
 ) -> None:
     assert sfd(frozen, tmp_path / "out.caffemodel", *more) == 2
     said = capsys.readouterr().err
-    assert said.startswith("sfd convert: ")
+    assert said.startswith("sfd import-tensorflow: ")
     assert said.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["frozen.pb"]
-
-
-@pytest.mark.parametrize("arguments", [[], ["deploy.prototxt"]])
-def test_without_the_option_both_files_of_a_model_are_required(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
-) -> None:
-    with pytest.raises(SystemExit) as caught:
-        run_command("convert", [*arguments, "-o", str(tmp_path / "out.onnx")])
-    assert caught.value.code == 2
-    assert "WEIGHTS.caffemodel" in capsys.readouterr().err
-
-
-def test_output_between_the_files_of_a_model_is_still_understood(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code = run_command("convert", ["a.prototxt", "-o", str(tmp_path / "x.onnx"), "b.caffemodel"])
-    assert code == 1
-    assert "a.prototxt: can't read it" in capsys.readouterr().err
 
 
 def test_an_output_that_cannot_be_meant_exits_2(
@@ -185,7 +159,7 @@ def test_no_tensorflow_is_imported(frozen: Path, tmp_path: Path) -> None:
         "sys.exit(code or any(n.split('.')[0] == 'tensorflow' for n in sys.modules))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, "convert", "--from-tensorflow", str(frozen), "-o",
+        [sys.executable, "-c", code, "import-tensorflow", str(frozen), "-o",
          str(tmp_path / "out.caffemodel")],
         capture_output=True,
         text=True,

@@ -47,14 +47,14 @@ def test_identities_that_go_round_in_circles_end(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (b"", "an empty file"),
-        (b"\xff\xff\xff\xff" * 10, "no GraphDef, or a truncated or damaged one"),
+        (b"\xff\xff\xff\xff" * 10, "not a GraphDef, or truncated or damaged"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"\x1f\x8b\x08rest", "unpack it"),
         (b"\x89HDF\r\n", "a Keras file"),
         (b"\x1c\0\0\0TFL3rest", "a TensorFlow Lite model"),
         (b'node { name: "a" op: "Const" }\n', "a graph as text"),
         # a SavedModel: its first field is a number
-        (b"\x08\x01", "it holds no node"),
+        (b"\x08\x01", "it has no nodes"),
     ],
 )
 def test_another_file_is_told_apart(tmp_path: Path, content: bytes, message: str) -> None:

@@ -223,7 +223,7 @@ def test_a_network_filled_up_as_the_docs_say_can_be_trained_from(
     constants: Constants, freeze: Freeze, tmp_path: Path
 ) -> None:
     pytest.importorskip("torch", reason="PyTorch is an optional extra")
-    from training.network import CaffeNetwork
+    from training.network.network import CaffeNetwork
 
     file, _ = convert(freeze(constants), tmp_path)
     deploy, whole = tmp_path / "deploy.prototxt", tmp_path / "whole.caffemodel"
@@ -276,7 +276,7 @@ def test_an_epsilon_that_the_graph_does_not_say_is_assumed_and_told(
 ) -> None:
     file, done = convert(freeze(constants, epsilon=None), tmp_path)
     assert done.warnings == (
-        "the graph doesn't say the epsilon of 13 BatchNorms: 0.001, the zoo's, is taken",
+        "the graph doesn't state the epsilon of 13 BatchNorm layers; assuming the zoo's, 0.001",
     )
     found = weights.read(file)["Conv_1/bn"][1]
     np.testing.assert_allclose(
@@ -329,7 +329,10 @@ def test_whole_convolutions_of_the_plain_ssd_are_left_out_with_a_warning(
     kept = {name: array for name, array in constants.items() if "s2_7_depthwise" not in name}
     kept["layer_19_2_Conv2d_2_3x3_s2_7/weights"] = np.ones((3, 3, 5, 7), np.float32)
     file, done = convert(freeze(kept), tmp_path)
-    assert "layer_19_2_Conv2d_2_3x3_s2_7: whole 3×3 convolutions" in done.warnings[0]
+    assert (
+        "layer_19_2_Conv2d_2_3x3_s2_7: left out, because these are full 3×3 convolutions"
+        in done.warnings[0]
+    )
     found = weights.read(file)
     assert "layer_19_1_2" in found
     assert not [name for name in found if name.startswith("layer_19_2")]
@@ -373,7 +376,7 @@ def test_all_problems_are_listed_at_once_and_nothing_is_written(
         "layer conv_1/depthwise_: it has both BatchNorm and biases",
         "layer conv_1/project_: its weights are 3×3×24×6, but it is 1×1 here",
         "layer conv_2/expand_: BatchNorm/gamma is 3 for 36 channels",
-        "layer conv_2/project_: BatchNorm/moving_variance has values that no variance has",
+        "layer conv_2/project_: BatchNorm/moving_variance has values that can't be variances",
         "its type is DT_INT8",
         "BatchNorm is folded into conv/project but not into the others",
     ):
@@ -392,7 +395,9 @@ def test_a_constant_that_is_there_twice_is_a_problem(
 
 def test_a_graph_of_another_network_is_told(tmp_path: Path, freeze: Freeze) -> None:
     other = {"Conv2d_0/weights": np.ones((3, 3, 3, 8), np.float32)}
-    with pytest.raises(GraphError, match=r"no constant is named .* it has .*MobilenetV1/Conv2d_0;"):
+    with pytest.raises(
+        GraphError, match=r"no constant has a name of .* it has .*MobilenetV1/Conv2d_0;"
+    ):
         convert(freeze(other, root="FeatureExtractor/MobilenetV1/"), tmp_path)
 
 
@@ -418,7 +423,7 @@ def test_no_memory_is_spent_on_a_shape_that_no_network_has(
             tensor.float_val.append(1)
             tensor.tensor_shape.dim[2].size = 1 << 14
             tensor.tensor_shape.dim[3].size = 1 << 11
-    with pytest.raises(GraphError, match="no MobileNet-V2 has"):
+    with pytest.raises(GraphError, match="more than any MobileNet-V2 has"):
         convert(frozen, tmp_path)
 
 

@@ -52,7 +52,7 @@ def test_equal_rows_agree() -> None:
     assert (verdict.passed, verdict.difference, verdict.note) == (True, 0, "2 detections agree")
 
 
-def test_nothing_agrees_with_nothing() -> None:
+def test_two_empty_answers_agree() -> None:
     assert compare_rows(detection(), BOUNDS, candidates((0.1, A)), rows(), rows()).passed
 
 
@@ -98,7 +98,7 @@ def test_rows_that_differ_do_not_agree(found: F32) -> None:
     ],
     ids=["threshold", "nms", "tie", "keep_top_k", "top_k"],
 )
-def test_a_choice_that_hangs_on_a_hair_may_fall_either_way(
+def test_rounding_may_keep_or_drop_a_detection(
     settings: dict[str, object],
     true: tuple[tuple[float, tuple[float, ...]], ...],
     expected: tuple[tuple[float, tuple[float, ...]], ...],
@@ -108,10 +108,10 @@ def test_a_choice_that_hangs_on_a_hair_may_fall_either_way(
         detection(**settings), BOUNDS, candidates(*true), rows(*expected), rows(*found)
     )
     assert verdict.passed
-    assert "hang on a hair" in verdict.note
+    assert "more are kept or dropped by rounding" in verdict.note
 
 
-def test_what_a_flipped_box_suppresses_may_flip_too() -> None:
+def test_a_box_that_such_a_detection_suppresses_may_differ_too() -> None:
     second, third = (0.1, 0.1, 0.3, 0.22), (0.1, 0.1, 0.3, 0.17)
     # IoU of A and second 0.6, on the threshold; of second and third 0.58; of A and third 0.35.
     settings = detection(nms_threshold=0.599)
@@ -122,7 +122,7 @@ def test_what_a_flipped_box_suppresses_may_flip_too() -> None:
     assert compare_rows(settings, BOUNDS, true, one, other).passed
 
 
-def test_boxes_of_less_than_a_pixel_agree_by_their_corners() -> None:
+def test_corners_decide_whether_boxes_of_less_than_a_pixel_agree() -> None:
     speck, moved = (0.5, 0.5, 0.5005, 0.5005), (0.50005, 0.5, 0.50055, 0.5005)
     far = (0.502, 0.5, 0.5025, 0.5005)
     true = candidates((0.9, speck))
@@ -136,7 +136,7 @@ def test_candidates_below_the_threshold_do_not_count() -> None:
     assert not compare_candidates(detection(confidence_threshold=0.2), BOUNDS, one, other).passed
 
 
-def test_bounds_give_way_only_as_far_as_the_judge_differs_from_itself() -> None:
+def test_bounds_become_as_wide_as_the_answers_of_the_reference_differ() -> None:
     one = candidates((0.9, A))
     assert BOUNDS.widened(detection(), one, one) == BOUNDS
     unsure = BOUNDS.widened(detection(), one, candidates((0.899, NEAR_A)))
@@ -144,7 +144,7 @@ def test_bounds_give_way_only_as_far_as_the_judge_differs_from_itself() -> None:
     assert unsure.iou == pytest.approx(0.95, rel=1e-3)
 
 
-def test_infinite_boxes_agree_with_themselves() -> None:
+def test_equal_infinite_boxes_agree() -> None:
     vast = candidates((0.9, (-np.inf, 0.0, np.inf, 1.0)))
     with np.errstate(all="ignore"):
         assert compare_candidates(detection(), BOUNDS, vast, vast).passed

@@ -1,6 +1,5 @@
-"""What a difference may be, and who is asked again before anybody is convicted."""
+"""How far values may differ, and when the bound becomes wider."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,12 @@ EXPECTED = np.asarray([0.5, 0.1, 0.0], np.float32)
 
 def compared(found: float, twin: float, again: float) -> Comparison:
     """The first value as the file has it, as OpenCV has it again, and as the file has it again."""
-    judge: Any = SimpleNamespace(name="OpenCV")
     built: Any = None
-    trial = Trial(built, judge, None, Bounds((0.1, 0.1)))
-    others = [EXPECTED + np.asarray([away, 0, 0], np.float32) for away in (found, twin, again)]
-    trial.values("noise", "prob", EXPECTED, others[0], others[1], again=others[2])
+    trial = Trial(built, None, Bounds((0.1, 0.1)))
+    ours, theirs, plain = (
+        EXPECTED + np.asarray([away, 0, 0], np.float32) for away in (found, twin, again)
+    )
+    trial.values("noise", "prob", "OpenCV", EXPECTED, ours, theirs, plain)
     return trial.comparisons[0]
 
 
@@ -27,23 +27,44 @@ def compared(found: float, twin: float, again: float) -> Comparison:
     ("found", "twin", "again", "passed"),
     [
         (4e-5, 0.0, 4e-5, True),
-        # Nobody is unsure: the file is wrong, also where it is as wrong both times.
+        # Neither side rounds: the file is wrong, also where it is equally wrong both times.
         (6e-5, 0.0, 6e-5, False),
         (6e-3, 1e-5, 6e-3, False),
         # OpenCV's answers differ by 3e-5 and the file's by 4e-5.
         (6e-5, 3e-5, 2e-5, True),
         (8e-5, 3e-5, 4e-5, False),
-        # Only the optimized file is wrong, by more than rounding: that is the one that is served.
+        # Only the optimized file is wrong, by more than rounding: that one is served.
         (0.3, 0.0, 0.0, False),
         (6e-4, 0.0, 0.0, False),
-        # An answer that is no number excuses nothing.
+        # An infinite difference widens nothing.
         (6e-5, np.inf, 6e-5, False),
     ],
 )
-def test_rounding_is_what_both_sides_differ_from_themselves(
+def test_the_bound_becomes_what_both_sides_differ_from_themselves(
     found: float, twin: float, again: float, passed: bool
 ) -> None:
     assert compared(found, twin, again).passed == passed
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected", "found", "passed"),
+    [
+        ("OpenCV", (2, 3), (3, 2), False),
+        ("OpenCV", (6, 1), (6,), True),
+        ("NumPy reference", (2, 3), (3, 2), False),
+        ("NumPy reference", (6, 1), (6,), False),
+    ],
+)
+def test_another_shape_of_as_many_values_fails(
+    reference: str, expected: tuple[int, ...], found: tuple[int, ...], passed: bool
+) -> None:
+    built: Any = None
+    trial = Trial(built, None, Bounds((0.1, 0.1)))
+    values = np.ones(6, np.float32)
+    trial.values("noise", "prob", reference, values.reshape(expected), values.reshape(found))
+    (comparison,) = trial.comparisons
+    shapes = f"shape {list(found)} instead of {list(expected)}"
+    assert (comparison.passed, comparison.note) == (passed, "" if passed else shapes)
 
 
 def test_the_report_says_why_a_bound_is_wider() -> None:

@@ -1,4 +1,4 @@
-"""Verification must find each kind of error; that it passes what is right, other tests show."""
+"""Verification finds each kind of error. Other tests show that it passes correct files."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +17,7 @@ from convert.report import Status
 from convert.verify import verification, verify
 from convert.verify.file import ConvertedFile
 from convert.verify.inputs import pictures
+from convert.verify.numpy_reference import NAME
 from geometry.arrays import F32
 
 
@@ -51,14 +52,14 @@ def weights(model: Files) -> bytes:
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_a_right_model_is_verified_with_all_comparisons(tiny: Make, kind: Kind) -> None:
+def test_a_correct_model_is_verified_with_all_comparisons(tiny: Make, kind: Kind) -> None:
     model = tiny()
     steps: list[str] = []
     found = verify(built(model, kind), weights(model), steps.append)
     assert (found.status, found.reason) == (Status.VERIFIED, "")
     assert all(item.passed for item in found.comparisons)
     names = list(pictures(3, 48, 64))
-    assert steps == ["OpenCV", *names, "batch"]
+    assert steps == ["OpenCV", "batch", *names]
     assert {item.input for item in found.comparisons} == {
         *names,
         *(f"{name} in a batch of 3" for name in ("noise", "gradient", "scene")),
@@ -95,7 +96,7 @@ def test_each_kind_of_error_is_found(
 
 
 @pytest.mark.parametrize(("off", "status"), [(3e-4, Status.VERIFIED), (3e-3, Status.FAILED)])
-def test_where_a_picture_fails_the_file_is_asked_again_without_optimizations(
+def test_a_picture_that_fails_is_run_again_without_optimizations(
     tiny: Make, monkeypatch: pytest.MonkeyPatch, off: float, status: Status
 ) -> None:
     model = tiny()
@@ -105,14 +106,19 @@ def test_where_a_picture_fails_the_file_is_asked_again_without_optimizations(
         """As if onnxruntime's optimizations made one blob inexact."""
 
         def __init__(
-            self, model: onnx.ModelProto, inner: Sequence[str] = (), *, optimized: bool = True
+            self,
+            model: onnx.ModelProto,
+            inner: Sequence[str] = (),
+            *,
+            optimized: bool = True,
+            folder: Path | None = None,
         ) -> None:
-            super().__init__(model, inner, optimized=optimized)
+            super().__init__(model, inner, optimized=optimized, folder=folder)
             self.optimized = optimized
             made.append(optimized)
 
-        def run(self, batch: NDArray[np.generic]) -> Mapping[str, F32]:
-            found = dict(super().run(batch))
+        def run(self, inputs: Mapping[str, NDArray[np.generic]]) -> Mapping[str, F32]:
+            found = dict(super().run(inputs))
             if self.optimized and blob in found:
                 found[blob] = found[blob] * np.float32(1 + off)
             return found
@@ -136,7 +142,42 @@ def test_a_model_that_does_not_load_fails(tiny: Make) -> None:
     assert "onnxruntime can't load the file" in found.reason
 
 
-def test_a_swap_of_channels_is_found(tiny: Make) -> None:
+NORMALIZED = """layer { name: "norm" type: "L2Norm" bottom: "conv1" top: "conv1"
+        l2norm_param { axis: 1 } }
+"""
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_numpy_speaks_for_a_detector_that_opencv_cannot_run(tiny: Make, kind: Kind) -> None:
+    model = tiny()
+    text = model.prototxt.read_text()
+    model.prototxt.write_text(
+        text.replace('layer { name: "loc"', NORMALIZED + 'layer { name: "loc"')
+    )
+    right = built(model, kind)
+    found = verify(right, weights(model))
+    assert (found.status, found.reason) == (Status.VERIFIED, "")
+    assert NAME in found.references
+    rows = [item for item in found.comparisons if item.output in ("detections", "detection_out")]
+    assert kind is Kind.HEADS or {item.reference for item in rows} >= {
+        f"Caffe's DetectionOutput on loc and conf of {NAME}"
+    }
+    change(initializer(right.model, "conf/bias"), lambda array: np.asarray(array) * 1.05)
+    assert verify(right, weights(model)).status is Status.FAILED
+
+
+def test_numpy_speaks_for_priors_that_opencv_misreads(tiny: Make) -> None:
+    model = tiny("img_w: 32 img_h: 24 max_size: 20 max_size: 30 aspect_ratio: 2 clip: true")
+    right = built(model, Kind.HEADS)
+    found = verify(right, weights(model))
+    assert (found.status, found.reason) == (Status.VERIFIED, "")
+    assert {item.reference for item in found.comparisons if item.output == "priors"} == {NAME}
+    assert right.heads is not None
+    right.heads.prior_boxes[0, 0, 5] += 0.001
+    assert verify(right, weights(model)).status is Status.FAILED
+
+
+def test_swapped_channels_are_found(tiny: Make) -> None:
     model = tiny()
     right, other = (
         built(model, Kind.HEADS, order) for order in (ChannelOrder.BGR, ChannelOrder.RGB)
@@ -145,7 +186,7 @@ def test_a_swap_of_channels_is_found(tiny: Make) -> None:
     assert verify(right, weights(model)).status is Status.FAILED
 
 
-def test_what_opencv_lacks_leaves_a_file_unverified_with_the_reason(tiny: Make) -> None:
+def test_a_layer_that_no_reference_knows_leaves_the_file_unverified(tiny: Make) -> None:
     model = tiny()
     text = model.prototxt.read_text()
     extra = 'layer { name: "tail" type: "ReLU6" bottom: "conf_perm" top: "tail" }\n'
@@ -157,12 +198,13 @@ def test_what_opencv_lacks_leaves_a_file_unverified_with_the_reason(tiny: Make) 
             object.__setattr__(layer, "type", "NobodysLayer")
     found = verify(read, weights(model))
     assert found.status is Status.UNVERIFIED
-    assert found.reason.startswith("OpenCV can't judge tail: ")
+    assert found.reason.startswith("nothing to compare with for tail: OpenCV: ")
+    assert "no formula for layers of type NobodysLayer" in found.reason
     assert all(item.passed for item in found.comparisons)
     assert {"detection_out", "loc_flat"} <= {item.output for item in found.comparisons}
 
 
-def test_the_weights_are_judged_as_opencv_reads_them_from_the_file(tiny: Make) -> None:
+def test_opencv_reads_the_weights_from_the_file_itself(tiny: Make) -> None:
     model = tiny()
     read = network.load(model.prototxt, model.caffemodel)
     for layer in read.layers:
@@ -172,7 +214,7 @@ def test_the_weights_are_judged_as_opencv_reads_them_from_the_file(tiny: Make) -
     assert verify(wrong, weights(model)).status is Status.FAILED
 
 
-def test_pictures_are_the_same_each_time_and_fit_any_channels() -> None:
+def test_pictures_are_the_same_each_time_for_any_number_of_channels() -> None:
     for channels in (1, 3, 4):
         one, other = (pictures(channels, 20, 30) for _ in range(2))
         assert list(one) == ["noise", "constant", "gradient", "impulse", "scene"]

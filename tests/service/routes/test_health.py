@@ -1,11 +1,8 @@
-import itertools
 from collections.abc import Callable
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
-
-from service.metrics import SECONDS
 
 
 def samples(client: TestClient) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -33,7 +30,7 @@ def test_readiness_follows_the_warm_up_and_the_draining(client: TestClient) -> N
     assert (response.status_code, response.json()) == (503, {"status": "draining"})
 
 
-def test_an_invalid_version_of_the_text_format_is_accepted(client: TestClient) -> None:
+def test_a_version_of_the_text_format_that_is_none_is_no_failure(client: TestClient) -> None:
     for accept in ("text/plain; version=x", "application/openmetrics-text; version=", ";;q=;"):
         answer = client.get("/metrics", headers={"Accept": accept})
         assert answer.status_code == 200
@@ -64,23 +61,7 @@ def test_every_metric_of_the_design_is_there(
     assert ("process_resident_memory_bytes", ()) in found
 
 
-def test_the_buckets_run_from_1_ms_to_8_s_by_factors_of_2() -> None:
-    assert SECONDS[0] == 0.001
-    assert SECONDS[-1] == 8.192
-    assert all(b == 2 * a for a, b in itertools.pairwise(SECONDS))
-
-
-def test_unknown_paths_share_one_label(client: TestClient) -> None:
-    for path in ("/a", "/b", "/wp-login.php"):
-        client.get(path)
-    client.get("/models/cells")
-    routes = {dict(labels).get("route") for name, labels in samples(client) if labels}
-    assert "other" in routes
-    assert "/models/{name}" in routes
-    assert not {"/a", "/b", "/wp-login.php", "/models/cells"} & routes
-
-
-def test_two_services_in_one_process_have_separate_metrics(serve: Any) -> None:
+def test_two_services_in_one_process_count_apart(serve: Any) -> None:
     with serve() as one, serve() as other:
         one.get("/livez")
         assert ("sfd_requests_total", (("route", "/livez"), ("status", "200"))) in samples(one)

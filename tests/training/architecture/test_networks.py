@@ -14,7 +14,6 @@ from training.architecture.family import (
     Block,
     Extra,
     Head,
-    stage,
 )
 
 REFERENCE = "models/reference/sfd-640-mod2"
@@ -52,27 +51,11 @@ def test_the_default_equals_the_published_mod2_field_by_field(
 
 
 @pytest.mark.parametrize(("folder", "name"), UPSTREAM.items())
-def test_the_other_published_detectors_come_out_field_by_field(
+def test_the_other_published_detectors_are_equal_field_by_field(
     shared: Path, folder: str, name: str
 ) -> None:
     published = read(shared / "models/upstream" / folder / "deploy.prototxt")
     assert networks.deploy(PUBLISHED[name]) == published
-
-
-def test_no_path_leads_out_of_the_working_directory() -> None:
-    for net in (networks.train(MOD2), networks.test(MOD2)):
-        data = net.layer[0]
-        for path in (data.data_param.source, data.annotated_data_param.label_map_file):
-            assert path
-            assert not Path(path).is_absolute()
-
-
-def test_the_input_size_reaches_the_input_and_both_data_layers() -> None:
-    small = replace(MOD2, height=320, width=480)
-    assert list(networks.deploy(small).input_shape[0].dim) == [1, 3, 320, 480]
-    for net in (networks.train(small), networks.test(small)):
-        resize = net.layer[0].transform_param.resize_param
-        assert (resize.height, resize.width) == (320, 480)
 
 
 def test_a_block_is_residual_exactly_where_it_keeps_its_shape() -> None:
@@ -85,14 +68,6 @@ def test_a_block_is_residual_exactly_where_it_keeps_its_shape() -> None:
     assert layers["Conv_1"].bottom == ["conv_4"]
 
 
-def test_a_stage_strides_and_expands_by_its_entry_only_in_its_first_block() -> None:
-    assert stage(8, 3, stride=2, expansion=2, entry=4) == (
-        Block(8, 2, 4),
-        Block(8, 1, 2),
-        Block(8, 1, 2),
-    )
-
-
 def test_every_bottom_is_made_by_an_earlier_layer() -> None:
     architecture = Architecture(
         extras=(Extra(8, 16),), heads=(Head("layer_19_2_2", (10, 20, 30)),), second_stem=True
@@ -103,6 +78,8 @@ def test_every_bottom_is_made_by_an_earlier_layer() -> None:
         known.update(layer.top)
 
 
-def test_a_head_on_no_layer_is_refused() -> None:
-    with pytest.raises(networks.ArchitectureError, match="'nowhere', which is no layer's top"):
+def test_a_head_without_a_feature_is_refused() -> None:
+    with pytest.raises(
+        networks.ArchitectureError, match="'nowhere', which is not the top of a layer"
+    ):
         networks.deploy(replace(MOD2, heads=(Head("nowhere", (16,)),)))

@@ -8,8 +8,8 @@ from training.evaluation.curves import (
     at_score,
     average_precision,
     best_f1_score,
-    marked_faces,
     match,
+    precision_recall,
 )
 
 FACE = [10.0, 10.0, 30.0, 30.0]
@@ -44,7 +44,7 @@ def test_average_precision_is_the_area_under_the_falling_curve(
 
 
 @pytest.mark.parametrize(
-    ("detections", "marked", "true"),
+    ("detections", "labelled", "true"),
     [
         (found(), faces(FACE), []),
         (found((FACE, 0.9)), faces(), [False]),
@@ -57,10 +57,10 @@ def test_average_precision_is_the_area_under_the_falling_curve(
 )
 def test_each_face_is_found_once(
     detections: Detections,
-    marked: np.ndarray[tuple[int, int], np.dtype[np.float64]],
+    labelled: np.ndarray[tuple[int, int], np.dtype[np.float64]],
     true: list[bool],
 ) -> None:
-    assert match(detections, marked).tolist() == true
+    assert match(detections, labelled).tolist() == true
 
 
 def test_an_overlap_of_exactly_half_is_enough() -> None:
@@ -69,27 +69,27 @@ def test_an_overlap_of_exactly_half_is_enough() -> None:
 
 
 def test_false_detections_in_images_without_faces_cost_precision() -> None:
-    alone = marked_faces([found((FACE, 0.5))], [faces(FACE)])
-    with_empty = marked_faces([found((FACE, 0.5)), found((FAR, 0.9))], [faces(FACE), faces()])
+    alone = precision_recall([found((FACE, 0.5))], [faces(FACE)])
+    with_empty = precision_recall([found((FACE, 0.5)), found((FAR, 0.9))], [faces(FACE), faces()])
     assert alone.average_precision == 1.0
     assert with_empty.average_precision == 0.5
 
 
 def test_equal_scores_are_one_point_of_the_curve() -> None:
-    curve = marked_faces([found((FAR, 0.9), (FACE, 0.9))], [faces(FACE)])
+    curve = precision_recall([found((FAR, 0.9), (FACE, 0.9))], [faces(FACE)])
     assert curve.recall.tolist() == [1.0]
     assert curve.precision.tolist() == [0.5]
 
 
 def test_the_point_at_a_score_counts_detections_at_least_as_good() -> None:
-    curve = marked_faces([found((FACE, 0.9), (FAR, 0.6), (NEAR, 0.3))], [faces(FACE)])
+    curve = precision_recall([found((FACE, 0.9), (FAR, 0.6), (NEAR, 0.3))], [faces(FACE)])
     assert at_score(curve, 0.9) == (1.0, 1.0)
     assert at_score(curve, 0.5) == (0.5, 1.0)
     assert at_score(curve, 0.95) == (1.0, 0.0)
 
 
 def test_no_images_make_an_empty_curve() -> None:
-    curve = marked_faces([], [])
+    curve = precision_recall([], [])
     assert (curve.average_precision, curve.faces) == (0.0, 0)
 
 
@@ -97,5 +97,5 @@ def test_the_best_f1_lies_where_a_lower_score_brings_more_errors_than_faces() ->
     found = [Detections(np.asarray([[0, 0, 9, 9], [20, 20, 29, 29], [50, 50, 59, 59]], np.float64),
                         np.asarray([0.9, 0.6, 0.3]))]  # fmt: skip
     faces = [np.asarray([[0, 0, 9, 9], [20, 20, 29, 29]], np.float64)]
-    assert best_f1_score(marked_faces(found, faces)) == 0.6
-    assert best_f1_score(marked_faces([], [])) == 1.0
+    assert best_f1_score(precision_recall(found, faces)) == 0.6
+    assert best_f1_score(precision_recall([], [])) == 1.0

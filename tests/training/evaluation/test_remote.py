@@ -1,4 +1,4 @@
-"""A model behind a service finds what it finds here; whatever else answers is one clear line."""
+"""A service predicts what its model predicts here; any other answer is one clear line."""
 
 import json
 import socket
@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from sfd.errors import UsageError
-from training.evaluation import truth
-from training.evaluation.finders import EvaluationError, Local
-from training.evaluation.remote import Remote
+from training.evaluation import ground_truth
+from training.evaluation.local import LocalPredictor
+from training.evaluation.predictor import EvaluationError
+from training.evaluation.remote import RemotePredictor
 
 
 @contextmanager
@@ -60,18 +61,18 @@ MODELS = http(json.dumps({"models": [MODEL]}).encode())
 
 
 @pytest.mark.parametrize("tiles", [False, True], ids=["whole", "tiles"])
-def test_a_service_finds_what_its_detector_finds(
-    store: Path, photographs: Path, url: str, tiles: bool
+def test_a_service_predicts_what_its_detector_predicts(
+    store: Path, labelled_folder: Path, url: str, tiles: bool
 ) -> None:
-    files = truth.read(photographs / "list.jsonl", photographs).files
-    local = Local.open("small", store, "cpu", tiles=tiles)
-    remote = Remote.open(url + "/", "small", None, tiles=tiles)
+    files = ground_truth.read(labelled_folder / "list.jsonl", labelled_folder).files
+    local = LocalPredictor.open("small", store, "cpu", tiles=tiles)
+    remote = RemotePredictor.open(url + "/", "small", None, tiles=tiles)
     assert (remote.name, remote.version) == (local.name, local.version)
     assert remote.default_score == local.default_score
     ticks: list[int] = []
-    here = local.find(files, 0.3, ticks.append)
+    here = local.predict(files, 0.3, ticks.append)
     assert sum(ticks) == len(files)
-    there = remote.find(files, 0.3, lambda _: None)
+    there = remote.predict(files, 0.3, lambda _: None)
     assert sum(len(each.scores) for each in here) > 3
     for one, other in zip(here, there, strict=True):
         assert len(one.scores) == len(other.scores)
@@ -80,18 +81,21 @@ def test_a_service_finds_what_its_detector_finds(
 
 
 @pytest.mark.parametrize(
-    ("model", "says"), [("other", "no model 'other', but: small"), (None, "no default model")]
+    ("model", "says"),
+    [("other", "no model 'other'; its models: small"), (None, "no default model")],
 )
 def test_a_service_without_the_model_is_refused(model: str | None, says: str) -> None:
     models = {"models": [{**MODEL, "default": False}]}
     answer = http(json.dumps(models).encode())
     with answering(answer) as url, pytest.raises(EvaluationError, match=says):
-        Remote.open(url, model, None)
+        RemotePredictor.open(url, model, None)
 
 
-def test_no_service_is_one_line() -> None:
-    with pytest.raises(EvaluationError, match=r"no answer of the service: .*refused; check that"):
-        Remote.open("http://127.0.0.1:9", None, None)
+def test_a_missing_service_is_reported_in_one_line() -> None:
+    with pytest.raises(
+        EvaluationError, match=r"the service does not answer: .*refused; check that"
+    ):
+        RemotePredictor.open("http://127.0.0.1:9", None, None)
 
 
 @pytest.mark.parametrize(
@@ -115,60 +119,62 @@ def test_no_service_is_one_line() -> None:
         "ftp://faces.example",
     ],
 )
-def test_what_is_no_address_of_a_service_is_refused_with_the_form_of_one(url: str) -> None:
-    with pytest.raises(UsageError, match=r"no address of a service.*http://HOST:PORT") as caught:
-        Remote.open(url, None, None)
+def test_a_malformed_url_is_refused_with_the_expected_form(url: str) -> None:
+    with pytest.raises(
+        UsageError, match=r"not the address of a service.*http://HOST:PORT"
+    ) as caught:
+        RemotePredictor.open(url, None, None)
     assert "\n" not in str(caught.value)
 
 
-def test_a_host_whose_name_can_not_be_is_no_answer() -> None:
-    with pytest.raises(EvaluationError, match="no answer"):
-        Remote.open(f"http://{'a' * 64}.example", None, None)
+def test_an_impossible_host_name_is_reported() -> None:
+    with pytest.raises(EvaluationError, match="does not answer"):
+        RemotePredictor.open(f"http://{'a' * 64}.example", None, None)
 
 
 @pytest.mark.parametrize("key", ["two\nlines", "schlüssel"])
-def test_a_key_that_no_header_carries_is_refused_and_not_shown(key: str) -> None:
+def test_a_key_that_does_not_fit_a_header_is_refused_and_not_shown(key: str) -> None:
     with pytest.raises(UsageError, match="--api-key") as caught:
-        Remote.open("http://127.0.0.1:9", None, key)
+        RemotePredictor.open("http://127.0.0.1:9", None, key)
     assert key not in str(caught.value)
 
 
-OF_ANOTHER = {
-    "SSH": (b"SSH-2.0-OpenSSH_9.6\r\n", r"speaks no HTTP \(SSH-2.0-OpenSSH_9.6\)"),
-    "bytes that a terminal obeys": (b"\x1b[2J\x00\xff\r\n", "speaks no HTTP"),
-    "silence": (b"", "no answer"),
-    "a long line": (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n", "speaks no HTTP"),
-    "cut short": (http(b'{"models": [', length=999), "ends too early"),
+WRONG_ANSWERS = {
+    "SSH": (b"SSH-2.0-OpenSSH_9.6\r\n", r"the answer is not HTTP \(SSH-2.0-OpenSSH_9.6\)"),
+    "control characters": (b"\x1b[2J\x00\xff\r\n", "the answer is not HTTP"),
+    "silence": (b"", "does not answer"),
+    "a long line": (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000 + b"\r\n", "the answer is not HTTP"),
+    "cut short": (http(b'{"models": [', length=999), "the answer is incomplete"),
     "cut short between chunks": (
         http(b'5\r\n{"mod', headers={"Transfer-Encoding": "chunked"}),
-        "ends too early",
+        "the answer is incomplete",
     ),
-    "a page": (http(b"<html>\n<p>Welcome</html>"), "answers without JSON"),
-    "no text": (http(b"\xff\xd8\xff\xe0"), "answers without JSON"),
-    "nothing": (http(b""), "answers without JSON"),
-    "too deep": (http(b"[" * 100_000), "answers without JSON"),
-    "an object": (http(b"{}"), "answers in another form"),
-    "a list": (http(b"[]"), "answers in another form"),
-    "null": (http(b"null"), "answers in another form"),
-    "a number": (http(b"7"), "answers in another form"),
-    "other models": (http(b'{"models": [{"id": "x"}]}'), "answers in another form"),
-    "words": (http(b'{"models": "none"}'), "answers in another form"),
-    "a score that is none": (
+    "a page": (http(b"<html>\n<p>Welcome</html>"), "the answer is not JSON"),
+    "no text": (http(b"\xff\xd8\xff\xe0"), "the answer is not JSON"),
+    "nothing": (http(b""), "the answer is not JSON"),
+    "too deep": (http(b"[" * 100_000), "the answer is not JSON"),
+    "an object": (http(b"{}"), "the answer has an unexpected form"),
+    "a list": (http(b"[]"), "the answer has an unexpected form"),
+    "null": (http(b"null"), "the answer has an unexpected form"),
+    "a number": (http(b"7"), "the answer has an unexpected form"),
+    "other models": (http(b'{"models": [{"id": "x"}]}'), "the answer has an unexpected form"),
+    "words": (http(b'{"models": "none"}'), "the answer has an unexpected form"),
+    "a score that is not a number": (
         http(json.dumps({"models": [{**MODEL, "thresholds": {"min_score": "x"}}]}).encode()),
-        "answers in another form",
+        "the answer has an unexpected form",
     ),
-    "a page that is missing": (
+    "a missing page": (
         http(b"<html>\n<p>Not here</html>", "404 Not Found"),
-        "404 Not Found, but not as this service says it; check --url",
+        "404 Not Found, in a format that is not this service's; check --url",
     ),
-    "JSON that is missing": (http(b'"no"', "404 Not Found"), "404 Not Found, but not as"),
+    "missing, with JSON": (http(b'"no"', "404 Not Found"), "404 Not Found, in a format"),
 }
 
 
-@pytest.mark.parametrize(("answer", "says"), OF_ANOTHER.values(), ids=OF_ANOTHER.keys())
-def test_another_service_is_one_line_that_says_so(answer: bytes, says: str) -> None:
+@pytest.mark.parametrize(("answer", "says"), WRONG_ANSWERS.values(), ids=WRONG_ANSWERS.keys())
+def test_another_service_is_reported_in_one_line(answer: bytes, says: str) -> None:
     with answering(answer) as url, pytest.raises(EvaluationError, match=says) as caught:
-        Remote.open(url, None, None)
+        RemotePredictor.open(url, None, None)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 400
 
@@ -176,35 +182,35 @@ def test_another_service_is_one_line_that_says_so(answer: bytes, says: str) -> N
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        (b"{}", "in another form"),
-        (b'{"faces": null}', "in another form"),
-        (b'{"faces": [{"box": [1, 2, 3, 4], "score": 1}]}', "in another form"),
+        (b"{}", "an unexpected form"),
+        (b'{"faces": null}', "an unexpected form"),
+        (b'{"faces": [{"box": [1, 2, 3, 4], "score": 1}]}', "an unexpected form"),
         (
             b'{"faces": [{"box": {"x": 1, "y": 2, "width": [], "height": 4}, "score": 1}]}',
-            "in another form",
+            "an unexpected form",
         ),
         (
             b'{"faces": [{"box": {"x": 1, "y": 2, "width": 3, "height": 4}, "score": null}]}',
-            "in another form",
+            "an unexpected form",
         ),
         (
             b'{"faces": [{"box": {"x": 1, "y": 2, "width": 3, "height": 4}, "score": 1%s}]}'
             % (b"0" * 400),
-            "in another form",
+            "an unexpected form",
         ),
-        (b"<p>", "without JSON"),
+        (b"<p>", "is not JSON"),
     ],
 )
-def test_faces_of_another_form_are_one_line(tmp_path: Path, body: bytes, says: str) -> None:
+def test_malformed_faces_are_reported_in_one_line(tmp_path: Path, body: bytes, says: str) -> None:
     picture = tmp_path / "picture.jpg"
     picture.write_bytes(b"any")
     with answering(MODELS, http(body)) as url:
-        remote = Remote.open(url, None, None)
+        remote = RemotePredictor.open(url, None, None)
         with pytest.raises(EvaluationError, match=says):
-            remote.find([picture], 0.1, lambda _: None)
+            remote.predict([picture], 0.1, lambda _: None)
 
 
-def test_what_the_service_says_of_a_refusal_is_passed_on() -> None:
+def test_the_reason_of_a_refusal_is_passed_on() -> None:
     problem = json.dumps({"title": "Unauthorized", "detail": "the API key is\nnot valid"}).encode()
     with (
         answering(http(problem, "401 Unauthorized")) as url,
@@ -212,10 +218,10 @@ def test_what_the_service_says_of_a_refusal_is_passed_on() -> None:
             EvaluationError, match="401 Unauthorized: the API key is not valid; check --"
         ),
     ):
-        Remote.open(url, None, "key")
+        RemotePredictor.open(url, None, "key")
 
 
-def test_a_busy_service_is_asked_again_when_it_says_so() -> None:
+def test_a_busy_service_is_asked_again_after_its_retry_after() -> None:
     busy = http(b"{}", "503 Service Unavailable", headers={"Retry-After": "0"})
     with answering(busy, busy, MODELS) as url:
-        assert Remote.open(url, None, None).name == "small"
+        assert RemotePredictor.open(url, None, None).name == "small"

@@ -1,0 +1,64 @@
+"""What the adapters have in common: how one is described, what it refuses, and whole pixels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+
+from detection.detector import Detection
+from detection.errors import (
+    InferenceFailed,
+    InvalidImage,
+    Overloaded,
+    RequestError,
+    Timeout,
+    TooManyPixels,
+    UnsupportedMediaType,
+)
+from service.errors import InvalidParameter, NotSupported, PayloadTooLarge, Unauthorized
+from service.problems import Shape
+
+PROBLEMS: tuple[type[RequestError], ...] = (
+    InvalidImage,
+    InvalidParameter,
+    Unauthorized,
+    PayloadTooLarge,
+    TooManyPixels,
+    UnsupportedMediaType,
+    InferenceFailed,
+    Overloaded,
+    Timeout,
+)
+"""What a request to detect can end in."""
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """Another product's API."""
+
+    router: APIRouter
+    shape: Shape
+    """How its errors look, and the path that all of it is under."""
+    models: Sequence[type[BaseModel]]
+    """Models that only the OpenAPI document refers to."""
+    key_in_body: bool = False
+    """Whether its clients send the API key in the body; its routes then check the key."""
+
+
+def refuse(router: APIRouter, path: str, methods: Sequence[str], detail: str) -> None:
+    """Answer what the product can do and this service can't: 501, in the product's own shape."""
+
+    async def not_supported(request: Request) -> None:
+        raise NotSupported(f"{request.url.path[:200]}: {detail}")
+
+    router.add_api_route(path, not_supported, methods=list(methods), include_in_schema=False)
+
+
+def whole_pixels(detection: Detection) -> list[tuple[int, int, int, int]]:
+    """The boxes as whole pixels x1, y1, x2, y2 inside the image, each at least one pixel wide."""
+    size = np.array([detection.width, detection.height])
+    low = np.minimum(np.rint(detection.boxes[:, :2]), size - 1)
+    high = np.clip(np.rint(detection.boxes[:, 2:]), low + 1, size)
+    return [(x1, y1, x2, y2) for x1, y1, x2, y2 in np.hstack([low, high]).astype(np.int64).tolist()]

@@ -1,0 +1,161 @@
+"""DeepStack's face detection, as its clients and CodeProject.AI's send and read it."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from starlette.responses import JSONResponse
+
+from detection.detector import Query
+from service import keys, openapi, parameters
+from service.admission import admit
+from service.compat.api import PROBLEMS, Api, refuse, whole_pixels
+from service.problems import Shape
+from service.runtime import Runtime
+
+router = APIRouter(tags=["DeepStack"])
+
+
+class DeepStackError(BaseModel):
+    """What went wrong."""
+
+    success: Literal[False]
+    error: str
+
+
+class DeepStackFace(BaseModel):
+    """One face, in pixels of the upright image."""
+
+    label: Literal["face"]
+    confidence: Annotated[float, Field(ge=0, le=1)]
+    x_min: int
+    y_min: int
+    x_max: int
+    y_max: int
+
+
+class DeepStackAnswer(BaseModel):
+    """The faces of an image, best first, with the members that CodeProject.AI added."""
+
+    success: Literal[True]
+    predictions: list[DeepStackFace]
+    duration: Annotated[int, Field(description="Milliseconds.")]
+    message: str
+    count: int
+    code: Literal[200]
+    inferenceMs: int  # noqa: N815
+    processMs: int  # noqa: N815
+
+
+class Parameters(BaseModel):
+    """The form's fields other than the image and the key; unknown ones are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    min_confidence: Annotated[
+        float | None, Field(ge=0, le=1), BeforeValidator(lambda text: text or None)
+    ] = None
+
+
+SHAPE = Shape(
+    "/v1/vision",
+    lambda error, _: {"success": False, "error": str(error)},
+    DeepStackError.__name__,
+    statuses={422: 400},
+)
+
+EXAMPLE: dict[str, Any] = {
+    "success": True,
+    "predictions": [
+        {"label": "face", "confidence": 0.9987, "x_min": 412, "y_min": 96, "x_max": 474,
+         "y_max": 177}
+    ],
+    "duration": 80,
+    "message": "Found 1 face",
+    "count": 1,
+    "code": 200,
+    "inferenceMs": 72,
+    "processMs": 80,
+}  # fmt: skip
+
+FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image"],
+                    "properties": {
+                        "image": {"type": "string", "format": "binary"},
+                        "min_confidence": {
+                            "type": "number",
+                            "minimum": 0,
+                            "maximum": 1,
+                            "description": "Least confidence of a face (default: the model's).",
+                        },
+                        "api_key": {
+                            "type": "string",
+                            "description": "The API key, where the service has any and no header "
+                            "carries it.",
+                        },
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@router.post(
+    "/v1/vision/face",
+    summary="Find the faces of an image, as DeepStack does",
+    openapi_extra=FORM,
+    responses={
+        200: openapi.example(EXAMPLE, model=DeepStackAnswer),
+        **openapi.responses(*PROBLEMS, shape=SHAPE),
+    },
+)
+async def deepstack_face(request: Request) -> Response:
+    """Answers with whole pixels of the upright image; other fields of the form are ignored."""
+    runtime: Runtime = request.app.state.runtime
+    detector = runtime.default
+    with admit(request, detector) as admission:
+        sent = await admission.read(max_images=1)
+        fields = dict(sent.fields)
+        header = keys.in_headers(request.headers)
+        runtime.keys.check(header if header is not None else fields.get("api_key"))
+        given = parameters.validated(Parameters, fields)
+        query = Query(min_score=given.min_confidence)
+        found = await admission.detect_one(detector, sent, query)
+    faces = [
+        {"label": "face", "confidence": round(score, 4), "x_min": x1, "y_min": y1, "x_max": x2,
+         "y_max": y2}
+        for (x1, y1, x2, y2), score in zip(
+            whole_pixels(found), found.scores.tolist(), strict=True
+        )
+    ]  # fmt: skip
+    total = round(found.timings.total * 1000)
+    answer = {
+        "success": True,
+        "predictions": faces,
+        "duration": total,
+        "message": f"Found {len(faces)} face{'' if len(faces) == 1 else 's'}",
+        "count": len(faces),
+        "code": 200,
+        "inferenceMs": round(found.timings.inference * 1000),
+        "processMs": total,
+    }
+    return JSONResponse(answer, headers={"Server-Timing": found.timings.server_timing()})
+
+
+# After the route above: what none of its own answers.
+refuse(
+    router,
+    "/v1/vision/{operation:path}",
+    ["POST"],
+    "this service only answers /v1/vision/face. It finds faces, recognises nobody, and finds no "
+    "other objects",
+)
+
+API = Api(router, SHAPE, [DeepStackError], key_in_body=True)

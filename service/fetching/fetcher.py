@@ -1,0 +1,230 @@
+"""GET of an image, over a connection to an address that was checked."""
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import h11
+
+from detection.deadline import until
+from detection.errors import RequestError, Timeout
+from service.body import Held
+from service.errors import FetchFailed, HostNotAllowed, InvalidParameter, PayloadTooLarge
+from service.fetching import urls
+from service.fetching.addresses import is_allowed
+from service.fetching.urls import Url
+from service.metrics import Metrics
+from sfd.distribution import VERSION
+
+log = logging.getLogger(__name__)
+
+REDIRECTS = 3
+"""Most redirects that are followed, each to a host on the list."""
+AT_ONCE = 32
+"""Most images that are fetched at the same time, for all requests."""
+_REDIRECTING = (301, 302, 303, 307, 308)
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+"""The addresses of a host."""
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+# A look-up cannot be stopped: in threads of their own, slow ones hold up nothing else.
+_LOOK_UPS = ThreadPoolExecutor(8, "sfd-look-up")
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """The addresses that the system's resolver knows; raises OSError."""
+    found = await asyncio.get_running_loop().run_in_executor(
+        _LOOK_UPS, partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+    )
+    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+@dataclass(slots=True)
+class Budget:
+    """How many bytes one request may still fetch, and the memory that they are counted in."""
+
+    max_bytes: int
+    held: Held
+    fetched: int = 0
+
+    def expect(self, count: int) -> None:
+        """Raise PayloadTooLarge if so many bytes more are too many."""
+        if self.fetched + count > self.max_bytes:
+            raise PayloadTooLarge(f"the images are larger than {self.max_bytes} bytes")
+
+    def add(self, count: int) -> None:
+        """Count bytes that came; PayloadTooLarge, or Overloaded."""
+        self.expect(count)
+        self.held.add(count)
+        self.fetched += count
+
+
+@dataclass(eq=False)
+class Fetcher:
+    """Fetches images from the hosts of SFD_FETCH_HOSTS."""
+
+    allowed: Sequence[str]
+    private: bool
+    metrics: Metrics
+    resolve: Resolve = resolve
+    tls: ssl.SSLContext = field(default_factory=ssl.create_default_context)
+    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+
+    async def fetch_all(
+        self, texts: Sequence[str], deadline: float, budget: Budget
+    ) -> list[bytes | RequestError]:
+        """The file of each URL, or its problem."""
+
+        async def one(text: str) -> bytes | RequestError:
+            try:
+                return await self.fetch(text, deadline, budget)
+            except RequestError as problem:
+                return problem
+
+        return list(await asyncio.gather(*map(one, texts)))
+
+    async def fetch(self, text: str, deadline: float, budget: Budget) -> bytes:
+        """The file at a URL, before `deadline` of the event loop's clock.
+
+        Raises InvalidParameter, HostNotAllowed, FetchFailed, PayloadTooLarge, Overloaded, Timeout.
+        """
+        try:
+            data = await until(deadline, self._follow(text, budget))
+        except HostNotAllowed:
+            self.metrics.fetches.labels("refused").inc()
+            raise
+        except (FetchFailed, PayloadTooLarge, Timeout) as problem:
+            self.metrics.fetches.labels(problem.slug).inc()
+            raise
+        self.metrics.fetches.labels("fetched").inc()
+        return data
+
+    async def _follow(self, text: str, budget: Budget) -> bytes:
+        async with self.places:
+            url = urls.parse(text)
+            for _ in range(REDIRECTS + 1):
+                urls.check(url, self.allowed)
+                answer = await self._get(url, budget)
+                if isinstance(answer, bytes):
+                    return answer
+                try:
+                    following = urls.parse(url.join(answer.location))
+                except (InvalidParameter, ValueError):
+                    raise FetchFailed("a redirect leads to what is not an http URL") from None
+                if url.scheme == "https" and following.scheme == "http":
+                    raise FetchFailed("a redirect leads from https to http")
+                url = following
+            raise FetchFailed(f"there are more than {REDIRECTS} redirects")
+
+    async def _get(self, url: Url, budget: Budget) -> "bytes | Redirect":
+        addresses = await self._addresses(url)
+        error: Exception | None = None
+        for address in addresses:
+            try:
+                async with self._connected(url, address) as (reader, writer):
+                    return await _exchange(url, reader, writer, budget)
+            except (ConnectionError, ssl.SSLError, OSError) as problem:
+                error = problem
+        log.info("no image from %s: %s", url.host, error)
+        reason = "its certificate is not valid" if isinstance(error, ssl.SSLError) else "no answer"
+        raise FetchFailed(f"{url.authority}: {reason}")
+
+    async def _addresses(self, url: Url) -> list[str]:
+        """All addresses of a host; one that is not allowed condemns them all."""
+        try:
+            found = await self.resolve(url.host, url.port)
+        except (OSError, UnicodeError):
+            found = []
+        if not found:
+            raise FetchFailed(f"{url.host} has no address")
+        for address in found:
+            if not is_allowed(address, private=self.private):
+                log.warning("%s has the address %s, which is not public", url.host, address)
+                raise HostNotAllowed(f"{url.host} has an address that is not public")
+        return found
+
+    @asynccontextmanager
+    async def _connected(self, url: Url, address: str) -> AsyncIterator[Streams]:
+        """A connection to just this address: its name is not looked up a second time."""
+        is_secure = url.scheme == "https"
+        reader, writer = await asyncio.open_connection(
+            address,
+            url.port,
+            ssl=self.tls if is_secure else None,
+            server_hostname=url.host if is_secure else None,
+        )
+        try:
+            yield reader, writer
+        finally:
+            # At once: TLS would else wait for the other side.
+            writer.transport.abort()
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Where a server says that the image is."""
+
+    location: str
+
+
+async def _exchange(
+    url: Url, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, budget: Budget
+) -> bytes | Redirect:
+    """Ask for a file; h11 bounds the size of the answer's head."""
+    connection = h11.Connection(h11.CLIENT)
+    request = h11.Request(
+        method="GET",
+        target=url.target,
+        headers=[
+            ("Host", url.authority),
+            ("User-Agent", f"sfd/{VERSION}"),
+            ("Accept", "image/*"),
+            # No decompression: no few bytes become many.
+            ("Accept-Encoding", "identity"),
+            ("Connection", "close"),
+        ],
+    )
+    try:
+        writer.write(connection.send(request) or b"")
+        writer.write(connection.send(h11.EndOfMessage()) or b"")
+        await writer.drain()
+        data = bytearray()
+        while True:
+            event = connection.next_event()
+            if event is h11.NEED_DATA:
+                connection.receive_data(await reader.read(65536))
+            elif isinstance(event, h11.Response):
+                redirect = _judge(url, event, budget)
+                if redirect is not None:
+                    return redirect
+            elif isinstance(event, h11.Data):
+                budget.add(len(event.data))
+                data += event.data
+            elif isinstance(event, h11.EndOfMessage):
+                return bytes(data)
+            elif isinstance(event, h11.ConnectionClosed):
+                raise FetchFailed(f"{url.authority}: the answer ended too early")
+    except (h11.RemoteProtocolError, h11.LocalProtocolError):
+        raise FetchFailed(f"{url.authority}: the answer is not valid HTTP") from None
+
+
+def _judge(url: Url, response: h11.Response, budget: Budget) -> Redirect | None:
+    """Go on with 200, follow a redirect, raise FetchFailed or PayloadTooLarge for all else."""
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in response.headers}
+    status = response.status_code
+    if status in _REDIRECTING and "location" in headers:
+        return Redirect(headers["location"])
+    if status != 200:
+        raise FetchFailed(f"{url.authority} answered {status}")
+    if headers.get("content-encoding", "identity").lower() not in ("", "identity"):
+        raise FetchFailed(f"{url.authority}: the answer is compressed")
+    length = headers.get("content-length", "")
+    if length.isdecimal():
+        budget.expect(int(length))
+    return None

@@ -1,0 +1,44 @@
+"""The service's API keys, and the check of a key that a request carries."""
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+
+from starlette.datastructures import Headers
+
+from service.errors import Unauthorized
+
+
+class Keys:
+    """The keys that open the service; without any, it is open to all. Holds only digests."""
+
+    def __init__(self, keys: Iterable[str]) -> None:
+        self._digests = [_digest(key) for key in keys]
+
+    def __bool__(self) -> bool:
+        """Whether a request must carry a key."""
+        return bool(self._digests)
+
+    def check(self, given: str | None) -> None:
+        """Raise Unauthorized unless `given` is a key, or none is needed."""
+        if not self._digests:
+            return
+        if given is None:
+            raise Unauthorized("an API key is needed, in X-API-Key or as Authorization: Bearer")
+        digest = _digest(given)
+        # All digests have one length and all are compared: the time reveals nothing about a key.
+        if not sum(hmac.compare_digest(digest, known) for known in self._digests):
+            raise Unauthorized("the API key is not valid")
+
+
+def in_headers(headers: Headers) -> str | None:
+    """The key in `X-API-Key` or in `Authorization: Bearer`; None where there is neither."""
+    given = headers.get("x-api-key")
+    if given is not None:
+        return given
+    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+    return credentials.strip() if scheme.lower() == "bearer" else None
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()

@@ -1,0 +1,96 @@
+"""The protocol's JSON: what is taken, and what is refused in one line."""
+
+import time
+from typing import Any
+
+import pytest
+
+from service.errors import InvalidRequest, PayloadTooLarge
+from service.openinference.messages import parse, parse_parameters
+
+
+def test_a_request_is_read_with_its_defaults() -> None:
+    request = parse(
+        b'{"inputs":[{"name":"image","shape":[1],"datatype":"BYTES"}],"model_name":"ignored"}'
+    )
+    assert (request.id, request.parameters, request.outputs) == (None, {}, [])
+    assert request.inputs[0].data is None
+
+
+def test_parameters_are_those_of_detect() -> None:
+    query = parse_parameters({"min_score": 0.25, "max_faces": 3, "tiles": "auto"}).query()
+    assert (query.min_score, query.max_faces, query.tiles) == (0.25, 3, True)
+
+
+@pytest.mark.parametrize(
+    "given", [{"priority": 3}, {"sequence_id": "a", "sequence_end": True}, {"triton_any": [1]}]
+)
+def test_what_means_nothing_to_a_model_without_state_passes(given: dict[str, Any]) -> None:
+    assert parse_parameters(given).query() == parse_parameters({}).query()
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"min_skore": 1}, "the request parameters: min_skore: unknown parameter"),
+        ({"crops": True}, "crops: unknown parameter"),
+        ({"timeout": -1}, "timeout: "),
+        ({"timeout": 2**63}, "timeout: "),
+        ({"timeout": 0.5}, "timeout: "),
+        ({"min_score": float("nan")}, "min_score: "),
+        ({"binary_data_output": "maybe"}, "binary_data_output: "),
+    ],
+)
+def test_a_wrong_parameter_is_refused_by_name(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_parameters(given)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"", b"{}", b"[]", b"\xff", b'{"inputs":[]}', b'{"inputs":[{}]}', b"[" * 100_000,
+     b'{"inputs":[{"name":"x","shape":[-1],"datatype":"BYTES"}]}',
+     b'{"inputs":[{"name":"x","shape":[1e400],"datatype":"BYTES"}]}',
+     b'{"inputs":[{"name":1,"shape":[1],"datatype":"BYTES"}]}'],
+)  # fmt: skip
+def test_json_that_is_no_request_is_invalid_in_one_line(header: bytes) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse(header)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"inputs":[' + b"1," * 4_000_000 + b"1]}",
+        b'{"inputs":[{"name":"x","datatype":"BYTES","shape":[1],"data":[' + b"[]" * 1_000_000,
+        b'{"parameters":{' + b'"a":{},' * 1_000_000,
+    ],
+)
+def test_json_of_millions_of_values_is_refused_unparsed(header: bytes) -> None:
+    with pytest.raises(PayloadTooLarge, match="binary"):
+        parse(header)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"inputs":[' + b"1," * 1_000_000 + b"1]}",
+        b'{"inputs":[{"name":"x","datatype":"BYTES","shape":[' + b"{}," * 400_000 + b"1]}]}",
+        b'{"inputs":[{"name":"x","datatype":"B","shape":[1]}],"outputs":['
+        + b"1," * 1_000_000
+        + b"1]}",
+    ],
+)
+def test_a_million_wrong_values_are_one_complaint(header: bytes) -> None:
+    started = time.perf_counter()
+    with pytest.raises(InvalidRequest) as caught:
+        parse(header)
+    assert len(str(caught.value)) < 200
+    assert time.perf_counter() - started < 5
+
+
+def test_a_hundred_thousand_parameters_are_one_complaint() -> None:
+    with pytest.raises(InvalidRequest, match="more than 32"):
+        parse_parameters({str(n): n for n in range(100_000)})

@@ -1,0 +1,205 @@
+"""Connections that crawl, stall, flood or babble, over real sockets against `python -m service`."""
+
+import io
+import os
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.servers import post_head, receive_answer
+
+MIB = 2**20
+Cells = Callable[..., bytes]
+
+
+def was_closed(connection: socket.socket, seconds: float) -> bool:
+    """Whether the other side closes within some seconds."""
+    connection.settimeout(seconds)
+    try:
+        while connection.recv(MIB):
+            pass
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        pass
+    return True
+
+
+# --- the head of a request
+
+
+def test_connections_without_a_whole_request_head_are_closed_in_time(start_server: Any) -> None:
+    with start_server("import service.connections as c; c.HEAD_S = 1.0") as server:
+        files = server.open_files()
+        silent = [server.connect() for _ in range(100)]
+        half = [server.connect() for _ in range(20)]
+        for connection in half:
+            connection.sendall(b"POST /detect HTTP/1.1\r\nHost: x\r\nX-")
+        used = server.connect()
+        used.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"alive" in receive_answer(used)
+        crawling = server.connect()
+        started = time.monotonic()
+        with suppress(ConnectionError):
+            while time.monotonic() < started + 10:
+                used.sendall(b"G" if time.monotonic() < started + 0.3 else b"E")
+                crawling.sendall(b"x")
+                assert httpx.get(f"{server.url}/readyz").status_code == 200
+                time.sleep(0.1)
+        assert time.monotonic() - started < 5
+        assert all(was_closed(each, 5) for each in (*silent, *half, used, crawling))
+        assert server.open_files() < files + 5
+
+
+def test_a_head_in_two_pieces_and_an_idle_connection_are_fine(start_server: Any) -> None:
+    with start_server("import service.connections as c; c.HEAD_S = 1.0") as server:
+        connection = server.connect()
+        for _ in range(2):
+            connection.sendall(b"GET /livez HT")
+            time.sleep(0.1)
+            connection.sendall(b"TP/1.1\r\nHost: x\r\n\r\n")
+            assert b"alive" in receive_answer(connection)
+            time.sleep(1.2)
+
+
+# --- the reading of an answer
+
+
+def test_a_client_that_does_not_read_its_answer_is_let_go(start_server: Any) -> None:
+    noise = io.BytesIO()
+    Image.frombytes("RGB", (2600, 2600), os.urandom(3 * 2600 * 2600)).save(noise, "BMP")
+    data = noise.getvalue()
+    with start_server(
+        "import service.connections as c; c.STALL_S = 1.0", MAX_BYTES=30 * MIB
+    ) as server:
+        files = server.open_files()
+        connection = server.connect()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        head = b"POST /detect?render=boxes HTTP/1.1\r\nHost: x\r\nAccept: image/png\r\n"
+        connection.sendall(head + f"Content-Length: {len(data)}\r\n\r\n".encode() + data)
+        server.wait_for("sfd_batch_size_count", 1)
+        server.wait_until_idle()
+        # The kernel may still offer what it holds; the service holds neither answer nor socket.
+        assert server.open_files() <= files + 2
+        assert httpx.get(f"{server.url}/readyz").status_code == 200
+
+
+@pytest.mark.parametrize("fate", ["keep-alive", "close"])
+def test_a_client_that_reads_slowly_but_steadily_gets_all_of_its_answer(
+    start_server: Any, fate: str
+) -> None:
+    noise = io.BytesIO()
+    Image.frombytes("RGB", (2600, 2600), os.urandom(3 * 2600 * 2600)).save(noise, "BMP")
+    data = noise.getvalue()
+    before = "import service.connections as c; c.STALL_S = 2.0"
+    with start_server(before, MAX_BYTES=30 * MIB) as server:
+        connection = server.connect()
+        head = b"POST /detect?render=boxes HTTP/1.1\r\nHost: x\r\nAccept: image/png\r\n"
+        head += f"Connection: {fate}\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+        connection.sendall(head + data)
+        answer = bytearray()
+        while b"\r\n\r\n" not in answer:
+            answer += connection.recv(4096)
+        length = int(answer.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+        assert length > 15 * MIB
+        whole = answer.index(b"\r\n\r\n") + 4 + length
+        started = time.monotonic()
+        while len(answer) < whole:
+            # Five megabytes a second: in all that takes longer than one may stall.
+            part = connection.recv(256 * 1024)
+            assert part, "cut off"
+            answer += part
+            time.sleep(0.05 * len(part) / (256 * 1024))
+        assert time.monotonic() - started > 3
+
+
+# --- what is not HTTP/1.1, or too much of it
+
+
+def test_an_offer_of_http_2_is_answered_by_http_1_without_a_word(
+    start_server: Any, bright_cells: Cells
+) -> None:
+    data = bright_cells(1)
+    with start_server("") as server:
+        connection = server.connect()
+        offer = (
+            b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+        )
+        head = post_head(len(data)).replace(b"\r\n\r\n", b"\r\n" + offer + b"\r\n")
+        connection.sendall(head + data)
+        assert connection.recv(12) == b"HTTP/1.1 200"
+        assert "pgrade" not in server.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("first", "flood"),
+    [
+        (b"", b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 2000),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: ", b"y" * 65536),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n", b"y: z\r\n" * 10000),
+        (b"GET /", b"y" * 65536),
+        (
+            b"POST /detect HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
+            b"y: z\r\n" * 10000,
+        ),
+        (
+            b"POST /detect HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"1;" + b"y" * 65536,
+        ),
+    ],
+    ids=["pipelined requests", "a header", "headers", "a path", "trailers", "a chunk extension"],
+)
+def test_a_flood_that_the_app_never_sees_is_bounded_too(
+    hardened: Any, first: bytes, flood: bytes
+) -> None:
+    hardened.forget_peak()
+    before = hardened.memory()
+    with hardened.connect(timeout=0.2) as connection:
+        connection.sendall(first)
+        ends = time.monotonic() + 2
+        with suppress(ConnectionError):
+            while time.monotonic() < ends:
+                with suppress(TimeoutError):
+                    connection.send(flood)
+    assert hardened.memory("VmHWM") - before < 30 * MIB
+    hardened.wait_until_idle()
+    assert httpx.get(f"{hardened.url}/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS to a plain port
+        b"hello\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\n\r\n",  # no Host
+        b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 400_000 + b"\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_a_400_and_the_end_of_the_connection(
+    hardened: Any, request_bytes: bytes
+) -> None:
+    with hardened.connect(timeout=5) as connection:
+        connection.sendall(request_bytes)
+        assert connection.recv(12) == b"HTTP/1.1 400"
+        assert was_closed(connection, 5)
+    assert "Traceback" not in hardened.log.read_text()
+
+
+def test_a_broken_chunk_ends_the_request_without_a_traceback(hardened: Any) -> None:
+    with hardened.connect(timeout=5) as connection:
+        connection.sendall(
+            b"POST /detect HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        connection.sendall(b"4\r\nabcd\r\nnonsense\r\n\r\n")
+        assert connection.recv(12) == b"HTTP/1.1 400"
+        assert was_closed(connection, 5)
+    hardened.wait_until_idle()
+    assert "Traceback" not in hardened.log.read_text()

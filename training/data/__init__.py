@@ -1,0 +1,1 @@
+"""Labelled images: reading lists of them, sampling and augmenting them."""

@@ -1,0 +1,1 @@
+"""Trains a student detector to predict what teacher detectors predict."""

@@ -1,0 +1,97 @@
+"""Reads ground truth of any format, together with the image files that are present."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from geometry.arrays import F64
+from training.data import wider as annotations
+from training.data.dataset import read_json_lines, split
+from training.data.holdout import is_held_out
+from training.data.wider import Annotation, GroundTruthError
+from training.evaluation import wider
+from training.evaluation.curves import Curve, Detections, precision_recall
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """The labelled faces, and the rules by which detections are counted against them."""
+
+    rules: str
+    files: Sequence[Path]
+    missing: int
+    """Number of labelled images whose files are missing. They are left out."""
+    annotations: Sequence[Annotation] = ()
+    """One for each file, if WIDER FACE's protocol is to be followed."""
+    boxes: Sequence[F64] = ()
+    """Otherwise, corners [N, 4] for each file. Every face is labelled."""
+
+    def curves(self, found: Sequence[Detections]) -> Mapping[str, Curve]:
+        """A curve for each subset, given the detections of each file."""
+        if self.annotations:
+            named = {each.name: one for each, one in zip(self.annotations, found, strict=True)}
+            return wider.curves(named, self.annotations)
+        return {"all": precision_recall(found, self.boxes, "all")}
+
+
+def read(path: Path, images: Path, held_out: float | None = None) -> GroundTruth:
+    """A folder of `.mat` files, WIDER FACE's annotation text (.txt), or JSON lines (.jsonl).
+
+    Images of JSON lines whose boxes are null are left out. With `held_out`, only the share that
+    `sfd train` does not train on, given the same list and share, is kept.
+    """
+    if path.suffix == ".jsonl":
+        return _json_lines(path, images, held_out)
+    if path.suffix == ".mat" and path.is_file():
+        raise GroundTruthError(f"{path}: is one of four files; give their folder, {path.parent}")
+    if path.is_dir():
+        if held_out is not None:
+            raise GroundTruthError(
+                f"{path}: `sfd train` does not read .mat files; give the list that was trained on "
+                "(.jsonl or .txt), or remove --held-out"
+            )
+        listed = annotations.read_mat(path)
+        rules = "WIDER FACE, official (.mat, 1000 thresholds)"
+    else:
+        listed = [
+            each
+            for each in annotations.read_text(path)
+            if held_out is None or is_held_out(f"{each.name}.jpg", held_out)
+        ]
+        if not listed:
+            raise GroundTruthError(_nothing(path, held_out))
+        rules = "WIDER FACE (annotation text, every valid face as hard, 1000 thresholds)"
+    present = [each for each in listed if (images / f"{each.name}.jpg").is_file()]
+    _check(present, path, images)
+    files = [images / f"{each.name}.jpg" for each in present]
+    return GroundTruth(rules, files, len(listed) - len(present), annotations=present)
+
+
+def _json_lines(path: Path, images: Path, held_out: float | None) -> GroundTruth:
+    listed = read_json_lines(path, images)
+    if held_out is not None:
+        listed = split(listed, held_out)[1]
+        if not listed:
+            raise GroundTruthError(_nothing(path, held_out))
+    labelled = [each for each in listed if each.boxes is not None]
+    present = [each for each in labelled if each.path.is_file()]
+    _check(present, path, images)
+    boxes = [np.asarray(each.boxes, np.float64).reshape(-1, 4) for each in present]
+    rules = "average precision at IoU 0.5, all scores"
+    files = [each.path for each in present]
+    return GroundTruth(rules, files, len(labelled) - len(present), boxes=boxes)
+
+
+def _nothing(path: Path, held_out: float | None) -> str:
+    if held_out is None:
+        return f"{path}: lists no images"
+    return f"{path}: a share of {held_out:g} holds out no image; give a larger --held-out"
+
+
+def _check(present: Sequence[object], path: Path, images: Path) -> None:
+    if not present:
+        raise GroundTruthError(
+            f"none of the images that {path} names is in {images}: check --images"
+        )

@@ -1,0 +1,1 @@
+"""A Caffe network in torch, its layers, its outputs, and SSD's loss on them."""
