@@ -1,7 +1,7 @@
 """Write the faces of a folder of photographs to a CSV file: python folder_to_csv.py DIR OUT.csv.
 
 Eight requests run at a time, so that the service can join them into batches. A file that is not an
-image is reported on stderr; the others go on, and the exit code is 1 at the end.
+image is reported on stderr. The others are still processed, and the exit code is 1.
 """
 
 import csv
@@ -19,7 +19,7 @@ folder, output = Path(sys.argv[1]), Path(sys.argv[2])
 
 
 def detect(photo: Path) -> dict[str, Any]:
-    """The service's answer for one file: faces, or a problem."""
+    """The service's answer for one file: faces, or an error."""
     answer: dict[str, Any] = client.post("/detect", content=photo.read_bytes()).json()
     return answer
 

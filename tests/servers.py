@@ -1,4 +1,4 @@
-"""The service around the small model of `tests.cells`, in this process or in another."""
+"""Runs the service with the small model of `tests.cells`, in this process or in another."""
 
 import base64
 import os
@@ -89,7 +89,7 @@ class Server:
                 time.sleep(0.02)
 
     def connect(self, timeout: float = 20) -> socket.socket:
-        """A bare connection, closed at the end of the test at the latest."""
+        """A plain TCP connection; the end of the test closes it."""
         parts = urlsplit(self.url)
         self.connections.append(socket.create_connection((parts.hostname, parts.port), timeout))
         return self.connections[-1]
@@ -101,12 +101,12 @@ class Server:
         return {name: float(value) for name, value in pairs}
 
     def memory(self, which: str = "VmRSS") -> int:
-        """Resident bytes now, or the most ever ("VmHWM")."""
+        """Resident bytes now, or at the peak ("VmHWM")."""
         status = self._proc("status").read_text()
         return 1024 * int(status.split(f"{which}:")[1].split()[0])
 
     def forget_peak(self) -> None:
-        """Let the most memory ever ("VmHWM") start anew from what is resident now."""
+        """Reset the peak of resident memory ("VmHWM") to the current value."""
         self._proc("clear_refs").write_text("5")
 
     def open_files(self) -> int:
@@ -114,20 +114,20 @@ class Server:
         return len(list(self._proc("fd").iterdir()))
 
     def _proc(self, name: str) -> Path:
-        """What the kernel tells about the process; skips the test where it is not Linux."""
+        """The kernel's information about the process; skips the test if this is not Linux."""
         if sys.platform != "linux":
             pytest.skip("reads /proc, which only Linux has")
         return Path(f"/proc/{self.process.pid}/{name}")
 
     def wait_for(self, metric: str, least: float, seconds: float = 20) -> None:
-        """A metric reaches `least`; AssertionError if it never does."""
+        """Wait until a metric reaches `least`; AssertionError if it never does."""
         deadline = time.monotonic() + seconds
         while self.metrics().get(metric, 0) < least:
             assert time.monotonic() < deadline, metric
             time.sleep(0.01)
 
     def wait_until_idle(self, seconds: float = 20) -> None:
-        """Nothing is queued or in flight but the scrape; AssertionError if that never comes."""
+        """Wait until only the scrape is in flight; AssertionError if that never happens."""
         deadline = time.monotonic() + seconds
         while True:
             found = self.metrics()
@@ -227,9 +227,9 @@ session.Session.run = held
 
 @pytest.fixture(scope="session")
 def holding() -> Callable[[Path], str]:
-    """Python to run before the service: batches, but for the warm-up's, wait until a file is there.
+    """Python to run before the service: batches after the warm-up wait until a file exists.
 
-    For 60 s at most.
+    They wait for 60 s at most.
     """
     return lambda file: HOLDING.format(file=str(file))
 
@@ -248,7 +248,7 @@ def as_base64() -> Callable[[bytes], str]:
 
 @pytest.fixture(scope="module")
 def hardened(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One service for all tests of a module that leave it as it was."""
+    """One service for all tests of a module that do not change it."""
     environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": "cells"} | FIXED
     limits = {"SFD_MAX_PIXELS": "4000000"}
     with run_server(tmp_path_factory.mktemp("hardened"), environment | limits) as server:

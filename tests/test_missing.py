@@ -1,4 +1,4 @@
-"""What a test lacks skips it, and fails it only where SFD_REQUIRE_ALL asks for everything."""
+"""A test without its program or data is skipped; with SFD_REQUIRE_ALL it fails."""
 
 import re
 from collections.abc import Callable
@@ -12,7 +12,7 @@ Missing = Callable[[str], NoReturn]
 
 
 @pytest.mark.parametrize("ci", ["true", ""])
-def test_what_is_missing_skips_the_test_in_a_public_ci_too(
+def test_a_test_without_its_program_or_data_is_skipped_in_a_public_ci(
     missing: Missing, monkeypatch: pytest.MonkeyPatch, ci: str
 ) -> None:
     monkeypatch.setenv("CI", ci)
@@ -21,7 +21,7 @@ def test_what_is_missing_skips_the_test_in_a_public_ci_too(
         missing("no such program")
 
 
-def test_what_is_missing_fails_the_test_where_everything_is_required(
+def test_a_test_without_its_program_or_data_fails_if_all_are_required(
     missing: Missing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SFD_REQUIRE_ALL", "1")

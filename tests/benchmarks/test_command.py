@@ -47,6 +47,6 @@ def test_a_measurement_of_the_default_model_is_printed_as_json(
     assert first["low_ms"] == first["median_ms"] == first["high_ms"] > 0
 
 
-def test_a_model_that_opencv_cannot_read_is_no_traceback(store: Path) -> None:
+def test_a_model_that_opencv_cannot_read_gives_a_one_line_error(store: Path) -> None:
     with pytest.raises(SfdError, match="OpenCV cannot read"):
         command.run(arguments("--store", str(store), "--model", "cells"))

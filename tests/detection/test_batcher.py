@@ -41,7 +41,7 @@ class FakeClock:
         return timer
 
     async def advance(self, seconds: float) -> None:
-        """Let time pass, with everything that falls due in its order."""
+        """Advance the time, and run the timers in their order."""
         await settle()
         end = self.now + seconds
         while self.timers and self.timers[0][0] <= end:
@@ -158,7 +158,7 @@ async def test_an_item_waits_for_one_that_is_being_prepared_but_not_longer_than_
 
 
 @bench_test
-async def test_an_item_leaves_when_the_one_it_waited_for_is_given_up() -> None:
+async def test_an_item_leaves_when_the_reservation_it_waited_for_is_given_up() -> None:
     bench = Bench(max_batch=8, max_wait=1.0)
     with bench.batcher.reserve(1) as places:
         task = bench.submit(1)
@@ -172,7 +172,7 @@ async def test_an_item_leaves_when_the_one_it_waited_for_is_given_up() -> None:
 
 
 @bench_test
-async def test_nothing_waits_for_an_item_that_nobody_prepares_yet() -> None:
+async def test_no_batch_waits_for_an_item_that_is_not_being_prepared_yet() -> None:
     bench = Bench(max_batch=8, max_wait=1.0, queue_limit=3)
     with bench.batcher.reserve(2, at_once=False) as places:
         assert bench.batcher.depth == 2
@@ -190,7 +190,7 @@ async def test_nothing_waits_for_an_item_that_nobody_prepares_yet() -> None:
         await bench.model.finish()
         assert bench.batcher.depth == 1
     assert bench.batcher.depth == 0
-    # The place that was never begun is forgotten: what is coming now is waited for.
+    # The place that was never begun is gone; batches now wait for the item that is coming.
     with bench.batcher.reserve(1):
         held = bench.submit(4)
         await settle()
@@ -201,7 +201,7 @@ async def test_nothing_waits_for_an_item_that_nobody_prepares_yet() -> None:
 
 
 @bench_test
-async def test_a_full_batch_leaves_though_more_is_coming() -> None:
+async def test_a_full_batch_leaves_even_if_more_items_are_coming() -> None:
     bench = Bench(max_batch=2, max_wait=1.0)
     with bench.batcher.reserve(1):
         tasks = [bench.submit(1), bench.submit(2)]
@@ -238,7 +238,7 @@ async def test_several_workers_take_batches_at_the_same_time() -> None:
 
 
 @bench_test
-async def test_a_full_queue_refuses_and_a_freed_place_is_given_again() -> None:
+async def test_a_full_queue_refuses_until_a_place_is_free() -> None:
     bench = Bench(max_batch=1, queue_limit=2)
     running = bench.submit(0)
     await settle()
@@ -258,7 +258,7 @@ async def test_a_full_queue_refuses_and_a_freed_place_is_given_again() -> None:
 
 
 @bench_test
-async def test_the_places_of_one_request_are_taken_all_or_none() -> None:
+async def test_a_request_gets_all_its_places_or_none() -> None:
     bench = Bench(queue_limit=3)
     with bench.batcher.reserve(2):
         with pytest.raises(Overloaded), bench.batcher.reserve(2):
@@ -311,7 +311,7 @@ async def test_a_cancelled_item_leaves_the_queue_and_is_never_inferred() -> None
 
 
 @bench_test
-async def test_a_poisonous_item_fails_alone() -> None:
+async def test_an_item_that_breaks_its_batch_fails_alone() -> None:
     bench = Bench(max_batch=8)
     bench.model.poison = {3}
     first = bench.submit(1)
@@ -332,7 +332,7 @@ async def test_a_poisonous_item_fails_alone() -> None:
 
 
 @bench_test
-async def test_of_a_poisoned_batch_who_is_gone_or_late_is_not_tried_again() -> None:
+async def test_after_a_failed_batch_cancelled_and_expired_items_are_not_retried() -> None:
     bench = Bench(max_batch=8)
     bench.model.poison = {2}
     first = bench.submit(1)
@@ -358,7 +358,7 @@ async def test_of_a_poisoned_batch_who_is_gone_or_late_is_not_tried_again() -> N
 
 @bench_test
 async def test_an_item_whose_timer_is_late_is_not_inferred_after_its_deadline() -> None:
-    """A loop that was busy runs what falls due in any order: the freed worker may come first."""
+    """After a busy time, the loop may run a freed worker before a timer that was due earlier."""
     bench = Bench(max_batch=1)
     running = bench.submit(1)
     await settle()
@@ -374,7 +374,7 @@ async def test_an_item_whose_timer_is_late_is_not_inferred_after_its_deadline() 
 
 
 @bench_test
-async def test_a_wrong_number_of_results_is_a_failure_not_a_mix_up() -> None:
+async def test_a_wrong_number_of_results_is_a_failure() -> None:
     async def infer(items: Sequence[int]) -> list[int]:
         return [0] * (len(items) + 1)
 
@@ -526,7 +526,7 @@ async def simulate(chance: random.Random) -> None:
 
 
 @bench_test
-async def test_an_item_that_turns_out_to_be_several_gets_all_its_places_or_none() -> None:
+async def test_an_item_that_becomes_several_gets_all_its_places_or_none() -> None:
     bench = Bench(queue_limit=4)
     with bench.batcher.reserve(1) as places:
         with pytest.raises(Overloaded, match="queue of 4"):
@@ -540,7 +540,7 @@ async def test_an_item_that_turns_out_to_be_several_gets_all_its_places_or_none(
 
 
 @bench_test
-async def test_what_was_accepted_may_still_turn_out_to_be_several_while_draining() -> None:
+async def test_an_accepted_item_may_become_several_while_draining() -> None:
     bench = Bench(max_batch=8)
     with bench.batcher.reserve(1) as places:
         draining = asyncio.create_task(bench.batcher.drain())
@@ -556,7 +556,7 @@ async def test_what_was_accepted_may_still_turn_out_to_be_several_while_draining
 
 
 @bench_test
-async def test_what_an_item_costs_is_learnt_from_the_batches() -> None:
+async def test_the_cost_of_an_item_is_learnt_from_the_batches() -> None:
     bench = Bench(max_batch=1, workers=2)
     assert bench.batcher.image_seconds == 0
     for _ in range(2):
@@ -608,7 +608,7 @@ async def test_the_images_of_one_request_do_not_wait_for_each_other() -> None:
 
 
 @bench_test
-async def test_a_failed_batch_teaches_nothing() -> None:
+async def test_a_failed_batch_does_not_change_the_estimate() -> None:
     bench = Bench(max_batch=1, image_seconds=0.25)
     bench.model.poison.add(1)
     task = bench.submit(1)

@@ -1,4 +1,4 @@
-"""Bodies that are small and mean to become large: each is answered fast, in little memory."""
+"""Small bodies that would become large: each gets its answer fast, in little memory."""
 
 import base64
 import io
@@ -173,9 +173,9 @@ def test_a_bomb_gets_its_answer_fast_and_in_little_memory(hardened: Any, name: s
         assert (answer.status_code, answer.json()["status"]) == (status, status), answer.text
         assert answer.json()["type"].startswith(kind)
     else:
-        # Pillow goes on without what is broken; either way is right.
+        # Pillow may decode the part that is not broken; both outcomes are right.
         assert answer.status_code in (200, 400), answer.text
-    # The body itself is held two or three times on the way.
+    # Memory holds two or three copies of the body itself.
     assert hardened.memory("VmHWM") - before < 60 * MIB + 3 * len(body)
     log = hardened.log.read_text()
     assert "Traceback" not in log

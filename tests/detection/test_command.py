@@ -36,7 +36,9 @@ def two(tmp_path: Path, bright_cells: Cells) -> Path:
     return file
 
 
-def test_each_face_is_a_line(one: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_face_is_printed_on_its_own_line(
+    one: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["detect", str(one)]) == 0
     assert capsys.readouterr().out == f"{one}\t16.0\t16.0\t16.0\t16.0\t1.0\n"
 
@@ -54,7 +56,7 @@ def test_a_name_that_is_not_utf_8_is_printed_as_it_is(one: Path, tmp_path: Path)
     assert done.stdout == name + b"\t16.0\t16.0\t16.0\t16.0\t1.0\n", done.stderr
 
 
-def test_json_is_one_object_a_file(
+def test_json_output_has_one_object_per_file(
     one: Path, two: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["detect", "--json", str(one), str(two)]) == 0
@@ -77,7 +79,7 @@ def test_a_file_that_fails_does_not_stop_the_others_and_the_exit_code_is_1(
     assert err.splitlines()[-1] == "sfd detect: 2 of 4 images failed"
 
 
-def test_json_tells_of_failures_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_output_includes_failures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["detect", "--json", str(tmp_path / "absent.png")]) == 1
     assert json.loads(capsys.readouterr().out)["error"]["type"] == "unreadable-file"
 
@@ -93,7 +95,7 @@ def test_the_boxes_are_drawn(one: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("style", ["blur", "pixelate"])
-def test_faces_are_hidden_in_place_of_drawn(one: Path, tmp_path: Path, style: str) -> None:
+def test_faces_can_be_hidden_instead_of_drawn(one: Path, tmp_path: Path, style: str) -> None:
     out = tmp_path / "hidden.png"
     assert main(["detect", str(one), "--draw", str(out), "--style", style]) == 0
     before, after = np.asarray(Image.open(one)), np.asarray(Image.open(out))
@@ -113,7 +115,7 @@ def test_tiles_find_a_small_face(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == f"{file}\t112.0\t16.0\t16.0\t16.0\t1.0\n"
 
 
-def test_tiles_of_one_file_find_room_whatever_the_number_of_files(
+def test_tiles_of_one_file_fit_the_queue_for_any_number_of_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("SFD_QUEUE_LIMIT", "SFD_MAX_IMAGES"):
@@ -161,7 +163,7 @@ def test_options_reach_the_detector(two: Path, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out == ""
 
 
-def test_more_files_than_the_queue_holds_are_all_looked_at(
+def test_all_files_are_processed_even_if_they_exceed_the_queue(
     one: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SFD_QUEUE_LIMIT", "2")
@@ -170,7 +172,7 @@ def test_more_files_than_the_queue_holds_are_all_looked_at(
     assert len(capsys.readouterr().out.splitlines()) == 5
 
 
-def test_a_picture_without_faces_says_so(
+def test_a_picture_without_faces_is_reported_as_such(
     tmp_path: Path, bright_cells: Cells, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "empty.png"
@@ -205,7 +207,7 @@ def test_an_original_is_not_overwritten_without_force(
     assert one.read_bytes() != before
 
 
-def test_the_folder_of_the_pictures_is_not_drawn_into_without_force(
+def test_drawings_do_not_go_into_the_folder_of_the_pictures_without_force(
     one: Path, tmp_path: Path, bright_cells: Cells, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "other.png").write_bytes(bright_cells(1))
@@ -215,7 +217,7 @@ def test_the_folder_of_the_pictures_is_not_drawn_into_without_force(
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
-def test_a_drawing_that_cannot_be_written_leaves_what_was_there(
+def test_a_drawing_that_cannot_be_written_leaves_the_old_file(
     one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out.png"

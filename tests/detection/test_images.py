@@ -18,7 +18,7 @@ from detection.images import decode
 from geometry.arrays import U8
 
 MEAN = (123, 117, 104)
-# Odd files make Pillow warn; in the service the filter of detection.images is the process's.
+# Odd files make Pillow warn; in the service, detection.images filters these warnings.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 
 
@@ -79,7 +79,7 @@ def test_an_animation_is_its_first_frame(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_exif_orientation_is_applied(orientation: int, kind: str) -> None:
     upright = np.asarray(gradient())
-    # What a camera held that way stores: the inverse of the EXIF table.
+    # The pixels that a camera in that orientation stores: the inverse of the EXIF table.
     stored = {
         1: upright,
         2: upright[:, ::-1],
@@ -193,7 +193,7 @@ def test_pixels_are_counted_from_the_header_before_decoding() -> None:
         read(bytes(data))
 
 
-def test_an_image_of_just_the_most_pixels_is_decoded() -> None:
+def test_an_image_of_exactly_the_pixel_limit_is_decoded() -> None:
     data = encode(Image.new("L", (10, 10)), "PNG")
     assert read(data, max_pixels=100).shape == (10, 10, 3)
     with pytest.raises(TooManyPixels):
@@ -219,13 +219,15 @@ def test_a_truncated_file_is_invalid(kind: str) -> None:
         (b"\0\0\0\x20ftypheic\0\0", UnsupportedMediaType, "HEIC"),
     ],
 )
-def test_what_is_no_image_is_explained(data: bytes, error: type[RequestError], says: str) -> None:
+def test_a_file_that_is_not_an_image_is_refused_with_a_reason(
+    data: bytes, error: type[RequestError], says: str
+) -> None:
     with pytest.raises(error, match=says):
         read(data)
 
 
 @given(st.data())
-def test_a_damaged_file_is_an_image_or_a_problem(data: st.DataObject) -> None:
+def test_a_damaged_file_is_decoded_or_refused(data: st.DataObject) -> None:
     kind = data.draw(st.sampled_from(["PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "AVIF"]))
     damaged = bytearray(SAMPLES[kind])
     for _ in range(data.draw(st.integers(1, 6))):
@@ -238,7 +240,7 @@ SAMPLES = {
 }
 
 
-def test_every_hostile_file_is_an_image_or_a_problem_in_time_and_memory(shared: Path) -> None:
+def test_every_hostile_file_is_decoded_or_refused_in_bounded_time_and_memory(shared: Path) -> None:
     files = sorted(path for path in (shared / "hostile").rglob("*") if path.is_file())
     assert len(files) > 700
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -257,7 +259,7 @@ def test_every_hostile_file_is_an_image_or_a_problem_in_time_and_memory(shared: 
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1_000_000  # KiB
 
 
-def test_pillows_warnings_do_not_get_out() -> None:
+def test_pillows_warnings_are_not_shown() -> None:
     # Corrupt EXIF makes Pillow warn; in a fresh process, where warnings are errors.
     program = (
         "import io, warnings\n"
@@ -333,7 +335,7 @@ def test_a_phones_file_with_a_second_picture_is_reduced_too() -> None:
 @pytest.mark.parametrize(
     "size", [(1, 1), (1, 5000), (5000, 1), (1281, 1281), (2559, 2561), (9000, 700)], ids=str
 )
-def test_no_jpeg_is_reduced_below_twice_what_the_network_sees(
+def test_a_jpeg_keeps_at_least_twice_the_resolution_of_the_network(
     size: tuple[int, int], mode: str, progressive: bool, orientation: int
 ) -> None:
     exif = Image.Exif()

@@ -49,7 +49,7 @@ def detect(store: Path, observer: Observer, files: list[bytes], query: Query) ->
     return asyncio.run(run())
 
 
-def test_each_image_and_each_batch_is_told(store: Path, bright_cells: Cells) -> None:
+def test_the_observer_sees_each_image_and_each_batch(store: Path, bright_cells: Cells) -> None:
     recorder = Recorder()
     files = [bright_cells(1, 2, size=128), b"no image", bright_cells(3)]
     detect(store, recorder, files, Query())
@@ -64,7 +64,7 @@ def test_each_image_and_each_batch_is_told(store: Path, bright_cells: Cells) -> 
         assert done.timings.total >= done.timings.decode > 0
 
 
-def test_of_a_tiled_image_all_tiles_are_told(store: Path, bright_cells: Cells) -> None:
+def test_the_observer_sees_all_tiles_of_an_image(store: Path, bright_cells: Cells) -> None:
     recorder = Recorder()
     detect(store, recorder, [bright_cells(5, size=128)], Query(tiles=True))
     (done,) = recorder.done
@@ -73,7 +73,7 @@ def test_of_a_tiled_image_all_tiles_are_told(store: Path, bright_cells: Cells) -
     assert done.batch_size == max(recorder.batches)
 
 
-def test_a_failure_of_the_model_is_told_with_its_error(
+def test_the_observer_sees_a_failure_of_the_model_with_its_error(
     store: Path, bright_cells: Cells, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(self: Session, images: Sequence[Pixels]) -> list[Predictions]:

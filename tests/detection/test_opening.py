@@ -92,7 +92,7 @@ def test_a_model_runs_as_many_batches_at_a_time_as_it_has_workers(store: Path) -
     asyncio.run(detector.close())
 
 
-def test_what_was_measured_predicts_the_wait_from_the_start(store: Path) -> None:
+def test_the_measured_cost_predicts_the_wait_from_the_start(store: Path) -> None:
     detector = opened(store, workers="auto", max_batch="auto", measure=True, target_wait=1e-9)
     assert detector.plan.reason.startswith("measured: ")
     assert detector.batcher.image_seconds == detector.plan.image_seconds > 0
@@ -101,7 +101,7 @@ def test_what_was_measured_predicts_the_wait_from_the_start(store: Path) -> None
     asyncio.run(detector.close())
 
 
-def test_a_detector_of_a_command_refuses_no_image_for_its_wait(store: Path) -> None:
+def test_the_detector_of_a_command_accepts_any_wait(store: Path) -> None:
     detector = opened(store)
     detector.batcher.image_seconds = 1e6
     with detector.batcher.reserve(100):
@@ -110,7 +110,7 @@ def test_a_detector_of_a_command_refuses_no_image_for_its_wait(store: Path) -> N
 
 
 @pytest.mark.parametrize(("cuda", "level"), [(True, logging.WARNING), (False, logging.INFO)])
-def test_a_fallback_is_a_warning_only_where_cuda_was_expected(
+def test_a_fallback_is_a_warning_only_if_cuda_was_expected(
     store: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
     cuda: bool, level: int,
 ) -> None:  # fmt: skip

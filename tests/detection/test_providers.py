@@ -10,7 +10,7 @@ def options_of(name: ProviderName, max_batch: int = 8) -> dict[str, object]:
     return PROVIDERS[name].options("images", "480x640x3", max_batch)
 
 
-def test_every_name_but_auto_has_a_row() -> None:
+def test_every_name_except_auto_has_a_row() -> None:
     assert set(PROVIDERS) == set(ProviderName) - {ProviderName.AUTO}
 
 

@@ -99,7 +99,7 @@ def test_crops_are_in_srgb_too() -> None:
     assert red < 60
 
 
-def test_a_broken_file_has_no_picture() -> None:
+def test_a_broken_file_gives_no_picture() -> None:
     with pytest.raises(InvalidImage):
         draw(b"\xff\xd8\xff", *NONE, "boxes", max_pixels=100, background=BACKGROUND)
     with pytest.raises(InvalidImage):
@@ -113,7 +113,7 @@ def test_a_profile_is_read_from_rgb_samples_only(size: int) -> None:
     assert profile(file_of(Image.new("L", (8, 8)), icc_profile=icc)) is None
 
 
-def test_a_profile_that_is_no_profile_is_not_read() -> None:
+def test_an_invalid_colour_profile_is_ignored() -> None:
     assert profile(file_of(Image.new("RGB", (8, 8)))) is None
     assert profile(file_of(Image.new("RGB", (8, 8)), icc_profile=bytes(2**20 + 1))) is None
     assert profile(b"nothing") is None

@@ -72,7 +72,7 @@ def load(folder: Path) -> session.Session:
     return session.open_session(models.load(folder), ProviderName.CPU, threads=1, max_batch=4)
 
 
-def test_a_batch_gives_each_images_own_candidates(folder: Path) -> None:
+def test_each_image_of_a_batch_gets_its_own_candidates(folder: Path) -> None:
     opened = load(folder)
     dark, bright = np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)
     found = opened.run([dark, bright, dark])
@@ -120,7 +120,7 @@ def test_a_file_of_the_wrong_shape_is_refused(folder: Path) -> None:
         load(folder)
 
 
-def test_a_file_that_is_no_onnx_is_refused_in_one_line(folder: Path) -> None:
+def test_a_file_that_is_not_onnx_is_refused_in_one_line(folder: Path) -> None:
     (folder / "model.onnx").write_bytes(b"not a network")
     bless(folder)
     with pytest.raises(StartError, match="does not open on CPUExecutionProvider") as caught:
@@ -136,7 +136,7 @@ def test_a_model_of_several_classes_is_refused(folder: Path) -> None:
         load(folder)
 
 
-def test_the_session_runs_on_what_was_asked_for(folder: Path) -> None:
+def test_the_session_uses_the_provider_and_threads_that_were_asked_for(folder: Path) -> None:
     opened = load(folder)
     assert opened.provider == "cpu"
     assert opened.fallback is None
@@ -144,7 +144,7 @@ def test_the_session_runs_on_what_was_asked_for(folder: Path) -> None:
 
 
 def bless(folder: Path) -> None:
-    """Make build.json agree with what the folder holds now."""
+    """Make build.json match the folder's current files."""
     build = json.loads((folder / "build.json").read_text())
     build["sha256"] = models.sha256(folder / "model.onnx")
     build["recipe"] = models.recipe_hash(models.load(folder))

@@ -87,7 +87,7 @@ def test_a_long_wrong_value_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(str(caught.value)) < 200
 
 
-def test_what_the_caller_says_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_callers_values_override_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SFD_PROVIDER", "cuda")
     monkeypatch.setenv("SFD_QUEUE_LIMIT", "7")
     loaded = load(DetectionSettings, provider="cpu", queue_limit=None)
@@ -141,7 +141,7 @@ def test_a_default_model_that_is_not_served_is_refused() -> None:
         load(DetectionSettings, models=("a",), default_model="b")
 
 
-def test_a_misspelt_variable_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelt_variable_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SFD_MAXBATCH", "3")
     monkeypatch.setenv("SFD_MAX_BATCH", "3")
     assert unknown_variables(DetectionSettings) == ["SFD_MAXBATCH"]

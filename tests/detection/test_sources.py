@@ -51,7 +51,9 @@ def test_arguments_keep_their_order(folder: Path) -> None:
         (["IN/*.gif"], "no file matches"),
     ],
 )
-def test_what_names_nothing_is_refused(folder: Path, arguments: list[str], says: str) -> None:
+def test_an_argument_that_matches_no_file_is_refused(
+    folder: Path, arguments: list[str], says: str
+) -> None:
     (folder / "deep" / "none").mkdir()
     with pytest.raises(UsageError, match=says):
         find([argument.replace("IN", str(folder)) for argument in arguments])
@@ -68,7 +70,7 @@ def test_one_image_is_drawn_to_a_file_or_into_a_folder(
     assert found == [tmp_path / expected]
 
 
-def test_a_folder_that_is_there_takes_one_image_too(folder: Path, tmp_path: Path) -> None:
+def test_one_image_can_be_drawn_into_an_existing_folder(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "out.d").mkdir()
     found = targets(find([f"{folder}/a.png"]), tmp_path / "out.d", force=False)
     assert found == [tmp_path / "out.d" / "a.png"]

@@ -43,8 +43,8 @@ def boxes(client: TestClient, data: bytes, **query: object) -> list[dict[str, fl
     return [face["box"] for face in answer.json()["faces"]]
 
 
-def test_a_small_face_of_a_large_image_is_found_by_tiles_only(client: TestClient) -> None:
-    # 256 x 64 shrinks to a quarter: of the face of 16 pixels, 4 are left, 1/16 of a cell.
+def test_only_tiles_find_a_small_face_in_a_large_image(client: TestClient) -> None:
+    # 256 x 64 shrinks to a quarter: the face of 16 pixels becomes 4 pixels, 1/16 of a cell.
     data = picture(256, 64, (112, 16, 16))
     assert boxes(client, data) == []
     assert boxes(client, data, tiles="auto") == [{"x": 112, "y": 16, "width": 16, "height": 16}]
@@ -61,7 +61,7 @@ def test_the_tiles_of_an_image_share_batches(client: TestClient) -> None:
     assert answer["timings_ms"]["inference"] > 0
 
 
-def test_more_tiles_than_the_queue_holds_are_made_fewer_not_refused(serve: Serve) -> None:
+def test_an_image_gets_fewer_tiles_if_the_queue_is_small(serve: Serve) -> None:
     data = picture(1024, 1024, (512, 512, 256))
     with serve(queue_limit=6, max_images=6, max_batch=4) as client:
         assert boxes(client, data, tiles="auto")
@@ -85,7 +85,7 @@ def test_tiled_images_that_nearly_fill_the_queue_leave_each_other_room(serve: Se
     assert [len(one.get("faces", ())) > 0 for one in answer.json()["results"]] == [True] * 7
 
 
-def test_tiles_that_find_no_room_are_refused_as_one(serve: Serve) -> None:
+def test_if_the_queue_has_no_room_for_all_tiles_none_are_accepted(serve: Serve) -> None:
     with serve(queue_limit=40, max_images=32) as client:
         detector = client.app.state.runtime.default  # type: ignore[attr-defined]
         with detector.batcher.reserve(30):
@@ -98,7 +98,7 @@ def test_tiles_that_find_no_room_are_refused_as_one(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("value", ["on", "", "OFF", "1"])
-def test_another_word_for_tiles_is_an_invalid_parameter(client: TestClient, value: str) -> None:
+def test_an_unknown_value_of_tiles_is_an_invalid_parameter(client: TestClient, value: str) -> None:
     answer = client.post(f"/detect?tiles={value}", content=picture(8, 8))
     assert answer.status_code == 422
     assert "tiles" in answer.json()["detail"]
@@ -133,7 +133,7 @@ def test_tiles_find_a_third_more_small_faces_of_crowds(
 
 
 def test_tiled_and_plain_requests_at_once_are_all_answered_or_refused(serve: Serve) -> None:
-    """No request waits for places that another one holds: all end, and the queue is empty."""
+    """No request waits for places that another one holds: all finish, and the queue is empty."""
     large, small = picture(400, 300, (100, 100, 80)), picture(64, 64, (16, 16, 16))
     with serve(queue_limit=64, max_batch=4) as client:
 
@@ -175,7 +175,7 @@ def test_a_tiled_request_whose_time_runs_out_leaves_nothing_in_the_queue(serve: 
 def test_images_that_come_one_after_the_other_do_not_wait_for_each_other(store: Path) -> None:
     loaded = runtimes.load(Settings(model_store=store, models=("cells",), threads=1))
     detector = loaded.default
-    # An hour: whoever waits for an item that nobody prepares misses the deadline.
+    # An hour: a request that waits for an item that nobody prepares misses its deadline.
     detector.batcher.max_wait = 3600
 
     async def three() -> list[Detection | RequestError]:

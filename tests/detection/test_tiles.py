@@ -14,7 +14,7 @@ Given = given(width=SIDES, height=SIDES, input_width=INPUTS, input_height=INPUTS
 
 
 @pytest.mark.parametrize(("width", "height"), [(640, 640), (1, 1), (640, 3), (639, 640)])
-def test_an_image_that_fits_into_the_input_is_looked_at_whole_only(width: int, height: int) -> None:
+def test_an_image_that_fits_into_the_input_has_no_tiles(width: int, height: int) -> None:
     assert layout(width, height, 640, 640) == (Tile(0, 0, width, height),)
 
 
@@ -36,7 +36,7 @@ def test_a_tile_is_no_higher_than_the_image() -> None:
     ("width", "height", "count"),
     [(1920, 1080, 9), (4000, 3000, 58), (6000, 4000, 63), (8660, 5773, 63), (50_000_000, 1, 64)],
 )
-def test_the_number_of_tiles_is_what_the_documents_say(width: int, height: int, count: int) -> None:
+def test_the_number_of_tiles_is_the_documented_one(width: int, height: int, count: int) -> None:
     assert len(layout(width, height, 640, 640)) == count <= MOST
 
 
@@ -57,7 +57,7 @@ def test_there_are_never_more_than_the_bound(width: int, height: int, most: int)
 
 
 @given(width=SIDES, height=SIDES, data=st.data())
-def test_a_face_lies_whole_in_a_tile_of_some_level_large_enough_to_be_found(
+def test_some_tile_shows_each_face_whole_and_large_enough_to_be_found(
     width: int, height: int, data: st.DataObject
 ) -> None:
     """The promise of the module's first paragraph, for any face that has 16 pixels or more."""
@@ -72,7 +72,7 @@ def test_a_face_lies_whole_in_a_tile_of_some_level_large_enough_to_be_found(
         if uncut(face, tile, width, height, MARGIN * zoom)[0]:
             sizes.append(side / zoom)
     finest = min(max(t.width / 640, t.height / 640) for t in rectangles)
-    # The rounding of a tile's side to whole pixels is the last percent.
+    # The last percent allows for rounding a tile's side to whole pixels.
     assert max(sizes) >= min(side / max(finest, 1), seen_whole(640) / STEP) * 0.99
 
 
@@ -91,19 +91,19 @@ def test_a_fitting_image_is_not_divided_by_zero() -> None:
     ("box", "whole"),
     [
         ([100, 100, 200, 200], True),
-        ([0, 0, 50, 50], True),  # the image's own corner cuts nothing
+        ([0, 0, 50, 50], True),  # the image's own corner does not count
         ([595, 100, 639, 200], False),  # ends at the inner border
         ([595, 100, 700, 200], False),  # guessed past it
         ([595, 100, 632, 200], True),
         ([100, 300, 200, 633], False),
     ],
 )
-def test_a_box_is_cut_at_an_inner_border_only(box: list[int], whole: bool) -> None:
+def test_a_box_is_cut_only_at_an_inner_border(box: list[int], whole: bool) -> None:
     tile = Tile(0, 0, 640, 640)
     assert uncut(np.asarray([box], np.float32), tile, 1024, 768, 8).tolist() == [whole]
 
 
-def test_what_the_tiles_find_is_gathered_in_pixels_of_the_image() -> None:
+def test_boxes_of_tiles_are_moved_to_pixels_of_the_image() -> None:
     rectangles = (Tile(0, 0, 1280, 640), Tile(0, 0, 640, 640), Tile(640, 0, 640, 640))
     none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
     right = np.asarray([[0, 10, 30, 40], [100, 10, 130, 40]], np.float32)
@@ -115,6 +115,6 @@ def test_what_the_tiles_find_is_gathered_in_pixels_of_the_image() -> None:
     assert boxes.dtype == np.float32
 
 
-def test_the_module_states_its_own_numbers() -> None:
+def test_the_module_docstring_states_the_right_numbers() -> None:
     assert tiles.__doc__ is not None
     assert f"at {seen_whole(640) // STEP} pixels or more" in tiles.__doc__

@@ -1,4 +1,4 @@
-"""How many workers and how large batches: what is set holds, the rest is measured."""
+"""Workers and batch size: set values are kept, the others are measured."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -50,11 +50,11 @@ class Machine:
 
 
 def linear(threads: int, batch: int) -> float:
-    """No gain by batches, none by workers."""
+    """Neither batches nor workers make it faster."""
     return 20 * batch / threads
 
 
-def test_where_nothing_gains_one_worker_with_batches_of_one_is_taken() -> None:
+def test_one_worker_and_batches_of_one_are_chosen_if_nothing_is_faster() -> None:
     machine = Machine(linear)
     plan = machine.tune()
     assert (plan.workers, plan.threads, plan.max_batch) == (1, 4, 1)
@@ -62,25 +62,25 @@ def test_where_nothing_gains_one_worker_with_batches_of_one_is_taken() -> None:
     assert plan.image_seconds == pytest.approx(0.005)
 
 
-def test_more_workers_are_taken_where_one_does_not_use_all_threads() -> None:
+def test_more_workers_are_chosen_if_they_are_faster() -> None:
     plan = Machine(lambda threads, batch: 20 * batch / threads**0.5).tune()
     assert (plan.workers, plan.threads, plan.max_batch) == (4, 1, 1)
 
 
-def test_batches_are_taken_where_they_gain() -> None:
+def test_larger_batches_are_chosen_if_they_are_faster() -> None:
     plan = Machine(lambda threads, batch: 10 + 2 * batch).tune(workers=1)
     assert (plan.workers, plan.max_batch) == (1, 8)
     assert "ms with 1 worker at batch 8" in plan.reason
 
 
-def test_growing_batches_end_where_they_stop_to_gain() -> None:
+def test_no_larger_batch_is_tried_once_batches_stop_getting_faster() -> None:
     machine = Machine(lambda threads, batch: {1: 10, 2: 19.8, 4: 120, 8: 80}[batch])
     plan = machine.tune(workers=1)
     assert plan.max_batch == 1
     assert max(cost.batch for cost in plan.costs) == 4
 
 
-def test_what_is_set_is_not_measured() -> None:
+def test_nothing_is_measured_if_both_are_set() -> None:
     machine = Machine(linear)
     plan = machine.tune(workers=2, max_batch=16)
     assert (plan.workers, plan.threads, plan.max_batch, plan.reason) == (2, 2, 16, "as set")
@@ -106,7 +106,7 @@ def test_a_process_that_ends_soon_does_not_measure() -> None:
     assert (plan.workers, plan.max_batch, machine.runs) == (1, 1, 0)
 
 
-def test_a_slow_model_is_measured_only_once_over() -> None:
+def test_no_measurement_begins_after_the_time_is_up() -> None:
     machine = Machine(lambda threads, batch: 200)
     plan = machine.tune()
     assert len(plan.costs) == 1

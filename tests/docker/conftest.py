@@ -30,7 +30,7 @@ ENVIRONMENT = {
     **{name: str(port) for name, port in PORTS.items()},
     "SFD_TAG": "test",
     "COMPOSE_PROJECT_NAME": PROJECT,
-    # All replicas share the few cores of the machine that tests.
+    # All replicas share the few cores of the test machine.
     "SFD_CPUS": str(min(2, os.cpu_count() or 1)),
 }
 
@@ -38,7 +38,7 @@ Run = Callable[..., str]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test that asks for the engine, also by way of another fixture."""
+    """Mark every test that uses the engine, directly or through another fixture."""
     for item in items:
         if "engine" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.docker)
@@ -101,7 +101,7 @@ class Stack:
         return self.compose("ps", "-q", service).split()[0]
 
     def inspect(self, service: str) -> dict[str, Any]:
-        """What the engine says about that container."""
+        """The engine's description of that container."""
         described: list[dict[str, Any]] = json.loads(
             _run("docker", "inspect", self.container(service))
         )
@@ -131,7 +131,7 @@ def stack(image: str) -> Iterator[Stack]:
 
 
 def _eventually(probe: Callable[[], object], seconds: float) -> object:
-    """What probe() returns once it is true; an assertion when the time is up."""
+    """The result of probe() once it is true; AssertionError if the time is up."""
     until = time.monotonic() + seconds
     while not (value := probe()):
         assert time.monotonic() < until, f"not true after {seconds} s"
@@ -141,13 +141,13 @@ def _eventually(probe: Callable[[], object], seconds: float) -> object:
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[[Callable[[], object], float], object]:
-    """Wait for something that another process brings about."""
+    """Wait until another process has done something."""
     return _eventually
 
 
 @pytest.fixture(scope="session")
 def load() -> Callable[..., Any]:
-    """A context in which clients post the photograph all the time."""
+    """A context in which clients post the photograph continuously."""
 
     @contextmanager
     def under(program: list[str], url: str, photo: str) -> Iterator[list[dict[str, Any]]]:

@@ -66,7 +66,7 @@ def prometheus(values: dict[str, list[str]], rules: list[dict[str, str]]) -> Ite
         ("sum(a) / sum(b)", "sum(a) / sum(b)"),
     ],
 )
-def test_of_an_alert_what_it_measures_is_asked(
+def test_the_query_of_an_alert_is_asked_without_its_comparison(
     script: dict[str, Any], query: str, measured: str
 ) -> None:
     assert script["unconditional"](query) == measured
@@ -76,7 +76,7 @@ def test_of_an_alert_what_it_measures_is_asked(
     ("values", "expected"),
     [(["1"], True), (["0"], True), ([], False), (["NaN"], False), (["NaN", "2"], True)],
 )
-def test_a_query_has_data_where_it_returns_a_number(
+def test_a_query_has_data_if_it_returns_a_number(
     script: dict[str, Any], values: list[str], expected: bool
 ) -> None:
     with prometheus({"q": values}, []) as url:
@@ -104,7 +104,7 @@ RULES = [
 ]
 
 
-def test_where_all_have_data_the_exit_code_is_0() -> None:
+def test_the_exit_code_is_0_if_all_queries_have_data() -> None:
     with prometheus({}, RULES) as url:
         done = check(url + "/")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""What the image for CPUs holds, what it refuses, and how it starts and stops."""
+"""The contents of the image for CPUs, what it refuses, and how it starts and stops."""
 
 import json
 import subprocess

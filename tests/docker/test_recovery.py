@@ -19,11 +19,11 @@ Run = Callable[..., str]
 Eventually = Callable[[Callable[[], object], float], object]
 
 
-def test_a_detector_killed_by_the_kernel_is_back_without_hands(
+def test_a_detector_killed_by_the_kernel_restarts_by_itself(
     stack: "Stack", photo: Path, eventually: Eventually
 ) -> None:
     before = stack.inspect("detector")
-    # Not `docker kill`: the engine would take that for the operator's will, and leave it dead.
+    # Not `docker kill`: after that, the engine would not restart it.
     os.kill(before["State"]["Pid"], signal.SIGKILL)
 
     def back() -> bool:
@@ -36,7 +36,7 @@ def test_a_detector_killed_by_the_kernel_is_back_without_hands(
     assert len(answer.json()["faces"]) == 1
 
 
-def test_a_detector_with_a_corrupt_model_serves_once_the_file_is_whole(
+def test_a_detector_with_a_corrupt_model_serves_once_the_file_is_restored(
     image: str, run: Run, tmp_path: Path, eventually: Eventually
 ) -> None:
     folder = tmp_path / MODEL

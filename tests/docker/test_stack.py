@@ -1,4 +1,4 @@
-"""The compose stack as a user starts it, asked from the host."""
+"""The compose stack as a user starts it, with requests from the host."""
 
 import subprocess
 import sys
@@ -48,7 +48,7 @@ def test_balancer_lets_the_service_state_its_own_byte_limit(stack: "Stack") -> N
 
 
 def test_prometheus_has_scraped_every_detector(stack: "Stack", eventually: Eventually) -> None:
-    # One that just came back from the dead counts as down until Prometheus asks again.
+    # A detector that has just restarted counts as down until Prometheus asks again.
     eventually(lambda: len(stack.query('up{job="sfd"} == 1')) == 3, 60)
     answered = 'sfd_requests_total{route="/detect", status="200"}'
     eventually(lambda: len(stack.query(answered)) >= 1, 60)
@@ -58,12 +58,12 @@ def test_every_query_of_dashboard_and_rules_returns_data(
     stack: "Stack", photo: Path, eventually: Eventually
 ) -> None:
     def post(content: bytes) -> None:
-        # A 413 comes before all is sent, and may be lost when the connection then closes.
+        # A 413 comes before everything is sent, and may be lost when the connection then closes.
         with suppress(httpx.TransportError):
             httpx.post(f"{stack.detector}/detect", content=content, timeout=60)
 
     def answered() -> bool:
-        # Good and bad requests, over more than two scrapes, so that every rate has its samples.
+        # Good and bad requests over more than two scrapes, so that every rate has samples.
         with ThreadPoolExecutor(4) as clients:
             list(clients.map(post, [photo.read_bytes(), b"no image", bytes(21 * 2**20)] * 4))
         command = [sys.executable, str(ROOT / "docker/check_queries.py"), stack.prometheus]
@@ -75,7 +75,7 @@ def test_every_query_of_dashboard_and_rules_returns_data(
 
 
 def test_grafana_is_wired_to_prometheus_and_its_dashboard(stack: "Stack") -> None:
-    """With the stub in Grafana's place this proves mounts, network and user, and no more."""
+    """With the stub instead of Grafana, this proves only mounts, network and user."""
     answer = httpx.get(f"{stack.grafana}/api/health")
     assert answer.status_code == 200
     if "dashboards" in answer.json():
@@ -94,7 +94,7 @@ def _status(stack: "Stack") -> dict[str, Any]:
     return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
 
 
-def test_process_is_no_root_and_has_no_capability_to_gain(stack: "Stack") -> None:
+def test_process_is_not_root_and_cannot_gain_capabilities(stack: "Stack") -> None:
     status = _status(stack)
     assert status["Uid"].split() == ["10001"] * 4
     assert status["Gid"].split() == ["10001"] * 4

@@ -1,4 +1,4 @@
-"""Restarts and replacements under constant load: what was accepted is answered."""
+"""Restarts and replacements under constant load: accepted requests are answered."""
 
 import json
 import sys
@@ -34,8 +34,8 @@ def test_rolling_replacement_behind_the_balancer_fails_no_request(
 def test_restart_of_the_only_detector_loses_no_accepted_request(
     stack: "Stack", run: Run, load: Load, photo: Path, image: str
 ) -> None:
-    """Connections refused in between were never accepted; 503 says so to the client."""
-    # From inside the network: Docker's port proxy would accept what the detector refuses.
+    """Refused connections were never accepted; a 503 says the same to the client."""
+    # From inside the network: Docker's port proxy would accept refused connections.
     inside = [
         "docker", "run", "--rm", "--interactive", "--network", "sfdtest_default",
         "--volume", f"{PROGRAM}:/load.py:ro", "--volume", f"{photo}:/photo.jpg:ro",
@@ -62,6 +62,6 @@ def test_restart_of_the_only_detector_loses_no_accepted_request(
 
 
 def _accepted(log: str) -> set[str]:
-    """Ids of all requests that the detector's log tells of."""
+    """Ids of all requests in the detector's log."""
     entries = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     return {str(entry["request_id"]) for entry in entries if "request_id" in entry}

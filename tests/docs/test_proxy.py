@@ -41,7 +41,7 @@ http {{
 
 @dataclass
 class Replica:
-    """A server in the detector's place: what it answers, and what it was asked."""
+    """A server instead of the detector: its answers, and the requests that it got."""
 
     status: int
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -154,7 +154,7 @@ def _post(proxied: Proxied, body: bytes = b"image") -> httpx.Response:
     )
 
 
-def test_stranger_is_turned_away_by_the_proxy(proxied: Proxied) -> None:
+def test_the_proxy_refuses_a_client_without_a_password(proxied: Proxied) -> None:
     answer = proxied.client.post(
         "/detect", content=b"image", extensions={"sni_hostname": "faces.example.org"}
     )
@@ -166,7 +166,7 @@ def test_post_that_meets_a_draining_replica_is_answered_by_the_other(proxied: Pr
     assert proxied.draining.bodies
 
 
-def test_overload_of_all_replicas_stays_a_503_that_the_next_request_does_not_suffer_from(
+def test_after_a_503_of_all_replicas_the_next_request_is_still_tried(
     proxied: Proxied,
 ) -> None:
     proxied.serving.status = 503
@@ -175,7 +175,7 @@ def test_overload_of_all_replicas_stays_a_503_that_the_next_request_does_not_suf
     assert _post(proxied).status_code == 200
 
 
-def test_proxys_password_stays_at_the_proxy_and_a_request_id_goes_on(proxied: Proxied) -> None:
+def test_the_proxy_drops_its_password_and_passes_on_a_request_id(proxied: Proxied) -> None:
     assert _post(proxied).status_code == 200
     assert "authorization" not in proxied.serving.headers[-1]
     assert len(proxied.serving.headers[-1]["x-request-id"]) == 32
@@ -189,6 +189,6 @@ def test_body_of_the_services_limit_passes_and_a_far_larger_one_does_not(
     assert _post(proxied, bytes(33 * 2**20)).status_code == 413
 
 
-def test_metrics_are_hidden(proxied: Proxied) -> None:
+def test_the_proxy_hides_the_metrics(proxied: Proxied) -> None:
     answer = proxied.client.get("/metrics", extensions={"sni_hostname": "faces.example.org"})
     assert answer.status_code == 404

@@ -1,4 +1,4 @@
-"""The service that the examples ask, and OpenCV 5."""
+"""The service for the examples, and OpenCV 5."""
 
 import contextlib
 import os
@@ -30,7 +30,7 @@ def opencv5(missing: Callable[[str], NoReturn]) -> Path:
     packages = cache / "packages"
     if not packages.is_dir():
         cache.mkdir(exist_ok=True)
-        # Other test processes may be at it too: each installs for itself and puts it there whole.
+        # Other test processes may do the same: each installs its own copy, then renames it.
         with tempfile.TemporaryDirectory(dir=cache) as own:
             target = Path(own) / "packages"
             command = [sys.executable, "-m", "pip", "install", "--quiet", "--only-binary", ":all:",
@@ -39,6 +39,6 @@ def opencv5(missing: Callable[[str], NoReturn]) -> Path:
                 subprocess.run(command, check=True, capture_output=True, timeout=300)
             except (subprocess.SubprocessError, OSError):
                 missing("pip cannot download OpenCV 5")
-            with contextlib.suppress(OSError):  # somebody was faster
+            with contextlib.suppress(OSError):  # another process was faster
                 target.rename(packages)
     return packages

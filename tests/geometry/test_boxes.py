@@ -70,7 +70,7 @@ def test_clipped_boxes_lie_inside_and_clipping_again_changes_nothing(some: Float
     assert np.array_equal(clip(inside, 3, 2), inside)
 
 
-def test_clip_leaves_its_argument_alone() -> None:
+def test_clip_does_not_change_its_argument() -> None:
     some = boxes((-1, -1, 9, 9))
     assert clip(some, 4, 5).tolist() == [[0, 0, 4, 5]]
     assert some.tolist() == [[-1, -1, 9, 9]]

@@ -1,4 +1,4 @@
-"""Several boxes of one face, and where they put it together."""
+"""Several boxes of one face, and the box that they vote for."""
 
 import numpy as np
 import pytest
@@ -13,22 +13,22 @@ def f32(*rows: tuple[float, ...]) -> "np.ndarray[tuple[int, ...], np.dtype[np.fl
 @pytest.mark.parametrize(
     ("boxes", "scores", "kept", "voted"),
     [
-        # One alone stays.
+        # A single box stays.
         ([(0, 0, 1, 1)], [0.9], [0], [(0, 0, 1, 1)]),
-        # Two of a face, weighted by their scores.
+        # Two boxes of a face, weighted by their scores.
         ([(0, 0, 10, 10), (0, 0, 10, 8)], [0.6, 0.3], [0], [(0, 0, 10, 28 / 3)]),
-        # One of another face has no say, nor has one that overlaps by less than half.
+        # Boxes of another face do not count, and neither do overlaps below one half.
         ([(0, 0, 10, 10), (20, 0, 30, 10)], [0.6, 0.5], [0, 1], [(0, 0, 10, 10), (20, 0, 30, 10)]),
         ([(0, 0, 10, 10), (0, 6, 10, 16)], [0.6, 0.3], [0], [(0, 0, 10, 10)]),
-        # Overlapping by just half it has.
+        # An overlap of exactly one half counts.
         ([(0, 0, 10, 10), (0, 0, 10, 5)], [0.5, 0.5], [0], [(0, 0, 10, 7.5)]),
-        # Without an area, or sure of nothing, it is its own.
+        # A box without area, or with a score of 0, stays as it is.
         ([(3, 3, 3, 3)], [0.9], [0], [(3, 3, 3, 3)]),
         ([(0, 0, 1, 1)], [0.0], [0], [(0, 0, 1, 1)]),
         ([(0, 0, 1, 1)], [0.5], [], np.zeros((0, 4))),
     ],
 )
-def test_a_face_lies_at_the_weighted_mean_of_what_overlaps_it(
+def test_a_box_moves_to_the_weighted_mean_of_the_boxes_that_overlap_it(
     boxes: list[tuple[float, ...]],
     scores: list[float],
     kept: list[int],

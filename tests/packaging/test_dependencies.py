@@ -1,4 +1,4 @@
-"""What our packages import is what pyproject.toml declares."""
+"""Our packages import exactly what pyproject.toml declares."""
 
 import ast
 import re
@@ -25,16 +25,16 @@ EXTRAS = {
     "store": ("models",),
     "training": ("train", "evaluate"),
 }
-"""The extras whose packages a package of ours may import, beside those of every installation."""
+"""The extras whose packages each of our packages may import."""
 
 DISTRIBUTIONS = {top: names[0].lower() for top, names in packages_distributions().items()} | {
     # several distributions share these two; the SDK brings OpenTelemetry's others
     "google": "protobuf",
     "opentelemetry": "opentelemetry-sdk",
-    # not in everyone's environment
+    # not in every environment
     "torch": "torch",
 }
-"""Who installs a module."""
+"""The distributions that install a module."""
 
 
 def name_of(requirement: str) -> str:
@@ -106,11 +106,11 @@ def test_the_image_has_what_the_service_imports() -> None:
     }
     packages = [name for name, extras in EXTRAS.items() if "service" in extras]
     used = {name for package in (*packages, "geometry", "sfd") for name in imported(package)}
-    # The image sends traces only where its user adds the SDK (docs/tracing.md).
+    # The image sends traces only if its user adds the SDK (docs/tracing.md).
     assert used - {"opentelemetry-sdk"} <= listed
 
 
-def test_the_page_about_installing_names_every_extra_and_the_version() -> None:
+def test_the_install_page_names_every_extra_and_the_version() -> None:
     page = (ROOT / "docs/install.md").read_text("utf-8")
     listed = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
     assert sorted(listed) == sorted(PROJECT["optional-dependencies"])

@@ -85,7 +85,7 @@ PREFLIGHT = ORIGIN | {
 }
 
 
-def test_other_origins_are_shut_out_unless_set(client: TestClient) -> None:
+def test_other_origins_are_refused_unless_they_are_set(client: TestClient) -> None:
     assert "access-control-allow-origin" not in client.get("/livez", headers=ORIGIN).headers
     assert client.options("/detect", headers=PREFLIGHT).status_code == 405
 
@@ -117,7 +117,7 @@ def test_a_set_origin_may_call_and_read_errors(serve: Any) -> None:
         ("POST", "/livez", 405, "method-not-allowed"),
     ],
 )
-def test_the_frameworks_own_errors_are_problems_too(
+def test_the_frameworks_own_errors_are_problem_json_too(
     client: TestClient, method: str, path: str, status: int, kind: str
 ) -> None:
     response = client.request(method, path)

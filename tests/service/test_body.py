@@ -20,7 +20,7 @@ def read(
     memory: BodyMemory | None = None,
     seconds: float = 10,
 ) -> bytes:
-    """The body that these messages bring, at most 10 bytes of it; then silence."""
+    """The body of these messages, at most 10 bytes; then no more messages."""
     held_by = memory or BodyMemory(100)
     left = iter(messages)
 
@@ -55,14 +55,14 @@ def test_chunks_are_joined_until_the_last() -> None:
         ([chunk(b"x")], {}, Timeout),
     ],
 )
-def test_a_body_that_cannot_be_taken_is_a_problem(
+def test_a_body_that_cannot_be_accepted_is_an_error(
     messages: list[Message], headers: dict[str, str], problem: type[RequestError]
 ) -> None:
     with pytest.raises(problem):
         read(*messages, headers=headers, seconds=0.01)
 
 
-def test_all_bodies_together_have_a_limit_and_give_their_memory_back() -> None:
+def test_all_bodies_together_have_a_limit_and_free_their_memory() -> None:
     memory = BodyMemory(8)
     with memory.hold() as other:
         other.add(5)

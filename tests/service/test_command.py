@@ -99,7 +99,7 @@ def test_sigterm_finishes_what_was_accepted_and_exits_0(
         assert server.process.wait(20) == 0
 
 
-def test_a_client_that_outlasts_the_grace_time_does_not_keep_the_service(
+def test_a_client_that_outlasts_the_grace_time_does_not_delay_the_exit(
     start_server: Any,
 ) -> None:
     with start_server(SHUTDOWN_GRACE_S=1) as server, connect(server.url) as slow:
@@ -121,7 +121,7 @@ def test_a_client_that_sends_a_byte_a_second_is_timed_out(start_server: Any) -> 
 
 
 @pytest.mark.parametrize("stated", [True, False], ids=["with its length", "chunked"])
-def test_a_client_that_sends_10_gb_is_told_early_and_costs_no_memory(
+def test_a_client_that_sends_10_gb_is_refused_early_and_costs_little_memory(
     start_server: Any, stated: bool
 ) -> None:
     def gigabytes() -> Iterator[bytes]:
@@ -141,7 +141,7 @@ def test_a_client_that_sends_10_gb_is_told_early_and_costs_no_memory(
         assert server.memory() - before < 100 * 2**20
 
 
-def test_500_at_once_are_each_answered_as_documented_in_bounded_memory(
+def test_500_requests_at_once_get_documented_answers_in_bounded_memory(
     start_server: Any, bright_cells: Cells
 ) -> None:
     data = bright_cells(3, size=400, kind="BMP")
@@ -165,7 +165,7 @@ def test_500_at_once_are_each_answered_as_documented_in_bounded_memory(
         assert server.memory() - before < 400 * 2**20
 
 
-def test_clients_that_disconnect_do_no_harm_to_the_others(
+def test_clients_that_disconnect_do_not_affect_the_others(
     start_server: Any, bright_cells: Cells
 ) -> None:
     slow = bright_cells(5, size=3000)
@@ -184,8 +184,8 @@ def test_clients_that_disconnect_do_no_harm_to_the_others(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which only Linux has")
 @pytest.mark.usefixtures("plain")
-def test_sigterm_while_it_starts_calls_the_start_off(store: Path) -> None:
-    # As process 1 of a container, which the kernel protects from signals without a handler.
+def test_sigterm_during_the_start_stops_it(store: Path) -> None:
+    # As process 1 of a container, which ignores signals without a handler.
     slow = "import time, service.runtime as r; r.load = lambda _: time.sleep(60)"
     serve = "import runpy; runpy.run_module('service', run_name='__main__', alter_sys=True)"
     with subprocess.Popen(
@@ -201,7 +201,7 @@ def test_sigterm_while_it_starts_calls_the_start_off(store: Path) -> None:
 
 
 @pytest.mark.usefixtures("plain")
-def test_sigterm_while_a_model_warms_up_exits_0_without_waiting_for_it(tmp_path: Path) -> None:
+def test_sigterm_during_the_warm_up_exits_0_at_once(tmp_path: Path) -> None:
     slow = (
         "import time; from detection.session import Session; "
         "Session.warm_up = lambda *_: time.sleep(600)"
@@ -248,9 +248,7 @@ def test_a_dry_run_proves_the_deployment() -> None:
         ({"SFD_HOST": "256.0.0.1", "SFD_PORT": "0"}, "cannot listen on 256.0.0.1:0: "),
     ],
 )
-def test_a_start_that_cannot_work_says_why_in_one_line(
-    environment: dict[str, str], says: str
-) -> None:
+def test_a_failed_start_says_why_in_one_line(environment: dict[str, str], says: str) -> None:
     done = command(**environment)
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]

@@ -71,7 +71,7 @@ def test_a_head_in_two_pieces_and_an_idle_connection_are_fine(start_server: Any)
 # --- the reading of an answer
 
 
-def test_a_client_that_does_not_read_its_answer_is_let_go(start_server: Any) -> None:
+def test_a_client_that_does_not_read_its_answer_is_disconnected(start_server: Any) -> None:
     noise = io.BytesIO()
     Image.frombytes("RGB", (2600, 2600), os.urandom(3 * 2600 * 2600)).save(noise, "BMP")
     data = noise.getvalue()
@@ -91,7 +91,7 @@ def test_a_client_that_does_not_read_its_answer_is_let_go(start_server: Any) -> 
 
 
 @pytest.mark.parametrize("fate", ["keep-alive", "close"])
-def test_a_client_that_reads_slowly_but_steadily_gets_all_of_its_answer(
+def test_a_client_that_reads_slowly_but_steadily_gets_its_whole_answer(
     start_server: Any, fate: str
 ) -> None:
     noise = io.BytesIO()
@@ -122,7 +122,7 @@ def test_a_client_that_reads_slowly_but_steadily_gets_all_of_its_answer(
 # --- what is not HTTP/1.1, or too much of it
 
 
-def test_an_offer_of_http_2_is_answered_by_http_1_without_a_word(
+def test_an_offer_of_http_2_is_answered_by_http_1_without_a_log_line(
     start_server: Any, bright_cells: Cells
 ) -> None:
     data = bright_cells(1)
@@ -155,7 +155,7 @@ def test_an_offer_of_http_2_is_answered_by_http_1_without_a_word(
     ],
     ids=["pipelined requests", "a header", "headers", "a path", "trailers", "a chunk extension"],
 )
-def test_a_flood_that_the_app_never_sees_is_bounded_too(
+def test_a_flood_that_the_app_never_sees_is_limited_too(
     hardened: Any, first: bytes, flood: bytes
 ) -> None:
     hardened.forget_peak()
@@ -183,7 +183,7 @@ def test_a_flood_that_the_app_never_sees_is_bounded_too(
         b"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 400_000 + b"\r\n\r\n",
     ],
 )
-def test_what_is_no_http_is_a_400_and_the_end_of_the_connection(
+def test_bytes_that_are_not_http_get_a_400_and_the_connection_is_closed(
     hardened: Any, request_bytes: bytes
 ) -> None:
     with hardened.connect(timeout=5) as connection:

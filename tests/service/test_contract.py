@@ -1,4 +1,4 @@
-"""The OpenAPI document holds: whatever a client sends by it, the answer is one it describes."""
+"""The service answers any request of the OpenAPI document as the document describes."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ CHECKS = (
     "unsupported_method",
     "ignored_auth",
 )
-"""All but those of accepted and rejected data: no schema can say which bytes are an image."""
+"""All checks, except of accepted and rejected data: no schema says which bytes are an image."""
 
 
 @pytest.mark.parametrize(

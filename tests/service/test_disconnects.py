@@ -22,14 +22,14 @@ async def gone() -> Message:
     return {"type": "http.disconnect"}
 
 
-def test_work_that_ends_is_answered() -> None:
+def test_the_result_of_finished_work_is_returned() -> None:
     async def work() -> int:
         return 3
 
     assert asyncio.run(unless_client_goes(never, work())) == 3
 
 
-def test_an_exception_of_the_work_comes_through() -> None:
+def test_an_exception_of_the_work_is_raised() -> None:
     async def work() -> int:
         raise KeyError("x")
 

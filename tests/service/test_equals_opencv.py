@@ -1,4 +1,4 @@
-"""The service's boxes are those of OpenCV running the caffemodel itself, on real photographs."""
+"""The service finds the same boxes as OpenCV with the caffemodel, on real photographs."""
 
 import json
 import threading
@@ -26,7 +26,7 @@ FOLDER = ROOT / "model_store" / "sfd-640-mobilenetv2-mod2"
 # The thresholds of the prototxt's own DetectionOutput layer: all that Caffe would return.
 MIN_SCORE, NMS_IOU = 0.05, 0.3
 SCORE_TOLERANCE, LEAST_IOU = 1e-3, 0.99
-# Two float32 implementations may settle a comparison differently where its sides are this close.
+# If two values are this close, two float32 implementations may compare them differently.
 EDGE_IOU = 2e-3
 CLIENTS = 16
 
@@ -128,7 +128,7 @@ def detections_of(answer: dict[str, Any]) -> Detections:
 def match(found: Detections, wanted: Detections) -> tuple[int, list[int], list[int]]:
     """One to one, IoU >= 0.99 and score within 1e-3: (pairs, indices left, indices left)."""
     overlaps = iou(found[0], wanted[0])
-    # A score is written with four digits, half of whose last one is not the service's error.
+    # A score is written with four digits: allow for half of the last one.
     same = (overlaps >= LEAST_IOU) & (
         np.abs(found[1][:, None] - wanted[1][None, :]) <= SCORE_TOLERANCE + 5e-5
     )
@@ -141,10 +141,10 @@ def match(found: Detections, wanted: Detections) -> tuple[int, list[int], list[i
 
 
 def without_reason(one: tuple[Detections, list[int]], other: tuple[Detections, list[int]]) -> int:
-    """How many unmatched boxes of two sides no comparison too close to call explains.
+    """How many unmatched boxes of two sides cannot be explained by a comparison too close to call.
 
-    A box is explained when it is on an edge, or when an explained one of the other side, with a
-    better score, is what suppresses it there.
+    A box is explained if it is on an edge, or if an explained box of the other side with a better
+    score suppresses it there.
     """
     explained = [{i for i in left if on_an_edge(i, side)} for side, left in (one, other)]
     for mine, theirs in ((0, 1), (1, 0)):
@@ -157,7 +157,7 @@ def without_reason(one: tuple[Detections, list[int]], other: tuple[Detections, l
 
 
 def on_an_edge(index: int, side: Detections) -> bool:
-    """Whether one side may hold a box that the other dropped, by a comparison too close to call.
+    """Whether one side may keep a box that the other dropped: a comparison was too close to call.
 
     Its score is at the threshold, or its overlap with a better box is at the NMS threshold.
     """

@@ -1,7 +1,7 @@
-"""What breaks inside or around the service: documented answers, and recovery without hands.
+"""Failures inside and around the service: documented answers, and recovery by itself.
 
-Real processes, real models made to fail; `SFD_WORKERS` are threads, so that a worker that is
-killed is the process that is killed.
+Real processes, and real models that are made to fail. Workers are threads, so killing a worker
+means killing the process.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ Cells = Callable[..., bytes]
 Sleeping = Callable[[object], str]
 
 POISON = 15
-"""The cell that makes the faulty models fail; any other image is fine."""
+"""The cell that makes the faulty models fail; all other images work."""
 
 
 def break_model(folder: Path, fault: str) -> None:
@@ -135,7 +135,7 @@ def test_inference_that_fails_for_one_image_fails_that_image_alone(
     ],
     ids=["emptied", "cut", "gone", "build gone", "build broken", "toml broken", "other weights"],
 )
-def test_a_model_damaged_before_the_start_stops_it_with_one_line(
+def test_a_model_damaged_before_the_start_prevents_it_with_one_line(
     own_store: Path, damage: Callable[[Path], object], says: str
 ) -> None:
     damage(own_store / "cells")
@@ -154,7 +154,7 @@ def test_a_model_damaged_before_the_start_stops_it_with_one_line(
     assert says in line
 
 
-def test_a_model_damaged_after_the_start_changes_nothing_until_the_next(
+def test_a_model_damaged_after_the_start_matters_only_at_the_next_start(
     start_server: Any, own_store: Path, bright_cells: Cells
 ) -> None:
     with start_server(MODEL_STORE=own_store) as server:
@@ -178,10 +178,10 @@ def free_port() -> int:
         return port
 
 
-def test_a_process_killed_in_the_middle_of_a_batch_is_replaced_without_hands(
+def test_a_process_killed_during_a_batch_is_replaced_by_itself(
     tmp_path: Path, sleeping: Sleeping, store: Path, bright_cells: Cells
 ) -> None:
-    # As docker's `restart: unless-stopped`: whenever it ends, it is started again.
+    # Like Docker's `restart: unless-stopped`: start it again whenever it ends.
     serve = "import runpy; runpy.run_module('service', run_name='__main__', alter_sys=True)"
     slow = "10 * __import__('pathlib').Path('slow').exists()"
     supervisor = 'echo $$ > boss; while :; do "$@" & echo $! > pid; wait $!; done'
@@ -267,7 +267,7 @@ def test_sigterm_under_load_answers_each_accepted_request(
                 except httpx.ConnectError:
                     return
                 except httpx.TransportError:
-                    # The kernel had taken the connection, but the closing service not yet.
+                    # The kernel had accepted the connection, but the closing service had not.
                     lost.append(name)
                     return
                 seen[answer.status_code] += 1
@@ -294,7 +294,7 @@ def test_sigterm_under_load_answers_each_accepted_request(
 
 
 @pytest.mark.parametrize("how", ["the grace time ends", "a second SIGINT"])
-def test_requests_that_the_end_cuts_off_get_503_and_the_exit_code_is_0(
+def test_requests_cut_off_by_the_shutdown_get_503_and_the_exit_code_is_0(
     start_server: Any, sleeping: Sleeping, bright_cells: Cells, how: str
 ) -> None:
     grace = 1 if how == "the grace time ends" else 30
@@ -328,7 +328,7 @@ def test_requests_that_the_end_cuts_off_get_503_and_the_exit_code_is_0(
         assert "Traceback" not in server.log.read_text()
 
 
-def test_an_inference_that_hangs_does_not_keep_the_process_for_ever(
+def test_an_inference_that_hangs_does_not_block_the_exit_for_ever(
     start_server: Any, sleeping: Sleeping, bright_cells: Cells
 ) -> None:
     hang = sleeping("0 if len(images) > 1 or not images[0].max() == 255 else 600")

@@ -1,4 +1,4 @@
-"""A client generated from the OpenAPI document, against the service on a socket."""
+"""A client generated from the OpenAPI document, with the service on a socket."""
 
 import asyncio
 import base64
@@ -18,8 +18,8 @@ KEY = "a-good-long-key"
 Cells = Callable[..., bytes]
 Generated = Callable[[str], Any]
 
-# No ruff over the generated files; and the generator knows no `image/*`, of which it would warn:
-# it is sent as application/octet-stream, which the document has too.
+# Do not run ruff on the generated files. The generator does not support `image/*` and would warn,
+# so send application/octet-stream instead, which the document has too.
 CONFIG = """
 post_hooks: []
 content_type_overrides:
@@ -36,7 +36,7 @@ def url(store: Path, tmp_path_factory: pytest.TempPathFactory, start_real_server
 
 @pytest.fixture(scope="module")
 def generated(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Generated]:
-    """Imports a module of the client, which is made without a warning."""
+    """Imports a module of the client. Generating it must not print a warning."""
     folder = tmp_path_factory.mktemp("client")
     (folder / "config.yml").write_text(CONFIG)
     done = subprocess.run(
@@ -91,7 +91,7 @@ def test_every_operation_is_a_module_with_a_short_name(generated: Generated) -> 
             assert callable(generated(f"api.{tag}.{name}").sync), name
 
 
-def test_an_image_as_bytes_brings_typed_faces(
+def test_an_image_as_bytes_gives_typed_faces(
     generated: Generated, client: Any, bright_cells: Cells
 ) -> None:
     body = file(generated, bright_cells(5))
@@ -104,7 +104,7 @@ def test_an_image_as_bytes_brings_typed_faces(
 
 
 @pytest.mark.parametrize("kind", ["multipart", "json"])
-def test_several_images_bring_typed_results_and_errors(
+def test_several_images_give_typed_results_and_errors(
     generated: Generated, client: Any, bright_cells: Cells, kind: str
 ) -> None:
     images = [bright_cells(0, 5), b"\xff\xd8\xff", bright_cells()]
@@ -123,7 +123,7 @@ def test_several_images_bring_typed_results_and_errors(
     assert [len(each.faces) for each in (first, third)] == [2, 0]
 
 
-def test_a_bad_image_is_a_typed_problem(generated: Generated, client: Any) -> None:
+def test_a_bad_image_gives_a_typed_error(generated: Generated, client: Any) -> None:
     answer = generated("api.detection.detect").sync_detailed(
         client=client, body=file(generated, b"\xff\xd8\xff")
     )
@@ -148,7 +148,7 @@ def test_probes_and_metrics_are_read(generated: Generated, client: Any) -> None:
     assert "sfd_in_flight 1.0" in generated("api.operation.metrics").sync(client=client)
 
 
-def test_the_inference_protocol_is_spoken(
+def test_the_inference_protocol_works(
     generated: Generated, client: Any, bright_cells: Cells
 ) -> None:
     models = generated("models")

@@ -23,7 +23,7 @@ Cells = Callable[..., bytes]
 Sleeping = Callable[[object], str]
 
 
-# --- who vanishes
+# --- clients that disconnect
 
 
 def test_a_client_that_leaves_while_it_waits_is_dropped_before_inference(
@@ -57,7 +57,7 @@ def test_a_client_that_resets_its_connection_leaves_nothing_behind(
 ) -> None:
     data = bright_cells(3, size=800, kind="BMP")
     with start_server(sleeping(0.2), MAX_BYTES=2 * MIB) as server:
-        # More bytes than may be held at the same time: none of them may stay counted.
+        # More bytes than memory may hold at the same time: none of them may stay counted.
         for _ in range(20):
             connection = server.connect()
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -71,10 +71,12 @@ def test_a_client_that_resets_its_connection_leaves_nothing_behind(
         assert "Traceback" not in server.log.read_text()
 
 
-# --- who crawls
+# --- slow clients
 
 
-def test_many_slow_uploads_take_nobody_elses_place(start_server: Any, bright_cells: Cells) -> None:
+def test_many_slow_uploads_do_not_block_other_clients(
+    start_server: Any, bright_cells: Cells
+) -> None:
     with start_server(REQUEST_TIMEOUT_S=2, QUEUE_LIMIT=32) as server:
         slow = [server.connect() for _ in range(64)]
         for connection in slow:
@@ -92,7 +94,7 @@ def test_many_slow_uploads_take_nobody_elses_place(start_server: Any, bright_cel
         assert server.metrics()['sfd_rejected_total{reason="timeout"}'] == 64
 
 
-def test_the_deadline_is_kept_and_who_missed_it_is_not_inferred(
+def test_the_deadline_is_kept_and_late_images_are_not_inferred(
     start_server: Any, sleeping: Sleeping, bright_cells: Cells
 ) -> None:
     with start_server(
@@ -112,16 +114,16 @@ def test_the_deadline_is_kept_and_who_missed_it_is_not_inferred(
 
         for status, kind, seconds in asyncio.run(all_at_once()):
             assert (status, kind) == (504, "timeout")
-            # Long before the batch ends, though the machine be slow.
+            # Long before the batch ends, even on a slow machine.
             assert 1.9 < seconds < 7
         server.wait_until_idle()
         assert server.metrics()["sfd_batch_size_count"] == 1
 
 
-# --- who floods
+# --- clients that flood
 
 
-def test_of_500_at_once_each_is_counted_as_it_was_answered(
+def test_each_of_500_simultaneous_requests_is_counted_under_its_status(
     start_server: Any, sleeping: Sleeping, bright_cells: Cells
 ) -> None:
     data = bright_cells(3, size=300, kind="BMP")

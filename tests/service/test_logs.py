@@ -50,14 +50,14 @@ def test_probes_are_not_logged_at_info(client: TestClient, lines: list[dict[str,
     assert [line for line in lines if line["logger"] == "service.access"] == []
 
 
-def test_a_line_stays_one_line_whatever_is_in_it() -> None:
+def test_a_log_line_stays_one_line_for_any_content() -> None:
     record = logging.makeLogRecord({"msg": 'new\nline "quoted" %s', "args": ("\x00ü",)})
     text = logs.JsonFormatter().format(record)
     assert "\n" not in text
     assert json.loads(text)["message"] == 'new\nline "quoted" \x00ü'
 
 
-def test_the_runbooks_filter_leaves_what_is_no_information() -> None:
+def test_the_runbooks_filter_leaves_only_lines_above_info() -> None:
     pattern = re.search(r"grep -v '([^']+)'", (ROOT / "docs/runbook.md").read_text())
     assert pattern
     lines = {
@@ -80,7 +80,7 @@ def test_a_clients_path_cannot_write_a_console_line_of_its_own() -> None:
     assert "GET /x\\n12:00:00 error  \\x1b[31mbad" in logs.ConsoleFormatter().format(record)
 
 
-def test_a_problem_is_in_its_requests_line(
+def test_the_error_is_in_the_log_line_of_its_request(
     client: TestClient, lines: list[dict[str, object]]
 ) -> None:
     client.post("/detect", content=b"%PDF-1.7")

@@ -28,20 +28,20 @@ def parse(body: bytes, cut: int = 1 << 20, max_files: int = 100) -> multipart.Fo
     return asyncio.run(multipart.read(CONTENT_TYPE, chunks(), max_files=max_files))
 
 
-# A part may not hold its own boundary; all else is allowed, line ends and dashes too.
+# A part may contain anything except its own boundary, even line ends and dashes.
 files = st.lists(st.text("\r\n-frontie\0", max_size=40).map(str.encode), max_size=4).filter(
     lambda parts: not any(b"--frontier" in part for part in parts)
 )
 
 
 @given(files, st.integers(1, 60))
-def test_parts_come_back_as_sent_however_the_body_is_cut(parts: list[bytes], cut: int) -> None:
+def test_parts_arrive_as_sent_for_any_chunks_of_the_body(parts: list[bytes], cut: int) -> None:
     if parts:
         assert parse(body_of(parts), cut) == multipart.Form(parts, [])
 
 
 @given(st.binary(max_size=200), st.integers(1, 60))
-def test_any_bytes_are_parts_or_a_problem(body: bytes, cut: int) -> None:
+def test_any_bytes_give_parts_or_an_error(body: bytes, cut: int) -> None:
     try:
         parse(b"--frontier\r\n" + body, cut)
     except RequestError as problem:
@@ -88,7 +88,7 @@ def test_a_part_with_a_type_or_the_bytes_of_an_image_is_a_file(head: str) -> Non
     assert parse(form(part(head, PNG))) == multipart.Form([PNG], [])
 
 
-def test_a_model_whose_name_begins_as_a_bmp_file_is_a_field() -> None:
+def test_a_model_name_that_begins_like_a_bmp_file_is_a_field() -> None:
     assert parse(form(part(FIELD.replace("min_score", "model"), b"BMW"))).fields == [
         ("model", "BMW")
     ]

@@ -30,16 +30,14 @@ def ask(client: TestClient, bright_cells: Cells, as_base64: Base64) -> Callable[
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_parameter_has_the_same_effect_wherever_it_stands(
-    ask: Callable[..., Any], way: str
-) -> None:
+def test_a_parameter_has_the_same_effect_in_each_place(ask: Callable[..., Any], way: str) -> None:
     answer = ask(way, max_faces=2, min_score=0.3)
     assert answer.status_code == 200
     assert len(answer.json()["faces"]) == 2
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_the_answer_to_one_image_keeps_its_shape_beside_parameters(
+def test_the_answer_to_one_image_keeps_its_shape_with_parameters(
     ask: Callable[..., Any], way: str
 ) -> None:
     assert "results" not in ask(way, min_score=0.3).json()
@@ -55,7 +53,7 @@ def test_the_answer_to_one_image_keeps_its_shape_beside_parameters(
         ({"min_size": "-1"}, "min_size: Input should be greater than or equal to 0"),
     ],
 )
-def test_a_wrong_parameter_gets_the_same_error_wherever_it_stands(
+def test_a_wrong_parameter_gets_the_same_error_in_each_place(
     ask: Callable[..., Any], way: str, given: dict[str, str], says: str
 ) -> None:
     answer = ask(way, **given)
@@ -76,13 +74,15 @@ def test_two_places_with_one_value_are_fine(ask: Callable[..., Any], way: str) -
     assert ask(way, {"min_score": "0.50"}, min_score=0.5).status_code == 200
 
 
-def test_the_query_itself_may_not_say_two_things(client: TestClient, bright_cells: Cells) -> None:
+def test_the_query_may_not_give_a_parameter_two_values(
+    client: TestClient, bright_cells: Cells
+) -> None:
     answer = client.post("/detect?max_faces=1&max_faces=2", content=bright_cells(1))
     assert answer.status_code == 422
     assert "given twice" in answer.json()["detail"]
 
 
-def test_null_in_json_is_a_parameter_that_is_left_out(ask: Callable[..., Any]) -> None:
+def test_null_in_json_means_that_the_parameter_is_left_out(ask: Callable[..., Any]) -> None:
     assert len(ask("json", max_faces=None).json()["faces"]) == 3
 
 
@@ -114,7 +114,7 @@ def test_the_values_of_render_are_listed_in_one_sentence(ask: Callable[..., Any]
 
 
 @pytest.mark.parametrize("style", ["boxes", "blur", "pixelate"])
-def test_crops_in_the_json_and_a_picture_in_place_of_it_are_refused(
+def test_crops_in_json_and_a_picture_instead_of_json_are_refused(
     ask: Callable[..., Any], style: str
 ) -> None:
     answer = ask("query", render=style, crops="true")
@@ -122,7 +122,7 @@ def test_crops_in_the_json_and_a_picture_in_place_of_it_are_refused(
     assert f"render={style} answers with a picture" in answer.json()["detail"]
 
 
-def test_a_long_unknown_name_is_cut_before_it_is_told(ask: Callable[..., Any]) -> None:
+def test_the_error_shortens_a_long_unknown_name(ask: Callable[..., Any]) -> None:
     answer = ask("json", **{"x" * 100_000: 1})
     assert answer.status_code == 422
     assert len(answer.text) < 500

@@ -1,4 +1,4 @@
-"""What models that share a process share, and what they do not."""
+"""Models in one process: what they share, and what not."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ from service import runtime
 from service.settings import Settings
 
 
-def test_no_model_is_ready_before_all_are_or_once_it_drains(
+def test_no_model_is_ready_before_all_are_or_during_draining(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = runtime.load(Settings(model_store=store, models=("cells", "others"), threads=1))
@@ -60,7 +60,7 @@ def test_a_busy_model_never_holds_back_another(
         assert busy.result(20).status_code == 200
 
 
-def test_what_is_left_to_auto_is_measured_and_shown(serve: Any) -> None:
+def test_auto_settings_are_measured_and_shown(serve: Any) -> None:
     with serve(workers="auto", max_batch="auto", threads=2) as client:
         model = client.get("/models").json()["models"][0]
         metrics = client.get("/metrics").text
@@ -72,7 +72,7 @@ def test_what_is_left_to_auto_is_measured_and_shown(serve: Any) -> None:
     assert 'sfd_predicted_wait_seconds{model="cells"} 0.0' in metrics
 
 
-def test_what_is_set_is_shown_as_set(serve: Any) -> None:
+def test_fixed_settings_are_shown_as_set(serve: Any) -> None:
     with serve(workers=2, max_batch=3, threads=2) as client:
         model = client.get("/models").json()["models"][0]
     assert (model["workers"], model["threads"], model["max_batch"]) == (2, 1, 3)

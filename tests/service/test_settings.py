@@ -43,7 +43,7 @@ def test_a_variable_sets_its_field(
     assert getattr(settings.load(), field) == value
 
 
-def test_the_defaults_are_those_of_the_design() -> None:
+def test_the_defaults_are_the_documented_ones() -> None:
     loaded = settings.load()
     assert loaded.max_bytes == 20 * 2**20
     assert loaded.max_pixels == 50_000_000
@@ -129,7 +129,7 @@ def test_every_setting_has_a_description_and_says_what_it_accepts() -> None:
 
 
 @pytest.mark.parametrize(("terminal", "expected"), [(True, "console"), (False, "json")])
-def test_logs_are_for_people_where_stderr_is_a_terminal(
+def test_the_console_format_is_the_default_on_a_terminal(
     terminal: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stderr", SimpleNamespace(isatty=lambda: terminal))

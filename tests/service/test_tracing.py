@@ -1,4 +1,4 @@
-"""Traces as a collector gets them: OTLP over HTTP, protobuf, from the service in its process."""
+"""Traces as a collector receives them: OTLP over HTTP in protobuf, from a real process."""
 
 import logging
 import signal
@@ -26,7 +26,7 @@ Cells = Callable[..., bytes]
 
 
 class Collector:
-    """An OTLP/HTTP collector on a free port that keeps what it gets."""
+    """An OTLP/HTTP collector on a free port that keeps what it receives."""
 
     def __init__(self) -> None:
         self.received: list[ResourceSpans] = []
@@ -157,7 +157,7 @@ def test_the_service_says_who_it_is(
     assert resource["service.version"]
 
 
-def test_a_failure_of_ours_is_marked(
+def test_an_error_of_the_service_is_marked(
     collector: Collector, store: Path, tmp_path: Path, start_real_server: Any,
     sleeping: Callable[[object], str], bright_cells: Cells,
 ) -> None:  # fmt: skip
@@ -174,7 +174,7 @@ def test_a_failure_of_ours_is_marked(
     assert request.status.code == Status.STATUS_CODE_ERROR
 
 
-def test_mistakes_of_clients_are_no_failures_and_probes_are_left_out(
+def test_client_errors_are_not_marked_and_probes_have_no_span(
     traced: Traced, collector: Collector
 ) -> None:
     def ask(url: str) -> None:
@@ -188,7 +188,7 @@ def test_mistakes_of_clients_are_no_failures_and_probes_are_left_out(
     assert {span.name for span in spans} == {"POST /detect", "GET other"}
     statuses = {collector.attributes(span)["http.response.status_code"] for span in spans}
     assert statuses == {415, 404}
-    # A client's mistake is no error of a server span.
+    # A client's mistake does not mark a server span as an error.
     assert {span.status.code for span in spans} == {Status.STATUS_CODE_UNSET}
 
 
@@ -227,7 +227,7 @@ def test_a_missing_package_is_one_warning_that_says_what_to_install(
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" in record.message
 
 
-def test_a_collector_that_is_away_costs_no_answer_and_no_exit(
+def test_an_unreachable_collector_affects_neither_answers_nor_exit(
     store: Path, tmp_path: Path, start_real_server: Any, bright_cells: Cells
 ) -> None:
     environment = {

@@ -71,7 +71,7 @@ def test_one_image_and_a_list_of_one_differ() -> None:
     assert parse(images=["YWJj"]) == Uploads([b"abc"], several=True)
 
 
-def test_of_a_list_the_bad_one_alone_is_a_problem() -> None:
+def test_only_the_bad_image_of_a_list_is_an_error() -> None:
     good, bad = parse(images=["YWJj", "&"]).files
     assert good == b"abc"
     assert isinstance(bad, InvalidImage)
@@ -130,23 +130,25 @@ def test_base64_may_have_blanks_and_be_a_url(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["YWJ", "YW=Jj", "YWJj!", "YWJj\u00e9"])
-def test_what_is_not_base64_is_a_problem(text: str) -> None:
+def test_text_that_is_not_base64_is_an_error(text: str) -> None:
     assert isinstance(decode_base64(text), InvalidImage)
 
 
-def test_base64_in_its_url_alphabet_is_a_problem_not_other_bytes() -> None:
+def test_base64_in_the_url_alphabet_is_an_error() -> None:
     text = base64.urlsafe_b64encode(b"\xfb\xff\xfe").decode()
     assert isinstance(decode_base64(text), InvalidImage)
 
 
-def test_json_brings_one_image(client: TestClient, bright_cells: Cells, as_base64: Base64) -> None:
+def test_json_can_carry_one_image(
+    client: TestClient, bright_cells: Cells, as_base64: Base64
+) -> None:
     data = as_base64(bright_cells(7))
     assert cells_of(client.post("/detect", json={"image": data}).json()) == {7}
     url = f"data:image/png;base64,{data}"
     assert cells_of(client.post("/detect", json={"image": url}).json()) == {7}
 
 
-def test_json_brings_several_images_and_a_list_is_answered_by_a_list(
+def test_json_can_carry_several_images_and_a_list_gets_a_list(
     client: TestClient, bright_cells: Cells, as_base64: Base64
 ) -> None:
     images = [as_base64(bright_cells(7)), "&&&"]

@@ -1,4 +1,4 @@
-"""The console command: which module runs, and what an outcome means for the exit code."""
+"""The console command: which module runs, and the exit code of each outcome."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ Install = Callable[[Work], None]
 
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Makes a function the work of the command `sfd work [--size N]`."""
+    """Makes the command `sfd work [--size N]` run a function."""
 
     def install_(work: Work) -> None:
         def add_arguments(parser: ArgumentParser) -> None:
@@ -84,7 +84,7 @@ def test_a_failure_is_one_line_on_stderr_and_its_exit_code(
     assert printed.err.count("\n") == 1
 
 
-def test_a_reader_that_closes_the_pipe_ends_the_command_without_a_word(
+def test_a_closed_pipe_ends_the_command_without_output(
     install: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install(failing(BrokenPipeError()))
@@ -93,13 +93,13 @@ def test_a_reader_that_closes_the_pipe_ends_the_command_without_a_word(
 
 
 @pytest.mark.parametrize("error", [SfdError("x"), ValueError("x"), ModuleNotFoundError("x")])
-def test_debug_lets_the_traceback_out(install: Install, error: Exception) -> None:
+def test_debug_shows_the_traceback(install: Install, error: Exception) -> None:
     install(failing(error))
     with pytest.raises(type(error)):
         cli.main(["work", "--debug"])
 
 
-def test_a_command_whose_library_is_missing_says_which(
+def test_a_command_names_a_missing_library(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(cli.COMMANDS, "work", ("no_such_package_at_all", "do some work"))
@@ -140,7 +140,7 @@ def test_each_command_explains_itself(name: str, capsys: pytest.CaptureFixture[s
         ("models", {"fastapi", "uvicorn", "prometheus_client", "torch"}),
     ],
 )
-def test_only_what_a_command_needs_is_imported(name: str, never: set[str]) -> None:
+def test_a_command_imports_only_what_it_needs(name: str, never: set[str]) -> None:
     program = (
         "import sys\n"
         "from sfd.cli import main\n"
@@ -154,7 +154,7 @@ def test_only_what_a_command_needs_is_imported(name: str, never: set[str]) -> No
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-def test_sigterm_lets_a_command_tidy_up(tmp_path: Path) -> None:
+def test_sigterm_lets_a_command_clean_up(tmp_path: Path) -> None:
     (tmp_path / "tidy.py").write_text(
         "import time\n"
         "from pathlib import Path\n"
@@ -187,7 +187,7 @@ def test_sigterm_lets_a_command_tidy_up(tmp_path: Path) -> None:
     assert not (tmp_path / "half-written").exists()
 
 
-def test_the_handler_of_sigterm_is_the_callers_again_afterwards(install: Install) -> None:
+def test_the_callers_sigterm_handler_is_restored(install: Install) -> None:
     before = signal.getsignal(signal.SIGTERM)
     during = []
     install(lambda _: during.append(signal.getsignal(signal.SIGTERM)))

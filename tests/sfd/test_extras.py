@@ -52,6 +52,6 @@ def test_a_missing_package_is_one_line_that_names_the_extra(
     )
 
 
-def test_a_package_of_another_extra_is_named_beside_those_of_the_command() -> None:
+def test_a_package_of_another_extra_is_named_with_those_of_the_command() -> None:
     told = extras.lacking("evaluate", ModuleNotFoundError(name="scipy.io"))
     assert told.endswith("run pip install 'sfd[detect,evaluate]'")

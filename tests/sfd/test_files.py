@@ -1,4 +1,4 @@
-"""A file is written whole or not at all."""
+"""A file is written completely or not at all."""
 
 import os
 import stat
@@ -52,6 +52,6 @@ def test_the_longest_name_can_be_written(tmp_path: Path) -> None:
     assert path.read_bytes() == b"content"
 
 
-def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(WriteError, match=r"no/net.onnx: No such file or directory"):
         write_atomically(tmp_path / "no" / "net.onnx", b"")

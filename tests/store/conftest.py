@@ -1,4 +1,4 @@
-"""A detector small enough to convert in a moment, and a store to put it into."""
+"""A small detector that is fast to convert, and a store for it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +55,7 @@ def random_blobs(net: NetParameter) -> dict[str, tuple[F32, ...]]:
             conv = layer.convolution_param
             size = conv.kernel_size[0]
             shape = (conv.num_output, before // (conv.group or 1), size, size)
-            # Predictions near 0, as after training: e to the power of a size must not overflow.
+            # Predictions near 0, as after training, so that exp(size) does not overflow.
             scale = np.sqrt(2 / np.prod(shape[1:])) * (0.01 if "mbox" in layer.name else 1)
             kernel = random.normal(0, scale, shape).astype(np.float32)
             blobs[layer.name] = (kernel, np.zeros(conv.num_output, np.float32))
@@ -84,7 +84,7 @@ def describe(detector: Detector, name: str) -> Description:
 
 @pytest.fixture
 def description(detector: Detector) -> Description:
-    """What `model.toml` says of the detector, named `tiny`."""
+    """The contents of `model.toml` for the detector, named `tiny`."""
     return describe(detector, "tiny")
 
 

@@ -33,7 +33,7 @@ def test_an_added_model_is_verified_and_described_by_its_own_files(
     assert [path.name for path in store.iterdir()] == ["mine"]
 
 
-def test_a_threshold_that_suppresses_nothing_is_as_good_as_1(
+def test_a_threshold_above_1_is_stored_as_1(
     store: Path, detector: Detector, tmp_path: Path
 ) -> None:
     text = detector.prototxt.read_text()
@@ -44,15 +44,13 @@ def test_a_threshold_that_suppresses_nothing_is_as_good_as_1(
     assert added.thresholds.nms_iou == 1
 
 
-def test_a_detector_that_the_service_does_not_serve_is_not_added(
-    store: Path, of_three: Detector
-) -> None:
+def test_a_detector_that_cannot_be_served_is_not_added(store: Path, of_three: Detector) -> None:
     with pytest.raises(ModelError, match="detects 3 classes, but the service serves"):
         add(store, "mine", of_three.prototxt, of_three.caffemodel, options=UNVERIFIED)
     assert list(store.iterdir()) == []
 
 
-def test_what_is_told_is_what_is_described(store: Path, detector: Detector) -> None:
+def test_given_facts_appear_in_the_description(store: Path, detector: Detector) -> None:
     options = Options(
         input_size=(32, 48), mean=(1, 2.5, 3), scale=0.5, class_names=("head",), verify=False
     )
@@ -77,7 +75,7 @@ def test_what_is_told_is_what_is_described(store: Path, detector: Detector) -> N
         ("caffemodel", b"\xff" * 100),
     ],
 )
-def test_files_that_are_no_detector_leave_nothing(
+def test_files_that_are_not_a_detector_leave_nothing(
     store: Path, detector: Detector, tmp_path: Path, which: str, content: bytes
 ) -> None:
     broken = tmp_path / f"broken.{which}"
@@ -110,13 +108,15 @@ def test_a_name_that_leads_elsewhere_is_refused(store: Path, detector: Detector,
     assert list(store.iterdir()) == []
 
 
-def test_a_store_that_is_missing_is_made(tmp_path: Path, detector: Detector) -> None:
+def test_a_missing_store_is_created(tmp_path: Path, detector: Detector) -> None:
     new = tmp_path / "deep" / "store"
     add(new, "mine", detector.prototxt, detector.caffemodel, options=UNVERIFIED)
     assert [path.name for path in model.find(new)] == ["mine"]
 
 
-def test_a_store_that_cannot_be_made_is_explained(tmp_path: Path, detector: Detector) -> None:
+def test_the_error_for_a_store_that_cannot_be_created_says_why(
+    tmp_path: Path, detector: Detector
+) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ModelError, match="mine cannot be written: Not a directory"):
         add(tmp_path / "file/store", "mine", detector.prototxt, detector.caffemodel)

@@ -20,7 +20,7 @@ class Detector(Protocol):
 
 @pytest.fixture(autouse=True)
 def chosen(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The test's own store is the one that `sfd models` takes."""
+    """`sfd models` uses the test's own store."""
     monkeypatch.setenv("SFD_MODEL_STORE", str(store))
 
 
@@ -59,7 +59,7 @@ def test_list_as_json_has_every_model_with_its_state(
     assert rows[1]["sources"]["weights"]["size"] > 0
 
 
-def test_show_tells_results_that_were_not_measured(
+def test_show_says_which_results_were_not_measured(
     store: Path, unbuilt: Model, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (unbuilt.folder / "model.toml").open("a", encoding="utf-8") as file:
@@ -78,7 +78,7 @@ def test_show_knows_models_that_can_be_pulled(capsys: pytest.CaptureFixture[str]
     assert "easy 0.884, medium 0.862, hard 0.752" in out
 
 
-def test_show_tells_how_the_onnx_file_was_built(
+def test_show_says_how_the_onnx_file_was_built(
     built: Model, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["models", "show", "tiny"]) == 0
@@ -86,7 +86,7 @@ def test_show_tells_how_the_onnx_file_was_built(
     assert "build:      unverified: verification was switched off, by sfd " in out
 
 
-def test_show_as_json_says_what_the_toml_says(
+def test_show_as_json_has_the_contents_of_the_toml(
     built: Model, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["models", "show", "tiny", "--json"]) == 0
@@ -101,7 +101,7 @@ def test_show_as_json_says_what_the_toml_says(
     }
 
 
-def test_verify_passes_whole_models(built: Model, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_passes_intact_models(built: Model, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "verify"]) == 0
     assert capsys.readouterr().out == "tiny: all files match their hashes\n"
 
@@ -149,7 +149,7 @@ def add_with_an_odd_line(detector: Detector, folder: Path) -> list[str]:
     return ["models", "add", *files, "--name", "mine", "--no-verify"]
 
 
-def test_add_tells_what_the_converter_found_odd(
+def test_add_prints_the_converters_warnings(
     store: Path, detector: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(add_with_an_odd_line(detector, tmp_path)) == 0
@@ -157,7 +157,7 @@ def test_add_tells_what_the_converter_found_odd(
     assert "purpose" in told
 
 
-def test_add_tells_it_of_a_model_too_that_it_refuses(
+def test_add_prints_warnings_even_if_it_refuses_the_model(
     store: Path, of_three: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(add_with_an_odd_line(of_three, tmp_path)) == 1
@@ -250,7 +250,7 @@ def test_the_store_can_be_named_on_either_side_of_the_action(
 def test_without_the_converter_the_command_says_what_it_needs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As in the image, which has the service's packages only."""
+    """As in the image, which has only the service's packages."""
     monkeypatch.setitem(sys.modules, "store.build", None)
     assert main(["models", "build"]) == 1
     told = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""One file from a server to the disk; tests/store/test_pull.py has the servers that misbehave."""
+"""Downloads of one file. tests/store/test_pull.py has the servers that misbehave."""
 
 import hashlib
 import threading
@@ -72,7 +72,7 @@ def test_a_file_with_another_hash_is_removed_and_both_hashes_are_named(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_is_there_already_is_neither_overwritten_nor_removed(
+def test_an_existing_file_is_neither_overwritten_nor_removed(
     mirror: Mirror, tmp_path: Path
 ) -> None:
     path = tmp_path / "weights"

@@ -1,4 +1,4 @@
-"""What is told about the models of a store and of a catalog."""
+"""The listing of the models of a store and of a catalog."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -69,23 +69,21 @@ def test_columns_are_as_wide_as_their_longest_cell_and_problems_follow(
     assert all(line == line.rstrip() for line in (head, first, second))
 
 
-def test_json_of_an_installed_model_tells_its_folder_and_build(built: Model) -> None:
+def test_json_of_an_installed_model_has_its_folder_and_build(built: Model) -> None:
     found = data(examine(built.folder))
     assert found["folder"] == str(built.folder)
     assert found["build"]["sha256"] == model.sha256(built.onnx)
     assert (found["state"], found["problem"], found["title"]) == ("ready", "", "A tiny detector")
 
 
-def test_json_of_an_offered_model_tells_where_it_comes_from(catalog: Catalog) -> None:
+def test_json_of_an_offered_model_has_its_origin(catalog: Catalog) -> None:
     found = data(Listed("tiny", "available", description=catalog["tiny"]))
     assert found["sources"]["weights"]["url"] == "https://example.com/weights"
     assert "folder" not in found
     assert "build" not in found
 
 
-def test_a_card_tells_what_is_to_be_fetched_or_how_it_was_built(
-    catalog: Catalog, built: Model
-) -> None:
+def test_a_card_shows_the_downloads_or_the_build(catalog: Catalog, built: Model) -> None:
     offered = card(Listed("tiny", "available", description=catalog["tiny"]))
     assert "to fetch:   2,000 bytes" in offered
     assert "folder:" not in offered

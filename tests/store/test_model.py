@@ -37,7 +37,7 @@ def test_a_folder_becomes_data(unbuilt: Model, store: Path) -> None:
     assert unbuilt.thresholds.keep_top_k == 750
 
 
-def test_the_committed_models_are_whole() -> None:
+def test_the_committed_models_are_intact() -> None:
     folders = model.find(ROOT / "model_store")
     assert ROOT / "model_store/sfd-640-mobilenetv2-mod2" in folders
     for folder in folders:
@@ -52,7 +52,7 @@ def test_the_committed_models_are_whole() -> None:
         ("height = 64", "heigth = 64", "input.heigth: "),
         ("height = 64", "height = 0", "input.height: "),
         ("channels = 3", "channels = 4", "input.channels: "),
-        ("channels = 3", "channels = 1", "input: channels is 1 exactly where"),
+        ("channels = 3", "channels = 1", "input: channels must be 1 if channel_order"),
         ('channel_order = "bgr"', 'channel_order = "bgra"', "input.channel_order: "),
         ("117.0,", "", "input: mean has 2 values for 3 channels"),
         ("default_score = 0.5", "default_score = 1.5", "thresholds.default_score: "),
@@ -87,12 +87,12 @@ def test_all_mistakes_are_listed_at_once(unbuilt: Model) -> None:
 
 
 @pytest.mark.parametrize("content", [b"name = ", b"\xff\xfe", b"\0" * 100, b"a = " + b"[" * 9000])
-def test_what_is_no_toml_is_refused(unbuilt: Model, content: bytes) -> None:
+def test_a_file_that_is_not_toml_is_refused(unbuilt: Model, content: bytes) -> None:
     (unbuilt.folder / "model.toml").write_bytes(content)
     assert "is not valid TOML" in refused(unbuilt.folder)
 
 
-def test_a_folder_that_is_none_is_no_model(store: Path) -> None:
+def test_a_missing_folder_is_not_a_model(store: Path) -> None:
     assert refused(store / "nothing").startswith("no model 'nothing' in ")
 
 
@@ -116,12 +116,12 @@ def test_only_folders_with_a_description_and_a_plain_name_are_found(
     assert model.find(store) == (unbuilt.folder,)
 
 
-def test_a_store_that_is_missing_is_explained(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_store_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="does not exist; set SFD_MODEL_STORE"):
         model.find(tmp_path / "nowhere")
 
 
-def test_a_whole_model_passes_the_check(built: Model) -> None:
+def test_an_intact_model_passes_the_check(built: Model) -> None:
     assert model.check(built).verification == "unverified: verification was switched off"
 
 

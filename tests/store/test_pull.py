@@ -1,4 +1,4 @@
-"""`pull` against a real server on this machine that serves what it should not."""
+"""`pull` from a real server on this machine that misbehaves."""
 
 import errno
 import os
@@ -109,7 +109,7 @@ def around(request: BaseHTTPRequestHandler, body: bytes) -> None:
 
 @dataclass
 class Server:
-    """Serves files by name; `answers` says how, where it is not simply whole."""
+    """Serves files by name; `answers` says how, unless a file is sent normally."""
 
     address: str
     files: dict[str, bytes] = field(default_factory=dict)
@@ -124,7 +124,7 @@ def server() -> Iterator[Server]:
             name = self.path.split("/")[1]
             made.asked.set()
             self.close_connection = True
-            # The client may have had enough.
+            # The client may have disconnected.
             with suppress(BrokenPipeError, ConnectionResetError):
                 made.answers.get(name, whole)(self, made.files[name])
 
@@ -142,7 +142,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def offered(server: Server, unbuilt: model.Model) -> Catalog:
-    """The tiny detector on the server, as a catalog offers it; its store is empty again."""
+    """The tiny detector on the server, as a catalog offers it. The store is empty again."""
     sources = {}
     for role, source in unbuilt.sources.items():
         content = (unbuilt.folder / source.file).read_bytes()
@@ -163,7 +163,7 @@ def offered(server: Server, unbuilt: model.Model) -> Catalog:
 
 
 def failure(store: Path, offered: Catalog, timeout: float = 5) -> str:
-    """Pull, expect one line of explanation and an empty store."""
+    """Pull; expect a one-line error and an empty store."""
     with pytest.raises(SfdError) as raised:
         pull(store, "tiny", offered, timeout=timeout)
     assert list(store.iterdir()) == []
@@ -172,7 +172,7 @@ def failure(store: Path, offered: Catalog, timeout: float = 5) -> str:
     return message
 
 
-def test_a_pulled_model_is_verified_and_whole(store: Path, offered: Catalog) -> None:
+def test_a_pulled_model_is_verified_and_intact(store: Path, offered: Catalog) -> None:
     pulled = pull(store, "tiny", offered)
     assert model.check(pulled).verification == "verified"
     assert [path.name for path in store.iterdir()] == ["tiny"]
@@ -242,7 +242,9 @@ def test_a_reset_connection_is_one_line_and_leaves_nothing(
     assert "Connection reset by peer" in message or "ended after" in message
 
 
-def test_a_silent_server_is_given_up_on(store: Path, offered: Catalog, server: Server) -> None:
+def test_the_download_gives_up_on_a_silent_server(
+    store: Path, offered: Catalog, server: Server
+) -> None:
     server.answers["weights.caffemodel"] = silent
     assert "the server did not answer in time" in failure(store, offered, timeout=0.2)
 
@@ -301,7 +303,9 @@ def test_an_installed_model_is_not_touched(store: Path, offered: Catalog, server
     assert not server.asked.is_set()
 
 
-def test_of_two_pulls_at_once_one_wins_and_the_other_says_so(store: Path, offered: Catalog) -> None:
+def test_if_two_pulls_run_at_once_one_wins_and_the_other_says_so(
+    store: Path, offered: Catalog
+) -> None:
     outcomes: list[str] = []
 
     def run() -> None:
@@ -381,7 +385,7 @@ def test_a_real_disk_without_space_is_one_line_and_leaves_nothing(
 
 
 def command(*arguments: str, store: Path, offered: Catalog, tmp_path: Path) -> list[str]:
-    """The command line of `sfd models`, with what is offered as its catalog."""
+    """The command line of `sfd models` with the offered models as its catalog."""
     path = tmp_path / "offered.toml"
     path.write_text(
         tomli_w.dumps(TypeAdapter(dict[str, Entry]).dump_python(dict(offered), mode="json")),

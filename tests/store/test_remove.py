@@ -56,7 +56,7 @@ def test_a_link_is_not_followed(built: Model, store: Path, tmp_path: Path) -> No
     assert (elsewhere / "model.onnx").is_file()
 
 
-def test_what_stays_of_an_interrupted_deletion_is_not_a_model(
+def test_the_rest_of_an_interrupted_deletion_is_not_a_model(
     built: Model, store: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(_: object) -> None:

@@ -185,7 +185,7 @@ def test_plugins_are_a_501(open_server: Server, bright_cells: Cells) -> None:
         (b"{" * 100, "application/json", 400, 26),
     ],
 )
-def test_what_is_no_image_is_an_error_in_comprefaces_shape(
+def test_a_file_that_is_not_an_image_gets_an_error_in_comprefaces_form(
     open_server: Server, content: bytes, content_type: str, status: int, code: int
 ) -> None:
     headers = {"Content-Type": content_type}
@@ -208,14 +208,16 @@ def test_what_is_no_image_is_an_error_in_comprefaces_shape(
         ("POST", "recognition/embeddings/recognize"),
     ],
 )
-def test_what_only_compreface_can_do_is_a_501(open_server: Server, method: str, path: str) -> None:
+def test_endpoints_that_only_compreface_has_answer_501(
+    open_server: Server, method: str, path: str
+) -> None:
     response = httpx.request(method, f"{open_server.url}/api/v1/{path}")
     assert response.status_code == 501
     assert set(response.json()) == {"message", "code"}
 
 
 @pytest.mark.parametrize("compat", ["", "deepstack"])
-def test_without_the_setting_there_is_no_such_path(serve: Any, compat: str) -> None:
+def test_without_the_setting_the_path_does_not_exist(serve: Any, compat: str) -> None:
     with serve(compat=compat) as client:
         for path in (PATH, "/api/v1/recognition/recognize"):
             response = client.post(path, files={"file": b"x"})

@@ -190,7 +190,7 @@ def test_a_wrong_min_confidence_is_a_400_in_deepstacks_shape(
         (b'{"images": ["", ""]}', "application/json", 413),
     ],
 )
-def test_what_is_no_image_is_an_error_in_deepstacks_shape(
+def test_a_file_that_is_not_an_image_gets_an_error_in_deepstacks_form(
     open_server: Server, content: bytes, content_type: str, status: int
 ) -> None:
     headers = {"Content-Type": content_type}
@@ -204,7 +204,7 @@ def test_what_is_no_image_is_an_error_in_deepstacks_shape(
     ["/face/recognize", "/face/register", "/face/list", "/face/delete", "/face/match",
      "/detection", "/scene", "/custom/mine", "/"],
 )  # fmt: skip
-def test_what_only_deepstack_can_do_is_a_501(open_server: Server, path: str) -> None:
+def test_endpoints_that_only_deepstack_has_answer_501(open_server: Server, path: str) -> None:
     response = httpx.post(f"{open_server.url}/v1/vision{path}", data={"userid": "me"})
     expected = 404 if path == "/" else 501
     assert response.status_code == expected
@@ -230,7 +230,7 @@ def test_requests_are_counted_by_route(start_server: Any, bright_cells: Cells) -
 
 
 @pytest.mark.parametrize("compat", ["", "compreface"])
-def test_without_the_setting_there_is_no_such_path(serve: Any, compat: str) -> None:
+def test_without_the_setting_the_path_does_not_exist(serve: Any, compat: str) -> None:
     with serve(compat=compat) as client:
         for path in (PATH, f"{PATH}/recognize"):
             response = client.post(path, files={"image": b"x"})

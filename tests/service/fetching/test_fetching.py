@@ -280,7 +280,9 @@ def test_a_redirect_off_the_list_is_refused(fetching: Any, site: Site, location:
     "location",
     ["file:///etc/passwd", "ftp://images.test/", "http://a@images.test/", "http://[::1]/", "http://["],
 )  # fmt: skip
-def test_a_redirect_to_what_is_no_http_url_fails(fetching: Any, site: Site, location: str) -> None:
+def test_a_redirect_to_a_url_that_is_not_http_fails(
+    fetching: Any, site: Site, location: str
+) -> None:
     site.answers["/"] = redirect(location)
     with fetching() as client:
         assert problem(client, site.url("/"))[:2] == (424, "fetch-failed")
@@ -321,7 +323,9 @@ def test_no_proxy_of_the_environment_is_used(
         b"",
     ],
 )
-def test_what_is_no_file_is_a_failed_fetch(fetching: Any, site: Site, answer: bytes) -> None:
+def test_an_answer_without_a_file_is_a_failed_fetch(
+    fetching: Any, site: Site, answer: bytes
+) -> None:
     site.answers["/"] = answer
     with fetching() as client:
         assert problem(client, site.url("/"))[:2] == (424, "fetch-failed")

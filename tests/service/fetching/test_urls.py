@@ -94,7 +94,7 @@ def test_other_hosts_and_ports_are_refused(text: str) -> None:
         "http://images.example.org/" + "a" * 2048,
     ],
 )
-def test_what_two_programs_could_read_in_two_ways_is_no_url(text: str) -> None:
+def test_an_ambiguous_url_is_refused(text: str) -> None:
     with pytest.raises(InvalidParameter):
         urls.parse(text)
 

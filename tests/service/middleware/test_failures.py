@@ -79,7 +79,7 @@ def raising(error: BaseException) -> Callable[[Receive, Send], Awaitable[None]]:
     return work
 
 
-def test_an_error_becomes_its_problem_and_is_counted_and_logged() -> None:
+def test_an_error_becomes_problem_json_and_is_counted_and_logged() -> None:
     done = Exchange(raising(InvalidImage("the file is empty")), method="GET")
     assert (done.status, done.body["type"], done.body["request_id"]) == (
         400,
@@ -161,7 +161,7 @@ def test_a_client_reads_its_error_though_it_is_still_sending(start_server: Any) 
             assert problem_of(answer, 413, "payload-too-large")
 
 
-def test_an_exception_nobody_expected_is_a_problem_too(serve: Any, bright_cells: Cells) -> None:
+def test_an_unexpected_exception_is_problem_json_too(serve: Any, bright_cells: Cells) -> None:
     def change(runtime: Runtime) -> None:
         def check_open() -> None:
             raise ZeroDivisionError("secret detail")

@@ -12,7 +12,9 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
         ({"X-Request-ID": "mine", "traceparent": TRACE}, "mine"),
     ],
 )
-def test_the_id_is_the_clients(client: TestClient, headers: dict[str, str], expected: str) -> None:
+def test_the_id_of_the_client_is_used(
+    client: TestClient, headers: dict[str, str], expected: str
+) -> None:
     assert client.get("/livez", headers=headers).headers["x-request-id"] == expected
 
 
@@ -28,7 +30,7 @@ def test_the_id_is_the_clients(client: TestClient, headers: dict[str, str], expe
         {"traceparent": "nonsense"},
     ],
 )
-def test_one_is_made_where_the_client_gives_none_that_is_valid(
+def test_an_id_is_made_if_the_client_sends_no_valid_one(
     client: TestClient, headers: dict[str, str]
 ) -> None:
     one = client.get("/livez", headers=headers).headers["x-request-id"]

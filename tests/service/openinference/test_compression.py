@@ -38,11 +38,11 @@ def read(body: bytes, encoding: str, max_bytes: int = 20_000) -> tuple[bytes, in
         ("gzip", gzip.compress(b"", mtime=0)),
     ],
 )
-def test_a_body_is_read_by_its_encoding(encoding: str, body: bytes) -> None:
+def test_a_body_is_decoded_by_its_content_encoding(encoding: str, body: bytes) -> None:
     assert read(body, encoding)[0] == (TEXT if len(body) > 25 else b"")
 
 
-def test_decompressed_bytes_are_held_too() -> None:
+def test_decompressed_bytes_count_against_the_memory_limit() -> None:
     assert read(GZIPPED, "gzip")[1] == len(TEXT)
 
 
@@ -54,7 +54,7 @@ def test_a_bomb_is_stopped_at_the_limit(encoding: str) -> None:
         read(body, encoding)
 
 
-def test_a_body_of_just_the_limit_is_read() -> None:
+def test_a_body_of_exactly_the_limit_is_read() -> None:
     assert len(read(GZIPPED, "gzip", len(TEXT))[0]) == len(TEXT)
     with pytest.raises(PayloadTooLarge):
         read(GZIPPED, "gzip", len(TEXT) - 1)

@@ -106,7 +106,7 @@ def test_a_request_has_one_input(detector: Detector) -> None:
         inference.check(asked, inference.metadata(detector))
 
 
-def test_rows_say_which_image_a_face_is_in(
+def test_each_row_names_the_image_of_its_face(
     detector: Detector, bright_cells: Cells, as_base64: Base64
 ) -> None:
     files = [as_base64(bright_cells(*cells)) for cells in ((5,), (), (0, 15))]
@@ -118,7 +118,7 @@ def test_rows_say_which_image_a_face_is_in(
     assert [len(one.scores) for one in found.detections] == [1, 0, 2]
 
 
-def test_of_several_files_the_message_says_which_failed(
+def test_the_error_says_which_of_several_files_failed(
     detector: Detector, bright_cells: Cells, as_base64: Base64
 ) -> None:
     with pytest.raises(InvalidImage, match=r"^image 1: the text is not base64"):
@@ -137,7 +137,7 @@ def test_an_empty_batch_and_too_many_images_are_refused(
         infer(detector, request(shape=shape, data=["YWJj"] * shape[0]), most=2)
 
 
-def test_what_was_asked_for_is_sent_in_that_order(detector: Detector) -> None:
+def test_the_outputs_come_in_the_requested_order(detector: Detector) -> None:
     outputs = {
         "detections": np.zeros((0, 6), np.float32),
         "num_detections": np.asarray([0], np.int32),

@@ -25,7 +25,9 @@ def test_parameters_are_those_of_detect() -> None:
 @pytest.mark.parametrize(
     "given", [{"priority": 3}, {"sequence_id": "a", "sequence_end": True}, {"triton_any": [1]}]
 )
-def test_what_means_nothing_to_a_model_without_state_passes(given: dict[str, Any]) -> None:
+def test_parameters_without_meaning_for_a_stateless_model_are_accepted(
+    given: dict[str, Any],
+) -> None:
     assert parse_parameters(given).query() == parse_parameters({}).query()
 
 
@@ -41,7 +43,7 @@ def test_what_means_nothing_to_a_model_without_state_passes(given: dict[str, Any
         ({"binary_data_output": "maybe"}, "binary_data_output: "),
     ],
 )
-def test_a_wrong_parameter_is_refused_by_name(given: dict[str, Any], says: str) -> None:
+def test_the_error_for_a_wrong_parameter_names_it(given: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse_parameters(given)
     assert says in str(caught.value)
@@ -54,7 +56,7 @@ def test_a_wrong_parameter_is_refused_by_name(given: dict[str, Any], says: str) 
      b'{"inputs":[{"name":"x","shape":[1e400],"datatype":"BYTES"}]}',
      b'{"inputs":[{"name":1,"shape":[1],"datatype":"BYTES"}]}'],
 )  # fmt: skip
-def test_json_that_is_no_request_is_invalid_in_one_line(header: bytes) -> None:
+def test_json_that_is_not_a_request_is_refused_in_one_line(header: bytes) -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse(header)
     assert "\n" not in str(caught.value)
@@ -83,7 +85,7 @@ def test_json_of_millions_of_values_is_refused_unparsed(header: bytes) -> None:
         + b"1]}",
     ],
 )
-def test_a_million_wrong_values_are_one_complaint(header: bytes) -> None:
+def test_a_million_wrong_values_give_one_error(header: bytes) -> None:
     started = time.perf_counter()
     with pytest.raises(InvalidRequest) as caught:
         parse(header)
@@ -91,6 +93,6 @@ def test_a_million_wrong_values_are_one_complaint(header: bytes) -> None:
     assert time.perf_counter() - started < 5
 
 
-def test_a_hundred_thousand_parameters_are_one_complaint() -> None:
+def test_a_hundred_thousand_parameters_give_one_error() -> None:
     with pytest.raises(InvalidRequest, match="more than 32"):
         parse_parameters({str(n): n for n in range(100_000)})

@@ -35,12 +35,12 @@ def test_without_the_header_the_body_is_json_and_with_it_binary_data_follows() -
 
 
 @pytest.mark.parametrize("header", ["", "-1", "1.0", "x", "6", "²", "99999999999999999999"])
-def test_a_header_length_that_cannot_be_is_invalid(header: str) -> None:
+def test_an_impossible_header_length_is_invalid(header: str) -> None:
     with pytest.raises(InvalidRequest, match="Inference-Header-Content-Length"):
         tensors.split(b"{}abc", header)
 
 
-def test_binary_data_is_dealt_out_in_the_order_of_the_inputs() -> None:
+def test_binary_data_is_split_in_the_order_of_the_inputs() -> None:
     sizes = [{"parameters": {"binary_data_size": size}} for size in (2, 0, 3)]
     dealt = tensors.assign(request(*sizes, {"data": ["a"]}), memoryview(b"abcde"))
     assert [None if r.binary is None else bytes(r.binary) for r in dealt] == [
@@ -108,7 +108,7 @@ def test_files_that_do_not_fit_their_shape_or_type_are_invalid(
         tensors.files(received(shape, data))
 
 
-def test_text_that_is_not_base64_is_a_problem_of_its_image_only() -> None:
+def test_text_that_is_not_base64_fails_only_its_image() -> None:
     good, bad = tensors.files(received([2], ["YQ==", "%"]))
     assert good == b"a"
     assert isinstance(bad, RequestError)
@@ -135,12 +135,12 @@ for _ in range(80):
         [True] * 4, ["1"] * 4, [1, 2, 3, None], [[1, 2], [3]], [1, 2, 3, 10**30], [{}] * 4, DEEP,
     ],
 )  # fmt: skip
-def test_pixels_of_another_count_or_kind_are_invalid(data: list[Any] | None) -> None:
+def test_pixels_of_the_wrong_number_or_type_are_invalid(data: list[Any] | None) -> None:
     with pytest.raises(InvalidRequest):
         tensors.pixels(received([2, 2], data))
 
 
-def test_one_long_text_among_numbers_takes_no_memory() -> None:
+def test_one_long_text_among_numbers_takes_little_memory() -> None:
     tracemalloc.start()
     try:
         with pytest.raises(InvalidRequest):
@@ -151,12 +151,12 @@ def test_one_long_text_among_numbers_takes_no_memory() -> None:
 
 
 @pytest.mark.parametrize("length", ["9" * 5000, "-1", "1.5", "²", ""])
-def test_a_length_of_the_json_that_is_no_length_is_invalid(length: str) -> None:
+def test_a_json_length_that_is_not_a_number_is_invalid(length: str) -> None:
     with pytest.raises(InvalidRequest):
         tensors.split(b"{}", length)
 
 
-def test_a_huge_shape_takes_no_memory() -> None:
+def test_a_huge_shape_takes_little_memory() -> None:
     with pytest.raises(InvalidRequest):
         tensors.pixels(received([2**31] * 8, None, b"abc"))
 
@@ -170,7 +170,7 @@ def test_an_output_is_json_or_binary() -> None:
     assert data == struct.pack("<2f", 1.5, 2.5)
 
 
-def test_what_json_cannot_say_has_to_be_asked_for_in_binary() -> None:
+def test_values_that_json_cannot_express_need_binary_output() -> None:
     values = np.asarray([np.inf], np.float32)
     assert len(tensors.send("x", "FP32", values, binary=True)[1]) == 4
     with pytest.raises(InferenceFailed, match="binary"):

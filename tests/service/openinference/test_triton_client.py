@@ -1,4 +1,4 @@
-"""Triton's own Python client, unchanged, against the service on a socket."""
+"""Triton's own Python client, unchanged, with the service on a socket."""
 
 import asyncio
 import io
@@ -43,7 +43,7 @@ def client(url: str) -> Iterator[Any]:
 
 
 def detected(url: str, *files: bytes, **query: Any) -> list[F64]:
-    """What /detect finds in each file: rows of x1, y1, x2, y2, score."""
+    """The faces that /detect finds in each file: rows of x1, y1, x2, y2, score."""
     parts = [("image", (f"{index}", data)) for index, data in enumerate(files)]
     answer = httpx.post(f"{url}/detect", files=parts, params=query, timeout=60)
     assert answer.status_code == 200, answer.text
@@ -105,7 +105,7 @@ def test_the_model_is_described(client: Any) -> None:
 
 
 @pytest.mark.parametrize("compression", [None, "gzip", "deflate"])
-def test_binary_tensors_bring_the_boxes_of_detect(
+def test_binary_tensors_give_the_boxes_of_detect(
     client: Any, url: str, bright_cells: Cells, compression: str | None
 ) -> None:
     files = [bright_cells(0, 5), bright_cells(), bright_cells(3, 7, 9, size=200, kind="JPEG")]
@@ -118,7 +118,7 @@ def test_binary_tensors_bring_the_boxes_of_detect(
         np.testing.assert_allclose(ours, theirs, atol=0.02)
 
 
-def test_json_outputs_bring_the_same(client: Any, bright_cells: Cells) -> None:
+def test_json_outputs_give_the_same_boxes(client: Any, bright_cells: Cells) -> None:
     data = bright_cells(2, 8)
     outputs = [
         triton.InferRequestedOutput(name, binary_data=False)
@@ -158,7 +158,9 @@ def test_one_output_can_be_binary_and_the_other_json(client: Any, bright_cells: 
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_no_face_is_an_empty_tensor(client: Any, bright_cells: Cells, binary: bool) -> None:
+def test_an_image_without_faces_gives_an_empty_tensor(
+    client: Any, bright_cells: Cells, binary: bool
+) -> None:
     outputs = [triton.InferRequestedOutput("detections", binary_data=binary)]
     result = client.infer(MODEL, [image_input(bright_cells())], outputs=outputs)
     assert result.as_numpy("detections").shape == (0, 6)
@@ -279,7 +281,7 @@ def wanted(binary: bool, *names: str) -> list[Any]:
 
 
 def assert_same_faces(ours: F32, theirs: F64) -> None:
-    # A batch of another size may round otherwise in the last bits.
+    # In a batch of another size, the last bits may be rounded differently.
     np.testing.assert_allclose(ours[:, :4], theirs[:, :4], atol=0.1)
     np.testing.assert_allclose(ours[:, 4], theirs[:, 4], atol=1e-3)
 
@@ -304,10 +306,10 @@ def test_the_default_model_finds_the_faces_of_detect(
 
 
 @pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
-def test_the_default_models_pixels_hold_the_faces_of_detect(
+def test_pixels_give_the_faces_of_detect_with_the_default_model(
     crowds: list[bytes], real_url: str, binary: bool
 ) -> None:
-    """One image: its 1.2 million values in JSON are within the limit, those of two are not."""
+    """One image has 1.2 million values in JSON, which is within the limit; two are not."""
     model = httpx.get(f"{real_url}/models").json()["models"][0]
     limits, size = model["thresholds"], (model["input"]["width"], model["input"]["height"])
     picture = Image.open(io.BytesIO(crowds[0])).convert("RGB").resize(size)

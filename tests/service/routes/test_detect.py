@@ -46,7 +46,9 @@ def test_one_image_is_answered_as_designed(client: TestClient, bright_cells: Cel
     )
 
 
-def test_no_face_is_an_empty_list(client: TestClient, bright_cells: Cells) -> None:
+def test_an_image_without_faces_gives_an_empty_list(
+    client: TestClient, bright_cells: Cells
+) -> None:
     response = post(client, bright_cells())
     assert response.status_code == 200
     assert response.json()["faces"] == []
@@ -56,7 +58,7 @@ def test_no_face_is_an_empty_list(client: TestClient, bright_cells: Cells) -> No
     "label",
     ["image/png", "image/jpeg", "application/octet-stream", "application/x-www-form-urlencoded"],
 )
-def test_a_file_is_known_by_its_bytes_not_by_its_label(
+def test_the_format_is_read_from_the_content_not_from_the_label(
     client: TestClient, bright_cells: Cells, label: str
 ) -> None:
     data = bright_cells(3)
@@ -75,7 +77,7 @@ def test_a_multipart_image_may_have_any_field_name(client: TestClient, bright_ce
     assert cells_of(response.json()) == {3}
 
 
-def test_several_images_are_answered_in_their_order_and_a_bad_one_alone_fails(
+def test_several_images_are_answered_in_order_and_only_a_bad_one_fails(
     client: TestClient, bright_cells: Cells
 ) -> None:
     parts = [bright_cells(1), b"no image at all", bright_cells(2), b"%PDF-1.7"]
@@ -147,7 +149,7 @@ def shades(**cells: int) -> bytes:
         ({"model": "cells"}, {1, 2}),
     ],
 )
-def test_thresholds_are_the_requests_own(
+def test_each_request_has_its_own_thresholds(
     client: TestClient, query: dict[str, Any], cells: set[int]
 ) -> None:
     response = post(client, shades(c1=250, c2=200, c3=20), **query)
@@ -171,14 +173,14 @@ def test_faces_come_best_first(client: TestClient) -> None:
         ({"minscore": 0.5}, "minscore: unknown parameter"),
     ],
 )
-def test_a_wrong_parameter_is_refused_by_name(
+def test_the_error_for_a_wrong_parameter_names_it(
     client: TestClient, bright_cells: Cells, query: dict[str, Any], says: str
 ) -> None:
     response = post(client, bright_cells(), **query)
     assert says in problem_of(response, 422, "invalid-parameter")["detail"]
 
 
-def test_an_unknown_model_is_refused_with_those_there_are(serve: Any, bright_cells: Cells) -> None:
+def test_the_error_for_an_unknown_model_lists_the_models(serve: Any, bright_cells: Cells) -> None:
     with serve(models=("cells", "others")) as client:
         response = post(client, bright_cells(), model="sfd")
         detail = problem_of(response, 404, "unknown-model")["detail"]
@@ -186,7 +188,7 @@ def test_an_unknown_model_is_refused_with_those_there_are(serve: Any, bright_cel
         assert post(client, bright_cells(), model="others").json()["model"]["name"] == "others"
 
 
-def test_a_body_over_the_limit_is_refused_by_its_stated_and_by_its_real_length(
+def test_a_body_over_the_limit_is_refused_by_stated_and_by_real_length(
     serve: Any,
 ) -> None:
     with serve(max_bytes=1000) as client:
@@ -263,9 +265,7 @@ class Gate:
         object.__setattr__(session, "run", run)
 
 
-def test_a_full_queue_is_overloaded_and_says_when_to_come_back(
-    serve: Any, bright_cells: Cells
-) -> None:
+def test_a_full_queue_is_a_503_with_retry_after(serve: Any, bright_cells: Cells) -> None:
     gate = Gate()
     with serve(gate, queue_limit=1, max_images=1) as client, ThreadPoolExecutor(2) as pool:
         first = pool.submit(post, client, bright_cells(1))
@@ -297,7 +297,7 @@ def test_a_deadline_that_passes_in_the_queue_is_a_timeout_and_is_never_inferred(
     assert gate.batches == [1]
 
 
-def test_a_draining_service_takes_nothing_new(serve: Any, bright_cells: Cells) -> None:
+def test_a_draining_service_accepts_no_new_requests(serve: Any, bright_cells: Cells) -> None:
     with serve() as client:
         client.app.state.runtime.start_draining()
         response = post(client, bright_cells())
@@ -305,7 +305,7 @@ def test_a_draining_service_takes_nothing_new(serve: Any, bright_cells: Cells) -
         assert response.headers["retry-after"] == "1"
 
 
-def test_small_faces_are_dropped_where_the_request_says_so(
+def test_small_faces_are_dropped_if_the_request_says_so(
     client: TestClient, bright_cells: Cells
 ) -> None:
     data = bright_cells(1, 2, size=640)  # cells of 160 pixels

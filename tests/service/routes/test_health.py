@@ -14,7 +14,7 @@ def samples(client: TestClient) -> dict[tuple[str, tuple[tuple[str, str], ...]],
     }
 
 
-def test_liveness_needs_no_model(client: TestClient) -> None:
+def test_the_service_is_alive_before_its_models_are_ready(client: TestClient) -> None:
     assert client.get("/livez").json() == {"status": "alive"}
 
 
@@ -30,7 +30,7 @@ def test_readiness_follows_the_warm_up_and_the_draining(client: TestClient) -> N
     assert (response.status_code, response.json()) == (503, {"status": "draining"})
 
 
-def test_a_version_of_the_text_format_that_is_none_is_no_failure(client: TestClient) -> None:
+def test_an_invalid_version_of_the_text_format_is_accepted(client: TestClient) -> None:
     for accept in ("text/plain; version=x", "application/openmetrics-text; version=", ";;q=;"):
         answer = client.get("/metrics", headers={"Accept": accept})
         assert answer.status_code == 200
@@ -61,7 +61,7 @@ def test_every_metric_of_the_design_is_there(
     assert ("process_resident_memory_bytes", ()) in found
 
 
-def test_two_services_in_one_process_count_apart(serve: Any) -> None:
+def test_two_services_in_one_process_have_separate_metrics(serve: Any) -> None:
     with serve() as one, serve() as other:
         one.get("/livez")
         assert ("sfd_requests_total", (("route", "/livez"), ("status", "200"))) in samples(one)

@@ -32,9 +32,7 @@ def test_the_reference_may_style_its_icons_but_run_no_script_of_others(client: T
 
 
 @pytest.mark.parametrize("path", ["/", "/docs", "/models", "/nothing"])
-def test_every_answer_keeps_the_browser_from_more_than_it_needs(
-    client: TestClient, path: str
-) -> None:
+def test_every_answer_restricts_the_browser_to_what_it_needs(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
     expected = {
@@ -46,7 +44,7 @@ def test_every_answer_keeps_the_browser_from_more_than_it_needs(
     assert {name: headers[name] for name in expected} == expected
 
 
-def test_an_answer_of_the_api_may_run_nothing(client: TestClient) -> None:
+def test_an_answer_of_the_api_may_not_run_scripts(client: TestClient) -> None:
     headers = client.get("/models").headers
     assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
     assert headers["x-content-type-options"] == "nosniff"
@@ -55,9 +53,7 @@ def test_an_answer_of_the_api_may_run_nothing(client: TestClient) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/static/app.js", "/docs/assets/swagger-ui.css"])
 @pytest.mark.parametrize("part", ["bytes=0-3", "bytes=abc", "bytes=5-1", "bytes=99999999-"])
-def test_a_file_is_sent_whole_whatever_part_is_asked_for(
-    client: TestClient, path: str, part: str
-) -> None:
+def test_a_range_request_gets_the_whole_file(client: TestClient, path: str, part: str) -> None:
     whole = client.get(path)
     answer = client.get(path, headers={"Range": part})
     assert (answer.status_code, answer.content) == (200, whole.content)
@@ -65,7 +61,7 @@ def test_a_file_is_sent_whole_whatever_part_is_asked_for(
 
 
 def test_a_file_that_the_browser_has_is_not_sent_again(client: TestClient) -> None:
-    """But it asks each time: the scripts of a new version go together."""
+    """But it asks each time, so that it never mixes the scripts of two versions."""
     assert client.get("/static/app.js").headers["cache-control"] == "no-cache"
     tag = client.get("/static/app.js").headers["etag"]
     assert client.get("/static/app.js", headers={"If-None-Match": tag}).status_code == 304
