@@ -47,7 +47,7 @@ class Shape:
     """The body's name in the OpenAPI document."""
     media_type: str = "application/json"
     statuses: Mapping[int, int] = field(default_factory=dict)
-    """What is sent in place of a status that the clients do not know."""
+    """Replaces a status that the clients do not know."""
 
     def covers(self, path: str) -> bool:
         """Whether a path is this one or below it."""
