@@ -59,7 +59,7 @@ class Options:
     merge: bool = True
     """Whether convolutions that read one value through the same window become one."""
     simulated_weights: int | None = None
-    """A seed for random weights in place of a caffemodel."""
+    """A seed for random weights instead of a caffemodel."""
 
 
 class ConversionError(SfdError):

@@ -96,6 +96,6 @@ def targets(sources: Sequence[Source], out: Path, *, force: bool) -> list[Path]:
         more = f", and {len(there) - 1} more" if len(there) > 1 else ""
         raise UsageError(
             f"--draw: {there[0]} already exists{more}; choose another path, or add --force to "
-            f"overwrite"
+            "overwrite"
         )
     return found

@@ -1,7 +1,7 @@
 """Write the faces of a folder of photographs to a CSV file: python folder_to_csv.py DIR OUT.csv.
 
 Eight requests run at a time, so that the service can join them into batches. A file that is not an
-image is reported on stderr. The others are still processed, and the exit code is 1.
+image is reported on stderr. The other files are still processed, and the exit code is 1.
 """
 
 import csv

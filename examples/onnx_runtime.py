@@ -1,8 +1,8 @@
 """Find the faces of a photograph in plain onnxruntime: python onnx_runtime.py model.onnx photo.jpg.
 
 The file takes RGB bytes [batch, height, width, 3] and gives the box and the score of every prior.
-The file itself handles channel order, mean and decoding of boxes. This program does the rest: it
-fits the photograph into the input, drops low scores, and keeps the best of overlapping boxes (NMS).
+Channel order, mean and decoding of boxes are inside. This script fits the photograph into the
+input, drops low scores, and keeps the best of overlapping boxes (NMS).
 """
 
 import sys
@@ -12,7 +12,7 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 MIN_SCORE, MAX_IOU = 0.75, 0.3  # as in the model's model.toml
-MEAN_RGB = (123, 117, 104)  # the network sees padding of this colour as zero
+MEAN_RGB = (123, 117, 104)  # after the mean is subtracted, this padding is zero
 
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])
 _, height, width, _ = session.get_inputs()[0].shape

@@ -1,8 +1,8 @@
 """Find the faces of a photograph in OpenCV 5 or 4: python opencv.py model.onnx photo.jpg.
 
-OpenCV 5 no longer reads Caffe's files. It reads the ONNX file that `sfd convert` makes. The file
-takes RGB bytes [1, height, width, 3], and handles mean and channel order itself. So do not use
-`blobFromImage`, which would move the channels to the front.
+OpenCV 5 no longer reads Caffe's files. It reads the ONNX file that `sfd convert` makes from them.
+The file takes RGB bytes [1, height, width, 3]; mean and channel order are inside, so
+`blobFromImage`, which would move the channels to the front, is not needed.
 """
 
 import sys
@@ -12,7 +12,7 @@ import numpy as np
 
 SIZE = 640  # height and width of the model's input
 MIN_SCORE, MAX_IOU = 0.75, 0.3  # as in the model's model.toml
-MEAN_BGR = (104, 117, 123)  # the network sees padding of this colour as zero
+MEAN_BGR = (104, 117, 123)  # after the mean is subtracted, this padding is zero
 
 network = cv2.dnn.readNetFromONNX(sys.argv[1])
 photo = cv2.imread(sys.argv[2])

@@ -1,4 +1,4 @@
-"""A small model with known answers, in its own store."""
+"""A small model with known answers, in a store of its own."""
 
 import io
 import json
@@ -24,8 +24,8 @@ CELLS = 4
 def cells_onnx() -> onnx.ModelProto:
     """A "detector" of bright cells: the input is 4 x 4 cells of 16 pixels, each one prior.
 
-    A cell's score is its mean brightness / 255; its box is the cell. So a test knows the answer
-    for any picture that it paints.
+    A cell's score is its mean brightness / 255; its box is the cell. So a test knows the answer for
+    any picture that it paints.
     """
     side = 1 / CELLS
     cells = [
@@ -119,7 +119,7 @@ keep_top_k = 750
 
 
 def cells_image(*bright: int, size: int = SIZE) -> Image.Image:
-    """A square black picture with the given cells (0-15, row by row) in white."""
+    """A black square picture with the given cells (0-15, in rows) in white."""
     values = np.zeros((CELLS, CELLS), np.uint8)
     values.flat[list(bright)] = 255
     return (

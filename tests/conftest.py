@@ -1,7 +1,7 @@
-"""Fixtures for all tests: how to skip, and where the real models and photographs are.
+"""Fixtures for all tests: skipping, and the paths of the real models and photographs.
 
-`SFD_REQUIRE_ALL=1` means that this machine has everything (`.ci/run` sets it). A test that lacks
-something then fails; elsewhere it is skipped.
+`SFD_REQUIRE_ALL=1` says that this machine has everything (`.ci/run` sets it). Then a test that
+lacks something fails instead of being skipped.
 """
 
 import os
@@ -22,7 +22,7 @@ import pytest
 
 from training.architecture.family import Architecture, Block, Extra, Head
 
-# On a busy machine, the duration of an example means nothing.
+# Machines are busy, so the time of an example means nothing.
 hypothesis.settings.register_profile("patient", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("patient")
 
@@ -32,7 +32,7 @@ pytest_plugins = ["tests.cells", "tests.servers"]
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "sfd-640-mobilenetv2-mod2"
 FOR_TESTS = {"SFD_ENGINE", "SFD_PIP_CONF", "SFD_REQUIRE_ALL", "SFD_SCREENSHOT", "SFD_SHARED"}
-"""Variables for the tests themselves; all others are settings of sfd."""
+"""Variables for the tests themselves; the others are settings of sfd."""
 
 
 def pytest_configure() -> None:
@@ -78,7 +78,7 @@ def shared(missing: Callable[[str], NoReturn]) -> Path:
 
 @pytest.fixture(scope="session")
 def smallest() -> Architecture:
-    """A small network of the family that is fast to convert."""
+    """A network of the family that converts quickly."""
     return Architecture(
         height=64,
         width=64,
@@ -95,7 +95,7 @@ def smallest() -> Architecture:
 
 @pytest.fixture(scope="session")
 def built_model() -> Path:
-    """The default model's ONNX file; builds it as `make run` does if it does not exist yet."""
+    """The default model's ONNX file, built as by `make run` if it does not exist yet."""
     path = ROOT / "model_store" / MODEL / "model.onnx"
     if not path.is_file():
         command = [sys.executable, "-m", "sfd", "models", "build", MODEL]
@@ -116,7 +116,7 @@ def running_service(built_model: Path) -> Callable[..., AbstractContextManager[s
 def _running_service(**settings: str) -> Iterator[str]:
     environment = os.environ | {"SFD_HOST": "127.0.0.1", "SFD_PORT": "0", "SFD_PROVIDER": "cpu"}
     environment |= {f"SFD_{name}": value for name, value in settings.items()}
-    # A file, because a pipe that nobody reads fills up with log lines and blocks the service.
+    # A file, because a pipe that nobody reads would fill with log lines and block the service.
     with NamedTemporaryFile("r+") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "sfd", "serve"],

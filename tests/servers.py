@@ -33,7 +33,7 @@ def settings(store: Path) -> Callable[..., Settings]:
             "model_store": store,
             "models": (NAME,),
             "threads": 1,
-            # As set: what a measurement chooses differs from run to run.
+            # Set explicitly, because a measurement's choice differs from run to run.
             "workers": 1,
             "max_batch": 8,
             "provider": "cpu",
@@ -89,7 +89,7 @@ class Server:
                 time.sleep(0.02)
 
     def connect(self, timeout: float = 20) -> socket.socket:
-        """A plain TCP connection; the end of the test closes it."""
+        """A bare connection, closed at the end of the test."""
         parts = urlsplit(self.url)
         self.connections.append(socket.create_connection((parts.hostname, parts.port), timeout))
         return self.connections[-1]
@@ -101,12 +101,12 @@ class Server:
         return {name: float(value) for name, value in pairs}
 
     def memory(self, which: str = "VmRSS") -> int:
-        """Resident bytes now, or at the peak ("VmHWM")."""
+        """Resident bytes now, or their peak ("VmHWM")."""
         status = self._proc("status").read_text()
         return 1024 * int(status.split(f"{which}:")[1].split()[0])
 
     def forget_peak(self) -> None:
-        """Reset the peak of resident memory ("VmHWM") to the current value."""
+        """Reset the peak memory ("VmHWM") to what is resident now."""
         self._proc("clear_refs").write_text("5")
 
     def open_files(self) -> int:
@@ -114,7 +114,8 @@ class Server:
         return len(list(self._proc("fd").iterdir()))
 
     def _proc(self, name: str) -> Path:
-        """The kernel's information about the process; skips the test if this is not Linux."""
+        """A value that the kernel reports about the process; skips the test if this is not
+        Linux."""
         if sys.platform != "linux":
             pytest.skip("reads /proc, which only Linux has")
         return Path(f"/proc/{self.process.pid}/{name}")
@@ -127,7 +128,8 @@ class Server:
             time.sleep(0.01)
 
     def wait_until_idle(self, seconds: float = 20) -> None:
-        """Wait until only the scrape is in flight; AssertionError if that never happens."""
+        """Wait until only the scrape is in flight and nothing is queued; AssertionError if
+        never."""
         deadline = time.monotonic() + seconds
         while True:
             found = self.metrics()
@@ -248,7 +250,7 @@ def as_base64() -> Callable[[bytes], str]:
 
 @pytest.fixture(scope="module")
 def hardened(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One service for all tests of a module that do not change it."""
+    """One service for all tests of a module that don't change it."""
     environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": "cells"} | FIXED
     limits = {"SFD_MAX_PIXELS": "4000000"}
     with run_server(tmp_path_factory.mktemp("hardened"), environment | limits) as server:

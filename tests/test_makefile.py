@@ -47,7 +47,7 @@ def test_make_alone_lists_every_target(folder: Path) -> None:
         assert f"make {target} " in listed.stdout
 
 
-def test_the_error_says_if_no_python_is_new_enough(folder: Path, tmp_path: Path) -> None:
+def test_a_path_without_a_recent_enough_python_is_explained(folder: Path, tmp_path: Path) -> None:
     commands = tmp_path / "bin"
     commands.mkdir()
     (commands / "sh").symlink_to("/bin/sh")
@@ -60,7 +60,7 @@ def test_the_error_says_if_no_python_is_new_enough(folder: Path, tmp_path: Path)
     assert not (folder / ".venv").exists()
 
 
-def test_a_given_python_that_is_too_old_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_named_python_that_is_too_old_is_not_used(folder: Path, tmp_path: Path) -> None:
     old = tmp_path / "python3.9"
     old.write_text('#!/bin/sh\n[ "$1" = -c ] && echo "too old" >&2\nexit 1\n', "utf-8")
     old.chmod(0o755)

@@ -1,4 +1,4 @@
-"""A test without its program or data is skipped; with SFD_REQUIRE_ALL it fails."""
+"""A test that lacks something is skipped, and fails only if SFD_REQUIRE_ALL is set."""
 
 import re
 from collections.abc import Callable
@@ -12,7 +12,7 @@ Missing = Callable[[str], NoReturn]
 
 
 @pytest.mark.parametrize("ci", ["true", ""])
-def test_a_test_without_its_program_or_data_is_skipped_in_a_public_ci(
+def test_a_missing_part_skips_the_test_in_a_public_ci_too(
     missing: Missing, monkeypatch: pytest.MonkeyPatch, ci: str
 ) -> None:
     monkeypatch.setenv("CI", ci)
@@ -21,7 +21,7 @@ def test_a_test_without_its_program_or_data_is_skipped_in_a_public_ci(
         missing("no such program")
 
 
-def test_a_test_without_its_program_or_data_fails_if_all_are_required(
+def test_a_missing_part_fails_the_test_if_everything_is_required(
     missing: Missing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SFD_REQUIRE_ALL", "1")

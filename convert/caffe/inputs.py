@@ -97,7 +97,7 @@ def is_image(shape: Shape) -> bool:
 
 
 def resized(shapes: dict[str, Shape], size: Size | None) -> dict[str, Shape]:
-    """The shapes with (height, width) in place of those of the image.
+    """The shapes with the image's (height, width) replaced.
 
     The image is the first input that looks like one. Others of its size are images too; an input of
     another size, such as `im_info` or a mask, keeps it.

@@ -28,7 +28,7 @@ def concat(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
         if value.rank != first.rank or _others(value, axis) != _others(first, axis):
             raise LayerError(
                 f"bottom {bottom}: expected the shape {text(first.shape)} of {layer.bottoms[0]} "
-                f"but for axis {axis}, found {text(value.shape)}"
+                f"except on axis {axis}, found {text(value.shape)}"
             )
     total = sum(value.static(axis) for value in inputs)
     shape = (*first.shape[:axis], total, *first.shape[axis + 1 :])

@@ -141,7 +141,7 @@ def compare_candidates(
 def compare_rows(
     detection: DetectionOutput, bounds: Bounds, candidates: Candidates, expected: F32, found: F32
 ) -> Verdict:
-    """Whether two answers [n, 7] to one image agree one to one, but for choices of rounding.
+    """Whether two answers [n, 7] to one image agree one to one, except for choices of rounding.
 
     `candidates` are those of one side: both sides have been shown to agree.
     """

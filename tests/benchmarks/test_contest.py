@@ -36,7 +36,7 @@ def test_reports_milliseconds_per_image_without_the_warm_up_and_ratios_to_the_fi
     assert second.ratio == pytest.approx(0.5)
 
 
-def test_contestants_take_turns_so_that_a_drifting_machine_hits_all() -> None:
+def test_contestants_take_turns_so_that_machine_drift_affects_all() -> None:
     order: list[str] = []
     contestants = [
         Contestant(name, 1, lambda name=name: order.append(name))  # type: ignore[misc]

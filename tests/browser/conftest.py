@@ -74,7 +74,7 @@ def guarded_service(running_service: RunningService) -> Iterator[str]:
 
 @pytest.fixture
 def expected_statuses() -> set[int]:
-    """The HTTP statuses that a test provokes: Chromium's note of them is no error. 0: no answer."""
+    """HTTP statuses that a test provokes, which Chromium's console may show. 0: no answer."""
     return set()
 
 
@@ -84,8 +84,8 @@ def open_page(
 ) -> Iterator[Callable[..., Page]]:
     """Open the demo page in a fresh profile: open_page(address, width=…, color_scheme=…, …).
 
-    Afterwards the test fails on any console error (which is how Chromium tells of a breach of the
-    content security policy), any uncaught exception and any request to another host.
+    Afterwards the test fails on any console error (Chromium reports violations of the content
+    security policy there), any uncaught exception and any request to another host.
     """
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
@@ -128,7 +128,7 @@ def page(open_page: Callable[..., Page]) -> Page:
 
 @pytest.fixture
 def detect(service: str) -> Callable[[bytes, float], Any]:
-    """What POST /detect says of a picture's bytes at a least score."""
+    """The answer of POST /detect for an image's bytes and a minimum score."""
 
     def detect_(picture: bytes, min_score: float) -> Any:
         response = httpx.post(
@@ -152,7 +152,7 @@ def portrait() -> Path:
 
 @pytest.fixture(scope="session")
 def sideways_portrait(portrait: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The right half of the sample, stored lying down with the EXIF tag that rights it."""
+    """The right half of the sample, stored rotated, with the EXIF tag that turns it upright."""
     path = tmp_path_factory.mktemp("pictures") / "sideways.jpg"
     with Image.open(portrait) as image:
         upright = image.crop((100, 0, 400, 512))

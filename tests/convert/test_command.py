@@ -29,7 +29,7 @@ def sfd(model: Files, output: Path, *more: str) -> int:
                                    *more])  # fmt: skip
 
 
-def test_a_conversion_says_what_came_of_it(
+def test_a_conversion_prints_a_summary(
     tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert sfd(tiny(), tmp_path / "out.onnx") == 0
@@ -77,7 +77,7 @@ def test_verification_can_be_switched_off(
     assert said.err == ""
 
 
-def test_a_file_that_nobody_could_judge_comes_with_a_warning(
+def test_a_file_without_a_reference_comes_with_a_warning(
     tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)

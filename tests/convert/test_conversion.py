@@ -175,9 +175,7 @@ def test_a_batch_of_seven_gives_the_rows_of_seven_single_pictures(
                 np.testing.assert_allclose(rows[:, 1:], single[:, 1:], atol=1e-6)
 
 
-def test_a_file_loads_and_runs_without_a_word_and_only_the_image_goes_in(
-    tiny: Make, tmp_path: Path
-) -> None:
+def test_a_file_runs_without_warnings_and_takes_only_the_image(tiny: Make, tmp_path: Path) -> None:
     # More detections than keep_top_k, several classes, several images: no two sizes are the same.
     models = {"one": tiny(), "more": tiny(classes=4)}
     paths = []
@@ -226,8 +224,8 @@ def test_detectors_of_every_make_convert_verified(
     model = tiny(prior, detection, classes)
     report = run_conversion(model, tmp_path / "out.onnx", Options(output=kind))
     assert report.verification.status is Status.VERIFIED, report.verification.reason
-    judged = [item for item in report.verification.comparisons if "detections agree" in item.note]
-    assert any(not item.note.startswith("0 ") for item in judged)
+    compared = [item for item in report.verification.comparisons if "detections agree" in item.note]
+    assert any(not item.note.startswith("0 ") for item in compared)
 
 
 def test_a_fraction_of_a_min_size_is_dropped_as_in_caffe_and_still_verified(
@@ -249,7 +247,7 @@ def test_a_box_for_each_class_converts_to_rows(tiny: Make, tmp_path: Path, kind:
     assert report.verification.status is Status.VERIFIED, report.verification.reason
 
 
-def test_a_box_for_each_class_can_be_no_heads(tiny: Make, tmp_path: Path) -> None:
+def test_a_box_for_each_class_cannot_be_heads(tiny: Make, tmp_path: Path) -> None:
     model = tiny("", "code_type: CENTER_SIZE share_location: false", 3)
     with pytest.raises(SfdError, match="convert with --output detections or raw"):
         run_conversion(model, tmp_path / "out.onnx")
@@ -356,7 +354,9 @@ def test_a_full_disk_is_explained(
     assert not list(tmp_path.iterdir())
 
 
-def test_missing_weights_and_unknown_layers_are_told_together(tiny: Make, tmp_path: Path) -> None:
+def test_missing_weights_and_unknown_layers_are_reported_together(
+    tiny: Make, tmp_path: Path
+) -> None:
     model = tiny()
     stored = weights.read(model.caffemodel)
     first, *_, last = stored
@@ -413,9 +413,7 @@ def test_without_opencv_4_a_file_is_unverified_and_says_so(
     assert (tmp_path / "out.onnx").is_file()
 
 
-def test_a_network_that_ends_in_no_detector_is_raw_and_can_be_nothing_else(
-    tiny: Make, tmp_path: Path
-) -> None:
+def test_a_network_without_a_detector_can_only_be_raw(tiny: Make, tmp_path: Path) -> None:
     model = tiny()
     text = model.prototxt.read_text()
     model.prototxt.write_text(text[: text.index('layer { name: "detection_out"')])
@@ -427,7 +425,7 @@ def test_a_network_that_ends_in_no_detector_is_raw_and_can_be_nothing_else(
         run_conversion(model, tmp_path / "heads.onnx", Options(output=Kind.HEADS))
 
 
-def test_blobs_called_like_our_outputs_do_no_harm(tiny: Make, tmp_path: Path) -> None:
+def test_blobs_named_like_our_outputs_are_accepted(tiny: Make, tmp_path: Path) -> None:
     model = tiny()
     text = model.prototxt.read_text()
     for old, new in (("conf_soft", "scores"), ("loc_perm", "boxes"), ("conf_perm", "images")):
@@ -456,7 +454,7 @@ def test_a_gray_network_takes_pictures_of_one_channel(
     assert report.verification.status is Status.VERIFIED, report.verification.reason
 
 
-def test_reports_hold_neither_paths_nor_what_json_lacks(tiny: Make, tmp_path: Path) -> None:
+def test_reports_hold_neither_paths_nor_nan(tiny: Make, tmp_path: Path) -> None:
     report = run_conversion(tiny(), tmp_path / "out.onnx", Options())
     text = report.to_json()
     assert str(tmp_path) not in text

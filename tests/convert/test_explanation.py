@@ -51,7 +51,7 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_each_layer_has_its_fate_shape_and_costs(tmp_path: Path) -> None:
+def test_each_layer_has_its_result_shape_and_costs(tmp_path: Path) -> None:
     text = NETWORK.replace("num_output: 5", "num_output: 6")
     explanation = explain_file(write(tmp_path, text), None, Options())
     assert explanation.problems == ()

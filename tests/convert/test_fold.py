@@ -103,7 +103,7 @@ MAKERS: dict[str, Callable[[GraphBuilder, Value], Value]] = {
 
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
-def test_steps_for_each_channel_move_into_the_weights_before(
+def test_steps_for_each_channel_are_folded_into_the_weights_before(
     make: Callable[[GraphBuilder, Value], Value],
 ) -> None:
     graph, x = start()
@@ -121,7 +121,7 @@ def test_the_folded_weights_keep_their_names() -> None:
     assert list(node.output) == ["last"]
 
 
-def test_without_weights_before_a_row_becomes_one_mul_and_one_add() -> None:
+def test_without_weights_before_a_chain_becomes_one_mul_and_one_add() -> None:
     graph, x = start()
     relu = graph.node("Relu", [x], x.shape)
     graph.output("last", row_of_steps(graph, relu))
@@ -129,7 +129,9 @@ def test_without_weights_before_a_row_becomes_one_mul_and_one_add() -> None:
 
 
 @pytest.mark.parametrize(("operator", "constant"), [("Mul", 1.0), ("Add", 0.0)])
-def test_a_row_that_changes_nothing_keeps_the_outputs_name(operator: str, constant: float) -> None:
+def test_a_chain_that_changes_nothing_keeps_the_outputs_name(
+    operator: str, constant: float
+) -> None:
     graph, x = start()
     graph.output("same", step(graph, operator, x, np.array(constant), "same"))
     assert fold_and_compare(graph) == ["Mul"]
@@ -157,7 +159,7 @@ def test_a_convolution_that_is_an_output_stays_as_it_is() -> None:
     assert fold_and_compare(graph) == ["Conv", "Mul"]
 
 
-def test_a_step_that_something_else_uses_is_folded_and_no_further() -> None:
+def test_a_step_with_another_reader_ends_the_chain() -> None:
     graph, x = start()
     first = step(graph, "Mul", convolution(graph, x), normal(4, 1, 1), "first")
     second = step(graph, "Add", first, normal(4, 1, 1), "second")
@@ -189,7 +191,7 @@ def test_convolutions_that_share_weights_each_get_their_own() -> None:
     assert fold_and_compare(graph) == ["Conv"] * 3
 
 
-def test_a_sum_of_two_values_is_no_constant_step() -> None:
+def test_a_sum_of_two_values_is_not_a_constant_step() -> None:
     graph, x = start()
     conv = convolution(graph, x)
     graph.output("double", graph.node("Add", [conv, conv], conv.shape, name="double"))
@@ -212,7 +214,7 @@ def test_a_constant_that_widens_the_value_is_left_alone() -> None:
     ),
     st.integers(0, 1000),
 )
-def test_any_row_of_steps_keeps_its_numbers(
+def test_any_chain_of_steps_keeps_its_numbers(
     steps: list[tuple[str, tuple[int, ...]]], seed: int
 ) -> None:
     rng = np.random.default_rng(seed)

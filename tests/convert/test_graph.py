@@ -90,7 +90,7 @@ def test_float64_constants_are_written_as_float32(graph: GraphBuilder) -> None:
     assert onnx.numpy_helper.to_array(tensor) == np.float32(1 / 3)
 
 
-def test_what_no_output_needs_is_not_written(graph: GraphBuilder) -> None:
+def test_values_that_no_output_needs_are_not_written(graph: GraphBuilder) -> None:
     x = graph.blobs["data"]
     graph.node("Mul", [x, graph.constant(2.0, "two")], x.shape)
     graph.output("abs", graph.node("Abs", [x], x.shape, name="abs"))
@@ -149,7 +149,7 @@ def test_metadata_is_written(graph: GraphBuilder) -> None:
     assert (entry.key, entry.value) == ("sfd.name", "faces")
 
 
-def test_an_input_is_no_output_of_the_same_name(graph: GraphBuilder) -> None:
+def test_an_input_cannot_be_an_output_of_the_same_name(graph: GraphBuilder) -> None:
     with pytest.raises(ValueError, match="data is an input"):
         graph.output("data", graph.blobs["data"])
 

@@ -1,4 +1,4 @@
-"""Large models: little memory beside the weights, and bounds where there must be some."""
+"""Large models need little memory besides the weights, and sizes are limited."""
 
 import subprocess
 import sys

@@ -111,7 +111,7 @@ def test_the_command_gives_damaged_files_one_message_and_an_exit_code(
         ("caffemodel", b"\x80\x02}q\x00."),
     ],
 )
-def test_the_real_command_explains_what_is_no_model(
+def test_the_real_command_explains_files_that_are_not_models(
     tiny: Make, tmp_path: Path, name: str, content: bytes
 ) -> None:
     model = tiny()

@@ -1,4 +1,4 @@
-"""The package as others use it: what its docstring shows, and what it imports."""
+"""The public API: the examples in its docstring, and its imports."""
 
 import re
 import subprocess

@@ -1,6 +1,5 @@
-"""Converted files in the readers that lost Caffe: OpenCV 5 and OpenVINO.
-
-Both run in an environment of their own, since OpenCV 5 replaces OpenCV 4.
+"""Converted files in OpenCV 5 and OpenVINO, which can't read Caffe any more. Both run in a separate
+environment, because OpenCV 5 replaces OpenCV 4.
 """
 
 import subprocess
@@ -88,7 +87,7 @@ def folder(tiny: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_converted_files_give_the_same_there(python: Path, folder: Path, runtime: str) -> None:
+def test_other_runtimes_give_the_same_outputs(python: Path, folder: Path, runtime: str) -> None:
     subprocess.run([python, SCRIPT, runtime, folder], check=True, timeout=300)
     files = sorted(folder.glob("*.onnx"))
     assert len(files) == len(Kind) + 5

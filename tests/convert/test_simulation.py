@@ -1,4 +1,4 @@
-"""Random weights in place of a caffemodel."""
+"""Random weights instead of a caffemodel."""
 
 import json
 from pathlib import Path
@@ -59,7 +59,7 @@ def test_layers_that_share_a_parameter_get_one(tmp_path: Path) -> None:
     np.testing.assert_array_equal(a.blobs[0], b.blobs[0])
 
 
-def test_a_layer_behind_an_unknown_one_is_not_to_blame_for_its_weights(tmp_path: Path) -> None:
+def test_missing_weights_after_an_unknown_layer_are_not_reported(tmp_path: Path) -> None:
     with pytest.raises(CaffeError) as caught:
         convert_file(
             write(tmp_path, SHARED), None, tmp_path / "out.onnx", Options(simulated_weights=1)
@@ -77,7 +77,7 @@ def test_a_network_without_weights_needs_none(tmp_path: Path) -> None:
     assert report.verification.status is Status.VERIFIED
 
 
-def test_a_bilinear_filler_is_obeyed(tmp_path: Path) -> None:
+def test_a_bilinear_filler_is_used(tmp_path: Path) -> None:
     made = simulate(network.load(write(tmp_path, networks.fcn(64)), None), 1)
     [layer] = [layer for layer in made.layers if layer.type == "Deconvolution"]
     row = [0.25, 0.75, 0.75, 0.25]

@@ -53,13 +53,13 @@ def test_all_problems_come_at_once_with_layer_and_line() -> None:
     assert "line 10, layer a: num_output is missing" in str(error)
 
 
-def test_layers_behind_a_failed_one_stay_quiet() -> None:
+def test_layers_after_a_failed_one_report_nothing() -> None:
     text = layer("a", "Nonsense", "data")
     text += layer("b", "Concat", "a", "concat_param { axis: 9 }") + layer("c", "ReLU", "b")
     assert [problem.layer for problem in problems(text).diagnostics] == ["a"]
 
 
-def test_layers_behind_a_failed_one_still_need_a_handler() -> None:
+def test_layers_after_a_failed_one_still_need_a_handler() -> None:
     error = problems(layer("a", "Nonsense", "data") + layer("b", "Folly", "a"))
     assert [problem.layer for problem in error.diagnostics] == ["a", "b"]
 
@@ -68,7 +68,7 @@ def test_layers_behind_a_failed_one_still_need_a_handler() -> None:
     ("wrong", "near"),
     [("Convolutoin", "Convolution"), ("relu", "ReLU"), ("BatchNormalization", "BatchNorm")],
 )
-def test_an_unknown_type_names_what_is_near(wrong: str, near: str) -> None:
+def test_an_unknown_type_suggests_similar_ones(wrong: str, near: str) -> None:
     (problem,) = problems(layer("a", wrong, "data")).diagnostics
     assert problem.message.startswith(f"layers of type {wrong} can't be converted; did you mean")
     assert near in problem.message
@@ -147,14 +147,14 @@ def test_layers_on_constants_become_constants() -> None:
         assert value.constant.shape == shape
 
 
-def test_no_network_value_loses_its_name_to_a_made_up_one() -> None:
+def test_generated_names_do_not_replace_those_of_the_network() -> None:
     graph = GraphBuilder()
     text = layer("up", "Power", "data", "power_param { scale: 2 shift: 1 }")
     build_graph(network(text + layer("data/Mul", "ReLU", "up")), graph)
     assert graph.blobs["data/Mul"].name == "data/Mul"
 
 
-def test_a_number_needed_of_a_moved_batch_is_explained() -> None:
+def test_the_need_for_the_size_of_a_moved_batch_is_explained() -> None:
     text = layer("turned", "Permute", "data", "permute_param { order: 1 order: 0 }")
     error = problems(text + layer("cut", "Slice", "turned"))
     (problem,) = error.diagnostics

@@ -14,7 +14,7 @@ NETWORKS = dict(
 
 
 OPENCV_LACKS = {"segnet-basic", "pspnet", "style-transfer"}
-"""Their layers (pooling masks, BN, MVN's formula) are judged by the NumPy reference alone."""
+"""Their layers (pooling masks, BN, MVN's formula) are verified by the NumPy reference alone."""
 
 
 def test_the_zoo_has_at_least_eighty_architectures() -> None:
@@ -31,5 +31,5 @@ def test_the_architecture_converts_and_agrees_with_its_reference(name: str, tmp_
     verification = report.verification
     assert verification.status is Status.VERIFIED, verification
     assert verification.comparisons
-    judged = any(reference.startswith("OpenCV") for reference in verification.references)
-    assert judged == (name not in OPENCV_LACKS)
+    by_opencv = any(reference.startswith("OpenCV") for reference in verification.references)
+    assert by_opencv == (name not in OPENCV_LACKS)

@@ -22,7 +22,7 @@ class FakeTimer:
 
 
 class FakeClock:
-    """Time that passes only when a test says so."""
+    """A clock that advances only when a test says so."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -41,7 +41,7 @@ class FakeClock:
         return timer
 
     async def advance(self, seconds: float) -> None:
-        """Advance the time, and run the timers in their order."""
+        """Advance the time, and run everything that falls due in order."""
         await settle()
         end = self.now + seconds
         while self.timers and self.timers[0][0] <= end:
@@ -55,7 +55,7 @@ class FakeClock:
 
 
 async def settle() -> None:
-    """Let every task run until it waits."""
+    """Run every task until it waits."""
     for _ in range(20):
         await asyncio.sleep(0)
 
@@ -116,7 +116,7 @@ def bench_test(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], No
 
 
 @bench_test
-async def test_a_lone_item_leaves_at_once() -> None:
+async def test_a_single_item_is_sent_at_once() -> None:
     bench = Bench(max_batch=8, max_wait=1.0)
     task = bench.submit(3)
     await settle()
@@ -127,7 +127,7 @@ async def test_a_lone_item_leaves_at_once() -> None:
 
 
 @bench_test
-async def test_items_that_come_while_the_worker_is_busy_leave_together() -> None:
+async def test_items_that_arrive_while_the_worker_is_busy_are_sent_together() -> None:
     bench = Bench(max_batch=8, max_wait=1.0)
     tasks = [bench.submit(1)]
     await settle()
@@ -158,7 +158,7 @@ async def test_an_item_waits_for_one_that_is_being_prepared_but_not_longer_than_
 
 
 @bench_test
-async def test_an_item_leaves_when_the_reservation_it_waited_for_is_given_up() -> None:
+async def test_an_item_is_sent_when_the_one_it_waited_for_is_cancelled() -> None:
     bench = Bench(max_batch=8, max_wait=1.0)
     with bench.batcher.reserve(1) as places:
         task = bench.submit(1)
@@ -172,7 +172,7 @@ async def test_an_item_leaves_when_the_reservation_it_waited_for_is_given_up() -
 
 
 @bench_test
-async def test_no_batch_waits_for_an_item_that_is_not_being_prepared_yet() -> None:
+async def test_no_batch_waits_for_an_item_that_is_not_yet_prepared() -> None:
     bench = Bench(max_batch=8, max_wait=1.0, queue_limit=3)
     with bench.batcher.reserve(2, at_once=False) as places:
         assert bench.batcher.depth == 2
@@ -190,7 +190,7 @@ async def test_no_batch_waits_for_an_item_that_is_not_being_prepared_yet() -> No
         await bench.model.finish()
         assert bench.batcher.depth == 1
     assert bench.batcher.depth == 0
-    # The place that was never begun is gone; batches now wait for the item that is coming.
+    # The place that was never begun is ignored; the batch waits for the item being prepared.
     with bench.batcher.reserve(1):
         held = bench.submit(4)
         await settle()
@@ -201,7 +201,7 @@ async def test_no_batch_waits_for_an_item_that_is_not_being_prepared_yet() -> No
 
 
 @bench_test
-async def test_a_full_batch_leaves_even_if_more_items_are_coming() -> None:
+async def test_a_full_batch_is_sent_although_more_items_are_coming() -> None:
     bench = Bench(max_batch=2, max_wait=1.0)
     with bench.batcher.reserve(1):
         tasks = [bench.submit(1), bench.submit(2)]
@@ -238,7 +238,7 @@ async def test_several_workers_take_batches_at_the_same_time() -> None:
 
 
 @bench_test
-async def test_a_full_queue_refuses_until_a_place_is_free() -> None:
+async def test_a_full_queue_refuses_and_a_freed_place_is_reused() -> None:
     bench = Bench(max_batch=1, queue_limit=2)
     running = bench.submit(0)
     await settle()
@@ -283,7 +283,7 @@ async def test_an_expired_item_is_answered_at_its_deadline_and_never_inferred() 
 
 
 @bench_test
-async def test_an_item_in_inference_at_its_deadline_is_answered_then() -> None:
+async def test_an_item_in_inference_is_answered_at_its_deadline() -> None:
     bench = Bench()
     task = bench.submit(1, deadline=1.0)
     await bench.clock.advance(1.0)
@@ -311,7 +311,7 @@ async def test_a_cancelled_item_leaves_the_queue_and_is_never_inferred() -> None
 
 
 @bench_test
-async def test_an_item_that_breaks_its_batch_fails_alone() -> None:
+async def test_only_the_item_that_breaks_a_batch_fails() -> None:
     bench = Bench(max_batch=8)
     bench.model.poison = {3}
     first = bench.submit(1)
@@ -332,7 +332,7 @@ async def test_an_item_that_breaks_its_batch_fails_alone() -> None:
 
 
 @bench_test
-async def test_after_a_failed_batch_cancelled_and_expired_items_are_not_retried() -> None:
+async def test_cancelled_and_expired_items_of_a_failed_batch_are_not_retried() -> None:
     bench = Bench(max_batch=8)
     bench.model.poison = {2}
     first = bench.submit(1)
@@ -358,7 +358,7 @@ async def test_after_a_failed_batch_cancelled_and_expired_items_are_not_retried(
 
 @bench_test
 async def test_an_item_whose_timer_is_late_is_not_inferred_after_its_deadline() -> None:
-    """After a busy time, the loop may run a freed worker before a timer that was due earlier."""
+    """A busy loop runs due callbacks in any order, so the freed worker may come first."""
     bench = Bench(max_batch=1)
     running = bench.submit(1)
     await settle()
@@ -407,7 +407,7 @@ async def test_an_idle_batcher_drains_at_once() -> None:
 
 
 @bench_test
-async def test_a_cancelled_worker_still_answers_its_items() -> None:
+async def test_items_of_a_cancelled_worker_are_still_answered() -> None:
     bench = Bench()
     task = bench.submit(1)
     await settle()
@@ -418,7 +418,7 @@ async def test_a_cancelled_worker_still_answers_its_items() -> None:
 
 
 @bench_test
-async def test_a_reservation_gives_no_more_places_than_were_taken() -> None:
+async def test_a_reservation_has_no_more_places_than_were_taken() -> None:
     bench = Bench()
     with bench.batcher.reserve(1) as places:
         task = asyncio.create_task(places.submit(1, NEVER))

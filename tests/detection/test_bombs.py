@@ -1,4 +1,4 @@
-"""Small bodies that would become large: each gets its answer fast, in little memory."""
+"""Small bodies that decode to something huge: each is answered fast, in little memory."""
 
 import base64
 import io
@@ -173,7 +173,7 @@ def test_a_bomb_gets_its_answer_fast_and_in_little_memory(hardened: Any, name: s
         assert (answer.status_code, answer.json()["status"]) == (status, status), answer.text
         assert answer.json()["type"].startswith(kind)
     else:
-        # Pillow may decode the part that is not broken; both outcomes are right.
+        # Pillow may skip the broken part; both results are correct.
         assert answer.status_code in (200, 400), answer.text
     # Memory holds two or three copies of the body itself.
     assert hardened.memory("VmHWM") - before < 60 * MIB + 3 * len(body)

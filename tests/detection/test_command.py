@@ -79,7 +79,7 @@ def test_a_file_that_fails_does_not_stop_the_others_and_the_exit_code_is_1(
     assert err.splitlines()[-1] == "sfd detect: 2 of 4 images failed"
 
 
-def test_json_output_includes_failures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_reports_failures_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["detect", "--json", str(tmp_path / "absent.png")]) == 1
     assert json.loads(capsys.readouterr().out)["error"]["type"] == "unreadable-file"
 
@@ -95,7 +95,7 @@ def test_the_boxes_are_drawn(one: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("style", ["blur", "pixelate"])
-def test_faces_can_be_hidden_instead_of_drawn(one: Path, tmp_path: Path, style: str) -> None:
+def test_faces_are_hidden_instead_of_drawn(one: Path, tmp_path: Path, style: str) -> None:
     out = tmp_path / "hidden.png"
     assert main(["detect", str(one), "--draw", str(out), "--style", style]) == 0
     before, after = np.asarray(Image.open(one)), np.asarray(Image.open(out))
@@ -115,7 +115,7 @@ def test_tiles_find_a_small_face(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == f"{file}\t112.0\t16.0\t16.0\t16.0\t1.0\n"
 
 
-def test_tiles_of_one_file_fit_the_queue_for_any_number_of_files(
+def test_tiles_of_one_file_fit_for_any_number_of_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("SFD_QUEUE_LIMIT", "SFD_MAX_IMAGES"):
@@ -163,7 +163,7 @@ def test_options_reach_the_detector(two: Path, capsys: pytest.CaptureFixture[str
     assert capsys.readouterr().out == ""
 
 
-def test_all_files_are_processed_even_if_they_exceed_the_queue(
+def test_more_files_than_the_queue_holds_are_all_processed(
     one: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SFD_QUEUE_LIMIT", "2")
@@ -201,19 +201,19 @@ def test_an_original_is_not_overwritten_without_force(
 ) -> None:
     before = one.read_bytes()
     assert main(["detect", str(one), "--draw", str(one)]) == 2
-    assert "one.png is already there" in capsys.readouterr().err
+    assert "one.png already exists" in capsys.readouterr().err
     assert one.read_bytes() == before
     assert main(["detect", str(one), "--draw", str(one), "--force"]) == 0
     assert one.read_bytes() != before
 
 
-def test_drawings_do_not_go_into_the_folder_of_the_pictures_without_force(
+def test_files_in_the_images_own_folder_are_not_overwritten_without_force(
     one: Path, tmp_path: Path, bright_cells: Cells, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "other.png").write_bytes(bright_cells(1))
     before = {file: file.read_bytes() for file in tmp_path.iterdir()}
     assert main(["detect", str(tmp_path), "--draw", str(tmp_path)]) == 2
-    assert "is already there, and 1 more; name another place" in capsys.readouterr().err
+    assert "already exists, and 1 more; choose another path" in capsys.readouterr().err
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 

@@ -18,7 +18,7 @@ from detection.images import decode
 from geometry.arrays import U8
 
 MEAN = (123, 117, 104)
-# Odd files make Pillow warn; in the service, detection.images filters these warnings.
+# Odd files make Pillow warn. In the service, detection.images filters the whole process's warnings.
 pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 
 
@@ -79,7 +79,7 @@ def test_an_animation_is_its_first_frame(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 def test_exif_orientation_is_applied(orientation: int, kind: str) -> None:
     upright = np.asarray(gradient())
-    # The pixels that a camera in that orientation stores: the inverse of the EXIF table.
+    # The pixels that a camera held that way stores: the inverse of the EXIF table.
     stored = {
         1: upright,
         2: upright[:, ::-1],
@@ -140,7 +140,7 @@ def test_a_transparent_colour_of_a_png_is_flattened(mode: str, transparent: Any)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_sixteen_bits_are_scaled_not_cut(kind: str) -> None:
+def test_sixteen_bits_are_scaled_not_truncated(kind: str) -> None:
     values = np.asarray([[0, 256, 32768, 65535]], np.uint16)
     pixels = read(encode(Image.fromarray(values), kind))
     assert pixels[0, :, 0].tolist() == [0, 1, 128, 255]
@@ -193,7 +193,7 @@ def test_pixels_are_counted_from_the_header_before_decoding() -> None:
         read(bytes(data))
 
 
-def test_an_image_of_exactly_the_pixel_limit_is_decoded() -> None:
+def test_an_image_at_the_pixel_limit_is_decoded() -> None:
     data = encode(Image.new("L", (10, 10)), "PNG")
     assert read(data, max_pixels=100).shape == (10, 10, 3)
     with pytest.raises(TooManyPixels):
@@ -219,7 +219,7 @@ def test_a_truncated_file_is_invalid(kind: str) -> None:
         (b"\0\0\0\x20ftypheic\0\0", UnsupportedMediaType, "HEIC"),
     ],
 )
-def test_a_file_that_is_not_an_image_is_refused_with_a_reason(
+def test_a_file_that_is_not_an_image_is_explained(
     data: bytes, error: type[RequestError], says: str
 ) -> None:
     with pytest.raises(error, match=says):
@@ -294,9 +294,7 @@ def photograph(width: int, height: int, *, orientation: int = 1, kind: str = "JP
 @pytest.mark.parametrize(
     ("side", "expected"), [(600, 600), (1279, 1279), (2559, 2559), (2560, 1280), (6000, 1500)]
 )
-def test_a_jpeg_that_will_be_shrunk_much_is_decoded_at_a_reduced_scale(
-    side: int, expected: int
-) -> None:
+def test_a_much_larger_jpeg_is_decoded_at_a_reduced_scale(side: int, expected: int) -> None:
     data = photograph(side, side // 2)
     found = images.decode_to_fit(data, (640, 640), max_pixels=10**8, background=(0, 0, 0))
     assert (found.width, found.height) == (side, side // 2)

@@ -16,7 +16,7 @@ def file(**options: bool) -> bytes:
 
 
 def with_scans(more: int) -> bytes:
-    """A progressive file that repeats its last scan: valid, and each costs a whole pass."""
+    """A valid progressive file that repeats its last scan; each scan costs a whole pass."""
     data = file(progressive=True)
     last = data[data.rindex(b"\xff\xda") : -2]
     return data[:-2] + last * more + data[-2:]

@@ -33,5 +33,5 @@ from detection.media_types import kind
         (b"\xff\xfe\xfd", None),
     ],
 )
-def test_content_is_known_by_its_first_bytes(data: bytes, expected: str | None) -> None:
+def test_content_is_recognised_by_its_first_bytes(data: bytes, expected: str | None) -> None:
     assert kind(data) == expected

@@ -18,8 +18,8 @@ def noise(width: int, height: int) -> Image.Image:
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_only_the_mean_colours_of_the_cells_are_left_of_a_face(style: Style) -> None:
-    """Noise of single pixels has a standard deviation of 74; means over large cells almost none."""
+def test_no_detail_finer_than_a_cell_is_left_of_a_face(style: Style) -> None:
+    """Noise of single pixels has a spread of 74; means over a sixth of a face have near none."""
     hidden = np.asarray(hide(noise(400, 300), np.asarray([[100, 80, 220, 240]], np.float32), style))
     assert np.asarray(noise(400, 300))[80:240, 100:220].std() > 70
     assert hidden[80:240, 100:220].std() < 8
@@ -28,7 +28,7 @@ def test_only_the_mean_colours_of_the_cells_are_left_of_a_face(style: Style) -> 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("side", [22, 46, 230])
 def test_two_faces_with_the_same_means_become_the_same(style: Style, side: int) -> None:
-    """So the face cannot be restored: many faces give the same result."""
+    """So the face can't be reconstructed: many faces give the same result."""
     box = np.asarray([[40, 40, 40 + side, 40 + side]], np.float32)
     (area,) = areas(box, 400, 400)
     one = noise(400, 400)
@@ -85,7 +85,7 @@ def test_a_hidden_area_covers_the_box_and_stays_inside_the_image(
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_without_faces_the_picture_stays_as_it_was(style: Style) -> None:
+def test_a_picture_without_faces_is_unchanged(style: Style) -> None:
     image = noise(50, 50)
     hidden = hide(image, np.zeros((0, 4), np.float32), style)
     assert hidden.tobytes() == image.tobytes()

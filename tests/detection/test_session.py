@@ -38,7 +38,7 @@ def opener(*working: str) -> Callable[[str], Any]:
         ("auto", CPU_ONLY, ["cpu"], "cpu", "no CUDAExecutionProvider"),
     ],
 )
-def test_the_provider_that_works_is_taken_and_a_fallback_has_its_reason(
+def test_the_working_provider_is_used_and_a_fallback_has_its_reason(
     asked: str, available: list[str], working: list[str], chosen: str, reason: str | None
 ) -> None:
     opened, provider, fallback = session.choose(ProviderName(asked), available, opener(*working))
@@ -136,7 +136,7 @@ def test_a_model_of_several_classes_is_refused(folder: Path) -> None:
         load(folder)
 
 
-def test_the_session_uses_the_provider_and_threads_that_were_asked_for(folder: Path) -> None:
+def test_the_session_runs_on_the_requested_provider(folder: Path) -> None:
     opened = load(folder)
     assert opened.provider == "cpu"
     assert opened.fallback is None
@@ -144,7 +144,7 @@ def test_the_session_uses_the_provider_and_threads_that_were_asked_for(folder: P
 
 
 def bless(folder: Path) -> None:
-    """Make build.json match the folder's current files."""
+    """Update build.json to the folder's current files."""
     build = json.loads((folder / "build.json").read_text())
     build["sha256"] = models.sha256(folder / "model.onnx")
     build["recipe"] = models.recipe_hash(models.load(folder))

@@ -51,7 +51,7 @@ def test_arguments_keep_their_order(folder: Path) -> None:
         (["IN/*.gif"], "no file matches"),
     ],
 )
-def test_an_argument_that_matches_no_file_is_refused(
+def test_a_source_that_matches_nothing_is_refused(
     folder: Path, arguments: list[str], says: str
 ) -> None:
     (folder / "deep" / "none").mkdir()

@@ -77,7 +77,7 @@ def test_several_tiled_images_fit_into_a_queue_that_holds_the_tiles_of_one(serve
     assert [len(one["faces"]) > 0 for one in answer.json()["results"]] == [True] * 8
 
 
-def test_tiled_images_that_nearly_fill_the_queue_leave_each_other_room(serve: Serve) -> None:
+def test_tiled_images_that_nearly_fill_the_queue_all_fit(serve: Serve) -> None:
     data = picture(1024, 1024, (512, 512, 256))
     with serve(queue_limit=9, max_images=7, max_batch=4) as client:
         files = [("image", data) for _ in range(7)]
@@ -85,7 +85,7 @@ def test_tiled_images_that_nearly_fill_the_queue_leave_each_other_room(serve: Se
     assert [len(one.get("faces", ())) > 0 for one in answer.json()["results"]] == [True] * 7
 
 
-def test_if_the_queue_has_no_room_for_all_tiles_none_are_accepted(serve: Serve) -> None:
+def test_tiles_that_do_not_fit_are_refused_together(serve: Serve) -> None:
     with serve(queue_limit=40, max_images=32) as client:
         detector = client.app.state.runtime.default  # type: ignore[attr-defined]
         with detector.batcher.reserve(30):
@@ -152,7 +152,7 @@ def test_tiled_and_plain_requests_at_once_are_all_answered_or_refused(serve: Ser
     assert {faces for tiled, status, faces in answers if status == 200 and not tiled} == {1}
 
 
-def test_a_tiled_request_whose_time_runs_out_leaves_nothing_in_the_queue(serve: Serve) -> None:
+def test_a_tiled_request_that_times_out_leaves_nothing_in_the_queue(serve: Serve) -> None:
     entered = threading.Event()
 
     def slow(runtime: Runtime) -> None:
@@ -172,10 +172,10 @@ def test_a_tiled_request_whose_time_runs_out_leaves_nothing_in_the_queue(serve: 
         assert client.app.state.runtime.default.batcher.depth == 0  # type: ignore[attr-defined]
 
 
-def test_images_that_come_one_after_the_other_do_not_wait_for_each_other(store: Path) -> None:
+def test_images_that_arrive_one_by_one_do_not_wait_for_each_other(store: Path) -> None:
     loaded = runtimes.load(Settings(model_store=store, models=("cells",), threads=1))
     detector = loaded.default
-    # An hour: a request that waits for an item that nobody prepares misses its deadline.
+    # An hour, so that waiting for an item that is never prepared misses the deadline.
     detector.batcher.max_wait = 3600
 
     async def three() -> list[Detection | RequestError]:

@@ -28,7 +28,7 @@ def test_a_larger_image_gets_tiles_at_full_resolution_aligned_to_its_edges() -> 
     )
 
 
-def test_a_tile_is_no_higher_than_the_image() -> None:
+def test_a_tile_is_not_higher_than_the_image() -> None:
     assert layout(1000, 300, 640, 640)[1:] == (Tile(0, 0, 640, 300), Tile(360, 0, 640, 300))
 
 
@@ -36,12 +36,12 @@ def test_a_tile_is_no_higher_than_the_image() -> None:
     ("width", "height", "count"),
     [(1920, 1080, 9), (4000, 3000, 58), (6000, 4000, 63), (8660, 5773, 63), (50_000_000, 1, 64)],
 )
-def test_the_number_of_tiles_is_the_documented_one(width: int, height: int, count: int) -> None:
+def test_the_number_of_tiles_is_as_documented(width: int, height: int, count: int) -> None:
     assert len(layout(width, height, 640, 640)) == count <= MOST
 
 
 @Given
-def test_the_first_is_the_whole_and_every_tile_lies_inside_it(
+def test_the_first_is_the_whole_image_and_every_tile_lies_inside_it(
     width: int, height: int, input_width: int, input_height: int
 ) -> None:
     whole, *rest = layout(width, height, input_width, input_height)
@@ -52,7 +52,7 @@ def test_the_first_is_the_whole_and_every_tile_lies_inside_it(
 
 
 @given(width=SIDES, height=SIDES, most=st.integers(1, 300))
-def test_there_are_never_more_than_the_bound(width: int, height: int, most: int) -> None:
+def test_there_are_never_more_tiles_than_the_limit(width: int, height: int, most: int) -> None:
     assert len(layout(width, height, 640, 640, most)) <= most
 
 
@@ -60,7 +60,7 @@ def test_there_are_never_more_than_the_bound(width: int, height: int, most: int)
 def test_some_tile_shows_each_face_whole_and_large_enough_to_be_found(
     width: int, height: int, data: st.DataObject
 ) -> None:
-    """The promise of the module's first paragraph, for any face that has 16 pixels or more."""
+    """The claim of the module's docstring, for any face of at least 16 pixels."""
     rectangles = layout(width, height, 640, 640)
     side = data.draw(st.integers(1, min(width, height)))
     x = data.draw(st.integers(0, width - side))
@@ -103,7 +103,7 @@ def test_a_box_is_cut_only_at_an_inner_border(box: list[int], whole: bool) -> No
     assert uncut(np.asarray([box], np.float32), tile, 1024, 768, 8).tolist() == [whole]
 
 
-def test_boxes_of_tiles_are_moved_to_pixels_of_the_image() -> None:
+def test_boxes_of_the_tiles_are_in_pixels_of_the_image() -> None:
     rectangles = (Tile(0, 0, 1280, 640), Tile(0, 0, 640, 640), Tile(640, 0, 640, 640))
     none = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
     right = np.asarray([[0, 10, 30, 40], [100, 10, 130, 40]], np.float32)

@@ -19,7 +19,7 @@ def test_server_timing_names_the_same_times() -> None:
     assert ONE.server_timing().startswith("decode;dur=1.0, preprocess;dur=2.0, ")
 
 
-def test_for_several_images_the_longest_time_of_each_stage_is_shown() -> None:
+def test_the_longest_time_of_several_images_counts_in_each_stage() -> None:
     other = Timings(0.002, 0.001, 0.003, 0.004, 0.005, 0.015)
     both = slowest([ONE, other], total=0.1)
     assert both == Timings(0.002, 0.002, 0.003, 0.004, 0.005, 0.1)

@@ -1,4 +1,4 @@
-"""Workers and batch size: set values are kept, the others are measured."""
+"""The number of workers and the batch size: set values are used, the rest is measured."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -50,11 +50,11 @@ class Machine:
 
 
 def linear(threads: int, batch: int) -> float:
-    """Neither batches nor workers make it faster."""
+    """Neither batches nor workers gain anything."""
     return 20 * batch / threads
 
 
-def test_one_worker_and_batches_of_one_are_chosen_if_nothing_is_faster() -> None:
+def test_without_a_gain_one_worker_and_batches_of_one_are_chosen() -> None:
     machine = Machine(linear)
     plan = machine.tune()
     assert (plan.workers, plan.threads, plan.max_batch) == (1, 4, 1)
@@ -62,12 +62,12 @@ def test_one_worker_and_batches_of_one_are_chosen_if_nothing_is_faster() -> None
     assert plan.image_seconds == pytest.approx(0.005)
 
 
-def test_more_workers_are_chosen_if_they_are_faster() -> None:
+def test_more_workers_are_chosen_if_one_does_not_use_all_threads() -> None:
     plan = Machine(lambda threads, batch: 20 * batch / threads**0.5).tune()
     assert (plan.workers, plan.threads, plan.max_batch) == (4, 1, 1)
 
 
-def test_larger_batches_are_chosen_if_they_are_faster() -> None:
+def test_batches_are_chosen_if_they_are_faster() -> None:
     plan = Machine(lambda threads, batch: 10 + 2 * batch).tune(workers=1)
     assert (plan.workers, plan.max_batch) == (1, 8)
     assert "ms with 1 worker at batch 8" in plan.reason
@@ -80,7 +80,7 @@ def test_no_larger_batch_is_tried_once_batches_stop_getting_faster() -> None:
     assert max(cost.batch for cost in plan.costs) == 4
 
 
-def test_nothing_is_measured_if_both_are_set() -> None:
+def test_values_that_are_set_are_not_measured() -> None:
     machine = Machine(linear)
     plan = machine.tune(workers=2, max_batch=16)
     assert (plan.workers, plan.threads, plan.max_batch, plan.reason) == (2, 2, 16, "as set")
@@ -106,7 +106,7 @@ def test_a_process_that_ends_soon_does_not_measure() -> None:
     assert (plan.workers, plan.max_batch, machine.runs) == (1, 1, 0)
 
 
-def test_no_measurement_begins_after_the_time_is_up() -> None:
+def test_a_slow_model_is_measured_only_once() -> None:
     machine = Machine(lambda threads, batch: 200)
     plan = machine.tune()
     assert len(plan.costs) == 1

@@ -131,7 +131,7 @@ def stack(image: str) -> Iterator[Stack]:
 
 
 def _eventually(probe: Callable[[], object], seconds: float) -> object:
-    """The result of probe() once it is true; AssertionError if the time is up."""
+    """The first true result of probe(); AssertionError when the time is up."""
     until = time.monotonic() + seconds
     while not (value := probe()):
         assert time.monotonic() < until, f"not true after {seconds} s"
@@ -141,7 +141,7 @@ def _eventually(probe: Callable[[], object], seconds: float) -> object:
 
 @pytest.fixture(scope="session")
 def eventually() -> Callable[[Callable[[], object], float], object]:
-    """Wait until another process has done something."""
+    """Wait for a result of another process."""
     return _eventually
 
 

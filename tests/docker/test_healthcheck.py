@@ -55,7 +55,7 @@ def test_health_check_is_red_when_nothing_listens() -> None:
 
 
 def test_an_empty_port_counts_as_not_set() -> None:
-    """As for the service. It does not matter if something listens on port 8000 here."""
+    """As for the service; it does not matter whether something listens on port 8000."""
     done = _run("")
     assert done.stdout.startswith("/readyz: ")
     assert not done.stderr

@@ -1,4 +1,4 @@
-"""The contents of the image for CPUs, what it refuses, and how it starts and stops."""
+"""The contents of the CPU image, its restrictions, and how it starts and stops."""
 
 import json
 import subprocess

@@ -23,7 +23,7 @@ def test_a_detector_killed_by_the_kernel_restarts_by_itself(
     stack: "Stack", photo: Path, eventually: Eventually
 ) -> None:
     before = stack.inspect("detector")
-    # Not `docker kill`: after that, the engine would not restart it.
+    # Not `docker kill`: the engine would take that as the operator's wish and not restart it.
     os.kill(before["State"]["Pid"], signal.SIGKILL)
 
     def back() -> bool:

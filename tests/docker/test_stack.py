@@ -1,4 +1,4 @@
-"""The compose stack as a user starts it, with requests from the host."""
+"""The compose stack as a user starts it, tested from the host."""
 
 import subprocess
 import sys
@@ -48,7 +48,7 @@ def test_balancer_lets_the_service_state_its_own_byte_limit(stack: "Stack") -> N
 
 
 def test_prometheus_has_scraped_every_detector(stack: "Stack", eventually: Eventually) -> None:
-    # A detector that has just restarted counts as down until Prometheus asks again.
+    # A restarted detector counts as down until the next scrape.
     eventually(lambda: len(stack.query('up{job="sfd"} == 1')) == 3, 60)
     answered = 'sfd_requests_total{route="/detect", status="200"}'
     eventually(lambda: len(stack.query(answered)) >= 1, 60)
@@ -74,8 +74,8 @@ def test_every_query_of_dashboard_and_rules_returns_data(
     eventually(answered, 150)
 
 
-def test_grafana_is_wired_to_prometheus_and_its_dashboard(stack: "Stack") -> None:
-    """With the stub instead of Grafana, this proves only mounts, network and user."""
+def test_grafana_has_prometheus_and_its_dashboard(stack: "Stack") -> None:
+    """With a stub instead of Grafana, this proves only mounts, network and user."""
     answer = httpx.get(f"{stack.grafana}/api/health")
     assert answer.status_code == 200
     if "dashboards" in answer.json():
@@ -89,7 +89,7 @@ def test_write_to_the_root_file_system_is_refused(stack: "Stack") -> None:
 
 
 def _status(stack: "Stack") -> dict[str, Any]:
-    """Process 1 of the detector as the kernel sees it."""
+    """The kernel's status of process 1 in the detector."""
     text = stack.compose("exec", "-T", "detector", "cat", "/proc/1/status")
     return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
 
@@ -111,5 +111,5 @@ def test_limits_of_the_compose_file_are_in_force(stack: "Stack") -> None:
 
 
 @pytest.mark.parametrize("name", ["prometheus", "grafana", "balancer"])
-def test_neighbours_run_without_root_too(stack: "Stack", name: str) -> None:
+def test_other_containers_run_without_root_too(stack: "Stack", name: str) -> None:
     assert stack.compose("exec", "-T", name, "id", "-u") != "0"

@@ -34,8 +34,9 @@ def test_rolling_replacement_behind_the_balancer_fails_no_request(
 def test_restart_of_the_only_detector_loses_no_accepted_request(
     stack: "Stack", run: Run, load: Load, photo: Path, image: str
 ) -> None:
-    """Refused connections were never accepted; a 503 says the same to the client."""
-    # From inside the network: Docker's port proxy would accept refused connections.
+    """Connections refused in between were never accepted; 503 says so to the client."""
+    # From inside the network, because Docker's port proxy accepts connections that the detector
+    # refuses.
     inside = [
         "docker", "run", "--rm", "--interactive", "--network", "sfdtest_default",
         "--volume", f"{PROGRAM}:/load.py:ro", "--volume", f"{photo}:/photo.jpg:ro",

@@ -1,4 +1,4 @@
-"""The pages for operators are complete, and their links lead somewhere."""
+"""The pages for operators are complete, and their links work."""
 
 import importlib
 import pkgutil

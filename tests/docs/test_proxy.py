@@ -41,7 +41,7 @@ http {{
 
 @dataclass
 class Replica:
-    """A server instead of the detector: its answers, and the requests that it got."""
+    """A server that replaces the detector: its answer, and the requests that it got."""
 
     status: int
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -154,19 +154,19 @@ def _post(proxied: Proxied, body: bytes = b"image") -> httpx.Response:
     )
 
 
-def test_the_proxy_refuses_a_client_without_a_password(proxied: Proxied) -> None:
+def test_proxy_refuses_a_client_without_password(proxied: Proxied) -> None:
     answer = proxied.client.post(
         "/detect", content=b"image", extensions={"sni_hostname": "faces.example.org"}
     )
     assert answer.status_code == 401
 
 
-def test_post_that_meets_a_draining_replica_is_answered_by_the_other(proxied: Proxied) -> None:
+def test_post_to_a_draining_replica_is_answered_by_the_other(proxied: Proxied) -> None:
     assert [_post(proxied).status_code for _ in range(6)] == [200] * 6
     assert proxied.draining.bodies
 
 
-def test_after_a_503_of_all_replicas_the_next_request_is_still_tried(
+def test_overload_of_all_replicas_is_a_503_and_the_next_request_succeeds(
     proxied: Proxied,
 ) -> None:
     proxied.serving.status = 503
@@ -175,13 +175,13 @@ def test_after_a_503_of_all_replicas_the_next_request_is_still_tried(
     assert _post(proxied).status_code == 200
 
 
-def test_the_proxy_drops_its_password_and_passes_on_a_request_id(proxied: Proxied) -> None:
+def test_proxy_keeps_its_password_and_passes_the_request_id_on(proxied: Proxied) -> None:
     assert _post(proxied).status_code == 200
     assert "authorization" not in proxied.serving.headers[-1]
     assert len(proxied.serving.headers[-1]["x-request-id"]) == 32
 
 
-def test_body_of_the_services_limit_passes_and_a_far_larger_one_does_not(
+def test_body_at_the_services_limit_passes_and_a_far_larger_one_does_not(
     proxied: Proxied,
 ) -> None:
     assert _post(proxied, bytes(20 * 2**20)).status_code == 200

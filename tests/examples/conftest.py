@@ -30,7 +30,7 @@ def opencv5(missing: Callable[[str], NoReturn]) -> Path:
     packages = cache / "packages"
     if not packages.is_dir():
         cache.mkdir(exist_ok=True)
-        # Other test processes may do the same: each installs its own copy, then renames it.
+        # Other test processes may do the same: each installs a copy and renames it into place.
         with tempfile.TemporaryDirectory(dir=cache) as own:
             target = Path(own) / "packages"
             command = [sys.executable, "-m", "pip", "install", "--quiet", "--only-binary", ":all:",

@@ -55,7 +55,7 @@ def test_nms_keeps_what_opencv_keeps(seed: int) -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 60), st.integers(0, 20))
-def test_a_limit_cuts_the_full_answer(seed: int, count: int, limit: int) -> None:
+def test_a_limit_truncates_the_full_result(seed: int, count: int, limit: int) -> None:
     boxes, scores = random_boxes(seed, count)
     assert nms(boxes, scores, 0.3, limit=limit).tolist() == nms(boxes, scores, 0.3)[:limit].tolist()
 
@@ -76,6 +76,6 @@ def test_an_overlap_equal_to_the_threshold_is_kept() -> None:
     assert nms(boxes, scores, 0.2).tolist() == [0, 1]
 
 
-def test_equal_scores_are_settled_by_the_lowest_index() -> None:
+def test_of_equal_scores_the_lowest_index_comes_first() -> None:
     boxes = np.asarray([[0, 0, 1, 1]] * 3, np.float32)
     assert nms(boxes, np.full(3, 0.5, np.float32), 0.3).tolist() == [0]

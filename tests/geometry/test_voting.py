@@ -1,4 +1,4 @@
-"""Several boxes of one face, and the box that they vote for."""
+"""Several boxes of one face, and their mean."""
 
 import numpy as np
 import pytest
@@ -15,20 +15,20 @@ def f32(*rows: tuple[float, ...]) -> "np.ndarray[tuple[int, ...], np.dtype[np.fl
     [
         # A single box stays.
         ([(0, 0, 1, 1)], [0.9], [0], [(0, 0, 1, 1)]),
-        # Two boxes of a face, weighted by their scores.
+        # Two boxes of a face are weighted by their scores.
         ([(0, 0, 10, 10), (0, 0, 10, 8)], [0.6, 0.3], [0], [(0, 0, 10, 28 / 3)]),
-        # Boxes of another face do not count, and neither do overlaps below one half.
+        # A box of another face doesn't count, nor one that overlaps by less than half.
         ([(0, 0, 10, 10), (20, 0, 30, 10)], [0.6, 0.5], [0, 1], [(0, 0, 10, 10), (20, 0, 30, 10)]),
         ([(0, 0, 10, 10), (0, 6, 10, 16)], [0.6, 0.3], [0], [(0, 0, 10, 10)]),
-        # An overlap of exactly one half counts.
+        # A box that overlaps by exactly half counts.
         ([(0, 0, 10, 10), (0, 0, 10, 5)], [0.5, 0.5], [0], [(0, 0, 10, 7.5)]),
-        # A box without area, or with a score of 0, stays as it is.
+        # A box without area, or with score 0, stays as it is.
         ([(3, 3, 3, 3)], [0.9], [0], [(3, 3, 3, 3)]),
         ([(0, 0, 1, 1)], [0.0], [0], [(0, 0, 1, 1)]),
         ([(0, 0, 1, 1)], [0.5], [], np.zeros((0, 4))),
     ],
 )
-def test_a_box_moves_to_the_weighted_mean_of_the_boxes_that_overlap_it(
+def test_a_face_is_the_weighted_mean_of_the_boxes_that_overlap_it(
     boxes: list[tuple[float, ...]],
     scores: list[float],
     kept: list[int],

@@ -69,7 +69,7 @@ def service(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def monitor(prometheus: str, service: str, tmp_path: Path) -> Iterator[str]:
-    """Prometheus with the shipped configuration, but for this service and with short intervals."""
+    """Prometheus with the shipped configuration, for this service and with short intervals."""
     shutil.copytree(ROOT / "docker" / "prometheus" / "rules", tmp_path / "rules")
     config = yaml.safe_load((ROOT / "docker/prometheus/prometheus.yml").read_text("utf-8"))
     config["global"] = {

@@ -1,4 +1,4 @@
-"""The alerts fire when they should and only then, and link to the runbook."""
+"""Each alert fires when it should, stays quiet otherwise, and links to its documentation."""
 
 import re
 import subprocess

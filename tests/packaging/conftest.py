@@ -1,4 +1,4 @@
-"""A wheel of this checkout, and empty environments that it is installed into."""
+"""A wheel of this checkout, and empty environments to install it into."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ class Installation:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of a user who has set nothing: no SFD_*, and a home of their own."""
+        """The environment of a user who has set nothing: no SFD_*, and an empty home."""
         kept = {
             name: value
             for name, value in os.environ.items()
@@ -49,7 +49,7 @@ class Installation:
         )
 
     def output(self, *command: str | Path, **variables: str) -> str:
-        """The same, for a command that must succeed and print nothing on stderr."""
+        """Run a command that must succeed and print nothing on stderr."""
         done = self.run(*command, **variables)
         assert (done.returncode, done.stderr) == (0, ""), done.stderr
         return done.stdout
@@ -94,8 +94,8 @@ def wheel(index: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def install(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Installation]:
     """Install the wheel with some extras into a new environment.
 
-    Packages get the versions of this test's own environment, so that a new release does not change
-    the result.
+    Packages have the versions of this test's own environment, so that a new release changes no
+    result.
     """
     versions = tmp_path_factory.mktemp("versions") / "constraints.txt"
     versions.write_text(

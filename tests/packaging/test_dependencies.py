@@ -1,4 +1,4 @@
-"""Our packages import exactly what pyproject.toml declares."""
+"""Our packages import only what pyproject.toml declares."""
 
 import ast
 import re

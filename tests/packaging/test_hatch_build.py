@@ -1,4 +1,4 @@
-"""The build hook adds the models to a wheel, and refuses to build one with a bad model."""
+"""The build hook adds the files that a wheel needs, and refuses a bad model."""
 
 import importlib.util
 import json
@@ -33,7 +33,7 @@ def checkout(tmp_path: Path) -> Path:
 
 
 def build(hatch_build: ModuleType, root: Path, version: str) -> dict[str, str]:
-    """The files that the hook adds to a wheel of `root`: where each lies, and its place there."""
+    """The files that the hook adds to a wheel of `root`: the source and target of each."""
     config = {"models": ["broken"]}
     hook = hatch_build.CustomBuildHook(str(root), config, None, None, "", "wheel")
     data: dict[str, Any] = {"force_include": {}}

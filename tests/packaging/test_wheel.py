@@ -171,7 +171,7 @@ def test_detect_finds_the_face_of_the_sample(everything: "Installation") -> None
     assert (everything.folder / "found.jpg").is_file()
 
 
-def test_bench_measures_both_peers(everything: "Installation") -> None:
+def test_bench_measures_both_runtimes(everything: "Installation") -> None:
     table = everything.output("sfd", "bench", "--rounds", "1", "--batch", "1", "--threads", "1")
     assert "onnxruntime, batch 1" in table
     assert "OpenCV" in table

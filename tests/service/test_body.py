@@ -20,7 +20,7 @@ def read(
     memory: BodyMemory | None = None,
     seconds: float = 10,
 ) -> bytes:
-    """The body of these messages, at most 10 bytes; then no more messages."""
+    """The body from these messages, at most 10 bytes; then no more messages come."""
     held_by = memory or BodyMemory(100)
     left = iter(messages)
 
@@ -55,7 +55,7 @@ def test_chunks_are_joined_until_the_last() -> None:
         ([chunk(b"x")], {}, Timeout),
     ],
 )
-def test_a_body_that_cannot_be_accepted_is_an_error(
+def test_a_body_that_cannot_be_accepted_is_a_problem(
     messages: list[Message], headers: dict[str, str], problem: type[RequestError]
 ) -> None:
     with pytest.raises(problem):

@@ -52,7 +52,7 @@ def connect(url: str) -> socket.socket:
 
 
 def read_answer(connection: socket.socket) -> tuple[int, dict[str, Any]]:
-    """Status and JSON of the answer that comes until the connection closes."""
+    """Status and JSON of the answer, read until the connection closes."""
     data = b""
     while chunk := connection.recv(65536):
         data += chunk
@@ -80,7 +80,7 @@ def test_the_service_answers_over_a_socket(start_server: Any, bright_cells: Cell
         assert json.loads(line)["level"] in ("info", "warning")
 
 
-def test_sigterm_finishes_what_was_accepted_and_exits_0(
+def test_sigterm_finishes_accepted_requests_and_exits_0(
     start_server: Any, sleeping: Sleeping, bright_cells: Cells
 ) -> None:
     with (
@@ -99,7 +99,7 @@ def test_sigterm_finishes_what_was_accepted_and_exits_0(
         assert server.process.wait(20) == 0
 
 
-def test_a_client_that_outlasts_the_grace_time_does_not_delay_the_exit(
+def test_a_client_that_outlasts_the_grace_time_does_not_stop_the_exit(
     start_server: Any,
 ) -> None:
     with start_server(SHUTDOWN_GRACE_S=1) as server, connect(server.url) as slow:
@@ -121,7 +121,7 @@ def test_a_client_that_sends_a_byte_a_second_is_timed_out(start_server: Any) -> 
 
 
 @pytest.mark.parametrize("stated", [True, False], ids=["with its length", "chunked"])
-def test_a_client_that_sends_10_gb_is_refused_early_and_costs_little_memory(
+def test_a_client_that_sends_10_gb_is_refused_early_and_costs_no_memory(
     start_server: Any, stated: bool
 ) -> None:
     def gigabytes() -> Iterator[bytes]:
@@ -184,8 +184,8 @@ def test_clients_that_disconnect_do_not_affect_the_others(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which only Linux has")
 @pytest.mark.usefixtures("plain")
-def test_sigterm_during_the_start_stops_it(store: Path) -> None:
-    # As process 1 of a container, which ignores signals without a handler.
+def test_sigterm_during_the_start_cancels_it(store: Path) -> None:
+    # As process 1 of a container, which the kernel protects from signals without a handler.
     slow = "import time, service.runtime as r; r.load = lambda _: time.sleep(60)"
     serve = "import runpy; runpy.run_module('service', run_name='__main__', alter_sys=True)"
     with subprocess.Popen(
@@ -229,7 +229,7 @@ def test_sigterm_during_the_warm_up_exits_0_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("plain")
-def test_a_dry_run_proves_the_deployment() -> None:
+def test_a_dry_run_checks_the_deployment() -> None:
     done = command("--dry-run")
     assert done.returncode == 0, done.stderr
     assert "cells version 7 on cpu" in done.stdout
@@ -248,7 +248,7 @@ def test_a_dry_run_proves_the_deployment() -> None:
         ({"SFD_HOST": "256.0.0.1", "SFD_PORT": "0"}, "cannot listen on 256.0.0.1:0: "),
     ],
 )
-def test_a_failed_start_says_why_in_one_line(environment: dict[str, str], says: str) -> None:
+def test_a_start_that_fails_says_why_in_one_line(environment: dict[str, str], says: str) -> None:
     done = command(**environment)
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
@@ -258,7 +258,7 @@ def test_a_failed_start_says_why_in_one_line(environment: dict[str, str], says: 
 
 
 @pytest.mark.usefixtures("plain")
-def test_a_taken_port_is_named() -> None:
+def test_a_port_in_use_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = command(SFD_PORT=str(port))

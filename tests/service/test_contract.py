@@ -1,4 +1,4 @@
-"""The service answers any request of the OpenAPI document as the document describes."""
+"""The service follows its OpenAPI document: each answer is one that the document describes."""
 
 import subprocess
 import sys
@@ -16,7 +16,8 @@ CHECKS = (
     "unsupported_method",
     "ignored_auth",
 )
-"""All checks, except of accepted and rejected data: no schema says which bytes are an image."""
+"""All checks except those of accepted and rejected data: no schema can say which bytes are an
+image."""
 
 
 @pytest.mark.parametrize(

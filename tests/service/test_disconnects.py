@@ -37,7 +37,7 @@ def test_an_exception_of_the_work_is_raised() -> None:
         asyncio.run(unless_client_goes(never, work()))
 
 
-def test_work_is_cancelled_when_the_client_goes() -> None:
+def test_work_is_cancelled_when_the_client_disconnects() -> None:
     cancelled = []
 
     async def work() -> None:
@@ -52,7 +52,7 @@ def test_work_is_cancelled_when_the_client_goes() -> None:
     assert cancelled == [True]
 
 
-def test_an_image_whose_client_has_gone_is_never_inferred(
+def test_an_image_of_a_disconnected_client_is_never_inferred(
     serve: Any, bright_cells: Callable[..., bytes]
 ) -> None:
     opened = threading.Event()

@@ -26,7 +26,7 @@ FOLDER = ROOT / "model_store" / "sfd-640-mobilenetv2-mod2"
 # The thresholds of the prototxt's own DetectionOutput layer: all that Caffe would return.
 MIN_SCORE, NMS_IOU = 0.05, 0.3
 SCORE_TOLERANCE, LEAST_IOU = 1e-3, 0.99
-# If two values are this close, two float32 implementations may compare them differently.
+# Two float32 implementations may decide a comparison differently if its sides are this close.
 EDGE_IOU = 2e-3
 CLIENTS = 16
 
@@ -34,17 +34,17 @@ Detections = tuple[F32, F32]
 
 
 @pytest.fixture(scope="module")
-def photographs(shared: Path) -> list[Path]:
+def image_files(shared: Path) -> list[Path]:
     rows = (shared / "faces" / "test.jsonl").read_text().splitlines()
     return [shared / "faces" / json.loads(row)["image"] for row in rows]
 
 
 @pytest.fixture(scope="module")
-def expected(photographs: list[Path]) -> list[Detections]:
+def expected(image_files: list[Path]) -> list[Detections]:
     """Boxes [N, 4] in pixels and scores [N] of each photograph, by OpenCV."""
     model = models.load(FOLDER)
     network = cv2.dnn.readNetFromCaffe(str(model.deploy), str(model.weights))
-    return [opencv_detections(network, model, file) for file in photographs]
+    return [opencv_detections(network, model, file) for file in image_files]
 
 
 def opencv_detections(network: Any, model: models.Model, file: Path) -> Detections:
@@ -67,7 +67,7 @@ def in_pixels(boxes: F32, scores: F32, placement: Letterbox, image: Image.Image)
 @pytest.mark.parametrize("max_batch", [1, 8])
 def test_the_service_finds_the_faces_that_opencv_finds_under_16_clients(
     max_batch: int,
-    photographs: list[Path],
+    image_files: list[Path],
     expected: list[Detections],
     start_real_server: Callable[..., AbstractContextManager[Any]],
     tmp_path: Path,
@@ -75,14 +75,14 @@ def test_the_service_finds_the_faces_that_opencv_finds_under_16_clients(
     environment = {"SFD_MODEL_STORE": str(FOLDER.parent), "SFD_MAX_BATCH": str(max_batch),
                    "SFD_REQUEST_TIMEOUT_S": "120"}  # fmt: skip
     with start_real_server(tmp_path, environment) as server:
-        answers = ask_for_all(server.url, photographs)
+        answers = ask_for_all(server.url, image_files)
     if max_batch > 1:
         assert max(answer["batch_size"] for answer in answers) == max_batch
     else:
         assert {answer["batch_size"] for answer in answers} == {1}
 
     total = edges = 0
-    for file, answer, wanted in zip(photographs, answers, expected, strict=True):
+    for file, answer, wanted in zip(image_files, answers, expected, strict=True):
         found = detections_of(answer)
         matched, left_found, left_wanted = match(found, wanted)
         total += matched + len(left_wanted)
@@ -94,7 +94,7 @@ def test_the_service_finds_the_faces_that_opencv_finds_under_16_clients(
     assert edges <= total * 0.001
 
 
-def ask_for_all(url: str, photographs: list[Path]) -> list[dict[str, Any]]:
+def ask_for_all(url: str, image_files: list[Path]) -> list[dict[str, Any]]:
     """Post every photograph, 16 at a time; the answers in their order."""
     local = threading.local()
     clients: list[httpx.Client] = []
@@ -110,7 +110,7 @@ def ask_for_all(url: str, photographs: list[Path]) -> list[dict[str, Any]]:
         return body
 
     with ThreadPoolExecutor(CLIENTS) as pool:
-        answers = list(pool.map(ask, photographs))
+        answers = list(pool.map(ask, image_files))
     for client in clients:
         client.close()
     return answers
@@ -141,10 +141,10 @@ def match(found: Detections, wanted: Detections) -> tuple[int, list[int], list[i
 
 
 def without_reason(one: tuple[Detections, list[int]], other: tuple[Detections, list[int]]) -> int:
-    """How many unmatched boxes of two sides cannot be explained by a comparison too close to call.
+    """The number of unmatched boxes that rounding does not explain.
 
-    A box is explained if it is on an edge, or if an explained box of the other side with a better
-    score suppresses it there.
+    A box is explained if one of its comparisons is too close to call, or if an explained box of the
+    other side, with a better score, suppresses it there.
     """
     explained = [{i for i in left if on_an_edge(i, side)} for side, left in (one, other)]
     for mine, theirs in ((0, 1), (1, 0)):
@@ -157,7 +157,7 @@ def without_reason(one: tuple[Detections, list[int]], other: tuple[Detections, l
 
 
 def on_an_edge(index: int, side: Detections) -> bool:
-    """Whether one side may keep a box that the other dropped: a comparison was too close to call.
+    """Whether a comparison that is too close to call may keep a box on one side only.
 
     Its score is at the threshold, or its overlap with a better box is at the NMS threshold.
     """

@@ -1,4 +1,4 @@
-"""Failures inside and around the service: documented answers, and recovery by itself.
+"""Failures inside and around the service: documented answers, and automatic recovery.
 
 Real processes, and real models that are made to fail. Workers are threads, so killing a worker
 means killing the process.
@@ -53,7 +53,7 @@ def break_model(folder: Path, fault: str) -> None:
     )
     graph.node.append(helper.make_node("Gather", ["good", "poison"], ["cell"], axis=1))
     if fault == "raise":
-        # An index beyond the table of one entry, which onnxruntime refuses as it runs.
+        # An index beyond the table of one entry, which onnxruntime refuses at run time.
         graph.node.append(helper.make_node("Cast", ["cell"], ["index"], to=TensorProto.INT64))
         graph.node.append(helper.make_node("Gather", ["table", "index"], ["trouble"]))
     else:
@@ -178,7 +178,7 @@ def free_port() -> int:
         return port
 
 
-def test_a_process_killed_during_a_batch_is_replaced_by_itself(
+def test_a_process_killed_during_a_batch_is_replaced_automatically(
     tmp_path: Path, sleeping: Sleeping, store: Path, bright_cells: Cells
 ) -> None:
     # Like Docker's `restart: unless-stopped`: start it again whenever it ends.
@@ -294,7 +294,7 @@ def test_sigterm_under_load_answers_each_accepted_request(
 
 
 @pytest.mark.parametrize("how", ["the grace time ends", "a second SIGINT"])
-def test_requests_cut_off_by_the_shutdown_get_503_and_the_exit_code_is_0(
+def test_requests_cut_off_at_shutdown_get_503_and_the_exit_code_is_0(
     start_server: Any, sleeping: Sleeping, bright_cells: Cells, how: str
 ) -> None:
     grace = 1 if how == "the grace time ends" else 30
@@ -321,14 +321,14 @@ def test_requests_cut_off_by_the_shutdown_get_503_and_the_exit_code_is_0(
             assert answer.json()["type"] == "overloaded"
             assert answer.headers["retry-after"]
         assert server.process.wait(20) == 0
-        # The hanging batch is waited for, since it ends within HANG_S of the grace time; the other
-        # two are not begun.
+        # The service waits for the hanging batch, which ends within HANG_S of the grace time. The
+        # other two are not begun.
         assert time.monotonic() - started < 11
     if grace == 1:
         assert "Traceback" not in server.log.read_text()
 
 
-def test_an_inference_that_hangs_does_not_block_the_exit_for_ever(
+def test_a_hanging_inference_does_not_keep_the_process_alive(
     start_server: Any, sleeping: Sleeping, bright_cells: Cells
 ) -> None:
     hang = sleeping("0 if len(images) > 1 or not images[0].max() == 255 else 600")

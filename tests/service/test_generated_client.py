@@ -36,7 +36,7 @@ def url(store: Path, tmp_path_factory: pytest.TempPathFactory, start_real_server
 
 @pytest.fixture(scope="module")
 def generated(url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Generated]:
-    """Imports a module of the client. Generating it must not print a warning."""
+    """Imports a module of the client, which is generated without a warning."""
     folder = tmp_path_factory.mktemp("client")
     (folder / "config.yml").write_text(CONFIG)
     done = subprocess.run(
@@ -91,7 +91,7 @@ def test_every_operation_is_a_module_with_a_short_name(generated: Generated) -> 
             assert callable(generated(f"api.{tag}.{name}").sync), name
 
 
-def test_an_image_as_bytes_gives_typed_faces(
+def test_an_image_as_bytes_returns_typed_faces(
     generated: Generated, client: Any, bright_cells: Cells
 ) -> None:
     body = file(generated, bright_cells(5))
@@ -104,7 +104,7 @@ def test_an_image_as_bytes_gives_typed_faces(
 
 
 @pytest.mark.parametrize("kind", ["multipart", "json"])
-def test_several_images_give_typed_results_and_errors(
+def test_several_images_return_typed_results_and_errors(
     generated: Generated, client: Any, bright_cells: Cells, kind: str
 ) -> None:
     images = [bright_cells(0, 5), b"\xff\xd8\xff", bright_cells()]
@@ -162,7 +162,7 @@ def test_the_inference_protocol_works(
     assert outputs["num_detections"].data == [2]
 
 
-def test_its_functions_for_asyncio_work_too(
+def test_the_asyncio_functions_work_too(
     generated: Generated, url: str, bright_cells: Cells
 ) -> None:
     async def ask() -> Any:
@@ -173,7 +173,7 @@ def test_its_functions_for_asyncio_work_too(
     assert len(asyncio.run(ask()).faces) == 1
 
 
-def test_its_token_is_taken_as_an_api_key(
+def test_the_clients_token_is_used_as_an_api_key(
     generated: Generated, start_server: Any, bright_cells: Cells
 ) -> None:
     detect = generated("api.detection.detect").sync

@@ -123,7 +123,7 @@ def test_the_deadline_is_kept_and_late_images_are_not_inferred(
 # --- clients that flood
 
 
-def test_each_of_500_simultaneous_requests_is_counted_under_its_status(
+def test_500_simultaneous_requests_are_each_counted_as_answered(
     start_server: Any, sleeping: Sleeping, bright_cells: Cells
 ) -> None:
     data = bright_cells(3, size=300, kind="BMP")

@@ -50,14 +50,14 @@ def test_probes_are_not_logged_at_info(client: TestClient, lines: list[dict[str,
     assert [line for line in lines if line["logger"] == "service.access"] == []
 
 
-def test_a_log_line_stays_one_line_for_any_content() -> None:
+def test_any_content_stays_on_one_line() -> None:
     record = logging.makeLogRecord({"msg": 'new\nline "quoted" %s', "args": ("\x00ü",)})
     text = logs.JsonFormatter().format(record)
     assert "\n" not in text
     assert json.loads(text)["message"] == 'new\nline "quoted" \x00ü'
 
 
-def test_the_runbooks_filter_leaves_only_lines_above_info() -> None:
+def test_the_runbooks_filter_shows_all_but_info_lines() -> None:
     pattern = re.search(r"grep -v '([^']+)'", (ROOT / "docs/runbook.md").read_text())
     assert pattern
     lines = {

@@ -35,7 +35,7 @@ files = st.lists(st.text("\r\n-frontie\0", max_size=40).map(str.encode), max_siz
 
 
 @given(files, st.integers(1, 60))
-def test_parts_arrive_as_sent_for_any_chunks_of_the_body(parts: list[bytes], cut: int) -> None:
+def test_parts_are_read_as_sent_however_the_body_is_split(parts: list[bytes], cut: int) -> None:
     if parts:
         assert parse(body_of(parts), cut) == multipart.Form(parts, [])
 

@@ -32,12 +32,10 @@ OFFERED = ("image/jpeg", "image/png")
         (", ,", "image/jpeg"),
     ],
 )
-def test_the_preferred_type_is_chosen_and_our_first_offer_breaks_ties(
-    accept: str, chosen: str | None
-) -> None:
+def test_the_preferred_type_is_chosen_and_ours_breaks_ties(accept: str, chosen: str | None) -> None:
     assert choose(accept, OFFERED) == chosen
 
 
 @given(st.text())
-def test_any_accept_header_gives_an_offer_or_none(accept: str) -> None:
+def test_any_header_gives_an_offered_type_or_none(accept: str) -> None:
     assert choose(accept, OFFERED) in (*OFFERED, None)

@@ -1,4 +1,4 @@
-"""Models in one process: what they share, and what not."""
+"""The parts that models in one process share, and those that they don't."""
 
 import asyncio
 import threading
@@ -15,7 +15,7 @@ from service import runtime
 from service.settings import Settings
 
 
-def test_no_model_is_ready_before_all_are_or_during_draining(
+def test_models_are_ready_once_all_are_and_until_draining(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = runtime.load(Settings(model_store=store, models=("cells", "others"), threads=1))
@@ -35,7 +35,7 @@ def test_no_model_is_ready_before_all_are_or_during_draining(
     assert ready() == [0, 0]
 
 
-def test_a_busy_model_never_holds_back_another(
+def test_a_busy_model_never_delays_another(
     serve: Any, bright_cells: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began, go_on = threading.Event(), threading.Event()
@@ -72,7 +72,7 @@ def test_auto_settings_are_measured_and_shown(serve: Any) -> None:
     assert 'sfd_predicted_wait_seconds{model="cells"} 0.0' in metrics
 
 
-def test_fixed_settings_are_shown_as_set(serve: Any) -> None:
+def test_explicit_settings_are_shown_as_set(serve: Any) -> None:
     with serve(workers=2, max_batch=3, threads=2) as client:
         model = client.get("/models").json()["models"][0]
     assert (model["workers"], model["threads"], model["max_batch"]) == (2, 1, 3)

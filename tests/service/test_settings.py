@@ -129,7 +129,7 @@ def test_every_setting_has_a_description_and_says_what_it_accepts() -> None:
 
 
 @pytest.mark.parametrize(("terminal", "expected"), [(True, "console"), (False, "json")])
-def test_the_console_format_is_the_default_on_a_terminal(
+def test_logs_are_for_people_if_stderr_is_a_terminal(
     terminal: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stderr", SimpleNamespace(isatty=lambda: terminal))

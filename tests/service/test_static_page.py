@@ -1,4 +1,4 @@
-"""The demo page's files fit together and need no other host. Needs no Chromium."""
+"""The demo page's files are consistent and use no other host. Needs no Chromium."""
 
 import re
 from html.parser import HTMLParser
@@ -43,7 +43,7 @@ def test_the_page_has_nothing_inline_that_the_policy_forbids(
         assert not {name for name in attributes if name == "style" or name.startswith("on")}
 
 
-def test_everything_that_the_page_refers_to_exists(
+def test_the_files_that_the_page_refers_to_exist(
     elements: list[tuple[str, dict[str, str | None]]],
 ) -> None:
     addresses = [a.get("src") or a.get("href") for t, a in elements if t != "a"]
@@ -54,7 +54,7 @@ def test_everything_that_the_page_refers_to_exists(
         assert (STATIC / address.removeprefix("static/")).is_file()
 
 
-def test_ids_are_unique_and_labels_point_to_one(
+def test_ids_are_unique_and_labels_refer_to_existing_ones(
     elements: list[tuple[str, dict[str, str | None]]], identities: list[str]
 ) -> None:
     assert len(set(identities)) == len(identities)
@@ -84,7 +84,7 @@ def test_nothing_is_fetched_from_another_host(text: Path) -> None:
     assert not re.search(r"https?://|//[a-z]+\.[a-z]+/", text.read_text("utf-8"))
 
 
-def test_only_the_theme_defines_colours() -> None:
+def test_colours_are_defined_only_in_the_theme() -> None:
     style = (STATIC / "style.css").read_text("utf-8")
     theme = (STATIC / "theme.css").read_text("utf-8")
     assert not re.findall(r"#[0-9a-f]{3,8}\b(?=[;\s])", style)

@@ -1,4 +1,4 @@
-"""Traces as a collector receives them: OTLP over HTTP in protobuf, from a real process."""
+"""Traces as a collector receives them from a running service: OTLP over HTTP, protobuf."""
 
 import logging
 import signal
@@ -146,9 +146,7 @@ def test_the_stages_follow_each_other_inside_the_request(
     assert stages[-1].end_time_unix_nano <= request.end_time_unix_nano + slack
 
 
-def test_the_service_says_who_it_is(
-    traced: Traced, collector: Collector, bright_cells: Cells
-) -> None:
+def test_spans_name_the_service(traced: Traced, collector: Collector, bright_cells: Cells) -> None:
     traced(lambda url: httpx.post(f"{url}/detect", content=bright_cells(1)))
     resource = {
         each.key: each.value.string_value for each in collector.received[0].resource.attributes
@@ -157,7 +155,7 @@ def test_the_service_says_who_it_is(
     assert resource["service.version"]
 
 
-def test_an_error_of_the_service_is_marked(
+def test_a_server_error_is_marked(
     collector: Collector, store: Path, tmp_path: Path, start_real_server: Any,
     sleeping: Callable[[object], str], bright_cells: Cells,
 ) -> None:  # fmt: skip
@@ -174,7 +172,7 @@ def test_an_error_of_the_service_is_marked(
     assert request.status.code == Status.STATUS_CODE_ERROR
 
 
-def test_client_errors_are_not_marked_and_probes_have_no_span(
+def test_client_errors_are_not_failures_and_probes_are_not_traced(
     traced: Traced, collector: Collector
 ) -> None:
     def ask(url: str) -> None:
@@ -188,7 +186,7 @@ def test_client_errors_are_not_marked_and_probes_have_no_span(
     assert {span.name for span in spans} == {"POST /detect", "GET other"}
     statuses = {collector.attributes(span)["http.response.status_code"] for span in spans}
     assert statuses == {415, 404}
-    # A client's mistake does not mark a server span as an error.
+    # A client's mistake is not an error of a server span.
     assert {span.status.code for span in spans} == {Status.STATUS_CODE_UNSET}
 
 
@@ -227,7 +225,7 @@ def test_a_missing_package_is_one_warning_that_says_what_to_install(
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" in record.message
 
 
-def test_an_unreachable_collector_affects_neither_answers_nor_exit(
+def test_an_unreachable_collector_affects_neither_answers_nor_the_exit(
     store: Path, tmp_path: Path, start_real_server: Any, bright_cells: Cells
 ) -> None:
     environment = {

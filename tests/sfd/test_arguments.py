@@ -1,4 +1,4 @@
-"""Every kind of argument: accepted values, and the errors for all others."""
+"""Each kind of argument accepts its values and refuses others by name."""
 
 from argparse import ArgumentTypeError
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from sfd.arguments import fraction, number, numbers, positive, share, size, word
         (size, "16384x1", (16384, 1)),
     ],
 )
-def test_each_argument_is_parsed(kind: Callable[[str], object], text: str, value: object) -> None:
+def test_arguments_are_parsed(kind: Callable[[str], object], text: str, value: object) -> None:
     assert kind(text) == value
 
 
@@ -50,7 +50,7 @@ def test_each_argument_is_parsed(kind: Callable[[str], object], text: str, value
         (size, "wide"),
     ],
 )
-def test_an_invalid_argument_is_refused_by_name(kind: Callable[[str], object], text: str) -> None:
+def test_invalid_arguments_are_refused_by_name(kind: Callable[[str], object], text: str) -> None:
     with pytest.raises(ArgumentTypeError) as refusal:
         kind(text)
     assert repr(text) in str(refusal.value)

@@ -1,4 +1,4 @@
-"""The console command: which module runs, and the exit code of each outcome."""
+"""The console command: the module that runs, and the exit code of each outcome."""
 
 import os
 import signal
@@ -84,7 +84,7 @@ def test_a_failure_is_one_line_on_stderr_and_its_exit_code(
     assert printed.err.count("\n") == 1
 
 
-def test_a_closed_pipe_ends_the_command_without_output(
+def test_a_reader_that_closes_the_pipe_ends_the_command_silently(
     install: Install, capsys: pytest.CaptureFixture[str]
 ) -> None:
     install(failing(BrokenPipeError()))
@@ -125,7 +125,7 @@ def test_help_lists_every_command_with_its_summary(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("name", list(cli.COMMANDS))
-def test_each_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main([name, "--help"])
     assert ended.value.code == 0

@@ -8,7 +8,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_shows_each_step_in_one_line_that_is_erased() -> None:
+def test_a_terminal_shows_the_step_in_one_line_that_is_erased() -> None:
     stream = Terminal()
     with Steps(("reading", "writing"), stream) as progress:
         progress("reading")

@@ -1,4 +1,4 @@
-"""A user's own files in the current folder do not hide our packages: with real processes."""
+"""A user's files in the current folder do not hide our packages, in real processes."""
 
 import os
 import subprocess
@@ -77,7 +77,7 @@ def test_modules_of_the_user_can_still_be_imported(folder: Path) -> None:
     assert run(folder, sys.executable, "-c", program) == "mine 0\n"
 
 
-def test_a_current_folder_that_was_deleted_does_not_matter(tmp_path: Path) -> None:
+def test_a_deleted_current_folder_does_not_matter(tmp_path: Path) -> None:
     program = (
         "import os, sys\n"
         "os.rmdir(os.getcwd())\n"

@@ -1,4 +1,4 @@
-"""A small detector that is fast to convert, and a store for it."""
+"""A small detector that converts quickly, and a store for it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +84,7 @@ def describe(detector: Detector, name: str) -> Description:
 
 @pytest.fixture
 def description(detector: Detector) -> Description:
-    """The contents of `model.toml` for the detector, named `tiny`."""
+    """The `model.toml` of the detector, named `tiny`."""
     return describe(detector, "tiny")
 
 

@@ -33,9 +33,7 @@ def test_an_added_model_is_verified_and_described_by_its_own_files(
     assert [path.name for path in store.iterdir()] == ["mine"]
 
 
-def test_a_threshold_above_1_is_stored_as_1(
-    store: Path, detector: Detector, tmp_path: Path
-) -> None:
+def test_a_threshold_above_1_becomes_1(store: Path, detector: Detector, tmp_path: Path) -> None:
     text = detector.prototxt.read_text()
     assert "nms_threshold: 0.3" in text
     edited = tmp_path / "edited.prototxt"
@@ -50,7 +48,7 @@ def test_a_detector_that_cannot_be_served_is_not_added(store: Path, of_three: De
     assert list(store.iterdir()) == []
 
 
-def test_given_facts_appear_in_the_description(store: Path, detector: Detector) -> None:
+def test_the_options_appear_in_the_description(store: Path, detector: Detector) -> None:
     options = Options(
         input_size=(32, 48), mean=(1, 2.5, 3), scale=0.5, class_names=("head",), verify=False
     )
@@ -102,7 +100,7 @@ def test_a_name_that_is_taken_is_refused_before_any_work(
 
 
 @pytest.mark.parametrize("name", ["../out", "/tmp/out", "Upper", ""])
-def test_a_name_that_leads_elsewhere_is_refused(store: Path, detector: Detector, name: str) -> None:
+def test_a_name_that_is_a_path_is_refused(store: Path, detector: Detector, name: str) -> None:
     with pytest.raises(ModelError, match="is not a model name"):
         add(store, name, detector.prototxt, detector.caffemodel)
     assert list(store.iterdir()) == []
@@ -114,9 +112,7 @@ def test_a_missing_store_is_created(tmp_path: Path, detector: Detector) -> None:
     assert [path.name for path in model.find(new)] == ["mine"]
 
 
-def test_the_error_for_a_store_that_cannot_be_created_says_why(
-    tmp_path: Path, detector: Detector
-) -> None:
+def test_a_store_that_cannot_be_created_is_explained(tmp_path: Path, detector: Detector) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ModelError, match="mine cannot be written: Not a directory"):
         add(tmp_path / "file/store", "mine", detector.prototxt, detector.caffemodel)

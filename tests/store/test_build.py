@@ -58,7 +58,7 @@ def test_a_model_with_changed_sources_is_not_built(unbuilt: Model) -> None:
     assert not unbuilt.onnx.exists()
 
 
-def test_a_failed_build_leaves_the_old_one(built: Model) -> None:
+def test_a_failed_build_leaves_the_previous_one(built: Model) -> None:
     before = {path.name: path.read_bytes() for path in built.folder.iterdir()}
     (built.folder / "model.toml").unlink()
     detection = Model(**{**vars(built), "classes": ("face", "hand")})

@@ -20,7 +20,7 @@ class Detector(Protocol):
 
 @pytest.fixture(autouse=True)
 def chosen(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`sfd models` uses the test's own store."""
+    """Make `sfd models` use the test's own store."""
     monkeypatch.setenv("SFD_MODEL_STORE", str(store))
 
 
@@ -34,7 +34,7 @@ def test_list_shows_what_is_installed_and_what_can_be_pulled(
     assert [line.split()[1] for line in lines[2:]] == ["available"] * 5
 
 
-def test_list_says_what_is_wrong_with_a_model_and_goes_on(
+def test_list_reports_a_broken_model_and_continues(
     built: Model, store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (store / "broken").mkdir()
@@ -59,7 +59,7 @@ def test_list_as_json_has_every_model_with_its_state(
     assert rows[1]["sources"]["weights"]["size"] > 0
 
 
-def test_show_says_which_results_were_not_measured(
+def test_show_marks_results_that_were_not_measured(
     store: Path, unbuilt: Model, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (unbuilt.folder / "model.toml").open("a", encoding="utf-8") as file:
@@ -70,7 +70,7 @@ def test_show_says_which_results_were_not_measured(
     assert "not yet measured" in capsys.readouterr().out
 
 
-def test_show_knows_models_that_can_be_pulled(capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_describes_models_that_can_be_pulled(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "show", "sfd-320-mod11l", "--catalog", CATALOG]) == 0
     out = capsys.readouterr().out
     assert out.startswith("sfd-320-mod11l: available\n")
@@ -101,7 +101,7 @@ def test_show_as_json_has_the_contents_of_the_toml(
     }
 
 
-def test_verify_passes_intact_models(built: Model, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_accepts_intact_models(built: Model, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "verify"]) == 0
     assert capsys.readouterr().out == "tiny: all files match their hashes\n"
 
@@ -120,7 +120,7 @@ def test_build_is_done_once_and_again_when_forced(
     model.check(unbuilt)
 
 
-def test_build_goes_on_after_a_model_that_fails(
+def test_build_continues_after_a_model_that_fails(
     unbuilt: Model, store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (store / "broken").mkdir()
@@ -149,7 +149,7 @@ def add_with_an_odd_line(detector: Detector, folder: Path) -> list[str]:
     return ["models", "add", *files, "--name", "mine", "--no-verify"]
 
 
-def test_add_prints_the_converters_warnings(
+def test_add_shows_the_converters_warnings(
     store: Path, detector: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(add_with_an_odd_line(detector, tmp_path)) == 0
@@ -157,7 +157,7 @@ def test_add_prints_the_converters_warnings(
     assert "purpose" in told
 
 
-def test_add_prints_warnings_even_if_it_refuses_the_model(
+def test_add_shows_warnings_for_a_refused_model_too(
     store: Path, of_three: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(add_with_an_odd_line(of_three, tmp_path)) == 1
@@ -230,7 +230,7 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("action", ["list", "show", "verify", "build", "add", "pull"])
-def test_every_action_explains_itself_and_all_its_options(
+def test_every_action_has_help_for_all_its_options(
     action: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
@@ -239,7 +239,7 @@ def test_every_action_explains_itself_and_all_its_options(
     assert "--store DIR" in capsys.readouterr().out
 
 
-def test_the_store_can_be_named_on_either_side_of_the_action(
+def test_the_store_can_be_named_before_or_after_the_action(
     built: Model, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SFD_MODEL_STORE", "/nowhere")
@@ -250,7 +250,7 @@ def test_the_store_can_be_named_on_either_side_of_the_action(
 def test_without_the_converter_the_command_says_what_it_needs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As in the image, which has only the service's packages."""
+    """As in the Docker image, which has only the service's packages."""
     monkeypatch.setitem(sys.modules, "store.build", None)
     assert main(["models", "build"]) == 1
     told = capsys.readouterr().err

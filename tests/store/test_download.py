@@ -1,4 +1,4 @@
-"""Downloads of one file. tests/store/test_pull.py has the servers that misbehave."""
+"""Downloads of one file; tests/store/test_pull.py has the servers that misbehave."""
 
 import hashlib
 import threading
@@ -19,7 +19,7 @@ CONTENT = bytes(range(256)) * 1024
 
 @dataclass
 class Mirror:
-    """A server of CONTENT, and the user agents that asked it."""
+    """A server of CONTENT, and the user agents of its requests."""
 
     url: str
     agents: list[str] = field(default_factory=list)

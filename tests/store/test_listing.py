@@ -76,14 +76,14 @@ def test_json_of_an_installed_model_has_its_folder_and_build(built: Model) -> No
     assert (found["state"], found["problem"], found["title"]) == ("ready", "", "A tiny detector")
 
 
-def test_json_of_an_offered_model_has_its_origin(catalog: Catalog) -> None:
+def test_json_of_an_available_model_has_its_origin(catalog: Catalog) -> None:
     found = data(Listed("tiny", "available", description=catalog["tiny"]))
     assert found["sources"]["weights"]["url"] == "https://example.com/weights"
     assert "folder" not in found
     assert "build" not in found
 
 
-def test_a_card_shows_the_downloads_or_the_build(catalog: Catalog, built: Model) -> None:
+def test_a_card_says_what_is_downloaded_or_how_it_was_built(catalog: Catalog, built: Model) -> None:
     offered = card(Listed("tiny", "available", description=catalog["tiny"]))
     assert "to fetch:   2,000 bytes" in offered
     assert "folder:" not in offered

@@ -100,7 +100,7 @@ def test_a_missing_folder_is_not_a_model(store: Path) -> None:
     "name",
     ["", ".", "..", "../tiny", "a/b", "a\\b", "/etc", "-a", ".a", "A", "a\n", "a" * 101, "ä"],
 )
-def test_a_name_that_could_lead_elsewhere_is_refused(store: Path, name: str) -> None:
+def test_a_name_that_could_be_a_path_is_refused(store: Path, name: str) -> None:
     with pytest.raises(ModelError, match="is not a model name"):
         model.folder_of(store, name)
 
@@ -156,7 +156,7 @@ def test_an_onnx_file_that_changed_is_found(built: Model) -> None:
         model.check(built)
 
 
-def test_an_onnx_file_that_is_gone_is_found(built: Model) -> None:
+def test_a_missing_onnx_file_is_found(built: Model) -> None:
     built.onnx.unlink()
     with pytest.raises(ModelError, match=r"model\.onnx: is missing; run `sfd models build tiny`"):
         model.check(built)

@@ -58,7 +58,7 @@ def test_an_installed_sfd_searches_the_users_models_and_its_own(
     assert places.stores() == (Path("/models"),)
 
 
-def test_if_two_models_have_one_name_the_first_store_wins(
+def test_of_two_models_with_one_name_the_first_stores_is_used(
     installed: tuple[Path, Path],
 ) -> None:
     user, packaged = installed

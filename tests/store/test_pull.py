@@ -109,7 +109,7 @@ def around(request: BaseHTTPRequestHandler, body: bytes) -> None:
 
 @dataclass
 class Server:
-    """Serves files by name; `answers` says how, unless a file is sent normally."""
+    """Serves files by name; `answers` has the names with another answer than the whole file."""
 
     address: str
     files: dict[str, bytes] = field(default_factory=dict)
@@ -124,7 +124,7 @@ def server() -> Iterator[Server]:
             name = self.path.split("/")[1]
             made.asked.set()
             self.close_connection = True
-            # The client may have disconnected.
+            # The client may have closed the connection.
             with suppress(BrokenPipeError, ConnectionResetError):
                 made.answers.get(name, whole)(self, made.files[name])
 
@@ -163,7 +163,7 @@ def offered(server: Server, unbuilt: model.Model) -> Catalog:
 
 
 def failure(store: Path, offered: Catalog, timeout: float = 5) -> str:
-    """Pull; expect a one-line error and an empty store."""
+    """Pull; the result must be one line of explanation and an empty store."""
     with pytest.raises(SfdError) as raised:
         pull(store, "tiny", offered, timeout=timeout)
     assert list(store.iterdir()) == []
@@ -242,7 +242,7 @@ def test_a_reset_connection_is_one_line_and_leaves_nothing(
     assert "Connection reset by peer" in message or "ended after" in message
 
 
-def test_the_download_gives_up_on_a_silent_server(
+def test_a_server_that_does_not_answer_times_out(
     store: Path, offered: Catalog, server: Server
 ) -> None:
     server.answers["weights.caffemodel"] = silent
@@ -303,7 +303,7 @@ def test_an_installed_model_is_not_touched(store: Path, offered: Catalog, server
     assert not server.asked.is_set()
 
 
-def test_if_two_pulls_run_at_once_one_wins_and_the_other_says_so(
+def test_of_two_simultaneous_pulls_one_wins_and_the_other_says_so(
     store: Path, offered: Catalog
 ) -> None:
     outcomes: list[str] = []

@@ -38,13 +38,13 @@ def test_a_block_that_fails_leaves_nothing(store: Path, raised: type[BaseExcepti
         (errno.EACCES, "Permission denied"),
     ],
 )
-def test_errors_of_the_disk_are_explained(store: Path, number: int, reason: str) -> None:
+def test_disk_errors_are_explained(store: Path, number: int, reason: str) -> None:
     with pytest.raises(ModelError, match=f"new cannot be written: {reason}"), staged(store, "new"):
         raise OSError(number, os.strerror(number))
     assert list(store.iterdir()) == []
 
 
-def test_a_model_that_was_created_meanwhile_is_kept(store: Path) -> None:
+def test_a_model_created_in_the_meantime_is_kept(store: Path) -> None:
     def race() -> None:
         with staged(store, "new") as folder:
             (folder / "theirs").touch()

@@ -71,7 +71,7 @@ def unpooling(layer: Layer, bottoms: Sequence[F64]) -> F64:
 
 
 def placed(x: F64, mask: F64, height: int, width: int) -> F64:
-    """Zeros but for the elements of x, each where the mask says in its plane."""
+    """Zeros, with each element of x at the position in its plane that the mask gives."""
     y = np.zeros((*x.shape[:2], height * width))
     places = mask.astype(np.int64).reshape(*x.shape[:2], -1)
     np.put_along_axis(y, places, x.reshape(*x.shape[:2], -1), axis=2)

@@ -45,7 +45,7 @@ def test_without_a_weights_file_nothing_is_missing() -> None:
     assert run(CONV % ("a", ""), None) == ([()], [], [])
 
 
-def test_surplus_weights_are_one_warning() -> None:
+def test_extra_weights_are_one_warning() -> None:
     _, warnings, _ = run(CONV % ("a", ""), stored(a=[[1]], b=[[1]], c=[[1]]))
     assert warnings == [
         "the weights of 2 layers are not used, because the prototxt has no such layers: b, c"

@@ -26,7 +26,9 @@ def blob(*shape: int) -> Blobs:
         ("type: 'Convolution'", False),
     ],
 )
-def test_a_data_layer_is_known_by_its_name_and_lack_of_bottoms(text: str, is_data: bool) -> None:
+def test_a_data_layer_is_recognised_by_its_name_and_lack_of_bottoms(
+    text: str, is_data: bool
+) -> None:
     assert data_layers.is_data_layer(layer(text)) is is_data
 
 
@@ -123,7 +125,7 @@ PRODUCT = "name: 'p' type: 'InnerProduct' bottom: 'data' top: 'p'"
         ),
     ],
 )
-def test_channels_follow_from_the_weights_behind_the_data(
+def test_channels_follow_from_the_weights_after_the_data(
     texts: list[str], blobs: dict[str, Blobs], channels: int | None
 ) -> None:
     assert (
@@ -131,7 +133,7 @@ def test_channels_follow_from_the_weights_behind_the_data(
     )
 
 
-def test_a_fully_connected_layer_tells_how_many_features_it_is_fed() -> None:
+def test_a_fully_connected_layer_states_its_number_of_features() -> None:
     assert data_layers.fed_features("data", [layer(PRODUCT)], {"p": blob(10, 24)}) == 24
     assert data_layers.fed_features("data", [layer(CONVOLUTION)], {"c": blob(8, 3, 1, 1)}) is None
     assert data_layers.fed_features("other", [layer(PRODUCT)], {"p": blob(10, 24)}) is None

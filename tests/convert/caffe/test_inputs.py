@@ -49,7 +49,7 @@ def test_inputs_are_declared_with_shapes_or_dims(
         ("input: 'a' input_dim: [1, 60000, 60000, 9]", "too large to run"),
     ],
 )
-def test_inputs_without_a_sound_shape_are_a_problem(text: str, message: str) -> None:
+def test_inputs_without_a_valid_shape_are_a_problem(text: str, message: str) -> None:
     _, (problem,) = inputs.declared(prototxt.parse("\n" + text, NetParameter))
     assert message in problem.message
     assert problem.line == 2
@@ -80,7 +80,7 @@ def test_an_input_layer_gives_one_shape_for_all_or_one_each(
         "top: 'a' input_param { shape { dim: [1] } shape { dim: [2] } }",
     ],
 )
-def test_an_input_layer_without_a_sound_shape_is_a_problem(text: str) -> None:
+def test_an_input_layer_without_a_valid_shape_is_a_problem(text: str) -> None:
     _, problems = inputs.of_input_layer(entry("name: 'i' type: 'Input' " + text))
     assert [(problem.line, problem.layer) for problem in problems] == [(9, "i")]
 

@@ -1,4 +1,4 @@
-"""Damaged files: a network or a CaffeError, and neither time nor memory wasted."""
+"""Damaged files give a network or a CaffeError, in little time and memory."""
 
 import random
 import re

@@ -119,7 +119,7 @@ def test_a_label_that_a_kept_layer_needs_is_a_problem(prototxt_file: Write) -> N
         network.load(prototxt_file(text), None)
 
 
-def test_unknown_fields_and_surplus_weights_are_warnings(small: Model) -> None:
+def test_unknown_fields_and_extra_weights_are_warnings(small: Model) -> None:
     text = small.prototxt.read_text().replace('type: "Softmax"', 'type: "Softmax" turbo: 1')
     small.prototxt.write_text(text)
     blobs = {**weights.read(small.caffemodel), "old": (np.zeros(1, np.float32),)}

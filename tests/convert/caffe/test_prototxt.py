@@ -197,7 +197,7 @@ def test_a_comment_may_have_another_encoding(tmp_path: Path) -> None:
     ("content", "message"),
     [(None, "can't read it: No such file"), (b"a\0b", "a binary file, not a prototxt")],
 )
-def test_a_file_that_is_not_a_prototxt_is_named_so(
+def test_a_file_that_is_not_a_prototxt_is_reported_as_such(
     tmp_path: Path, content: bytes | None, message: str
 ) -> None:
     path = tmp_path / "net.prototxt"

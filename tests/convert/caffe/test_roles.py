@@ -92,7 +92,7 @@ def test_features_from_a_file_need_no_size(read: Read) -> None:
     assert read(text, {"p": (3, 40)}).inputs == {"data": (1, 40)}
 
 
-def test_the_data_layer_of_training_serves_where_testing_has_none(read: Read) -> None:
+def test_the_data_layer_of_training_is_used_if_testing_has_none(read: Read) -> None:
     text = (
         'layer { name: "d" type: "Data" top: "data" top: "label" include { phase: TRAIN } '
         "transform_param { crop_size: 24 } }\n"
@@ -226,7 +226,7 @@ def test_a_parameter_that_is_not_finite_is_a_problem_of_its_layer(read: Read) ->
         read(DATA + CONV + power)
 
 
-def test_a_network_without_weights_of_its_own_needs_none_in_the_file(tmp_path: Path) -> None:
+def test_a_network_without_weights_needs_none_in_the_file(tmp_path: Path) -> None:
     path, model = tmp_path / "net.prototxt", tmp_path / "net.caffemodel"
     path.write_text(DATA + 'layer { name: "r" type: "ReLU" bottom: "data" top: "r" }\n')
     weights.write(model, "net", {})

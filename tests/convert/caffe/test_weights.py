@@ -108,7 +108,7 @@ def softmax_of_small(image: F32, blobs: Layers) -> F64:
     return np.asarray(powers / powers.sum(), np.float64)[None]
 
 
-def test_opencv_gives_the_same_outputs_for_a_real_model_written_anew(
+def test_opencv_gives_the_same_outputs_for_a_rewritten_real_model(
     tmp_path: Path, shared: Path
 ) -> None:
     folder = shared / "models/upstream/sfd-320-mod11g"

@@ -1,4 +1,4 @@
-"""Two judges for each layer: OpenCV's own Caffe importer, and what the test writes out in NumPy."""
+"""Two references for each layer: OpenCV's Caffe importer, and formulas in the test in NumPy."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -91,7 +91,7 @@ def to_onnx(capfd: pytest.CaptureFixture[str]) -> Callable[..., onnx.ModelProto]
 
 
 def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """A session on one thread that warns of whatever it finds odd."""
+    """A session on one thread that shows all warnings."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 2
     options.intra_op_num_threads = 1
@@ -216,7 +216,7 @@ def agree(
 
 @pytest.fixture
 def problems() -> Callable[..., list[str]]:
-    """The messages with which a translation fails."""
+    """The messages of a failed translation."""
 
     def translate(
         layers: str,

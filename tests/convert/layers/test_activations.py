@@ -1,4 +1,4 @@
-"""ELU, Sigmoid, TanH and AbsVal, judged by OpenCV."""
+"""ELU, Sigmoid, TanH and AbsVal against OpenCV."""
 
 from collections.abc import Callable
 

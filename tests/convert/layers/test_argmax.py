@@ -1,4 +1,4 @@
-"""ArgMax, judged by Caffe's formula: OpenCV reads it otherwise."""
+"""ArgMax against Caffe's formula: OpenCV reads it differently."""
 
 from collections.abc import Callable
 

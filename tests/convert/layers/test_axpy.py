@@ -1,4 +1,4 @@
-"""Axpy, judged by Caffe's formula: OpenCV swaps x and y."""
+"""Axpy against Caffe's formula: OpenCV swaps x and y."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""BatchNorm, judged by OpenCV and by Caffe's formula."""
+"""BatchNorm against OpenCV and by Caffe's formula."""
 
 from collections.abc import Callable
 

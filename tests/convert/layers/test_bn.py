@@ -1,4 +1,4 @@
-"""BN, judged by its forks' formulas: OpenCV has no such layer."""
+"""BN against its forks' formulas: OpenCV has no such layer."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""BNLL, judged by OpenCV and by its formula."""
+"""BNLL against OpenCV and by its formula."""
 
 from collections.abc import Callable
 

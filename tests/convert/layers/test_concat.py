@@ -1,4 +1,4 @@
-"""Concat, judged by OpenCV or NumPy."""
+"""Concat against OpenCV or NumPy."""
 
 from collections.abc import Callable
 
@@ -28,7 +28,7 @@ def three(images: Callable[..., F32], *shape: int) -> dict[str, F32]:
         ("concat_param { concat_dim: 3 }", 3),
     ],
 )
-def test_concat_lays_the_bottoms_behind_each_other(
+def test_concat_joins_the_bottoms_in_order(
     run: Run, images: Callable[..., F32], parameter: str, axis: int
 ) -> None:
     """OpenCV ignores concat_dim."""

@@ -1,4 +1,4 @@
-"""ContinuationIndicator, judged by what it stands for: OpenCV has no such layer."""
+"""ContinuationIndicator against its meaning: OpenCV has no such layer."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Convolution and its depthwise aliases, judged by OpenCV."""
+"""Convolution and its depthwise aliases against OpenCV."""
 
 from collections.abc import Callable
 
@@ -132,7 +132,7 @@ def test_all_wrong_blobs_of_a_layer_are_named(
     assert len(found) == 2
 
 
-def test_weights_that_are_no_numbers_are_damage(
+def test_weights_that_are_nan_are_damage(
     problems: Callable[..., list[str]], images: Callable[..., F32]
 ) -> None:
     blobs = [np.zeros((2, 3, 1, 1)), np.array([0, np.nan])]

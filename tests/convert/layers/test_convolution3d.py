@@ -1,4 +1,4 @@
-"""Convolutions over one axis or three, judged by OpenCV and by Caffe's formula."""
+"""Convolutions over one axis or three against OpenCV and by Caffe's formula."""
 
 from collections.abc import Callable, Sequence
 
@@ -140,7 +140,7 @@ def test_what_does_not_fit_is_explained(
     assert message in found
 
 
-def test_a_picture_is_no_volume(
+def test_an_image_is_not_a_volume(
     problems: Callable[..., list[str]], images: Callable[..., F32]
 ) -> None:
     text = layer("num_output: 3 kernel_size: 2", "Convolution3D", "convolution3d_param")

@@ -1,4 +1,4 @@
-"""Correlation, judged by OpenCV and by FlowNet's formula."""
+"""Correlation against OpenCV and by FlowNet's formula."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""CTCGreedyDecoder, judged by its formula: OpenCV has no such layer."""
+"""CTCGreedyDecoder against its formula: OpenCV has no such layer."""
 
 from collections.abc import Callable
 

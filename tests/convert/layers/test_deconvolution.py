@@ -1,4 +1,4 @@
-"""Deconvolution, judged by OpenCV."""
+"""Deconvolution against OpenCV."""
 
 from collections.abc import Callable
 

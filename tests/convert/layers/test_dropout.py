@@ -1,4 +1,4 @@
-"""Dropout, judged by OpenCV."""
+"""Dropout against OpenCV."""
 
 from collections.abc import Callable
 

@@ -89,7 +89,7 @@ def test_old_files_give_four_numbers_and_no_filler_means_0(run: Run, images: Ima
         ("shape { dim: 100000 dim: 100000 }", "can't have the shape"),
     ],
 )
-def test_what_is_no_constant_is_explained(
+def test_a_filler_that_is_not_constant_is_explained(
     problems: Problems, images: Images, parameter: str, message: str
 ) -> None:
     (found,) = problems(dummy(parameter) + join("Eltwise"), images(2, 3, 4), stated_batch=1)

@@ -1,4 +1,4 @@
-"""Eltwise, judged by OpenCV or NumPy."""
+"""Eltwise against OpenCV or NumPy."""
 
 from collections.abc import Callable
 

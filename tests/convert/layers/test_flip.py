@@ -1,4 +1,4 @@
-"""Flip and Reverse, judged by NumPy: OpenCV lacks them."""
+"""Flip and Reverse against NumPy: OpenCV lacks them."""
 
 from collections.abc import Callable
 
@@ -39,7 +39,7 @@ def reverse(axis: int) -> str:
 
 
 @pytest.mark.parametrize("axis", [1, 2, -1])
-def test_reverse_turns_an_axis_round(run: Run, images: Images, axis: int) -> None:
+def test_reverse_reverses_an_axis(run: Run, images: Images, axis: int) -> None:
     x = images(3, 4, 5)
     np.testing.assert_array_equal(run(reverse(axis), x)["new"], np.flip(x, axis))
 
@@ -57,7 +57,7 @@ def test_flip_by_an_axis_is_refused(problems: Problems, images: Images) -> None:
     assert "state flip_width and flip_height" in found
 
 
-def test_reverse_turns_an_open_sequence_round(infer: Run, images: Images) -> None:
+def test_reverse_reverses_an_open_sequence(infer: Run, images: Images) -> None:
     x = images(2, 3)
     found = infer(reverse(0), x, shapes={"data": ("time", 2, 3)})["new"]
     np.testing.assert_array_equal(found, x[::-1])

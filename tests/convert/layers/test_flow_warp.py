@@ -1,4 +1,4 @@
-"""FlowWarp, judged by OpenCV and by FlowNet 2's formula."""
+"""FlowWarp against OpenCV and by FlowNet 2's formula."""
 
 from collections.abc import Callable
 

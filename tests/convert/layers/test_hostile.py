@@ -1,4 +1,4 @@
-"""Whatever numbers a prototxt gives a layer, it is translated or the reason is explained."""
+"""A layer with any numbers in its prototxt is translated, or the reason is explained."""
 
 import random
 import zlib

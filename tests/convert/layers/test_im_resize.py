@@ -1,4 +1,4 @@
-"""ImResize, judged by the weights of Catmull and Rom, point by point."""
+"""ImResize against the weights of Catmull and Rom, point by point."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""InnerProduct, judged by OpenCV and, where that lacks a parameter, by NumPy."""
+"""InnerProduct against OpenCV and, where that lacks a parameter, by NumPy."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Interp, judged by OpenCV and by the fork's loops, and Upsample, judged by NumPy."""
+"""Interp against OpenCV and the fork's loops, and Upsample against NumPy."""
 
 from collections.abc import Callable
 

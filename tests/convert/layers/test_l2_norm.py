@@ -1,4 +1,4 @@
-"""L2Norm, judged by its formula: OpenCV has no such layer."""
+"""L2Norm against its formula: OpenCV has no such layer."""
 
 from collections.abc import Callable
 
@@ -41,7 +41,7 @@ def test_a_vector_of_zeros_stays(run: Run) -> None:
         ("l2norm_param { across_spatial: true }", (1, 2, 3), 0),
     ],
 )
-def test_of_an_image_the_file_says_what_is_summed(
+def test_the_file_states_what_is_summed_in_an_image(
     run: Run, images: Callable[..., F32], parameter: str, axes: tuple[int, ...], eps: float
 ) -> None:
     x = images(5, 3, 4)
@@ -49,7 +49,7 @@ def test_of_an_image_the_file_says_what_is_summed(
     np.testing.assert_allclose(found, l2_norm(x, axes, eps), rtol=1e-5)
 
 
-def test_of_an_image_without_an_axis_forks_differ(
+def test_without_an_axis_forks_sum_an_image_differently(
     problems: Callable[..., list[str]], images: Callable[..., F32]
 ) -> None:
     (found,) = problems(layer(), images(5, 3, 4))

@@ -1,4 +1,4 @@
-"""Local, judged by its formula: OpenCV has no such layer."""
+"""Local against its formula: OpenCV has no such layer."""
 
 from collections.abc import Callable
 
@@ -36,7 +36,7 @@ def local(x: F32, weight: F32, bias: F32, kernel: int, stride: int, pad: int) ->
         ("locally_connected", "locally_connected_param"),
     ],
 )
-def test_each_place_has_weights_of_its_own(
+def test_each_position_has_its_own_weights(
     run: Run,
     images: Callable[..., F32],
     rng: np.random.Generator,

@@ -1,4 +1,4 @@
-"""LRN, judged by OpenCV and by Caffe's formulas."""
+"""LRN against OpenCV and by Caffe's formulas."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""LSTM and Lstm, judged by Caffe's formula: OpenCV takes other bottoms."""
+"""LSTM and Lstm against Caffe's formula: OpenCV takes other bottoms."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -135,7 +135,7 @@ def test_more_axes_of_the_input_are_one(
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_a_static_input_counts_at_each_step(
+def test_a_static_input_is_added_at_each_step(
     infer: Run,
     sequences: Callable[[int], F32],
     static_blobs: list[F32],
@@ -291,7 +291,7 @@ def test_lstm_of_rows_takes_a_batch_on_the_second_axis(
     close(found, lstm(x, blobs)[0].reshape(-1, OUTPUTS))
 
 
-def test_the_first_version_has_its_parameters_elsewhere(
+def test_the_first_version_has_its_parameters_in_another_field(
     infer: Run, sequences: Callable[[int], F32], blobs: list[F32]
 ) -> None:
     x = sequences(1)

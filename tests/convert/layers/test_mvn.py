@@ -1,4 +1,4 @@
-"""MVN, judged by OpenCV and by Caffe's formula."""
+"""MVN against OpenCV and by Caffe's formula."""
 
 from collections.abc import Callable
 
@@ -49,7 +49,7 @@ def test_a_flat_channel_becomes_0(run: Run) -> None:
     np.testing.assert_array_equal(run(layer(), x)["m"], np.zeros_like(x))
 
 
-def test_more_axes_than_caffe_takes_are_refused(
+def test_more_axes_than_caffe_supports_are_refused(
     problems: Callable[..., list[str]], images: Callable[..., F32]
 ) -> None:
     (found,) = problems(layer(), images(2, 3, 4, 5))

@@ -1,4 +1,4 @@
-"""Normalize, judged by OpenCV and by Caffe's formula."""
+"""Normalize against OpenCV and by Caffe's formula."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Permute, judged by OpenCV or NumPy, with the batch left open."""
+"""Permute against OpenCV or NumPy, with the batch left open."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Pooling, judged by OpenCV and by Caffe's own loops."""
+"""Pooling against OpenCV and by Caffe's own loops."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Pooling3D, judged by C3D's formula: OpenCV has no such layer."""
+"""Pooling3D against C3D's formula: OpenCV has no such layer."""
 
 import math
 from collections.abc import Callable
@@ -91,7 +91,7 @@ def test_what_does_not_fit_is_explained(
     assert message in found
 
 
-def test_a_picture_is_no_volume(
+def test_an_image_is_not_a_volume(
     problems: Callable[..., list[str]], images: Callable[..., F32]
 ) -> None:
     (found,) = problems(layer("kernel_size: 2 kernel_depth: 2"), images(3, 5, 5))

@@ -1,4 +1,4 @@
-"""Power, Exp and Log, judged by OpenCV or their formulas."""
+"""Power, Exp and Log against OpenCV or their formulas."""
 
 from collections.abc import Callable
 

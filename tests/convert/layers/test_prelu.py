@@ -1,4 +1,4 @@
-"""PReLU, judged by OpenCV or its formula."""
+"""PReLU against OpenCV or its formula."""
 
 from collections.abc import Callable
 

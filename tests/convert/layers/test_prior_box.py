@@ -52,7 +52,7 @@ def test_priors_are_those_of_opencv(
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_what_is_not_stated_is_as_in_caffe(run: Callable[..., dict[str, F32]]) -> None:
+def test_defaults_are_those_of_caffe(run: Callable[..., dict[str, F32]]) -> None:
     plain = run(layer("min_size: 16 aspect_ratio: 2"), inputs())["priors"]
     stated = run(
         layer("min_size: 16 aspect_ratio: 2 flip: true clip: false variance: 0.1 offset: 0.5"),

@@ -1,4 +1,4 @@
-"""Proposal, judged by the C++ layer's formula: OpenCV orders and pads its rois otherwise."""
+"""Proposal against the C++ layer's formula: OpenCV orders and pads its rois otherwise."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -160,7 +160,7 @@ def test_im_info_of_another_shape_is_explained(
     assert "expected im_info of shape [batch, 3]" in found
 
 
-def test_regions_go_on_through_pooling_and_classification(
+def test_regions_pass_through_pooling_and_classification(
     infer: Run, rng: np.random.Generator
 ) -> None:
     """A small Faster R-CNN from its features on: each region is pooled and classified alone."""

@@ -1,4 +1,4 @@
-"""PSROIPooling, judged by R-FCN's formula: OpenCV doesn't read it as Caffe does."""
+"""PSROIPooling against R-FCN's formula: OpenCV doesn't read it as Caffe does."""
 
 import math
 from collections.abc import Callable

@@ -47,7 +47,7 @@ def test_without_a_name_it_is_refused_too(
     assert found.startswith("a Python layer can't be converted")
 
 
-def test_it_is_told_behind_another_failure_too(
+def test_it_is_reported_after_another_failure_too(
     problems: Callable[..., list[str]], images: Callable[..., F32]
 ) -> None:
     text = 'layer { name: "q" type: "Axpyy" bottom: "data" top: "q" }'

@@ -1,4 +1,4 @@
-"""Reduction, judged by Caffe's formulas: OpenCV reads it otherwise."""
+"""Reduction against Caffe's formulas: OpenCV reads it differently."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""ReLU and ReLU6, judged by OpenCV or their formula."""
+"""ReLU and ReLU6 against OpenCV or their formula."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Reorg, judged by OpenCV and by Darknet's loops."""
+"""Reorg against OpenCV and by Darknet's loops."""
 
 from collections.abc import Callable
 

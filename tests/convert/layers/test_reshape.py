@@ -1,4 +1,4 @@
-"""Reshape and Flatten, judged by OpenCV or NumPy, with the batch left open."""
+"""Reshape and Flatten against OpenCV or NumPy, with the batch left open."""
 
 from collections.abc import Callable
 
@@ -187,7 +187,7 @@ def test_the_batch_may_be_written_as_the_inputs_own_number(
     np.testing.assert_array_equal(found, x.reshape(7, 60, 2))
 
 
-def test_a_leading_1_is_no_batch_where_the_input_has_another(
+def test_a_leading_1_is_not_the_batch_if_the_input_has_another(
     problems: Callable[..., list[str]], images: Callable[..., F32]
 ) -> None:
     text = layer("Reshape", "reshape_param { shape { dim: 1 dim: -1 dim: 2 } }")

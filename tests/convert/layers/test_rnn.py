@@ -1,4 +1,4 @@
-"""RNN, judged by Caffe's formula: OpenCV takes other bottoms."""
+"""RNN against Caffe's formula: OpenCV takes other bottoms."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""ROIAlign, judged by Mask R-CNN's formula: OpenCV has no such layer."""
+"""ROIAlign against Mask R-CNN's formula: OpenCV has no such layer."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""ROIPooling, judged by Fast R-CNN's formula: OpenCV takes another order of bottoms."""
+"""ROIPooling against Fast R-CNN's formula: OpenCV takes another order of bottoms."""
 
 import math
 from collections.abc import Callable
@@ -59,7 +59,7 @@ def test_is_fast_rcnns_formula(
     np.testing.assert_array_equal(found, roi_pooling(inputs["data"], inputs["rois"], pooled, scale))
 
 
-def test_rois_may_have_axes_of_one_element_behind(infer: Run, regions: Regions) -> None:
+def test_rois_may_have_trailing_axes_of_one_element(infer: Run, regions: Regions) -> None:
     inputs = regions(2, 3)
     text = layer(f"pooled_h: 2 pooled_w: 2 spatial_scale: {SCALE}")
     expected = infer(text, inputs, shapes=SHAPES)["p"]

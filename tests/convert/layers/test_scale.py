@@ -1,4 +1,4 @@
-"""Scale and Bias, judged by OpenCV and, for other axes than the channels, by NumPy."""
+"""Scale and Bias against OpenCV and, for other axes than the channels, by NumPy."""
 
 from collections.abc import Callable
 
@@ -48,7 +48,7 @@ def test_bias_adds_to_the_channels(
         ("num_axes: 0", (), ()),
     ],
 )
-def test_weights_span_the_axes_they_are_told_to(
+def test_weights_span_the_stated_axes(
     run: Run,
     images: Callable[..., F32],
     rng: np.random.Generator,
@@ -74,7 +74,7 @@ def test_weights_span_the_axes_they_are_told_to(
     ],
 )
 @pytest.mark.parametrize("layer_type", ["Scale", "Bias"])
-def test_a_second_bottom_takes_the_place_of_the_weights(
+def test_a_second_bottom_replaces_the_weights(
     run: Run,
     images: Callable[..., F32],
     axis: int,

@@ -1,4 +1,4 @@
-"""ShuffleChannel, judged by OpenCV and the fork's loops."""
+"""ShuffleChannel against OpenCV and the fork's loops."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Slice and Crop, judged by OpenCV or NumPy."""
+"""Slice and Crop against OpenCV or NumPy."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Softmax, judged by OpenCV."""
+"""Softmax against OpenCV."""
 
 from collections.abc import Callable
 

@@ -26,7 +26,7 @@ def test_an_unconsumed_top_keeps_its_own_name(run: Run, images: Callable[..., F3
     np.testing.assert_array_equal(found["b"], x)
 
 
-def test_silence_swallows_its_bottoms(run: Run, images: Callable[..., F32]) -> None:
+def test_silence_consumes_its_bottoms(run: Run, images: Callable[..., F32]) -> None:
     text = """layer { name: "split" type: "Split" bottom: "data" top: "a" top: "b" }
               layer { name: "hush" type: "Silence" bottom: "b" }"""
     assert list(run(text, images(2, 3, 3))) == ["a"]

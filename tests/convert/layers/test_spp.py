@@ -1,4 +1,4 @@
-"""SPP, judged by Caffe's formula: OpenCV computes another."""
+"""SPP against Caffe's formula: OpenCV computes another."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Swish, HardSwish and Mish, judged by OpenCV and by their formulas."""
+"""Swish, HardSwish and Mish against OpenCV and by their formulas."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Threshold, judged by its formula: OpenCV has no such layer."""
+"""Threshold against its formula: OpenCV has no such layer."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ def threshold(x: F32, limit: float) -> F32:
 
 @pytest.mark.parametrize("limit", [0, 0.1, -1.5])
 @pytest.mark.parametrize("shape", [(6,), (2, 3, 4)])
-def test_only_what_is_above_the_threshold_is_1(
+def test_only_values_above_the_threshold_become_1(
     run: Run, images: Callable[..., F32], limit: float, shape: tuple[int, ...]
 ) -> None:
     x = images(*shape)

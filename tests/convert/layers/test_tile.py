@@ -1,4 +1,4 @@
-"""Tile, judged by NumPy."""
+"""Tile against NumPy."""
 
 from collections.abc import Callable
 

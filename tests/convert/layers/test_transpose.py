@@ -1,4 +1,4 @@
-"""Transpose, judged by NumPy: OpenCV lacks it."""
+"""Transpose against NumPy: OpenCV lacks it."""
 
 from collections.abc import Callable
 
@@ -30,8 +30,6 @@ def test_axes_come_in_the_order_given(
 @pytest.mark.parametrize(
     "parameter", ["", "dim: 0 dim: 1", "dim: [0, 1, 2, 2]", "dim: [0, 1, 2, 4]"]
 )
-def test_an_order_that_is_none_is_explained(
-    problems: Problems, images: Images, parameter: str
-) -> None:
+def test_an_invalid_order_is_explained(problems: Problems, images: Images, parameter: str) -> None:
     (found,) = problems(layer(parameter), images(3, 4, 5))
     assert "each axis from 0 to 3 once" in found

@@ -1,4 +1,4 @@
-"""Unpooling and Upsample with a mask, judged by the forks' loops: OpenCV reads neither."""
+"""Unpooling and Upsample with a mask against the forks' loops: OpenCV reads neither."""
 
 from collections.abc import Callable
 
@@ -80,14 +80,14 @@ UPSAMPLE = 'type: "Upsample" upsample_param { scale: 2 }'
         ),
     ],
 )
-def test_what_can_not_go_back_is_explained(
+def test_pixels_that_cannot_be_unpooled_are_explained(
     problems: Problems, images: Images, back: str, pool: str, message: str
 ) -> None:
     (found,) = problems(pooled_and_back(back, pool), images(3, 6, 8))
     assert message in found
 
 
-def test_a_mask_of_another_maker_is_refused(problems: Problems, images: Images) -> None:
+def test_a_mask_from_another_layer_is_refused(problems: Problems, images: Images) -> None:
     text = f'layer {{ name: "new" bottom: "data" bottom: "mask" top: "new" {UPSAMPLE} }}'
     (found,) = problems(text, {"data": images(3, 4, 4), "mask": images(3, 4, 4)})
     assert "must be the mask of a Pooling layer" in found

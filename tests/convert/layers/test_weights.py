@@ -50,7 +50,7 @@ def test_only_types_with_parameters_need_weights(text: str, needed: bool) -> Non
     assert unfilled([layer]) == ["a"] * needed
 
 
-def test_every_layer_without_weights_is_told() -> None:
+def test_every_layer_without_weights_is_reported() -> None:
     text = "".join(CONV % (name, name) for name in "abc").replace(
         'bottom: "data" top: "c"', 'bottom: "a" top: "c"'
     )

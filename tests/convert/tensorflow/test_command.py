@@ -27,7 +27,7 @@ def sfd(source: Path, output: Path, *more: str) -> int:
     return run_command("import-tensorflow", [str(source), "-o", str(output), *more])
 
 
-def test_a_transfer_says_what_came_of_it(
+def test_a_transfer_prints_a_summary(
     frozen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "out.caffemodel"
@@ -83,7 +83,7 @@ def test_options_that_do_not_fit_the_network_exit_2(
     assert [path.name for path in tmp_path.iterdir()] == ["frozen.pb"]
 
 
-def test_an_output_that_cannot_be_meant_exits_2(
+def test_an_output_that_makes_no_sense_exits_2(
     frozen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = frozen.read_bytes()

@@ -35,7 +35,7 @@ def test_an_epsilon_left_out_is_the_operators_own(tmp_path: Path) -> None:
     assert graph.read(save(tmp_path / "g.pb", frozen)).epsilons == {"gamma": 1e-4}
 
 
-def test_identities_that_go_round_in_circles_end(tmp_path: Path) -> None:
+def test_a_cycle_of_identities_ends(tmp_path: Path) -> None:
     frozen = GraphDef()
     frozen.node.add(name="bn", op="FusedBatchNorm", input=["x", "a"])
     frozen.node.add(name="a", op="Identity", input=["b"])
@@ -57,7 +57,7 @@ def test_identities_that_go_round_in_circles_end(tmp_path: Path) -> None:
         (b"\x08\x01", "it has no nodes"),
     ],
 )
-def test_another_file_is_told_apart(tmp_path: Path, content: bytes, message: str) -> None:
+def test_another_kind_of_file_is_recognised(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "g.pb"
     path.write_bytes(content)
     with pytest.raises(graph.GraphError, match=message) as caught:

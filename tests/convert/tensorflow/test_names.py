@@ -49,7 +49,7 @@ def test_a_unit_of_tensorflow_has_its_layer(scope: str, expected: str, kernel: K
         "FeatureExtractor/MobilenetV2/Conv/Conv2D_weights",
     ],
 )
-def test_what_leads_to_the_name_and_what_freezing_adds_does_not_matter(constant: str) -> None:
+def test_outer_scopes_and_the_suffixes_of_freezing_do_not_matter(constant: str) -> None:
     assert layer(constant) == "Conv"
 
 
@@ -72,7 +72,7 @@ def test_other_constants_have_no_place(constant: str) -> None:
     assert names.place(constant) is None
 
 
-def test_what_was_trained_is_told_by_its_scope() -> None:
+def test_trained_constants_are_recognised_by_their_scope() -> None:
     assert names.trained("BoxPredictor_0/Box/biases") == "BoxPredictor_0/Box"
     assert names.trained("a/BatchNorm/moving_mean") == "a"
     assert names.trained("Postprocessor/Const") is None
@@ -97,7 +97,7 @@ def test_all_layers_and_their_order_are_those_of_the_prototxt() -> None:
     assert names.missing(set(found)) == []
 
 
-def test_a_block_is_whole_and_none_is_left_out() -> None:
+def test_no_block_is_incomplete_or_missing() -> None:
     there = {"Conv", "conv/project", "conv_2/expand_", "conv_2/depthwise_"}
     assert names.missing(there) == [
         "conv/depthwise", "conv_1/expand_", "conv_1/depthwise_", "conv_1/project_",

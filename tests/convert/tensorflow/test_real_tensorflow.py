@@ -1,7 +1,7 @@
 """A graph that TensorFlow itself built, ran and froze; skipped where it isn't installed.
 
-TensorFlow is no dependency: an environment of its own with `tensorflow-cpu`, `onnx`,
-`onnxruntime`, `opencv-python-headless<5`, `tqdm` and `pytest` is enough to run this file.
+TensorFlow is not a dependency: a separate environment with `tensorflow-cpu`, `onnx`, `onnxruntime`,
+`opencv-python-headless<5`, `tqdm` and `pytest` is enough to run this file.
 """
 
 import warnings
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def tf() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return pytest.importorskip("tensorflow", reason="TensorFlow is an optional judge")
+        return pytest.importorskip("tensorflow", reason="TensorFlow is an optional reference")
 
 
 def build(tf: Any, epsilon: float) -> dict[str, Any]:

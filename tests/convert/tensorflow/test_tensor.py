@@ -89,6 +89,6 @@ def test_a_scalar_and_an_empty_tensor_are_read() -> None:
         (const((1,), DT_HALF, half_val=[-1]), "more than 16 bits"),
     ],
 )
-def test_a_contradiction_is_explained(node: NodeDef, message: str) -> None:
+def test_an_inconsistent_constant_is_explained(node: NodeDef, message: str) -> None:
     with pytest.raises(tensor.TensorError, match=message):
         tensor.decode(node)

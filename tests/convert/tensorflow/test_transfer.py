@@ -271,7 +271,7 @@ def test_a_variance_below_caffes_epsilon_stays_one(
     np.testing.assert_allclose(scale / np.sqrt(variance + 0.001), expected, rtol=1e-5)
 
 
-def test_an_epsilon_that_the_graph_does_not_say_is_assumed_and_told(
+def test_an_epsilon_that_the_graph_does_not_state_is_assumed_with_a_warning(
     constants: Constants, freeze: Freeze, tmp_path: Path
 ) -> None:
     file, done = convert(freeze(constants, epsilon=None), tmp_path)
@@ -309,7 +309,7 @@ def test_half_precision_is_read(constants: Constants, freeze: Freeze, tmp_path: 
     np.testing.assert_array_equal(weights.read(file)["Conv_1"][0], kernel.transpose(3, 2, 0, 1))
 
 
-def test_what_has_no_place_is_one_warning(
+def test_constants_without_a_place_are_one_warning(
     constants: Constants, freeze: Freeze, tmp_path: Path
 ) -> None:
     frozen = freeze(constants)
@@ -323,7 +323,7 @@ def test_what_has_no_place_is_one_warning(
     assert warning.endswith("BoxPredictor_2/Box, BoxPredictor_3/Box and 2 more")
 
 
-def test_whole_convolutions_of_the_plain_ssd_are_left_out_with_a_warning(
+def test_full_convolutions_of_the_plain_ssd_are_left_out_with_a_warning(
     constants: Constants, freeze: Freeze, tmp_path: Path
 ) -> None:
     kept = {name: array for name, array in constants.items() if "s2_7_depthwise" not in name}
@@ -338,7 +338,7 @@ def test_whole_convolutions_of_the_plain_ssd_are_left_out_with_a_warning(
     assert not [name for name in found if name.startswith("layer_19_2")]
 
 
-def test_a_graph_that_ends_early_is_taken_with_a_warning(
+def test_a_graph_that_ends_early_is_accepted_with_a_warning(
     constants: Constants, freeze: Freeze, tmp_path: Path
 ) -> None:
     kept = {k: v for k, v in constants.items() if k.startswith(("Conv/", "expanded_conv"))}
@@ -393,7 +393,7 @@ def test_a_constant_that_is_there_twice_is_a_problem(
         convert(frozen, tmp_path)
 
 
-def test_a_graph_of_another_network_is_told(tmp_path: Path, freeze: Freeze) -> None:
+def test_a_graph_of_another_network_is_reported(tmp_path: Path, freeze: Freeze) -> None:
     other = {"Conv2d_0/weights": np.ones((3, 3, 3, 8), np.float32)}
     with pytest.raises(
         GraphError, match=r"no constant has a name of .* it has .*MobilenetV1/Conv2d_0;"
@@ -401,7 +401,7 @@ def test_a_graph_of_another_network_is_told(tmp_path: Path, freeze: Freeze) -> N
         convert(freeze(other, root="FeatureExtractor/MobilenetV1/"), tmp_path)
 
 
-def test_a_graph_that_is_not_frozen_is_told(
+def test_a_graph_that_is_not_frozen_is_reported(
     constants: Constants, freeze: Freeze, tmp_path: Path
 ) -> None:
     frozen = freeze(constants)
@@ -427,7 +427,7 @@ def test_no_memory_is_spent_on_a_shape_that_no_network_has(
         convert(frozen, tmp_path)
 
 
-def test_values_too_large_for_float32_are_told(
+def test_values_too_large_for_float32_are_reported(
     constants: Constants, freeze: Freeze, tmp_path: Path
 ) -> None:
     constants["Conv/weights"][:] = 3e38
@@ -436,7 +436,7 @@ def test_values_too_large_for_float32_are_told(
         convert(freeze(constants), tmp_path, small_scale)
 
 
-def test_every_cut_of_a_file_is_explained_or_survived(
+def test_every_truncated_file_is_explained_or_accepted(
     constants: Constants, freeze: Freeze, tmp_path: Path
 ) -> None:
     whole = freeze(constants).SerializeToString()

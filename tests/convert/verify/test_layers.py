@@ -235,6 +235,6 @@ def test_a_wrong_weight_is_refused(make: Make, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["BN", "LSTM", "RNN", "ROIAlign", "CTCGreedyDecoder"])
-def test_numpy_speaks_for_layers_that_opencv_lacks(make: Make, name: str) -> None:
+def test_numpy_is_the_reference_for_layers_that_opencv_lacks(make: Make, name: str) -> None:
     case = built(make, name)
     assert NAME in verify(case.built, case.weights).references

@@ -1,4 +1,4 @@
-"""What OpenCV misreads, it reads right in the copy that it is given."""
+"""OpenCV reads layers that it misreads correctly from its copy of the network."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -182,7 +182,7 @@ def test_opencv_multiplies_the_second_bottom_of_axpy(rng: np.random.Generator) -
 @pytest.mark.parametrize("height", [1, 2, 3, 7])
 @pytest.mark.parametrize("width", [1, 2, 3, 7])
 @pytest.mark.parametrize("parameter", ["", "stride: 2", "dilation: 2", "dilation: 3 stride: 2"])
-def test_depthwise_convolutions_of_small_maps_are_read_right(
+def test_depthwise_convolutions_of_small_maps_are_read_correctly(
     make: Make, height: int, width: int, parameter: str
 ) -> None:
     pad = 3 if "dilation" in parameter else 1

@@ -1,4 +1,4 @@
-"""Which reference speaks for which blob, and that each of them refuses a wrong graph."""
+"""Which reference checks which blob; each reference refuses a wrong graph."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -50,7 +50,7 @@ def about(comparisons: tuple[Comparison, ...], output: str) -> set[str]:
 
 
 @pytest.mark.parametrize("layers", [REDUCTION, BEST])
-def test_numpy_speaks_where_opencv_lacks_a_layer(make: Make, layers: str) -> None:
+def test_numpy_is_the_reference_if_opencv_lacks_a_layer(make: Make, layers: str) -> None:
     case = make(layers)
     found = verify(case.built, case.weights)
     assert (found.status, found.reason) == (Status.VERIFIED, "")
@@ -58,7 +58,7 @@ def test_numpy_speaks_where_opencv_lacks_a_layer(make: Make, layers: str) -> Non
     assert about(found.comparisons, "x") == {NAME}
 
 
-def test_both_speak_each_for_its_outputs(make: Make) -> None:
+def test_each_reference_checks_its_outputs(make: Make) -> None:
     case = make(REDUCTION + SIGMOID)
     found = verify(case.built, case.weights)
     assert found.status is Status.VERIFIED

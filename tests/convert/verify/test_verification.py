@@ -148,7 +148,9 @@ NORMALIZED = """layer { name: "norm" type: "L2Norm" bottom: "conv1" top: "conv1"
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_numpy_speaks_for_a_detector_that_opencv_cannot_run(tiny: Make, kind: Kind) -> None:
+def test_numpy_is_the_reference_for_a_detector_that_opencv_cannot_run(
+    tiny: Make, kind: Kind
+) -> None:
     model = tiny()
     text = model.prototxt.read_text()
     model.prototxt.write_text(
@@ -166,7 +168,7 @@ def test_numpy_speaks_for_a_detector_that_opencv_cannot_run(tiny: Make, kind: Ki
     assert verify(right, weights(model)).status is Status.FAILED
 
 
-def test_numpy_speaks_for_priors_that_opencv_misreads(tiny: Make) -> None:
+def test_numpy_is_the_reference_for_priors_that_opencv_misreads(tiny: Make) -> None:
     model = tiny("img_w: 32 img_h: 24 max_size: 20 max_size: 30 aspect_ratio: 2 clip: true")
     right = built(model, Kind.HEADS)
     found = verify(right, weights(model))

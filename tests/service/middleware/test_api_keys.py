@@ -47,7 +47,7 @@ def test_without_a_key_nothing_is_detected(guarded: TestClient, headers: Any) ->
     assert "Bearer" in response.headers["www-authenticate"]
 
 
-def test_a_refusal_is_counted_under_the_requested_route(guarded: TestClient) -> None:
+def test_a_refusal_is_counted_for_the_requested_route(guarded: TestClient) -> None:
     guarded.post("/detect", content=b"x")
     guarded.get("/models/cells")
     guarded.get("/no/such/path")
@@ -64,7 +64,7 @@ def test_models_need_a_key_too(guarded: TestClient) -> None:
 @pytest.mark.parametrize(
     "path", ["/livez", "/readyz", "/metrics", "/", "/static/app.js", "/docs", "/openapi.json"]
 )
-def test_probes_metrics_and_pages_need_no_key(guarded: TestClient, path: str) -> None:
+def test_probes_scrapes_and_pages_need_no_key(guarded: TestClient, path: str) -> None:
     assert guarded.get(path).status_code == 200
 
 

@@ -20,12 +20,12 @@ def test_head_answers_as_get_without_the_body(client: TestClient, path: str) -> 
         assert head.headers["content-length"] == get.headers["content-length"]
 
 
-def test_head_is_a_405_where_only_post_is_allowed(client: TestClient) -> None:
+def test_head_of_a_post_route_is_a_405(client: TestClient) -> None:
     assert client.head("/detect").status_code == 405
     assert client.head("/nothing").status_code == 404
 
 
-def test_a_connection_can_be_used_after_head(start_server: Any) -> None:
+def test_a_connection_stays_usable_after_head(start_server: Any) -> None:
     with start_server() as server, httpx.Client(base_url=server.url) as client:
         for _ in range(3):
             assert client.head("/").status_code == 200

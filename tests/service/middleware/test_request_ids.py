@@ -30,7 +30,7 @@ def test_the_id_of_the_client_is_used(
         {"traceparent": "nonsense"},
     ],
 )
-def test_an_id_is_made_if_the_client_sends_no_valid_one(
+def test_an_id_is_generated_if_the_client_sends_no_valid_one(
     client: TestClient, headers: dict[str, str]
 ) -> None:
     one = client.get("/livez", headers=headers).headers["x-request-id"]

@@ -15,9 +15,7 @@ def test_detect_works_with_a_slash_at_the_end(
 
 
 @pytest.mark.parametrize("path", ["/livez/", "/models/", "/models/cells/", "/v2/"])
-def test_every_other_endpoint_works_with_a_slash_at_the_end_too(
-    client: TestClient, path: str
-) -> None:
+def test_every_other_endpoint_works_with_a_slash_at_the_end(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 200
 
 

@@ -42,7 +42,7 @@ def test_a_body_is_decoded_by_its_content_encoding(encoding: str, body: bytes) -
     assert read(body, encoding)[0] == (TEXT if len(body) > 25 else b"")
 
 
-def test_decompressed_bytes_count_against_the_memory_limit() -> None:
+def test_decompressed_bytes_count_as_memory_too() -> None:
     assert read(GZIPPED, "gzip")[1] == len(TEXT)
 
 
@@ -54,7 +54,7 @@ def test_a_bomb_is_stopped_at_the_limit(encoding: str) -> None:
         read(body, encoding)
 
 
-def test_a_body_of_exactly_the_limit_is_read() -> None:
+def test_a_body_at_the_limit_is_read() -> None:
     assert len(read(GZIPPED, "gzip", len(TEXT))[0]) == len(TEXT)
     with pytest.raises(PayloadTooLarge):
         read(GZIPPED, "gzip", len(TEXT) - 1)

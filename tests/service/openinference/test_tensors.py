@@ -76,7 +76,7 @@ def test_shared_memory_is_refused() -> None:
 
 
 @given(st.lists(st.binary(max_size=20), max_size=5))
-def test_byte_elements_come_back_as_they_were_sent(elements: list[bytes]) -> None:
+def test_byte_elements_are_read_as_they_were_sent(elements: list[bytes]) -> None:
     assert tensors.files(received([len(elements)], None, serialized(*elements))) == elements
 
 
@@ -135,7 +135,7 @@ for _ in range(80):
         [True] * 4, ["1"] * 4, [1, 2, 3, None], [[1, 2], [3]], [1, 2, 3, 10**30], [{}] * 4, DEEP,
     ],
 )  # fmt: skip
-def test_pixels_of_the_wrong_number_or_type_are_invalid(data: list[Any] | None) -> None:
+def test_pixels_of_a_wrong_number_or_type_are_invalid(data: list[Any] | None) -> None:
     with pytest.raises(InvalidRequest):
         tensors.pixels(received([2, 2], data))
 
@@ -170,7 +170,7 @@ def test_an_output_is_json_or_binary() -> None:
     assert data == struct.pack("<2f", 1.5, 2.5)
 
 
-def test_values_that_json_cannot_express_need_binary_output() -> None:
+def test_values_that_json_cannot_express_need_binary() -> None:
     values = np.asarray([np.inf], np.float32)
     assert len(tensors.send("x", "FP32", values, binary=True)[1]) == 4
     with pytest.raises(InferenceFailed, match="binary"):

@@ -105,7 +105,7 @@ def test_the_model_is_described(client: Any) -> None:
 
 
 @pytest.mark.parametrize("compression", [None, "gzip", "deflate"])
-def test_binary_tensors_give_the_boxes_of_detect(
+def test_binary_tensors_return_the_boxes_of_detect(
     client: Any, url: str, bright_cells: Cells, compression: str | None
 ) -> None:
     files = [bright_cells(0, 5), bright_cells(), bright_cells(3, 7, 9, size=200, kind="JPEG")]
@@ -118,7 +118,7 @@ def test_binary_tensors_give_the_boxes_of_detect(
         np.testing.assert_allclose(ours, theirs, atol=0.02)
 
 
-def test_json_outputs_give_the_same_boxes(client: Any, bright_cells: Cells) -> None:
+def test_json_outputs_return_the_same(client: Any, bright_cells: Cells) -> None:
     data = bright_cells(2, 8)
     outputs = [
         triton.InferRequestedOutput(name, binary_data=False)
@@ -281,7 +281,7 @@ def wanted(binary: bool, *names: str) -> list[Any]:
 
 
 def assert_same_faces(ours: F32, theirs: F64) -> None:
-    # In a batch of another size, the last bits may be rounded differently.
+    # A batch of another size may round differently in the last bits.
     np.testing.assert_allclose(ours[:, :4], theirs[:, :4], atol=0.1)
     np.testing.assert_allclose(ours[:, 4], theirs[:, 4], atol=1e-3)
 

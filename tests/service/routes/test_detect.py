@@ -58,7 +58,7 @@ def test_an_image_without_faces_gives_an_empty_list(
     "label",
     ["image/png", "image/jpeg", "application/octet-stream", "application/x-www-form-urlencoded"],
 )
-def test_the_format_is_read_from_the_content_not_from_the_label(
+def test_a_file_is_recognised_by_its_bytes_not_by_its_label(
     client: TestClient, bright_cells: Cells, label: str
 ) -> None:
     data = bright_cells(3)
@@ -180,7 +180,7 @@ def test_the_error_for_a_wrong_parameter_names_it(
     assert says in problem_of(response, 422, "invalid-parameter")["detail"]
 
 
-def test_the_error_for_an_unknown_model_lists_the_models(serve: Any, bright_cells: Cells) -> None:
+def test_an_unknown_model_is_refused_with_the_known_ones(serve: Any, bright_cells: Cells) -> None:
     with serve(models=("cells", "others")) as client:
         response = post(client, bright_cells(), model="sfd")
         detail = problem_of(response, 404, "unknown-model")["detail"]
@@ -265,7 +265,7 @@ class Gate:
         object.__setattr__(session, "run", run)
 
 
-def test_a_full_queue_is_a_503_with_retry_after(serve: Any, bright_cells: Cells) -> None:
+def test_a_full_queue_is_overloaded_and_says_when_to_retry(serve: Any, bright_cells: Cells) -> None:
     gate = Gate()
     with serve(gate, queue_limit=1, max_images=1) as client, ThreadPoolExecutor(2) as pool:
         first = pool.submit(post, client, bright_cells(1))

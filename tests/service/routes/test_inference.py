@@ -85,9 +85,7 @@ def test_errors_have_the_form_of_the_protocol(
     assert answer.headers["x-request-id"]
 
 
-def test_a_path_that_only_starts_like_the_protocols_does_not_get_its_errors(
-    client: TestClient,
-) -> None:
+def test_a_similar_path_does_not_belong_to_the_protocol(client: TestClient) -> None:
     answer = client.get("/v2ray")
     assert answer.headers["content-type"] == "application/problem+json"
 
@@ -110,7 +108,7 @@ def test_before_the_warm_up_and_while_draining_nothing_is_ready(
             runtime.ready, runtime.draining = True, False
 
 
-def test_a_full_queue_is_an_error_in_the_form_of_the_protocol(
+def test_a_full_queue_is_reported_in_the_form_of_the_protocol(
     serve: Serve, body: dict[str, Any]
 ) -> None:
     with serve(queue_limit=1, max_images=1) as client:
@@ -120,7 +118,7 @@ def test_a_full_queue_is_an_error_in_the_form_of_the_protocol(
     assert (answer.status_code, list(answer.json())) == (503, ["error"])
 
 
-def test_a_bomb_is_too_large_and_its_memory_is_freed(client: TestClient) -> None:
+def test_a_bomb_is_too_large_and_its_memory_is_released(client: TestClient) -> None:
     bomb = gzip.compress(b" " * 100 * 2**20)
     answer = client.post(INFER, content=bomb, headers={"Content-Encoding": "gzip"})
     assert answer.status_code == 413
@@ -139,7 +137,7 @@ def test_inference_that_raises_is_an_error_without_its_text(
     assert answer.json() == {"error": "the model failed on this image"}
 
 
-def test_if_the_queue_has_no_room_for_all_pixels_none_are_accepted(serve: Serve) -> None:
+def test_pixels_that_do_not_fit_are_refused_together(serve: Serve) -> None:
     tensor = {"name": "images", "shape": [3, 64, 64, 3], "datatype": "UINT8"}
     size = 3 * 64 * 64 * 3
     header = json.dumps({"inputs": [{**tensor, "parameters": {"binary_data_size": size}}]}).encode()
@@ -182,7 +180,7 @@ def test_pixels_that_would_miss_their_deadline_are_refused_at_once(serve: Serve)
         ({"outputs": [{"name": "detections", "parameters": {"binary_data": 1}}]}, "binary_data"),
     ],
 )
-def test_the_error_for_a_wrong_request_says_what_is_wrong(
+def test_a_wrong_request_is_explained(
     client: TestClient, body: dict[str, Any], change: dict[str, Any], words: str
 ) -> None:
     answer = client.post(INFER, json=body | change)
@@ -201,7 +199,7 @@ def test_the_error_for_a_wrong_request_says_what_is_wrong(
         ({"name": "images", "datatype": "UINT8", "shape": [1, 32, 64, 3]}, "has the shape"),
     ],
 )
-def test_the_error_for_a_wrong_input_says_what_is_wrong(
+def test_a_wrong_input_is_explained(
     client: TestClient, body: dict[str, Any], change: dict[str, Any], words: str
 ) -> None:
     answer = client.post(INFER, json={"inputs": [body["inputs"][0] | change]})
@@ -209,7 +207,7 @@ def test_the_error_for_a_wrong_input_says_what_is_wrong(
     assert words in answer.json()["error"]
 
 
-def test_parameters_that_only_triton_knows_are_ignored(
+def test_parameters_that_only_triton_has_are_ignored(
     client: TestClient, body: dict[str, Any]
 ) -> None:
     parameters = {"priority": 1, "sequence_id": 3, "triton_enable_empty_final_response": True}
@@ -224,7 +222,7 @@ def test_parameters_that_only_triton_knows_are_ignored(
     length=st.one_of(st.none(), st.integers(0, 400)),
     encoding=st.sampled_from(["", "", "gzip", "deflate"]),
 )
-def test_a_damaged_request_is_answered_or_gets_an_error(
+def test_a_damaged_request_is_answered_or_explained(
     client: TestClient,
     bright_cells: Cells,
     at: int,

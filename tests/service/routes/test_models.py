@@ -21,7 +21,7 @@ def test_the_models_are_listed_with_the_default_first(serve: Any) -> None:
     }
 
 
-def test_a_fallback_to_the_cpu_is_shown_with_its_reason(serve: Any) -> None:
+def test_a_fallback_to_the_cpu_is_reported(serve: Any) -> None:
     with serve(provider="auto") as client:
         (model,) = client.get("/models").json()["models"]
     assert model["provider"] == "cpu"

@@ -53,7 +53,9 @@ def test_an_answer_of_the_api_may_not_run_scripts(client: TestClient) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/static/app.js", "/docs/assets/swagger-ui.css"])
 @pytest.mark.parametrize("part", ["bytes=0-3", "bytes=abc", "bytes=5-1", "bytes=99999999-"])
-def test_a_range_request_gets_the_whole_file(client: TestClient, path: str, part: str) -> None:
+def test_a_file_is_sent_whole_even_if_a_part_is_requested(
+    client: TestClient, path: str, part: str
+) -> None:
     whole = client.get(path)
     answer = client.get(path, headers={"Range": part})
     assert (answer.status_code, answer.content) == (200, whole.content)
@@ -61,7 +63,7 @@ def test_a_range_request_gets_the_whole_file(client: TestClient, path: str, part
 
 
 def test_a_file_that_the_browser_has_is_not_sent_again(client: TestClient) -> None:
-    """But it asks each time, so that it never mixes the scripts of two versions."""
+    """The browser asks each time, so that a page and its scripts have the same version."""
     assert client.get("/static/app.js").headers["cache-control"] == "no-cache"
     tag = client.get("/static/app.js").headers["etag"]
     assert client.get("/static/app.js", headers={"If-None-Match": tag}).status_code == 304
