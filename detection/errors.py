@@ -62,7 +62,7 @@ class InferenceFailed(RequestError):
 
 
 class Overloaded(RequestError):
-    """The queue is full, the wait would be too long, or the service is starting or shutting down."""
+    """The queue is full, the wait too long, or the service is starting or shutting down."""
 
     status = 503
     slug = "overloaded"
