@@ -1,4 +1,4 @@
-"""What the adapters have in common: how one is described, what it refuses, and whole pixels."""
+"""The common parts of the adapters: their description, refusals, and whole pixels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Api:
 
     router: APIRouter
     shape: Shape
-    """How its errors look, and the path that all of it is under."""
+    """The form of its errors, and the path above all its endpoints."""
     models: Sequence[type[BaseModel]]
     """Models that only the OpenAPI document refers to."""
     key_in_body: bool = False

@@ -9,7 +9,7 @@ PRIVATE_V4 = tuple(
 PRIVATE_V6 = tuple(map(IPv6Network, ("::1/128", "fc00::/7")))
 """An intranet's; SFD_FETCH_PRIVATE allows them."""
 
-# Listed here, since `is_global` says different things in different releases of Python.
+# Listed here, because `is_global` differs between releases of Python.
 NEVER_V4 = tuple(
     map(
         IPv4Network,

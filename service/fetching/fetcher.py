@@ -54,12 +54,12 @@ class Budget:
     fetched: int = 0
 
     def expect(self, count: int) -> None:
-        """Raise PayloadTooLarge if so many bytes more are too many."""
+        """Raise PayloadTooLarge if this many more bytes are too many."""
         if self.fetched + count > self.max_bytes:
             raise PayloadTooLarge(f"the images are larger than {self.max_bytes} bytes")
 
     def add(self, count: int) -> None:
-        """Count bytes that came; PayloadTooLarge, or Overloaded."""
+        """Count received bytes. Raises PayloadTooLarge or Overloaded."""
         self.expect(count)
         self.held.add(count)
         self.fetched += count
@@ -136,7 +136,7 @@ class Fetcher:
         raise FetchFailed(f"{url.authority}: {reason}")
 
     async def _addresses(self, url: Url) -> list[str]:
-        """All addresses of a host; one that is not allowed condemns them all."""
+        """All addresses of a host. If one is not allowed, the host is refused."""
         try:
             found = await self.resolve(url.host, url.port)
         except (OSError, UnicodeError):
@@ -162,13 +162,13 @@ class Fetcher:
         try:
             yield reader, writer
         finally:
-            # At once: TLS would else wait for the other side.
+            # Close at once; otherwise TLS would wait for the other side.
             writer.transport.abort()
 
 
 @dataclass(frozen=True, slots=True)
 class Redirect:
-    """Where a server says that the image is."""
+    """The address to which a server redirects."""
 
     location: str
 
@@ -185,7 +185,7 @@ async def _exchange(
             ("Host", url.authority),
             ("User-Agent", f"sfd/{VERSION}"),
             ("Accept", "image/*"),
-            # No decompression: no few bytes become many.
+            # Not decompressed, so that a few bytes cannot become many.
             ("Accept-Encoding", "identity"),
             ("Connection", "close"),
         ],

@@ -1,4 +1,4 @@
-"""Which URLs are fetched: the scheme, the host and the port are judged before any look-up."""
+"""Which URLs are fetched: checks scheme, host and port before any look-up."""
 
 import re
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class Url:
         return self.host if self.port == PORTS[self.scheme] else f"{self.host}:{self.port}"
 
     def join(self, location: str) -> str:
-        """Where a redirect from here leads."""
+        """The target of a redirect from here."""
         return urljoin(f"{self.scheme}://{self.authority}{self.target}", location)
 
 
