@@ -68,10 +68,10 @@ def _convert(root: Path, store: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONSAFEPATH"}
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"the models of the wheel can't be built: {done.stderr.strip()}")
+        raise RuntimeError(f"building the wheel's models failed: {done.stderr.strip()}")
 
 
 def _check_verified(record: Path) -> None:
     verification = json.loads(record.read_text("utf-8"))["verification"]
     if verification != "verified":
-        raise RuntimeError(f"the model {record.parent.name} of the wheel is {verification}")
+        raise RuntimeError(f"the wheel's model {record.parent.name} is {verification}")

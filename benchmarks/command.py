@@ -13,9 +13,9 @@ from sfd.errors import UsageError
 from store.model import check, load
 from store.places import locate
 
-DESCRIPTION = """Measure inference speed side by side, in one run: the converted model in
-onnxruntime at several batch sizes, and OpenCV 4 running the caffemodel itself. Prints the median
-milliseconds per image, and the median ratio to the first line. Needs the extra `verify`."""
+DESCRIPTION = """Compare inference speed in one run: the converted model in onnxruntime at
+several batch sizes, and the caffemodel itself in OpenCV 4. Prints the median milliseconds per
+image, and the median ratio to the first line. Needs the extra `verify`."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -58,7 +58,7 @@ class Session:
         return np.full(shape, self.model.input.mean_rgb[: shape[2]], np.uint8)
 
     def run_blank(self, size: int) -> None:
-        """Infer a batch of blank images; StartError, with the reason, where that fails."""
+        """Infer a batch of blank images. If that fails, StartError gives the reason."""
         try:
             self.run([self.blank()] * size)
         except Exception as error:

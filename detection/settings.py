@@ -118,7 +118,7 @@ class DetectionSettings(BaseSettings):
     provider: Annotated[ProviderName, BeforeValidator(lower)] = ProviderName.AUTO
     """The execution provider. auto: CUDA if it works, otherwise the CPU. If any other value doesn't
     work, the service does not start. cuda and tensorrt need onnxruntime-gpu, openvino needs
-    onnxruntime-openvino, each in place of onnxruntime."""
+    onnxruntime-openvino, each instead of onnxruntime."""
 
     threads: Annotated[int, Ge(1), Le(MAX_THREADS)] = Field(default_factory=available_cpus)
     """Inference threads of each model, and decoding threads. Default: the CPUs of this process."""

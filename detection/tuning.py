@@ -26,12 +26,12 @@ before it."""
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What an image costs with some workers at a size of batch."""
+    """The cost of an image with a number of workers and a batch size."""
 
     workers: int
     batch: int
     seconds: float
-    """Of the whole machine, for one image: the inverse of its throughput."""
+    """Seconds of the whole machine for one image: the inverse of the throughput."""
 
     def __str__(self) -> str:
         workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
@@ -52,13 +52,13 @@ class Plan:
 
     @property
     def image_seconds(self) -> float:
-        """What an image costs by this plan; 0 where that was not measured."""
+        """The cost of an image with this plan; 0 if it was not measured."""
         chosen = [c for c in self.costs if (c.workers, c.batch) == (self.workers, self.max_batch)]
         return chosen[0].seconds if chosen else 0.0
 
 
 Open = Callable[[int, int], Session]
-"""Opens the model with a number of threads and for a largest batch."""
+"""Opens the model with a number of threads and a largest batch."""
 
 
 def tune(
@@ -68,9 +68,9 @@ def tune(
     measure: bool,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Session, Plan]:
-    """A session, and the plan by which to run it.
+    """A session, and the plan for running it.
 
-    The settings fix a part of the plan; the best of what they leave to "auto" is chosen. Raises
+    Fixed settings are kept; for settings that are "auto", the fastest choice is taken. Raises
     StartError, with the reason, for a model that does not run.
 
     Without `measure`, or on an accelerator, "auto" is a rule: one worker, and batches of one image
@@ -91,7 +91,7 @@ def tune(
     costs = _measure(settings, first, open_session, clock)
     best = _best(costs)
     threads = _threads(settings, best.workers)
-    # Anew: a session keeps the memory of the largest batch it has run.
+    # Open a new session: the old one keeps the memory of the largest batch that it has run.
     return open_session(threads, best.batch), Plan(
         best.workers, threads, best.batch, "measured: " + ", ".join(map(str, costs)), tuple(costs)
     )
@@ -108,10 +108,10 @@ def _best(costs: Sequence[Cost]) -> Cost:
 def _measure(
     settings: DetectionSettings, first: Session, open_session: Open, clock: Callable[[], float]
 ) -> list[Cost]:
-    """What an image costs with each choice that the settings leave open, until the time is up.
+    """The cost of an image for each choice that the settings leave open, until the time is up.
 
-    First each number of workers at the smallest batch, then the better one at growing batches, for
-    as long as they gain.
+    Tries each number of workers at the smallest batch, then the faster one with growing batches,
+    until a larger batch is no longer faster.
     """
     batches = BATCHES if settings.max_batch == "auto" else (settings.max_batch,)
     choices = (1, settings.threads) if settings.workers == "auto" else (settings.workers,)
@@ -148,7 +148,7 @@ def _seconds(
     batch: int,
     clock: Callable[[], float],
 ) -> float:
-    """How long all workers take for a batch each, at the same time."""
+    """Seconds in which all workers run one batch each, at the same time."""
     started = clock()
     for done in [pool.submit(session.run_blank, batch) for _ in range(workers)]:
         done.result()

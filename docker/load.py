@@ -77,7 +77,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("url", help="address of the service")
     parser.add_argument("photo", type=Path, help="the image file to post")
-    parser.add_argument("--clients", type=int, default=4, help="requests at a time (default: 4)")
+    parser.add_argument(
+        "--clients", type=int, default=4, help="requests at the same time (default: 4)"
+    )
     parser.add_argument(
         "--seconds", type=float, help="how long to run (default: until standard input ends)"
     )

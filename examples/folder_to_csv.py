@@ -19,7 +19,7 @@ folder, output = Path(sys.argv[1]), Path(sys.argv[2])
 
 
 def detect(photo: Path) -> dict[str, Any]:
-    """The service's answer for one file: faces, or a problem."""
+    """The service's answer for one file: faces, or an error."""
     answer: dict[str, Any] = client.post("/detect", content=photo.read_bytes()).json()
     return answer
 

@@ -1,1 +1,1 @@
-"""Pure NumPy maths of boxes, shared by converter, service and training."""
+"""Pure NumPy maths of boxes, shared by the other packages."""

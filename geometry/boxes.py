@@ -31,7 +31,7 @@ def iou(one: Floats, other: Floats) -> Floats:
     """Intersection over union [N, M] of `one` [N, 4] and `other` [M, 4], in 0–1.
 
     Caffe's `JaccardOverlap`, in the arrays' own precision and its order of operations:
-    intersection / (area of one + area of other - intersection), and 0 where nothing intersects.
+    intersection / (area of one + area of other - intersection), and 0 without an intersection.
     """
     common = intersection(one, other)
     with np.errstate(over="ignore", invalid="ignore"):

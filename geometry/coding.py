@@ -1,4 +1,4 @@
-"""Boxes written relative to prior boxes, and back: SSD's three code types.
+"""Encodes boxes relative to prior boxes, and decodes them: SSD's three code types.
 
 With a prior p = (x1, y1, x2, y2), w = x2 - x1, h = y2 - y1, variances v, and a code t
 (`DecodeBBox` and `EncodeBBox` in `src/caffe/util/bbox_util.cpp` of github.com/weiliu89/caffe):

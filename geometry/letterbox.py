@@ -11,7 +11,7 @@ from geometry.arrays import Floats
 class Letterbox:
     """The position of an image in the input; all lengths in pixels.
 
-    The image of `image_width` x `image_height` is resized to `width` x `height` and put at
+    The image of `image_width` x `image_height` is resized to `width` x `height` and placed at
     `left`, `top` of an input of `target_width` x `target_height`.
     """
 

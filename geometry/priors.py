@@ -1,6 +1,6 @@
-"""Prior boxes (anchors) of one feature map, as SSD's Caffe lays them out.
+"""Prior boxes (anchors) of one feature map, in the order of SSD's Caffe.
 
-The source of every rule is `src/caffe/layers/prior_box_layer.cpp` of github.com/weiliu89/caffe.
+Every rule comes from `src/caffe/layers/prior_box_layer.cpp` of github.com/weiliu89/caffe.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class PriorSpec:
     clip: bool = False
     """Whether coordinates are cut to 0–1."""
     variances: tuple[float, ...] = (0.1,)
-    """One for all four coordinates, or four."""
+    """One value for all four coordinates, or four values."""
     step_width: float = 0.0
     """Distance between two centres; 0 means the input's width divided by the feature map's
     width."""

@@ -7,9 +7,10 @@ from geometry.boxes import iou
 
 
 def vote(boxes: F32, scores: F32, kept: I64, overlap: float = 0.5) -> F32:
-    """The `kept` boxes [K, 4] of `boxes` [N, 4], moved to the mean of those that overlap them.
+    """The `kept` boxes [K, 4], each moved to the mean of the `boxes` [N, 4] that overlap it.
 
-    Each is weighted by its score [N]: section 4 of Gidaris and Komodakis 2015 (arXiv:1505.01749).
+    The mean is weighted by the scores [N]: section 4 of Gidaris and Komodakis 2015
+    (arXiv:1505.01749).
     The box with the best score is often not the most accurate one.
     """
     shared = np.asarray(iou(boxes[kept].astype(np.float64), boxes.astype(np.float64)))

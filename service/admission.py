@@ -1,4 +1,4 @@
-"""What every request to detect passes, whichever API it came by."""
+"""Admits requests to detect, for every API."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,7 +47,7 @@ class Admission:
         )
 
     async def fetch(self, sent: Uploads) -> Uploads:
-        """What was sent, with the files that its URLs lead to.
+        """The upload, with the files that its URLs lead to.
 
         Raises InvalidParameter where the service fetches none, the problem of a single URL, and
         Timeout where any file came too late.

@@ -78,7 +78,7 @@ def apis(runtime: Runtime) -> list[Api]:
 
 
 def routers(runtime: Runtime) -> list[APIRouter]:
-    """All there is to answer."""
+    """All routes."""
     return [*ROUTERS, *(api.router for api in apis(runtime))]
 
 

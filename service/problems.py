@@ -1,6 +1,6 @@
 """Makes the answers to failed requests: RFC 9457 `application/problem+json`.
 
-Clients of other protocols read only their own errors, so that some paths have another shape.
+Clients of other protocols read only their own errors, so some paths have another form.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ def headers(error: RequestError) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How the errors under a path look."""
+    """The form of the errors under a path."""
 
     path: str
     body: Callable[[RequestError, str], Mapping[str, Any]]
@@ -89,12 +89,12 @@ def of_http(error: HTTPException, path: str, method: str) -> RequestError:
 
 
 def of_validation(error: RequestValidationError) -> InvalidParameter:
-    """The framework's complaints about parameters, all in one line."""
+    """The framework's errors about parameters, all in one line."""
     return of_errors([{**each, "loc": each["loc"][1:] or each["loc"]} for each in error.errors()])
 
 
 def of_errors(errors: Iterable[Mapping[str, Any]]) -> InvalidParameter:
-    """Pydantic's complaints about parameters, all in one line."""
+    """Pydantic's errors about parameters, all in one line."""
     listed = []
     for each in errors:
         name = ".".join(map(str, each["loc"])) or "a parameter without a name"

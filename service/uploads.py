@@ -16,7 +16,7 @@ from service.errors import InvalidParameter, PayloadTooLarge
 
 BLANKS = b" \t\n\r\v\f"
 MOST_BRACKETS = 16
-"""A valid body has two. For a few more, the parser gives a better error than this limit."""
+"""A valid body opens two. For a few more, the parser's error is better than this limit's."""
 MOST_PARAMETERS = 64
 """The most members of a JSON body besides the images; there are fewer parameters than this."""
 _GUESSED_TYPES = ("", "application/x-www-form-urlencoded", "text/plain", "text/json")

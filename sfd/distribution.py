@@ -24,4 +24,4 @@ CHECKOUT = HOME if _PROJECT else None
 
 # In a checkout, the metadata of an editable install may be older than pyproject.toml.
 VERSION = _PROJECT["version"] if _PROJECT else metadata.version("sfd")
-"""The version of sfd, as pyproject.toml states it."""
+"""The version of sfd in pyproject.toml."""

@@ -8,7 +8,7 @@ OF_COMMAND = {
     "evaluate": ("detect",),
     "bench": ("models", "verify"),
 }
-"""The extras that a command needs. A command that is not listed needs none."""
+"""The extras that each command needs. A command that is not listed needs none."""
 
 OF_PACKAGE = {"cv2": "verify", "scipy": "evaluate", "torch": "train", "opentelemetry": "otel"}
 """The extra that contains a package, by import name, for packages that no command needs."""

@@ -81,7 +81,7 @@ def load(path: Path) -> Catalog:
         raise ModelError(f"{path}: {problems(error)}") from None
     for name, entry in catalog.items():
         if entry.name != name:
-            raise ModelError(f"{path}: {name}.name: is {entry.name!r}; leave it out")
+            raise ModelError(f"{path}: {name}.name: is {entry.name!r}; remove this key")
     return catalog
 
 

@@ -26,7 +26,7 @@ from store.remove import remove
 DESCRIPTION = """\
 List, show and verify the models of the store; build their ONNX files; add, pull and remove models.
 
-A store is a folder with one folder for each model. sfd takes the first of these that is given or
+A store is a folder with one folder for each model. sfd uses the first of these that is given or
 exists:
 
   --store DIR
@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     built.add_argument(
         "--force", action="store_true", help="also rebuild models that are up to date"
     )
-    added = command("add", "convert a Caffe detector of your own and put it into the store")
+    added = command("add", "convert your own Caffe detector and add it to the store")
     added.add_argument("prototxt", type=Path, metavar="PROTOTXT", help="its deploy prototxt")
     added.add_argument("caffemodel", type=Path, metavar="CAFFEMODEL", help="its weights")
     added.add_argument("--name", required=True, help="the name under which the service offers it")

@@ -53,7 +53,7 @@ class Input:
 
     def __post_init__(self) -> None:
         if (self.channels == 1) != (self.channel_order == "gray"):
-            raise ValueError("channels is 1 exactly where channel_order is 'gray'")
+            raise ValueError("channels must be 1 if channel_order is 'gray', and only then")
         if len(self.mean) != self.channels:
             raise ValueError(f"mean has {len(self.mean)} values for {self.channels} channels")
 
@@ -129,14 +129,14 @@ class Build:
     """The contents of `build.json`: what `model.onnx` was built from, and by which version."""
 
     sha256: Sha256
-    """Of `model.onnx`."""
+    """Hash of `model.onnx`."""
     sources: Mapping[str, Sha256]
     """Hashes of the deploy prototxt and the weights, by role as in `Description.sources`."""
     recipe: Sha256
     """Hash of the other parts of `model.toml` that the conversion uses (`recipe_hash`)."""
     converter: str
     verification: str
-    """`verified`, or `unverified: ` and why."""
+    """`verified`, or `unverified: ` and the reason."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -302,7 +302,7 @@ def sha256(path: Path) -> str:
 
 
 def problems(error: ValidationError) -> str:
-    """All problems of a validation in one line, each with its key."""
+    """All errors of a validation in one line, each with its key."""
     listed = []
     for problem in error.errors(include_url=False):
         key = ".".join(map(str, problem["loc"]))

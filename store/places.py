@@ -48,7 +48,7 @@ def store_for(name: str, chosen: Path | None = None) -> Path:
 
 
 def user_store() -> Path:
-    """The store in the user's data folder, which an installed sfd adds models to."""
+    """The store in the user's data folder. An installed sfd adds models to it."""
     # Imported here because a container that names its store doesn't need it.
     from platformdirs import user_data_path
 

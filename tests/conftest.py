@@ -66,7 +66,7 @@ def missing() -> Callable[[str], NoReturn]:
 
 @pytest.fixture(scope="session")
 def shared(missing: Callable[[str], NoReturn]) -> Path:
-    """The folder of real models and photographs beside the checkout (or at $SFD_SHARED).
+    """The folder of real models and photographs next to the checkout (or at $SFD_SHARED).
 
     Only the project's own CI has it.
     """

@@ -1,4 +1,4 @@
-"""The service around the small model of `tests.cells`, in this process or in another."""
+"""Runs the service with the small model of `tests.cells`, in this process or in another."""
 
 import base64
 import os
@@ -121,7 +121,7 @@ class Server:
         return Path(f"/proc/{self.process.pid}/{name}")
 
     def wait_for(self, metric: str, least: float, seconds: float = 20) -> None:
-        """A metric reaches `least`; AssertionError if it never does."""
+        """Wait until a metric reaches `least`; AssertionError if it never does."""
         deadline = time.monotonic() + seconds
         while self.metrics().get(metric, 0) < least:
             assert time.monotonic() < deadline, metric

@@ -28,7 +28,7 @@ def make_targets() -> set[str]:
 
 
 def commands() -> list[list[str]]:
-    """Every command line of the workflows and of the pre-commit hooks, in words."""
+    """Every command line of the workflows and pre-commit hooks, split into words."""
     lines = [line for step in steps() for line in step.get("run", "").splitlines()]
     for repository in read(ROOT / ".pre-commit-config.yaml")["repos"]:
         assert repository["repo"] == "local", "a hook from elsewhere has a version of its own"
@@ -43,7 +43,7 @@ def test_each_make_command_names_a_target_of_the_makefile() -> None:
         assert words[1] in make_targets(), words
 
 
-def test_each_command_is_make_docker_or_of_the_environment_that_make_creates() -> None:
+def test_each_command_is_make_docker_or_from_the_environment_of_make() -> None:
     for words in commands():
         assert words[0] in ("make", "docker", ".venv/bin/python"), words
 

@@ -98,7 +98,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 MOST_CROP_BYTES = 64 * 2**20
-"""Of all crops of a request. Those of 32 photographs with ten faces each take a tenth of it."""
+"""Limit for all crops of a request. 32 photographs with ten faces each need a tenth of it."""
 
 FEW = 1000
 """An answer with fewer faces takes under a hundredth of a second to make."""

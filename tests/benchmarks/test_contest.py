@@ -6,7 +6,7 @@ from benchmarks.contest import Contestant, measure
 
 
 class Clock:
-    """Seconds that pass only while a contestant runs."""
+    """A clock that runs only while a contestant runs."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -258,7 +258,7 @@ async def test_a_full_queue_refuses_and_a_freed_place_is_reused() -> None:
 
 
 @bench_test
-async def test_the_places_of_one_request_are_taken_all_or_none() -> None:
+async def test_a_request_gets_all_its_places_or_none() -> None:
     bench = Bench(queue_limit=3)
     with bench.batcher.reserve(2):
         with pytest.raises(Overloaded), bench.batcher.reserve(2):
@@ -374,7 +374,7 @@ async def test_an_item_whose_timer_is_late_is_not_inferred_after_its_deadline() 
 
 
 @bench_test
-async def test_a_wrong_number_of_results_is_a_failure_not_a_mix_up() -> None:
+async def test_a_wrong_number_of_results_is_a_failure() -> None:
     async def infer(items: Sequence[int]) -> list[int]:
         return [0] * (len(items) + 1)
 

@@ -175,7 +175,7 @@ def test_a_bomb_gets_its_answer_fast_and_in_little_memory(hardened: Any, name: s
     else:
         # Pillow may skip the broken part; both results are correct.
         assert answer.status_code in (200, 400), answer.text
-    # The body itself is held two or three times on the way.
+    # Memory holds two or three copies of the body itself.
     assert hardened.memory("VmHWM") - before < 60 * MIB + 3 * len(body)
     log = hardened.log.read_text()
     assert "Traceback" not in log

@@ -36,7 +36,9 @@ def two(tmp_path: Path, bright_cells: Cells) -> Path:
     return file
 
 
-def test_each_face_is_a_line(one: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_face_is_printed_on_its_own_line(
+    one: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["detect", str(one)]) == 0
     assert capsys.readouterr().out == f"{one}\t16.0\t16.0\t16.0\t16.0\t1.0\n"
 
@@ -170,7 +172,7 @@ def test_more_files_than_the_queue_holds_are_all_processed(
     assert len(capsys.readouterr().out.splitlines()) == 5
 
 
-def test_a_picture_without_faces_says_so(
+def test_a_picture_without_faces_is_reported_as_such(
     tmp_path: Path, bright_cells: Cells, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "empty.png"

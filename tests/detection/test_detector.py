@@ -9,7 +9,7 @@ THRESHOLDS = Thresholds(default_score=0.5, nms_iou=0.3, top_k=5, keep_top_k=3)
 
 
 def candidates(*scores: float) -> Predictions:
-    """Boxes side by side, which do not overlap."""
+    """Boxes next to each other, without overlaps."""
     boxes = [[i, 0, i + 1, 1] for i in range(len(scores))]
     return Predictions(np.asarray(boxes, np.float32), np.asarray(scores, np.float32))
 
@@ -39,7 +39,7 @@ def test_top_k_is_taken_before_overlaps_are_dropped() -> None:
     assert faces_of(Predictions(boxes, scores), THRESHOLDS, Query()).tolist() == [0]
 
 
-def test_the_callers_overlap_replaces_the_models() -> None:
+def test_the_callers_nms_threshold_replaces_the_models() -> None:
     boxes = np.asarray([[0, 0, 2, 1], [1, 0, 3, 1]], np.float32)  # IoU 1/3
     found = Predictions(boxes, np.asarray([0.9, 0.8], np.float32))
     assert faces_of(found, THRESHOLDS, Query()).tolist() == [0]

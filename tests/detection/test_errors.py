@@ -26,7 +26,7 @@ def test_a_slug_is_its_title_in_lower_case(kind: type[RequestError]) -> None:
     assert 400 <= kind.status < 600
 
 
-def test_an_error_as_a_problem_says_what_happened() -> None:
+def test_problem_json_says_what_happened() -> None:
     assert InvalidImage("the file is empty").as_dict() == {
         "type": "invalid-image",
         "title": "Invalid image",

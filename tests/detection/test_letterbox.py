@@ -17,7 +17,7 @@ def test_the_padding_is_the_mean_colour_and_the_picture_is_centred() -> None:
     assert (pixels[48:] == MEAN).all()
 
 
-def test_a_picture_of_the_inputs_size_passes_unchanged() -> None:
+def test_a_picture_of_the_inputs_size_is_not_changed() -> None:
     values = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
     pixels, _ = letterbox(Image.fromarray(values), 64, 48, 3, MEAN)
     assert np.array_equal(pixels, values)
@@ -30,7 +30,7 @@ def test_a_picture_that_shrinks_is_averaged_not_sampled() -> None:
     assert np.abs(pixels[1:-1, 1:-1].astype(int) - 127).max() <= 4
 
 
-def test_a_picture_that_grows_has_no_steps() -> None:
+def test_an_enlarged_picture_is_smooth() -> None:
     pixels, _ = letterbox(Image.fromarray(np.asarray([[0, 200]] * 2, np.uint8)).convert("RGB"),
                           64, 64, 3, MEAN)  # fmt: skip
     steps = np.diff(pixels[32, :, 0].astype(int))

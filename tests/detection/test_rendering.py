@@ -99,7 +99,7 @@ def test_crops_are_in_srgb_too() -> None:
     assert red < 60
 
 
-def test_a_broken_file_has_no_picture() -> None:
+def test_a_broken_file_gives_no_picture() -> None:
     with pytest.raises(InvalidImage):
         draw(b"\xff\xd8\xff", *NONE, "boxes", max_pixels=100, background=BACKGROUND)
     with pytest.raises(InvalidImage):

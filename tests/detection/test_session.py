@@ -72,7 +72,7 @@ def load(folder: Path) -> session.Session:
     return session.open_session(models.load(folder), ProviderName.CPU, threads=1, max_batch=4)
 
 
-def test_a_batch_gives_each_images_own_candidates(folder: Path) -> None:
+def test_each_image_of_a_batch_gets_its_own_candidates(folder: Path) -> None:
     opened = load(folder)
     dark, bright = np.zeros((64, 64, 3), np.uint8), np.full((64, 64, 3), 255, np.uint8)
     found = opened.run([dark, bright, dark])

@@ -141,7 +141,7 @@ def test_a_default_model_that_is_not_served_is_refused() -> None:
         load(DetectionSettings, models=("a",), default_model="b")
 
 
-def test_a_misspelt_variable_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelt_variable_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SFD_MAXBATCH", "3")
     monkeypatch.setenv("SFD_MAX_BATCH", "3")
     assert unknown_variables(DetectionSettings) == ["SFD_MAXBATCH"]

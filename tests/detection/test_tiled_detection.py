@@ -43,8 +43,8 @@ def boxes(client: TestClient, data: bytes, **query: object) -> list[dict[str, fl
     return [face["box"] for face in answer.json()["faces"]]
 
 
-def test_a_small_face_of_a_large_image_is_found_by_tiles_only(client: TestClient) -> None:
-    # 256 x 64 shrinks to a quarter: of the face of 16 pixels, 4 are left, 1/16 of a cell.
+def test_only_tiles_find_a_small_face_in_a_large_image(client: TestClient) -> None:
+    # 256 x 64 shrinks to a quarter: the face of 16 pixels becomes 4 pixels, 1/16 of a cell.
     data = picture(256, 64, (112, 16, 16))
     assert boxes(client, data) == []
     assert boxes(client, data, tiles="auto") == [{"x": 112, "y": 16, "width": 16, "height": 16}]
@@ -61,7 +61,7 @@ def test_the_tiles_of_an_image_share_batches(client: TestClient) -> None:
     assert answer["timings_ms"]["inference"] > 0
 
 
-def test_more_tiles_than_the_queue_holds_are_made_fewer_not_refused(serve: Serve) -> None:
+def test_an_image_gets_fewer_tiles_if_the_queue_is_small(serve: Serve) -> None:
     data = picture(1024, 1024, (512, 512, 256))
     with serve(queue_limit=6, max_images=6, max_batch=4) as client:
         assert boxes(client, data, tiles="auto")

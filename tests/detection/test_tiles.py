@@ -57,7 +57,7 @@ def test_there_are_never_more_tiles_than_the_limit(width: int, height: int, most
 
 
 @given(width=SIDES, height=SIDES, data=st.data())
-def test_a_face_lies_whole_in_a_tile_of_some_level_large_enough_to_be_found(
+def test_some_tile_shows_each_face_whole_and_large_enough_to_be_found(
     width: int, height: int, data: st.DataObject
 ) -> None:
     """The claim of the module's docstring, for any face of at least 16 pixels."""
@@ -72,7 +72,7 @@ def test_a_face_lies_whole_in_a_tile_of_some_level_large_enough_to_be_found(
         if uncut(face, tile, width, height, MARGIN * zoom)[0]:
             sizes.append(side / zoom)
     finest = min(max(t.width / 640, t.height / 640) for t in rectangles)
-    # The rounding of a tile's side to whole pixels is the last percent.
+    # The last percent allows for rounding a tile's side to whole pixels.
     assert max(sizes) >= min(side / max(finest, 1), seen_whole(640) / STEP) * 0.99
 
 
@@ -91,14 +91,14 @@ def test_a_fitting_image_is_not_divided_by_zero() -> None:
     ("box", "whole"),
     [
         ([100, 100, 200, 200], True),
-        ([0, 0, 50, 50], True),  # the image's own corner cuts nothing
+        ([0, 0, 50, 50], True),  # the image's own corner does not count
         ([595, 100, 639, 200], False),  # ends at the inner border
         ([595, 100, 700, 200], False),  # guessed past it
         ([595, 100, 632, 200], True),
         ([100, 300, 200, 633], False),
     ],
 )
-def test_a_box_is_cut_at_an_inner_border_only(box: list[int], whole: bool) -> None:
+def test_a_box_is_cut_only_at_an_inner_border(box: list[int], whole: bool) -> None:
     tile = Tile(0, 0, 640, 640)
     assert uncut(np.asarray([box], np.float32), tile, 1024, 768, 8).tolist() == [whole]
 
@@ -115,6 +115,6 @@ def test_boxes_of_the_tiles_are_in_pixels_of_the_image() -> None:
     assert boxes.dtype == np.float32
 
 
-def test_the_module_states_its_own_numbers() -> None:
+def test_the_module_docstring_states_the_right_numbers() -> None:
     assert tiles.__doc__ is not None
     assert f"at {seen_whole(640) // STEP} pixels or more" in tiles.__doc__

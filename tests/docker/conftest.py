@@ -30,7 +30,7 @@ ENVIRONMENT = {
     **{name: str(port) for name, port in PORTS.items()},
     "SFD_TAG": "test",
     "COMPOSE_PROJECT_NAME": PROJECT,
-    # All replicas share the few cores of the machine that tests.
+    # All replicas share the few cores of the test machine.
     "SFD_CPUS": str(min(2, os.cpu_count() or 1)),
 }
 
@@ -147,7 +147,7 @@ def eventually() -> Callable[[Callable[[], object], float], object]:
 
 @pytest.fixture(scope="session")
 def load() -> Callable[..., Any]:
-    """A context in which clients post the photograph all the time."""
+    """A context in which clients post the photograph continuously."""
 
     @contextmanager
     def under(program: list[str], url: str, photo: str) -> Iterator[list[dict[str, Any]]]:

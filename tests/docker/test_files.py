@@ -43,7 +43,7 @@ def test_service_is_hardened_and_limited(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
-def test_service_is_published_on_the_loopback_address_only(name: str) -> None:
+def test_every_port_is_published_only_on_the_loopback_address(name: str) -> None:
     assert all(port.startswith("127.0.0.1:") for port in SERVICES[name].get("ports", []))
 
 

@@ -36,7 +36,7 @@ def test_a_detector_killed_by_the_kernel_restarts_by_itself(
     assert len(answer.json()["faces"]) == 1
 
 
-def test_a_detector_with_a_corrupt_model_serves_once_the_file_is_whole(
+def test_a_detector_with_a_corrupt_model_serves_once_the_file_is_restored(
     image: str, run: Run, tmp_path: Path, eventually: Eventually
 ) -> None:
     folder = tmp_path / MODEL

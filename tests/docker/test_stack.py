@@ -58,12 +58,12 @@ def test_every_query_of_dashboard_and_rules_returns_data(
     stack: "Stack", photo: Path, eventually: Eventually
 ) -> None:
     def post(content: bytes) -> None:
-        # A 413 comes before all is sent, and may be lost when the connection then closes.
+        # A 413 comes before everything is sent, and may be lost when the connection then closes.
         with suppress(httpx.TransportError):
             httpx.post(f"{stack.detector}/detect", content=content, timeout=60)
 
     def answered() -> bool:
-        # Good and bad requests, over more than two scrapes, so that every rate has its samples.
+        # Good and bad requests over more than two scrapes, so that every rate has samples.
         with ThreadPoolExecutor(4) as clients:
             list(clients.map(post, [photo.read_bytes(), b"no image", bytes(21 * 2**20)] * 4))
         command = [sys.executable, str(ROOT / "docker/check_queries.py"), stack.prometheus]

@@ -45,14 +45,14 @@ def test_generated_tables_are_up_to_date() -> None:
 
 
 @pytest.mark.parametrize(("page", "target"), LINKS, ids=lambda value: getattr(value, "name", value))
-def test_link_leads_to_a_page_and_a_heading_that_exist(page: Path, target: str) -> None:
+def test_every_link_leads_to_an_existing_page_and_heading(page: Path, target: str) -> None:
     path, _, anchor = target.partition("#")
     found = (page.parent / path) if path else page
     assert found.exists()
     assert not anchor or anchor in _anchors(found)
 
 
-def test_contents_name_every_page() -> None:
+def test_the_contents_list_every_page() -> None:
     listed = set(re.findall(r"\((\w+\.md)\)", _page("README.md")))
     assert listed == {page.name for page in DOCS.glob("*.md")} - {"README.md"}
 
@@ -80,7 +80,7 @@ NAMED = sorted(
 
 
 @pytest.mark.parametrize("path", NAMED)
-def test_every_file_that_contributing_names_exists(path: str) -> None:
+def test_every_file_named_in_contributing_exists(path: str) -> None:
     assert (ROOT / path).exists()
 
 

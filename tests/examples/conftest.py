@@ -1,4 +1,4 @@
-"""The service that the examples ask, and OpenCV 5."""
+"""The service for the examples, and OpenCV 5."""
 
 import contextlib
 import os

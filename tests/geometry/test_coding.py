@@ -77,7 +77,7 @@ def test_a_box_on_its_prior_has_the_code_zero(code_type: CodeType) -> None:
 
 
 @pytest.mark.parametrize("code_type", CodeType)
-def test_batches_decode_as_single_images_do_and_stay_float32(code_type: CodeType) -> None:
+def test_a_batch_decodes_like_single_images_and_stays_float32(code_type: CodeType) -> None:
     codes = np.random.default_rng(1).normal(size=(3, 2, 4)).astype(np.float32)
     priors = np.asarray([[0.1, 0.1, 0.4, 0.3], [0.5, 0.2, 0.9, 0.9]], np.float32)
     variances = np.full((2, 4), 0.1, np.float32)

@@ -54,7 +54,7 @@ def test_the_offset_moves_centres_within_their_cells() -> None:
     np.testing.assert_allclose((boxes[0, :2] + boxes[0, 2:]) / 2, 2 / 64, rtol=1e-6)
 
 
-def test_fractions_refer_to_the_image_size_where_the_layer_states_one() -> None:
+def test_fractions_refer_to_the_image_size_if_the_layer_states_one() -> None:
     stated = PriorSpec((8.0,), step_width=8.0, step_height=8.0, image_width=128, image_height=32)
     plain = PriorSpec((8.0,), step_width=8.0, step_height=8.0)
     np.testing.assert_array_equal(priors(stated, 2, 2, 64, 64)[0], priors(plain, 2, 2, 128, 32)[0])

@@ -1,4 +1,4 @@
-"""Where the tests find promtool and Prometheus."""
+"""Fixtures for promtool and Prometheus."""
 
 import os
 import shutil

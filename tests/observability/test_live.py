@@ -27,7 +27,7 @@ def _free_port() -> int:
 
 @contextmanager
 def _process(command: list[str], log: Path, ready: str, **variables: str) -> Iterator[None]:
-    """A server, from its readiness to its end."""
+    """A server that is ready; it is stopped at the end."""
     with log.open("w") as output:
         environment = {**os.environ, **variables}
         running = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
@@ -106,7 +106,7 @@ def test_every_query_of_dashboard_and_rules_returns_data(service: str, monitor: 
     while True:
         with ThreadPoolExecutor(6) as clients:
             statuses |= set(clients.map(post, [photo] * 6))
-        # Alone, so that the one slot in the queue is free for it.
+        # Sent alone, so that the only slot in the queue is free.
         statuses.add(post(b"no image"))
         command = [sys.executable, str(ROOT / "docker" / "check_queries.py"), monitor]
         done = subprocess.run(command, capture_output=True, text=True)

@@ -40,7 +40,7 @@ def test_promtool_accepts_the_configuration(promtool: str) -> None:
 
 
 @pytest.mark.parametrize("alert", sorted(ALERTS))
-def test_alert_fires_and_stays_quiet_as_its_cases_say(promtool: str, alert: str) -> None:
+def test_alert_fires_and_stays_silent_as_its_cases_say(promtool: str, alert: str) -> None:
     path = CASES / f"{alert}.yml"
     done = subprocess.run([promtool, "test", "rules", str(path)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

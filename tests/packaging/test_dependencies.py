@@ -31,7 +31,7 @@ DISTRIBUTIONS = {top: names[0].lower() for top, names in packages_distributions(
     # several distributions share these two; the SDK brings OpenTelemetry's others
     "google": "protobuf",
     "opentelemetry": "opentelemetry-sdk",
-    # not in everyone's environment
+    # not in every environment
     "torch": "torch",
 }
 """The distributions that install a module."""
@@ -106,11 +106,11 @@ def test_the_image_has_what_the_service_imports() -> None:
     }
     packages = [name for name, extras in EXTRAS.items() if "service" in extras]
     used = {name for package in (*packages, "geometry", "sfd") for name in imported(package)}
-    # The image sends traces only where its user adds the SDK (docs/tracing.md).
+    # The image sends traces only if its user adds the SDK (docs/tracing.md).
     assert used - {"opentelemetry-sdk"} <= listed
 
 
-def test_the_page_about_installing_names_every_extra_and_the_version() -> None:
+def test_the_install_page_names_every_extra_and_the_version() -> None:
     page = (ROOT / "docs/install.md").read_text("utf-8")
     listed = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
     assert sorted(listed) == sorted(PROJECT["optional-dependencies"])

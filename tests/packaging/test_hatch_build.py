@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def hatch_build() -> ModuleType:
-    """The module, which lies in no package."""
+    """The module. It is not in any package."""
     spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
     assert spec is not None
     assert spec.loader is not None
@@ -52,7 +52,9 @@ def test_an_editable_installation_builds_nothing(hatch_build: ModuleType, checko
 def test_a_model_that_cannot_be_converted_stops_the_build_with_the_reason(
     hatch_build: ModuleType, checkout: Path
 ) -> None:
-    with pytest.raises(RuntimeError, match=r"can't be built: sfd models: .*model\.toml: name: "):
+    with pytest.raises(
+        RuntimeError, match=r"building the wheel's models failed: sfd models: .*model\.toml: name: "
+    ):
         build(hatch_build, checkout, "standard")
 
 
@@ -76,5 +78,5 @@ def test_only_a_verified_model_gets_into_a_wheel(
         names = ("catalog.toml", "broken/model.toml", "broken/build.json")
         assert places == {f"sfd/model_store/{name}" for name in names}
     else:
-        with pytest.raises(RuntimeError, match="broken of the wheel is unverified: OpenCV"):
+        with pytest.raises(RuntimeError, match="wheel's model broken is unverified: OpenCV"):
             build(hatch_build, checkout, "standard")

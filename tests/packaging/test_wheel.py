@@ -1,6 +1,6 @@
-"""A wheel of this project works in an empty environment, away from the checkout.
+"""A wheel of this project works in an empty environment, outside the checkout.
 
-Needs a package index, from which pip fetches what the wheel depends on.
+Needs a package index, from which pip downloads the dependencies.
 Alone: `pytest -m wheel`.
 """
 
@@ -50,7 +50,7 @@ def everything(install: Callable[..., "Installation"]) -> "Installation":
     return install("service", "verify")
 
 
-# What the wheel holds.
+# The contents of the wheel.
 
 
 def test_the_wheel_has_every_package_with_its_types_and_nothing_else(wheel: Path) -> None:
@@ -178,7 +178,7 @@ def test_bench_measures_both_runtimes(everything: "Installation") -> None:
 
 
 def wait_until_ready(address: str) -> None:
-    """Until the models are warm; the test fails where this takes longer than a minute."""
+    """Wait until the models are warm; the test fails after a minute."""
     deadline = time.monotonic() + 60
     while True:
         try:
@@ -220,7 +220,7 @@ def test_serve_answers_and_ends_with_0(everything: "Installation") -> None:
             process.kill()
 
 
-def test_a_model_that_is_added_goes_to_the_users_data_beside_those_of_the_wheel(
+def test_an_added_model_goes_to_the_users_data_folder(
     everything: "Installation",
 ) -> None:
     sources = ("deploy.prototxt", "weights.caffemodel")
@@ -240,7 +240,7 @@ def test_a_model_that_is_added_goes_to_the_users_data_beside_those_of_the_wheel(
     assert f"{MODEL} version " in served.stdout
 
 
-def test_a_model_of_the_wheel_is_not_hidden_by_accident(everything: "Installation") -> None:
+def test_a_model_of_the_wheel_cannot_be_hidden_by_accident(everything: "Installation") -> None:
     sources = ("deploy.prototxt", "weights.caffemodel")
     done = everything.run("sfd", "models", "add", *sources, "--name", MODEL)
     assert done.returncode == 1
@@ -273,7 +273,7 @@ def mirror(everything: "Installation") -> Iterator[Path]:
         server.shutdown()
 
 
-def test_a_model_that_is_pulled_goes_to_the_users_data_or_where_the_setting_says(
+def test_a_pulled_model_goes_to_the_users_data_folder_or_the_set_store(
     everything: "Installation", mirror: Path
 ) -> None:
     pull = ("sfd", "models", "pull", "pulled", "--catalog", mirror)
@@ -301,7 +301,7 @@ def test_a_model_store_in_the_current_folder_comes_first(everything: "Installati
         folder.rename(everything.folder / "not a store")
 
 
-def test_modules_of_the_user_in_the_current_folder_do_not_matter(
+def test_the_users_modules_in_the_current_folder_do_not_matter(
     everything: "Installation",
 ) -> None:
     for name in {*PACKAGES} - {"sfd"}:

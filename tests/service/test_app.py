@@ -117,7 +117,7 @@ def test_a_set_origin_may_call_and_read_errors(serve: Any) -> None:
         ("POST", "/livez", 405, "method-not-allowed"),
     ],
 )
-def test_the_frameworks_own_errors_are_problems_too(
+def test_the_frameworks_own_errors_are_problem_json_too(
     client: TestClient, method: str, path: str, status: int, kind: str
 ) -> None:
     response = client.request(method, path)

@@ -62,7 +62,7 @@ def test_a_body_that_cannot_be_accepted_is_a_problem(
         read(*messages, headers=headers, seconds=0.01)
 
 
-def test_all_bodies_together_have_a_limit_and_give_their_memory_back() -> None:
+def test_all_bodies_together_have_a_limit_and_free_their_memory() -> None:
     memory = BodyMemory(8)
     with memory.hold() as other:
         other.add(5)

@@ -141,7 +141,7 @@ def test_a_client_that_sends_10_gb_is_refused_early_and_costs_no_memory(
         assert server.memory() - before < 100 * 2**20
 
 
-def test_500_at_once_are_each_answered_as_documented_in_bounded_memory(
+def test_500_requests_at_once_get_documented_answers_in_bounded_memory(
     start_server: Any, bright_cells: Cells
 ) -> None:
     data = bright_cells(3, size=400, kind="BMP")
@@ -201,7 +201,7 @@ def test_sigterm_during_the_start_cancels_it(store: Path) -> None:
 
 
 @pytest.mark.usefixtures("plain")
-def test_sigterm_while_a_model_warms_up_exits_0_without_waiting_for_it(tmp_path: Path) -> None:
+def test_sigterm_during_the_warm_up_exits_0_at_once(tmp_path: Path) -> None:
     slow = (
         "import time; from detection.session import Session; "
         "Session.warm_up = lambda *_: time.sleep(600)"

@@ -92,7 +92,7 @@ def test_a_client_that_does_not_read_its_answer_is_disconnected(start_server: An
 
 
 @pytest.mark.parametrize("fate", ["keep-alive", "close"])
-def test_a_client_that_reads_slowly_but_steadily_gets_all_of_its_answer(
+def test_a_client_that_reads_slowly_but_steadily_gets_its_whole_answer(
     start_server: Any, fate: str
 ) -> None:
     noise = io.BytesIO()

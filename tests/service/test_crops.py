@@ -27,7 +27,7 @@ def test_crops_come_with_the_json(client: TestClient, bright_cells: Cells) -> No
         assert min(crop.getpixel((8, 8))) > 200  # type: ignore[arg-type]
 
 
-def test_without_crops_a_face_has_no_such_member(client: TestClient, bright_cells: Cells) -> None:
+def test_without_crops_a_face_has_no_crop_member(client: TestClient, bright_cells: Cells) -> None:
     (face,) = client.post("/detect", content=bright_cells(1)).json()["faces"]
     assert set(face) == {"box", "score"}
 
@@ -119,5 +119,5 @@ def test_render_crops_respects_the_accept_header(
     assert answer.status_code == status
 
 
-def test_render_crops_of_a_broken_image_is_its_error(client: TestClient) -> None:
+def test_render_crops_of_a_broken_image_is_an_error(client: TestClient) -> None:
     assert client.post("/detect?render=crops", content=b"broken").status_code in (400, 415)

@@ -43,9 +43,7 @@ def test_a_value_that_is_not_a_positive_number_is_refused(header: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "soon", "nan"])
-def test_a_deadline_that_makes_no_sense_is_refused(
-    client: TestClient, bright_cells: Cells, text: str
-) -> None:
+def test_an_invalid_deadline_is_refused(client: TestClient, bright_cells: Cells, text: str) -> None:
     answer = client.post("/detect", content=bright_cells(1), headers={"X-Request-Timeout": text})
     assert (answer.status_code, answer.json()["detail"]) == (
         422, "X-Request-Timeout: must be a number of seconds above 0"

@@ -22,7 +22,7 @@ async def gone() -> Message:
     return {"type": "http.disconnect"}
 
 
-def test_work_that_ends_is_answered() -> None:
+def test_the_result_of_finished_work_is_returned() -> None:
     async def work() -> int:
         return 3
 

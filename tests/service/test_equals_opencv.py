@@ -1,4 +1,4 @@
-"""The service's boxes are those of OpenCV running the caffemodel itself, on real photographs."""
+"""The service finds the same boxes as OpenCV with the caffemodel, on real photographs."""
 
 import json
 import threading
@@ -128,7 +128,7 @@ def detections_of(answer: dict[str, Any]) -> Detections:
 def match(found: Detections, wanted: Detections) -> tuple[int, list[int], list[int]]:
     """One to one, IoU >= 0.99 and score within 1e-3: (pairs, indices left, indices left)."""
     overlaps = iou(found[0], wanted[0])
-    # A score is written with four digits, half of whose last one is not the service's error.
+    # A score is written with four digits: allow for half of the last one.
     same = (overlaps >= LEAST_IOU) & (
         np.abs(found[1][:, None] - wanted[1][None, :]) <= SCORE_TOLERANCE + 5e-5
     )

@@ -1,7 +1,7 @@
 """Failures inside and around the service: documented answers, and automatic recovery.
 
-Real processes, real models made to fail; `SFD_WORKERS` are threads, so that a worker that is
-killed is the process that is killed.
+Real processes, and real models that are made to fail. Workers are threads, so killing a worker
+means killing the process.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ Cells = Callable[..., bytes]
 Sleeping = Callable[[object], str]
 
 POISON = 15
-"""The cell that makes the faulty models fail; any other image is fine."""
+"""The cell that makes the faulty models fail; all other images work."""
 
 
 def break_model(folder: Path, fault: str) -> None:
@@ -135,7 +135,7 @@ def test_inference_that_fails_for_one_image_fails_that_image_alone(
     ],
     ids=["emptied", "cut", "gone", "build gone", "build broken", "toml broken", "other weights"],
 )
-def test_a_model_damaged_before_the_start_stops_it_with_one_line(
+def test_a_model_damaged_before_the_start_prevents_it_with_one_line(
     own_store: Path, damage: Callable[[Path], object], says: str
 ) -> None:
     damage(own_store / "cells")
@@ -181,7 +181,7 @@ def free_port() -> int:
 def test_a_process_killed_during_a_batch_is_replaced_automatically(
     tmp_path: Path, sleeping: Sleeping, store: Path, bright_cells: Cells
 ) -> None:
-    # As docker's `restart: unless-stopped`: whenever it ends, it is started again.
+    # Like Docker's `restart: unless-stopped`: start it again whenever it ends.
     serve = "import runpy; runpy.run_module('service', run_name='__main__', alter_sys=True)"
     slow = "10 * __import__('pathlib').Path('slow').exists()"
     supervisor = 'echo $$ > boss; while :; do "$@" & echo $! > pid; wait $!; done'
@@ -267,7 +267,7 @@ def test_sigterm_under_load_answers_each_accepted_request(
                 except httpx.ConnectError:
                     return
                 except httpx.TransportError:
-                    # The kernel had taken the connection, but the closing service not yet.
+                    # The kernel had accepted the connection, but the closing service had not.
                     lost.append(name)
                     return
                 seen[answer.status_code] += 1

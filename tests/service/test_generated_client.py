@@ -1,4 +1,4 @@
-"""A client generated from the OpenAPI document, against the service on a socket."""
+"""A client generated from the OpenAPI document, with the service on a socket."""
 
 import asyncio
 import base64
@@ -18,8 +18,8 @@ KEY = "a-good-long-key"
 Cells = Callable[..., bytes]
 Generated = Callable[[str], Any]
 
-# No ruff over the generated files; and the generator knows no `image/*`, of which it would warn:
-# it is sent as application/octet-stream, which the document has too.
+# Do not run ruff on the generated files. The generator does not support `image/*` and would warn,
+# so send application/octet-stream instead, which the document has too.
 CONFIG = """
 post_hooks: []
 content_type_overrides:
@@ -123,7 +123,7 @@ def test_several_images_return_typed_results_and_errors(
     assert [len(each.faces) for each in (first, third)] == [2, 0]
 
 
-def test_a_bad_image_is_a_typed_problem(generated: Generated, client: Any) -> None:
+def test_a_bad_image_gives_a_typed_error(generated: Generated, client: Any) -> None:
     answer = generated("api.detection.detect").sync_detailed(
         client=client, body=file(generated, b"\xff\xd8\xff")
     )
@@ -148,7 +148,7 @@ def test_probes_and_metrics_are_read(generated: Generated, client: Any) -> None:
     assert "sfd_in_flight 1.0" in generated("api.operation.metrics").sync(client=client)
 
 
-def test_the_inference_protocol_is_spoken(
+def test_the_inference_protocol_works(
     generated: Generated, client: Any, bright_cells: Cells
 ) -> None:
     models = generated("models")

@@ -23,7 +23,7 @@ Cells = Callable[..., bytes]
 Sleeping = Callable[[object], str]
 
 
-# --- who vanishes
+# --- clients that disconnect
 
 
 def test_a_client_that_leaves_while_it_waits_is_dropped_before_inference(
@@ -57,7 +57,7 @@ def test_a_client_that_resets_its_connection_leaves_nothing_behind(
 ) -> None:
     data = bright_cells(3, size=800, kind="BMP")
     with start_server(sleeping(0.2), MAX_BYTES=2 * MIB) as server:
-        # More bytes than may be held at the same time: none of them may stay counted.
+        # More bytes than memory may hold at the same time: none of them may stay counted.
         for _ in range(20):
             connection = server.connect()
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -71,7 +71,7 @@ def test_a_client_that_resets_its_connection_leaves_nothing_behind(
         assert "Traceback" not in server.log.read_text()
 
 
-# --- who crawls
+# --- slow clients
 
 
 def test_many_slow_uploads_do_not_block_other_clients(
@@ -120,7 +120,7 @@ def test_the_deadline_is_kept_and_late_images_are_not_inferred(
         assert server.metrics()["sfd_batch_size_count"] == 1
 
 
-# --- who floods
+# --- clients that flood
 
 
 def test_500_simultaneous_requests_are_each_counted_as_answered(

@@ -80,7 +80,7 @@ def test_a_clients_path_cannot_write_a_console_line_of_its_own() -> None:
     assert "GET /x\\n12:00:00 error  \\x1b[31mbad" in logs.ConsoleFormatter().format(record)
 
 
-def test_a_problem_is_in_its_requests_line(
+def test_the_error_is_in_the_log_line_of_its_request(
     client: TestClient, lines: list[dict[str, object]]
 ) -> None:
     client.post("/detect", content=b"%PDF-1.7")

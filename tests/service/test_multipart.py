@@ -28,7 +28,7 @@ def parse(body: bytes, cut: int = 1 << 20, max_files: int = 100) -> multipart.Fo
     return asyncio.run(multipart.read(CONTENT_TYPE, chunks(), max_files=max_files))
 
 
-# A part may not hold its own boundary; all else is allowed, line ends and dashes too.
+# A part may contain anything except its own boundary, even line ends and dashes.
 files = st.lists(st.text("\r\n-frontie\0", max_size=40).map(str.encode), max_size=4).filter(
     lambda parts: not any(b"--frontier" in part for part in parts)
 )
@@ -41,7 +41,7 @@ def test_parts_are_read_as_sent_however_the_body_is_split(parts: list[bytes], cu
 
 
 @given(st.binary(max_size=200), st.integers(1, 60))
-def test_any_bytes_are_parts_or_a_problem(body: bytes, cut: int) -> None:
+def test_any_bytes_give_parts_or_an_error(body: bytes, cut: int) -> None:
     try:
         parse(b"--frontier\r\n" + body, cut)
     except RequestError as problem:

@@ -33,7 +33,7 @@ def test_every_way_to_send_images_is_described(document: dict[str, Any]) -> None
     }
 
 
-def test_every_problem_is_described_with_an_example(document: dict[str, Any]) -> None:
+def test_every_error_is_described_with_an_example(document: dict[str, Any]) -> None:
     responses = document["paths"]["/detect"]["post"]["responses"]
     described = {
         (int(status), kind)
@@ -69,7 +69,7 @@ def test_every_reference_has_a_target(whole_document: dict[str, Any]) -> None:
             target = target[step]
 
 
-def test_every_operation_has_a_summary_and_a_success(document: dict[str, Any]) -> None:
+def test_every_operation_has_a_summary_and_a_success_status(document: dict[str, Any]) -> None:
     assert {"/detect", "/livez", "/readyz", "/metrics", "/models", "/models/{name}"} <= set(
         document["paths"]
     )
@@ -127,7 +127,7 @@ def test_every_body_of_json_or_text_has_examples_of_its_schema(
 
 
 @pytest.mark.parametrize("which", ["one", "several"])
-def test_the_examples_are_what_the_service_answers(
+def test_the_examples_match_the_answers_of_the_service(
     client: TestClient, document: dict[str, Any], which: str
 ) -> None:
     content = document["paths"]["/detect"]["post"]["responses"]["200"]["content"]

@@ -37,7 +37,7 @@ def test_a_parameter_has_the_same_effect_in_each_place(ask: Callable[..., Any], 
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_the_answer_to_one_image_keeps_its_shape_beside_parameters(
+def test_the_answer_to_one_image_keeps_its_shape_with_parameters(
     ask: Callable[..., Any], way: str
 ) -> None:
     assert "results" not in ask(way, min_score=0.3).json()
@@ -80,7 +80,7 @@ def test_the_query_may_not_contradict_itself(client: TestClient, bright_cells: C
     assert "given twice" in answer.json()["detail"]
 
 
-def test_null_in_json_is_a_parameter_that_is_left_out(ask: Callable[..., Any]) -> None:
+def test_null_in_json_means_that_the_parameter_is_left_out(ask: Callable[..., Any]) -> None:
     assert len(ask("json", max_faces=None).json()["faces"]) == 3
 
 

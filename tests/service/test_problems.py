@@ -12,7 +12,7 @@ from service.errors import InvalidParameter, MethodNotAllowed, NotFound, Unautho
 
 
 @pytest.mark.parametrize("path", ["/detect", "/", "/v2ray", "/v20/models"])
-def test_an_error_is_a_problem_with_the_id_of_its_request(path: str) -> None:
+def test_problem_json_has_the_id_of_its_request(path: str) -> None:
     answer = problems.response(InvalidImage("the file is empty"), "id-1", path)
     assert answer.status_code == 400
     assert answer.headers["content-type"] == "application/problem+json"

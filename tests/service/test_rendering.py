@@ -1,4 +1,4 @@
-"""`render=` over HTTP: the picture in place of the boxes."""
+"""`render=` over HTTP: the picture instead of JSON."""
 
 import io
 import threading

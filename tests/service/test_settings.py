@@ -43,7 +43,7 @@ def test_a_variable_sets_its_field(
     assert getattr(settings.load(), field) == value
 
 
-def test_the_defaults_are_those_of_the_design() -> None:
+def test_the_defaults_are_the_documented_ones() -> None:
     loaded = settings.load()
     assert loaded.max_bytes == 20 * 2**20
     assert loaded.max_pixels == 50_000_000

@@ -26,7 +26,7 @@ Cells = Callable[..., bytes]
 
 
 class Collector:
-    """An OTLP/HTTP collector on a free port that keeps what it gets."""
+    """An OTLP/HTTP collector on a free port that keeps what it receives."""
 
     def __init__(self) -> None:
         self.received: list[ResourceSpans] = []

@@ -134,7 +134,7 @@ def test_invalid_base64_is_a_problem(text: str) -> None:
     assert isinstance(decode_base64(text), InvalidImage)
 
 
-def test_base64_in_its_url_alphabet_is_a_problem_not_other_bytes() -> None:
+def test_base64_in_the_url_alphabet_is_an_error() -> None:
     text = base64.urlsafe_b64encode(b"\xfb\xff\xfe").decode()
     assert isinstance(decode_base64(text), InvalidImage)
 

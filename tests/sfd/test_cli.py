@@ -22,7 +22,7 @@ Install = Callable[[Work], None]
 
 @pytest.fixture
 def install(monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Makes a function the work of the command `sfd work [--size N]`."""
+    """Makes the command `sfd work [--size N]` run a function."""
 
     def install_(work: Work) -> None:
         def add_arguments(parser: ArgumentParser) -> None:
@@ -99,7 +99,7 @@ def test_debug_shows_the_traceback(install: Install, error: Exception) -> None:
         cli.main(["work", "--debug"])
 
 
-def test_a_command_whose_library_is_missing_says_which(
+def test_a_command_names_a_missing_library(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(cli.COMMANDS, "work", ("no_such_package_at_all", "do some work"))
@@ -140,7 +140,7 @@ def test_each_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) ->
         ("models", {"fastapi", "uvicorn", "prometheus_client", "torch"}),
     ],
 )
-def test_only_what_a_command_needs_is_imported(name: str, never: set[str]) -> None:
+def test_a_command_imports_only_what_it_needs(name: str, never: set[str]) -> None:
     program = (
         "import sys\n"
         "from sfd.cli import main\n"

@@ -16,7 +16,7 @@ def test_a_terminal_shows_the_step_in_one_line_that_is_erased() -> None:
     assert stream.getvalue() == "\r[1/2] reading\x1b[K\r[2/2] writing\x1b[K\r\x1b[K"
 
 
-def test_a_file_stays_empty() -> None:
+def test_nothing_is_printed_to_a_file() -> None:
     stream = io.StringIO()
     with Steps(("reading",), stream) as progress:
         progress("reading")

@@ -55,7 +55,7 @@ def random_blobs(net: NetParameter) -> dict[str, tuple[F32, ...]]:
             conv = layer.convolution_param
             size = conv.kernel_size[0]
             shape = (conv.num_output, before // (conv.group or 1), size, size)
-            # Predictions near 0, as after training: e to the power of a size must not overflow.
+            # Predictions near 0, as after training, so that exp(size) does not overflow.
             scale = np.sqrt(2 / np.prod(shape[1:])) * (0.01 if "mbox" in layer.name else 1)
             kernel = random.normal(0, scale, shape).astype(np.float32)
             blobs[layer.name] = (kernel, np.zeros(conv.num_output, np.float32))

@@ -42,9 +42,7 @@ def test_a_threshold_above_1_becomes_1(store: Path, detector: Detector, tmp_path
     assert added.thresholds.nms_iou == 1
 
 
-def test_a_detector_that_the_service_does_not_serve_is_not_added(
-    store: Path, of_three: Detector
-) -> None:
+def test_a_detector_that_cannot_be_served_is_not_added(store: Path, of_three: Detector) -> None:
     with pytest.raises(ModelError, match="detects 3 classes, but the service serves"):
         add(store, "mine", of_three.prototxt, of_three.caffemodel, options=UNVERIFIED)
     assert list(store.iterdir()) == []

@@ -50,7 +50,7 @@ def test_a_model_built_by_another_converter_is_built_again(built: Model) -> None
     assert not is_built(built)
 
 
-def test_changed_sources_are_not_built(unbuilt: Model) -> None:
+def test_a_model_with_changed_sources_is_not_built(unbuilt: Model) -> None:
     with unbuilt.weights.open("ab") as file:
         file.write(b"\0")
     with pytest.raises(ModelError, match=r"weights\.caffemodel does not match its sha256"):
@@ -69,5 +69,5 @@ def test_a_failed_build_leaves_the_previous_one(built: Model) -> None:
     assert {**before, "model.toml": b""} == {**after, "model.toml": b""}
 
 
-def test_the_record_holds_no_path(built: Model, tmp_path: Path) -> None:
+def test_the_record_contains_no_path(built: Model, tmp_path: Path) -> None:
     assert str(tmp_path) not in (built.folder / "build.json").read_text("utf-8")

@@ -78,7 +78,7 @@ def test_plain_http_is_for_this_machine_only(url: str) -> None:
         ('"https://raw', '"http://raw', "is not an https address"),
         ('"deploy.prototxt"', '"../x"', "sfd-320-mod5-nobn.sources.deploy.file: "),
         ("[sfd-320-mod11g]", '["../mod11g"]', "../mod11g"),
-        ("[sfd-320-mod11g]", '[sfd-320-mod11g]\nname = "else"', "leave it out"),
+        ("[sfd-320-mod11g]", '[sfd-320-mod11g]\nname = "else"', "remove this key"),
     ],
 )
 def test_a_wrong_entry_is_refused_with_file_and_key(
@@ -100,7 +100,7 @@ def test_a_file_that_is_not_a_catalog_is_refused(tmp_path: Path, text: str) -> N
         catalog.load(path)
 
 
-def test_a_missing_catalog_is_explained(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_catalog_explains_it(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"catalog\.toml: cannot be read: No such file"):
         catalog.load(tmp_path / "catalog.toml")
 

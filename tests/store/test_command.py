@@ -86,7 +86,7 @@ def test_show_says_how_the_onnx_file_was_built(
     assert "build:      unverified: verification was switched off, by sfd " in out
 
 
-def test_show_as_json_says_what_the_toml_says(
+def test_show_as_json_has_the_contents_of_the_toml(
     built: Model, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["models", "show", "tiny", "--json"]) == 0

@@ -52,7 +52,7 @@ def test_the_committed_models_are_intact() -> None:
         ("height = 64", "heigth = 64", "input.heigth: "),
         ("height = 64", "height = 0", "input.height: "),
         ("channels = 3", "channels = 4", "input.channels: "),
-        ("channels = 3", "channels = 1", "input: channels is 1 exactly where"),
+        ("channels = 3", "channels = 1", "input: channels must be 1 if channel_order"),
         ('channel_order = "bgr"', 'channel_order = "bgra"', "input.channel_order: "),
         ("117.0,", "", "input: mean has 2 values for 3 channels"),
         ("default_score = 0.5", "default_score = 1.5", "thresholds.default_score: "),
@@ -116,7 +116,7 @@ def test_only_folders_with_a_description_and_a_plain_name_are_found(
     assert model.find(store) == (unbuilt.folder,)
 
 
-def test_a_store_that_is_missing_is_explained(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_store_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="does not exist; set SFD_MODEL_STORE"):
         model.find(tmp_path / "nowhere")
 

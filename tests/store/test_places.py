@@ -21,7 +21,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def installed(here: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """As in an installed package: the user's store, absent as yet, and the packaged one."""
+    """As in an installed package: the user's store, not yet existing, and the packaged one."""
     user, packaged = here.parent / "data/models", here.parent / "packaged"
     monkeypatch.setattr(places, "CHECKOUT", None)
     monkeypatch.setattr(places, "PACKAGED", packaged)
@@ -71,7 +71,7 @@ def test_of_two_models_with_one_name_the_first_stores_is_used(
     assert places.locate("ours") == ours
 
 
-def test_a_model_that_no_store_has_is_named_with_the_stores(installed: tuple[Path, Path]) -> None:
+def test_the_error_for_an_unknown_model_lists_the_stores(installed: tuple[Path, Path]) -> None:
     user, packaged = installed
     with pytest.raises(ModelError, match=f"no model 'x' in {user} or {packaged} "):
         places.locate("x")
@@ -79,7 +79,7 @@ def test_a_model_that_no_store_has_is_named_with_the_stores(installed: tuple[Pat
         places.locate("../ours")
 
 
-def test_a_store_that_does_not_exist_is_an_error_where_it_is_the_only_one(here: Path) -> None:
+def test_the_only_store_must_exist(here: Path) -> None:
     with pytest.raises(ModelError, match="the model store /nowhere does not exist"):
         places.installed(Path("/nowhere"))
 

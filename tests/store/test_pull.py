@@ -1,4 +1,4 @@
-"""`pull` against a real server on this machine that serves what it should not."""
+"""`pull` from a real server on this machine that misbehaves."""
 
 import errno
 import os
@@ -142,7 +142,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def offered(server: Server, unbuilt: model.Model) -> Catalog:
-    """The tiny detector on the server, as a catalog offers it; its store is empty again."""
+    """The tiny detector on the server, as a catalog offers it. The store is empty again."""
     sources = {}
     for role, source in unbuilt.sources.items():
         content = (unbuilt.folder / source.file).read_bytes()

@@ -8,7 +8,7 @@ from store.model import Description, ModelError, load
 from store.staging import staged, write_description
 
 
-def test_a_folder_appears_when_the_block_ends_and_not_before(store: Path) -> None:
+def test_a_folder_appears_only_when_the_block_ends(store: Path) -> None:
     with staged(store, "new") as folder:
         (folder / "file").touch()
         assert not (store / "new").exists()
@@ -70,7 +70,7 @@ def test_others_may_read_a_new_model(store: Path) -> None:
     assert (store / "new").stat().st_mode & 0o055 == 0o055 & ~_umask()
 
 
-def test_a_description_reads_back_as_it_was_written(store: Path, description: Description) -> None:
+def test_a_description_is_read_as_it_was_written(store: Path, description: Description) -> None:
     folder = store / description.name
     folder.mkdir()
     write_description(description, folder)

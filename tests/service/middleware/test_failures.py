@@ -79,7 +79,7 @@ def raising(error: BaseException) -> Callable[[Receive, Send], Awaitable[None]]:
     return work
 
 
-def test_an_error_becomes_its_problem_and_is_counted_and_logged() -> None:
+def test_an_error_becomes_problem_json_and_is_counted_and_logged() -> None:
     done = Exchange(raising(InvalidImage("the file is empty")), method="GET")
     assert (done.status, done.body["type"], done.body["request_id"]) == (
         400,

@@ -12,7 +12,9 @@ TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
         ({"X-Request-ID": "mine", "traceparent": TRACE}, "mine"),
     ],
 )
-def test_the_id_is_the_clients(client: TestClient, headers: dict[str, str], expected: str) -> None:
+def test_the_id_of_the_client_is_used(
+    client: TestClient, headers: dict[str, str], expected: str
+) -> None:
     assert client.get("/livez", headers=headers).headers["x-request-id"] == expected
 
 

@@ -38,7 +38,7 @@ def read(body: bytes, encoding: str, max_bytes: int = 20_000) -> tuple[bytes, in
         ("gzip", gzip.compress(b"", mtime=0)),
     ],
 )
-def test_a_body_is_read_by_its_encoding(encoding: str, body: bytes) -> None:
+def test_a_body_is_decoded_by_its_content_encoding(encoding: str, body: bytes) -> None:
     assert read(body, encoding)[0] == (TEXT if len(body) > 25 else b"")
 
 

@@ -106,7 +106,7 @@ def test_a_request_has_one_input(detector: Detector) -> None:
         inference.check(asked, inference.metadata(detector))
 
 
-def test_rows_say_which_image_a_face_is_in(
+def test_each_row_names_the_image_of_its_face(
     detector: Detector, bright_cells: Cells, as_base64: Base64
 ) -> None:
     files = [as_base64(bright_cells(*cells)) for cells in ((5,), (), (0, 15))]

@@ -41,7 +41,7 @@ def test_parameters_for_models_with_state_are_ignored(given: dict[str, Any]) -> 
         ({"binary_data_output": "maybe"}, "binary_data_output: "),
     ],
 )
-def test_a_wrong_parameter_is_refused_by_name(given: dict[str, Any], says: str) -> None:
+def test_the_error_for_a_wrong_parameter_names_it(given: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         parse_parameters(given)
     assert says in str(caught.value)

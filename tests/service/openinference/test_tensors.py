@@ -108,7 +108,7 @@ def test_files_that_do_not_fit_their_shape_or_type_are_invalid(
         tensors.files(received(shape, data))
 
 
-def test_text_that_is_not_base64_is_a_problem_of_its_image_only() -> None:
+def test_text_that_is_not_base64_fails_only_its_image() -> None:
     good, bad = tensors.files(received([2], ["YQ==", "%"]))
     assert good == b"a"
     assert isinstance(bad, RequestError)
@@ -140,7 +140,7 @@ def test_pixels_of_a_wrong_number_or_type_are_invalid(data: list[Any] | None) ->
         tensors.pixels(received([2, 2], data))
 
 
-def test_one_long_text_among_numbers_takes_no_memory() -> None:
+def test_one_long_text_among_numbers_takes_little_memory() -> None:
     tracemalloc.start()
     try:
         with pytest.raises(InvalidRequest):
@@ -156,7 +156,7 @@ def test_a_json_length_that_is_not_a_number_is_invalid(length: str) -> None:
         tensors.split(b"{}", length)
 
 
-def test_a_huge_shape_takes_no_memory() -> None:
+def test_a_huge_shape_takes_little_memory() -> None:
     with pytest.raises(InvalidRequest):
         tensors.pixels(received([2**31] * 8, None, b"abc"))
 

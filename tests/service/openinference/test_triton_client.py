@@ -1,4 +1,4 @@
-"""Triton's own Python client, unchanged, against the service on a socket."""
+"""Triton's own Python client, unchanged, with the service on a socket."""
 
 import asyncio
 import io
@@ -158,7 +158,9 @@ def test_one_output_can_be_binary_and_the_other_json(client: Any, bright_cells: 
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_no_face_is_an_empty_tensor(client: Any, bright_cells: Cells, binary: bool) -> None:
+def test_an_image_without_faces_gives_an_empty_tensor(
+    client: Any, bright_cells: Cells, binary: bool
+) -> None:
     outputs = [triton.InferRequestedOutput("detections", binary_data=binary)]
     result = client.infer(MODEL, [image_input(bright_cells())], outputs=outputs)
     assert result.as_numpy("detections").shape == (0, 6)
@@ -304,10 +306,10 @@ def test_the_default_model_finds_the_faces_of_detect(
 
 
 @pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
-def test_the_default_models_pixels_hold_the_faces_of_detect(
+def test_pixels_give_the_faces_of_detect_with_the_default_model(
     crowds: list[bytes], real_url: str, binary: bool
 ) -> None:
-    """One image: its 1.2 million values in JSON are within the limit, those of two are not."""
+    """One image has 1.2 million values in JSON, which is within the limit; two are not."""
     model = httpx.get(f"{real_url}/models").json()["models"][0]
     limits, size = model["thresholds"], (model["input"]["width"], model["input"]["height"])
     picture = Image.open(io.BytesIO(crowds[0])).convert("RGB").resize(size)

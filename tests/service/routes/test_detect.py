@@ -46,7 +46,9 @@ def test_one_image_is_answered_as_documented(client: TestClient, bright_cells: C
     )
 
 
-def test_no_face_is_an_empty_list(client: TestClient, bright_cells: Cells) -> None:
+def test_an_image_without_faces_gives_an_empty_list(
+    client: TestClient, bright_cells: Cells
+) -> None:
     response = post(client, bright_cells())
     assert response.status_code == 200
     assert response.json()["faces"] == []
@@ -147,7 +149,7 @@ def shades(**cells: int) -> bytes:
         ({"model": "cells"}, {1, 2}),
     ],
 )
-def test_thresholds_are_the_requests_own(
+def test_each_request_has_its_own_thresholds(
     client: TestClient, query: dict[str, Any], cells: set[int]
 ) -> None:
     response = post(client, shades(c1=250, c2=200, c3=20), **query)
@@ -171,7 +173,7 @@ def test_faces_come_best_first(client: TestClient) -> None:
         ({"minscore": 0.5}, "minscore: unknown parameter"),
     ],
 )
-def test_a_wrong_parameter_is_refused_by_name(
+def test_the_error_for_a_wrong_parameter_names_it(
     client: TestClient, bright_cells: Cells, query: dict[str, Any], says: str
 ) -> None:
     response = post(client, bright_cells(), **query)
@@ -295,7 +297,7 @@ def test_a_deadline_that_passes_in_the_queue_is_a_timeout_and_is_never_inferred(
     assert gate.batches == [1]
 
 
-def test_a_draining_service_takes_nothing_new(serve: Any, bright_cells: Cells) -> None:
+def test_a_draining_service_accepts_no_new_requests(serve: Any, bright_cells: Cells) -> None:
     with serve() as client:
         client.app.state.runtime.start_draining()
         response = post(client, bright_cells())

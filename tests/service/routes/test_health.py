@@ -14,7 +14,7 @@ def samples(client: TestClient) -> dict[tuple[str, tuple[tuple[str, str], ...]],
     }
 
 
-def test_liveness_needs_no_model(client: TestClient) -> None:
+def test_livez_says_that_the_process_is_alive(client: TestClient) -> None:
     assert client.get("/livez").json() == {"status": "alive"}
 
 

@@ -1,4 +1,4 @@
-"""The protocol's routes in this process: forms of errors and states; the client's test has more."""
+"""The protocol's routes in this process: errors and states. The client's tests cover the rest."""
 
 import gzip
 import json

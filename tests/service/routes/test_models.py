@@ -3,7 +3,7 @@ from typing import Any
 from starlette.testclient import TestClient
 
 
-def test_the_models_are_listed_the_default_one_first(serve: Any) -> None:
+def test_the_models_are_listed_with_the_default_first(serve: Any) -> None:
     with serve(models=("cells", "others"), default_model="others") as client:
         models = client.get("/models").json()["models"]
     assert [(each["name"], each["default"]) for each in models] == [

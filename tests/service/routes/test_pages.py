@@ -44,7 +44,7 @@ def test_every_answer_restricts_the_browser_to_what_it_needs(client: TestClient,
     assert {name: headers[name] for name in expected} == expected
 
 
-def test_an_answer_of_the_api_may_run_nothing(client: TestClient) -> None:
+def test_an_answer_of_the_api_may_not_run_scripts(client: TestClient) -> None:
     headers = client.get("/models").headers
     assert headers["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
     assert headers["x-content-type-options"] == "nosniff"

@@ -1,4 +1,4 @@
-"""Answer /api/health when what Grafana would be provisioned with is mounted and reachable."""
+"""Answer /api/health if all that Grafana needs is mounted and reachable."""
 
 import json
 import os
