@@ -6,6 +6,7 @@ lacks something fails instead of being skipped.
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -25,6 +26,9 @@ from training.architecture.family import Architecture, Block, Extra, Head
 # Machines are busy, so the time of an example means nothing.
 hypothesis.settings.register_profile("patient", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("patient")
+
+# A shell starts its background jobs with SIGINT ignored, and the commands under test inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Fixtures that several folders of tests use.
 pytest_plugins = ["tests.cells", "tests.servers"]
