@@ -60,7 +60,7 @@ def _mvn(layer: Layer, shapes: Shapes) -> str | None:
 
 
 def _bnll(layer: Layer, shapes: Shapes) -> str | None:
-    """OpenCV computes ln(1 + eˣ) as it stands, where ln1p would keep the digits."""
+    """OpenCV computes ln(1 + eˣ) directly, and loses digits that ln1p would keep."""
     return "OpenCV loses digits of small results"
 
 

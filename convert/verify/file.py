@@ -21,8 +21,8 @@ class FileError(Exception):
 class ConvertedFile:
     """The file as it will be written, or a copy that also gives out some inner values.
 
-    Not `optimized`, it is computed node by node, in which sums come in another order. `folder` has
-    the external data of `model`.
+    Without `optimized`, onnxruntime computes node by node, so it adds in another order. `folder`
+    has the external data of `model`.
     """
 
     def __init__(

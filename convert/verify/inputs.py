@@ -1,4 +1,4 @@
-"""What a conversion is compared on, the same each time: pictures, and values for other inputs."""
+"""The inputs for the comparison, always the same: pictures, and values for other inputs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -90,7 +90,7 @@ def _raw(built: Built, feed: Mapping[str, F32]) -> Sample:
 
 
 def _values(random: np.random.Generator, built: Built, name: str, image: Sequence[int]) -> F32:
-    """Values for an input that is no picture; `image` is the shape of the first input."""
+    """Values for an input that is not a picture; `image` is the shape of the first input."""
     opening, *rest = built.shapes[name]
     if opening == name:
         corners = np.sort(random.uniform(size=(REGIONS, 2, 2)), axis=1)

@@ -51,7 +51,7 @@ class NumpyReference:
         """The blobs for one picture; NumpyError where a layer can't be computed for it.
 
         `found` are the file's blobs. Where a layer jumps, it is computed from those, which are
-        compared themselves: else a rounding error would look like a wrong index.
+        compared themselves: otherwise a rounding error would look like a wrong index.
         """
         known = formulas()
         values: dict[str, F64] = {

@@ -40,7 +40,7 @@ class OpenCVCopy:
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """Where a blob of the network stands in the copy."""
+    """The place of a network's blob in the copy."""
 
     layer: str
     """The name of the layer that makes it."""
@@ -306,9 +306,9 @@ def _convolution(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes
 def _is_misread(layer: Layer, size: Sequence[int]) -> bool:
     """Whether OpenCV's fast path for depthwise 3x3 convolutions reads the wrong memory.
 
-    With padding it takes the second pixel of each row for granted, and the second row; and it
-    takes the padding to be as wide as the dilation. Seen with OpenCV 4.14 for maps of one pixel's
-    height or width, and for dilation 2 and 3 with padding 1.
+    With padding it assumes that each row has a second pixel, and the map a second row. And it
+    assumes that the padding is as wide as the dilation. Seen with OpenCV 4.14 for maps that are one
+    pixel high or wide, and for dilation 2 and 3 with padding 1.
     """
     parameter = layer.parameter.convolution_param
     pads = list(parameter.pad) or [parameter.pad_h, parameter.pad_w]

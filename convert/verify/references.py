@@ -1,4 +1,4 @@
-"""Who says what each blob should be: OpenCV, and NumPy where OpenCV can't or may be overruled."""
+"""The expected values of each blob: from OpenCV, or from NumPy where OpenCV can't or is wrong."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
