@@ -96,9 +96,10 @@ def test_the_converter_alone_converts_and_says_how_to_verify(converter: "Install
 
 @pytest.mark.parametrize("page", ["convert/__init__.py", "docs/convert.md"])
 def test_the_converter_can_be_called_from_python(converter: "Installation", page: str) -> None:
-    (example,) = EXAMPLE.findall((ROOT / page).read_text("utf-8"))
-    printed = converter.output("python", "-c", example)
-    assert printed.startswith("unverified {'boxes': ['batch', ")
+    examples = EXAMPLE.findall((ROOT / page).read_text("utf-8"))
+    printed = converter.output("python", "-c", "\n".join(examples)).splitlines()
+    assert printed[0].startswith("unverified {'boxes': ['batch', ")
+    assert printed[1].startswith("boxes")
     assert (converter.folder / "model.onnx").is_file()
     (converter.folder / "model.onnx").unlink()
 
@@ -116,7 +117,7 @@ def test_a_type_checker_sees_the_types_of_the_converter(converter: "Installation
         cwd=converter.folder, env=converter.environment, capture_output=True, text=True,
     )  # fmt: skip
     assert "-> convert.report.Report" in done.stdout
-    assert done.stdout.count('expected "Path"') == 3, done.stdout
+    assert done.stdout.count('expected "Path') == 3, done.stdout
     assert "py.typed" not in done.stdout
 
 
