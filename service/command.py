@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import errno
 import logging
 import math
 import os
@@ -81,9 +82,11 @@ def listen(host: str, port: int) -> Iterator[socket.socket]:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        raise StartError(
-            f"cannot listen on {host}:{port}: {error.strerror or error} (SFD_HOST, SFD_PORT)"
-        ) from None
+        if error.errno == errno.EADDRINUSE:
+            reason = "the port is in use; stop the program that uses it, or set SFD_PORT"
+        else:
+            reason = f"{error.strerror or error} (SFD_HOST, SFD_PORT)"
+        raise StartError(f"cannot listen on {host}:{port}: {reason}") from None
     with listener:
         yield listener
 

@@ -263,7 +263,7 @@ def test_a_port_in_use_is_reported() -> None:
         port = taken.getsockname()[1]
         done = command(SFD_PORT=str(port))
     assert done.returncode == 1
-    assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in done.stderr
+    assert f"cannot listen on 127.0.0.1:{port}: the port is in use" in done.stderr
 
 
 def test_a_model_that_was_corrupted_on_disk_stops_the_start(
