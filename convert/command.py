@@ -16,7 +16,7 @@ from convert.conversion import (
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder
 from convert.report import Report, Status
-from sfd.arguments import number, numbers, size, words
+from sfd.arguments import number, numbers, one_of, size, words
 from sfd.errors import UsageError
 from sfd.files import write_atomically
 from sfd.progress import Steps
@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--channel-order",
-        type=ChannelOrder,
+        type=one_of(ChannelOrder),
         choices=list(ChannelOrder),
         metavar="bgr|rgb|gray",
         help="channel order that the network was trained with; the file always takes RGB or gray "
@@ -97,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--output",
-        type=Kind,
+        type=one_of(Kind),
         choices=list(Kind),
         metavar="heads|detections|raw",
         help="outputs of the file (default: heads for a detector, raw for other networks)",

@@ -55,7 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--style",
         choices=get_args(Style),
-        default="boxes",
         help="what --draw does to the faces (default: boxes)",
     )
     parser.add_argument(
@@ -102,6 +101,8 @@ def run(arguments: argparse.Namespace) -> None:
     if isinstance(sys.stdout, TextIOWrapper):
         # A file name can hold any bytes; print them unchanged.
         sys.stdout.reconfigure(errors="surrogateescape")
+    if arguments.style is not None and arguments.draw is None:
+        raise UsageError("--style says how to draw: add --draw OUT")
     files = sources.find(arguments.images)
     drawings: Sequence[Path | None] = [None] * len(files)
     if arguments.draw is not None:
@@ -111,11 +112,7 @@ def run(arguments: argparse.Namespace) -> None:
                 raise UsageError(f"--draw {drawing}: end it in .png, .jpg or .webp")
     failed = asyncio.run(detect_files(files, drawings, arguments))
     if failed:
-        raise SfdError(
-            f"{failed} of {len(files)} images failed"
-            if len(files) > 1
-            else "no faces: the image failed"
-        )
+        raise SfdError(f"{failed} of {len(files)} images failed")
 
 
 def _can_write(suffix: str) -> bool:
@@ -155,7 +152,7 @@ async def detect_files(
         for file, content, one, out in zip(group, contents, found, outs, strict=True):
             error = one if isinstance(one, RequestError) else None
             if isinstance(one, Detection) and isinstance(content, bytes) and out is not None:
-                error = write_drawing(content, one, detector, out, arguments.style)
+                error = write_drawing(content, one, detector, out, arguments.style or "boxes")
             show(file, one, as_json=arguments.json)
             if error is not None:
                 failed += 1

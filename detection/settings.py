@@ -110,10 +110,10 @@ class DetectionSettings(BaseSettings):
     also searches your data folder and the models that came with it."""
 
     models: Names = ()
-    """Names of the models to serve, separated by commas. Default: DEFAULT_MODEL alone."""
+    """Names of the models to serve, separated by commas. Default: SFD_DEFAULT_MODEL alone."""
 
     default_model: str = ""
-    """The model for requests that name no model. Default: the first of MODELS."""
+    """The model for requests that name no model. Default: the first of SFD_MODELS."""
 
     provider: Annotated[ProviderName, BeforeValidator(lower)] = ProviderName.AUTO
     """The execution provider. auto: CUDA if it works, otherwise the CPU. If any other value doesn't
@@ -128,8 +128,8 @@ class DetectionSettings(BaseSettings):
     a CPU, whichever of one worker and one for each thread is faster, measured at the start."""
 
     max_batch: MaxBatch = "auto"
-    """Most images in one inference. auto: on a CPU, whichever of 1, 2, 4 and 8 costs least for an
-    image, measured at the start; elsewhere 8."""
+    """The largest number of images in one inference. auto: on a CPU, whichever of 1, 2, 4 and 8
+    costs least for an image, measured at the start; elsewhere 8."""
 
     max_wait_ms: Annotated[float, Ge(0), Le(1000)] = 5.0
     """The longest time that an image waits for others to fill its batch, in milliseconds."""

@@ -85,6 +85,8 @@ def targets(sources: Sequence[Source], out: Path, *, force: bool) -> list[Path]:
     """
     if os.path.isfile(out) and len(sources) > 1:
         raise UsageError(f"--draw {out}: is a file; several images need a folder")
+    if len(sources) > 1 and not os.path.isdir(out) and out.suffix.lower() in ENDINGS:
+        raise UsageError(f"--draw {out}: names a picture; several images need a folder")
     if len(sources) == 1 and not os.path.isdir(out) and out.suffix:
         found = [out]
     else:

@@ -19,12 +19,14 @@ class Keys:
         """Whether a request must carry a key."""
         return bool(self._digests)
 
-    def check(self, given: str | None) -> None:
-        """Raise Unauthorized if a key is needed and `given` is not one."""
+    def check(
+        self, given: str | None, place: str = "in X-API-Key or as Authorization: Bearer"
+    ) -> None:
+        """Raise Unauthorized if a key is needed and `given` is not one. `place` says where."""
         if not self._digests:
             return
         if given is None:
-            raise Unauthorized("an API key is needed, in X-API-Key or as Authorization: Bearer")
+            raise Unauthorized(f"an API key is needed, {place}")
         digest = _digest(given)
         # All digests have the same length and all are compared, so the time reveals nothing about a
         # key.

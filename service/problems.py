@@ -22,6 +22,10 @@ def body(error: RequestError, request_id: str) -> dict[str, str | int]:
     return {**error.as_dict(), "request_id": request_id}
 
 
+WORDS = {"extra_forbidden": "unknown parameter", "bool_parsing": "must be true or false"}
+"""Our words for some of Pydantic's types of errors."""
+
+
 def headers(error: RequestError) -> dict[str, str]:
     """The headers of a problem's answer."""
     match error:
@@ -98,6 +102,6 @@ def of_errors(errors: Iterable[Mapping[str, Any]]) -> InvalidParameter:
     listed = []
     for each in errors:
         name = ".".join(map(str, each["loc"])) or "a parameter without a name"
-        words = "unknown parameter" if each["type"] == "extra_forbidden" else each["msg"]
+        words = WORDS.get(each["type"], each["msg"])
         listed.append(f"{name[:100]}: {words}")
     return InvalidParameter("; ".join(listed[:10]))

@@ -1,6 +1,11 @@
 """Parses command-line arguments: text to numbers, sizes and names, or a clear error."""
 
 from argparse import ArgumentTypeError
+from collections.abc import Callable
+from enum import Enum
+from typing import TypeVar
+
+Choice = TypeVar("Choice", bound=Enum)
 
 _GREATEST_SIDE = 16_384
 """The same limit as in `convert.conversion`. An input of this size takes 3 GB as float32."""
@@ -28,6 +33,19 @@ def number(text: str) -> float:
         return float(text)
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def one_of(kind: type[Choice]) -> Callable[[str], Choice]:
+    """A function that reads a member of an enumeration by its value."""
+
+    def read(text: str) -> Choice:
+        try:
+            return kind(text)
+        except ValueError:
+            values = ", ".join(str(each.value) for each in kind)
+            raise ArgumentTypeError(f"{text!r} is not one of {values}") from None
+
+    return read
 
 
 def positive(text: str) -> int:

@@ -263,7 +263,7 @@ def _locate(name: str, arguments: argparse.Namespace) -> Path:
         if name not in _catalog(arguments):
             raise
         raise ModelError(
-            f"{name} is not in the store yet: get it with `sfd models pull {name}`"
+            f"{name} is not in the store; `sfd models pull {name}` downloads it"
         ) from None
 
 

@@ -40,7 +40,10 @@ def staged(store: Path, name: str) -> Iterator[Path]:
 def refuse_existing(target: Path) -> None:
     """Raise ModelError if a model's folder already exists."""
     if target.exists() or target.is_symlink():
-        raise ModelError(f"{target} exists already; delete it first, or choose another name")
+        raise ModelError(
+            f"{target} exists already; choose another name, or delete it with "
+            f"`sfd models remove {target.name}`"
+        )
 
 
 def write_description(description: Description, folder: Path) -> None:

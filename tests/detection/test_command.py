@@ -130,6 +130,22 @@ def test_tiles_of_one_file_fit_for_any_number_of_files(
     assert capsys.readouterr().out.splitlines() == expected
 
 
+def test_a_style_without_a_drawing_is_refused(
+    one: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["detect", str(one), "--style", "blur"]) == 2
+    assert "--style says how to draw: add --draw OUT" in capsys.readouterr().err
+
+
+def test_several_drawings_do_not_go_into_a_folder_that_is_named_like_a_picture(
+    one: Path, two: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.jpg"
+    assert main(["detect", str(one), str(two), "--draw", str(out)]) == 2
+    assert "out.jpg: names a picture; several images need a folder" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_several_drawings_go_into_a_folder(one: Path, two: Path, tmp_path: Path) -> None:
     out = tmp_path / "drawn"
     assert main(["detect", str(one), str(two), "--draw", str(out)]) == 0

@@ -2,10 +2,18 @@
 
 from argparse import ArgumentTypeError
 from collections.abc import Callable
+from enum import StrEnum
 
 import pytest
 
-from sfd.arguments import fraction, number, numbers, positive, share, size, words
+from sfd.arguments import fraction, number, numbers, one_of, positive, share, size, words
+
+
+class Colour(StrEnum):
+    """Two values to choose from."""
+
+    RED = "red"
+    GREEN = "green"
 
 
 @pytest.mark.parametrize(
@@ -54,3 +62,9 @@ def test_invalid_arguments_are_refused_by_name(kind: Callable[[str], object], te
     with pytest.raises(ArgumentTypeError) as refusal:
         kind(text)
     assert repr(text) in str(refusal.value)
+
+
+def test_a_choice_is_read_or_refused_with_all_values() -> None:
+    assert one_of(Colour)("red") is Colour.RED
+    with pytest.raises(ArgumentTypeError, match=r"^'blue' is not one of red, green$"):
+        one_of(Colour)("blue")

@@ -94,7 +94,7 @@ def test_a_name_that_is_taken_is_refused_before_any_work(
     built: model.Model, store: Path, tmp_path: Path
 ) -> None:
     before = built.onnx.stat().st_mtime_ns
-    with pytest.raises(ModelError, match="tiny exists already; delete it first, or choose"):
+    with pytest.raises(ModelError, match="tiny exists already; choose another name, or delete"):
         add(store, "tiny", tmp_path / "nowhere", tmp_path / "nowhere")
     assert built.onnx.stat().st_mtime_ns == before
 

@@ -75,6 +75,6 @@ def test_a_model_of_the_catalog_says_how_to_get_it(
 ) -> None:
     assert main(["models", action, "sfd-320-mod11l", "--catalog", CATALOG]) == 1
     assert capsys.readouterr().err == (
-        "sfd models: sfd-320-mod11l is not in the store yet: "
-        "get it with `sfd models pull sfd-320-mod11l`\n"
+        "sfd models: sfd-320-mod11l is not in the store; "
+        "`sfd models pull sfd-320-mod11l` downloads it\n"
     )
