@@ -160,12 +160,7 @@ def explain_file(prototxt: Path, caffemodel: Path | None, options: Options) -> E
     fit the model.
     """
     network, problems = _read(prototxt, caffemodel, options)
-    kind = options.output or default_kind(network)
-    preprocessing = None
-    if kind is Kind.RAW:
-        _check_raw(network, options)
-    elif not input_problems(network, kind):
-        preprocessing = _preprocessing(network, options)
+    kind, preprocessing = _frame(network, options)
     return explain(network, problems, kind, preprocessing, merging=options.merge)
 
 
@@ -266,13 +261,21 @@ def _build(network: Network, options: Options, name: str) -> Built:
                 f"input {blob} is {shape[2]}x{shape[3]}, but a side can have {LARGEST_SIDE} pixels "
                 "at most: give --input-size, or correct the prototxt"
             )
+    kind, preprocessing = _frame(network, options)
+    return build(network, kind, preprocessing, name, merging=options.merge)
+
+
+def _frame(network: Network, options: Options) -> tuple[Kind, Preprocessing | None]:
+    """The kind of output, and how pixels become input; None for raw, and if the inputs don't fit.
+
+    Raises UsageError for options that don't fit the model.
+    """
     kind = options.output or default_kind(network)
-    preprocessing = None
     if kind is Kind.RAW:
         _check_raw(network, options)
     elif not input_problems(network, kind):
-        preprocessing = _preprocessing(network, options)
-    return build(network, kind, preprocessing, name, merging=options.merge)
+        return kind, _preprocessing(network, options)
+    return kind, None
 
 
 def _check_raw(network: Network, options: Options) -> None:

@@ -142,3 +142,15 @@ DOCUMENTED: tuple[type[RequestError], ...] = (
     Timeout,
 )
 """The errors that a client can see, by status."""
+
+DETECTION: tuple[type[RequestError], ...] = (
+    InvalidImage,
+    Unauthorized,
+    PayloadTooLarge,
+    TooManyPixels,
+    UnsupportedMediaType,
+    InferenceFailed,
+    Overloaded,
+    Timeout,
+)
+"""The errors of every request that asks for a detection, in whatever protocol."""

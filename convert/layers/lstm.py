@@ -95,14 +95,7 @@ def _sequence(
     """The whole sequence by ONNX's LSTM, [time, batch, outputs]."""
     weight, hidden, bias = map(_onnx_order, blobs)
     outputs = len(bias) // GATES
-    constants = [
-        graph.constant(array[None], f"{layer.name}/{kind}")
-        for kind, array in (
-            ("input_weight", weight),
-            ("hidden_weight", hidden),
-            ("bias", np.concatenate([bias, np.zeros_like(bias)])),
-        )
-    ]
+    constants = recurrent.weights(layer, graph, weight, hidden, bias)
     time, batch = steps.x.shape[:2]
     found = graph.node(
         "LSTM", [steps.x, *constants], (time, 1, batch, outputs), hidden_size=outputs

@@ -42,6 +42,18 @@ class Steps:
         return self.cont.constant is not None and bool((self.cont.constant[1:] == 1).all())
 
 
+def weights(layer: Layer, graph: GraphBuilder, weight: F32, hidden: F32, bias: F32) -> list[Value]:
+    """The weights as ONNX's operators take them: one direction, two biases, the second of zeros."""
+    return [
+        graph.constant(array[None], f"{layer.name}/{kind}")
+        for kind, array in (
+            ("input_weight", weight),
+            ("hidden_weight", hidden),
+            ("bias", np.concatenate([bias, np.zeros_like(bias)])),
+        )
+    ]
+
+
 def read(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value], states: int) -> Steps:
     """Identify the bottoms of a layer with this number of states."""
     parameter = layer.parameter.recurrent_param

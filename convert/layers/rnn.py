@@ -53,14 +53,7 @@ def _sequence(
     layer: Layer, graph: GraphBuilder, steps: Steps, weight: F32, hidden: F32, bias: F32
 ) -> Value:
     """All states by ONNX's RNN, [time, batch, outputs]."""
-    constants = [
-        graph.constant(array[None], f"{layer.name}/{kind}")
-        for kind, array in (
-            ("input_weight", weight),
-            ("hidden_weight", hidden),
-            ("bias", np.concatenate([bias, np.zeros_like(bias)])),
-        )
-    ]
+    constants = recurrent.weights(layer, graph, weight, hidden, bias)
     time, batch = steps.x.shape[:2]
     count = len(bias)
     found = graph.node("RNN", [steps.x, *constants], (time, 1, batch, count), hidden_size=count)

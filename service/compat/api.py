@@ -8,30 +8,8 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel
 
 from detection.detector import Detection
-from detection.errors import (
-    InferenceFailed,
-    InvalidImage,
-    Overloaded,
-    RequestError,
-    Timeout,
-    TooManyPixels,
-    UnsupportedMediaType,
-)
-from service.errors import InvalidParameter, NotSupported, PayloadTooLarge, Unauthorized
+from service.errors import NotSupported
 from service.problems import Shape
-
-PROBLEMS: tuple[type[RequestError], ...] = (
-    InvalidImage,
-    InvalidParameter,
-    Unauthorized,
-    PayloadTooLarge,
-    TooManyPixels,
-    UnsupportedMediaType,
-    InferenceFailed,
-    Overloaded,
-    Timeout,
-)
-"""The possible errors of a detection request."""
 
 
 @dataclass(frozen=True, slots=True)

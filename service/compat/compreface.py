@@ -12,8 +12,8 @@ from detection.errors import InferenceFailed, InvalidImage, RequestError, Unsupp
 from geometry.arrays import I64, Floats
 from service import openapi, parameters, uploads
 from service.admission import admit
-from service.compat.api import PROBLEMS, Api, refuse, whole_pixels
-from service.errors import InvalidParameter, NotSupported
+from service.compat.api import Api, refuse, whole_pixels
+from service.errors import DETECTION, InvalidParameter, NotSupported
 from service.problems import Shape
 from service.runtime import Runtime
 from service.uploads import Uploads
@@ -168,7 +168,7 @@ REQUEST: dict[str, Any] = {
 
 
 def _responses() -> dict[int | str, dict[str, Any]]:
-    described = openapi.responses(*PROBLEMS, NotSupported, shape=SHAPE)
+    described = openapi.responses(*DETECTION, InvalidParameter, NotSupported, shape=SHAPE)
     described[400]["content"]["application/json"]["examples"]["no-face"] = {
         "value": NO_FACE_EXAMPLE
     }

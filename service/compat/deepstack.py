@@ -9,7 +9,8 @@ from starlette.responses import JSONResponse
 from detection.detector import Query
 from service import keys, openapi, parameters
 from service.admission import admit
-from service.compat.api import PROBLEMS, Api, refuse, whole_pixels
+from service.compat.api import Api, refuse, whole_pixels
+from service.errors import DETECTION, InvalidParameter
 from service.problems import Shape
 from service.runtime import Runtime
 
@@ -113,7 +114,7 @@ FORM: dict[str, Any] = {
     openapi_extra=FORM,
     responses={
         200: openapi.example(EXAMPLE, model=DeepStackAnswer),
-        **openapi.responses(*PROBLEMS, shape=SHAPE),
+        **openapi.responses(*DETECTION, InvalidParameter, shape=SHAPE),
     },
 )
 async def deepstack_face(request: Request) -> Response:

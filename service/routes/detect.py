@@ -13,13 +13,8 @@ from detection.deadline import until
 from detection.detector import Detection, Detector
 from detection.detector import Query as DetectorQuery
 from detection.errors import (
-    InferenceFailed,
-    InvalidImage,
-    Overloaded,
     RequestError,
     Timeout,
-    TooManyPixels,
-    UnsupportedMediaType,
 )
 from detection.sizes import readable_bytes
 from detection.timings import slowest
@@ -27,12 +22,11 @@ from service import openapi, problems
 from service.admission import admit, log_faces
 from service.disconnects import unless_client_goes
 from service.errors import (
+    DETECTION,
     FetchFailed,
     HostNotAllowed,
     InvalidParameter,
     NotAcceptable,
-    PayloadTooLarge,
-    Unauthorized,
     UnknownModel,
 )
 from service.parameters import combine
@@ -80,19 +74,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         },
     },
     **openapi.responses(
-        InvalidImage,
-        Unauthorized,
-        HostNotAllowed,
-        UnknownModel,
-        NotAcceptable,
-        PayloadTooLarge,
-        TooManyPixels,
-        UnsupportedMediaType,
-        InvalidParameter,
-        FetchFailed,
-        InferenceFailed,
-        Overloaded,
-        Timeout,
+        *DETECTION, HostNotAllowed, UnknownModel, NotAcceptable, InvalidParameter, FetchFailed
     ),
 }
 

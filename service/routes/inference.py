@@ -7,18 +7,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from detection.detector import Detector
-from detection.errors import (
-    InferenceFailed,
-    InvalidImage,
-    Overloaded,
-    Timeout,
-    TooManyPixels,
-    UnsupportedMediaType,
-)
 from detection.timings import slowest
 from service import body, openapi
 from service.disconnects import unless_client_goes
-from service.errors import InvalidRequest, PayloadTooLarge, Unauthorized, UnknownModel
+from service.errors import DETECTION, InvalidRequest, Unauthorized, UnknownModel
 from service.openinference import compression, inference, messages, tensors
 from service.openinference.messages import (
     InferenceResponse,
@@ -67,19 +59,7 @@ INFER: dict[str, Any] = {
                 },
             },
         },
-        **openapi.responses(
-            InvalidImage,
-            InvalidRequest,
-            Unauthorized,
-            UnknownModel,
-            PayloadTooLarge,
-            TooManyPixels,
-            UnsupportedMediaType,
-            InferenceFailed,
-            Overloaded,
-            Timeout,
-            shape=INFERENCE,
-        ),
+        **openapi.responses(*DETECTION, InvalidRequest, UnknownModel, shape=INFERENCE),
     },
 }
 
