@@ -23,7 +23,7 @@ from sfd.progress import Steps
 
 DESCRIPTION = """\
 Convert a Caffe model to one ONNX file of standard operators. The file is compared with OpenCV's own
-Caffe importer and written only if both agree.
+Caffe importer, if OpenCV 4 is installed, and written only if both agree.
 
   heads        images uint8 [batch, height, width, 3] RGB in; boxes and scores of every prior out
   detections   the same in; rows of image, label, score, x1, y1, x2, y2 out, after the prototxt's
@@ -31,7 +31,7 @@ Caffe importer and written only if both agree.
   raw          the network's own inputs, such as data float32 [batch, channels, height, width], in;
                every top that no layer reads out, by its own name
 
-With --explain nothing is written: the command prints what becomes of each layer, also if the
+With --explain nothing is written: the command prints what becomes of each layer, even if the
 network can't be converted.
 """
 
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="onnx",
         type=Path,
         metavar="OUT.onnx",
-        help="the file to write; required without --explain",
+        help="the file to write; required unless --explain is given",
     )
     parser.add_argument(
         "--explain",

@@ -53,8 +53,8 @@ class Value:
         dim = self.shape[axis]
         if isinstance(dim, str):
             raise OpenDimensionError(
-                f"axis {axis} of {self.name} is the {dim}, whose size is open; keep the batch on "
-                "the first axis and use the axes after it"
+                f"axis {axis} of {self.name} is the {dim}, whose size is dynamic; keep the batch "
+                "on the first axis and use the axes after it"
             )
         return dim
 

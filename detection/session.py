@@ -84,7 +84,8 @@ def open_session(model: Model, provider: ProviderName, threads: int, max_batch: 
     build = models.check(model)
     if len(model.classes) != 1:
         raise StartError(
-            f"{model.name}: has {len(model.classes)} classes; the service serves detectors of one"
+            f"{model.name}: has {len(model.classes)} classes; "
+            "the service serves only detectors with one class"
         )
 
     def open_on(name: ProviderName) -> ort.InferenceSession:

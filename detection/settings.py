@@ -110,7 +110,8 @@ class DetectionSettings(BaseSettings):
     also searches your data folder and the models that came with it."""
 
     models: Names = ()
-    """Names of the models to serve, separated by commas. Default: SFD_DEFAULT_MODEL alone."""
+    """Names of the models to serve, separated by commas. Default: only SFD_DEFAULT_MODEL.
+    If neither is set: sfd-640-mobilenetv2-mod2."""
 
     default_model: str = ""
     """The model for requests that name no model. Default: the first of SFD_MODELS."""
@@ -141,7 +142,7 @@ class DetectionSettings(BaseSettings):
     """Largest image, in pixels."""
 
     reduced_decoding: bool = False
-    """true: decode a JPEG of four times the network's size and more at 1/2 to 1/8 of its sides,
+    """true: decode a JPEG at least four times the network's size at 1/2 to 1/8 of its sides,
     which takes a third of the time. Boxes move a little (docs/sizing.md)."""
 
     @model_validator(mode="after")

@@ -24,7 +24,7 @@ def media_type(accept: str, data: bytes, width: int, height: int) -> str:
         offered.remove(JPEG)
     chosen = negotiation.choose(accept, offered)
     if chosen is None:
-        raise NotAcceptable(f"the picture is sent as {' or '.join(sorted(offered))}")
+        raise NotAcceptable(f"Accept must allow {' or '.join(sorted(offered))}")
     return chosen
 
 

@@ -43,7 +43,8 @@ class Settings(DetectionSettings):
     """Most images in one request."""
 
     api_keys: Keys = ()
-    """API keys, separated by commas. If any are set, every request to detect must carry one.
+    """API keys, separated by commas. If any are set, every request must carry one, except to the
+    health checks, /metrics, /, /docs and /openapi.json.
     Default: open."""
 
     cors_origins: Origins = ()

@@ -20,7 +20,10 @@ COMMANDS = {
         "convert.tensorflow.command",
         "write the weights of TensorFlow's SSD MobileNet-V2 as a caffemodel",
     ),
-    "models": ("store.command", "list, show, verify, add, pull and remove the models of the store"),
+    "models": (
+        "store.command",
+        "list, show, verify, build, add, pull and remove the models of the store",
+    ),
     "serve": (
         "service.command",
         "run the HTTP service, which answers POST /detect with face boxes",

@@ -324,7 +324,7 @@ def _size(text: str) -> tuple[int, int]:
     found = size(text)
     if max(found) > MOST_PIXELS:
         raise argparse.ArgumentTypeError(
-            f"{text!r}is too large: each side can have at most {MOST_PIXELS} pixels"
+            f"{text!r} is too large: each side can have at most {MOST_PIXELS} pixels"
         )
     return found
 

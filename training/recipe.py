@@ -58,7 +58,7 @@ class Recipe:
     refine_min: float = chance(0.3, "probability above which the enlarged look moves a box")
     nms_iou: float = chance(0.3, "IoU of NMS before box voting")
     max_faces: int = value(750, "maximum number of faces in a scene after NMS", 1)
-    enlarged: float = chance(0.5, "share of scenes that teachers also see enlarged twice")
+    enlarged: float = chance(0.5, "share of scenes that teachers also see at twice their size")
     enlarged_min: float = chance(0.7, "probability from which a face of the enlarged look counts")
     enlarged_side: float = value(96.0, "longest side of such a face in it, in pixels")
     enlarged_max_faces: int = value(400, "maximum number of faces in an enlarged scene", 1)

@@ -32,7 +32,7 @@ from training.validation import Validation, validate
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that a training by a solver file needs."""
+    """Everything that a training from a solver file needs."""
 
     solver: SolverParameter
     network: CaffeNetwork

@@ -132,7 +132,7 @@ def _fields(view: memoryview, position: int, end: int) -> Iterator[tuple[int, in
             case other:
                 raise WireError(f"wire type {other}")
         if position > end:
-            raise WireError("a field ends behind its message")
+            raise WireError("a field runs past the end of its message")
         yield tag >> 3, start, content, position
 
 
@@ -140,7 +140,7 @@ def _read_varint(view: memoryview, position: int, end: int) -> tuple[int, int]:
     value = 0
     for shift in range(0, 70, 7):
         if position >= end:
-            raise WireError("a number ends behind its message")
+            raise WireError("a number runs past the end of its message")
         byte = view[position]
         position += 1
         value |= (byte & 0x7F) << shift

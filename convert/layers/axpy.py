@@ -24,7 +24,7 @@ def axpy(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
         )
     if y.shape != x.shape:
         raise LayerError(
-            f"bottom {layer.bottoms[2]}: expected shape {text(x.shape)} as of {layer.bottoms[1]}, "
+            f"bottom {layer.bottoms[2]}: expected shape {text(x.shape)} like {layer.bottoms[1]}, "
             f"found {text(y.shape)}"
         )
     a = reshaped(graph, a, _scale_shape(x, x.rank)) if a.rank != x.rank else a

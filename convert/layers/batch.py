@@ -34,7 +34,9 @@ def batch_kept(graph: GraphBuilder, x: Value, sizes: Sizes, name: str) -> Value:
     if not open_axes:
         return reshaped(graph, x, sizes, name)
     if len(open_axes) > 1:
-        raise LayerError(f"can't reshape {text(x.shape)}, which has more than one open dimension")
+        raise LayerError(
+            f"can't reshape {text(x.shape)}, which has more than one dynamic dimension"
+        )
     (old,) = open_axes
     dim = x.shape[old]
     before = math.prod(stated_shape(graph, x.shape[:old]))

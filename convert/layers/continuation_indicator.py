@@ -22,7 +22,7 @@ def continuation_indicator(layer: Layer, graph: GraphBuilder, inputs: Sequence[V
     if min(parameter.time_step, parameter.batch_size) < 1:
         raise LayerError("time_step and batch_size must be at least 1")
     if parameter.time_step > STEPS_LIMIT:
-        raise LayerError(f"time_step is {parameter.time_step}; at most {STEPS_LIMIT} will do")
+        raise LayerError(f"time_step is {parameter.time_step}; the limit is {STEPS_LIMIT}")
     going_on = np.ones((parameter.time_step, 1), np.float32)
     going_on[0] = 0
     return graph.constant(going_on, layer.tops[0], exact_name=True)

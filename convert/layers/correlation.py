@@ -87,7 +87,7 @@ def _axis(layer: Layer, side: int) -> Axis:
     kernel, stride = parameter.kernel_size, parameter.stride_1
     padded = side + 2 * parameter.pad
     if padded > PADDED_LIMIT:
-        raise LayerError(f"pad makes a side {padded} pixels long; at most {PADDED_LIMIT} will do")
+        raise LayerError(f"pad makes a side {padded} pixels long; the limit is {PADDED_LIMIT}")
     border = parameter.max_displacement + kernel // 2
     count = math.ceil((padded - 2 * border) / stride)
     if count < 1:

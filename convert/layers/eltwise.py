@@ -23,7 +23,7 @@ def eltwise(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value
     for bottom, value in zip(layer.bottoms, inputs, strict=True):
         if value.shape not in (shape, _row(shape), _pixel(shape), _row(_pixel(shape))):
             raise LayerError(
-                f"bottom {bottom}: expected shape {text(shape)} as of the others, "
+                f"bottom {bottom}: expected shape {text(shape)} like the others, "
                 f"found {text(value.shape)}"
             )
     coefficients = list(parameter.coeff) or [1.0] * len(inputs)

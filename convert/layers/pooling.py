@@ -168,8 +168,9 @@ def _axis(length: int, kernel: int, stride: int, pad: int, *, floor: bool, clip:
         )
     if (count - 1) * stride >= length + pad:
         raise LayerError(
-            f"the last window starts behind the input of {length} pixels, where Caffe's result "
-            "is undefined; use a stride no larger than the kernel, or another input size"
+            f"the last window starts past the end of the input of {length} pixels, where "
+            "Caffe's result is undefined; use a stride no larger than the kernel, or another "
+            "input size"
         )
     return Axis(length, kernel, stride, pad, count)
 

@@ -54,7 +54,7 @@ def unpooled(
         )
     if mask.shape != x.shape:
         raise LayerError(
-            f"the mask has the shape {text(mask.shape)}, expected {text(x.shape)} as of "
+            f"the mask has the shape {text(mask.shape)}, expected {text(x.shape)} like "
             f"{layer.bottoms[0]}"
         )
     if any(

@@ -235,8 +235,8 @@ for path in ("recognition", "verification", "static"):
         router,
         f"/api/v1/{path}/{{operation:path}}",
         ["GET", "POST", "PUT", "PATCH", "DELETE"],
-        "this service only answers /api/v1/detection/detect. It finds faces, recognises nobody, "
-        "and keeps no faces",
+        "this service only answers /api/v1/detection/detect. It finds faces, does not recognise "
+        "people, and keeps no faces",
     )
 
 API = Api(router, SHAPE, [CompreFaceError])

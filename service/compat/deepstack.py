@@ -156,8 +156,8 @@ refuse(
     router,
     "/v1/vision/{operation:path}",
     ["POST"],
-    "this service only answers /v1/vision/face. It finds faces, recognises nobody, and finds no "
-    "other objects",
+    "this service only answers /v1/vision/face. It finds faces, does not recognise people, and "
+    "finds no other objects",
 )
 
 API = Api(router, SHAPE, [DeepStackError], key_in_body=True)

@@ -189,4 +189,4 @@ def _check_count(count: int, most: int) -> None:
     if not count:
         raise InvalidRequest("the batch is empty")
     if count > most:
-        raise PayloadTooLarge(f"the request has {count} images; at most {most} are taken")
+        raise PayloadTooLarge(f"the request has {count} images; the limit is {most}")

@@ -93,7 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="share of the images that is never trained on, chosen by a hash of their names "
         "(default: %(default)s)",
     )
-    solver = parser.add_argument_group("training by a solver file")
+    solver = parser.add_argument_group("training from a solver file")
     solver.add_argument(
         "--validation",
         type=Path,
@@ -128,7 +128,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--enlarged",
         type=number,
         metavar="SHARE",
-        help="share of the scenes that the teachers also see enlarged twice, for small faces "
+        help="share of the scenes that the teachers also see at twice their size, for small faces "
         f"(default: {Recipe.enlarged:g})",
     )
     distillation.add_argument(

@@ -123,7 +123,7 @@ def test_a_kernel_larger_than_the_input_takes_what_there_is(
         ("kernel_size: 2 kernel_h: 3 kernel_w: 3", "both given"),
         ("kernel_size: 2 pad: 2", "smaller than the kernel"),
         ("kernel_size: 20", "doesn't fit"),
-        ("kernel_size: 1 stride: 3", "starts behind the input"),
+        ("kernel_size: 1 stride: 3", "starts past the end of the input"),
         ("global_pooling: true kernel_size: 2", "remove the kernel size"),
         ("global_pooling: true pad: 1", "no padding"),
         ("global_pooling: true stride: 2", "no stride"),

@@ -13,7 +13,7 @@ Regions = Callable[[int, int], dict[str, F32]]
 SCALE = 0.25
 """Of the features' pixels to the image's."""
 SHAPES = {"rois": ("regions", 5)}
-"""The rois' open dimension is no batch."""
+"""The rois' dynamic dimension is not a batch."""
 
 
 def layer(parameter: str, field: str = "roi_align_param") -> str:
