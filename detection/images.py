@@ -11,10 +11,11 @@ from PIL import Image, UnidentifiedImageError
 
 from detection import jpeg, media_types
 from detection.errors import InvalidImage, TooManyPixels, UnsupportedMediaType
+from detection.letterbox import Colour
 from detection.sizes import readable_pixels
 from geometry.arrays import F64, Floats
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
+FORMATS = tuple(kind.upper() for kind in media_types.READ)
 """Pillow's names of the supported formats; its other decoders are not used."""
 
 MOST_SCANS = 100
@@ -35,17 +36,16 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
-_SWAPPING = {
+SWAPPING = {
     Image.Transpose.TRANSPOSE,
     Image.Transpose.ROTATE_270,
     Image.Transpose.TRANSVERSE,
     Image.Transpose.ROTATE_90,
 }
+"""The turns that exchange width and height."""
 
 OVERSAMPLING = 2
 """A reduced picture is at least this many times as large as its final size."""
-
-Colour = tuple[int, int, int]
 
 # Load all plugins now: otherwise Pillow imports them while it serves requests.
 Image.init()
@@ -111,7 +111,7 @@ def _decode(
     data: bytes, box: tuple[int, int] | None, max_pixels: int, background: Colour
 ) -> Decoded:
     flat, (width, height), method = _stored(data, box, max_pixels, background)
-    if method in _SWAPPING:
+    if method in SWAPPING:
         width, height = height, width
     return Decoded(flat if method is None else flat.transpose(method), width, height)
 
@@ -137,7 +137,7 @@ def _stored(
         # MPO is JPEG with more pictures behind the first, as phones write it.
         is_jpeg = image.format in ("JPEG", "MPO")
         if box is not None and is_jpeg:
-            _reduce(image, box[::-1] if turning(image) in _SWAPPING else box)
+            _reduce(image, box[::-1] if turning(image) in SWAPPING else box)
         image.load()
         flat = flatten(image, background)
         # Pillow turns a TIFF upright while loading it, so its size is known only then.

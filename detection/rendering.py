@@ -9,6 +9,7 @@ from PIL import Image, ImageCms
 from detection import images
 from detection.crops import cut
 from detection.drawing import draw_boxes
+from detection.letterbox import Colour
 from detection.redaction import hide
 from geometry.arrays import Floats
 
@@ -31,7 +32,7 @@ def draw(
     style: Style,
     *,
     max_pixels: int,
-    background: tuple[int, int, int],
+    background: Colour,
     check: Callable[[], None] = lambda: None,
 ) -> Image.Image:
     """The upright picture of an image file with its faces drawn or hidden, at its full size.
@@ -57,7 +58,7 @@ def crops(
     margin: float,
     size: int,
     max_pixels: int,
-    background: tuple[int, int, int],
+    background: Colour,
 ) -> Iterator[bytes]:
     """A JPEG file of each face of an image file: `detection.crops.cut`, in sRGB, no metadata."""
     image = in_srgb(data, max_pixels=max_pixels, background=background)
@@ -67,7 +68,7 @@ def crops(
         yield encode(crop, JPEG)
 
 
-def in_srgb(data: bytes, *, max_pixels: int, background: tuple[int, int, int]) -> Image.Image:
+def in_srgb(data: bytes, *, max_pixels: int, background: Colour) -> Image.Image:
     """The upright picture of an image file, its colours converted to sRGB."""
     image = images.decode(data, max_pixels=max_pixels, background=background)
     return to_srgb(image, profile(data))

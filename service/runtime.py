@@ -38,6 +38,11 @@ class Runtime:
     fetcher: Fetcher | None = field(init=False)
     """Where images may be sent by URL."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether requests are accepted: after the warm-up, and before the service drains."""
+        return self.ready and not self.draining
+
     def __post_init__(self) -> None:
         self.memory = BodyMemory(BODIES_IN_MEMORY * self.settings.max_bytes)
         self.keys = Keys(key.get_secret_value() for key in self.settings.api_keys)

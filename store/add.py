@@ -18,11 +18,10 @@ from store.model import (
     ModelError,
     Source,
     Thresholds,
-    folder_of,
     load,
     sha256,
 )
-from store.staging import refuse_existing, staged, write_description
+from store.staging import staged, write_description
 
 DEPLOY_FILE = "deploy.prototxt"
 WEIGHTS_FILE = "weights.caffemodel"
@@ -57,7 +56,6 @@ def add(
     service can't serve the detector, and SfdError if the converter refuses the files. The store is
     unchanged then.
     """
-    refuse_existing(folder_of(store, name))
     card = card or Card()
     with staged(store, name) as folder:
         made = replace(options or Options(), output=Kind.HEADS, name=name)

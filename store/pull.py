@@ -7,7 +7,7 @@ from store.build import Progress, build
 from store.catalog import Catalog
 from store.download import TIMEOUT_S, fetch
 from store.model import Model, ModelError, folder_of, load
-from store.staging import refuse_existing, staged, write_description
+from store.staging import staged, write_description
 
 
 def pull(
@@ -30,7 +30,6 @@ def pull(
     if name not in catalog:
         known = ", ".join(sorted(catalog)) or "nothing"
         raise ModelError(f"the catalog has no model {name!r}; it has {known}")
-    refuse_existing(target)
     entry = catalog[name]
     if input_size:
         height, width = input_size

@@ -5,11 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from fastapi import APIRouter, Request
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 
 from detection.detector import Detection
 from service.errors import NotSupported
 from service.problems import Shape
+
+blank_is_absent = BeforeValidator(lambda text: text or None)
+"""An empty parameter counts as not given."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
 from detection.detector import Query
@@ -12,7 +12,7 @@ from detection.errors import InferenceFailed, InvalidImage, RequestError, Unsupp
 from geometry.arrays import I64, Floats
 from service import openapi, parameters, uploads
 from service.admission import admit
-from service.compat.api import Api, refuse, whole_pixels
+from service.compat.api import Api, blank_is_absent, refuse, whole_pixels
 from service.errors import DETECTION, InvalidParameter, NotSupported
 from service.problems import Shape
 from service.runtime import Runtime
@@ -78,18 +78,15 @@ class CompreFaceAnswer(BaseModel):
     ] = None
 
 
-_blank_is_absent = BeforeValidator(lambda text: text or None)
-
-
 class Parameters(BaseModel):
     """The query; unknown parameters are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
-    limit: Annotated[int | None, Field(ge=0), _blank_is_absent] = None
-    det_prob_threshold: Annotated[float | None, Field(ge=0, le=1), _blank_is_absent] = None
+    limit: Annotated[int | None, Field(ge=0), blank_is_absent] = None
+    det_prob_threshold: Annotated[float | None, Field(ge=0, le=1), blank_is_absent] = None
     face_plugins: str = ""
-    status: Annotated[bool | None, _blank_is_absent] = None
+    status: Annotated[bool | None, blank_is_absent] = None
 
 
 class JsonFile(BaseModel):

@@ -3,13 +3,13 @@
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
 from detection.detector import Query
 from service import keys, openapi, parameters
 from service.admission import admit
-from service.compat.api import Api, refuse, whole_pixels
+from service.compat.api import Api, blank_is_absent, refuse, whole_pixels
 from service.errors import DETECTION, InvalidParameter
 from service.problems import Shape
 from service.runtime import Runtime
@@ -53,9 +53,7 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
-    min_confidence: Annotated[
-        float | None, Field(ge=0, le=1), BeforeValidator(lambda text: text or None)
-    ] = None
+    min_confidence: Annotated[float | None, Field(ge=0, le=1), blank_is_absent] = None
 
 
 SHAPE = Shape(

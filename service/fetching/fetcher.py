@@ -129,7 +129,7 @@ class Fetcher:
             try:
                 async with self._connected(url, address) as (reader, writer):
                     return await _exchange(url, reader, writer, budget)
-            except (ConnectionError, ssl.SSLError, OSError) as problem:
+            except OSError as problem:
                 error = problem
         log.info("no image from %s: %s", url.host, error)
         reason = "its certificate is not valid" if isinstance(error, ssl.SSLError) else "no answer"

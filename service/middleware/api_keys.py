@@ -9,20 +9,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service import keys
 from service.errors import Unauthorized
 from service.keys import Keys
+from service.paths import FOLDERS, PROBES
 
-OPEN_PATHS = {
-    # for probes and scrapers inside the cluster; a proxy hides /metrics from the outside
-    "/livez",
-    "/readyz",
-    "/metrics",
-    "/v2/health/live",
-    "/v2/health/ready",
-    # the page and the documents, which then ask for the key
-    "/",
-    "/docs",
-    "/openapi.json",
-}
-OPEN_FOLDERS = ("/static/", "/docs/")
+# Probes and scrapers are inside the cluster, and a proxy hides /metrics from the outside. The page
+# and the documents ask for the key.
+OPEN_PATHS = PROBES | {"/", "/docs", "/openapi.json"}
 
 
 class ApiKeys:
@@ -65,4 +56,4 @@ class ApiKeys:
 
 
 def _is_open(path: str) -> bool:
-    return path in OPEN_PATHS or path.startswith(OPEN_FOLDERS)
+    return path in OPEN_PATHS or path.startswith(FOLDERS)

@@ -7,11 +7,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ClientGone
 from service.metrics import Metrics
+from service.paths import PROBES
 
 log = logging.getLogger("service.access")
-
-# Probes request these every few seconds; their log lines would bury the others.
-QUIET = {"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"}
 
 
 class Observations:
@@ -45,7 +43,8 @@ class Observations:
             route = route_of(scope)
             self.metrics.requests.labels(route, str(status)).inc()
             self.metrics.request_seconds.labels(route).observe(seconds)
-            level = logging.DEBUG if route in QUIET and status < 400 else logging.INFO
+            # The log lines of probes would bury the others.
+            level = logging.DEBUG if route in PROBES and status < 400 else logging.INFO
             fields = {
                 "method": scope["method"],
                 "path": scope["path"],

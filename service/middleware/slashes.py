@@ -2,7 +2,7 @@
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-FOLDERS = ("/static/", "/docs/")
+from service.paths import FOLDERS
 
 
 class Slashes:

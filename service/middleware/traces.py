@@ -3,7 +3,8 @@
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ClientGone
-from service.middleware.observations import QUIET, route_of
+from service.middleware.observations import route_of
+from service.paths import PROBES
 from service.tracing import Tracing
 
 
@@ -16,7 +17,7 @@ class Traces:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] != "http" or scope["path"] in QUIET:
+        if scope["type"] != "http" or scope["path"] in PROBES:
             await self.app(scope, receive, send)
             return
         # As in Observations: if no answer starts, the client has gone.

@@ -100,7 +100,7 @@ async def server_live() -> ServerLive:
 )
 async def server_ready(request: Request) -> Response:
     """As /readyz."""
-    is_ready = _is_ready(request)
+    is_ready = request.app.state.runtime.is_open
     return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
 
 
@@ -229,12 +229,7 @@ def _detector(request: Request, name: str, version: str | None = None) -> Detect
     return detector
 
 
-def _is_ready(request: Request) -> bool:
-    runtime: Runtime = request.app.state.runtime
-    return runtime.ready and not runtime.draining
-
-
 def _readiness(request: Request, detector: Detector) -> Response:
-    is_ready = _is_ready(request)
+    is_ready = request.app.state.runtime.is_open
     content = {"name": detector.session.model.name, "ready": is_ready}
     return JSONResponse(content, 200 if is_ready else 503)

@@ -185,7 +185,7 @@ def summary(runtime: Runtime, detector: Detector) -> ModelSummary:
         version=session.model.version,
         title=session.model.title,
         default=detector is runtime.default,
-        ready=runtime.ready and not runtime.draining,
+        ready=runtime.is_open,
         provider=session.provider,
         provider_fallback=session.fallback,
         workers=detector.plan.workers,

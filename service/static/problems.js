@@ -1,11 +1,10 @@
 // What went wrong, as a value that the page can show in plain words.
 
 export class Problem extends Error {
-  // status: the HTTP status, 0 when no answer came; retryAfter: seconds, or null.
-  constructor(sentence, { status = 0, retryAfter = null, again = false } = {}) {
+  // status: the HTTP status, 0 when no answer came.
+  constructor(sentence, { status = 0, again = false } = {}) {
     super(sentence);
     this.status = status;
-    this.retryAfter = retryAfter;
     this.again = again;
   }
 }
@@ -33,7 +32,6 @@ export async function fromResponse(response, hadKey) {
   const parts = [sentence(said.title), sentence(said.detail), ADVICE[status] ?? "", wait];
   return new Problem(parts.filter(Boolean).join(" "), {
     status,
-    retryAfter,
     again: status >= 500 || status === 429,
   });
 }

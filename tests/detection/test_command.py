@@ -130,6 +130,23 @@ def test_tiles_of_one_file_fit_for_any_number_of_files(
     assert capsys.readouterr().out.splitlines() == expected
 
 
+def test_the_package_is_the_command_too(one: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "detection", one], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == f"{one}\t16.0\t16.0\t16.0\t16.0\t1.0\n", done.stderr
+
+
+def test_another_provider_is_refused_with_all_names(
+    one: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["detect", str(one), "--provider", "gpu"])
+    said = capsys.readouterr().err
+    assert all(name in said for name in ("cpu", "cuda", "openvino"))
+    assert "ProviderName" not in said
+
+
 def test_a_style_without_a_drawing_is_refused(
     one: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--provider",
         type=str.lower,
-        choices=tuple(ProviderName),
+        choices=[each.value for each in ProviderName],
         metavar="NAME",
         help=f"one of {', '.join(ProviderName)}; not with --url or --protocol native",
     )

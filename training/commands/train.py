@@ -3,7 +3,7 @@
 import argparse
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -243,12 +243,17 @@ def _train(arguments: argparse.Namespace, steps: Steps) -> Path:
     )
     steps.clear()
     with tqdm(total=settings.max_iter, unit="it", disable=not sys.stderr.isatty()) as bar:
+        return train(job, resume=arguments.resume, progress=_shown_on(bar))
 
-        def progress(done: int, loss: float) -> None:
-            bar.update(done - bar.n)
-            bar.set_postfix(loss=f"{loss:.3f}")
 
-        return train(job, resume=arguments.resume, progress=progress)
+def _shown_on(bar: "tqdm[Any]") -> Callable[[float, float], None]:
+    """Shows how much is done, and the loss."""
+
+    def progress(done: float, loss: float) -> None:
+        bar.update(done - bar.n)
+        bar.set_postfix(loss=f"{loss:.3f}")
+
+    return progress
 
 
 def _distil(arguments: argparse.Namespace, steps: Steps) -> Path:
@@ -288,11 +293,6 @@ def _distil(arguments: argparse.Namespace, steps: Steps) -> Path:
     with tqdm(
         total=1.0, disable=not sys.stderr.isatty(), bar_format="{l_bar}{bar}{postfix}"
     ) as bar:
-
-        def progress(done: float, loss: float) -> None:
-            bar.update(done - bar.n)
-            bar.set_postfix(loss=f"{loss:.3f}")
-
         return distil(
             student,
             teachers,
@@ -300,7 +300,7 @@ def _distil(arguments: argparse.Namespace, steps: Steps) -> Path:
             arguments.output,
             recipe,
             resume=arguments.resume,
-            progress=progress,
+            progress=_shown_on(bar),
             warn=lambda text: print(f"sfd train: {text}", file=sys.stderr),
         )
 

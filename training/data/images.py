@@ -6,20 +6,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from detection.images import FORMATS, flatten, turning
+from detection.images import FORMATS, SWAPPING, flatten, turning
 from sfd.errors import SfdError
 
 MEAN_RGB = (123, 117, 104)
 """The colour under transparency and around pictures. The networks see zeros there."""
 MAX_PIXELS = 100_000_000
 """The largest image that is read. A file that claims more is taken for damaged or hostile."""
-
-_SIDEWAYS = {
-    Image.Transpose.TRANSPOSE,
-    Image.Transpose.ROTATE_270,
-    Image.Transpose.TRANSVERSE,
-    Image.Transpose.ROTATE_90,
-}
 
 
 class DatasetError(SfdError):
@@ -54,7 +47,7 @@ def is_upright(image: Image.Image) -> bool:
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Width and height of the picture that `upright` returns."""
-    return image.size[::-1] if _rotation(image) in _SIDEWAYS else image.size
+    return image.size[::-1] if _rotation(image) in SWAPPING else image.size
 
 
 def upright(image: Image.Image) -> Image.Image:

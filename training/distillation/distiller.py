@@ -62,7 +62,9 @@ def distil(
     run = _Run(student, average, optimizers, folder, recipe, dataset)
     if resumed:
         run.restore(resumed)
-        if changes := _changes(resumed.get("recipe", {}), recipe):
+        if "recipe" not in resumed:
+            warn("the state does not say which values it was trained with: give those you used")
+        elif changes := _changes(resumed["recipe"], recipe):
             warn(f"resumed with other values than before: {', '.join(changes)}")
     limit = recipe.hours * 3600
     started = saved = clock()
@@ -119,7 +121,7 @@ def distil(
 
 
 def _changes(before: dict[str, Any], recipe: Recipe) -> list[str]:
-    """The values that differ from a state's recipe. Older states do not have one."""
+    """The values that differ from a state's recipe."""
     return [
         f"{name} {value} (was {before[name]})"
         for name, value in asdict(recipe).items()

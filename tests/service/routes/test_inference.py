@@ -55,7 +55,7 @@ def test_more_images_than_a_request_may_have_are_refused_before_they_are_read(
     tensor = {"name": name, "shape": shape, "datatype": datatype, "data": [""]}
     answer = client.post(INFER, json={"inputs": [tensor]})
     assert answer.status_code == 413
-    assert "has 5000000 images; at most 32" in answer.json()["error"]
+    assert "has 5000000 images; the limit is 32" in answer.json()["error"]
 
 
 def test_the_stage_times_are_in_the_header(client: TestClient, body: dict[str, Any]) -> None:

@@ -130,7 +130,7 @@ def test_a_state_of_an_earlier_version_can_be_resumed(
     said: list[str] = []
     distilled(network, portraits, tmp_path, 4, resume=True, warn=said.append)
     assert torch.load(tmp_path / "latest.pt")["step"] > saved["step"]
-    assert not said
+    assert said == ["the state does not say which values it was trained with: give those you used"]
 
 
 def test_a_resumed_run_uses_the_new_recipe_and_reports_what_has_changed(
