@@ -1,7 +1,8 @@
 """Reads whole files up to a size limit, and checks the paths of files to write."""
 
 import mmap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from convert.caffe.diagnostics import CaffeError, Diagnostic
@@ -17,37 +18,38 @@ def read_bytes(path: Path, limit: int, kind: str, error: type[CaffeError] = Caff
 
     Raises `error` if it can't be read or has more than `limit` bytes.
     """
-    try:
-        if path.stat().st_size > limit:
-            what = f"larger than {limit / 2**20:.0f} MiB, so not a {kind}"
-            raise error(str(path), [Diagnostic(what)])
+    with _reading(path, error):
+        _check_size(path, limit, kind, error)
         return path.read_bytes()
+
+
+def map_bytes(path: Path, limit: int, kind: str) -> mmap.mmap:
+    """The content of a file, like `read_bytes`, but mapped: only the pages in use take memory."""
+    with _reading(path):
+        _check_size(path, limit, kind)
+        with path.open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def check_source(path: Path) -> None:
+    """Raise CaffeError with the file's name if it can't be opened."""
+    with _reading(path), path.open("rb"):
+        pass
+
+
+@contextmanager
+def _reading(path: Path, error: type[CaffeError] = CaffeError) -> Iterator[None]:
+    try:
+        yield
     except OSError as cause:
         reason = cause.strerror or "can't be read"
         raise error(str(path), [Diagnostic(f"can't read it: {reason}")]) from cause
 
 
-def map_bytes(path: Path, limit: int, kind: str) -> mmap.mmap:
-    """The content of a file, like `read_bytes`, but mapped: only the pages in use take memory."""
-    try:
-        if path.stat().st_size > limit:
-            what = f"larger than {limit / 2**20:.0f} MiB, so not a {kind}"
-            raise CaffeError(str(path), [Diagnostic(what)])
-        with path.open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError as cause:
-        reason = cause.strerror or "can't be read"
-        raise CaffeError(str(path), [Diagnostic(f"can't read it: {reason}")]) from cause
-
-
-def check_source(path: Path) -> None:
-    """Raise CaffeError with the file's name if it can't be opened."""
-    try:
-        with path.open("rb"):
-            pass
-    except OSError as cause:
-        reason = cause.strerror or "can't be read"
-        raise CaffeError(str(path), [Diagnostic(f"can't read it: {reason}")]) from cause
+def _check_size(path: Path, limit: int, kind: str, error: type[CaffeError] = CaffeError) -> None:
+    if path.stat().st_size > limit:
+        what = f"larger than {limit / 2**20:.0f} MiB, so not a {kind}"
+        raise error(str(path), [Diagnostic(what)])
 
 
 def check_output(path: Path, kind: str, sources: Sequence[Path]) -> None:

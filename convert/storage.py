@@ -7,8 +7,6 @@ holds only their offsets.
 
 import hashlib
 import math
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from convert.caffe.wire import header
-from sfd.files import WriteError
+from sfd.files import WriteError, create_beside, sync
 
 MAX_INLINE = (1 << 31) - (1 << 24)
 """The most bytes of weights within the model file; the rest of 2 GiB is left for the nodes."""
@@ -60,7 +58,7 @@ class StoredModel:
             with self.file.open("ab") as file:
                 # A message may be split: appended fields are merged.
                 file.write(onnx.ModelProto(metadata_props=metadata).SerializeToString())
-                _sync(file)
+                sync(file)
             with self.file.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
             if self.data is not None:
@@ -99,14 +97,14 @@ def _write(model: onnx.ModelProto, output: Path, temporary: list[Path]) -> Store
         with file:
             if size <= MAX_INLINE:
                 light = _write_whole(model, file, path.name)
-                _sync(file)
+                sync(file)
                 return StoredModel(output, path, None, light)
             data, data_temporary = _create(data_path(output), temporary)
             with data:
                 light = _write_data(model, data, data_temporary.name)
-                _sync(data)
+                sync(data)
             file.write(_relocated(light, data_path(output).name).SerializeToString())
-            _sync(file)
+            sync(file)
             return StoredModel(output, path, data_temporary, light)
     except OSError as error:
         raise WriteError(f"can't write {output}: {error.strerror or error}") from error
@@ -197,13 +195,6 @@ def _relocated(model: onnx.ModelProto, location: str) -> onnx.ModelProto:
 
 
 def _create(path: Path, temporary: list[Path]) -> tuple[BinaryIO, Path]:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    temporary.append(Path(name))
-    return os.fdopen(handle, "wb"), Path(name)
-
-
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-    # With mkstemp's mode 0600, a service that runs as another user couldn't read the file.
-    os.fchmod(file.fileno(), 0o644)
+    file, name = create_beside(path)
+    temporary.append(name)
+    return file, name

@@ -4,6 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 from sfd.errors import SfdError
 
@@ -20,19 +21,29 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
     """
     temporary: Path | None = None
     try:
-        # Not the whole name: with more it could become too long (NAME_MAX, 255 bytes).
-        prefix = f".{path.name[:50]}."
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        file, temporary = create_beside(path)
+        with file:
             file.writelines([content] if isinstance(content, bytes) else content)
-            file.flush()
-            os.fsync(file.fileno())
-            # With mkstemp's mode 0600, a service that runs as another user couldn't read the file.
-            os.fchmod(file.fileno(), 0o644)
+            sync(file)
         temporary.replace(path)
     except OSError as error:
         raise WriteError(f"can't write {path}: {error.strerror or error}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def create_beside(path: Path) -> tuple[BinaryIO, Path]:
+    """A new file under a temporary name in the folder of `path`."""
+    # Not the whole name: with more it could become too long (NAME_MAX, 255 bytes).
+    prefix = f".{path.name[:50]}."
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
+    return os.fdopen(handle, "wb"), Path(name)
+
+
+def sync(file: BinaryIO) -> None:
+    """Write a file through to the disk, readable by every user."""
+    file.flush()
+    os.fsync(file.fileno())
+    # With mkstemp's mode 0600, a service that runs as another user couldn't read the file.
+    os.fchmod(file.fileno(), 0o644)

@@ -112,3 +112,8 @@ def _moved(graph: GraphBuilder, x: Value, old: int, new: int, name: str | None =
         return x
     shape = tuple(x.shape[axis] for axis in order)
     return graph.node("Transpose", [x], shape, name=name, perm=order)
+
+
+def one_row(shape: Shape) -> Shape:
+    """The shape of one row that stands for each image of a batch."""
+    return (1, *shape[1:]) if shape[:1] == (BATCH,) else shape

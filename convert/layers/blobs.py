@@ -85,3 +85,17 @@ def _same(found: tuple[int, ...], expected: tuple[int, ...]) -> bool:
 
 def _list(shapes: Sequence[tuple[int, ...]]) -> str:
     return " and ".join(map(text, shapes))
+
+
+def reshape(
+    graph: GraphBuilder,
+    value: Value,
+    target: tuple[int, ...],
+    shape: tuple[int | str, ...],
+    name: str | None = None,
+) -> Value:
+    """ONNX Reshape to `target`, in which 0 keeps a dimension and -1 stands for the rest."""
+    constant = graph.constant(np.asarray(target, np.int64), "shape")
+    return graph.node(
+        "Reshape", [value, constant], shape, name=name, dtype=value.dtype, allowzero=0
+    )

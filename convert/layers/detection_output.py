@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Value
+from convert.layers.blobs import reshape
 from convert.layers.registry import handler
-from convert.outputs.decoding import decode_values, reshape
+from convert.outputs.decoding import decode_values
 from convert.outputs.detection_output import read
 from convert.outputs.suppression import ROWS, suppress
 

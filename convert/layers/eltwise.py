@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from convert.caffe import caffe_pb2
 from convert.caffe.network import Layer
 from convert.graph import BATCH, GraphBuilder, Shape, Value
-from convert.layers.batch import aligned
+from convert.layers.batch import aligned, one_row
 from convert.layers.blobs import text
 from convert.layers.registry import LayerError, handler
 
@@ -21,7 +21,7 @@ def eltwise(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value
     inputs = aligned(graph, inputs, layer.bottoms)
     shape = _whole_shape(inputs)
     for bottom, value in zip(layer.bottoms, inputs, strict=True):
-        if value.shape not in (shape, _row(shape), _pixel(shape), _row(_pixel(shape))):
+        if value.shape not in (shape, one_row(shape), _pixel(shape), one_row(_pixel(shape))):
             raise LayerError(
                 f"bottom {bottom}: expected shape {text(shape)} like the others, "
                 f"found {text(value.shape)}"
@@ -55,11 +55,6 @@ def _whole_shape(inputs: Sequence[Value]) -> Shape:
 def _pixel(shape: Shape) -> Shape:
     """The shape of one pixel of an image."""
     return (*shape[:2], 1, 1) if len(shape) == 4 else shape
-
-
-def _row(shape: Shape) -> Shape:
-    """The shape of one row that stands for each image of a batch."""
-    return (1, *shape[1:]) if shape[:1] == (BATCH,) else shape
 
 
 def _joined(one: Shape, other: Shape) -> Shape:

@@ -8,9 +8,8 @@ from onnx import TensorProto
 
 from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Shape, Value
-from convert.layers.blobs import image_size, text
+from convert.layers.blobs import image_size, reshape, text
 from convert.layers.registry import LayerError, handler
-from convert.outputs.decoding import reshape
 from geometry.arrays import F32
 
 OTHER_FORM = ("anchor_base_size", "anchor_scale", "anchor_ratio", "max_rois", "iou_threshold",

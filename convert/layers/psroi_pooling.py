@@ -7,10 +7,9 @@ from onnx import TensorProto
 
 from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Shape, Value
-from convert.layers.blobs import image_size
+from convert.layers.blobs import image_size, reshape
 from convert.layers.registry import LayerError, handler
 from convert.layers.roi import columns, regions, rounded
-from convert.outputs.decoding import reshape
 
 
 @handler("PSROIPooling", bottoms=2)

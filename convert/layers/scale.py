@@ -7,7 +7,7 @@ import numpy as np
 from convert.caffe.network import Layer
 from convert.graph import BATCH, GraphBuilder, Shape, Value
 from convert.layers.affine import affine
-from convert.layers.batch import aligned
+from convert.layers.batch import aligned, one_row
 from convert.layers.blobs import canonical_axis, check_blobs, text
 from convert.layers.registry import LayerError, handler
 from geometry.arrays import F32
@@ -93,17 +93,12 @@ def _other_axis(x: Value, other: Value, axis: int) -> int:
     """The first axis of x that the second bottom spans."""
     start = 0 if other.rank == 0 else canonical_axis(axis, x.rank)
     expected = x.shape[start : start + other.rank]
-    if other.shape not in (expected, _row(expected)):
+    if other.shape not in (expected, one_row(expected)):
         raise LayerError(
             f"expected a second bottom of shape {text(expected)} (the first bottom from axis "
             f"{start} on), found {text(other.shape)}"
         )
     return start
-
-
-def _row(shape: Shape) -> Shape:
-    """The shape of one row that stands for each image of a batch."""
-    return (1, *shape[1:]) if shape[:1] == (BATCH,) else shape
 
 
 def _combine(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from convert.graph import BATCH, GraphBuilder, Value
+from convert.layers.blobs import reshape
 from convert.layers.registry import LayerError
 from convert.outputs.detection_output import DetectionOutput
 from geometry.arrays import F64
@@ -178,17 +179,3 @@ def _add_scaled(
     scaled = _mul(graph, value, factor, "reach")
     constant = graph.constant(offset.astype(np.float32), "centres")
     return graph.node("Add", [scaled, constant], value.shape, name=name)
-
-
-def reshape(
-    graph: GraphBuilder,
-    value: Value,
-    target: tuple[int, ...],
-    shape: tuple[int | str, ...],
-    name: str | None = None,
-) -> Value:
-    """ONNX Reshape to `target`, in which 0 keeps a dimension and -1 stands for the rest."""
-    constant = graph.constant(np.asarray(target, np.int64), "shape")
-    return graph.node(
-        "Reshape", [value, constant], shape, name=name, dtype=value.dtype, allowzero=0
-    )

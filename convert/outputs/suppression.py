@@ -11,7 +11,8 @@ import math
 import numpy as np
 
 from convert.graph import BATCH, GraphBuilder, Shape, Value
-from convert.outputs.decoding import DecodedValues, reshape
+from convert.layers.blobs import reshape
+from convert.outputs.decoding import DecodedValues
 from convert.outputs.detection_output import DetectionOutput
 from geometry.coding import CodeType
 

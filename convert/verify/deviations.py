@@ -10,8 +10,8 @@ from convert.caffe import caffe_pb2
 from convert.caffe.network import Layer, Network
 from convert.outputs.kinds import DetectorBlobs
 from convert.verify.opencv import needed_for
-from convert.verify.opencv_copy import Shapes
 from convert.verify.reference.registry import formulas
+from convert.verify.rewrites.piece import Shapes
 from geometry.coding import CodeType
 
 
@@ -30,7 +30,7 @@ def deviations(network: Network, shapes: Shapes) -> dict[str, str]:
 
 
 def _lrn(layer: Layer, shapes: Shapes) -> str | None:
-    """convert.verify.opencv_copy writes k another way where it is positive."""
+    """convert.verify.rewrites.affine writes k another way where it is positive."""
     parameter = layer.parameter.lrn_param
     within = parameter.norm_region == caffe_pb2.LRNParameter.WITHIN_CHANNEL
     return "OpenCV ignores k" if parameter.k <= 0 and not within else None

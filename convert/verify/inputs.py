@@ -48,12 +48,12 @@ def samples(built: Built) -> Mapping[str, Sample]:
     shape = network.inputs[first]
     if len(shape) != 4:
         features = {kind: _values(random, built, first, shape) for kind in pictures(1, 2, 2)}
-        return {kind: _raw(built, {first: array, **others}) for kind, array in features.items()}
+        return {kind: _raw({first: array, **others}) for kind, array in features.items()}
     found: dict[str, Sample] = {}
     for kind, picture in pictures(*shape[1:]).items():
         feed = {first: _caffe_input(built.preprocessing, picture), **others}
         found[kind] = (
-            _raw(built, feed) if built.kind is Kind.RAW else Sample(feed, {IMAGES: picture[None]})
+            _raw(feed) if built.kind is Kind.RAW else Sample(feed, {IMAGES: picture[None]})
         )
     return found
 
@@ -83,7 +83,7 @@ def is_sequence(built: Built) -> bool:
     )
 
 
-def _raw(built: Built, feed: Mapping[str, F32]) -> Sample:
+def _raw(feed: Mapping[str, F32]) -> Sample:
     if len(feed) == 1:
         return Sample(feed, {DATA: next(iter(feed.values()))})
     return Sample(feed, feed)

@@ -8,8 +8,8 @@ import numpy as np
 
 from convert.caffe.network import Network
 from convert.verify.opencv import Feed, needed_for
-from convert.verify.opencv_copy import Shapes
 from convert.verify.reference.registry import formulas
+from convert.verify.rewrites.piece import Shapes
 from geometry.arrays import F32, F64
 
 MOST_PRODUCTS = 2e10
@@ -39,7 +39,7 @@ class NumpyReference:
         wanted = tuple(blobs)
         part = needed_for(network, wanted)
         known = formulas()
-        unknown = sorted({layer.type for layer in part.layers} - known.keys() - {"Input"})
+        unknown = sorted({layer.type for layer in part.layers} - known.keys())
         if unknown:
             raise NumpyError(f"no formula for layers of type {', '.join(unknown)}")
         if products(part, shapes) > MOST_PRODUCTS:
@@ -60,8 +60,6 @@ class NumpyReference:
         results: dict[str, F32] = {}
         readers = Counter(bottom for layer in self.network.layers for bottom in layer.bottoms)
         for layer in self.network.layers:
-            if set(layer.tops) <= set(self.network.inputs) and layer.tops:
-                continue  # an Input layer
             formula = known[layer.type]
             bottoms = [values[bottom] for bottom in layer.bottoms]
             if formula.jumps(layer):

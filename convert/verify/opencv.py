@@ -18,7 +18,8 @@ from google.protobuf.message import EncodeError
 from convert.caffe import blobs as encoding
 from convert.caffe import caffe_pb2
 from convert.caffe.network import Layer, Network
-from convert.verify.opencv_copy import Shapes, opencv_copy
+from convert.verify.opencv_copy import opencv_copy
+from convert.verify.rewrites.piece import Shapes
 from geometry.arrays import F32
 from sfd import extras
 

@@ -17,6 +17,7 @@ from convert.graph import MAX_FOLDED, GraphBuilder
 from convert.report import Status
 from convert.simulation import simulate
 from tests.convert import networks
+from tests.convert.zoo.writer import Net
 
 MIB = 1 << 20
 ALLOWANCE = 300 * MIB
@@ -67,9 +68,9 @@ def test_memory_is_at_most_three_times_the_weights(tmp_path: Path, verify: str) 
 
 
 def test_a_large_input_is_verified_at_a_smaller_size(tmp_path: Path) -> None:
-    net = networks.Writer("fully convolutional", height=2400, width=2400)
-    top = net.pool(net.rectified("data", 20, 5))
-    net.layer("Softmax", net.convolution(net.rectified(top, 40), 2, 1))
+    net = Net(2400)
+    top = net.pool(net.conv_relu("data", 20, 5))
+    net.layer("Softmax", net.conv(net.conv_relu(top, 40), 2, 1))
     files = write_model(tmp_path, net.text)
     report = convert_file(*files, tmp_path / "out.onnx")
     assert report.verification.status is Status.VERIFIED

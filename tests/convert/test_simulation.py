@@ -14,6 +14,7 @@ from convert.report import Status
 from convert.simulation import simulate
 from sfd.cli import run_command
 from tests.convert import networks
+from tests.convert.zoo.writer import Net
 
 SHARED = """\
 input: "data" input_shape { dim: 1 dim: 2 dim: 8 dim: 8 }
@@ -69,7 +70,7 @@ def test_missing_weights_after_an_unknown_layer_are_not_reported(tmp_path: Path)
 
 
 def test_a_network_without_weights_needs_none(tmp_path: Path) -> None:
-    net = networks.Writer("flat")
+    net = Net(64)
     net.layer("ReLU", "data")
     path = write(tmp_path, net.text)
     report = convert_file(path, None, tmp_path / "out.onnx", Options(simulated_weights=1))

@@ -32,6 +32,13 @@ def entries(**properties: str) -> list[onnx.StringStringEntryProto]:
     return [onnx.StringStringEntryProto(key=key, value=value) for key, value in properties.items()]
 
 
+def test_a_name_may_be_almost_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
+    path = tmp_path / ("a" * 245 + ".onnx")
+    with stored(model(), path) as store:
+        store.finish([])
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
 def test_a_file_written_in_parts_is_what_protobuf_would_write(tmp_path: Path) -> None:
     made, path = model(), tmp_path / "out.onnx"
     with stored(made, path) as store:

@@ -20,18 +20,11 @@ def lstm(layer: Layer, bottoms: Sequence[F64]) -> list[F64]:
     weight, bias, *static, hidden = blobs
     outputs = layer.parameter.recurrent_param.num_output
     x, cont, states, more = _steps(layer, bottoms, 2)
-    h, c = states
-    tops = []
-    for step, goes_on in zip(x, cont, strict=True):
-        gates = step @ weight.reshape(4 * outputs, -1).T + bias.ravel()
-        if static:
-            gates = gates + more @ static[0].reshape(4 * outputs, -1).T
-        gates = gates + (goes_on * h) @ hidden.reshape(4 * outputs, outputs).T
-        i, f, o = (_sigmoid(gate) for gate in np.split(gates, 4, axis=1)[:3])
-        c = f * goes_on * c + i * np.tanh(gates[:, 3 * outputs :])
-        h = o * np.tanh(c)
-        tops.append(h)
-    return [np.stack(tops), h[None], c[None]][: len(layer.tops)]
+    gates = x @ weight.reshape(4 * outputs, -1).T + bias.ravel()
+    if static:
+        gates = gates + more @ static[0].reshape(4 * outputs, -1).T
+    tops, h, c = _unrolled(gates, cont, hidden, *states)
+    return [tops, h[None], c[None]][: len(layer.tops)]
 
 
 @formula("Lstm")
@@ -45,18 +38,11 @@ def lstm_of_rows(layer: Layer, bottoms: Sequence[F64]) -> F64:
     batch = max(parameter.batch_size, bottoms[0].size // (len(bottoms[0]) * width))
     x = bottoms[0].reshape(-1, batch, width)
     cont = bottoms[1].reshape(len(x), batch, 1) if len(bottoms) > 1 else np.ones((len(x), batch, 1))
-    h = c = np.zeros((batch, outputs))
-    tops = []
-    for step, goes_on in zip(x, cont, strict=True):
-        gates = step @ weight.reshape(4 * outputs, -1).T
-        gates = gates + (goes_on * h) @ hidden.reshape(4 * outputs, outputs).T
-        if bias:
-            gates = gates + bias[0].ravel()
-        i, f, o = (_sigmoid(gate) for gate in np.split(gates, 4, axis=1)[:3])
-        c = f * goes_on * c + i * np.tanh(gates[:, 3 * outputs :])
-        h = o * np.tanh(c)
-        tops.append(h)
-    return np.concatenate(tops)
+    gates = x @ weight.reshape(4 * outputs, -1).T
+    if bias:
+        gates = gates + bias[0].ravel()
+    start = np.zeros((batch, outputs))
+    return np.concatenate(_unrolled(gates, cont, hidden, start, start)[0])
 
 
 @formula("RNN")
@@ -126,6 +112,18 @@ def _steps(layer: Layer, bottoms: Sequence[F64], states: int) -> tuple[F64, F64,
     cont = known[0][..., None] if known else np.ones((*x.shape[:2], 1))
     static = known[1].reshape(x.shape[1], -1) if len(known) > 1 else np.zeros((x.shape[1], 0))
     return x, cont, first, static
+
+
+def _unrolled(gates: F64, cont: F64, hidden: F64, h: F64, c: F64) -> tuple[F64, F64, F64]:
+    """All h, the last h and c, from the gates [time, batch, 4 * outputs] without U·h."""
+    tops = []
+    for step, goes_on in zip(gates, cont, strict=True):
+        total = step + (goes_on * h) @ hidden.reshape(step.shape[1], -1).T
+        i, f, o = (_sigmoid(gate) for gate in np.split(total, 4, axis=1)[:3])
+        c = f * goes_on * c + i * np.tanh(np.split(total, 4, axis=1)[3])
+        h = o * np.tanh(c)
+        tops.append(h)
+    return np.stack(tops), h, c
 
 
 def _sigmoid(x: F64) -> F64:

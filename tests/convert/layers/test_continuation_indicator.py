@@ -54,7 +54,7 @@ def test_the_top_itself_is_0_and_then_1(infer: Run) -> None:
     ("parameter", "message"),
     [
         ("time_step: 5", "time_step and batch_size must be at least 1"),
-        ("time_step: 2000000 batch_size: 1", "at most 1000000"),
+        ("time_step: 2000000 batch_size: 1", "the limit is 1000000"),
     ],
 )
 def test_what_does_not_fit_is_explained(

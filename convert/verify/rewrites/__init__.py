@@ -1,0 +1,1 @@
+"""How layers that OpenCV reads differently are written for it, by layer type."""
