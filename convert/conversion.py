@@ -17,7 +17,7 @@ from convert.caffe.network import CaffeError, Diagnostic, Network
 from convert.caffe.wire import release
 from convert.explanation import Explanation, explain
 from convert.files import check_output, check_source
-from convert.metadata import class_names, metadata, sha256
+from convert.metadata import class_names, metadata
 from convert.outputs.kinds import Built, Kind, build, default_kind, input_problems
 from convert.outputs.preprocessing import ChannelOrder, Preprocessing
 from convert.outputs.stated import differences, fractions
@@ -28,6 +28,7 @@ from convert.storage import stored
 from convert.translate import problems_of
 from convert.verify import verify
 from sfd.errors import SfdError, UsageError
+from sfd.files import sha256
 
 LARGEST_SIDE = 16_384
 """The longest side of an input in pixels, so that a damaged prototxt does not fill the memory."""

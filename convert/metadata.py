@@ -1,9 +1,7 @@
 """The metadata of an ONNX file: `metadata_props` with the prefix `sfd.`."""
 
-import hashlib
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 
@@ -13,12 +11,6 @@ from sfd.distribution import VERSION
 from sfd.errors import UsageError
 
 FACE = ("face",)
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def class_names(built: Built, given: tuple[str, ...] | None) -> tuple[str, ...]:

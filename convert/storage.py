@@ -5,7 +5,6 @@ data. During verification, onnxruntime reads the weights from these files, throu
 holds only their offsets.
 """
 
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from convert.caffe.wire import header
-from sfd.files import WriteError, create_beside, sync
+from sfd.files import WriteError, create_beside, sha256, sync
 
 MAX_INLINE = (1 << 31) - (1 << 24)
 """The most bytes of weights within the model file; the rest of 2 GiB is left for the nodes."""
@@ -59,8 +58,7 @@ class StoredModel:
                 # A message may be split: appended fields are merged.
                 file.write(onnx.ModelProto(metadata_props=metadata).SerializeToString())
                 sync(file)
-            with self.file.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = sha256(self.file)
             if self.data is not None:
                 self.data.replace(self.data_output)
             self.file.replace(self.output)

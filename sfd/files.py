@@ -1,5 +1,6 @@
 """Writes files completely or not at all."""
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterable
@@ -47,3 +48,9 @@ def sync(file: BinaryIO) -> None:
     os.fsync(file.fileno())
     # With mkstemp's mode 0600, a service that runs as another user couldn't read the file.
     os.fchmod(file.fileno(), 0o644)
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

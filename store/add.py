@@ -9,6 +9,7 @@ from pathlib import Path
 from convert.conversion import Options, convert_file
 from convert.outputs.kinds import Kind
 from convert.report import Report
+from sfd.files import sha256
 from store.build import Progress, record
 from store.model import (
     ONNX_FILE,
@@ -19,7 +20,6 @@ from store.model import (
     Source,
     Thresholds,
     load,
-    sha256,
 )
 from store.staging import staged, write_description
 

@@ -16,6 +16,7 @@ from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, Validati
 from pydantic.dataclasses import dataclass
 
 from sfd.errors import SfdError
+from sfd.files import sha256
 
 MODEL_FILE = "model.toml"
 ONNX_FILE = "model.onnx"
@@ -293,12 +294,6 @@ def recipe_hash(model: Description) -> str:
         model, mode="json", include={"name", "classes", "input"}
     )
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def problems(error: ValidationError) -> str:

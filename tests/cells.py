@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from pydantic import TypeAdapter
 
+from sfd.files import sha256
 from store import model as models
 
 NAME = "cells"
@@ -100,13 +101,13 @@ top_k = 5000
 keep_top_k = 750
 """
     for role, file in sources.items():
-        digest = models.sha256(folder / file)
+        digest = sha256(folder / file)
         text += f'[sources.{role}]\nfile = "{file}"\nsha256 = "{digest}"\n'
     (folder / "model.toml").write_text(text)
     onnx.save(cells_onnx(), folder / "model.onnx")
     described = models.load(folder)
     build = models.Build(
-        sha256=models.sha256(folder / "model.onnx"),
+        sha256=sha256(folder / "model.onnx"),
         sources={role: described.sources[role].sha256 for role in sources},
         recipe=models.recipe_hash(described),
         converter="the tests",

@@ -12,6 +12,7 @@ import pytest
 from detection import session
 from detection.errors import StartError
 from detection.providers import ProviderName
+from sfd.files import sha256
 from store import model as models
 from store.model import ModelError
 
@@ -146,6 +147,6 @@ def test_the_session_runs_on_the_requested_provider(folder: Path) -> None:
 def bless(folder: Path) -> None:
     """Update build.json to the folder's current files."""
     build = json.loads((folder / "build.json").read_text())
-    build["sha256"] = models.sha256(folder / "model.onnx")
+    build["sha256"] = sha256(folder / "model.onnx")
     build["recipe"] = models.recipe_hash(models.load(folder))
     (folder / "build.json").write_text(json.dumps(build))

@@ -21,7 +21,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from service.settings import describe
-from store import model as models
+from sfd.files import sha256
 
 Cells = Callable[..., bytes]
 Sleeping = Callable[[object], str]
@@ -300,7 +300,7 @@ def break_inference(folder: Path) -> None:
     )
     onnx.save(model, folder / "model.onnx")
     build = json.loads((folder / "build.json").read_text())
-    build["sha256"] = models.sha256(folder / "model.onnx")
+    build["sha256"] = sha256(folder / "model.onnx")
     (folder / "build.json").write_text(json.dumps(build))
 
 

@@ -26,7 +26,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from store import model as models
+from sfd.files import sha256
 
 Cells = Callable[..., bytes]
 Sleeping = Callable[[object], str]
@@ -65,7 +65,7 @@ def break_model(folder: Path, fault: str) -> None:
     onnx.checker.check_model(model)
     onnx.save(model, folder / "model.onnx")
     build = json.loads((folder / "build.json").read_text())
-    build["sha256"] = models.sha256(folder / "model.onnx")
+    build["sha256"] = sha256(folder / "model.onnx")
     (folder / "build.json").write_text(json.dumps(build))
 
 

@@ -9,6 +9,7 @@ import pytest
 from convert.caffe import prototxt, weights
 from convert.caffe.caffe_pb2 import NetParameter
 from geometry.arrays import F32
+from sfd.files import sha256
 from store import model
 from store.model import Description, Input, Model, Source, Thresholds
 from store.staging import write_description
@@ -76,8 +77,8 @@ def describe(detector: Detector, name: str) -> Description:
         input=Input(height=64, width=64, channels=3, channel_order="bgr", mean=(104, 117, 123)),
         thresholds=Thresholds(default_score=0.5, nms_iou=0.3, top_k=5000, keep_top_k=750),
         sources={
-            "deploy": Source("deploy.prototxt", model.sha256(detector.prototxt)),
-            "weights": Source("weights.caffemodel", model.sha256(detector.caffemodel)),
+            "deploy": Source("deploy.prototxt", sha256(detector.prototxt)),
+            "weights": Source("weights.caffemodel", sha256(detector.caffemodel)),
         },
     )
 

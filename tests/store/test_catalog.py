@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from store import catalog, model
+from sfd.files import sha256
+from store import catalog
 from store.model import ModelError
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +40,7 @@ def test_sizes_and_hashes_are_those_of_the_published_files(shared: Path) -> None
         for source in entry.sources.values():
             path = shared / "models/upstream" / name / source.file
             assert source.size == path.stat().st_size
-            assert source.sha256 == model.sha256(path)
+            assert source.sha256 == sha256(path)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Protocol
 import pytest
 
 from sfd.cli import main
+from sfd.files import sha256
 from store import model
 from store.model import Model
 
@@ -92,7 +93,7 @@ def test_show_as_json_has_the_contents_of_the_toml(
     assert main(["models", "show", "tiny", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert shown["state"] == "ready"
-    assert shown["build"]["sha256"] == model.sha256(built.onnx)
+    assert shown["build"]["sha256"] == sha256(built.onnx)
     assert shown["build"]["verification"] == "unverified: verification was switched off"
     assert shown["input"]["mean"] == [104, 117, 123]
     assert shown["sources"]["deploy"] == {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from store import model
+from sfd.files import sha256
 from store.catalog import Catalog, Download, Entry
 from store.listing import Listed, card, data, examine, listing, table
 from store.model import Description, Model
@@ -72,7 +72,7 @@ def test_columns_are_as_wide_as_their_longest_cell_and_problems_follow(
 def test_json_of_an_installed_model_has_its_folder_and_build(built: Model) -> None:
     found = data(examine(built.folder))
     assert found["folder"] == str(built.folder)
-    assert found["build"]["sha256"] == model.sha256(built.onnx)
+    assert found["build"]["sha256"] == sha256(built.onnx)
     assert (found["state"], found["problem"], found["title"]) == ("ready", "", "A tiny detector")
 
 
@@ -90,7 +90,7 @@ def test_a_card_says_what_is_downloaded_or_how_it_was_built(catalog: Catalog, bu
     installed = card(examine(built.folder))
     assert f"folder:     {built.folder}" in installed
     assert "to fetch" not in installed
-    assert f"file:       model.onnx, sha256 {model.sha256(built.onnx)}" in installed
+    assert f"file:       model.onnx, sha256 {sha256(built.onnx)}" in installed
     assert "input:      64x64 (height x width), bgr, mean 104, 117, 123, scale 1" in installed
 
 

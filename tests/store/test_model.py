@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sfd.files import sha256
 from store import model
 from store.model import Input, Model, ModelError
 from store.staging import write_description
@@ -172,7 +173,7 @@ def test_a_broken_record_of_the_build_is_explained(built: Model, content: str) -
 def test_a_build_from_other_weights_is_stale(built: Model) -> None:
     built.weights.write_bytes(built.weights.read_bytes() + b"\x0a\x00")
     sources = {**built.sources}
-    sources["weights"] = model.Source("weights.caffemodel", model.sha256(built.weights))
+    sources["weights"] = model.Source("weights.caffemodel", sha256(built.weights))
     write_description(Model(**{**vars(built), "sources": sources}), built.folder)
     with pytest.raises(ModelError, match="was built from other sources or settings"):
         model.check(model.load(built.folder))

@@ -21,6 +21,7 @@ import tomli_w
 from pydantic import TypeAdapter
 
 from sfd.errors import SfdError
+from sfd.files import sha256
 from store import catalog, model
 from store.catalog import Catalog, Download, Entry
 from store.model import Description, ModelError
@@ -287,7 +288,7 @@ def test_a_file_that_does_not_convert_leaves_nothing(
     entry = offered["tiny"]
     path = store.parent / "content"
     path.write_bytes(content)
-    download = replace(entry.sources["weights"], size=len(content), sha256=model.sha256(path))
+    download = replace(entry.sources["weights"], size=len(content), sha256=sha256(path))
     sources = {**entry.sources, "weights": download}
     with pytest.raises(SfdError, match="weights"):
         pull(store, "tiny", {"tiny": replace(entry, sources=sources)})
