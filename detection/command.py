@@ -5,15 +5,15 @@ import asyncio
 import json
 import sys
 from collections.abc import Sequence
-from io import BytesIO, TextIOWrapper
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, get_args
 
 from PIL import Image
 
-from detection import rendering, settings, sources
+from detection import settings, sources
 from detection.detector import Detection, Detector, Query
-from detection.errors import RequestError
+from detection.errors import RequestError, UnwritableFile
 from detection.opening import find_model, open_detector
 from detection.providers import ProviderName
 from detection.rendering import Style
@@ -152,7 +152,7 @@ async def detect_files(
         for file, content, one, out in zip(group, contents, found, outs, strict=True):
             error = one if isinstance(one, RequestError) else None
             if isinstance(one, Detection) and isinstance(content, bytes) and out is not None:
-                error = write_drawing(content, one, detector, out, arguments.style or "boxes")
+                error = await write_drawing(content, one, detector, out, arguments.style or "boxes")
             show(file, one, as_json=arguments.json)
             if error is not None:
                 failed += 1
@@ -161,37 +161,26 @@ async def detect_files(
     return failed
 
 
-class UnwritableFile(RequestError):
-    """A picture can't be written."""
-
-    slug = "unwritable-file"
-    title = "Unwritable file"
-
-
-def write_drawing(
+async def write_drawing(
     content: bytes, found: Detection, detector: Detector, out: Path, style: Style
 ) -> RequestError | None:
     """Draw or hide the faces and write the picture, whole or not at all.
 
     Returns a failure, if any.
     """
-    picture = rendering.draw(
-        content,
-        found.boxes,
-        found.scores,
-        style,
-        max_pixels=detector.max_pixels,
-        background=detector.session.model.input.mean_rgb,
-    )
-    file = BytesIO()
+    kind = Image.registered_extensions()[out.suffix.lower()]
     try:
-        picture.save(file, Image.registered_extensions()[out.suffix.lower()])
+        picture = await detector.draw(content, found, style, kind, NEVER)
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(out, file.getvalue())
-    except (OSError, ValueError) as error:
+        write_atomically(out, picture)
+    except UnwritableFile as problem:
+        return UnwritableFile(f"{out}: {problem}")
+    except OSError as error:
         return UnwritableFile(f"{out}: cannot be written: {error}")
     except WriteError as error:
         return UnwritableFile(str(error))
+    except RequestError as problem:
+        return problem
     return None
 
 

@@ -1,9 +1,10 @@
-"""Image files to faces: decoding and letterboxing in threads, the batcher, thresholds and NMS.
+"""Image files to faces: decoding and letterboxing by a decoder, the batcher, thresholds and NMS.
 
 `detection.opening` makes a `Detector`; the HTTP routes, `sfd detect` and `sfd evaluate` use it.
 """
 
 import asyncio
+import contextvars
 import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Executor
@@ -12,23 +13,25 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from detection import images
 from detection.batcher import Batcher, Reservation
 from detection.deadline import until
+from detection.decoding.pool import Decoder, Job
+from detection.decoding.tasks import Crop, Draw, Prepare, Prepared
 from detection.errors import RequestError
-from detection.letterbox import Pixels, letterbox
+from detection.letterbox import Pixels
 from detection.observer import ImageDone, Observer
+from detection.rendering import Style
 from detection.session import Predictions, Session
-from detection.tiles import MOST, Tile, crop, gather, layout
+from detection.tiles import MOST, gather
 from detection.timings import Timings
 from detection.tuning import Plan
 from geometry.arrays import I64, Floats
 from geometry.boxes import clip
-from geometry.letterbox import Letterbox
 from geometry.nms import nms
 from store.model import Thresholds
 
 T = TypeVar("T")
+Work = TypeVar("Work", Prepare, Draw | Crop)
 Places = Reservation[Pixels, Predictions]
 
 
@@ -86,21 +89,6 @@ class Detection:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """An image as the network takes it.
-
-    One picture for the whole image and one for each tile, with its placement, and the seconds that
-    decoding and preprocessing took.
-    """
-
-    tiles: Sequence[Tile]
-    pictures: Sequence[Pixels]
-    placements: Sequence[Letterbox]
-    decode: float
-    preprocess: float
-
-
 @dataclass(frozen=True, eq=False)
 class Detector:
     """One model, ready to find faces in image files."""
@@ -112,14 +100,18 @@ class Detector:
     max_pixels: int
     reduced_decoding: bool
     """Whether large JPEGs are decoded at a reduced scale."""
+    decoder: Decoder
+    """Does the work on image files."""
     decoding: Executor
-    """Threads that decode and letterbox."""
+    """Threads that ask the decoder, which blocks."""
     selecting: Executor
     """The thread of NMS, a separate one, so that NMS never waits behind decoding."""
     observer: Observer = field(default_factory=Observer)
     """Called for each finished image."""
     executors: Sequence[Executor] = ()
     """The pools that only this detector uses; `close` shuts them down."""
+    decoders: Sequence[Decoder] = ()
+    """The same for a decoder."""
 
     async def detect(
         self, data: bytes, query: Query, deadline: float, places: Places, most_tiles: int
@@ -131,9 +123,7 @@ class Detector:
         """
         started = time.perf_counter()
         try:
-            prepared = await until(
-                deadline, self._in(self.decoding, self.prepare, data, most_tiles)
-            )
+            prepared = await self.prepare(data, most_tiles, deadline)
             places.extend(len(prepared.pictures) - 1)
         except BaseException:
             places.give_up()
@@ -199,39 +189,77 @@ class Detector:
             return await asyncio.gather(*map(one, files))
 
     async def close(self) -> None:
-        """Finish the accepted requests, then end the threads."""
+        """Finish the accepted requests, then end the threads and processes."""
         await self.batcher.drain()
         for executor in self.executors:
             executor.shutdown(wait=False, cancel_futures=True)
+        for decoder in self.decoders:
+            decoder.close()
 
-    def prepare(self, data: bytes, most_tiles: int) -> Prepared:
-        """Decode, cut and letterbox an image file. Slow: run it in a thread."""
+    async def prepare(self, data: bytes, most_tiles: int, deadline: float) -> Prepared:
+        """Decode, cut and letterbox an image file. Raises RequestError."""
         model = self.session.model.input
-        started = time.perf_counter()
-        # Tiles are cut at full resolution.
-        may_reduce = self.reduced_decoding and most_tiles == 1
-        box = (model.width, model.height) if may_reduce else None
-        picture = images.decode_to_fit(
-            data, box, max_pixels=self.max_pixels, background=model.mean_rgb
+        task = Prepare(
+            model.width,
+            model.height,
+            model.channels,
+            model.mean_rgb,
+            self.max_pixels,
+            most_tiles,
+            self.reduced_decoding,
         )
-        decoded = time.perf_counter()
-        size = picture.width, picture.height
-        tiles = layout(*size, model.width, model.height, most_tiles)
-        pictures, placements = [], []
-        for tile in tiles:
-            whole = (tile.width, tile.height) == size
-            pixels, placement = letterbox(
-                picture.image if whole else crop(picture.image, tile),
-                model.width,
-                model.height,
-                model.channels,
-                model.mean_rgb,
-                full_size=size if whole else None,
-            )
-            pictures.append(pixels)
-            placements.append(placement)
-        preprocess = time.perf_counter() - decoded
-        return Prepared(tiles, pictures, placements, decoded - started, preprocess)
+        return await self._decode(self.decoder.prepare, task, data, deadline)
+
+    async def draw(
+        self, data: bytes, found: Detection, style: Style, kind: str, deadline: float
+    ) -> bytes:
+        """The picture of an image file with its faces drawn or hidden, as a file.
+
+        `kind` is Pillow's name of the format: PNG, JPEG or another that it can write. The file is
+        decoded a second time: kept in memory, every decoded image in the queue would take as much
+        memory as its pixels. Raises RequestError.
+        """
+        task = Draw(
+            found.boxes.tolist(),
+            found.scores.tolist(),
+            style,
+            kind,
+            self.session.model.input.mean_rgb,
+            self.max_pixels,
+        )
+        (picture,) = await self._decode(self.decoder.make, task, data, deadline)
+        return picture
+
+    async def crop(
+        self,
+        data: bytes,
+        found: Detection,
+        *,
+        margin: float,
+        size: int,
+        most_bytes: int,
+        deadline: float,
+    ) -> list[bytes]:
+        """A JPEG file of each face of an image file; see `detection.crops.cut`.
+
+        No further one is cut when they have more than `most_bytes`. Raises RequestError.
+        """
+        background = self.session.model.input.mean_rgb
+        task = Crop(found.boxes.tolist(), margin, size, most_bytes, background, self.max_pixels)
+        return await self._decode(self.decoder.make, task, data, deadline)
+
+    async def _decode(
+        self, work: Callable[[Work, bytes, Job], T], task: Work, data: bytes, deadline: float
+    ) -> T:
+        """Do a task in a thread that waits for the decoder."""
+        remaining = deadline - asyncio.get_running_loop().time()
+        job = Job(expires=time.monotonic() + remaining)
+        try:
+            # The log lines of the thread have the request's id.
+            run = contextvars.copy_context().run
+            return await until(deadline, self._in(self.decoding, run, work, task, data, job))
+        finally:
+            job.over.set()
 
     def group(self, most: int, query: Query) -> int:
         """How many files a caller should submit at a time, at most `most`.

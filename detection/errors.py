@@ -4,7 +4,7 @@ file bytes -> RGB arrays -> queue -> inference -> faces
 |                        |          |
 |                        |          InferenceFailed, Timeout
 |                        Overloaded, Timeout
-InvalidImage, UnsupportedMediaType, TooManyPixels
+InvalidImage, UnsupportedMediaType, TooManyPixels, TooExpensive, OutOfMemory
 """
 
 from typing import ClassVar
@@ -49,6 +49,14 @@ class TooManyPixels(RequestError):
     title = "Too many pixels"
 
 
+class TooExpensive(RequestError):
+    """Decoding or drawing the image takes more CPU time or memory than one image may use."""
+
+    status = 422
+    slug = "too-expensive"
+    title = "Too expensive"
+
+
 class UnsupportedMediaType(RequestError):
     """The file has a format that is not supported."""
 
@@ -73,12 +81,26 @@ class Overloaded(RequestError):
         self.retry_after_s = retry_after_s
 
 
+class OutOfMemory(Overloaded):
+    """The server has too little memory for this image at the moment."""
+
+    slug = "out-of-memory"
+    title = "Out of memory"
+
+
 class Timeout(RequestError):
     """The deadline of the request passed."""
 
     status = 504
     slug = "timeout"
     title = "Timeout"
+
+
+class UnwritableFile(RequestError):
+    """A picture can't be written."""
+
+    slug = "unwritable-file"
+    title = "Unwritable file"
 
 
 class StartError(SfdError):

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from detection import jpeg, media_types
-from detection.errors import InvalidImage, TooManyPixels, UnsupportedMediaType
+from detection.errors import InvalidImage, OutOfMemory, TooManyPixels, UnsupportedMediaType
 from detection.letterbox import Colour
 from detection.sizes import readable_pixels
 from geometry.arrays import F64, Floats
@@ -83,7 +83,8 @@ def decode_to_fit(
     least OVERSAMPLING times as large as needed. JPEG data decodes much faster at a half or a
     quarter of the sides.
 
-    Raises InvalidImage, TooManyPixels (before decoding) or UnsupportedMediaType, nothing else.
+    Raises InvalidImage, TooManyPixels (before decoding), UnsupportedMediaType or OutOfMemory,
+    nothing else.
     """
     kind = media_types.kind(data)
     if not data:
@@ -100,11 +101,23 @@ def decode_to_fit(
             if kind
             else "not a supported image format"
         ) from None
+    except MemoryError:
+        raise OutOfMemory("too little memory to decode this image; try again later") from None
     except Exception as error:
         # Pillow's decoders raise nearly anything on broken files: OSError, SyntaxError,
-        # struct.error, zlib.error, KeyError, OverflowError, MemoryError…
+        # struct.error, zlib.error, KeyError, OverflowError…
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InvalidImage(f"the {kind or 'image'} data is broken: {reason}") from None
+
+
+def pixels(data: bytes) -> int | None:
+    """How many pixels an image file has according to its header; None if it can't be read."""
+    try:
+        with Image.open(BytesIO(data), formats=FORMATS) as image:
+            return image.width * image.height
+    except Exception:
+        # As in `decode_to_fit`.
+        return None
 
 
 def _decode(

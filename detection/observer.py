@@ -26,7 +26,7 @@ class ImageDone:
 class Observer:
     """Receives a detector's events; this base class ignores them.
 
-    Its methods run on the event loop, and must return at once.
+    Its methods must return at once. All but `decoder_stopped` run on the event loop.
     """
 
     def image_done(self, done: ImageDone) -> None:
@@ -37,3 +37,9 @@ class Observer:
 
     def inference_failed(self, model: str, error: Exception) -> None:
         """The model raised `error`."""
+
+    def decoder_stopped(self, reason: str) -> None:
+        """A decoder's process was stopped, for one of `decoding.pool.ENDINGS`.
+
+        Called in any thread.
+        """

@@ -9,17 +9,24 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from detection.batcher import Batcher, Handle
+from detection.decoding.limits import Limits
+from detection.decoding.pixels import PixelMemory
+from detection.decoding.pool import THREADS, Decoder, ProcessDecoder, ThreadDecoder
 from detection.detector import Detector
 from detection.letterbox import Pixels
 from detection.observer import Observer
 from detection.session import Predictions, Session, has_cuda, open_session
 from detection.settings import DetectionSettings
+from detection.tiles import MOST
 from detection.tuning import Plan, tune
 from store import model as models
 from store.model import Model
 from store.places import locate
 
 log = logging.getLogger(__name__)
+
+MOST_PICTURES = 512
+"""Pictures of waiting images in shared memory, at 1.2 MB each for 640 x 640 pixels."""
 
 
 class LoopClock:
@@ -40,20 +47,39 @@ class LoopClock:
 
 @dataclass(frozen=True, slots=True)
 class Pools:
-    """The threads that several detectors of one process share."""
+    """The threads and processes that several detectors share."""
 
+    decoder: Decoder
     decoding: Executor
     selecting: Executor
 
     @classmethod
-    def start(cls, threads: int) -> "Pools":
-        """`threads` that decode and letterbox, and one for NMS."""
-        return cls(ThreadPoolExecutor(threads, "decode"), ThreadPoolExecutor(1, "select"))
+    def start(
+        cls,
+        settings: DetectionSettings,
+        models: Sequence[Model],
+        on_end: Callable[[str], None] = lambda reason: None,
+    ) -> "Pools":
+        """The decoder that the settings name, for these models, and a thread for NMS.
+
+        `on_end` is called, from any thread, when a decoder's process is stopped.
+        """
+        selecting = ThreadPoolExecutor(1, "select")
+        if settings.decoding == "threads":
+            return cls(ThreadDecoder(), ThreadPoolExecutor(settings.threads, "decode"), selecting)
+        limits = Limits.of(settings.decode_cpu_s, settings.decode_memory, settings.max_pixels)
+        largest = max(m.input.width * m.input.height * m.input.channels for m in models)
+        waiting = min(settings.queue_limit * len(models), MOST_PICTURES)
+        # A tiled image takes a slot for each tile.
+        pixels = PixelMemory(largest, waiting, spare=2 * MOST)
+        decoder = ProcessDecoder(settings.threads, limits, pixels, on_end)
+        return cls(decoder, ThreadPoolExecutor(THREADS, "decode"), selecting)
 
     def close(self) -> None:
-        """End the threads once they are idle, and drop waiting tasks."""
+        """End the threads once they are idle, drop waiting tasks, and stop the decoder."""
         for executor in (self.decoding, self.selecting):
             executor.shutdown(wait=False, cancel_futures=True)
+        self.decoder.close()
 
 
 def find_model(settings: DetectionSettings, name: str) -> Model:
@@ -102,19 +128,23 @@ def open_detector(
     # wait would count neither for deadlines nor for the depth of the queue.
     inferring = ThreadPoolExecutor(plan.workers, f"infer-{model.name}")
     own: list[Executor] = [inferring]
+    decoders: list[Decoder] = []
     if pools is None:
-        pools = Pools.start(settings.threads)
+        pools = Pools.start(settings, [model])
         own += [pools.decoding, pools.selecting]
+        decoders = [pools.decoder]
     return Detector(
         session=session,
         plan=plan,
         batcher=_batcher(session, plan, settings, observer, inferring, target_wait),
         max_pixels=settings.max_pixels,
         reduced_decoding=settings.reduced_decoding,
+        decoder=pools.decoder,
         decoding=pools.decoding,
         selecting=pools.selecting,
         observer=observer,
         executors=own,
+        decoders=decoders,
     )
 
 

@@ -9,13 +9,13 @@ from PIL import Image, ImageCms
 from detection import images
 from detection.crops import cut
 from detection.drawing import draw_boxes
+from detection.errors import OutOfMemory, UnwritableFile
 from detection.letterbox import Colour
 from detection.redaction import hide
 from geometry.arrays import Floats
 
 Style = Literal["boxes", "blur", "pixelate"]
 
-PNG, JPEG = "image/png", "image/jpeg"
 JPEG_QUALITY = 90
 # A higher level saves few bytes in photographs and takes several times as long.
 PNG_COMPRESSION = 3
@@ -65,7 +65,7 @@ def crops(
     # Pillow's encoders write what they find here.
     image.info = {}
     for crop in cut(image, boxes, margin=margin, size=size):
-        yield encode(crop, JPEG)
+        yield encode(crop, "JPEG")
 
 
 def in_srgb(data: bytes, *, max_pixels: int, background: Colour) -> Image.Image:
@@ -75,12 +75,15 @@ def in_srgb(data: bytes, *, max_pixels: int, background: Colour) -> Image.Image:
 
 
 def encode(picture: Image.Image, kind: str) -> bytes:
-    """The file of a picture, PNG or JPEG by its media type."""
+    """The file of a picture in a format by Pillow's name. Raises UnwritableFile."""
     file = BytesIO()
-    if kind == PNG:
-        picture.save(file, "PNG", compress_level=PNG_COMPRESSION)
-    else:
-        picture.save(file, "JPEG", quality=JPEG_QUALITY)
+    options = {"PNG": {"compress_level": PNG_COMPRESSION}, "JPEG": {"quality": JPEG_QUALITY}}
+    try:
+        picture.save(file, kind, **options.get(kind, {}))
+    except MemoryError:
+        raise OutOfMemory("too little memory to encode this picture; try again later") from None
+    except (OSError, ValueError) as error:
+        raise UnwritableFile(f"the picture cannot be written as {kind}: {error}") from None
     return file.getvalue()
 
 

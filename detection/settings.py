@@ -145,6 +145,18 @@ class DetectionSettings(BaseSettings):
     """true: decode a JPEG at least four times the network's size at 1/2 to 1/8 of its sides,
     which takes a third of the time. Boxes move a little (docs/sizing.md)."""
 
+    decoding: Annotated[Literal["processes", "threads"], BeforeValidator(lower)] = "processes"
+    """Where images are decoded and drawn. processes: in processes of their own, which are stopped
+    when an image takes too much time or memory. threads: in this process, without such limits;
+    only for images that you trust."""
+
+    decode_cpu_s: Annotated[float, Gt(0), Le(3600)] = 10.0
+    """CPU seconds that decoding or drawing one image may take. No effect with threads."""
+
+    decode_memory: Bytes | None = None
+    """Memory that decoding or drawing one image may take, on Linux. Default: 64 MiB and 20 bytes
+    for each pixel of SFD_MAX_PIXELS. No effect with threads."""
+
     @model_validator(mode="after")
     def _default_model_is_served(self) -> Self:
         if self.default_model and self.models and self.default_model not in self.models:

@@ -13,9 +13,11 @@
 from detection.errors import (
     InferenceFailed,
     InvalidImage,
+    OutOfMemory,
     Overloaded,
     RequestError,
     Timeout,
+    TooExpensive,
     TooManyPixels,
     UnsupportedMediaType,
 )
@@ -134,11 +136,13 @@ DOCUMENTED: tuple[type[RequestError], ...] = (
     PayloadTooLarge,
     TooManyPixels,
     UnsupportedMediaType,
+    TooExpensive,
     InvalidParameter,
     FetchFailed,
     InferenceFailed,
     NotSupported,
     Overloaded,
+    OutOfMemory,
     Timeout,
 )
 """The errors that a client can see, by status."""
@@ -149,8 +153,10 @@ DETECTION: tuple[type[RequestError], ...] = (
     PayloadTooLarge,
     TooManyPixels,
     UnsupportedMediaType,
+    TooExpensive,
     InferenceFailed,
     Overloaded,
+    OutOfMemory,
     Timeout,
 )
 """The errors of every request that asks for a detection, in whatever protocol."""

@@ -8,6 +8,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from detection.decoding.pool import ENDINGS
 from detection.limits import MAX_BATCH
 from detection.timings import STAGES, Timings
 from service.errors import DOCUMENTED, ClientGone
@@ -59,6 +60,13 @@ class Metrics:
         self.fetches = Counter(
             "sfd_fetches", "Images fetched by URL, by how it ended.", ["outcome"], registry=registry
         )
+        self.decoders_stopped = Counter(
+            "sfd_decoders_stopped",
+            "Processes stopped while they decoded an image: it took too much CPU time, its request "
+            "ended, others waited, or the process crashed.",
+            ["reason"],
+            registry=registry,
+        )
         self.faces = Counter("sfd_faces", "Faces found.", registry=registry)
         self.image_pixels = Histogram(
             "sfd_image_pixels", "Pixels of an image.", buckets=PIXELS, registry=registry
@@ -102,6 +110,8 @@ class Metrics:
         GCCollector(registry=registry)
         for stage in STAGES:
             self.stage_seconds.labels(stage)
+        for reason in ENDINGS:
+            self.decoders_stopped.labels(reason)
         for outcome in FETCHES:
             self.fetches.labels(outcome)
         # Start at zero: an alert sees no increase in a counter that first appears at 1.

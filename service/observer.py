@@ -32,3 +32,7 @@ class ServiceObserver(Observer):
     def batch_started(self, size: int) -> None:
         """Count the size of the batch."""
         self.metrics.batch_size.observe(size)
+
+    def decoder_stopped(self, reason: str) -> None:
+        """Count it."""
+        self.metrics.decoders_stopped.labels(reason).inc()

@@ -154,6 +154,8 @@ DETAILS = {
     "internal-error": "the model failed on this image",
     "fetch-failed": "images.example.org answered 404",
     "not-supported": "this service finds faces; it recognises nobody and keeps no faces",
+    "too-expensive": "this image takes too long to decode or draw: more than 10 s of CPU time",
+    "out-of-memory": "too little memory to decode this image; try again later",
     "overloaded": "the queue of 128 images is full",
     "timeout": "the deadline of the request passed",
 }

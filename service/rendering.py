@@ -5,11 +5,12 @@ from io import BytesIO
 from zipfile import ZipFile
 
 from detection import media_types
-from detection.rendering import JPEG, PNG
 from service import negotiation
 from service.errors import NotAcceptable
 
-ZIP = "application/zip"
+PNG, JPEG, ZIP = "image/png", "image/jpeg", "application/zip"
+FORMATS = {PNG: "PNG", JPEG: "JPEG"}
+"""Pillow's names of the formats."""
 # JPEG_MAX_DIMENSION of libjpeg.
 JPEG_LONGEST_SIDE = 65_500
 

@@ -65,6 +65,11 @@ class Runtime:
             wait.set_function(partial(getattr, detector.batcher, "wait"))
 
     @property
+    def stalled(self) -> bool:
+        """Whether images wait for decoding and nothing happens."""
+        return self.pools is not None and self.pools.decoder.stalled
+
+    @property
     def default(self) -> Detector:
         """The detector of a request that names no model."""
         return next(iter(self.detectors.values()))
@@ -117,16 +122,21 @@ def load(settings: Settings) -> Runtime:
     """Check and open every model of the settings. Raises ModelError or StartError."""
     metrics = Metrics()
     observer = ServiceObserver(metrics)
-    pools = Pools.start(settings.threads)
-    detectors = {
-        name: open_detector(
-            find_model(settings, name),
-            settings,
-            observer=observer,
-            pools=pools,
-            measure=True,
-            target_wait=settings.target_wait_s,
-        )
-        for name in settings.served_models
-    }
+    models = [find_model(settings, name) for name in settings.served_models]
+    pools = Pools.start(settings, models, observer.decoder_stopped)
+    try:
+        detectors = {
+            model.name: open_detector(
+                model,
+                settings,
+                observer=observer,
+                pools=pools,
+                measure=True,
+                target_wait=settings.target_wait_s,
+            )
+            for model in models
+        }
+    except BaseException:
+        pools.close()
+        raise
     return Runtime(settings, metrics, detectors, pools)

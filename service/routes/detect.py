@@ -1,21 +1,17 @@
 """POST /detect: finds the faces in image files."""
 
 import asyncio
-import threading
 import time
 from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from detection import rendering
 from detection.deadline import until
 from detection.detector import Detection, Detector
 from detection.detector import Query as DetectorQuery
-from detection.errors import (
-    RequestError,
-    Timeout,
-)
+from detection.errors import RequestError
+from detection.rendering import Style
 from detection.sizes import readable_bytes
 from detection.timings import slowest
 from service import openapi, problems
@@ -30,7 +26,7 @@ from service.errors import (
     UnknownModel,
 )
 from service.parameters import combine
-from service.rendering import ZIP, archive, check_zip, media_type
+from service.rendering import FORMATS, JPEG, PNG, ZIP, archive, check_zip, media_type
 from service.runtime import Runtime
 from service.schemas import (
     DetectAnswer,
@@ -58,8 +54,8 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
                     "several": {"summary": "Several images", "value": openapi.SEVERAL_EXAMPLE},
                 }
             },
-            rendering.JPEG: {"schema": {"type": "string", "format": "binary"}},
-            rendering.PNG: {"schema": {"type": "string", "format": "binary"}},
+            JPEG: {"schema": {"type": "string", "format": "binary"}},
+            PNG: {"schema": {"type": "string", "format": "binary"}},
             ZIP: {"schema": {"type": "string", "format": "binary"}},
         },
         "headers": {
@@ -146,45 +142,27 @@ async def with_crops(
         check_zip(accepted(request))
     started = time.perf_counter()
     found = await detector.detect_all(files.files, parameters.query(), deadline)
-
-    # Hundreds of large crops take half a minute, and a thread cannot be cancelled.
-    over = threading.Event()
-    size = 0
-
-    def cut(data: bytes, one: Detection) -> list[bytes]:
-        nonlocal size
-        made: list[bytes] = []
-        for crop in rendering.crops(
-            data,
-            one.boxes,
-            margin=parameters.crop_margin,
-            size=parameters.crop_size,
-            max_pixels=detector.max_pixels,
-            background=detector.session.model.input.mean_rgb,
-        ):
-            size += len(crop)
-            if size > MOST_CROP_BYTES:
-                raise InvalidParameter(
-                    f"crops: they take more than {readable_bytes(MOST_CROP_BYTES)}; ask for fewer "
-                    "(max_faces) or smaller ones (crop_size)"
-                )
-            if over.is_set():
-                break
-            made.append(crop)
-        return made
-
-    loop = asyncio.get_running_loop()
+    room = MOST_CROP_BYTES
     crops: list[list[bytes]] = []
-    try:
-        # One after the other, so that a request doesn't take all decoding threads.
-        for data, one in zip(files.files, found, strict=True):
-            if isinstance(data, bytes) and isinstance(one, Detection) and len(one.scores):
-                cutting = loop.run_in_executor(detector.decoding, cut, data, one)
-                crops.append(await until(deadline, cutting))
-            else:
-                crops.append([])
-    finally:
-        over.set()
+    # One after the other, so that a request doesn't take all decoders.
+    for data, one in zip(files.files, found, strict=True):
+        made: list[bytes] = []
+        if isinstance(data, bytes) and isinstance(one, Detection) and len(one.scores):
+            made = await detector.crop(
+                data,
+                one,
+                margin=parameters.crop_margin,
+                size=parameters.crop_size,
+                most_bytes=room,
+                deadline=deadline,
+            )
+        room -= sum(map(len, made))
+        if room < 0:
+            raise InvalidParameter(
+                f"crops: they take more than {readable_bytes(MOST_CROP_BYTES)}; ask for fewer "
+                "(max_faces) or smaller ones (crop_size)"
+            )
+        crops.append(made)
     seconds = time.perf_counter() - started
 
     def respond() -> Response:
@@ -207,15 +185,11 @@ async def picture(
     request: Request,
     detector: Detector,
     files: Uploads,
-    style: rendering.Style,
+    style: Style,
     query: DetectorQuery,
     deadline: float,
 ) -> Response:
-    """The picture with its faces drawn or hidden.
-
-    The file is decoded a second time. Kept in memory, every decoded image in the queue would take
-    as much memory as its pixels.
-    """
+    """The picture with its faces drawn or hidden."""
     check_single(files)
     (data,) = files.files
     accept = accepted(request)
@@ -228,30 +202,7 @@ async def picture(
     assert isinstance(data, bytes)
     kind = media_type(accept, data, found.width, found.height)
     started = time.perf_counter()
-    # A thread cannot be cancelled.
-    over = threading.Event()
-
-    def check() -> None:
-        if over.is_set():
-            raise Timeout("the request ended before its picture was drawn")
-
-    def work() -> bytes:
-        drawn = rendering.draw(
-            data,
-            found.boxes,
-            found.scores,
-            style,
-            max_pixels=detector.max_pixels,
-            background=detector.session.model.input.mean_rgb,
-            check=check,
-        )
-        return rendering.encode(drawn, kind)
-
-    loop = asyncio.get_running_loop()
-    try:
-        content = await until(deadline, loop.run_in_executor(detector.decoding, work))
-    finally:
-        over.set()
+    content = await detector.draw(data, found, style, FORMATS[kind], deadline)
     milliseconds = round((time.perf_counter() - started) * 1000, 3)
     log_faces(request, detector, [found])
     headers = {

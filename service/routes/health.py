@@ -16,7 +16,7 @@ router = APIRouter(tags=["operation"])
 class Health(BaseModel):
     """The state of the service."""
 
-    status: Literal["alive", "ready", "warming up", "draining"]
+    status: Literal["alive", "ready", "warming up", "draining", "stalled"]
 
 
 METRICS_EXAMPLE = """\
@@ -43,17 +43,24 @@ async def livez() -> Health:
     responses={
         200: openapi.example({"status": "ready"}),
         503: openapi.example(
-            {"status": "warming up"}, model=Health, description="Warming up, or shutting down"
+            {"status": "warming up"},
+            model=Health,
+            description="Warming up, shutting down, or stalled",
         ),
     },
 )
 async def readyz(request: Request) -> Response:
-    """200 from the end of the warm-up until a SIGTERM. Send traffic only while it is 200."""
+    """200 from the end of the warm-up until a SIGTERM. Send traffic only while it is 200.
+
+    Also 503 while images wait for decoding and no decoder makes progress.
+    """
     runtime: Runtime = request.app.state.runtime
     if runtime.draining:
         return JSONResponse({"status": "draining"}, 503)
     if not runtime.ready:
         return JSONResponse({"status": "warming up"}, 503)
+    if runtime.stalled:
+        return JSONResponse({"status": "stalled"}, 503)
     return JSONResponse({"status": "ready"})
 
 

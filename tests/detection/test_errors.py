@@ -3,8 +3,8 @@
 import pytest
 
 import service.errors
-from detection import command, sources
-from detection.errors import InvalidImage, Overloaded, RequestError
+from detection import sources
+from detection.errors import InvalidImage, Overloaded, RequestError, UnwritableFile
 
 
 def kinds(base: type[RequestError] = RequestError) -> list[type[RequestError]]:
@@ -13,7 +13,7 @@ def kinds(base: type[RequestError] = RequestError) -> list[type[RequestError]]:
 
 def test_each_kind_of_error_has_its_own_name_and_title() -> None:
     """Of detection, of `sfd detect` and of the service: a copied slug would merge two metrics."""
-    assert {command.UnwritableFile, sources.UnreadableFile, service.errors.NotFound} <= {*kinds()}
+    assert {UnwritableFile, sources.UnreadableFile, service.errors.NotFound} <= {*kinds()}
     # InferenceFailed is the internal error itself, without its text.
     own = [kind for kind in kinds() if kind.slug != RequestError.slug]
     for names in ({kind.slug for kind in own}, {kind.title for kind in own}):

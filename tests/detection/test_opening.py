@@ -63,7 +63,7 @@ def test_a_closed_detector_has_ended_its_own_threads(store: Path, bright_cells: 
 
 
 def test_a_closed_detector_leaves_shared_threads_running(store: Path, bright_cells: Cells) -> None:
-    pools = Pools.start(2)
+    pools = Pools.start(settings(store), [find_model(settings(store), "cells")])
     one, other = opened(store, pools), opened(store, pools)
     assert faces(one, bright_cells(1)) == 1
     asyncio.run(one.close())

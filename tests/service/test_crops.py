@@ -12,6 +12,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from service.routes import detect
+from tests.servers import Serve
 
 Cells = Callable[..., bytes]
 
@@ -65,8 +66,8 @@ def test_crops_that_take_too_much_memory_are_refused(
     assert "max_faces" in answer.json()["detail"]
 
 
-def test_no_crop_is_made_after_the_deadline(
-    client: TestClient, bright_cells: Cells, monkeypatch: pytest.MonkeyPatch
+def test_no_crop_is_made_in_a_thread_after_the_deadline(
+    serve: Serve, bright_cells: Cells, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = 0
 
@@ -78,13 +79,13 @@ def test_no_crop_is_made_after_the_deadline(
             time.sleep(0.02)
 
     monkeypatch.setattr("detection.rendering.crops", slow)
-    answer = client.post(
-        "/detect?crops=true", content=bright_cells(1), headers={"X-Request-Timeout": "0.5"}
-    )
-    assert answer.status_code == 504
-    time.sleep(0.1)
-    then = made
-    time.sleep(0.3)
+    headers = {"X-Request-Timeout": "0.5"}
+    with serve(decoding="threads") as client:
+        answer = client.post("/detect?crops=true", content=bright_cells(1), headers=headers)
+        assert answer.status_code == 504
+        time.sleep(0.1)
+        then = made
+        time.sleep(0.3)
     assert 0 < made == then
 
 

@@ -16,9 +16,9 @@ from PIL import Image, ImageCms, PngImagePlugin
 from starlette.testclient import TestClient
 
 from detection.drawing import COLOUR
-from detection.rendering import PNG
 from service.errors import NotAcceptable
-from service.rendering import archive, check_zip, media_type
+from service.rendering import PNG, archive, check_zip, media_type
+from tests.servers import Serve
 
 Cells = Callable[..., bytes]
 Serve = Callable[..., AbstractContextManager[TestClient]]
@@ -111,8 +111,8 @@ def test_a_failing_image_is_a_problem_with_render_too(client: TestClient) -> Non
     assert (answer.status_code, answer.json()["type"]) == (415, "unsupported-media-type")
 
 
-def test_no_face_is_hidden_after_the_deadline(
-    client: TestClient, bright_cells: Cells, monkeypatch: pytest.MonkeyPatch
+def test_no_face_is_hidden_in_a_thread_after_the_deadline(
+    serve: Serve, bright_cells: Cells, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ended = threading.Event()
     hidden = 0
@@ -129,7 +129,8 @@ def test_no_face_is_hidden_after_the_deadline(
 
     monkeypatch.setattr("detection.rendering.hide", slow)
     headers = {"X-Request-Timeout": "0.5"}
-    answer = client.post("/detect?render=blur", content=bright_cells(1), headers=headers)
+    with serve(decoding="threads") as client:
+        answer = client.post("/detect?render=blur", content=bright_cells(1), headers=headers)
     assert answer.status_code == 504
     assert ended.wait(2), "of ten seconds"
     assert 0 < hidden < 100

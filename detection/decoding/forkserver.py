@@ -1,0 +1,85 @@
+"""A process that forks workers. It has loaded Pillow, and runs nothing else.
+
+A fork of the serving process would copy its threads' locks; a new interpreter for each worker would
+take a fifth of a second and 40 MB.
+
+    python -c "…" detection.decoding.forkserver CONTROL MEMORY CPU_SECONDS BYTES
+
+Over the socket CONTROL come requests of a fixed size, each answered with a number:
+
+FORK, with the worker's end of its connection: the answer is the worker's process number.
+END, with a process number: how it ended, as an exit status or the negative number of its signal.
+"""
+
+import mmap
+import os
+import signal
+import socket
+import struct
+import sys
+from multiprocessing.connection import Connection
+
+from detection.decoding.limits import Limits
+from detection.decoding.worker import Worker
+
+REQUEST = struct.Struct("!ci")
+ANSWER = struct.Struct("!i")
+FORK, END = b"F", b"E"
+
+
+def serve(control: socket.socket, descriptor: int, limits: Limits) -> None:
+    """Answer requests until the other side closes the socket; then end all workers."""
+    # Ctrl-C reaches the whole group of processes.
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN)
+    pixels = mmap.mmap(descriptor, 0)
+    workers: set[int] = set()
+    while True:
+        try:
+            message, descriptors, _, _ = socket.recv_fds(control, REQUEST.size, 1)
+        except ConnectionResetError:
+            break
+        if len(message) < REQUEST.size:
+            break
+        operation, number = REQUEST.unpack(message)
+        if operation == FORK:
+            (end,) = descriptors
+            answer = os.fork()
+            if answer == 0:
+                control.close()
+                _work(Worker(Connection(end), limits, pixels))
+            os.close(end)
+            workers.add(answer)
+        elif number in workers:
+            workers.remove(number)
+            answer = _end(number)
+        else:
+            answer = 0
+        control.sendall(ANSWER.pack(answer))
+    for number in workers:
+        _end(number)
+
+
+def _work(worker: Worker) -> None:
+    """Serve in the forked process, and leave it without the cleaning up of the parent's objects."""
+    try:
+        worker.serve()
+    finally:
+        os._exit(0)
+
+
+def _end(process: int) -> int:
+    """Kill a worker, if it still runs, and wait for it. Its number is not reused before that."""
+    os.kill(process, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+def main(arguments: list[str]) -> None:
+    """Serve; the arguments are those of the module's docstring."""
+    control, descriptor, memory = int(arguments[0]), int(arguments[1]), int(arguments[3])
+    with socket.socket(fileno=control) as connection:
+        serve(connection, descriptor, Limits(float(arguments[2]), memory))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
