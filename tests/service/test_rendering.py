@@ -18,7 +18,6 @@ from starlette.testclient import TestClient
 from detection.drawing import COLOUR
 from service.errors import NotAcceptable
 from service.rendering import PNG, archive, check_zip, media_type
-from tests.servers import Serve
 
 Cells = Callable[..., bytes]
 Serve = Callable[..., AbstractContextManager[TestClient]]
