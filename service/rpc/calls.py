@@ -34,6 +34,10 @@ there, so each may be as long as the limit."""
 END_S = 1.0
 """How long gRPC may take to end a call of which nothing more is expected."""
 
+CLOCKS_S = 0.5
+"""A client whose deadline passes cancels its call, this much before the deadline here at most: the
+client's clock started before the call arrived."""
+
 Kind = TypeVar("Kind", bound=Message)
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -210,7 +214,7 @@ class Calls:
         if not isinstance(error, asyncio.CancelledError) or self._cut_off:
             return problems.of_exception(error)
         remaining = context.time_remaining()
-        if remaining is not None and remaining <= 0:
+        if remaining is not None and remaining < CLOCKS_S:
             return Timeout("the deadline of the request passed")
         return ClientGone("the client cancelled the call before its answer")
 
