@@ -91,8 +91,6 @@ def check_grpc(configured: Settings) -> None:
     """Raise StartError if gRPC is wanted and one of its packages is missing."""
     if configured.grpc_port is None:
         return
-    # gRPC's own log lines have another form; what matters reaches the log as an error of ours.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         import_module("service.rpc.server")
     except ModuleNotFoundError as error:

@@ -19,6 +19,10 @@ KEEP_ALIVE_MS = 60_000
 """After so long without a byte the server asks whether the client is still there."""
 
 
+HANDSHAKE_MS = 20_000
+"""How long a new connection may take until it speaks HTTP/2, as service/connections.py has it."""
+
+
 class RpcServer:
     """Answers gRPC from a runtime, in the running event loop."""
 
@@ -33,6 +37,7 @@ class RpcServer:
                 # Otherwise a second service could listen on the same port without an error.
                 ("grpc.so_reuseport", 0),
                 ("grpc.keepalive_time_ms", KEEP_ALIVE_MS),
+                ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
             ],
             maximum_concurrent_rpcs=MOST_CALLS,
         )

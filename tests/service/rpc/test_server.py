@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 import httpx
@@ -240,7 +240,54 @@ def test_every_log_line_is_json(server: Server, channel: Any) -> None:
         assert "message" in json.loads(line)
 
 
+def test_a_connection_that_does_not_speak_http_2_is_closed_in_time(start_server: Any) -> None:
+    before = "import service.rpc.server as s; s.HANDSHAKE_MS = 1000"
+    with start_server(before, GRPC_PORT=0) as server:
+        host, _, port = server.grpc.rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=30) as silent:
+            while silent.recv(65536):
+                pass
+        assert httpx.get(f"{server.url}/readyz").status_code == 200
+
+
+def test_it_listens_on_ipv6_too(
+    start_server: Any, bright_cells: Cells, missing: Callable[[str], NoReturn]
+) -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        missing("this machine has no IPv6")
+    with start_server(HOST="::1", GRPC_PORT=0) as server, connect(server) as channel:
+        assert server.grpc.startswith("[::1]:")
+        GRPCInferenceServiceStub(channel).ModelInfer(request(bright_cells(5)), timeout=60)
+        lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    assert [line["client"] for line in lines if line.get("method") == "gRPC"] == ["::1"]
+
+
 # --- SIGTERM
+
+
+def test_sigterm_during_the_warm_up_ends_with_0(
+    store: Path, tmp_path: Path, sleeping: Callable[[object], str]
+) -> None:
+    environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": "cells", "SFD_PORT": "0"}
+    environment |= FIXED | {"SFD_GRPC_PORT": "0"}
+    program = f"{sleeping(3)}\nimport sys\nfrom sfd.cli import main\nsys.exit(main(['serve']))"
+    log = tmp_path / "server.log"
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-c", program], env=os.environ | environment, stderr=stderr
+        )
+    try:
+        with grpc.insecure_channel(grpc_address(log)) as channel:
+            stub = GRPCInferenceServiceStub(channel)
+            assert stub.ServerLive(pb.ServerLiveRequest(), wait_for_ready=True, timeout=60).live
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+    assert "Traceback" not in log.read_text()
 
 
 def test_sigterm_finishes_accepted_calls_and_refuses_new_ones(
