@@ -53,6 +53,8 @@ class Call:
     """Its metadata."""
     requests: AsyncIterator[bytes]
     turns: asyncio.Semaphore
+    is_arriving: bool = False
+    """Whether the message is awaited."""
     log_fields: dict[str, object] = field(default_factory=dict)
     trailing: list[tuple[str, str]] = field(default_factory=list)
     """Metadata to send after the answer."""
@@ -68,16 +70,13 @@ class Call:
         return await asyncio.to_thread(protobuf.parse, data, kind)
 
     async def _receive(self) -> bytes:
+        self.is_arriving = True
         async with self.turns:
             async for data in self.requests:
+                self.is_arriving = False
                 return data
         # gRPC has ended the call, and is about to cancel it here, unless the client sent nothing.
-        try:
-            await asyncio.sleep(END_S)
-        except asyncio.CancelledError:
-            raise ClientGone(
-                "the client cancelled, or its message was longer than SFD_MAX_BYTES"
-            ) from None
+        await asyncio.sleep(END_S)
         raise InvalidRequest("the call has no message")
 
 
@@ -176,6 +175,7 @@ class Calls:
         """The answer, or the problem; either is counted, logged and traced."""
         metrics = self.runtime.metrics
         path = f"/{SERVICE}/{method.name}"
+        client = _address(context.peer())
         answer, problem, status = b"", None, 200
         started = time.perf_counter()
         metrics.in_flight.inc()
@@ -186,7 +186,7 @@ class Calls:
                         self.runtime.keys.check(keys.in_headers(call.headers))
                     answer = await method.run(call)
                 except (Exception, asyncio.CancelledError) as error:
-                    problem = self._problem_of(error, context)
+                    problem = self._problem_of(error, call, context)
                     status = problem.status
                     metrics.rejected.labels(problem.slug).inc()
                     call.log_fields = {"problem": problem.slug, "detail": str(problem)}
@@ -201,7 +201,7 @@ class Calls:
                 route=path,
                 status=status,
                 seconds=time.perf_counter() - started,
-                client=_address(context.peer()),
+                client=client,
                 is_probe=method.is_open,
                 fields={"grpc_status": code.name, **call.log_fields},
             )
@@ -209,13 +209,16 @@ class Calls:
         return answer, problem
 
     def _problem_of(
-        self, error: Exception | asyncio.CancelledError, context: Context
+        self, error: Exception | asyncio.CancelledError, call: Call, context: Context
     ) -> RequestError:
         if not isinstance(error, asyncio.CancelledError) or self._cut_off:
             return problems.of_exception(error)
         remaining = context.time_remaining()
         if remaining is not None and remaining < CLOCKS_S:
             return Timeout("the deadline of the request passed")
+        if call.is_arriving:
+            # Nothing tells which: gRPC has answered the client.
+            return ClientGone("the client cancelled, or its message was longer than SFD_MAX_BYTES")
         return ClientGone("the client cancelled the call before its answer")
 
     def _span(

@@ -196,11 +196,15 @@ DAMAGED = request(bytes(range(50)), raw=True, min_score=0.5).SerializeToString()
 
 
 def test_a_message_above_the_limit_is_refused_and_the_service_goes_on(
-    stub: Any, failed: Failed, bright_cells: Cells
+    server: Server, stub: Any, failed: Failed, bright_cells: Cells
 ) -> None:
-    error = failed(stub.ModelInfer, request(bytes(2_000_001)))
+    metadata = (("x-request-id", "large"),)
+    error = failed(stub.ModelInfer, request(bytes(2_000_001)), metadata=metadata)
     assert error.code() is Code.RESOURCE_EXHAUSTED
     assert "larger than max" in error.details()
+    line = logged(server, "large")
+    assert line["status"] == 499
+    assert line["detail"] == "the client cancelled, or its message was longer than SFD_MAX_BYTES"
     assert len(floats(stub.ModelInfer(request(bright_cells(5))), 0)) == 1
 
 
