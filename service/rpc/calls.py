@@ -1,6 +1,7 @@
 """What each call needs around its answer: key, request id, errors, metrics, log line and trace."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -33,6 +34,9 @@ there, so each may be as long as the limit."""
 
 END_S = 1.0
 """How long gRPC may take to end a call of which nothing more is expected."""
+
+QUIET_S = 0.1
+"""After so long without a new call, the clients of a service that drains have gone elsewhere."""
 
 CLOCKS_S = 0.5
 """A client whose deadline passes cancels its call, this much before the deadline here at most: the
@@ -102,6 +106,8 @@ class Calls:
         self._idle = asyncio.Event()
         self._idle.set()
         self._cut_off = False
+        self._latest = -math.inf
+        """When the latest call came."""
 
     def handler(self, method: Method) -> "grpc.RpcMethodHandler[Any, Any]":
         """What gRPC calls for a method.
@@ -117,7 +123,10 @@ class Calls:
         return grpc.stream_unary_rpc_method_handler(answer)
 
     async def finish(self, seconds: float) -> None:
-        """Return when no call runs; those that take longer are answered UNAVAILABLE."""
+        """Return when the calls from before the drain have ended.
+
+        Those that take longer are answered UNAVAILABLE.
+        """
         if await self._is_idle_within(seconds):
             return
         self._cut_off = True
@@ -126,11 +135,26 @@ class Calls:
         # A client that does not read its answer can't hold up the end.
         await self._is_idle_within(END_S)
 
+    async def quiet(self) -> None:
+        """Return when no new call has come for a while, or soon if they do not end."""
+        loop = asyncio.get_running_loop()
+        last = loop.time() + END_S
+        while loop.time() < min(last, self._latest + QUIET_S):
+            await asyncio.sleep(QUIET_S / 4)
+
     async def _is_idle_within(self, seconds: float) -> bool:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._idle.wait()
         return self._idle.is_set()
+
+    def _run(self) -> None:
+        """Let `finish` wait for this call: for gRPC's own task, which ends when it has answered."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        self._idle.clear()
+        task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
@@ -143,12 +167,9 @@ class Calls:
         headers = _headers(context)
         request_id = request_ids.of(headers)
         token = logs.request_id.set(request_id)
-        task = asyncio.current_task()
-        assert task is not None
-        # gRPC's own task, which ends only when it has sent the answer.
-        self._running.add(task)
-        self._idle.clear()
-        task.add_done_callback(self._ended)
+        self._latest = asyncio.get_running_loop().time()
+        if not self.runtime.draining:
+            self._run()
         try:
             call = self._call(headers, requests, context)
             call.trailing.append((request_ids.HEADER.lower(), request_id))

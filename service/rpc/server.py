@@ -7,7 +7,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from detection.errors import StartError
-from service.rpc.calls import SERVICE, Calls
+from service.rpc.calls import QUIET_S, SERVICE, Calls
 from service.rpc.methods import METHODS
 from service.runtime import Runtime
 from service.tracing import Tracing
@@ -83,10 +83,9 @@ class RpcServer:
 
     async def _stop(self) -> None:
         await self._health.enter_graceful_shutdown()
-        grace = self._runtime.settings.shutdown_grace_s
-        # Clients learn at once that they must connect elsewhere; calls that run go on.
-        closing = asyncio.create_task(self._server.stop(grace + 1))
-        await self._calls.finish(grace)
-        # What is left are streams that have no end: a client that watches the health.
-        await self._server.stop(None)
-        await closing
+        # Until the end a new call is answered UNAVAILABLE. When gRPC stops, it cancels the calls
+        # that it has not handed over yet, and a client does not try those again.
+        await self._calls.finish(self._runtime.settings.shutdown_grace_s)
+        await self._calls.quiet()
+        # What is left then are streams that have no end: a client that watches the health.
+        await self._server.stop(QUIET_S)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -291,7 +292,11 @@ def test_sigterm_during_the_warm_up_ends_with_0(
 
 
 def test_sigterm_finishes_accepted_calls_and_refuses_new_ones(
-    start_server: Any, holding: Callable[[Path], str], tmp_path: Path, bright_cells: Cells
+    start_server: Any,
+    holding: Callable[[Path], str],
+    tmp_path: Path,
+    bright_cells: Cells,
+    failed: Failed,
 ) -> None:
     gate = tmp_path / "gate"
     with start_server(holding(gate), GRPC_PORT=0) as server, connect(server) as channel:
@@ -304,14 +309,41 @@ def test_sigterm_finishes_accepted_calls_and_refuses_new_ones(
         server.wait_for("sfd_batch_size_count", 1)
         server.process.send_signal(signal.SIGTERM)
         assert next(watch).status == NOT_SERVING
-        with pytest.raises(grpc.RpcError) as caught:
-            stub.ModelInfer(request(bright_cells(5)), timeout=20)
-        assert caught.value.code() is Code.UNAVAILABLE
+        error = failed(stub.ModelInfer, request(bright_cells(5)))
+        assert error.code() is Code.UNAVAILABLE
+        assert error.details() == "the service is shutting down"
+        assert not stub.ServerReady(pb.ServerReadyRequest()).ready
         assert not any(each.done() for each in asked)
         gate.touch()
         for each in asked:
             assert each.result().outputs[0].name == "detections"
         # The client that watches the health does not hold up the end.
+        assert server.process.wait(20) == 0
+
+
+def test_clients_that_leave_when_it_drains_get_an_answer_to_each_call(
+    start_server: Any, bright_cells: Cells
+) -> None:
+    message = request(bright_cells(5))
+    answered = threading.Semaphore(0)
+
+    def ask(server: Server) -> grpc.StatusCode:
+        """Ask again and again until the first error."""
+        with connect(server) as channel:
+            stub = GRPCInferenceServiceStub(channel)
+            while True:
+                call = stub.ModelInfer.future(message, timeout=60)
+                code: grpc.StatusCode = call.code()
+                if code is not Code.OK:
+                    return code
+                answered.release()
+
+    with start_server(GRPC_PORT=0) as server, ThreadPoolExecutor(8) as pool:
+        clients = [pool.submit(ask, server) for _ in range(8)]
+        for _ in range(50):
+            assert answered.acquire(timeout=60)
+        server.process.send_signal(signal.SIGTERM)
+        assert [client.result(60) for client in clients] == [Code.UNAVAILABLE] * 8
         assert server.process.wait(20) == 0
 
 
