@@ -70,6 +70,7 @@ COPY docker/healthcheck.py /opt/healthcheck.py
 COPY --from=models /models /models
 WORKDIR /tmp
 USER 10001:10001
+# Also 8001, by convention, where SFD_GRPC_PORT=8001 is set: gRPC is off by default.
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 # Asks for ready, not only alive: `docker compose up --wait` and depends_on wait until it takes traffic.

@@ -229,7 +229,7 @@ def accepts(field: FieldInfo) -> str:
     if annotation is bool:
         return "true | false"
     for kind, words in ((int, "a whole number"), (float, "a number")):
-        if annotation is kind:
+        if annotation in (kind, kind | None):
             return f"{words} {_bounds(field.metadata)}"
     if annotation is str:
         return "text"

@@ -62,6 +62,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         generate_unique_id_function=openapi.operation_id,
     )
     app.state.runtime = runtime
+    app.state.traces = traces
     models = [model for api in apis(runtime) for model in api.models]
     app.openapi = lambda: openapi.document(app, models)  # type: ignore[method-assign]
     app.add_exception_handler(HTTPException, _raise_http)

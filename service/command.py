@@ -13,6 +13,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -24,10 +26,16 @@ from service.connections import HEAD_BYTES, Connection
 from service.routes.pages import SAMPLE
 from service.runtime import Runtime
 from service.settings import Settings
+from service.tracing import Tracing
+from sfd import extras
+
+if TYPE_CHECKING:
+    from service.rpc.server import RpcServer
 
 DESCRIPTION = """\
-Serve POST /detect and the demo page over HTTP. On SIGTERM the service stops being ready, accepts no
-more requests, finishes those it has accepted, and exits with 0.
+Serve POST /detect and the demo page over HTTP, and the Open Inference Protocol over gRPC if
+SFD_GRPC_PORT is set. On SIGTERM the service stops being ready, accepts no more requests, finishes
+those it has accepted, and exits with 0.
 
 All settings are environment variables:
 """
@@ -62,50 +70,80 @@ def run(arguments: argparse.Namespace) -> None:
         meant = settings.suggestion(name)
         hint = f"; did you mean {meant}?" if meant else "; `sfd serve --help` lists all"
         log.warning("%s is not a setting%s", name, hint)
+    check_grpc(configured)
     if arguments.dry_run:
         asyncio.run(dry_run(configured))
         return
     # Until the server installs its own handlers: a cancelled start is not a failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     # Bind the port first, so that a port in use is reported before the models are loaded.
-    with listen(configured.host, configured.port) as listener:
+    with (
+        listen(configured.host, configured.port) as listener,
+        _listen_for_grpc(configured) as grpc_listener,
+    ):
         loaded = runtime.load(configured)
         server = Server(loaded)
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-            runner.run(server.run_until_signal(listener))
+            runner.run(server.run_until_signal(listener, grpc_listener))
+
+
+def check_grpc(configured: Settings) -> None:
+    """Raise StartError if gRPC is wanted and one of its packages is missing."""
+    if configured.grpc_port is None:
+        return
+    try:
+        import_module("service.rpc.server")
+    except ModuleNotFoundError as error:
+        raise StartError(
+            f"SFD_GRPC_PORT needs the Python package {error.name!r}, which is not installed: "
+            f"run {extras.install('grpc')}"
+        ) from None
 
 
 @contextmanager
-def listen(host: str, port: int) -> Iterator[socket.socket]:
+def listen(host: str, port: int, variable: str = "SFD_PORT") -> Iterator[socket.socket]:
     """A socket bound to the address; StartError if that fails."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            reason = "the port is in use; stop the program that uses it, or set SFD_PORT"
+            reason = f"the port is in use; stop the program that uses it, or set {variable}"
         else:
-            reason = f"{error.strerror or error} (SFD_HOST, SFD_PORT)"
+            reason = f"{error.strerror or error} (SFD_HOST, {variable})"
         raise StartError(f"cannot listen on {host}:{port}: {reason}") from None
     with listener:
+        yield listener
+
+
+@contextmanager
+def _listen_for_grpc(configured: Settings) -> Iterator[socket.socket | None]:
+    """The port for gRPC, if it is wanted. It is kept until gRPC itself can bind it."""
+    if configured.grpc_port is None:
+        yield None
+        return
+    with listen(configured.host, configured.grpc_port, "SFD_GRPC_PORT") as listener:
         yield listener
 
 
 def url_of(listener: socket.socket) -> str:
     """The address at which a browser on this machine finds the page."""
     host, port = listener.getsockname()[:2]
-    if host in ("0.0.0.0", "::"):
-        host = "localhost"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"http://{_address('localhost' if host in ('0.0.0.0', '::') else host, port)}"
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Server(uvicorn.Server):
     """uvicorn's server; it answers probes while it warms up, and exits 0 on SIGTERM."""
 
     def __init__(self, loaded: Runtime) -> None:
+        app = create_app(loaded)
         super().__init__(
             uvicorn.Config(
-                create_app(loaded),
+                app,
                 log_config=None,
                 access_log=False,
                 server_header=False,
@@ -117,9 +155,15 @@ class Server(uvicorn.Server):
             )
         )
         self.runtime = loaded
+        self.traces: Tracing | None = app.state.traces
+        self.rpc: RpcServer | None = None
 
-    async def run_until_signal(self, listener: socket.socket) -> None:
-        """Serve on a bound socket. Raises StartError if the models do not run."""
+    async def run_until_signal(
+        self, listener: socket.socket, grpc_listener: socket.socket | None = None
+    ) -> None:
+        """Serve on bound sockets. Raises StartError if the models do not run."""
+        if grpc_listener is not None:
+            await self._start_rpc(grpc_listener)
         serving = asyncio.create_task(self.serve([listener]))
         address = url_of(listener)
         log.info("warming up on port %s", listener.getsockname()[1])
@@ -133,10 +177,25 @@ class Server(uvicorn.Server):
         if error := warming.exception():
             self.should_exit = True
         elif self.runtime.ready:
+            if self.rpc is not None:
+                await self.rpc.publish()
             log.info("ready, listening on %s", address)
         await serving
+        if self.rpc is not None:
+            await self.rpc.abort()
         if error:
             raise error
+
+    async def _start_rpc(self, grpc_listener: socket.socket) -> None:
+        """Serve gRPC too, on the address of a socket that is closed for it."""
+        from service.rpc.server import RpcServer
+
+        address = _address(*grpc_listener.getsockname()[:2])
+        grpc_listener.close()
+        self.rpc = RpcServer(self.runtime, self.traces)
+        await self.rpc.start(address)
+        self.runtime.before_close.append(self.rpc.stop)
+        log.info("gRPC on %s", address)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -168,6 +227,8 @@ class Server(uvicorn.Server):
             watchdog.daemon = True
             watchdog.start()
         self.runtime.start_draining()
+        if self.rpc is not None:
+            self.rpc.begin_stop()
         self.should_exit = True
 
     def _give_up(self) -> None:

@@ -3,6 +3,8 @@
 Clients of other protocols read only their own errors, so some paths have another form.
 """
 
+import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +15,8 @@ from starlette.responses import JSONResponse
 
 from detection.errors import Overloaded, RequestError
 from service.errors import InvalidParameter, MethodNotAllowed, NotFound, Unauthorized
+
+log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -80,6 +84,18 @@ def response(
         headers(error),
         media_type=shape.media_type,
     )
+
+
+def of_exception(error: Exception | asyncio.CancelledError) -> RequestError:
+    """What a client is told of an exception. The log gets one that is not a RequestError."""
+    if isinstance(error, RequestError):
+        return error
+    if isinstance(error, asyncio.CancelledError):
+        # The server cancels requests that outlast the grace time; the client can ask another
+        # replica.
+        return Overloaded("the service was shut down before the request was done")
+    log.error("unexpected %s", type(error).__name__, exc_info=error)
+    return RequestError("internal error; look for the request id in the service's log")
 
 
 def of_http(error: HTTPException, path: str, method: str) -> RequestError:

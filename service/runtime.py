@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -33,6 +34,8 @@ class Runtime:
     pools: Pools | None = None
     ready: bool = False
     draining: bool = False
+    before_close: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    """Awaited by `close` before the detectors end: servers that still finish their requests."""
     memory: BodyMemory = field(init=False)
     keys: Keys = field(init=False)
     fetcher: Fetcher | None = field(init=False)
@@ -113,6 +116,7 @@ class Runtime:
     async def close(self) -> None:
         """Finish the accepted requests, then end the threads."""
         self.start_draining()
+        await asyncio.gather(*(finish() for finish in self.before_close))
         await asyncio.gather(*(detector.close() for detector in self.detectors.values()))
         if self.pools is not None:
             self.pools.close()

@@ -79,10 +79,20 @@ class Settings(DetectionSettings):
     port: Annotated[int, Ge(0), Le(65535)] = 8000
     """The port to listen on; 0 lets the system choose."""
 
+    grpc_port: Annotated[int | None, Ge(0), Le(65535)] = None
+    """The port for the Open Inference Protocol over gRPC; 0 lets the system choose. Needs the
+    extra grpc. Default: no gRPC."""
+
     @model_validator(mode="after")
     def _a_request_fits_the_queue(self) -> Self:
         if self.max_images > self.queue_limit:
             raise ValueError("SFD_MAX_IMAGES: must not be more than SFD_QUEUE_LIMIT")
+        return self
+
+    @model_validator(mode="after")
+    def _grpc_has_a_port_of_its_own(self) -> Self:
+        if self.grpc_port and self.grpc_port == self.port:
+            raise ValueError("SFD_GRPC_PORT: must not be SFD_PORT")
         return self
 
 

@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from starlette.types import Scope
+from starlette.datastructures import Headers
 
 from detection.timings import Timings
 from sfd import extras
@@ -35,6 +36,16 @@ Attributes = dict[str, str | int]
 _current: ContextVar["Tracing | None"] = ContextVar("tracing", default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The span of a request that has its answer."""
+
+    name: str
+    attributes: Attributes
+    failed: bool
+    """Whether the service failed, and not the client."""
+
+
 class Tracing:
     """Sends spans to the environment's collector, in batches, from its own thread."""
 
@@ -49,39 +60,25 @@ class Tracing:
         self._extract = extract
 
     @contextmanager
-    def request(self, scope: Scope, end: "Callable[[], tuple[str, int]]") -> Iterator[None]:
+    def request(self, headers: Headers, end: Callable[[], Ended]) -> Iterator[None]:
         """A span around a request, joined to the trace of its `traceparent`.
 
-        `end` gives the route's template and the status of the answer, when it has ended.
+        `end` describes it when its answer has ended.
         """
         from opentelemetry.trace import SpanKind, Status, StatusCode
 
-        carrier = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-        }
-        method = scope["method"]
         with self._tracer.start_as_current_span(
-            method, context=self._extract(carrier), kind=SpanKind.SERVER
+            "request", context=self._extract(dict(headers)), kind=SpanKind.SERVER
         ) as span:
             token = _current.set(self)
             try:
                 yield
             finally:
                 _current.reset(token)
-                route, status = end()
-                # OpenTelemetry's semantic conventions for HTTP server spans.
-                span.update_name(f"{method} {route}")
-                span.set_attributes(
-                    {
-                        "http.request.method": method,
-                        "http.route": route,
-                        "http.response.status_code": status,
-                        "url.path": scope["path"],
-                        "url.scheme": scope["scheme"],
-                        "sfd.request_id": scope["state"]["request_id"],
-                    }
-                )
-                if status >= 500:
+                ended = end()
+                span.update_name(ended.name)
+                span.set_attributes(ended.attributes)
+                if ended.failed:
                     span.set_status(Status(StatusCode.ERROR))
 
     def image(

@@ -88,6 +88,11 @@ class Server:
                 assert time.monotonic() < deadline, self.log.read_text()
                 time.sleep(0.02)
 
+    @property
+    def grpc(self) -> str:
+        """The address of its gRPC port; needs SFD_GRPC_PORT."""
+        return self._wait_for(r'gRPC on ([^"\s]+)')
+
     def connect(self, timeout: float = 20) -> socket.socket:
         """A bare connection, closed at the end of the test."""
         parts = urlsplit(self.url)

@@ -1,18 +1,14 @@
 """Turns every exception into a problem answer; no traceback reaches a client."""
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from detection.errors import Overloaded, RequestError
 from service import problems
 from service.errors import ClientGone
 from service.metrics import Metrics
-
-log = logging.getLogger(__name__)
 
 LINGER_S = 2.0
 LINGER_BYTES = 64 * 2**20
@@ -54,7 +50,7 @@ class Failures:
             await self.app(scope, receive_and_see, send_and_see)
         except (Exception, asyncio.CancelledError) as error:
             # Any exception must become an answer.
-            problem = self._problem_of(error)
+            problem = problems.of_exception(error)
             if started:
                 raise
             self.metrics.rejected.labels(problem.slug).inc()
@@ -70,16 +66,6 @@ class Failures:
             else:
                 await _answer_and_linger(answer.body, answer.raw_headers, answer.status_code,
                                          receive, send)  # fmt: skip
-
-    def _problem_of(self, error: Exception | asyncio.CancelledError) -> RequestError:
-        if isinstance(error, RequestError):
-            return error
-        if isinstance(error, asyncio.CancelledError):
-            # The server cancels requests that outlast the grace time; the client can ask another
-            # replica.
-            return Overloaded("the service was shut down before the request was done")
-        log.exception("unexpected %s", type(error).__name__)
-        return RequestError("internal error; look for the request id in the service's log")
 
 
 async def _answer_and_linger(

@@ -1,15 +1,13 @@
 """Logs and counts each request once, when its answer has ended."""
 
-import logging
 import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.access import Answered, record
 from service.errors import ClientGone
 from service.metrics import Metrics
 from service.paths import PROBES
-
-log = logging.getLogger("service.access")
 
 
 class Observations:
@@ -41,21 +39,17 @@ class Observations:
             self.metrics.in_flight.dec()
             seconds = time.perf_counter() - started
             route = route_of(scope)
-            self.metrics.requests.labels(route, str(status)).inc()
-            self.metrics.request_seconds.labels(route).observe(seconds)
-            # The log lines of probes would bury the others.
-            level = logging.DEBUG if route in PROBES and status < 400 else logging.INFO
-            fields = {
-                "method": scope["method"],
-                "path": scope["path"],
-                "route": route,
-                "status": status,
-                "duration_ms": round(seconds * 1000, 3),
-                "client": (scope.get("client") or ("",))[0],
-            }
-            fields |= scope.get("state", {}).get("log_fields", {})
-            log.log(level, "%s %s %s", scope["method"], scope["path"], status,
-                    extra={"fields": fields})  # fmt: skip
+            answered = Answered(
+                method=scope["method"],
+                path=scope["path"],
+                route=route,
+                status=status,
+                seconds=seconds,
+                client=(scope.get("client") or ("",))[0],
+                is_probe=route in PROBES,
+                fields=scope.get("state", {}).get("log_fields", {}),
+            )
+            record(self.metrics, answered)
 
 
 def route_of(scope: Scope) -> str:

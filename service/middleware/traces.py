@@ -1,11 +1,12 @@
 """An OpenTelemetry span around each request except the probes."""
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import ClientGone
 from service.middleware.observations import route_of
 from service.paths import PROBES
-from service.tracing import Tracing
+from service.tracing import Attributes, Ended, Tracing
 
 
 class Traces:
@@ -29,5 +30,18 @@ class Traces:
                 status = message["status"]
             await send(message)
 
-        with self.tracing.request(scope, lambda: (route_of(scope), status)):
+        def end() -> Ended:
+            method, route = scope["method"], route_of(scope)
+            # OpenTelemetry's semantic conventions for HTTP server spans.
+            attributes: Attributes = {
+                "http.request.method": method,
+                "http.route": route,
+                "http.response.status_code": status,
+                "url.path": scope["path"],
+                "url.scheme": scope["scheme"],
+                "sfd.request_id": scope["state"]["request_id"],
+            }
+            return Ended(f"{method} {route}", attributes, failed=status >= 500)
+
+        with self.tracing.request(Headers(scope=scope), end):
             await self.app(scope, receive, send_and_see)

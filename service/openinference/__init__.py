@@ -1,1 +1,1 @@
-"""The Open Inference Protocol v2 over HTTP, with Triton's extension for binary tensors."""
+"""The Open Inference Protocol v2 over HTTP and gRPC, with Triton's extension for binary tensors."""

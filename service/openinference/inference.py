@@ -19,6 +19,7 @@ from detection import session
 from detection.deadline import until
 from detection.detector import Detection, Detector, Query, all_of
 from detection.errors import RequestError
+from detection.timings import Timings, slowest
 from service.errors import InvalidRequest, PayloadTooLarge
 from service.openinference import tensors
 from service.openinference.messages import (
@@ -26,6 +27,7 @@ from service.openinference.messages import (
     InferenceResponse,
     ModelMetadata,
     OutputTensor,
+    Parameters,
     TensorMetadata,
 )
 from service.openinference.tensors import Received
@@ -46,6 +48,14 @@ class Inferred:
 
     outputs: Arrays
     detections: Sequence[Detection] = ()
+
+    @property
+    def timings(self) -> Timings | None:
+        """The stages of the slowest image; None for pixels."""
+        if not self.detections:
+            return None
+        timings = [one.timings for one in self.detections]
+        return slowest(timings, max(each.total for each in timings))
 
 
 async def infer(
@@ -69,6 +79,8 @@ def check(request: InferenceRequest, metadata: ModelMetadata) -> None:
     if given.name not in known:
         raise InvalidRequest(f"no input {given.name[:100]!r}; the inputs are {' and '.join(known)}")
     wanted = known[given.name]
+    if "shared_memory_region" in given.parameters:
+        raise InvalidRequest(f"{given.name}: shared memory is not supported")
     if given.datatype != wanted.datatype:
         raise InvalidRequest(f"{given.name}: is {wanted.datatype}, not {given.datatype[:20]}")
     shape = given.shape[:1] if given.name == FILES and given.shape[1:] == [1] else given.shape
@@ -85,6 +97,14 @@ def check(request: InferenceRequest, metadata: ModelMetadata) -> None:
                 raise InvalidRequest(f"{output.name}: {parameter} is not supported")
 
 
+def requested(request: InferenceRequest) -> dict[str, Parameters]:
+    """The names of the outputs to send in order, each with its parameters."""
+    if request.outputs:
+        return {output.name: output.parameters for output in request.outputs}
+    (given,) = request.inputs
+    return {name: {} for name in OUTPUTS[given.name]}
+
+
 def respond(
     detector: Detector, request: InferenceRequest, outputs: Arrays, binary_by_default: bool
 ) -> tuple[bytes, bytes | None]:
@@ -95,14 +115,9 @@ def respond(
     """
     (given,) = request.inputs
     datatypes = OUTPUTS[given.name]
-    wanted = (
-        {output.name: output.parameters for output in request.outputs}
-        if request.outputs
-        else {name: {} for name in datatypes}
-    )
     sent: list[OutputTensor] = []
     binary: list[bytes] = []
-    for name, parameters in wanted.items():
+    for name, parameters in requested(request).items():
         as_binary = parameters.get("binary_data", binary_by_default)
         if not isinstance(as_binary, bool):
             raise InvalidRequest(f"{name}: binary_data must be true or false")

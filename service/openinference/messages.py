@@ -160,7 +160,15 @@ def parse(header: bytes) -> InferenceRequest:
     try:
         return InferenceRequest.model_validate_json(header)
     except ValidationError as error:
-        raise InvalidRequest(f"the inference request: {_first(error)}") from None
+        raise _invalid(error) from None
+
+
+def validate(members: dict[str, Any]) -> InferenceRequest:
+    """A request whose members come from another format. Raises InvalidRequest if one is wrong."""
+    try:
+        return InferenceRequest.model_validate(members)
+    except ValidationError as error:
+        raise _invalid(error) from None
 
 
 def parse_parameters(given: Parameters) -> InferenceParameters:
@@ -172,6 +180,10 @@ def parse_parameters(given: Parameters) -> InferenceParameters:
         return InferenceParameters.model_validate(kept)
     except ValidationError as error:
         raise InvalidRequest(f"the request parameters: {_first(error)}") from None
+
+
+def _invalid(error: ValidationError) -> InvalidRequest:
+    return InvalidRequest(f"the inference request: {_first(error)}")
 
 
 def _first(error: ValidationError) -> str:

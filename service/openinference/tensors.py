@@ -27,10 +27,12 @@ _LENGTH = struct.Struct("<I")
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """An input with its binary data, if any."""
+    """An input with its data, unless that is in the JSON."""
 
     tensor: InputTensor
     binary: memoryview | None
+    elements: Sequence[bytes] | None = None
+    """Those of BYTES, where they come one by one."""
 
 
 def split(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
@@ -55,8 +57,6 @@ def assign(request: InferenceRequest, binary: memoryview) -> list[Received]:
     received = []
     for tensor in request.inputs:
         size = tensor.parameters.get("binary_data_size")
-        if "shared_memory_region" in tensor.parameters:
-            raise InvalidRequest(f"{tensor.name[:100]}: shared memory is not supported")
         if size is None:
             received.append(Received(tensor, None))
             continue
@@ -76,8 +76,11 @@ def files(received: Received) -> list[bytes | RequestError]:
     """The elements of a BYTES tensor; in JSON they are base64 text."""
     tensor = received.tensor
     count = _count(tensor)
-    if received.binary is not None:
-        elements: list[bytes | RequestError] = list(_elements(received.binary, tensor.name, count))
+    elements: list[bytes | RequestError]
+    if received.elements is not None:
+        elements = list(received.elements)
+    elif received.binary is not None:
+        elements = list(_elements(received.binary, tensor.name, count))
     else:
         texts = list(_flatten(_data(tensor)))
         if not all(isinstance(text, str) for text in texts):

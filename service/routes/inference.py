@@ -7,11 +7,10 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from detection.detector import Detector
-from detection.timings import slowest
 from service import body, openapi
 from service.disconnects import unless_client_goes
 from service.errors import DETECTION, InvalidRequest, Unauthorized, UnknownModel
-from service.openinference import compression, inference, messages, tensors
+from service.openinference import calls, compression, inference, messages, tensors
 from service.openinference.messages import (
     InferenceResponse,
     ModelMetadata,
@@ -27,13 +26,11 @@ from service.openinference.openapi import (
 )
 from service.problems import INFERENCE
 from service.runtime import Runtime
-from sfd.distribution import VERSION
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 BINARY = "application/octet-stream"
-EXTENSIONS = ["binary_tensor_data", "parameters"]
 
 # Functions are named as the calls of the protocol over gRPC: the names are the operation ids.
 
@@ -68,13 +65,13 @@ INFER: dict[str, Any] = {
     "",
     summary="Describe the server",
     responses={
-        200: openapi.example({"name": "sfd", "version": "0.1.0", "extensions": EXTENSIONS}),
+        200: openapi.example({"name": "sfd", "version": "0.1.0", "extensions": calls.EXTENSIONS}),
         **openapi.responses(Unauthorized, shape=INFERENCE),
     },
 )
 async def server_metadata() -> ServerMetadata:
     """Name, version, and the extensions of the protocol."""
-    return ServerMetadata(name="sfd", version=VERSION, extensions=EXTENSIONS)
+    return calls.server()
 
 
 @router.get(
@@ -172,8 +169,7 @@ async def model_version_infer(request: Request, name: str, version: str) -> Resp
 async def _infer(request: Request, detector: Detector) -> Response:
     runtime: Runtime = request.app.state.runtime
     settings = runtime.settings
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + settings.request_timeout_s
+    deadline = asyncio.get_running_loop().time() + settings.request_timeout_s
     runtime.check_open()
     detector.batcher.check_room(deadline=deadline)
     with runtime.memory.hold() as held:
@@ -193,27 +189,19 @@ async def _infer(request: Request, detector: Detector) -> Response:
         header, binary = tensors.split(content, request.headers.get(HEADER_LENGTH))
         # In threads, because the largest bodies take a while and would block the event loop.
         message = await asyncio.to_thread(messages.parse, header)
-        parameters = messages.parse_parameters(message.parameters)
-        inference.check(message, inference.metadata(detector))
+        call = calls.Inference.of(detector, message, deadline)
         (received,) = tensors.assign(message, binary)
-        if parameters.timeout:
-            deadline = min(deadline, loop.time() + parameters.timeout / 1e6)
         inferred = await unless_client_goes(
-            request.receive,
-            inference.infer(detector, received, parameters.query(), deadline, settings.max_images),
+            request.receive, call.run(received, settings.max_images)
         )
+    binary_data_output = call.parameters.binary_data_output
     json, data = await asyncio.to_thread(
-        inference.respond, detector, message, inferred.outputs, parameters.binary_data_output
+        inference.respond, detector, message, inferred.outputs, binary_data_output
     )
-    request.state.log_fields = {
-        "model": detector.session.model.name,
-        "images": received.tensor.shape[0],
-        "faces": sum(len(one.scores) for one in inferred.detections),
-    }
+    request.state.log_fields = call.log_fields(inferred)
     headers = {}
-    if inferred.detections:
-        timings = [one.timings for one in inferred.detections]
-        headers["Server-Timing"] = slowest(timings, max(t.total for t in timings)).server_timing()
+    if inferred.timings is not None:
+        headers["Server-Timing"] = inferred.timings.server_timing()
     if data is None:
         return Response(json, media_type="application/json", headers=headers)
     headers[HEADER_LENGTH] = str(len(json))
@@ -221,12 +209,7 @@ async def _infer(request: Request, detector: Detector) -> Response:
 
 
 def _detector(request: Request, name: str, version: str | None = None) -> Detector:
-    runtime: Runtime = request.app.state.runtime
-    detector = runtime.detector(name)
-    only = detector.session.model.version
-    if version not in (None, only):
-        raise UnknownModel(f"{name} has no version {version[:100]!r}, only {only}")
-    return detector
+    return calls.find(request.app.state.runtime, name, version)
 
 
 def _readiness(request: Request, detector: Detector) -> Response:

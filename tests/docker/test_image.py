@@ -66,6 +66,12 @@ def test_image_holds_no_converter_and_no_installer(image: str, run: Run) -> None
     assert run("docker", "run", "--rm", "--entrypoint", "python", image, "-c", code) == "[]"
 
 
+def test_image_can_serve_grpc(image: str, run: Run) -> None:
+    code = "import service.rpc.server; print('imported')"
+    command = ["docker", "run", "--rm", "--entrypoint", "python", image, "-c", code]
+    assert run(*command) == "imported"
+
+
 def test_image_has_no_pip_outside_its_environment_either(image: str, run: Run) -> None:
     command = ["docker", "run", "--rm", "--network", "none", "--entrypoint"]
     done = subprocess.run([*command, "pip", image, "--version"], capture_output=True, text=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,15 @@ import pytest
 def service(running_service: Callable[..., AbstractContextManager[str]]) -> Iterator[str]:
     with running_service() as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def grpc_service(running_service: Callable[..., AbstractContextManager[str]]) -> Iterator[str]:
+    """The address of the service's gRPC."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with running_service(GRPC_PORT=str(port)):
+        yield f"127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="session")

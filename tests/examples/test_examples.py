@@ -100,6 +100,16 @@ def test_triton_client(service: str, tmp_path: Path) -> None:
         assert printed_face(line)[0] == pytest.approx(FACE, abs=1)
 
 
+def test_triton_grpc_client(grpc_service: str, tmp_path: Path) -> None:
+    command = sys.executable, EXAMPLES / "triton_grpc_client.py"
+    assert_finds_the_face(run(*command, PHOTO, folder=tmp_path, SFD_GRPC=grpc_service))
+    (tmp_path / "text.jpg").write_text("no image")
+    failed = run(*command, "text.jpg", folder=tmp_path, SFD_GRPC=grpc_service)
+    assert failed.returncode == 1
+    assert failed.stderr.startswith("StatusCode.INVALID_ARGUMENT: ")
+    assert failed.stderr.count("\n") == 1
+
+
 def test_javascript(service: str, tmp_path: Path, missing: Callable[[str], NoReturn]) -> None:
     node = shutil.which("node")
     if not node:

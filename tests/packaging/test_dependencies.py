@@ -20,7 +20,7 @@ EXTRAS = {
     "convert": ("verify",),
     "detection": ("detect",),
     "geometry": (),
-    "service": ("service", "otel"),
+    "service": ("service", "grpc", "otel"),
     "sfd": (),
     "store": ("models",),
     "training": ("train", "evaluate"),

@@ -6,7 +6,7 @@ def test_the_service_runs_without_the_converters_and_the_trainers_libraries() ->
     program = (
         "import sys\n"
         "import service.command, detection.command\n"
-        "heavy = {'onnx', 'google.protobuf', 'torch', 'cv2', 'convert', 'training'}\n"
+        "heavy = {'onnx', 'google.protobuf', 'torch', 'cv2', 'convert', 'training', 'grpc'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
     done = subprocess.run(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from detection.detector import Detection, Query
 from detection.letterbox import Pixels
 from detection.session import Predictions, Session
 from service import runtime
@@ -77,3 +78,22 @@ def test_explicit_settings_are_shown_as_set(serve: Any) -> None:
         model = client.get("/models").json()["models"][0]
     assert (model["workers"], model["threads"], model["max_batch"]) == (2, 1, 3)
     assert model["plan"] == "as set"
+
+
+def test_other_servers_finish_their_requests_before_the_detectors_end(
+    settings: Callable[..., Settings], bright_cells: Callable[..., bytes]
+) -> None:
+    loaded = runtime.load(settings())
+    found: list[object] = []
+
+    async def finish() -> None:
+        assert loaded.draining
+        deadline = asyncio.get_running_loop().time() + 20
+        found.extend(await loaded.default.detect_all([bright_cells(1)], Query(), deadline))
+
+    async def close() -> None:
+        loaded.before_close.append(finish)
+        await loaded.close()
+
+    asyncio.run(close())
+    assert [type(each) for each in found] == [Detection]

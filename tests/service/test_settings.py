@@ -20,6 +20,8 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
     ("variable", "text", "field", "value"),
     [
         ("SFD_PORT", "9000", "port", 9000),
+        ("SFD_GRPC_PORT", "8001", "grpc_port", 8001),
+        ("SFD_GRPC_PORT", "", "grpc_port", None),
         ("SFD_LOG_LEVEL", "Warning", "log_level", "warning"),
         ("SFD_MAX_BYTES", "20MB", "max_bytes", 20_000_000),
         ("SFD_MAX_BYTES", "1.5 MiB", "max_bytes", 3 * 2**19),
@@ -56,6 +58,12 @@ def test_the_defaults_are_the_documented_ones() -> None:
     ("variable", "text", "says"),
     [
         ("SFD_PORT", "http", "SFD_PORT: must be a whole number from 0 to 65535, not 'http'"),
+        (
+            "SFD_GRPC_PORT",
+            "tcp://10.0.0.1:80",
+            "SFD_GRPC_PORT: must be a whole number from 0 to 65535, not 'tcp://10.0.0.1:80'",
+        ),
+        ("SFD_GRPC_PORT", "8000", "SFD_GRPC_PORT: must not be SFD_PORT"),
         ("SFD_PORT", "65536", "SFD_PORT: must be a whole number from 0 to 65535, not '65536'"),
         ("SFD_REQUEST_TIMEOUT_S", "0", "SFD_REQUEST_TIMEOUT_S: must be a number above 0 up to"),
         (

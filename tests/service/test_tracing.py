@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span, Status
+from tritonclient.grpc import InferenceServerClient, InferInput
+from tritonclient.utils import InferenceServerException
 
 from service import tracing
 
@@ -128,6 +131,44 @@ def test_a_request_is_a_span_of_its_clients_trace_with_its_stages_inside(
     }
     assert collector.attributes(image)["sfd.faces"] == 2
     assert collector.attributes(image)["sfd.image.width"] == 64
+
+
+def test_a_call_over_grpc_is_such_a_span_too(
+    collector: Collector, store: Path, tmp_path: Path, start_real_server: Any, bright_cells: Cells
+) -> None:
+    environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": "cells", "SFD_GRPC_PORT": "0",
+                   "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}  # fmt: skip
+    tensor = InferInput("image", [1], "BYTES")
+    tensor.set_data_from_numpy(np.asarray([bright_cells(1, 6)], np.object_))
+    headers = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+    with (
+        start_real_server(tmp_path, environment) as server,
+        InferenceServerClient(server.grpc) as client,
+    ):
+        assert client.is_server_ready()
+        client.infer("cells", [tensor], headers=headers)
+        with pytest.raises(InferenceServerException):
+            client.infer("nobody", [tensor], headers=headers)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+    name = "inference.GRPCInferenceService/ModelInfer"
+    good, bad = sorted(
+        (span for span in collector.spans if span.name == name),
+        key=lambda span: span.start_time_unix_nano,
+    )
+    (image,) = (span for span in collector.spans if span.name == "image")
+    assert {span.trace_id.hex() for span in collector.spans} == {TRACE}
+    assert good.parent_span_id.hex() == PARENT
+    assert image.parent_span_id == good.span_id
+    assert collector.attributes(good) == {
+        "rpc.system": "grpc",
+        "rpc.service": "inference.GRPCInferenceService",
+        "rpc.method": "ModelInfer",
+        "rpc.grpc.status_code": 0,
+        "sfd.request_id": TRACE,
+    }
+    assert collector.attributes(bad)["rpc.grpc.status_code"] == 5
+    assert bad.status.code == Status.STATUS_CODE_UNSET
 
 
 def test_the_stages_follow_each_other_inside_the_request(

@@ -80,6 +80,10 @@ def test_matching_inputs_and_outputs_are_accepted(
         (request(shape=[1, 2]), "image: has the shape"),
         (request(name="images", datatype="UINT8", shape=[64, 64, 3]), "images: has the shape"),
         (request(name="images", datatype="UINT8", shape=[1, 1]), "images: has the shape"),
+        (
+            request(parameters={"shared_memory_region": "a"}),
+            "image: shared memory is not supported",
+        ),
         (request([{"name": "boxes"}]), "no output 'boxes' of image; detections and num_detections"),
         (
             request([{"name": "detections", "parameters": {"classification": 3}}]),

@@ -70,11 +70,6 @@ def test_bytes_after_the_last_tensor_are_invalid() -> None:
         tensors.assign(request({"parameters": {"binary_data_size": 2}}), memoryview(b"abcde"))
 
 
-def test_shared_memory_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="shared memory"):
-        tensors.assign(request({"parameters": {"shared_memory_region": "r"}}), memoryview(b""))
-
-
 @given(st.lists(st.binary(max_size=20), max_size=5))
 def test_byte_elements_are_read_as_they_were_sent(elements: list[bytes]) -> None:
     assert tensors.files(received([len(elements)], None, serialized(*elements))) == elements

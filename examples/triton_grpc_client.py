@@ -1,0 +1,28 @@
+"""The same over gRPC, with a deadline: python triton_grpc_client.py one.jpg two.jpg."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+ADDRESS = os.environ.get("SFD_GRPC", "127.0.0.1:8001")
+MODEL = "sfd-640-mobilenetv2-mod2"
+names = sys.argv[1:]
+
+files = np.array([Path(name).read_bytes() for name in names], dtype=np.object_)
+images = triton.InferInput("image", [len(files)], "BYTES")
+images.set_data_from_numpy(files)
+
+with triton.InferenceServerClient(ADDRESS) as client:
+    try:
+        # After ten seconds the client gives up, and the service drops the request.
+        answer = client.infer(MODEL, [images], parameters={"min_score": 0.8}, client_timeout=10)
+    except InferenceServerException as error:
+        sys.exit(f"{error.status()}: {error.message()}")
+
+# One row for each face: number of the image, corners in pixels, score.
+for image, x1, y1, x2, y2, score in answer.as_numpy("detections"):
+    print(f"{names[int(image)]}: {x1:.0f},{y1:.0f} {x2 - x1:.0f}x{y2 - y1:.0f} {score:.2f}")

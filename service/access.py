@@ -1,0 +1,47 @@
+"""Logs and counts a request once, when its answer has ended, whatever its protocol."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.metrics import Metrics
+
+log = logging.getLogger("service.access")
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A request that has its answer."""
+
+    method: str
+    path: str
+    route: str
+    """The pattern of the path: a label of the metrics."""
+    status: int
+    """The HTTP status, also of an answer over gRPC."""
+    seconds: float
+    client: str
+    """The client's address."""
+    is_probe: bool
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """More members of the log line."""
+
+
+def record(metrics: Metrics, answered: Answered) -> None:
+    """Count a request, and write its log line."""
+    metrics.requests.labels(answered.route, str(answered.status)).inc()
+    metrics.request_seconds.labels(answered.route).observe(answered.seconds)
+    # The log lines of probes would bury the others.
+    level = logging.DEBUG if answered.is_probe and answered.status < 400 else logging.INFO
+    fields = {
+        "method": answered.method,
+        "path": answered.path,
+        "route": answered.route,
+        "status": answered.status,
+        "duration_ms": round(answered.seconds * 1000, 3),
+        "client": answered.client,
+    }
+    fields |= answered.fields
+    log.log(level, "%s %s %s", answered.method, answered.path, answered.status,
+            extra={"fields": fields})  # fmt: skip
