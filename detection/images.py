@@ -18,6 +18,10 @@ from geometry.arrays import F64, Floats
 FORMATS = tuple(kind.upper() for kind in media_types.READ)
 """Pillow's names of the supported formats; its other decoders are not used."""
 
+LONGEST_SIDE = 65_535
+"""Most pixels of a side. JPEG and GIF cannot have more, and no camera or panorama comes near it.
+Pictures of one row cost far more than their pixels: lines, letters and tables grow with a side."""
+
 MOST_SCANS = 100
 """Most scans of a JPEG file; libtiff has the same limit for JPEG data within TIFF."""
 
@@ -125,11 +129,7 @@ def _stored(
     """
     with Image.open(BytesIO(data), formats=FORMATS) as image:
         width, height = image.size
-        if width * height > max_pixels:
-            raise TooManyPixels(
-                f"the image has {readable_pixels(width * height)} ({width} x {height}); the limit "
-                f"is {readable_pixels(max_pixels)}"
-            )
+        check_size(width, height, max_pixels)
         # libjpeg processes the whole picture for each scan, and a scan can be 14 bytes long. So a
         # file within the limits could take hours. Encoders write about 10 scans.
         if media_types.kind(data) == "JPEG" and jpeg.scans(data, MOST_SCANS) > MOST_SCANS:
@@ -142,6 +142,19 @@ def _stored(
         flat = flatten(image, background)
         # Pillow turns a TIFF upright while loading it, so its size is known only then.
         return flat, (width, height) if is_jpeg else flat.size, turning(image)
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Raise TooManyPixels for a size that is too large."""
+    if width * height > max_pixels:
+        raise TooManyPixels(
+            f"the image has {readable_pixels(width * height)} ({width} x {height}); the limit "
+            f"is {readable_pixels(max_pixels)}"
+        )
+    if max(width, height) > LONGEST_SIDE:
+        raise TooManyPixels(
+            f"the image has {width} x {height} pixels; no side may be longer than {LONGEST_SIDE}"
+        )
 
 
 def _reduce(image: Image.Image, box: tuple[int, int]) -> None:

@@ -361,3 +361,16 @@ def test_the_pixel_limit_counts_the_full_picture() -> None:
         images.decode_to_fit(
             photograph(4000, 2000), (64, 64), max_pixels=7_999_999, background=(0, 0, 0)
         )
+
+
+@pytest.mark.parametrize("size", [(1_000_000, 1), (1, 1_000_000), (65_536, 2)])
+def test_a_picture_with_a_very_long_side_is_refused_before_it_is_decoded(
+    size: tuple[int, int],
+) -> None:
+    data = encode(Image.new("1", size), "PNG")
+    with pytest.raises(TooManyPixels, match="no side may be longer than 65535"):
+        read(data, max_pixels=2_000_000)
+
+
+def test_a_long_panorama_is_read() -> None:
+    assert read(encode(Image.new("1", (65_535, 20)), "PNG"), 2_000_000).shape == (20, 65_535, 3)
