@@ -9,7 +9,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from detection import jpeg, media_types
+from detection import bmp, gif, jpeg, media_types, png, tiff, webp
 from detection.errors import InvalidImage, TooManyPixels, UnsupportedMediaType
 from detection.letterbox import Colour
 from detection.sizes import readable_pixels
@@ -21,9 +21,6 @@ FORMATS = tuple(kind.upper() for kind in media_types.READ)
 LONGEST_SIDE = 65_535
 """Most pixels of a side. JPEG and GIF cannot have more, and no camera or panorama comes near it.
 Pictures of one row cost far more than their pixels: lines, letters and tables grow with a side."""
-
-MOST_SCANS = 100
-"""Most scans of a JPEG file; libtiff has the same limit for JPEG data within TIFF."""
 
 _BAND = 256
 _MODES = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"}
@@ -127,13 +124,10 @@ def _stored(
 
     Turning it is a separate step, so that at most two pictures of this size are in memory.
     """
+    check(data, max_pixels)
     with Image.open(BytesIO(data), formats=FORMATS) as image:
         width, height = image.size
         check_size(width, height, max_pixels)
-        # libjpeg processes the whole picture for each scan, and a scan can be 14 bytes long. So a
-        # file within the limits could take hours. Encoders write about 10 scans.
-        if media_types.kind(data) == "JPEG" and jpeg.scans(data, MOST_SCANS) > MOST_SCANS:
-            raise InvalidImage(f"the JPEG data has more than {MOST_SCANS} scans")
         # MPO is JPEG with more pictures behind the first, as phones write it.
         is_jpeg = image.format in ("JPEG", "MPO")
         if box is not None and is_jpeg:
@@ -142,6 +136,26 @@ def _stored(
         flat = flatten(image, background)
         # Pillow turns a TIFF upright while loading it, so its size is known only then.
         return flat, (width, height) if is_jpeg else flat.size, turning(image)
+
+
+def check(data: bytes, max_pixels: int) -> None:
+    """Raise RequestError for a file whose structure shows that Pillow would take too long.
+
+    Pillow must not open a file that has not passed: it reads metadata while it opens a file.
+    """
+    match media_types.kind(data):
+        case "JPEG":
+            jpeg.check(data)
+        case "PNG":
+            png.check(data)
+        case "GIF":
+            gif.check(data)
+        case "BMP":
+            bmp.check(data)
+        case "TIFF":
+            tiff.check(data)
+        case "WebP" if size := webp.size(data):
+            check_size(*size, max_pixels)
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:

@@ -12,7 +12,7 @@ _SIGNATURES: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
         ("PNG", rb"\x89PNG\r\n\x1a\n"),
         ("WebP", rb"RIFF....WEBP"),
         ("GIF", rb"GIF8[79]a"),
-        ("TIFF", rb"II[*+]\0|MM\0[*+]"),
+        ("TIFF", rb"II[*+]\0|MM\0[*+]|II\0\*|MM\*\0"),
         # The major brand may be a general one; AVIF's is then among the compatible brands after it.
         ("AVIF", rb"....ftyp(avi[fs]|(mif1|msf1|miaf)....(....){0,20}?avi[fs])"),
         ("BMP", rb"BM"),
