@@ -4,7 +4,7 @@ file bytes -> RGB arrays -> queue -> inference -> faces
 |                        |          |
 |                        |          InferenceFailed, Timeout
 |                        Overloaded, Timeout
-InvalidImage, UnsupportedMediaType, TooManyPixels
+InvalidImage, UnsupportedMediaType, TooManyPixels, OutOfMemory
 """
 
 from typing import ClassVar
@@ -71,6 +71,13 @@ class Overloaded(RequestError):
     def __init__(self, detail: str, retry_after_s: int = 1) -> None:
         super().__init__(detail)
         self.retry_after_s = retry_after_s
+
+
+class OutOfMemory(Overloaded):
+    """The process has too little memory left for this image; another replica may have more."""
+
+    slug = "out-of-memory"
+    title = "Out of memory"
 
 
 class Timeout(RequestError):

@@ -10,7 +10,13 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from detection import bmp, gif, jpeg, media_types, png, tiff, webp
-from detection.errors import InvalidImage, TooManyPixels, UnsupportedMediaType
+from detection.errors import (
+    InvalidImage,
+    OutOfMemory,
+    RequestError,
+    TooManyPixels,
+    UnsupportedMediaType,
+)
 from detection.letterbox import Colour
 from detection.sizes import readable_pixels
 from geometry.arrays import F64, Floats
@@ -84,7 +90,8 @@ def decode_to_fit(
     least OVERSAMPLING times as large as needed. JPEG data decodes much faster at a half or a
     quarter of the sides.
 
-    Raises InvalidImage, TooManyPixels (before decoding) or UnsupportedMediaType, nothing else.
+    Raises InvalidImage, TooManyPixels (before decoding), UnsupportedMediaType or OutOfMemory,
+    nothing else.
     """
     kind = media_types.kind(data)
     if not data:
@@ -93,7 +100,7 @@ def decode_to_fit(
         raise UnsupportedMediaType(f"this is {kind}, not one of {', '.join(media_types.READ)}")
     try:
         return _decode(data, box, max_pixels, background)
-    except (InvalidImage, TooManyPixels, UnsupportedMediaType):
+    except RequestError:
         raise
     except UnidentifiedImageError:
         raise InvalidImage(
@@ -103,9 +110,25 @@ def decode_to_fit(
         ) from None
     except Exception as error:
         # Pillow's decoders raise nearly anything on broken files: OSError, SyntaxError,
-        # struct.error, zlib.error, KeyError, OverflowError, MemoryError…
+        # struct.error, zlib.error, KeyError, OverflowError…
+        if _lacks_memory(error, data):
+            raise OutOfMemory("too little memory is left for this image; try again later") from None
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InvalidImage(f"the {kind or 'image'} data is broken: {reason}") from None
+
+
+def _lacks_memory(error: Exception, data: bytes) -> bool:
+    """Whether decoding failed for want of memory, and not because of the file."""
+    # Pillow's text of its codecs' status -9; libtiff's has no text.
+    if isinstance(error, MemoryError) or "out of memory" in str(error):
+        return True
+    if "could not create decoder object" in str(error) and (size := webp.size(data)):
+        # libwebp does not say why. It needs two canvases of four bytes for each pixel.
+        try:
+            np.empty((2, *size, 4), np.uint8)
+        except MemoryError:
+            return True
+    return False
 
 
 def _decode(
@@ -205,7 +228,8 @@ def flatten(image: Image.Image, background: Colour) -> Image.Image:
         elif mode in ("I", "F"):
             rgb = _gray(_to_byte_range(_samples(band), low, high, floating=mode == "F"))
         elif alpha:
-            transparent = band.convert("RGBA")
+            # Pillow converts premultiplied gray only to plain gray with alpha.
+            transparent = (band.convert("LA") if mode == "La" else band).convert("RGBA")
             under = Image.new("RGBA", transparent.size, (*background, 255))
             rgb = Image.alpha_composite(under, transparent).convert("RGB")
         else:

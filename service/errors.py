@@ -13,6 +13,7 @@
 from detection.errors import (
     InferenceFailed,
     InvalidImage,
+    OutOfMemory,
     Overloaded,
     RequestError,
     Timeout,
@@ -139,6 +140,7 @@ DOCUMENTED: tuple[type[RequestError], ...] = (
     InferenceFailed,
     NotSupported,
     Overloaded,
+    OutOfMemory,
     Timeout,
 )
 """The errors that a client can see, by status."""
@@ -151,6 +153,7 @@ DETECTION: tuple[type[RequestError], ...] = (
     UnsupportedMediaType,
     InferenceFailed,
     Overloaded,
+    OutOfMemory,
     Timeout,
 )
 """The errors of every request that asks for a detection, in whatever protocol."""

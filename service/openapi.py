@@ -155,6 +155,7 @@ DETAILS = {
     "fetch-failed": "images.example.org answered 404",
     "not-supported": "this service finds faces; it recognises nobody and keeps no faces",
     "overloaded": "the queue of 128 images is full",
+    "out-of-memory": "too little memory is left for this image; try again later",
     "timeout": "the deadline of the request passed",
 }
 """An example of a problem's detail, by slug."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from detection.errors import Overloaded, RequestError
+from detection.errors import OutOfMemory, Overloaded, RequestError
 from service import problems
 from service.errors import ClientGone
 from service.metrics import Metrics
@@ -78,6 +78,9 @@ class Failures:
             # The server cancels requests that outlast the grace time; the client can ask another
             # replica.
             return Overloaded("the service was shut down before the request was done")
+        if isinstance(error, MemoryError):
+            log.error("out of memory")
+            return OutOfMemory("too little memory is left for this request; try again later")
         log.exception("unexpected %s", type(error).__name__)
         return RequestError("internal error; look for the request id in the service's log")
 
