@@ -1,5 +1,6 @@
 """Decodes image files to upright RGB images, and handles broken files."""
 
+import logging
 import math
 import warnings
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from detection import bmp, gif, jpeg, media_types, png, tiff, webp
+from detection import bmp, gif, jpeg, libtiff, media_types, png, tiff, webp
 from detection.errors import (
     InvalidImage,
     OutOfMemory,
@@ -58,8 +59,10 @@ OVERSAMPLING = 2
 Image.init()
 # Our own limit replaces Pillow's: it is checked before decoding, and users can raise it.
 Image.MAX_IMAGE_PIXELS = None
-# Pillow warns about odd metadata; a client's files must not fill our log. The filter is global,
-# since `warnings.catch_warnings` is not safe in threads.
+# Pillow and libtiff complain about odd metadata; a client's files must not fill our log. The filter
+# is global, since `warnings.catch_warnings` is not safe in threads.
+libtiff.silence()
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
