@@ -1,0 +1,30 @@
+"""Shows text on a terminal without escape characters.
+
+In the name of a file they can rewrite lines, set the title of the window, and more.
+"""
+
+import argparse
+import sys
+from typing import NoReturn
+
+
+def printable(text: object) -> str:
+    """Text with all control characters escaped, as in Python's literals, also line ends and tabs.
+
+    So are bytes that are not UTF-8, which names on Linux may have.
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+
+
+def say(text: object, *, error: bool = False) -> None:
+    """Print text of one or more lines on stdout, or on stderr, without other control characters."""
+    shown = "".join(c if c in "\n\t" else printable(c) for c in str(text))
+    print(shown, file=sys.stderr if error else sys.stdout, flush=True)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints show arguments without control characters."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and a complaint, and exit with 2."""
+        super().error(printable(message))
