@@ -86,7 +86,9 @@ def of_http(error: HTTPException, path: str, method: str) -> RequestError:
     """The framework's own 404 and 405 as problems."""
     if error.status_code == 405:
         allow = (error.headers or {}).get("Allow", "")
-        return MethodNotAllowed(f"{path} takes {allow or 'another method'}, not {method}", allow)
+        return MethodNotAllowed(
+            f"{path[:200]} takes {allow or 'another method'}, not {method}", allow
+        )
     if error.status_code == 404:
         return NotFound(f"no {path[:200]} here; /docs shows what there is")
     return RequestError(error.detail)

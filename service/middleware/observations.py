@@ -11,6 +11,9 @@ from service.paths import PROBES
 
 log = logging.getLogger("service.access")
 
+MOST_PATH = 1000
+"""Characters of a path that a log line shows; a client can send 64 KiB."""
+
 
 class Observations:
     """Measures each request from its headers to the end of its answer."""
@@ -45,16 +48,17 @@ class Observations:
             self.metrics.request_seconds.labels(route).observe(seconds)
             # The log lines of probes would bury the others.
             level = logging.DEBUG if route in PROBES and status < 400 else logging.INFO
+            path = scope["path"][:MOST_PATH]
             fields = {
                 "method": scope["method"],
-                "path": scope["path"],
+                "path": path,
                 "route": route,
                 "status": status,
                 "duration_ms": round(seconds * 1000, 3),
                 "client": (scope.get("client") or ("",))[0],
             }
             fields |= scope.get("state", {}).get("log_fields", {})
-            log.log(level, "%s %s %s", scope["method"], scope["path"], status,
+            log.log(level, "%s %s %s", scope["method"], path, status,
                     extra={"fields": fields})  # fmt: skip
 
 
