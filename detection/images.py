@@ -10,7 +10,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from detection import bmp, gif, jpeg, libtiff, media_types, png, tiff, webp
+from detection import avif, bmp, gif, jpeg, libtiff, media_types, png, tiff, webp
 from detection.errors import (
     InvalidImage,
     OutOfMemory,
@@ -28,6 +28,10 @@ FORMATS = tuple(kind.upper() for kind in media_types.READ)
 LONGEST_SIDE = 65_535
 """Most pixels of a side. JPEG and GIF cannot have more, and no camera or panorama comes near it.
 Pictures of one row cost far more than their pixels: lines, letters and tables grow with a side."""
+
+MOST_CODED = 4
+"""The parts of an AVIF file together have at most this many times the pixels of the largest image.
+Besides the picture there may be transparency, a gain map, and previews."""
 
 _BAND = 256
 _MODES = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"}
@@ -180,6 +184,12 @@ def check(data: bytes, max_pixels: int) -> None:
             bmp.check(data)
         case "TIFF":
             tiff.check(data)
+        case "AVIF":
+            sizes = avif.coded_sizes(data)
+            for width, height in sizes:
+                check_size(width, height, max_pixels)
+            if sum(width * height for width, height in sizes) > MOST_CODED * max_pixels:
+                raise TooManyPixels("the parts of the image have too many pixels together")
         case "WebP" if size := webp.size(data):
             check_size(*size, max_pixels)
 
