@@ -100,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Detect faces in every file. Raises SfdError with the number of files that failed."""
     if isinstance(sys.stdout, TextIOWrapper):
-        # A file name can hold any bytes; print them unchanged.
+        # A file name can hold bytes that are not UTF-8; print them unchanged.
         sys.stdout.reconfigure(errors="surrogateescape")
     if arguments.style is not None and arguments.draw is None:
         raise UsageError("--style says how to draw: add --draw OUT")
@@ -207,6 +207,6 @@ def show(file: Source, found: Detection | RequestError, *, as_json: bool) -> Non
         print(json.dumps(line), flush=True)
     elif isinstance(found, Detection):
         for face in found.as_dict()["faces"]:
-            say("\t".join(map(str, (printable(file.name), *face["box"].values(), face["score"]))))
+            print(printable(file.name), *face["box"].values(), face["score"], sep="\t", flush=True)
         if not len(found.scores):
             say(f"sfd detect: {printable(file.name)}: no faces", error=True)

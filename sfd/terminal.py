@@ -11,15 +11,23 @@ from typing import NoReturn
 def printable(text: object) -> str:
     """Text with all control characters escaped, as in Python's literals, also line ends and tabs.
 
-    So are bytes that are not UTF-8, which names on Linux may have.
+    Bytes that are not UTF-8, which names on Linux may have, stay as they are.
     """
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))
+    return "".join(c if c.isprintable() or c in _BYTES else _escaped(c) for c in str(text))
 
 
 def say(text: object, *, error: bool = False) -> None:
     """Print text of one or more lines on stdout, or on stderr, without other control characters."""
-    shown = "".join(c if c in "\n\t" else printable(c) for c in str(text))
+    shown = "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in str(text))
     print(shown, file=sys.stderr if error else sys.stdout, flush=True)
+
+
+_BYTES = frozenset(map(chr, range(0xDC80, 0xDD00)))
+"""How Python holds bytes that are not UTF-8 (PEP 383)."""
+
+
+def _escaped(character: str) -> str:
+    return repr(character)[1:-1]
 
 
 class Parser(argparse.ArgumentParser):
