@@ -1,7 +1,6 @@
 """`sfd convert`: a Caffe model in, a verified ONNX file out."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from sfd.arguments import number, numbers, one_of, size, words
 from sfd.errors import UsageError
 from sfd.files import write_atomically
 from sfd.progress import Steps
+from sfd.terminal import say
 
 DESCRIPTION = """\
 Convert a Caffe model to one ONNX file of standard operators. The file is compared with OpenCV's own
@@ -147,7 +147,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.explain:
         if arguments.onnx or arguments.report:
             raise UsageError("--explain writes no file: leave out -o and --report")
-        print(explain_file(arguments.prototxt, arguments.weights, options))
+        say(explain_file(arguments.prototxt, arguments.weights, options))
         return
     if arguments.onnx is None:
         raise UsageError("the file to write is missing: give -o OUT.onnx, or --explain")
@@ -199,13 +199,13 @@ def _check_report(report: Path, others: Sequence[Path]) -> None:
 def _summarize(report: Report, path: Path) -> None:
     verification = report.verification
     for warning in report.warnings:
-        print(f"sfd convert: warning: {warning}", file=sys.stderr)
+        say(f"sfd convert: warning: {warning}", error=True)
     if verification.status is Status.UNVERIFIED and verification.reason != NOT_ASKED:
-        print(f"sfd convert: warning: {path} is {verification}", file=sys.stderr)
+        say(f"sfd convert: warning: {path} is {verification}", error=True)
     inputs = ", ".join(f"{name} {shape}" for name, shape in report.inputs.items())
     at = f" at {verification.input_size}" if verification.input_size else ""
     outputs = ", ".join(f"{name} {shape}" for name, shape in report.outputs.items())
-    print(
+    say(
         f"{path}: {report.kind} of {report.name}, {report.layers} layers as {report.nodes} nodes, "
         f"{report.parameters:,} parameters; "
         f"{verification.status}{at} ({len(verification.comparisons)} comparisons)\n"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import onnx
 import onnxruntime
 from onnx import helper
@@ -78,6 +79,8 @@ class VerificationError(ConversionError):
         self.report = report
 
 
+# What overflows is checked where it matters; NumPy would warn on stderr.
+@np.errstate(all="ignore")
 def convert_file(
     prototxt: Path,
     caffemodel: Path | None,
@@ -154,6 +157,7 @@ def convert_bytes(
         return onnx.load(paths[2]), report
 
 
+@np.errstate(all="ignore")
 def explain_file(prototxt: Path, caffemodel: Path | None, options: Options) -> Explanation:
     """What becomes of each layer of a network, also of one that can't be converted.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from convert.caffe.diagnostics import CaffeError, Diagnostic
 from sfd.errors import UsageError
-from sfd.files import WriteError
+from sfd.files import WriteError, open_regular
 
 MAX_PROTOBUF = (1 << 31) - 1
 """A protobuf message can't be larger."""
@@ -20,20 +20,21 @@ def read_bytes(path: Path, limit: int, kind: str, error: type[CaffeError] = Caff
     """
     with _reading(path, error):
         _check_size(path, limit, kind, error)
-        return path.read_bytes()
+        with open_regular(path) as file:
+            return file.read()
 
 
 def map_bytes(path: Path, limit: int, kind: str) -> mmap.mmap:
     """The content of a file, like `read_bytes`, but mapped: only the pages in use take memory."""
     with _reading(path):
         _check_size(path, limit, kind)
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def check_source(path: Path) -> None:
     """Raise CaffeError with the file's name if it can't be opened."""
-    with _reading(path), path.open("rb"):
+    with _reading(path), open_regular(path):
         pass
 
 

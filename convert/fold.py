@@ -12,7 +12,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from convert.graph import GraphBuilder, Node, Value
-from geometry.arrays import F64
+from geometry.arrays import F32, F64
+from sfd.errors import SfdError
+
+
+class FoldError(SfdError):
+    """Weights become infinite when they are merged."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ def fold(graph: GraphBuilder) -> None:
     """Merge constants into the graph's nodes.
 
     Call it after the outputs are declared. Outputs keep their names and values. Other values may
-    disappear.
+    disappear. Raises FoldError for numbers that are too large.
     """
     nodes = graph.needed_nodes()
     uses = Counter([*(name for node in nodes for name in node.inputs), *graph.outputs])
@@ -142,12 +147,23 @@ def _with_weights(graph: GraphBuilder, node: Node, affine: Affine, uses: Counter
     _forget(graph, node.inputs[1:], uses)
     stem = weight.name.rpartition("/")[0] or weight.name
     bias = np.asarray(old_bias, np.float64) * scale + shift
-    with np.errstate(over="ignore"):
-        constants = [
-            graph.constant(array.astype(np.float32), f"{stem}/{kind}").name
-            for kind, array in (("weight", scaled), ("bias", bias))
-        ]
+    constants = [
+        graph.constant(_narrowed(array, stem), f"{stem}/{kind}").name
+        for kind, array in (("weight", scaled), ("bias", bias))
+    ]
     return replace(node, inputs=(node.inputs[0], *constants))
+
+
+def _narrowed(array: F64, name: str) -> F32:
+    """The numbers in float32. Raises FoldError if one is too large for it."""
+    with np.errstate(over="ignore"):
+        narrow = array.astype(np.float32)
+    if not np.isfinite(narrow).all():
+        raise FoldError(
+            f"layer {name} and the BatchNorm, Scale or Power layers behind it multiply to numbers "
+            "that are too large for float32: check their weights and parameters"
+        )
+    return narrow
 
 
 def _per_channel(constant: F64, rank: int, channels: int) -> F64 | None:
@@ -168,11 +184,11 @@ def _spelt_out(graph: GraphBuilder, affine: Affine) -> list[Node]:
         product = graph.fresh(f"{affine.name}/Mul") if adds else affine.name
         if adds:
             graph.values[product] = Value(product, made.shape, made.dtype)
-        scale = graph.constant(affine.scale, f"{affine.name}/scale")
+        scale = graph.constant(_narrowed(affine.scale, affine.name), f"{affine.name}/scale")
         nodes.append(Node("Mul", (source, scale.name), (product,)))
         source = product
     if adds:
-        shift = graph.constant(affine.shift, f"{affine.name}/shift")
+        shift = graph.constant(_narrowed(affine.shift, affine.name), f"{affine.name}/shift")
         nodes.append(Node("Add", (source, shift.name), (affine.name,)))
     return nodes
 

@@ -22,6 +22,7 @@ from detection.sources import Source
 from sfd.arguments import fraction, nonnegative, positive
 from sfd.errors import SfdError, UsageError
 from sfd.files import WriteError, write_atomically
+from sfd.terminal import printable, say
 
 DESCRIPTION = """\
 Find the faces in image files. Prints a line for each face: file, x, y, width and height of its
@@ -99,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Detect faces in every file. Raises SfdError with the number of files that failed."""
     if isinstance(sys.stdout, TextIOWrapper):
-        # A file name can hold any bytes; print them unchanged.
+        # A file name can hold bytes that are not UTF-8; print them unchanged.
         sys.stdout.reconfigure(errors="surrogateescape")
     if arguments.style is not None and arguments.draw is None:
         raise UsageError("--style says how to draw: add --draw OUT")
@@ -156,7 +157,7 @@ async def detect_files(
             show(file, one, as_json=arguments.json)
             if error is not None:
                 failed += 1
-                print(f"sfd detect: {file.name}: {error}", file=sys.stderr)
+                say(f"sfd detect: {printable(file.name)}: {error}", error=True)
     await detector.close()
     return failed
 
@@ -195,6 +196,6 @@ def show(file: Source, found: Detection | RequestError, *, as_json: bool) -> Non
         print(json.dumps(line), flush=True)
     elif isinstance(found, Detection):
         for face in found.as_dict()["faces"]:
-            print(file.name, *face["box"].values(), face["score"], sep="\t", flush=True)
+            print(printable(file.name), *face["box"].values(), face["score"], sep="\t", flush=True)
         if not len(found.scores):
-            print(f"sfd detect: {file.name}: no faces", file=sys.stderr)
+            say(f"sfd detect: {printable(file.name)}: no faces", error=True)

@@ -6,19 +6,23 @@ from geometry.arrays import Floats
 
 COLOUR = (0, 230, 118)
 EDGE = (0, 0, 0)
+LARGEST_SIDE = 8000
+"""Lines and letters grow with the image up to this side. The cost of a letter grows with the square
+of its size, and that of a long, flat image would be unbounded."""
 
 
 def draw_boxes(image: Image.Image, boxes: Floats, scores: Floats) -> Image.Image:
     """A copy of an RGB image with `boxes` [N, 4] in its pixels, and `scores` [N] above them.
 
-    Lines and letters grow with the image. A dark edge keeps them visible on any background. The
-    best faces are drawn last, on top of the others.
+    Lines and letters grow with the image, up to LARGEST_SIDE. A dark edge keeps them visible on any
+    background. The best faces are drawn last, on top of the others.
     """
     drawn = image.copy()
     canvas = ImageDraw.Draw(drawn)
-    line = max(2, round(max(image.size) / 400))
+    side = min(max(image.size), LARGEST_SIDE)
+    line = max(2, round(side / 400))
     edge = max(1, line // 3)
-    font = ImageFont.load_default(max(12.0, max(image.size) / 60))
+    font = ImageFont.load_default(max(12.0, side / 60))
     for box, score in reversed(list(zip(boxes.tolist(), scores.tolist(), strict=True))):
         x1, y1, x2, y2 = box
         canvas.rectangle(

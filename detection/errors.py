@@ -42,7 +42,7 @@ class InvalidImage(RequestError):
 
 
 class TooManyPixels(RequestError):
-    """The image has more pixels than the limit, according to its header."""
+    """The image has more pixels than the limit, in all or on a side, according to its header."""
 
     status = 413
     slug = "too-many-pixels"

@@ -1,5 +1,6 @@
 """Decodes image files to upright RGB images, and handles broken files."""
 
+import logging
 import math
 import warnings
 from collections.abc import Iterator
@@ -9,8 +10,14 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from detection import jpeg, media_types
-from detection.errors import InvalidImage, OutOfMemory, TooManyPixels, UnsupportedMediaType
+from detection import avif, bmp, gif, jpeg, libtiff, media_types, png, tiff, webp
+from detection.errors import (
+    InvalidImage,
+    OutOfMemory,
+    RequestError,
+    TooManyPixels,
+    UnsupportedMediaType,
+)
 from detection.letterbox import Colour
 from detection.sizes import readable_pixels
 from geometry.arrays import F64, Floats
@@ -18,8 +25,13 @@ from geometry.arrays import F64, Floats
 FORMATS = tuple(kind.upper() for kind in media_types.READ)
 """Pillow's names of the supported formats; its other decoders are not used."""
 
-MOST_SCANS = 100
-"""Most scans of a JPEG file; libtiff has the same limit for JPEG data within TIFF."""
+LONGEST_SIDE = 65_535
+"""Most pixels of a side. JPEG and GIF cannot have more, and no camera or panorama comes near it.
+Pictures of one row cost far more than their pixels: lines, letters and tables grow with a side."""
+
+MOST_CODED = 4
+"""The parts of an AVIF file together have at most this many times the pixels of the largest image.
+Besides the picture there may be transparency, a gain map, and previews."""
 
 _BAND = 256
 _MODES = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"}
@@ -51,8 +63,10 @@ OVERSAMPLING = 2
 Image.init()
 # Our own limit replaces Pillow's: it is checked before decoding, and users can raise it.
 Image.MAX_IMAGE_PIXELS = None
-# Pillow warns about odd metadata; a client's files must not fill our log. The filter is global,
-# since `warnings.catch_warnings` is not safe in threads.
+# Pillow and libtiff complain about odd metadata; a client's files must not fill our log. The filter
+# is global, since `warnings.catch_warnings` is not safe in threads.
+libtiff.silence()
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
@@ -93,7 +107,7 @@ def decode_to_fit(
         raise UnsupportedMediaType(f"this is {kind}, not one of {', '.join(media_types.READ)}")
     try:
         return _decode(data, box, max_pixels, background)
-    except (InvalidImage, TooManyPixels, UnsupportedMediaType):
+    except RequestError:
         raise
     except UnidentifiedImageError:
         raise InvalidImage(
@@ -101,23 +115,39 @@ def decode_to_fit(
             if kind
             else "not a supported image format"
         ) from None
-    except MemoryError:
-        raise OutOfMemory("too little memory to decode this image; try again later") from None
     except Exception as error:
         # Pillow's decoders raise nearly anything on broken files: OSError, SyntaxError,
         # struct.error, zlib.error, KeyError, OverflowError…
+        if _lacks_memory(error, data):
+            raise OutOfMemory("too little memory is left for this image; try again later") from None
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise InvalidImage(f"the {kind or 'image'} data is broken: {reason}") from None
 
 
 def pixels(data: bytes) -> int | None:
     """How many pixels an image file has according to its header; None if it can't be read."""
+    if media_types.kind(data) == "WebP" and (size := webp.size(data)):
+        return size[0] * size[1]
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as image:
             return image.width * image.height
     except Exception:
         # As in `decode_to_fit`.
         return None
+
+
+def _lacks_memory(error: Exception, data: bytes) -> bool:
+    """Whether decoding failed for want of memory, and not because of the file."""
+    # Pillow's text of its codecs' status -9; libtiff's has no text.
+    if isinstance(error, MemoryError) or "out of memory" in str(error):
+        return True
+    if "could not create decoder object" in str(error) and (size := webp.size(data)):
+        # libwebp does not say why. It needs two canvases of four bytes for each pixel.
+        try:
+            np.empty((2, *size, 4), np.uint8)
+        except MemoryError:
+            return True
+    return False
 
 
 def _decode(
@@ -136,17 +166,10 @@ def _stored(
 
     Turning it is a separate step, so that at most two pictures of this size are in memory.
     """
+    check(data, max_pixels)
     with Image.open(BytesIO(data), formats=FORMATS) as image:
         width, height = image.size
-        if width * height > max_pixels:
-            raise TooManyPixels(
-                f"the image has {readable_pixels(width * height)} ({width} x {height}); the limit "
-                f"is {readable_pixels(max_pixels)}"
-            )
-        # libjpeg processes the whole picture for each scan, and a scan can be 14 bytes long. So a
-        # file within the limits could take hours. Encoders write about 10 scans.
-        if media_types.kind(data) == "JPEG" and jpeg.scans(data, MOST_SCANS) > MOST_SCANS:
-            raise InvalidImage(f"the JPEG data has more than {MOST_SCANS} scans")
+        check_size(width, height, max_pixels)
         # MPO is JPEG with more pictures behind the first, as phones write it.
         is_jpeg = image.format in ("JPEG", "MPO")
         if box is not None and is_jpeg:
@@ -155,6 +178,45 @@ def _stored(
         flat = flatten(image, background)
         # Pillow turns a TIFF upright while loading it, so its size is known only then.
         return flat, (width, height) if is_jpeg else flat.size, turning(image)
+
+
+def check(data: bytes, max_pixels: int) -> None:
+    """Raise RequestError for a file whose structure shows that Pillow would take too long.
+
+    Pillow must not open a file that has not passed: it reads metadata while it opens a file.
+    """
+    match media_types.kind(data):
+        case "JPEG":
+            jpeg.check(data)
+        case "PNG":
+            png.check(data)
+        case "GIF":
+            gif.check(data)
+        case "BMP":
+            bmp.check(data)
+        case "TIFF":
+            tiff.check(data)
+        case "AVIF":
+            sizes = avif.coded_sizes(data)
+            for width, height in sizes:
+                check_size(width, height, max_pixels)
+            if sum(width * height for width, height in sizes) > MOST_CODED * max_pixels:
+                raise TooManyPixels("the parts of the image have too many pixels together")
+        case "WebP" if size := webp.size(data):
+            check_size(*size, max_pixels)
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Raise TooManyPixels for a size that is too large."""
+    if width * height > max_pixels:
+        raise TooManyPixels(
+            f"the image has {readable_pixels(width * height)} ({width} x {height}); the limit "
+            f"is {readable_pixels(max_pixels)}"
+        )
+    if max(width, height) > LONGEST_SIDE:
+        raise TooManyPixels(
+            f"the image has {width} x {height} pixels; no side may be longer than {LONGEST_SIDE}"
+        )
 
 
 def _reduce(image: Image.Image, box: tuple[int, int]) -> None:
@@ -191,7 +253,8 @@ def flatten(image: Image.Image, background: Colour) -> Image.Image:
         elif mode in ("I", "F"):
             rgb = _gray(_to_byte_range(_samples(band), low, high, floating=mode == "F"))
         elif alpha:
-            transparent = band.convert("RGBA")
+            # Pillow converts premultiplied gray only to plain gray with alpha.
+            transparent = (band.convert("LA") if mode == "La" else band).convert("RGBA")
             under = Image.new("RGBA", transparent.size, (*background, 255))
             rgb = Image.alpha_composite(under, transparent).convert("RGB")
         else:

@@ -12,7 +12,7 @@ _SIGNATURES: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
         ("PNG", rb"\x89PNG\r\n\x1a\n"),
         ("WebP", rb"RIFF....WEBP"),
         ("GIF", rb"GIF8[79]a"),
-        ("TIFF", rb"II[*+]\0|MM\0[*+]"),
+        ("TIFF", rb"II[*+]\0|MM\0[*+]|II\0\*|MM\*\0"),
         # The major brand may be a general one; AVIF's is then among the compatible brands after it.
         ("AVIF", rb"....ftyp(avi[fs]|(mif1|msf1|miaf)....(....){0,20}?avi[fs])"),
         ("BMP", rb"BM"),
@@ -22,7 +22,17 @@ _SIGNATURES: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
         ("JPEG 2000", rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
         ("JPEG XL", rb"\xff\x0a|\0\0\0\x0cJXL "),
         ("Photoshop", rb"8BPS"),
-        ("icon or Targa", rb"\0\0[\x01\x02]\0|icns"),
+        ("icon", rb"\0\0[\x01\x02]\0[^\0].{3}[\0\x01]|icns"),
+        # Version 0 to 5, packed or not, 1 to 8 bits, a window that begins near zero.
+        ("PCX", rb"\x0a[\0\x02-\x05][\0\x01][\x01\x02\x04\x08]"),
+        # Targa has no mark at its beginning: any length of a name, a colour map or not, the kind
+        # of picture, the colour map (none, or with entries of 15 to 32 bits), and after the origin
+        # and the size the bits of a pixel and their order.
+        (
+            "Targa",
+            rb".(\0[\x02\x03\x0a\x0b]\0{5}|\x01[\x01\x09]..(?!\0\0)..[\x0f\x10\x18\x20])"
+            rb".{8}[\x08\x0f\x10\x18\x20][\x00-\x3f]",
+        ),
         ("PDF", rb"%PDF"),
         ("PostScript", rb"%!PS|\xc5\xd0\xd3\xc6"),
         ("DirectDraw", rb"DDS "),
@@ -40,6 +50,8 @@ _SIGNATURES: tuple[tuple[str, re.Pattern[bytes]], ...] = tuple(
         ("HTML", rb"\s*(<!DOCTYPE html|<html)"),
     )
 )
+_TARGA_END = b"TRUEVISION-XFILE.\0"
+"""The end of a Targa file of version 2."""
 HEAD = 2048
 """How many bytes are needed to recognise the kind."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -51,6 +63,8 @@ def kind(data: bytes) -> str | None:
     for name, signature in _SIGNATURES:
         if signature.match(head):
             return name
+    if data.endswith(_TARGA_END):
+        return "Targa"
     return "text" if _is_text(head) else None
 
 

@@ -35,8 +35,15 @@ class Source:
     """The path relative to the named folder; the file name if the file itself was named."""
 
     def read(self) -> bytes | RequestError:
-        """The bytes of the file. Raises an error that says why it can't be read."""
+        """The bytes of the file, or an error that says why it can't be read.
+
+        A pipe is read, too: shells make one for `<(curl …)`. A device is not: it can be endless.
+        """
         try:
+            if self.name != STDIN and (
+                Path(self.name).is_char_device() or Path(self.name).is_block_device()
+            ):
+                return UnreadableFile("is a device, not a file; use - for standard input")
             return sys.stdin.buffer.read() if self.name == STDIN else Path(self.name).read_bytes()
         except OSError as error:
             return UnreadableFile(f"cannot be read: {error.strerror or error}")

@@ -9,6 +9,9 @@ from service.metrics import Metrics
 
 log = logging.getLogger("service.access")
 
+MOST_PATH = 1000
+"""Characters of a path that a log line shows; a client can send 64 KiB."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:
@@ -34,14 +37,15 @@ def record(metrics: Metrics, answered: Answered) -> None:
     metrics.request_seconds.labels(answered.route).observe(answered.seconds)
     # The log lines of probes would bury the others.
     level = logging.DEBUG if answered.is_probe and answered.status < 400 else logging.INFO
+    path = answered.path[:MOST_PATH]
     fields = {
         "method": answered.method,
-        "path": answered.path,
+        "path": path,
         "route": answered.route,
         "status": answered.status,
         "duration_ms": round(answered.seconds * 1000, 3),
         "client": answered.client,
     }
     fields |= answered.fields
-    log.log(level, "%s %s %s", answered.method, answered.path, answered.status,
+    log.log(level, "%s %s %s", answered.method, path, answered.status,
             extra={"fields": fields})  # fmt: skip

@@ -15,6 +15,7 @@ from service import deadlines, openapi, problems, tracing
 from service.compat import APIS
 from service.compat.api import Api
 from service.middleware.api_keys import ApiKeys
+from service.middleware.closing import Closing
 from service.middleware.failures import Failures
 from service.middleware.head_requests import HeadRequests
 from service.middleware.observations import Observations
@@ -88,6 +89,7 @@ def middleware(runtime: Runtime, traces: tracing.Tracing | None) -> list[Middlew
     settings = runtime.settings
     stack = [
         Middleware(RequestIds),
+        Middleware(Closing, runtime=runtime),
         *([] if traces is None else [Middleware(Traces, tracing=traces)]),
         Middleware(Observations, metrics=runtime.metrics),
         Middleware(SecurityHeaders),

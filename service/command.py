@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
@@ -23,6 +23,8 @@ from detection.errors import RequestError, StartError
 from service import logs, runtime, settings
 from service.app import create_app
 from service.connections import HEAD_BYTES, Connection
+from service.descriptors import EXHAUSTED, Descriptors
+from service.log_writer import LogWriter
 from service.routes.pages import SAMPLE
 from service.runtime import Runtime
 from service.settings import Settings
@@ -65,7 +67,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Serve until a signal. Raises SfdError if the service can't start."""
     configured = settings.load()
-    logs.configure(configured.log_format, configured.log_level)
+    writer = logs.configure(configured.log_format, configured.log_level)
+    try:
+        _run(arguments, configured, writer)
+    finally:
+        # The line that says why a start failed comes after those of the log.
+        writer.flush()
+
+
+def _run(arguments: argparse.Namespace, configured: Settings, writer: LogWriter) -> None:
     for name in settings.unknown_variables():
         meant = settings.suggestion(name)
         hint = f"; did you mean {meant}?" if meant else "; `sfd serve --help` lists all"
@@ -82,7 +92,8 @@ def run(arguments: argparse.Namespace) -> None:
         _listen_for_grpc(configured) as grpc_listener,
     ):
         loaded = runtime.load(configured)
-        server = Server(loaded)
+        writer.on_drop = loaded.metrics.log_lines_dropped.inc
+        server = Server(loaded, writer)
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
             runner.run(server.run_until_signal(listener, grpc_listener))
 
@@ -139,7 +150,7 @@ def _address(host: str, port: int) -> str:
 class Server(uvicorn.Server):
     """uvicorn's server; it answers probes while it warms up, and exits 0 on SIGTERM."""
 
-    def __init__(self, loaded: Runtime) -> None:
+    def __init__(self, loaded: Runtime, writer: LogWriter) -> None:
         app = create_app(loaded)
         super().__init__(
             uvicorn.Config(
@@ -155,6 +166,8 @@ class Server(uvicorn.Server):
             )
         )
         self.runtime = loaded
+        self.writer = writer
+        self.descriptors = Descriptors(loaded.metrics.file_limits.inc)
         self.traces: Tracing | None = app.state.traces
         self.rpc: RpcServer | None = None
 
@@ -162,6 +175,7 @@ class Server(uvicorn.Server):
         self, listener: socket.socket, grpc_listener: socket.socket | None = None
     ) -> None:
         """Serve on bound sockets. Raises StartError if the models do not run."""
+        asyncio.get_running_loop().set_exception_handler(self._loop_failed)
         if grpc_listener is not None:
             await self._start_rpc(grpc_listener)
         serving = asyncio.create_task(self.serve([listener]))
@@ -172,6 +186,7 @@ class Server(uvicorn.Server):
         if not warming.done():
             await serving
             log.info("ended while a model was warming up")
+            self.writer.flush()
             # Threads cannot be stopped, and the interpreter would wait for this one.
             os._exit(0)
         if error := warming.exception():
@@ -196,6 +211,24 @@ class Server(uvicorn.Server):
         await self.rpc.start(address)
         self.runtime.before_close.append(self.rpc.stop)
         log.info("gRPC on %s", address)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second."""
+        self.descriptors.check()
+        return await super().on_tick(counter)
+
+    def _loop_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log what went wrong outside of requests, except what `Descriptors` reports.
+
+        At the limit of open files asyncio reports each attempt to accept a connection, and later
+        fails to listen again if the socket has been closed.
+        """
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in EXHAUSTED:
+            return
+        if self.should_exit and "_start_serving" in context.get("message", ""):
+            return
+        loop.default_exception_handler(context)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -234,6 +267,7 @@ class Server(uvicorn.Server):
     def _give_up(self) -> None:
         """Exit although a thread still runs; the clients of its batch were answered."""
         log.error("an inference hangs: the process exits without waiting for it")
+        self.writer.flush()
         os._exit(1)
 
 

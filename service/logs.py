@@ -3,9 +3,18 @@
 import json
 import logging
 import sys
+import threading
 import time
 from contextvars import ContextVar
 from typing import Any
+
+from service.log_writer import LogWriter
+from sfd.terminal import printable
+
+log = logging.getLogger(__name__)
+
+STDERR = 2
+"""The descriptor of standard error."""
 
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that this task answers; empty outside of one."""
@@ -37,7 +46,8 @@ class ConsoleFormatter(logging.Formatter):
         """Time, level, message, and the fields as key=value."""
         fields = {"request_id": request_id.get()} | getattr(record, "fields", {})
         shown = " ".join(f"{key}={value}" for key, value in fields.items() if value != "")
-        message = _printable(f"{record.getMessage()}  {shown}".rstrip())
+        # So that a client's path can't forge a log line.
+        message = printable(f"{record.getMessage()}  {shown}".rstrip())
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
         text = f"{clock} {record.levelname.lower():7} {message}"
         if record.exc_info:
@@ -45,13 +55,20 @@ class ConsoleFormatter(logging.Formatter):
         return text
 
 
-def configure(log_format: str, log_level: str) -> None:
-    """Send the lines of all loggers, including the web server's, to stderr in one format."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if log_format == "json" else ConsoleFormatter())
+def configure(log_format: str, log_level: str) -> LogWriter:
+    """Send the lines of all loggers, including the web server's, to stderr in one format.
+
+    Python's warnings and the exceptions of threads become lines, too. The writer's `flush` must be
+    called before `os._exit`; a normal exit calls it.
+    """
+    writer = LogWriter(STDERR)
+    writer.setFormatter(JsonFormatter() if log_format == "json" else ConsoleFormatter())
     root = logging.getLogger()
-    root.handlers = [handler]
+    root.handlers = [writer]
     root.setLevel(log_level.upper())
+    logging.captureWarnings(True)
+    threading.excepthook = _log_thread_exception
+    sys.unraisablehook = _log_unraisable
     for name in ("uvicorn", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
@@ -59,11 +76,18 @@ def configure(log_format: str, log_level: str) -> None:
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
     # Our own access log has the request id; uvicorn's would add a second line without it.
     logging.getLogger("uvicorn.access").disabled = True
+    return writer
 
 
-def _printable(text: str) -> str:
-    """Escape control characters, so that a client's path can't forge a log line."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+def _log_thread_exception(found: threading.ExceptHookArgs) -> None:
+    if found.exc_value is not None and found.exc_type is not SystemExit:
+        name = found.thread.name if found.thread else "?"
+        log.error("the thread %s failed", name, exc_info=found.exc_value)
+
+
+def _log_unraisable(found: "sys.UnraisableHookArgs") -> None:
+    log.error("%s: %r", found.err_msg or "ignored exception in", found.object,
+              exc_info=found.exc_value)  # fmt: skip
 
 
 def _utc(seconds: float) -> str:

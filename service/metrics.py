@@ -71,6 +71,16 @@ class Metrics:
         self.image_pixels = Histogram(
             "sfd_image_pixels", "Pixels of an image.", buckets=PIXELS, registry=registry
         )
+        self.log_lines_dropped = Counter(
+            "sfd_log_lines_dropped",
+            "Log lines that were dropped, because they were written faster than read.",
+            registry=registry,
+        )
+        self.file_limits = Counter(
+            "sfd_file_limits",
+            "Times that the limit of open files was reached, so that no connection was accepted.",
+            registry=registry,
+        )
         self.model_info = Gauge(
             "sfd_model_info",
             "1 for each model, with the provider that runs it.",

@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
-from detection.errors import Overloaded, RequestError
+from detection.errors import OutOfMemory, Overloaded, RequestError
 from service.errors import InvalidParameter, MethodNotAllowed, NotFound, Unauthorized
 
 log = logging.getLogger(__name__)
@@ -94,6 +94,9 @@ def of_exception(error: Exception | asyncio.CancelledError) -> RequestError:
         # The server cancels requests that outlast the grace time; the client can ask another
         # replica.
         return Overloaded("the service was shut down before the request was done")
+    if isinstance(error, MemoryError):
+        log.error("out of memory")
+        return OutOfMemory("too little memory is left for this request; try again later")
     log.error("unexpected %s", type(error).__name__, exc_info=error)
     return RequestError("internal error; look for the request id in the service's log")
 
@@ -102,7 +105,9 @@ def of_http(error: HTTPException, path: str, method: str) -> RequestError:
     """The framework's own 404 and 405 as problems."""
     if error.status_code == 405:
         allow = (error.headers or {}).get("Allow", "")
-        return MethodNotAllowed(f"{path} takes {allow or 'another method'}, not {method}", allow)
+        return MethodNotAllowed(
+            f"{path[:200]} takes {allow or 'another method'}, not {method}", allow
+        )
     if error.status_code == 404:
         return NotFound(f"no {path[:200]} here; /docs shows what there is")
     return RequestError(error.detail)

@@ -13,6 +13,7 @@ from sfd import extras
 from sfd.distribution import VERSION
 from sfd.errors import SfdError
 from sfd.search_path import put_current_folder_last
+from sfd.terminal import Parser, say
 
 COMMANDS = {
     "convert": ("convert.command", "turn a Caffe model into a verified ONNX file"),
@@ -50,7 +51,7 @@ class Command(Protocol):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `sfd` with argv (default: the process's) and return its exit code: 0, 1 or 2."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="sfd",
         description="Face detectors trained in Caffe, converted to ONNX and served over HTTP.",
         epilog="`sfd COMMAND --help` explains a command and all its options.",
@@ -103,7 +104,7 @@ def _run(name: str, argv: Sequence[str] | None) -> int:
     except ModuleNotFoundError as error:
         _complain(prog, extras.lacking(name, error))
         return 1
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=prog,
         description=command.DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -140,7 +141,7 @@ def _run(name: str, argv: Sequence[str] | None) -> int:
 
 
 def _complain(prog: str, message: str) -> None:
-    print(f"{prog}: {message}", file=sys.stderr)
+    say(f"{prog}: {message}", error=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
 """Writes files completely or not at all."""
 
+import errno
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterable
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -50,7 +53,22 @@ def sync(file: BinaryIO) -> None:
     os.fchmod(file.fileno(), 0o644)
 
 
+def open_regular(path: Path) -> BufferedReader:
+    """A file opened for reading. Raises OSError also for what is no regular file.
+
+    A device can be endless, and a pipe waits for someone who writes into it.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", str(path))
+    return os.fdopen(descriptor, "rb")
+
+
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
+    """The SHA-256 of a regular file, in hexadecimal."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

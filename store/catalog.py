@@ -10,6 +10,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from pydantic.dataclasses import dataclass
 
 from sfd.distribution import CHECKOUT
+from sfd.files import open_regular
 from store.model import Description, ModelError, Name, Source, problems
 from store.places import FOLDER, PACKAGED, stores
 
@@ -67,7 +68,8 @@ Catalog = Mapping[str, Entry]
 def load(path: Path) -> Catalog:
     """Read a catalog as entries by name. ModelError gives the file and the key of every mistake."""
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            data = tomllib.load(file)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:

@@ -3,7 +3,6 @@
 import argparse
 import json
 import signal
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from tqdm import tqdm
 
 from sfd.arguments import fraction, number, numbers, size, words
 from sfd.errors import SfdError
+from sfd.terminal import say
 from store.catalog import Catalog, default_catalog
 from store.catalog import load as load_catalog
 from store.listing import Listed, card, data, examine, listing, table
@@ -147,7 +147,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _list(arguments: argparse.Namespace) -> None:
     rows = listing(installed(arguments.store), _catalog(arguments))
-    print(_json([data(row) for row in rows]) if arguments.json else table(rows))
+    say(_json([data(row) for row in rows]) if arguments.json else table(rows))
 
 
 def _show(arguments: argparse.Namespace) -> None:
@@ -162,14 +162,14 @@ def _show(arguments: argparse.Namespace) -> None:
         row = examine(folder)
         if row.description is None:
             raise ModelError(row.problem)
-    print(_json(data(row)) if arguments.json else card(row))
+    say(_json(data(row)) if arguments.json else card(row))
 
 
 def _verify(arguments: argparse.Namespace) -> None:
     rows = [examine(folder) for folder in _folders(arguments)]
     for row in rows:
         if not row.problem:
-            print(f"{row.name}: all files match their hashes")
+            say(f"{row.name}: all files match their hashes")
     _complain([row.problem for row in rows if row.problem])
 
 
@@ -181,11 +181,11 @@ def _build(arguments: argparse.Namespace) -> None:
         try:
             model = load(folder)
             if is_built(model) and not arguments.force:
-                print(f"{model.name}: {model.onnx.name} is up to date")
+                say(f"{model.name}: {model.onnx.name} is up to date")
                 continue
             with _progress(model.name) as progress:
                 made = build(model, verify=arguments.verify, progress=progress)
-            print(f"{model.name}: built {model.onnx}, {made.verification}")
+            say(f"{model.name}: built {model.onnx}, {made.verification}")
         except SfdError as error:
             failures.append(f"{folder.name}: {error}")
     _complain(failures)
@@ -227,8 +227,8 @@ def _add(arguments: argparse.Namespace) -> None:
     finally:
         # Shown below the progress line, and also for a model that is refused: they may explain why.
         for warning in warnings:
-            print(f"sfd models: warning: {warning}", file=sys.stderr)
-    print(f"{model.name}: added in {model.folder}")
+            say(f"sfd models: warning: {warning}", error=True)
+    say(f"{model.name}: added in {model.folder}")
 
 
 def _pull(arguments: argparse.Namespace) -> None:
@@ -244,7 +244,7 @@ def _pull(arguments: argparse.Namespace) -> None:
             verify=arguments.verify,
             progress=progress,
         )
-    print(f"{model.name}: pulled into {model.folder}")
+    say(f"{model.name}: pulled into {model.folder}")
 
 
 def _remove(arguments: argparse.Namespace) -> None:
@@ -252,7 +252,7 @@ def _remove(arguments: argparse.Namespace) -> None:
     for name in arguments.names:
         _locate(name, arguments)
     for name in dict.fromkeys(arguments.names):
-        print(f"{name}: removed {remove(name, arguments.store)}")
+        say(f"{name}: removed {remove(name, arguments.store)}")
 
 
 def _locate(name: str, arguments: argparse.Namespace) -> Path:
@@ -291,7 +291,8 @@ def _complain(failures: Sequence[str]) -> None:
 
 
 def _json(value: object) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    # In ASCII: a terminal obeys some of the other characters.
+    return json.dumps(value, indent=2)
 
 
 @contextmanager

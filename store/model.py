@@ -16,7 +16,7 @@ from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, Validati
 from pydantic.dataclasses import dataclass
 
 from sfd.errors import SfdError
-from sfd.files import sha256
+from sfd.files import open_regular, sha256
 
 MODEL_FILE = "model.toml"
 ONNX_FILE = "model.onnx"
@@ -175,7 +175,8 @@ def load(folder: Path) -> Model:
     """
     path = folder / MODEL_FILE
     try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            data = tomllib.load(file)
     except (FileNotFoundError, NotADirectoryError):
         raise ModelError(
             f"no model {folder.name!r} in {folder.parent} (`sfd models list` shows what is there)"
@@ -270,13 +271,18 @@ def read_build(model: Model) -> Build:
     path = model.folder / BUILD_FILE
     again = f"run `sfd models build {model.name}`"
     try:
-        return TypeAdapter(Build).validate_python(json.loads(path.read_text(encoding="utf-8")))
+        return TypeAdapter(Build).validate_python(json.loads(_read(path)))
     except FileNotFoundError:
         raise ModelError(f"{model.folder}: is not built yet; {again}") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from None
     except (ValidationError, ValueError, RecursionError):
         raise ModelError(f"{path}: is broken; {again}") from None
+
+
+def _read(path: Path) -> bytes:
+    with open_regular(path) as file:
+        return file.read()
 
 
 def is_current(model: Model, build: Build) -> bool:

@@ -1,12 +1,12 @@
 """`sfd import-tensorflow`: the weights of TensorFlow's SSD MobileNet-V2 as a caffemodel."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from convert.outputs.preprocessing import ChannelOrder, Preprocessing
 from convert.tensorflow.transfer import transfer
 from sfd.arguments import number, numbers
+from sfd.terminal import say
 
 DESCRIPTION = """\
 Read the frozen graph of an SSD MobileNet-V2 and write its weights as a caffemodel, with the layer
@@ -61,10 +61,10 @@ def run(arguments: argparse.Namespace) -> None:
     preprocessing = Preprocessing.of(3, arguments.channel_order, arguments.mean, arguments.scale)
     done = transfer(arguments.graph, arguments.caffemodel, preprocessing, arguments.name)
     for warning in done.warnings:
-        print(f"sfd import-tensorflow: warning: {warning}", file=sys.stderr)
+        say(f"sfd import-tensorflow: warning: {warning}", error=True)
     follows = "BatchNorm" if done.batch_norm else "biases (BatchNorm was folded)"
     mean = ",".join(f"{value:g}" for value in preprocessing.mean)
-    print(
+    say(
         f"{arguments.caffemodel}: {done.convolutions} convolutions with {follows}, "
         f"{len(done.layers)} layers, {done.parameters:,} parameters\n"
         f"  for an input of ({preprocessing.channel_order} - {mean}) * {preprocessing.scale:g}"

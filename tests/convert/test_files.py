@@ -1,5 +1,6 @@
 """A file is read within its limit."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,10 @@ def test_a_file_that_can_not_be_read_says_why(tmp_path: Path) -> None:
         read_bytes(tmp_path / "none", 1, "prototxt")
     with pytest.raises(CaffeError, match="can't read it: Is a directory"):
         read_bytes(tmp_path, 1 << 30, "prototxt")
+
+
+def test_a_device_or_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(CaffeError, match="can't read it: it is a device or a pipe"):
+            read_bytes(path, 1 << 30, "prototxt")

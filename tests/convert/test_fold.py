@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convert.fold import fold
+from convert.fold import FoldError, fold
 from convert.graph import BATCH, GraphBuilder, Value
 from geometry.arrays import F32, F64
 
@@ -226,3 +226,14 @@ def test_any_chain_of_steps_keeps_its_numbers(
     graph.output("out", graph.node("Relu", [x], x.shape, name="out"))
     left = fold_and_compare(graph)
     assert len(left) <= 4
+
+
+@pytest.mark.parametrize("absorbed", [True, False])
+def test_steps_that_together_are_too_large_for_float32_are_refused(absorbed: bool) -> None:
+    graph, x = start()
+    value = convolution(graph, x) if absorbed else x
+    for number in (1, 2):
+        value = step(graph, "Mul", value, np.full((), 1e30), f"s{number}")
+    graph.outputs.append(value.name)
+    with pytest.raises(FoldError, match="too large for float32"):
+        fold(graph)

@@ -29,6 +29,12 @@ def test_lines_grow_with_the_image(side: int, least: int, most: int) -> None:
     assert least <= row.sum() <= most
 
 
+def test_lines_stop_growing_on_a_very_long_image() -> None:
+    box = np.asarray([[1000, 300, 2000, 1100]], np.float32)
+    drawn = draw_boxes(Image.new("RGB", (60_000, 1200)), box, np.asarray([0.5], np.float32))
+    assert 16 <= painted(drawn)[700, :1500].sum() <= 24
+
+
 @pytest.mark.parametrize(
     "box", [[0, 0, 400, 300], [380, 0, 400, 20], [0, 280, 10, 300], [395, 295, 396, 296]]
 )

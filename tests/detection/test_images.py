@@ -1,5 +1,6 @@
 import io
 import resource
+import struct
 import subprocess
 import sys
 import time
@@ -361,3 +362,75 @@ def test_the_pixel_limit_counts_the_full_picture() -> None:
         images.decode_to_fit(
             photograph(4000, 2000), (64, 64), max_pixels=7_999_999, background=(0, 0, 0)
         )
+
+
+@pytest.mark.parametrize("size", [(1_000_000, 1), (1, 1_000_000), (65_536, 2)])
+def test_a_picture_with_a_very_long_side_is_refused_before_it_is_decoded(
+    size: tuple[int, int],
+) -> None:
+    data = encode(Image.new("1", size), "PNG")
+    with pytest.raises(TooManyPixels, match="no side may be longer than 65535"):
+        read(data, max_pixels=2_000_000)
+
+
+def test_a_long_panorama_is_read() -> None:
+    assert read(encode(Image.new("1", (65_535, 20)), "PNG"), 2_000_000).shape == (20, 65_535, 3)
+
+
+LITTLE_MEMORY = """
+import sys, resource
+from detection import images
+data = sys.stdin.buffer.read()
+held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + 50 * 2**20, resource.RLIM_INFINITY))
+try:
+    images.decode(data, max_pixels=10**8, background=(0, 0, 0))
+except images.RequestError as problem:
+    print(problem.slug)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc, which only Linux has")
+@pytest.mark.parametrize(
+    ("kind", "options"), [("PNG", {}), ("JPEG", {}), ("TIFF", {"compression": "tiff_lzw"}),
+                          ("WEBP", {"method": 0})]
+)  # fmt: skip
+def test_a_good_picture_for_which_memory_is_lacking_is_not_called_broken(
+    kind: str, options: dict[str, Any]
+) -> None:
+    data = encode(Image.new("RGB", (9000, 9000), "red"), kind, **options)
+    found = subprocess.run(
+        [sys.executable, "-c", LITTLE_MEMORY], input=data, capture_output=True, check=True
+    )
+    assert found.stdout.decode().strip() == "out-of-memory"
+
+
+def test_a_broken_file_with_a_large_canvas_is_called_broken() -> None:
+    data = encode(Image.new("RGB", (9000, 9000)), "WEBP", method=0)
+    found = problem_of_large(data[:200])
+    assert found.slug == "invalid-image"
+
+
+def problem_of_large(data: bytes) -> RequestError:
+    with pytest.raises(RequestError) as raised:
+        read(data, 100_000_000)
+    return raised.value
+
+
+@pytest.mark.parametrize("kind", ["TGA", "PCX", "ICO"])
+def test_an_image_format_that_is_not_read_is_named(kind: str) -> None:
+    with pytest.raises(UnsupportedMediaType, match=r"this is (Targa|PCX|icon), not one of JPEG"):
+        read(encode(Image.new("RGB", (40, 30)), kind))
+
+
+def test_premultiplied_gray_is_flattened() -> None:
+    # A gray of 100 with half of its opacity is stored as 50, and shown as half of it and half of
+    # the background.
+    image = Image.merge("LA", [Image.new("L", (4, 4), 50), Image.new("L", (4, 4), 128)])
+    data = bytearray(encode(image, "TIFF"))
+    entry = data.index(struct.pack("<HHL", 338, 3, 1))
+    data[entry + 8 : entry + 10] = struct.pack("<H", 1)
+    with Image.open(io.BytesIO(data)) as stored:
+        assert stored.mode == "La"
+    expected = [round(100 * 128 / 255 + mean * 127 / 255) for mean in MEAN]
+    assert np.abs(read(bytes(data))[0, 0].astype(int) - expected).max() <= 1

@@ -1,4 +1,8 @@
+import io
+from typing import Any
+
 import pytest
+from PIL import Image
 
 from detection.media_types import kind
 
@@ -35,3 +39,30 @@ from detection.media_types import kind
 )
 def test_content_is_recognised_by_its_first_bytes(data: bytes, expected: str | None) -> None:
     assert kind(data) == expected
+
+
+def saved(kind: str, mode: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    Image.new(mode, (40, 30)).save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("compression", [None, "tga_rle"])
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
+def test_a_targa_file_is_recognised(mode: str, compression: str | None) -> None:
+    data = saved("TGA", mode, compression=compression) if mode != "1" else saved("TGA", mode)
+    assert kind(data) == "Targa"
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_a_targa_file_of_version_1_is_recognised(mode: str) -> None:
+    assert kind(saved("TGA", mode)[:-26]) == "Targa"
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
+def test_a_pcx_file_is_recognised(mode: str) -> None:
+    assert kind(saved("PCX", mode)) == "PCX"
+
+
+def test_an_icon_is_recognised() -> None:
+    assert kind(saved("ICO", "RGBA")) == "icon"

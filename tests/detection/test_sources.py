@@ -104,3 +104,10 @@ def test_two_sources_with_one_target_are_refused(folder: Path, tmp_path: Path) -
     (folder / "a.gif").write_bytes(b"x")
     with pytest.raises(UsageError, match="same name"):
         targets(find([str(folder)]), tmp_path / "out", force=True)
+
+
+def test_a_device_is_not_read_without_end() -> None:
+    (device,) = find(["/dev/zero"])
+    problem = device.read()
+    assert isinstance(problem, RequestError)
+    assert str(problem) == "is a device, not a file; use - for standard input"

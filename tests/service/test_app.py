@@ -23,7 +23,7 @@ def test_the_middleware_is_in_the_right_order(settings: MakeSettings) -> None:
     runtime = runtimes.load(settings(cors_origins=("https://a.org",)))
     names = [each.cls.__name__ for each in middleware(runtime, None)]  # type: ignore[attr-defined]
     assert names == [
-        "RequestIds", "Observations", "SecurityHeaders", "CORSMiddleware",
+        "RequestIds", "Closing", "Observations", "SecurityHeaders", "CORSMiddleware",
         "Failures", "HeadRequests", "Slashes", "ApiKeys",
     ]  # fmt: skip
 

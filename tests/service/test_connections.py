@@ -3,10 +3,12 @@ service`."""
 
 import io
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -202,3 +204,53 @@ def test_a_broken_chunk_ends_the_request_without_a_traceback(hardened: Any) -> N
         assert was_closed(connection, 5)
     hardened.wait_until_idle()
     assert "Traceback" not in hardened.log.read_text()
+
+
+# --- the end of a connection
+
+
+@pytest.mark.parametrize(
+    "path", ["/detect", "/v2/models/cells/infer", "/nowhere"], ids=["detect", "infer", "404"]
+)
+def test_what_follows_a_request_with_two_lengths_is_not_served(hardened: Any, path: str) -> None:
+    second = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+    with hardened.connect(timeout=5) as connection:
+        connection.sendall(
+            f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n".encode()
+            + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+            + second
+        )
+        answer = b""
+        with suppress(ConnectionError):
+            while part := connection.recv(MIB):
+                answer += part
+    assert answer.startswith(b"HTTP/1.1 4")
+    assert answer.lower().count(b"connection: close") == 1
+    assert answer.count(b"HTTP/1.1") == 1
+    assert b"alive" not in answer
+
+
+def test_answers_while_the_service_drains_say_that_the_connection_ends(
+    start_server: Any, holding: Callable[[Path], str], bright_cells: Cells, tmp_path: Path
+) -> None:
+    data, go_on = bright_cells(3), tmp_path / "go_on"
+    with start_server(holding(go_on)) as server:
+        busy = server.connect()
+        busy.sendall(post_head(len(data)) + data)
+        server.wait_for("sfd_batch_size_count", 1)
+        server.process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 20
+        while "SIGTERM" not in server.log.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        go_on.touch()
+        answer = b""
+        while part := busy.recv(65536):
+            answer += part
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"connection: close" in answer.lower()
+        assert server.process.wait(20) == 0
+
+
+def test_answers_before_the_service_drains_keep_the_connection(hardened: Any) -> None:
+    assert "connection" not in httpx.get(f"{hardened.url}/livez").headers

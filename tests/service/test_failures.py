@@ -5,9 +5,11 @@ means killing the process.
 """
 
 import asyncio
+import io
 import itertools
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -25,6 +27,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 from sfd.files import sha256
 
@@ -342,3 +345,27 @@ def test_a_hanging_inference_does_not_keep_the_process_alive(
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(10) == 1
         assert "an inference hangs" in server.log.read_text().splitlines()[-1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits another process, which only Linux can")
+@pytest.mark.parametrize(
+    ("path", "member"),
+    [("/detect", "type"), ("/v1/vision/face", "error"), ("/api/v1/detection/detect", "message")],
+)
+def test_a_good_picture_for_which_memory_is_lacking_is_a_503(
+    start_server: Any, bright_cells: Cells, path: str, member: str
+) -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (7000, 7000), "red").save(out, "PNG")
+    with start_server(COMPAT="deepstack,compreface") as server:
+        held = server.memory("VmSize")
+        resource.prlimit(server.process.pid, resource.RLIMIT_AS, (held + 60 * 2**20, -1))
+        file = {"image": ("a.png", out.getvalue()), "file": ("a.png", out.getvalue())}
+        files = dict([list(file.items())[path.startswith("/api")]])
+        answer = httpx.post(f"{server.url}{path}", files=files, timeout=60)
+        assert answer.status_code == 503, answer.text
+        assert int(answer.headers["retry-after"]) >= 1
+        assert "memory" in answer.json()[member]
+        assert httpx.post(f"{server.url}/detect", content=bright_cells(1)).status_code == 200
+        assert server.metrics()['sfd_rejected_total{reason="out-of-memory"}'] == 1
+        assert "Traceback" not in server.log.read_text()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sfd.files import WriteError, write_atomically
+from sfd.files import WriteError, open_regular, sha256, write_atomically
 
 
 def test_an_interrupted_write_leaves_the_old_file(
@@ -55,3 +55,27 @@ def test_the_longest_name_can_be_written(tmp_path: Path) -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(WriteError, match=r"no/net.onnx: No such file or directory"):
         write_atomically(tmp_path / "no" / "net.onnx", b"")
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Path:
+    os.mkfifo(tmp_path / "pipe")
+    return tmp_path / "pipe"
+
+
+@pytest.mark.parametrize("name", ["pipe", "/dev/zero", "/dev/null"])
+def test_a_device_or_a_pipe_is_refused_at_once(pipe: Path, name: str) -> None:
+    with pytest.raises(OSError, match="it is a device or a pipe, not a file"):
+        sha256(pipe.parent / name)
+
+
+def test_a_folder_is_refused_as_such(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError):
+        open_regular(tmp_path)
+
+
+def test_a_link_to_a_file_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"content")
+    (tmp_path / "b").symlink_to("a")
+    with open_regular(tmp_path / "b") as file:
+        assert file.read() == b"content"

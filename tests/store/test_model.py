@@ -218,3 +218,18 @@ def test_the_service_can_import_it_without_the_converters_libraries() -> None:
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "weights.caffemodel", "model.toml", "build.json"])
+@pytest.mark.parametrize("kind", ["pipe", "device"])
+def test_a_device_or_a_pipe_in_place_of_a_file_is_refused_at_once(
+    built: Model, name: str, kind: str
+) -> None:
+    path = built.folder / name
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    with pytest.raises(ModelError, match="it is a device or a pipe, not a file"):
+        model.check(model.load(built.folder))

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sfd.arguments import number, size
+from sfd.terminal import say
 from training.architecture import files, variation
 from training.architecture.family import PUBLISHED
 
@@ -77,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
         architecture = variation.widened(architecture, arguments.width_multiplier)
     name = arguments.name or arguments.output.resolve().name
     for path in files.write(architecture, name, arguments.output):
-        print(path)
+        say(path)
 
 
 def _strides(text: str) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ from sfd.arguments import share
 from sfd.errors import SfdError, UsageError
 from sfd.files import write_atomically
 from sfd.progress import Steps
+from sfd.terminal import say
 from training.commands.refusal import refuse
 from training.evaluation import ground_truth, plot
 from training.evaluation.curves import Curve, at_score, best_f1_score
@@ -128,7 +129,7 @@ def run(arguments: argparse.Namespace) -> None:
         _show(result)
     finally:
         _write(arguments.output, result, curves)
-    print(f"{arguments.output}/results.json, curves.png")
+    say(f"{arguments.output}/results.json, curves.png")
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -214,17 +215,17 @@ def _write(folder: Path, result: Mapping[str, Any], curves: Mapping[str, Curve])
 
 def _show(result: Mapping[str, Any]) -> None:
     left_out = f", {result['images_missing']} missing" * bool(result["images_missing"])
-    print(f"{result['model']['name']} {result['model']['version']}, {result['protocol']}")
-    print(f"{result['rules']}; {result['images']} images{left_out}")
+    say(f"{result['model']['name']} {result['model']['version']}, {result['protocol']}")
+    say(f"{result['rules']}; {result['images']} images{left_out}")
     score = result["default_score"]
-    print(
+    say(
         f"{'':8}{'AP':>8}{'faces':>8}{f'precision at {score}':>20}{f'recall at {score}':>20}"
         f"{'best F1 at':>12}"
     )
     for name, subset in result["subsets"].items():
-        print(
+        say(
             f"{name:8}{subset['average_precision']:8.4f}{subset['faces']:8}"
             f"{subset['precision_at_default_score']:20.4f}{subset['recall_at_default_score']:20.4f}"
             f"{subset['best_f1_score']:12.3f}"
         )
-    print(f"{result['seconds']} s, peak {result['peak_mib']} MiB")
+    say(f"{result['seconds']} s, peak {result['peak_mib']} MiB")

@@ -13,6 +13,7 @@ from sfd import extras
 from sfd.arguments import number, share
 from sfd.errors import SfdError, UsageError
 from sfd.progress import Steps
+from sfd.terminal import say
 from training import hyperparameters
 from training.commands.refusal import refuse
 from training.recipe import Recipe
@@ -181,7 +182,7 @@ def run(arguments: argparse.Namespace) -> None:
     with steps:
         steps("reading networks and images")
         folder = _distil(arguments, steps) if arguments.teacher else _train(arguments, steps)
-    print(folder)
+    say(folder)
 
 
 def _train(arguments: argparse.Namespace, steps: Steps) -> Path:
@@ -301,7 +302,7 @@ def _distil(arguments: argparse.Namespace, steps: Steps) -> Path:
             recipe,
             resume=arguments.resume,
             progress=_shown_on(bar),
-            warn=lambda text: print(f"sfd train: {text}", file=sys.stderr),
+            warn=lambda text: say(f"sfd train: {text}", error=True),
         )
 
 
@@ -322,7 +323,7 @@ def _recipe(arguments: argparse.Namespace) -> Recipe:
 
 def _warn(warnings: "Sequence[Diagnostic]") -> None:
     for warning in warnings:
-        print(f"sfd train: warning: {warning}", file=sys.stderr)
+        say(f"sfd train: warning: {warning}", error=True)
 
 
 def _report_unfilled(network: "Network", weights: Path | None) -> None:
@@ -337,10 +338,10 @@ def _report_unfilled(network: "Network", weights: Path | None) -> None:
         )
     if weights is not None and names:
         count = f"{len(names)} layer" + "s" * (len(names) > 1)
-        print(
+        say(
             f"sfd train: {weights} has no weights for {count}, which start with the prototxt's "
             f"fillers: {', '.join(names)}",
-            file=sys.stderr,
+            error=True,
         )
 
 

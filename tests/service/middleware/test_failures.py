@@ -103,6 +103,13 @@ def test_an_unexpected_exception_is_logged_and_not_shown(
     assert record.exc_info is not None
 
 
+def test_a_lack_of_memory_is_a_503_that_asks_to_try_again() -> None:
+    done = Exchange(raising(MemoryError()), method="GET")
+    assert (done.status, done.body["type"]) == (503, "out-of-memory")
+    assert done.headers[b"retry-after"] == b"1"
+    assert done.rejected("out-of-memory") == 1
+
+
 def test_a_disconnected_client_gets_nothing_and_is_counted() -> None:
     done = Exchange(raising(ClientGone("gone")))
     assert done.sent == []

@@ -1,0 +1,38 @@
+"""Shows text on a terminal without escape characters.
+
+In the name of a file they can rewrite lines, set the title of the window, and more.
+"""
+
+import argparse
+import sys
+from typing import NoReturn
+
+
+def printable(text: object) -> str:
+    """Text with all control characters escaped, as in Python's literals, also line ends and tabs.
+
+    Bytes that are not UTF-8, which names on Linux may have, stay as they are.
+    """
+    return "".join(c if c.isprintable() or c in _BYTES else _escaped(c) for c in str(text))
+
+
+def say(text: object, *, error: bool = False) -> None:
+    """Print text of one or more lines on stdout, or on stderr, without other control characters."""
+    shown = "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in str(text))
+    print(shown, file=sys.stderr if error else sys.stdout, flush=True)
+
+
+_BYTES = frozenset(map(chr, range(0xDC80, 0xDD00)))
+"""How Python holds bytes that are not UTF-8 (PEP 383)."""
+
+
+def _escaped(character: str) -> str:
+    return repr(character)[1:-1]
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints show arguments without control characters."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and a complaint, and exit with 2."""
+        super().error(printable(message))
