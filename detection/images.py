@@ -10,7 +10,6 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from detection import avif, bmp, gif, jpeg, libtiff, media_types, png, tiff, webp
 from detection.errors import (
     InvalidImage,
     OutOfMemory,
@@ -18,6 +17,7 @@ from detection.errors import (
     TooManyPixels,
     UnsupportedMediaType,
 )
+from detection.formats import avif, bmp, gif, jpeg, libtiff, media_types, png, tiff, webp
 from detection.letterbox import Colour
 from detection.sizes import readable_pixels
 from geometry.arrays import F64, Floats

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from detection import media_types
 from detection.errors import InvalidImage
+from detection.formats import media_types
 from service.errors import InvalidParameter, PayloadTooLarge
 
 # RFC 2046, section 5.1.1.

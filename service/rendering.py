@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from io import BytesIO
 from zipfile import ZipFile
 
-from detection import media_types
+from detection.formats import media_types
 from service import negotiation
 from service.errors import NotAcceptable
 

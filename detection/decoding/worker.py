@@ -10,13 +10,14 @@ from typing import Any
 
 from PIL import AvifImagePlugin
 
-from detection import images, media_types
+from detection import images
 from detection.decoding import messages
 from detection.decoding.limits import Limits, allow_cpu, allow_memory
 from detection.decoding.messages import Order
 from detection.decoding.pixels import write
 from detection.decoding.tasks import Prepared
 from detection.errors import InvalidImage, OutOfMemory, RequestError
+from detection.formats import media_types
 
 DECODED_WHEN_OPENED = ("WebP", "AVIF")
 """The formats for which even the header may need more than the usual memory."""

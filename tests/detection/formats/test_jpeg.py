@@ -5,8 +5,9 @@ import io
 import pytest
 from PIL import Image
 
-from detection import images, jpeg
+from detection import images
 from detection.errors import InvalidImage
+from detection.formats import jpeg
 
 
 def file(**options: bool) -> bytes:

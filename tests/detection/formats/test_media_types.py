@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from detection.media_types import kind
+from detection.formats.media_types import kind
 
 
 @pytest.mark.parametrize(

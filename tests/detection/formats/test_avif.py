@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from detection import avif, images
+from detection import images
 from detection.errors import InvalidImage, TooManyPixels, UnsupportedMediaType
+from detection.formats import avif
 
 
 def file(size: tuple[int, int] = (640, 480), mode: str = "RGB", **options: Any) -> bytes:

@@ -5,8 +5,9 @@ import io
 import pytest
 from PIL import Image
 
-from detection import gif, images
+from detection import images
 from detection.errors import InvalidImage
+from detection.formats import gif
 
 
 def with_blocks(inserted: bytes, colours: int = 256) -> bytes:

@@ -7,8 +7,9 @@ import zlib
 import pytest
 from PIL import Image
 
-from detection import images, png
+from detection import images
 from detection.errors import InvalidImage
+from detection.formats import png
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

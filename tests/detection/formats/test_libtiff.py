@@ -6,8 +6,9 @@ import sys
 import pytest
 from PIL import Image
 
-from detection import images, libtiff
+from detection import images
 from detection.errors import RequestError
+from detection.formats import libtiff
 
 
 def broken() -> bytes:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from detection import images, webp
+from detection import images
 from detection.errors import TooManyPixels
+from detection.formats import webp
 
 
 def file(mode: str = "RGB", **options: Any) -> bytes:

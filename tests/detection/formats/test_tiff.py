@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from detection import images, tiff
+from detection import images
 from detection.errors import InvalidImage
+from detection.formats import tiff
 
 FORMATS = {1: "B", 3: "H", 4: "L", 16: "Q"}
 
