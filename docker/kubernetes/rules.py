@@ -1,7 +1,7 @@
 """Write the rules of docker/prometheus/rules as a PrometheusRule, for the Prometheus operator.
 
-    python docker/kubernetes/rules.py            rewrite common/prometheusrule.yaml
-    python docker/kubernetes/rules.py --check    change nothing; exit with 1 if it is out of date
+python docker/kubernetes/rules.py            rewrite common/prometheusrule.yaml
+python docker/kubernetes/rules.py --check    change nothing; exit with 1 if it is out of date
 """
 
 import argparse
