@@ -7,6 +7,7 @@ fields.
 
 import importlib
 import importlib.util
+import warnings
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -66,7 +67,14 @@ def ray(missing: Missing) -> Callable[[str], Any]:
     """Imports a module of Ray, which no lock of the tests has."""
     if not importlib.util.find_spec("ray"):
         missing("ray is not installed (pip install 'ray[serve]')")
-    return importlib.import_module
+
+    def load(module: str) -> Any:
+        # Ray's own warnings are not ours to heed.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module(module)
+
+    return load
 
 
 def groups(cluster: Manifest) -> list[Manifest]:
@@ -93,6 +101,22 @@ def test_there_is_a_replica_for_each_worker(cluster: Manifest, config: dict[str,
 
 def test_no_replica_runs_on_the_head(cluster: Manifest) -> None:
     assert cluster["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+
+
+def test_configuration_is_that_for_a_cluster_without_kubernetes(
+    overlay: Overlay, config: dict[str, Any], missing: Missing
+) -> None:
+    file = ROOT / "docker" / "ray" / "serve.yaml"
+    if not file.is_file():
+        missing("this checkout has no docker/ray/serve.yaml")
+    other = yaml.safe_load(file.read_text("utf-8"))
+    arguments = other["applications"][0]["args"]
+    # Here the settings are in the environment, and the workers are as many as the replicas.
+    settings = arguments.pop("settings", {})
+    arguments.pop("max_replicas", None)
+    assert config == other
+    data = only(overlay("ray"), "ConfigMap")["data"]
+    assert {name: str(value) for name, value in settings.items()} == data
 
 
 def test_proxy_waits_longer_than_the_service(config: dict[str, Any]) -> None:
