@@ -23,6 +23,7 @@ Missing = Callable[[str], NoReturn]
 # From KubeRay's API reference for ray.io/v1: the fields that this project uses, or might use next.
 SERVICE = {"serveConfigV2", "rayClusterConfig", "serveService", "upgradeStrategy"}
 CLUSTER = {
+    "authOptions",
     "autoscalerOptions",
     "enableInTreeAutoscaling",
     "gcsFaultToleranceOptions",
@@ -97,6 +98,10 @@ def test_there_is_a_replica_for_each_worker(cluster: Manifest, config: dict[str,
     assert workers["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"] == str(
         application["args"]["num_cpus"]
     )
+
+
+def test_only_who_has_the_token_may_run_code(cluster: Manifest) -> None:
+    assert cluster["authOptions"] == {"mode": "token"}
 
 
 def test_no_replica_runs_on_the_head(cluster: Manifest) -> None:

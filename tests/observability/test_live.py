@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +16,6 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-PHOTO = ROOT / "service" / "static" / "sample.jpg"
-SCALED = ROOT / "docker" / "kubernetes" / "overlays" / "keda" / "scaledobject.yaml"
 
 
 def _free_port() -> int:
@@ -71,14 +69,7 @@ def service(tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def monitor(prometheus: str, service: str, tmp_path: Path) -> Iterator[str]:
-    """Prometheus for this service."""
-    with _monitor(prometheus, service, tmp_path) as url:
-        yield url
-
-
-@contextmanager
-def _monitor(prometheus: str, service: str, tmp_path: Path) -> Iterator[str]:
-    """Prometheus with the shipped configuration, for a service and with short intervals."""
+    """Prometheus with the shipped configuration, for this service and with short intervals."""
     shutil.copytree(ROOT / "docker" / "prometheus" / "rules", tmp_path / "rules")
     config = yaml.safe_load((ROOT / "docker/prometheus/prometheus.yml").read_text("utf-8"))
     config["global"] = {
@@ -105,7 +96,7 @@ def _monitor(prometheus: str, service: str, tmp_path: Path) -> Iterator[str]:
 
 
 def test_every_query_of_dashboard_and_rules_returns_data(service: str, monitor: str) -> None:
-    photo = PHOTO.read_bytes()
+    photo = (ROOT / "service" / "static" / "sample.jpg").read_bytes()
 
     def post(content: bytes) -> int:
         return httpx.post(f"{service}/detect", content=content, timeout=60).status_code
@@ -124,48 +115,3 @@ def test_every_query_of_dashboard_and_rules_returns_data(service: str, monitor: 
         time.sleep(1)
     assert done.returncode == 0, f"{done.stdout}{done.stderr} after answers {sorted(statuses)}"
     assert {200, 415, 503} <= statuses
-
-
-def _numbers(monitor: str) -> dict[str, list[float]]:
-    """What each query of KEDA gives now, by the name of its trigger."""
-    found = {}
-    for trigger in yaml.safe_load(SCALED.read_text("utf-8"))["spec"]["triggers"]:
-        query = trigger["metadata"]["query"]
-        answer = httpx.get(f"{monitor}/api/v1/query", params={"query": query}, timeout=30)
-        result = answer.json()["data"]["result"]
-        found[trigger["name"]] = [float(series["value"][1]) for series in result]
-    return found
-
-
-def _wait(monitor: str, wanted: Callable[[dict[str, list[float]]], bool]) -> None:
-    until = time.monotonic() + 60
-    while not wanted(_numbers(monitor)):
-        assert time.monotonic() < until, _numbers(monitor)
-        time.sleep(0.5)
-
-
-def test_queries_of_keda_give_zero_without_traffic_and_more_with_it(
-    service: str, monitor: str
-) -> None:
-    # Exactly one number, as KEDA demands, and not NaN.
-    _wait(monitor, lambda numbers: all(found == [0.0] for found in numbers.values()))
-    photo = PHOTO.read_bytes()
-
-    def all_above_zero(numbers: dict[str, list[float]]) -> bool:
-        httpx.post(f"{service}/detect", content=photo, timeout=60)
-        return all(len(found) == 1 and found[0] > 0 for found in numbers.values())
-
-    _wait(monitor, all_above_zero)
-
-
-def test_queries_of_keda_give_nothing_if_no_detector_can_be_scraped(
-    prometheus: str, tmp_path: Path
-) -> None:
-    # Nothing is an error for KEDA, which then keeps its pods. Zero would remove them.
-    with _monitor(prometheus, f"http://127.0.0.1:{_free_port()}", tmp_path) as monitor:
-        scraped = {"query": 'up{job="sfd"}'}
-        until = time.monotonic() + 60
-        while not httpx.get(f"{monitor}/api/v1/query", params=scraped).json()["data"]["result"]:
-            assert time.monotonic() < until
-            time.sleep(0.5)
-        assert set(map(tuple, _numbers(monitor).values())) == {()}
