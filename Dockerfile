@@ -1,4 +1,5 @@
-# The service as an image: `docker build .` for CPUs, `docker build --target gpu .` for NVIDIA GPUs.
+# The service as an image: `docker build .` for CPUs, `docker build --target gpu .` for NVIDIA GPUs,
+# `docker build --target ray .` for the nodes of a Ray cluster.
 #
 # If your packages come from an index of your own, pass a pip.conf as a secret, so that no layer keeps
 # its address or password: docker build --secret id=pip_conf,src=$HOME/.config/pip/pip.conf .
@@ -53,6 +54,13 @@ RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
 COPY --from=wheel /wheel /wheel
 RUN pip --python /opt/venv/bin/python install --no-index --no-deps /wheel/*.whl
 
+FROM venv AS venv-ray
+COPY requirements/ray.txt .
+RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
+    pip --python /opt/venv/bin/python install --require-hashes -r ray.txt
+COPY --from=wheel /wheel /wheel
+RUN pip --python /opt/venv/bin/python install --no-index --no-deps /wheel/*.whl
+
 FROM base AS service
 LABEL org.opencontainers.image.title="sfd" \
       org.opencontainers.image.description="Face detection over HTTP" \
@@ -84,6 +92,14 @@ FROM service AS gpu
 ENV LD_LIBRARY_PATH=/opt/venv/lib/python3.11/site-packages/nvidia/cu13/lib:/opt/venv/lib/python3.11/site-packages/nvidia/cudnn/lib \
     SFD_PROVIDER=cuda
 COPY --from=venv-gpu /opt/venv /opt/venv
+
+FROM service AS ray
+ENV SFD_PROVIDER=cpu
+USER 0:0
+# Some versions of KubeRay start Ray from a login shell, which resets PATH.
+RUN ln -s /opt/venv/bin/ray /usr/local/bin/ray
+USER 10001:10001
+COPY --from=venv-ray /opt/venv /opt/venv
 
 FROM service AS cpu
 ENV SFD_PROVIDER=cpu

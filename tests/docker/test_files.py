@@ -1,5 +1,6 @@
 """The Dockerfile and the compose file are clean, and their numbers fit together."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -69,3 +70,10 @@ def test_graphics_card_is_reserved_only_in_its_profile() -> None:
     reserved = {n for n, s in SERVICES.items() if "reservations" in s["deploy"]["resources"]}
     assert reserved == {"detector-gpu"}
     assert SERVICES["detector-gpu"]["profiles"] == ["gpu"]
+
+
+def test_no_page_in_a_browser_can_stop_prometheus_or_delete_its_data() -> None:
+    # A browser sends a POST to 127.0.0.1 for any page. SIGHUP reloads the rules instead.
+    options = SERVICES["prometheus"]["command"]
+    assert options
+    assert not any(re.match("--web.enable-(lifecycle|admin-api)", option) for option in options)
