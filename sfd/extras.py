@@ -10,7 +10,15 @@ OF_COMMAND = {
 }
 """The extras that each command needs. A command that is not listed needs none."""
 
-OF_PACKAGE = {"cv2": "verify", "scipy": "evaluate", "torch": "train", "opentelemetry": "otel"}
+OF_PACKAGE = {
+    "cv2": "verify",
+    "scipy": "evaluate",
+    "torch": "train",
+    "opentelemetry": "otel",
+    "fsspec": "bulk",
+    "pyarrow": "bulk",
+    "ray": "ray",
+}
 """The extra that contains a package, by import name, for packages that no command needs."""
 
 

@@ -1,0 +1,61 @@
+"""A small model, jobs on it, and their results."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset as dataset
+import pytest
+
+Rows = list[dict[str, Any]]
+
+
+@pytest.fixture
+def _small_model(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
+    """Let jobs use the model of bright cells."""
+    monkeypatch.setenv("SFD_MODEL_STORE", str(store))
+    monkeypatch.setenv("SFD_MODELS", "cells")
+    monkeypatch.setenv("SFD_THREADS", "1")
+
+
+@pytest.fixture(scope="session")
+def rows_of() -> Callable[[Path], Rows]:
+    """Reads all rows of a job's results, by path, without the seconds."""
+
+    def read(out: Path) -> Rows:
+        table = dataset.dataset(out / "results", format="parquet").to_table()
+        rows: Rows = table.drop_columns(["seconds"]).to_pylist()
+        return sorted(rows, key=lambda row: str(row["path"]))
+
+    return read
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, bright_cells: Callable[..., bytes]) -> Path:
+    """A folder of seven pictures: picture N has N faces."""
+    folder = tmp_path / "pictures"
+    (folder / "deep").mkdir(parents=True)
+    for number in range(7):
+        name = f"deep/{number}.png" if number % 2 else f"{number}.png"
+        # Cells that do not touch, so that NMS keeps each.
+        (folder / name).write_bytes(bright_cells(*range(number)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., "subprocess.Popen[str]"]:
+    """Starts `sfd detect` as a process of its own, with these arguments."""
+
+    def start(*arguments: object, **environment: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", "sfd", "detect", *map(str, arguments)],
+            env=os.environ | environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
