@@ -6,6 +6,7 @@ harmless: a shard's file is written whole, and twice the same.
 
 import logging
 import os
+import socket
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -22,6 +23,9 @@ from sfd.errors import SfdError
 NEEDS_GPU = {name for name, provider in PROVIDERS.items() if provider.needs_cuda}
 CPUS = 4
 """CPUs of an actor: with more, one process's event loop would limit it."""
+
+CONNECT_S = 20.0
+"""How long a cluster may take to accept a connection, in seconds."""
 
 
 class Actor:
@@ -66,6 +70,7 @@ def run(
     import ray
     import ray.data
 
+    _check_reachable(address)
     ours = not ray.is_initialized()
     if ours:
         try:
@@ -114,6 +119,17 @@ def _run(
             raise BulkError(str(row["error"]))
         counted = zip(row["types"], row["counts"], strict=True)
         yield Report(int(row["pictures"]), Counter({str(k): int(n) for k, n in counted}))
+
+
+def _check_reachable(address: str) -> None:
+    """Raise BulkError if nothing listens at HOST:PORT. Ray would try for many minutes."""
+    host, separator, port = address.rpartition("://")[2].rpartition(":")
+    if not (separator and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise BulkError(f"--ray {address}: no Ray cluster is there: {reason(error)}") from None
 
 
 def _everywhere(folder: str) -> str:

@@ -95,7 +95,8 @@ class Worker:
         self.close()
 
     async def _end(self) -> None:
-        # A signal can leave tasks behind.
+        # A signal ends the event loop in the middle of a task, which then has its exception.
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()

@@ -7,8 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.dataset as dataset
 import pytest
+from PIL import Image
+
+from store import model as models
+from store.build import build
+from store.staging import write_description
+from tests.cells import encode
+from tests.store.conftest import describe, written
+from training.architecture.family import Architecture
 
 Rows = list[dict[str, Any]]
 
@@ -59,3 +68,37 @@ def command() -> Callable[..., "subprocess.Popen[str]"]:
         )
 
     return start
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tmp_path_factory: pytest.TempPathFactory, smallest: Architecture) -> Path:
+    """A store with a detector `tiny` of the SFD family, converted, on 64x64 pixels."""
+    store = tmp_path_factory.mktemp("tiny")
+    detector = written(tmp_path_factory.mktemp("caffe"), smallest)
+    folder = store / "tiny"
+    folder.mkdir()
+    (folder / "deploy.prototxt").write_bytes(detector.prototxt.read_bytes())
+    (folder / "weights.caffemodel").write_bytes(detector.caffemodel.read_bytes())
+    write_description(describe(detector, "tiny"), folder)
+    build(models.load(folder), verify=False)
+    return store
+
+
+@pytest.fixture(scope="session")
+def many_pictures() -> Callable[[Path, int], None]:
+    """Fills a folder with pictures of a few contents; every 50th is broken."""
+
+    def fill(folder: Path, count: int) -> None:
+        random = np.random.default_rng(0)
+        contents = [
+            encode(Image.fromarray(random.integers(0, 256, (48, 64, 3), np.uint8)), "JPEG")
+            for _ in range(16)
+        ]
+        folder.mkdir()
+        for number in range(count):
+            content = contents[number % 16]
+            if number % 50 == 49:
+                content = content[: 100 + number % 16]
+            (folder / f"{number:06}.jpg").write_bytes(content)
+
+    return fill

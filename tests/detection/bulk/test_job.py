@@ -216,7 +216,8 @@ def test_a_model_that_no_longer_runs_ends_the_job_and_writes_nothing(
 ) -> None:
     from detection.session import Session
 
-    run, calls = Session.run, []
+    run = Session.run
+    calls: list[Any] = []
 
     def break_down(session: Session, images: Any) -> Any:
         # The first images are the blank ones of the start.

@@ -1,0 +1,114 @@
+"""`sfd detect --bulk --ray` on a Ray of this machine."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from sfd.cli import main
+
+Rows = list[dict[str, Any]]
+Command = Callable[..., "subprocess.Popen[str]"]
+RowsOf = Callable[[Path], Rows]
+
+# `sfd` cannot say how many CPUs a new Ray has, so this starts it first.
+PROGRAM = """
+import sys
+import ray
+from sfd.cli import main
+ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _needs_ray(missing: Callable[[str], NoReturn]) -> None:
+    if find_spec("ray") is None:
+        missing("Ray is not installed (pip install 'sfd[ray]')")
+
+
+@pytest.fixture
+def on_ray(monkeypatch: pytest.MonkeyPatch, store: Path) -> Callable[..., "tuple[int, str]"]:
+    """Runs `sfd detect` on a Ray of two CPUs; returns its exit code and what it said."""
+    monkeypatch.setenv("SFD_MODEL_STORE", str(store))
+    monkeypatch.setenv("SFD_MODELS", "cells")
+
+    def run(*arguments: object) -> "tuple[int, str]":
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, "detect", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=500,
+        )
+        return done.returncode, done.stderr
+
+    return run
+
+
+def test_a_cluster_gives_the_rows_of_one_process(
+    on_ray: Callable[..., "tuple[int, str]"], tmp_path: Path, rows_of: RowsOf,
+    many_pictures: Callable[[Path, int], None],
+) -> None:  # fmt: skip
+    many_pictures(tmp_path / "in", 120)
+    options = ("--bulk", tmp_path / "in", "--shard-size", 10)
+    assert main(["detect", *map(str, options), "--out", str(tmp_path / "here")]) == 0
+    code, said = on_ray(*options, "--out", tmp_path / "there", "--ray", "--ray-cpus", 1)
+    assert code == 0, said
+    assert "120 pictures done, 2 failed: 2 invalid-image" in said
+    assert rows_of(tmp_path / "there") == rows_of(tmp_path / "here")
+    names = {path.name for path in (tmp_path / "here/results").iterdir()}
+    assert {path.name for path in (tmp_path / "there/results").iterdir()} == names
+
+
+def test_a_cluster_goes_on_where_a_process_was_stopped(
+    on_ray: Callable[..., "tuple[int, str]"], tmp_path: Path, rows_of: RowsOf,
+    many_pictures: Callable[[Path, int], None],
+) -> None:  # fmt: skip
+    many_pictures(tmp_path / "in", 40)
+    options = ("--bulk", tmp_path / "in", "--out", tmp_path / "out", "--shard-size", 10)
+    assert main(["detect", *map(str, options)]) == 0
+    parts = sorted((tmp_path / "out/results").iterdir())
+    before, times = rows_of(tmp_path / "out"), [part.stat().st_mtime_ns for part in parts]
+    parts[2].unlink()
+    code, said = on_ray(*options, "--ray")
+    assert code == 0, said
+    assert "40 pictures, 30 of them done before" in said
+    assert rows_of(tmp_path / "out") == before
+    again = [part.stat().st_mtime_ns for part in parts]
+    assert [new == old for new, old in zip(again, times, strict=True)] == [True, True, False, True]
+
+
+def test_an_error_of_an_actor_ends_the_job_in_one_line(
+    on_ray: Callable[..., "tuple[int, str]"], tmp_path: Path,
+    many_pictures: Callable[[Path, int], None],
+) -> None:  # fmt: skip
+    many_pictures(tmp_path / "in", 20)
+    options = ("--bulk", tmp_path / "in", "--out", tmp_path / "out", "--shard-size", 10)
+    assert main(["detect", *map(str, options)]) == 0
+    for part in (tmp_path / "out/results").iterdir():
+        part.unlink()
+    (tmp_path / "out/results").rmdir()
+    # Nothing can be written there any more.
+    (tmp_path / "out/results").symlink_to(tmp_path / "in/000000.jpg")
+    code, said = on_ray(*options, "--ray")
+    assert code == 1, said
+    assert "sfd detect: can't write results/part-0000000" in said
+    assert "Traceback" not in said
+
+
+def test_an_address_where_no_cluster_is_ends_the_job_in_one_line(
+    tmp_path: Path, store: Path, many_pictures: Callable[[Path, int], None], command: Command
+) -> None:
+    many_pictures(tmp_path / "in", 20)
+    job = command(
+        "--bulk", tmp_path / "in", "--out", tmp_path / "out", "--ray", "127.0.0.1:1",
+        SFD_MODEL_STORE=str(store), SFD_MODELS="cells", RAY_gcs_server_request_timeout_seconds="1",
+    )  # fmt: skip
+    _, said = job.communicate(timeout=500)
+    assert job.returncode == 1, said
+    assert "sfd detect: --ray 127.0.0.1:1: " in said
+    assert "Traceback" not in said
