@@ -12,12 +12,12 @@ OF_COMMAND = {
 
 OF_PACKAGE = {
     "cv2": "verify",
-    "scipy": "evaluate",
-    "torch": "train",
-    "opentelemetry": "otel",
     "fsspec": "bulk",
+    "opentelemetry": "otel",
     "pyarrow": "bulk",
     "ray": "ray",
+    "scipy": "evaluate",
+    "torch": "train",
 }
 """The extra that contains a package, by import name, for packages that no command needs."""
 

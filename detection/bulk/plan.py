@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, fields
+from functools import cached_property
 from typing import Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -97,7 +98,7 @@ class Plan:
     options: Options
     format: Literal[1] = 1
 
-    @property
+    @cached_property
     def id(self) -> str:
         """A hash of the plan, which is in the name of each result file."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
