@@ -98,7 +98,7 @@ def _run(
     import ray.data
 
     sizes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
-    cpus = cpus or max(1, int(min(CPUS, *filter(None, sizes))))
+    cpus = cpus or max(1, int(min([CPUS, *filter(None, sizes)])))
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -59,7 +59,7 @@ def run(request: Request, settings: BulkSettings) -> None:
         for report in _reports(agreed, missing, request, settings, progress.advance):
             failures += report.failures
             progress.failed(failures.total())
-    _print(_summary(total, total - finished, failures))
+    _print(_summary(total, total - finished, failures, progress.rate))
 
 
 def prepare(request: Request, output: Output, settings: BulkSettings) -> Plan:
@@ -176,12 +176,13 @@ def _here(
             yield report
 
 
-def _summary(total: int, now: int, failures: Counter[str]) -> str:
-    before = f" ({now} in this run)" if now < total else ""
-    if not failures:
-        return f"{total} pictures done{before}, none failed" if now else f"{total} pictures done"
+def _summary(total: int, now: int, failures: Counter[str], rate: float) -> str:
+    if not now:
+        return f"{total} pictures done"
+    run = f", {now} of them in this run" if now < total else ""
     kinds = ", ".join(f"{count} {kind}" for kind, count in failures.most_common())
-    return f"{total} pictures done{before}, {failures.total()} failed: {kinds}"
+    failed = f"{failures.total()} failed ({kinds})" if failures else "none failed"
+    return f"{total} pictures done{run}, {failed}, {rate:.1f} per second"
 
 
 def _print(text: str) -> None:

@@ -49,6 +49,11 @@ class Progress:
         if self._bar is not None and count:
             self._bar.set_postfix_str(f"{count} failed", refresh=False)
 
+    @property
+    def rate(self) -> float:
+        """Pictures of this run per second, since it began to open the model."""
+        return (self._done - self._before) / max(self._clock() - self._started, 1e-9)
+
     def close(self) -> None:
         """End the bar, and leave it to be read."""
         if self._bar is not None:
@@ -66,7 +71,7 @@ class Progress:
         self.close()
 
     def _text(self) -> str:
-        rate = (self._done - self._before) / (self._clock() - self._started)
+        rate = self.rate
         left = f", {_duration((self._total - self._done) / rate)} left" if rate else ""
         return f"{self._done} of {self._total} pictures, {rate:.1f} per second{left}"
 

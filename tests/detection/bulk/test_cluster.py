@@ -1,6 +1,7 @@
 """`sfd detect --bulk --ray` on a Ray of this machine."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,28 @@ import ray
 from sfd.cli import main
 ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
 sys.exit(main(sys.argv[1:]))
+"""
+
+
+# A cluster of two nodes on this machine. When a shard is done, the second node dies.
+TWO_NODES = """
+import glob, os, subprocess, sys, time
+from ray.cluster_utils import Cluster
+cluster = Cluster(
+    initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
+)
+other = cluster.add_node(num_cpus=1)
+command = [sys.executable, "-m", "sfd", *sys.argv[2:]]
+job = subprocess.Popen(command, env=os.environ | {"RAY_ADDRESS": cluster.address})
+try:
+    while job.poll() is None and len(glob.glob(sys.argv[1] + "/results/part-*")) < 5:
+        time.sleep(0.05)
+    print("done before the node died:", len(glob.glob(sys.argv[1] + "/results/part-*")))
+    cluster.remove_node(other, allow_graceful=False)
+    sys.exit(job.wait())
+finally:
+    job.kill()
+    cluster.shutdown()
 """
 
 
@@ -61,7 +84,7 @@ def test_a_cluster_gives_the_rows_of_one_process(
     assert main(["detect", *map(str, options), "--out", str(tmp_path / "here")]) == 0
     code, said = on_ray(*options, "--out", tmp_path / "there", "--ray", "--ray-cpus", 1)
     assert code == 0, said
-    assert "120 pictures done, 2 failed: 2 invalid-image" in said
+    assert "120 pictures done, 2 failed (2 invalid-image)" in said
     assert rows_of(tmp_path / "there") == rows_of(tmp_path / "here")
     names = {path.name for path in (tmp_path / "here/results").iterdir()}
     assert {path.name for path in (tmp_path / "there/results").iterdir()} == names
@@ -133,6 +156,27 @@ def test_a_killed_actor_is_replaced_and_each_picture_is_there_once(
     assert "2000 pictures done, 40 failed" in said
     assert len({row["path"] for row in rows_of(tmp_path / "out")}) == 2000
     assert len(rows_of(tmp_path / "out")) == 2000
+
+
+def test_a_node_that_dies_loses_no_picture(
+    tmp_path: Path, rows_of: RowsOf, many_pictures: Callable[[Path, int], None], store: Path
+) -> None:
+    many_pictures(tmp_path / "in", 3000)
+    options = ("--bulk", tmp_path / "in", "--out", tmp_path / "out", "--shard-size", 20, "--ray")
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_NODES, str(tmp_path / "out"), "detect", *map(str, options)],
+        env=os.environ | {"SFD_MODEL_STORE": str(store), "SFD_MODELS": "cells"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "3000 pictures done, 60 failed" in done.stderr
+    before = re.search(r"before the node died: (\d+)", done.stdout)
+    assert before
+    assert 5 <= int(before[1]) < 150
+    paths = [row["path"] for row in rows_of(tmp_path / "out")]
+    assert len(paths) == len(set(paths)) == 3000
 
 
 def test_an_error_of_an_actor_ends_the_job_in_one_line(
