@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     group = parser.add_argument_group(
         "many pictures",
-        "Write the faces of any number of pictures to Parquet files (docs/bulk.md). If the job is "
-        "stopped, the same command goes on where it was. A picture that fails is a row with its "
+        "Write the faces of any number of pictures to Parquet files (docs/bulk.md). If the job is\n"
+        "stopped, the same command goes on where it was. A picture that fails is a row with its\n"
         "error, and the exit code is 0.",
     )
     group.add_argument(

@@ -48,7 +48,7 @@ def run(request: Request, settings: BulkSettings) -> None:
     """
     output = Output(request.out)
     agreed = prepare(request, output, settings)
-    output.clean()
+    output.clean(listing_name(agreed.source.fingerprint))
     shards = range(request.part.number - 1, agreed.shards, request.part.of)
     done = output.finished(agreed.id, agreed.shards)
     missing = [shard for shard in shards if not done[shard]]

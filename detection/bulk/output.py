@@ -14,10 +14,11 @@ file replaces the earlier one whole.
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any
+from typing import IO
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
@@ -57,13 +58,12 @@ class Output:
 
         Raises UsageError if there is none and the folder holds anything that is not ours.
         """
-        try:
+        with self._explained("can't read"):
             if self._fs.isfile(self._path(PLAN)):
                 return bytes(self._fs.cat_file(self._path(PLAN)))
-            if self._fs.isfile(self._root):
-                raise UsageError(f"--out {self.name}: is a file; name a folder")
-        except OSError as error:
-            raise self._failure("can't read", error) from error
+            is_file = self._fs.isfile(self._root)
+        if is_file:
+            raise UsageError(f"--out {self.name}: is a file; name a folder")
         for entry in self._entries(""):
             unfinished = _LISTING.fullmatch(entry) or _TEMPORARY.fullmatch(entry)
             if not (unfinished or (entry == RESULTS and not self._entries(RESULTS))):
@@ -75,65 +75,64 @@ class Output:
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file of the folder, complete or not at all. Raises BulkError."""
-        if not self.is_local:
-            try:
-                self._fs.makedirs(self._path(name).rpartition("/")[0], exist_ok=True)
-                self._fs.pipe_file(self._path(name), content)
-            except Exception as error:
-                # Each file system has exceptions of its own.
-                raise self._failure(f"can't write {name} to", error) from error
+        if self.is_local:
+            self._write_local(name, lambda: iter([content]))
             return
-        self._write_local(name, lambda: iter([content]))
+        with self._explained(f"can't write {name} to"):
+            self._fs.makedirs(self._path(name).rpartition("/")[0], exist_ok=True)
+            self._fs.pipe_file(self._path(name), content)
 
     def write_copy(self, name: str, source: Path) -> None:
         """Write a file of the folder as a copy of a local file. Raises BulkError."""
-        if not self.is_local:
-            try:
-                self._fs.makedirs(self._root, exist_ok=True)
-                self._fs.put_file(str(source), self._path(name))
-            except Exception as error:
-                raise self._failure(f"can't write {name} to", error) from error
+        if self.is_local:
+            self._write_local(name, lambda: _chunks(source))
             return
-        self._write_local(name, lambda: _chunks(source))
+        with self._explained(f"can't write {name} to"):
+            self._fs.makedirs(self._root, exist_ok=True)
+            self._fs.put_file(str(source), self._path(name))
 
-    def _write_local(self, name: str, content: Any) -> None:
+    def _write_local(self, name: str, content: Callable[[], Iterator[bytes]]) -> None:
         path = Path(self._path(name))
         for attempt in range(_TRIES):
-            try:
+            with self._explained(f"can't write {name} to"):
                 path.parent.mkdir(parents=True, exist_ok=True)
+            try:
                 write_atomically(path, content())
             except WriteError as error:
                 # Another job that starts in this folder deletes what looks like a killed job's.
                 if isinstance(error.__cause__, FileNotFoundError) and attempt < _TRIES - 1:
                     continue
                 raise BulkError(str(error)) from error
-            except OSError as error:
-                raise self._failure(f"can't write {name} to", error) from error
             return
 
     def open(self, name: str) -> IO[bytes]:
         """Open a file of the folder for reading."""
-        try:
+        with self._explained(f"can't read {name} of"):
             file: IO[bytes] = self._fs.open(self._path(name), "rb")
-        except OSError as error:
-            raise self._failure(f"can't read {name} of", error) from error
         return file
 
     def has(self, name: str) -> bool:
         """Whether there is a file of this name now."""
         self._fs.invalidate_cache()
-        return bool(self._fs.isfile(self._path(name)))
+        with self._explained("can't read"):
+            return bool(self._fs.isfile(self._path(name)))
 
-    def clean(self) -> None:
-        """Delete the temporary files of jobs that were killed. Raises BulkError."""
-        if not self.is_local:
-            return
-        for folder in ("", RESULTS):
-            for entry in self._entries(folder):
-                if _TEMPORARY.fullmatch(entry):
-                    Path(self._path(f"{folder}/{entry}" if folder else entry)).unlink(
-                        missing_ok=True
-                    )
+    def clean(self, listing: str) -> None:
+        """Delete what jobs that were killed have left: temporary files, and other listings.
+
+        Raises BulkError.
+        """
+        left = [
+            entry
+            for entry in self._entries("")
+            if _TEMPORARY.fullmatch(entry) or (_LISTING.fullmatch(entry) and entry != listing)
+        ]
+        left += [f"{RESULTS}/{entry}" for entry in self._entries(RESULTS)
+                 if _TEMPORARY.fullmatch(entry)]  # fmt: skip
+        for name in left:
+            # Another job may delete it at the same time.
+            with self._explained(f"can't delete {name} of"), suppress(FileNotFoundError):
+                self._fs.rm_file(self._path(name))
 
     def finished(self, plan_id: str, shards: int) -> bytearray:
         """For each shard, 1 if its file is there and whole, else 0.
@@ -160,17 +159,15 @@ class Output:
         for start in range(0, len(present), _AT_ONCE):
             shards = present[start : start + _AT_ONCE]
             paths = [self._path(part_name(shard, plan_id)) for shard in shards]
-            ends = self._fs.cat_ranges(paths, -len(_MAGIC), None, on_error="return")
+            with self._explained("can't read"):
+                ends = self._fs.cat_ranges(paths, -len(_MAGIC), None, on_error="return")
             for shard, end in zip(shards, ends, strict=True):
                 done[shard] = end == _MAGIC
 
     def _entries(self, folder: str) -> list[str]:
-        try:
+        found: list[str] = []
+        with self._explained("can't list"), suppress(FileNotFoundError):
             found = self._fs.ls(self._path(folder), detail=False)
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise self._failure("can't list", error) from error
         own = self._path(folder).strip("/")
         # An object store may list the folder itself.
         return sorted(
@@ -180,8 +177,13 @@ class Output:
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}" if name else self._root
 
-    def _failure(self, what: str, error: Exception) -> BulkError:
-        return BulkError(f"{what} {self.name}: {reason(error)}")
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        """Raise BulkError for any exception: each file system has exceptions of its own."""
+        try:
+            yield
+        except Exception as error:
+            raise BulkError(f"{what} {self.name}: {reason(error)}") from error
 
 
 def part_name(shard: int, plan_id: str) -> str:

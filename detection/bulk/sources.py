@@ -15,7 +15,7 @@ from detection.bulk.names import beside, from_bytes, is_url, protocols
 from detection.bulk.plan import Kind
 from detection.bulk.reading import reason
 from detection.sources import ENDINGS
-from sfd.errors import UsageError
+from sfd.errors import SfdError, UsageError
 
 TABLE = ".parquet"
 LONGEST_NAME = 65_536
@@ -50,7 +50,10 @@ def find(name: str, column: str | None, key: str | None) -> Source:
         if fs.isdir(path):
             return Source("folder", where.rstrip("/") or "/", where)
         there = fs.exists(path)
-    except (ImportError, ValueError, OSError) as error:
+    except SfdError:
+        raise
+    except Exception as error:
+        # Each file system has exceptions of its own.
         raise UsageError(f"--bulk {name}: {reason(error)}") from None
     if where.endswith(TABLE):
         raise UsageError(f"--bulk {name}: is a table; name its column with --column NAME")
@@ -129,7 +132,9 @@ def _lines(name: str) -> Iterator[str]:
                     raise UsageError(f"--bulk {name}: line {number} is no path; is it a list?")
                 if text:
                     yield from_bytes(text)
-    except OSError as error:
+    except SfdError:
+        raise
+    except Exception as error:
         raise BulkError(f"{name}: cannot be read: {reason(error)}") from error
 
 

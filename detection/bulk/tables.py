@@ -15,7 +15,7 @@ from fsspec.core import url_to_fs
 from detection.bulk.errors import BulkError
 from detection.bulk.plan import Kind, TableFile
 from detection.bulk.reading import reason
-from sfd.errors import UsageError
+from sfd.errors import SfdError, UsageError
 
 _BUFFER = 1 << 20
 _NAMES_AT_ONCE = 65_536
@@ -30,7 +30,10 @@ def opened(name: str) -> Iterator[pq.ParquetFile]:
         # Without a buffer, pyarrow reads a column of a whole row group into memory.
         with fs.open(path, "rb") as raw, pq.ParquetFile(raw, buffer_size=_BUFFER) as file:
             yield file
-    except (pa.ArrowException, OSError) as error:
+    except SfdError:
+        raise
+    except Exception as error:
+        # Each file system has exceptions of its own, beside those of Arrow.
         raise BulkError(f"{name}: cannot be read: {reason(error)}") from error
 
 

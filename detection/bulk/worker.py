@@ -14,7 +14,7 @@ from detection.bulk.plan import Plan
 from detection.bulk.rows import Row, parquet
 from detection.bulk.settings import BulkSettings
 from detection.bulk.shards import Picture, shards_of
-from detection.errors import InferenceFailed, RequestError
+from detection.errors import InferenceFailed, Overloaded, RequestError, Timeout
 from detection.opening import find_model, open_detector
 
 READERS = 8
@@ -129,6 +129,9 @@ class Worker:
         loop = asyncio.get_running_loop()
         data, digest = await loop.run_in_executor(self._reading, _read, picture)
         [found] = await self._detector.detect_all([data], self._query, NEVER)
+        if isinstance(found, Overloaded | Timeout):
+            # Not the picture's fault: it must not become its row.
+            raise found
         return Row(picture.name, digest, found)
 
 

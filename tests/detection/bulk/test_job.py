@@ -244,6 +244,15 @@ def test_tiles_and_thresholds_reach_the_detector(
     assert set(faces(rows_of(tmp_path / "none")).values()) == {0}
 
 
+@pytest.mark.parametrize("tiles", ["off", "auto"])
+def test_a_short_queue_refuses_no_picture(
+    pictures: Path, tmp_path: Path, rows_of: RowsOf, tiles: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SFD_QUEUE_LIMIT", "2")
+    assert bulk(pictures, tmp_path / "out", "--tiles", tiles) == 0
+    assert faces(rows_of(tmp_path / "out")) == SEVEN
+
+
 def test_the_same_command_does_only_what_is_missing(
     pictures: Path, tmp_path: Path, rows_of: RowsOf, capsys: Capture
 ) -> None:

@@ -79,7 +79,7 @@ def test_a_file_of_another_job_among_the_results_is_refused(output: Output, name
 def test_other_files_beside_a_plan_are_left_alone(output: Output) -> None:
     output.write(PLAN, b"plan")
     output.write("notes.txt", b"mine")
-    output.clean()
+    output.clean(LISTING)
     assert output.read_plan() == b"plan"
     assert output.has("notes.txt")
 
@@ -96,10 +96,11 @@ def test_temporary_files_are_deleted_and_no_others(tmp_path: Path) -> None:
         f".{LISTING}.abc.tmp",
         "results/.part-00000001-01234567.parquet.a.tmp",
     ]
-    kept = [".plan.txt.abc.tmp", "results/.mine.tmp", PLAN]
+    left += [listing_name("f" * 64)]
+    kept = [LISTING, ".plan.txt.abc.tmp", "results/.mine.tmp", PLAN]
     for name in left + kept:
         output.write(name, b"x")
-    output.clean()
+    output.clean(LISTING)
     assert not any((tmp_path / name).exists() for name in left)
     assert all((tmp_path / name).exists() for name in kept)
 
@@ -120,7 +121,7 @@ def test_a_temporary_file_that_another_job_deletes_is_written_again(
     def start_another(file: int) -> None:
         fsync(file)
         monkeypatch.setattr("os.fsync", fsync)
-        Output(str(tmp_path)).clean()
+        Output(str(tmp_path)).clean(LISTING)
 
     monkeypatch.setattr("os.fsync", start_another)
     output.write(part_name(0, ID), WHOLE)
