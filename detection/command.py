@@ -12,12 +12,14 @@ from typing import Any, get_args
 from PIL import Image
 
 from detection import settings, sources
+from detection.bulk import arguments as bulk
+from detection.bulk.settings import BulkSettings
 from detection.detector import Detection, Detector, Query
 from detection.errors import RequestError, UnwritableFile
 from detection.opening import find_model, open_detector
 from detection.providers import ProviderName
 from detection.rendering import Style
-from detection.settings import DetectionSettings
+from detection.settings import DetectionSettings, Kind
 from detection.sources import Source
 from sfd.arguments import fraction, nonnegative, positive
 from sfd.errors import SfdError, UsageError
@@ -28,6 +30,7 @@ DESCRIPTION = """\
 Find the faces in image files. Prints a line for each face: file, x, y, width and height of its
 box in pixels of the upright image, and its score. Files without faces and files that fail are
 reported on stderr. If a file fails, the others are still done, and the exit code is 1.
+With --bulk, writes the faces of any number of pictures to Parquet files instead.
 """
 
 # Enough files to keep a batch full while the next ones are decoded.
@@ -40,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
         "images",
-        nargs="+",
+        nargs="*",
         metavar="IMAGE",
         help="image files, folders (all images below them), patterns such as '2026/*.jpg', or - "
         "for standard input",
@@ -95,10 +98,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-faces", type=positive, metavar="N", help="maximum number of faces in an image"
     )
+    bulk.add_arguments(parser)
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Detect faces in every file. Raises SfdError with the number of files that failed."""
+    bulk.check(arguments)
+    if arguments.bulk is not None:
+        run_bulk(arguments)
+        return
     if isinstance(sys.stdout, TextIOWrapper):
         # A file name can hold bytes that are not UTF-8; print them unchanged.
         sys.stdout.reconfigure(errors="surrogateescape")
@@ -121,6 +129,48 @@ def _can_write(suffix: str) -> bool:
     return Image.registered_extensions().get(suffix) in Image.SAVE
 
 
+def run_bulk(arguments: argparse.Namespace) -> None:
+    """Do a bulk job. Raises SfdError if it can't be done."""
+    # Imported here because only this needs the packages of the extra `bulk`.
+    from detection.bulk import job
+
+    request = job.Request(
+        source=arguments.bulk,
+        out=arguments.out,
+        query=query_of(arguments),
+        shard_size=arguments.shard_size or bulk.SHARD_SIZE,
+        column=arguments.column,
+        key=arguments.key,
+        part=arguments.part or job.WHOLE,
+        keep_listing=arguments.keep_listing,
+        ray=arguments.ray,
+        ray_cpus=arguments.ray_cpus,
+    )
+    job.run(request, configure(BulkSettings, arguments))
+
+
+def configure(kind: type[Kind], arguments: argparse.Namespace) -> Kind:
+    """The settings, with the arguments that override them."""
+    return settings.load(
+        kind,
+        models=() if arguments.model else None,
+        default_model=arguments.model,
+        model_store=arguments.store,
+        provider=arguments.provider,
+    )
+
+
+def query_of(arguments: argparse.Namespace) -> Query:
+    """The thresholds among the arguments."""
+    return Query(
+        min_score=arguments.min_score,
+        nms_iou=arguments.nms_iou,
+        max_faces=arguments.max_faces,
+        min_size=arguments.min_size,
+        tiles=arguments.tiles == "auto",
+    )
+
+
 async def detect_files(
     files: Sequence[Source], drawings: Sequence[Path | None], arguments: argparse.Namespace
 ) -> int:
@@ -128,21 +178,9 @@ async def detect_files(
 
     Returns how many files failed.
     """
-    configured = settings.load(
-        DetectionSettings,
-        models=() if arguments.model else None,
-        default_model=arguments.model,
-        model_store=arguments.store,
-        provider=arguments.provider,
-    )
+    configured = configure(DetectionSettings, arguments)
     detector = open_detector(find_model(configured, configured.served_models[0]), configured)
-    query = Query(
-        min_score=arguments.min_score,
-        nms_iou=arguments.nms_iou,
-        max_faces=arguments.max_faces,
-        min_size=arguments.min_size,
-        tiles=arguments.tiles == "auto",
-    )
+    query = query_of(arguments)
     failed = 0
     at_once = detector.group(FILES_AT_ONCE, query)
     for start in range(0, len(files), at_once):

@@ -10,7 +10,15 @@ OF_COMMAND = {
 }
 """The extras that each command needs. A command that is not listed needs none."""
 
-OF_PACKAGE = {"cv2": "verify", "scipy": "evaluate", "torch": "train", "opentelemetry": "otel"}
+OF_PACKAGE = {
+    "cv2": "verify",
+    "fsspec": "bulk",
+    "opentelemetry": "otel",
+    "pyarrow": "bulk",
+    "ray": "ray",
+    "scipy": "evaluate",
+    "torch": "train",
+}
 """The extra that contains a package, by import name, for packages that no command needs."""
 
 

@@ -18,7 +18,7 @@ PACKAGES = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 EXTRAS = {
     "benchmarks": ("models", "verify"),
     "convert": ("verify",),
-    "detection": ("detect",),
+    "detection": ("detect", "bulk", "ray"),
     "geometry": (),
     "service": ("service", "grpc", "otel"),
     "sfd": (),
@@ -32,6 +32,7 @@ DISTRIBUTIONS = {top: names[0].lower() for top, names in packages_distributions(
     "google": "protobuf",
     "opentelemetry": "opentelemetry-sdk",
     # not in every environment
+    "ray": "ray",
     "torch": "torch",
 }
 """The distributions that install a module."""

@@ -1,0 +1,80 @@
+"""The names of all pictures in order, on disk: 100 million of them need not fit into memory."""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Iterator
+from itertools import groupby, islice
+from pathlib import Path
+from typing import IO, Self
+
+import pyarrow as pa
+
+from detection.bulk.names import from_bytes, to_bytes
+
+_SCHEMA = pa.schema([pa.field("name", pa.binary(), nullable=False)])
+
+
+class SortedNames:
+    """Names in the order of their bytes, each once. They lie in a temporary file of SQLite's.
+
+    Close it to delete the file. `repeated` counts the names that were given more than once.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        # An empty name means a temporary database, which SQLite writes to disk and deletes.
+        self._database = sqlite3.connect("", isolation_level=None)
+        self._database.execute("PRAGMA journal_mode = OFF")
+        self._database.execute("CREATE TABLE names (name BLOB NOT NULL)")
+        self._database.execute("BEGIN")
+        try:
+            self._database.executemany(
+                "INSERT INTO names VALUES (?)", ((to_bytes(name),) for name in names)
+            )
+            self._database.execute("COMMIT")
+            digest = hashlib.sha256()
+            self.count = 0
+            for raw in self._sorted():
+                digest.update(len(raw).to_bytes(4, "little") + raw)
+                self.count += 1
+            (given,) = self._database.execute("SELECT COUNT(*) FROM names").fetchone()
+        except BaseException:
+            self._database.close()
+            raise
+        self.repeated = given - self.count
+        self.fingerprint = digest.hexdigest()
+        """SHA-256 of all names."""
+
+    def write(self, path: Path, shard_size: int) -> None:
+        """Write them as an Arrow file with one record batch for each shard."""
+        names = self._sorted()
+        options = pa.ipc.IpcWriteOptions(compression="zstd")
+        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(
+            sink, _SCHEMA, options=options
+        ) as file:  # fmt: skip
+            while batch := list(islice(names, shard_size)):
+                file.write_batch(pa.record_batch([pa.array(batch, pa.binary())], schema=_SCHEMA))
+
+    def close(self) -> None:
+        """Delete the temporary file."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _sorted(self) -> Iterator[bytes]:
+        rows = self._database.execute("SELECT name FROM names ORDER BY name")
+        return (name for (name,), _ in groupby(rows))
+
+
+class Listing:
+    """The names of each shard, read from the file that `SortedNames.write` wrote."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._batches = pa.ipc.open_file(file)
+
+    def names(self, shard: int) -> list[str]:
+        """The names of one shard, in order."""
+        return [from_bytes(raw) for raw in self._batches.get_batch(shard).column(0).to_pylist()]

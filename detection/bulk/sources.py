@@ -1,0 +1,152 @@
+"""Finds the pictures of a job: below a folder, in a list of names, or in a Parquet table."""
+
+import glob
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from fsspec import get_filesystem_class
+from fsspec.core import url_to_fs
+
+from detection.bulk import tables
+from detection.bulk.errors import BulkError
+from detection.bulk.names import beside, from_bytes, is_url, protocols
+from detection.bulk.plan import Kind
+from detection.bulk.reading import reason
+from detection.sources import ENDINGS
+from sfd.errors import SfdError, UsageError
+
+TABLE = ".parquet"
+LONGEST_NAME = 65_536
+"""The longest line of a list, in bytes: a file with longer ones is no list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the pictures are."""
+
+    kind: Kind
+    name: str
+    """An absolute path, or a URL."""
+    base: str
+    """The folder to which the names in a list or a table are relative."""
+    column: str | None = None
+    key: str | None = None
+    files: tuple[str, ...] = ()
+    """The files of a table, each an absolute path or a URL."""
+
+
+def find(name: str, column: str | None, key: str | None) -> Source:
+    """What the argument SOURCE means. Raises UsageError if it is nothing of this kind."""
+    where = name if is_url(name) else os.path.abspath(name)
+    try:
+        fs, path = url_to_fs(where)
+        if column is not None:
+            files = tuple(_table_files(fs, path, where))
+            kind = tables.kind_of(files[0], column, key)
+            base = where.rstrip("/") if fs.isdir(path) else _parent(where)
+            return Source(kind, where, base, column, key, files)
+        if fs.isdir(path):
+            return Source("folder", where.rstrip("/") or "/", where)
+        there = fs.exists(path)
+    except SfdError:
+        raise
+    except Exception as error:
+        # Each file system has exceptions of its own.
+        raise UsageError(f"--bulk {name}: {reason(error)}") from None
+    if where.endswith(TABLE):
+        raise UsageError(f"--bulk {name}: is a table; name its column with --column NAME")
+    if not there:
+        raise UsageError(f"--bulk {name}: there is no such folder, list or table")
+    if os.path.splitext(where)[1].lower() in ENDINGS:
+        raise UsageError(f"--bulk {name}: is one picture; leave --bulk out")
+    return Source("list", where, _parent(where))
+
+
+def names(source: Source) -> Iterator[str]:
+    """The names of all pictures of a source that is not a table of bytes, in any order.
+
+    Raises BulkError if the source can't be read, and UsageError if a name needs a package that is
+    missing.
+    """
+    if source.kind == "folder":
+        return _in_folder(source.name)
+    found = tables.names(source.files, source.column or "") if source.files else _lines(source.name)
+    return _readable(found, source.base)
+
+
+def _parent(name: str) -> str:
+    return name.rpartition("/")[0] or "/"
+
+
+def _table_files(fs: Any, path: str, name: str) -> list[str]:
+    if fs.isdir(path):
+        found = fs.glob(f"{glob.escape(path)}/**/*{TABLE}")
+    elif glob.has_magic(path) and not fs.exists(path):
+        found = fs.glob(path)
+    else:
+        found = [path] if fs.exists(path) else []
+    files = [file for file in sorted(found) if fs.isfile(file)]
+    if not files:
+        raise UsageError(f"--bulk {name}: there is no Parquet file")
+    return [fs.unstrip_protocol(file) if is_url(name) else file for file in files]
+
+
+def _in_folder(name: str) -> Iterator[str]:
+    """Every file with the ending of a picture, below a folder."""
+
+    def fail(error: OSError) -> None:
+        raise BulkError(f"{error.filename or name}: cannot be listed: {reason(error)}")
+
+    if not is_url(name):
+        for folder, _, files in os.walk(name, onerror=fail):
+            yield from (
+                path
+                for file in files
+                if os.path.splitext(file)[1].lower() in ENDINGS
+                and os.path.isfile(path := os.path.join(folder, file))
+            )
+        return
+    fs, root = url_to_fs(name)
+    try:
+        for folder, _, files in fs.walk(root, on_error="raise"):
+            for file in files:
+                if os.path.splitext(file)[1].lower() in ENDINGS:
+                    yield fs.unstrip_protocol(f"{folder.rstrip('/')}/{file}")
+    except Exception as error:
+        # Each file system has exceptions of its own.
+        raise BulkError(f"{name}: cannot be listed: {reason(error)}") from error
+
+
+def _lines(name: str) -> Iterator[str]:
+    """The lines of a list that are not empty."""
+    fs, path = url_to_fs(name)
+    try:
+        with fs.open(path, "rb") as file:
+            number = 0
+            while line := file.readline(LONGEST_NAME):
+                number += 1
+                text = line.rstrip(b"\r\n")
+                if b"\0" in text or len(line) == LONGEST_NAME:
+                    raise UsageError(f"--bulk {name}: line {number} is no path; is it a list?")
+                if text:
+                    yield from_bytes(text)
+    except SfdError:
+        raise
+    except Exception as error:
+        raise BulkError(f"{name}: cannot be read: {reason(error)}") from error
+
+
+def _readable(found: Iterator[str], base: str) -> Iterator[str]:
+    """The same names, once it is certain that their protocols can be read."""
+    known: set[str] = set()
+    for name in found:
+        for protocol in protocols(beside(base, name)):
+            if protocol not in known:
+                try:
+                    get_filesystem_class(protocol)
+                except (ImportError, ValueError) as error:
+                    raise UsageError(f"{name}: {reason(error)}") from None
+                known.add(protocol)
+        yield name

@@ -1,0 +1,42 @@
+import pytest
+
+from detection.bulk.names import beside, from_bytes, is_url, protocols, readable, to_bytes
+
+
+@pytest.mark.parametrize("raw", [b"a.png", "ü.png".encode(), b"\xff\xfe.png"])
+def test_a_name_keeps_its_bytes(raw: bytes) -> None:
+    assert to_bytes(from_bytes(raw)) == raw
+
+
+def test_a_byte_that_is_not_utf_8_is_written_as_an_escape() -> None:
+    assert readable(from_bytes(b"a\xff.png")) == "a\\xff.png"
+    assert readable("ü.png") == "ü.png"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.png", []),
+        ("/a/b:c.png", []),
+        ("std::vector.png", []),
+        ("simplecache::s3://bucket/a.png", ["simplecache", "s3"]),
+        ("s3://bucket/a.png", ["s3"]),
+        ("zip://a.png::s3://bucket/b.zip", ["zip", "s3"]),
+    ],
+)
+def test_a_url_has_protocols(name: str, expected: list[str]) -> None:
+    assert protocols(name) == expected
+    assert is_url(name) == bool(expected)
+
+
+@pytest.mark.parametrize(
+    ("base", "name", "expected"),
+    [
+        ("/lists", "a/b.png", "/lists/a/b.png"),
+        ("/lists", "/a.png", "/a.png"),
+        ("/lists", "memory://a.png", "memory://a.png"),
+        ("s3://bucket/lists", "a.png", "s3://bucket/lists/a.png"),
+    ],
+)
+def test_a_relative_name_lies_beside_its_list(base: str, name: str, expected: str) -> None:
+    assert beside(base, name) == expected
