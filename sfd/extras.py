@@ -10,7 +10,16 @@ OF_COMMAND = {
 }
 """The extras that each command needs. A command that is not listed needs none."""
 
-OF_PACKAGE = {"cv2": "verify", "scipy": "evaluate", "torch": "train", "opentelemetry": "otel"}
+OF_PACKAGE = {
+    "cv2": "verify",
+    # `sfd models quantize` reads images.
+    "PIL": "detect",
+    "annotated_types": "detect",
+    "pydantic_settings": "detect",
+    "scipy": "evaluate",
+    "torch": "train",
+    "opentelemetry": "otel",
+}
 """The extra that contains a package, by import name, for packages that no command needs."""
 
 
