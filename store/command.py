@@ -280,7 +280,7 @@ def _quantize(arguments: argparse.Namespace) -> None:
     with _terminable(), _progress(model.name, images.steps) as progress:
         made = make(model, images, force=arguments.force, progress=progress)
     agreement, speed = made.agreement, made.speed
-    print(
+    say(
         f"{model.name}: wrote {model.int8}, calibrated on {made.calibration.images} images. On "
         f"{agreement.images} others it finds {agreement.matched:.1%} of the {agreement.faces} "
         f"faces of float32 and {agreement.extra} more; IoU {agreement.iou_median:.3f} in the "
