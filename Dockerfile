@@ -1,4 +1,5 @@
 # The service as an image: `docker build .` for CPUs, `docker build --target gpu .` for NVIDIA GPUs,
+# `docker build --target openvino .` for x86 processors with OpenVINO,
 # `docker build --target ray .` for the nodes of a Ray cluster.
 #
 # If your packages come from an index of your own, pass a pip.conf as a secret, so that no layer keeps
@@ -61,6 +62,13 @@ RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
 COPY --from=wheel /wheel /wheel
 RUN pip --python /opt/venv/bin/python install --no-index --no-deps /wheel/*.whl
 
+FROM venv AS venv-openvino
+COPY requirements/openvino.txt .
+RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
+    pip --python /opt/venv/bin/python install --require-hashes -r openvino.txt
+COPY --from=wheel /wheel /wheel
+RUN pip --python /opt/venv/bin/python install --no-index --no-deps /wheel/*.whl
+
 FROM base AS service
 LABEL org.opencontainers.image.title="sfd" \
       org.opencontainers.image.description="Face detection over HTTP" \
@@ -100,6 +108,10 @@ USER 0:0
 RUN ln -s /opt/venv/bin/ray /usr/local/bin/ray
 USER 10001:10001
 COPY --from=venv-ray /opt/venv /opt/venv
+
+FROM service AS openvino
+ENV SFD_PROVIDER=openvino
+COPY --from=venv-openvino /opt/venv /opt/venv
 
 FROM service AS cpu
 ENV SFD_PROVIDER=cpu

@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 PORT ?= $(or $(SFD_PORT),8000)
 # On a terminal pip shows its downloads. Elsewhere it shows only errors.
 QUIET := $(shell test -t 2 || echo --quiet)
-LOCKS := build service gpu ray
+LOCKS := build service gpu ray openvino
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header
 TOO_OLD := import sys; v = sys.version_info; sys.exit("sfd needs Python 3.11 or newer, but %s is \
@@ -79,6 +79,6 @@ lock: $(PY)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	rm -f model_store/*/model.onnx model_store/*/build.json
+	rm -f model_store/*/model.onnx model_store/*/model.int8.onnx model_store/*/build.json
 	rm -rf model_store/.*.tmp
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from benchmarks.contest import Timing, measure
+from benchmarks.contest import measure, table
 from benchmarks.peers import onnx_peers, opencv_peer
 from sfd.errors import UsageError
 from store.model import check, load
@@ -55,13 +55,3 @@ def run(arguments: argparse.Namespace) -> None:
     with tqdm(total=arguments.rounds, unit="round", disable=None, leave=False) as bar:
         timings = measure(contestants, arguments.rounds, bar.update)
     print(json.dumps([asdict(t) for t in timings]) if arguments.json else table(timings))
-
-
-def table(timings: list[Timing]) -> str:
-    """One line for each contestant; `time` is per image, and relative to the first line."""
-    lines = [f"{'':28} {'ms/image':>9} {'min':>8} {'max':>8} {'time':>6}"]
-    lines += [
-        f"{t.name:28} {t.median_ms:9.1f} {t.low_ms:8.1f} {t.high_ms:8.1f} {t.ratio:5.2f}x"
-        for t in timings
-    ]
-    return "\n".join(lines)

@@ -61,3 +61,13 @@ def measure(
         )
         for contestant, times in zip(contestants, samples, strict=True)
     ]
+
+
+def table(timings: list[Timing]) -> str:
+    """One line for each contestant; `time` is per image, and relative to the first line."""
+    lines = [f"{'':28} {'ms/image':>9} {'min':>8} {'max':>8} {'time':>6}"]
+    lines += [
+        f"{t.name:28} {t.median_ms:9.1f} {t.low_ms:8.1f} {t.high_ms:8.1f} {t.ratio:5.2f}x"
+        for t in timings
+    ]
+    return "\n".join(lines)

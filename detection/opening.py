@@ -9,6 +9,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from detection.batcher import Batcher, Handle
+from detection.choice import choose_provider
 from detection.decoding.limits import Limits
 from detection.decoding.pixels import PixelMemory
 from detection.decoding.pool import THREADS, Decoder, ProcessDecoder, ThreadDecoder
@@ -112,17 +113,24 @@ def open_detector(
     """
     observer = observer or Observer()
 
-    def open_model(threads: int, max_batch: int) -> Session:
-        return open_session(model, settings.provider, threads, max_batch)
+    choice = choose_provider(model, settings, measure=measure)
 
-    session, plan = tune(settings, open_model, measure=measure)
+    def open_model(threads: int, max_batch: int) -> Session:
+        return open_session(
+            model, choice.provider, threads, max_batch,
+            streams=max(1, settings.threads // threads), precision=settings.precision,
+        )  # fmt: skip
+
+    session, plan = tune(settings, open_model, measure=measure, budget=choice.rest_s)
+    session, plan = choice.explain(session, plan)
     if session.fallback is not None:
         # Warn only if the installed runtime has CUDA: only then does the user expect a GPU.
         level = logging.WARNING if has_cuda() else logging.INFO
         log.log(level, "%s: runs on the CPU: %s", model.name, session.fallback)
     log.info(
-        "model %s runs on %s: workers %d with threads %d each, batches of up to %d (%s)",
-        model.name, session.provider, plan.workers, plan.threads, plan.max_batch, plan.reason,
+        "model %s runs on %s in %s: workers %d with threads %d each, batches of up to %d (%s)",
+        model.name, session.provider, session.precision, plan.workers, plan.threads,
+        plan.max_batch, plan.reason,
     )  # fmt: skip
     # Each model has its own pool. In a shared pool a batch would wait for another model's, and that
     # wait would count neither for deadlines nor for the depth of the queue.

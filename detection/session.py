@@ -1,14 +1,16 @@
 """A checked model of the store, opened in onnxruntime on the wanted provider."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
 from detection.errors import StartError
 from detection.letterbox import Pixels
-from detection.providers import PROVIDERS, ProviderName
+from detection.precision import NEEDS, Precision, lacking, processor_features
+from detection.providers import PROVIDERS, ProviderName, Use, able
 from geometry.arrays import Floats
 from store import model as models
 from store.model import Build, Model
@@ -43,6 +45,15 @@ class Session:
     """The provider that runs it."""
     fallback: str | None
     """Why `auto` did not choose a faster provider; None if it did, or if a provider was named."""
+    precision: str = Precision.FLOAT32
+    """What really runs: a `Precision`, or `int8+bfloat16` for an int8 file whose other numbers are
+    bfloat16."""
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the ONNX file that runs."""
+        int8 = self.build.int8 if self.precision.startswith(Precision.INT8) else None
+        return self.build.sha256 if int8 is None else int8.sha256
 
     def run(self, images: Sequence[Pixels]) -> list[Predictions]:
         """Infer a batch of images, each uint8 [height, width, channels] in RGB or gray."""
@@ -59,8 +70,12 @@ class Session:
 
     def run_blank(self, size: int) -> None:
         """Infer a batch of blank images. If that fails, StartError gives the reason."""
+        self.try_run([self.blank()] * size)
+
+    def try_run(self, images: Sequence[Pixels]) -> list[Predictions]:
+        """Infer a batch for the first time. If that fails, StartError gives the reason."""
         try:
-            self.run([self.blank()] * size)
+            return self.run(images)
         except Exception as error:
             # onnxruntime's own exceptions share no base class but Exception.
             reason = " ".join(str(error).split())[:300]
@@ -75,31 +90,100 @@ class Session:
             self.run_blank(size)
 
 
-def open_session(model: Model, provider: ProviderName, threads: int, max_batch: int) -> Session:
-    """Check a model's files and open its ONNX file.
+def open_session(
+    model: Model,
+    provider: ProviderName,
+    threads: int,
+    max_batch: int,
+    *,
+    streams: int = 1,
+    precision: Precision = Precision.FLOAT32,
+) -> Session:
+    """Check a model's files and open its ONNX file, or its int8 file for that precision.
 
-    Raises ModelError for files that do not match their hashes, and StartError, with the reason,
-    for a model or provider that does not work.
+    `streams` batches run at the same time, each with `threads`. Raises ModelError for files that do
+    not match their hashes, and StartError, with the reason, for a model, provider or precision that
+    does not work.
     """
+    features = processor_features()
+    provider = check_precision(precision, provider, features)
     build = models.check(model)
+    path = model.onnx
+    if precision is Precision.INT8:
+        path = _int8_file(model, build)
     if len(model.classes) != 1:
         raise StartError(
             f"{model.name}: has {len(model.classes)} classes; "
             "the service serves only detectors with one class"
         )
+    has_bfloat16 = bool(NEEDS[Precision.BFLOAT16] & features)
+    use = Use(
+        INPUT,
+        f"{model.input.height}x{model.input.width}x{model.input.channels}",
+        max_batch,
+        threads,
+        streams,
+        # What an int8 file has in float32 is small and gains too.
+        bfloat16=precision is not Precision.FLOAT32 and has_bfloat16,
+    )
 
     def open_on(name: ProviderName) -> ort.InferenceSession:
-        return _open(model, name, threads, max_batch)
+        return open_file(path, name, use)
 
     available = ort.get_available_providers()
     onnx, chosen, fallback = choose(provider, available, open_on)
-    _check_signature(model, onnx)
-    return Session(model, build, onnx, chosen, fallback)
+    _check_signature(model, path, onnx)
+    runs: str = precision
+    if precision is Precision.INT8 and chosen is ProviderName.OPENVINO and use.bfloat16:
+        runs = f"{Precision.INT8}+{Precision.BFLOAT16}"
+    return Session(model, build, onnx, chosen, fallback, runs)
+
+
+def check_precision(
+    precision: Precision, provider: ProviderName, features: Set[str]
+) -> ProviderName:
+    """The provider for a precision; `auto` stays itself for float32, which every provider runs.
+
+    Raises StartError if the provider, or a processor with these features, can't run it.
+    """
+    names = able(precision)
+    if provider is ProviderName.AUTO:
+        if precision is Precision.FLOAT32:
+            return provider
+        provider = names[0]
+    if provider not in names:
+        raise StartError(
+            f"SFD_PRECISION={precision} does not run on SFD_PROVIDER={provider}, only on "
+            f"{' and '.join(names)}"
+        )
+    reason = lacking(precision, features)
+    if reason is not None:
+        raise StartError(f"SFD_PRECISION={precision} does not work: {reason}")
+    return provider
+
+
+def _int8_file(model: Model, build: Build) -> Path:
+    if build.int8 is None:
+        raise StartError(
+            f"SFD_PRECISION=int8 does not work: {model.name} has no int8 file; run "
+            f"`{models.quantizing(model)}`"
+        )
+    models.check_int8(model, build)
+    return model.int8
 
 
 def has_cuda() -> bool:
     """Whether this onnxruntime was built with CUDA, even if CUDA doesn't work."""
-    return PROVIDERS[ProviderName.CUDA].execution_provider in ort.get_available_providers()
+    return _has(ProviderName.CUDA)
+
+
+def has_openvino() -> bool:
+    """Whether this onnxruntime was built with OpenVINO."""
+    return _has(ProviderName.OPENVINO)
+
+
+def _has(name: ProviderName) -> bool:
+    return PROVIDERS[name].execution_provider in ort.get_available_providers()
 
 
 def choose(
@@ -110,7 +194,8 @@ def choose(
     """Open a session by the rules of SFD_PROVIDER: (session, provider, reason of a fallback).
 
     If a named provider doesn't work, StartError says why. `auto` is CUDA if it works, otherwise the
-    CPU. TensorRT must be named, because it builds engines for minutes.
+    CPU; `choice` compares the CPU with OpenVINO. TensorRT must be named, because it builds engines
+    for minutes.
     """
     name = ProviderName.CUDA if wanted is ProviderName.AUTO else wanted
     provider = PROVIDERS[name]
@@ -127,9 +212,10 @@ def choose(
         return open_on(ProviderName.CPU), ProviderName.CPU, str(error)
 
 
-def _open(model: Model, name: ProviderName, threads: int, max_batch: int) -> ort.InferenceSession:
+def open_file(path: Path, name: ProviderName, use: Use) -> ort.InferenceSession:
+    """Open an ONNX file on a provider, without any check of the file. StartError says why not."""
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = use.threads
     options.inter_op_num_threads = 1
     # Idle inference threads must not spin and use the CPU quota of the decoding threads.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -138,18 +224,18 @@ def _open(model: Model, name: ProviderName, threads: int, max_batch: int) -> ort
     provider = PROVIDERS[name]
     if provider.needs_cuda and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
-    shape = f"{model.input.height}x{model.input.width}x{model.input.channels}"
+    if name is ProviderName.OPENVINO:
+        # Otherwise a part of the model could run on the CPU provider, and in float32.
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     wanted = provider.execution_provider
     try:
         session = ort.InferenceSession(
-            str(model.onnx),
-            options,
-            providers=[(wanted, provider.options(INPUT, shape, max_batch))],
+            str(path), options, providers=[(wanted, provider.options(use))]
         )
     except Exception as error:
         # onnxruntime's own exceptions share no base class but Exception.
         reason = " ".join(str(error).split())[:300]
-        raise StartError(f"{model.onnx}: does not open on {wanted}: {reason}") from None
+        raise StartError(f"{path}: does not open on {wanted}: {reason}") from None
     if wanted not in session.get_providers():
         # onnxruntime logs the reason and continues without the provider.
         raise StartError(
@@ -159,13 +245,13 @@ def _open(model: Model, name: ProviderName, threads: int, max_batch: int) -> ort
     return session
 
 
-def _check_signature(model: Model, session: ort.InferenceSession) -> None:
+def _check_signature(model: Model, path: Path, session: ort.InferenceSession) -> None:
     inputs = {value.name: (value.type, value.shape[1:]) for value in session.get_inputs()}
     taken = [model.input.height, model.input.width, model.input.channels]
     outputs = [value.name for value in session.get_outputs()]
     if inputs != {INPUT: ("tensor(uint8)", taken)} or set(outputs) != set(OUTPUTS):
         raise StartError(
-            f"{model.onnx}: takes {inputs} and gives {outputs}, not uint8 {INPUT} "
+            f"{path}: takes {inputs} and gives {outputs}, not uint8 {INPUT} "
             f"[batch, {', '.join(map(str, taken))}] and {' and '.join(OUTPUTS)}: "
             f"run `sfd models build {model.name}`"
         )

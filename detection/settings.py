@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from detection.cpu import available_cpus
 from detection.errors import StartError
 from detection.limits import MAX_BATCH, MAX_QUEUE, MAX_THREADS, MAX_WORKERS
+from detection.precision import Precision
 from detection.providers import ProviderName
 
 PREFIX = "SFD_"
@@ -117,9 +118,15 @@ class DetectionSettings(BaseSettings):
     """The model for requests that name no model. Default: the first of SFD_MODELS."""
 
     provider: Annotated[ProviderName, BeforeValidator(lower)] = ProviderName.AUTO
-    """The execution provider. auto: CUDA if it works, otherwise the CPU. If any other value doesn't
-    work, the service does not start. cuda and tensorrt need onnxruntime-gpu, openvino needs
-    onnxruntime-openvino, each instead of onnxruntime."""
+    """The execution provider. auto: CUDA if it works; otherwise the faster of OpenVINO, if it is
+    installed, and the CPU. If any other value doesn't work, the service does not start. cuda and
+    tensorrt need onnxruntime-gpu, openvino needs onnxruntime-openvino, each instead of
+    onnxruntime."""
+
+    precision: Annotated[Precision, BeforeValidator(lower)] = Precision.FLOAT32
+    """The numbers in which a model is computed (docs/precision.md). bfloat16 needs the provider
+    openvino, int8 needs a file that `sfd models quantize` makes. If the provider, the processor or
+    the model can't, the service does not start."""
 
     threads: Annotated[int, Ge(1), Le(MAX_THREADS)] = Field(default_factory=available_cpus)
     """Inference threads of each model, and decoding threads. Default: the CPUs of this process."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from detection.providers import ProviderName
+from detection.providers import PROVIDERS
 from detection.session import Session
 from detection.settings import DetectionSettings
 
@@ -18,7 +18,7 @@ BATCHES = (1, 2, 4, 8)
 """The sizes of batches that are tried."""
 ACCELERATOR_BATCH = 8
 BUDGET_S = 0.5
-"""After this time no further measurement begins."""
+"""The time for the measurements of a start."""
 WORTH = 0.97
 """A choice with more workers or a larger batch must cost at most this fraction of the best one
 before it."""
@@ -66,12 +66,14 @@ def tune(
     open_session: Open,
     *,
     measure: bool,
+    budget: float = BUDGET_S,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Session, Plan]:
     """A session, and the plan for running it.
 
-    Fixed settings are kept; for settings that are "auto", the fastest choice is taken. Raises
-    StartError, with the reason, for a model that does not run.
+    Fixed settings are kept; for settings that are "auto", the fastest choice is taken. No new
+    measurement begins after `budget` seconds. Raises StartError, with the reason, for a model that
+    does not run.
 
     Without `measure`, or on an accelerator, "auto" is a rule: one worker, and batches of one image
     on a CPU, of several on an accelerator.
@@ -79,7 +81,7 @@ def tune(
     workers = 1 if settings.workers == "auto" else settings.workers
     is_fixed = settings.workers != "auto" and settings.max_batch != "auto"
     first = open_session(_threads(settings, workers), ACCELERATOR_BATCH)
-    on_cpu = first.provider is ProviderName.CPU
+    on_cpu = PROVIDERS[first.provider].on_cpu
     if is_fixed or not on_cpu or not measure:
         batch = 1 if on_cpu else ACCELERATOR_BATCH
         if settings.max_batch != "auto":
@@ -88,7 +90,7 @@ def tune(
                 first = open_session(_threads(settings, workers), batch)
         reason = "as set" if is_fixed else "not measured"
         return first, Plan(workers, _threads(settings, workers), batch, reason)
-    costs = _measure(settings, first, open_session, clock)
+    costs = _measure(settings, first, open_session, budget, clock)
     best = _best(costs)
     threads = _threads(settings, best.workers)
     # Open a new session: the old one keeps the memory of the largest batch that it has run.
@@ -106,7 +108,11 @@ def _best(costs: Sequence[Cost]) -> Cost:
 
 
 def _measure(
-    settings: DetectionSettings, first: Session, open_session: Open, clock: Callable[[], float]
+    settings: DetectionSettings,
+    first: Session,
+    open_session: Open,
+    budget: float,
+    clock: Callable[[], float],
 ) -> list[Cost]:
     """The cost of an image for each choice that the settings leave open, until the time is up.
 
@@ -117,7 +123,7 @@ def _measure(
     choices = (1, settings.threads) if settings.workers == "auto" else (settings.workers,)
     sessions = {choices[0]: first}
     costs: list[Cost] = []
-    end = clock() + BUDGET_S
+    end = clock() + budget
 
     def cost(workers: int, batch: int) -> Cost:
         session = sessions[workers]

@@ -281,7 +281,8 @@ async def dry_run(configured: Settings) -> None:
     print(f"models loaded in {opened - started:.2f} s, warmed up in {warm - opened:.2f} s")
     for detector in loaded.detectors.values():
         session = detector.session
-        print(f"{session.model.name} version {session.model.version} on {session.provider}")
+        print(f"{session.model.name} version {session.model.version} on {session.provider} in "
+              f"{session.precision}")  # fmt: skip
         plan = detector.plan
         print(f"  workers {plan.workers}, threads {plan.threads} each, batches of up to "
               f"{plan.max_batch} ({plan.reason})")  # fmt: skip

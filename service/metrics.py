@@ -83,8 +83,8 @@ class Metrics:
         )
         self.model_info = Gauge(
             "sfd_model_info",
-            "1 for each model, with the provider that runs it.",
-            ["model", "version", "provider"],
+            "1 for each model, with the provider that runs it and its precision.",
+            ["model", "version", "provider", "precision"],
             registry=registry,
         )
         self.model_ready = Gauge(

@@ -55,9 +55,10 @@ class Runtime:
             lambda: sum(d.batcher.depth for d in self.detectors.values())
         )
         for detector in self.detectors.values():
-            model = detector.session.model
+            session = detector.session
+            model = session.model
             self.metrics.model_info.labels(
-                model.name, model.version, detector.session.provider
+                model.name, model.version, session.provider, session.precision
             ).set(1)
             self.metrics.model_ready.labels(model.name).set(0)
             self.metrics.model_workers.labels(model.name).set(detector.plan.workers)

@@ -23,7 +23,7 @@ COMMANDS = {
     ),
     "models": (
         "store.command",
-        "list, show, verify, build, add, pull and remove the models of the store",
+        "list, show, verify, build, add, pull, quantize and remove the models of the store",
     ),
     "serve": (
         "service.command",

@@ -16,6 +16,10 @@ OF_PACKAGE = {
     "opentelemetry": "otel",
     "pyarrow": "bulk",
     "ray": "ray",
+    # `sfd models quantize` reads images.
+    "PIL": "detect",
+    "annotated_types": "detect",
+    "pydantic_settings": "detect",
     "scipy": "evaluate",
     "torch": "train",
 }

@@ -3,14 +3,13 @@
 import json
 from collections.abc import Callable
 
-from pydantic import TypeAdapter
-
 from convert.conversion import Options, convert_file
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder
 from convert.report import Report
 from sfd.distribution import VERSION
 from sfd.files import write_atomically
+from store.int8 import Int8
 from store.model import (
     BUILD_FILE,
     Build,
@@ -18,6 +17,7 @@ from store.model import (
     ModelError,
     check,
     check_sources,
+    read_build,
     recipe_hash,
 )
 
@@ -55,7 +55,10 @@ def build(model: Model, *, verify: bool = True, progress: Progress = lambda _: N
 
 
 def record(model: Model, report: Report) -> Build:
-    """Write `build.json` for a `model.onnx` that was just converted."""
+    """Write `build.json` for a `model.onnx` that was just converted.
+
+    What it says about `model.int8.onnx` stays: `check_int8` finds out if that is out of date.
+    """
     made = Build(
         sha256=report.onnx_sha256,
         sources={
@@ -65,7 +68,20 @@ def record(model: Model, report: Report) -> Build:
         recipe=recipe_hash(model),
         converter=report.metadata["sfd.converter_version"],
         verification=report.metadata["sfd.verification"],
+        int8=_int8_before(model),
     )
-    text = json.dumps(TypeAdapter(Build).dump_python(made, mode="json"), indent=2) + "\n"
-    write_atomically(model.folder / BUILD_FILE, text.encode())
+    write(model, made)
     return made
+
+
+def write(model: Model, build: Build) -> None:
+    """Write `build.json`."""
+    text = json.dumps(build.json(), indent=2) + "\n"
+    write_atomically(model.folder / BUILD_FILE, text.encode())
+
+
+def _int8_before(model: Model) -> Int8 | None:
+    try:
+        return read_build(model).int8
+    except ModelError:
+        return None

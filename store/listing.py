@@ -9,7 +9,18 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 
 from store.catalog import Catalog, Entry
-from store.model import ONNX_FILE, Build, Description, Model, ModelError, check, load
+from store.int8 import Int8
+from store.model import (
+    INT8_FILE,
+    ONNX_FILE,
+    Build,
+    Description,
+    Model,
+    ModelError,
+    check,
+    check_int8,
+    load,
+)
 
 State = Literal["ready", "unusable", "available"]
 
@@ -22,7 +33,7 @@ class Listed:
     state: State
     """`ready` to serve, installed but `unusable`, or `available` from the catalog."""
     problem: str = ""
-    """Why the model is unusable, and what to do."""
+    """Why the model, or only its int8 file, is unusable, and what to do."""
     description: Description | None = None
     """None if `model.toml` can't be read."""
     build: Build | None = None
@@ -51,7 +62,21 @@ def examine(folder: Path) -> Listed:
         build = check(model)
     except ModelError as error:
         return Listed(model.name, "unusable", str(error), model)
-    return Listed(model.name, "ready", description=model, build=build)
+    return Listed(model.name, "ready", _int8_problem(model, build), model, build)
+
+
+def _int8_problem(model: Model, build: Build) -> str:
+    """Why the model's int8 file can't be served; empty if it can, or if there is none.
+
+    The model is ready nevertheless: float32 doesn't use this file.
+    """
+    if build.int8 is None and not model.int8.exists():
+        return ""
+    try:
+        check_int8(model, build)
+    except ModelError as error:
+        return str(error)
+    return ""
 
 
 def table(rows: Sequence[Listed]) -> str:
@@ -90,7 +115,7 @@ def data(row: Listed) -> dict[str, Any]:
     if isinstance(about, Model):
         found["folder"] = str(about.folder)
     if row.build:
-        found["build"] = TypeAdapter(Build).dump_python(row.build, mode="json")
+        found["build"] = row.build.json()
     return found
 
 
@@ -131,12 +156,29 @@ def _card(row: Listed) -> Iterator[str]:
     if row.build:
         yield f"{'file:':<12}{ONNX_FILE}, sha256 {row.build.sha256}"
         yield f"{'build:':<12}{row.build.verification}, by sfd {row.build.converter}"
+        if row.build.int8:
+            yield from _int8_card(row.build.int8)
     for result in about.results:
         values = ", ".join(f"{name} {value:g}" for name, value in result.values.items())
         yield f"{'result:':<12}{result.dataset}, {result.protocol}, {result.metric}:"
         yield f"{'':<12}{values or 'not yet measured'}" + (
             f" ({result.measured})" if result.measured else ""
         )
+
+
+def _int8_card(int8: Int8) -> Iterator[str]:
+    calibration, agreement, speed = int8.calibration, int8.agreement, int8.speed
+    yield f"{'file:':<12}{INT8_FILE}, sha256 {int8.sha256}"
+    yield f"{'int8:':<12}{calibration.method}, calibrated on {calibration.images} images"
+    yield (
+        f"{'':<12}{agreement.matched:.1%} of {agreement.faces} faces of {agreement.images} other "
+        f"images matched, {agreement.extra} extra, IoU {agreement.iou_median:.3f} in the median, "
+        f"{agreement.iou_p5:.3f} p5, scores differ by up to {agreement.score_difference:.3f}"
+    )
+    yield (
+        f"{'':<12}{speed.ratio:.2f} times as fast as float32 ({speed.int8_ms:.1f} ms against "
+        f"{speed.float32_ms:.1f} ms, threads {speed.threads}, {speed.processor})"
+    )
 
 
 def _plain(about: Description) -> Description:

@@ -10,26 +10,25 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from sfd.errors import SfdError
 from sfd.files import open_regular, sha256
+from store.fields import STRICT, Fraction, Sha256
+from store.int8 import Int8
 
 MODEL_FILE = "model.toml"
 ONNX_FILE = "model.onnx"
+INT8_FILE = "model.int8.onnx"
 BUILD_FILE = "build.json"
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]*"
-
-_STRICT = ConfigDict(extra="forbid")
 
 Name = Annotated[str, StringConstraints(pattern=rf"^{NAME_PATTERN}$", max_length=100)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*$")]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Fraction = Annotated[float, Field(ge=0, le=1)]
 MOST_PIXELS = 8192
 Pixels = Annotated[int, Field(ge=1, le=MOST_PIXELS)]
 Limit = Annotated[int, Field(ge=-1)]
@@ -39,7 +38,7 @@ class ModelError(SfdError):
     """A model is missing, its description is wrong, or its files do not match their hashes."""
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class Input:
     """The image that a network takes, and Caffe's preprocessing: (pixel - mean) * scale."""
 
@@ -69,7 +68,7 @@ class Input:
         return _byte(red), _byte(green), _byte(blue)
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class Thresholds:
     """The thresholds that turn priors into detections, all applied after inference."""
 
@@ -81,7 +80,7 @@ class Thresholds:
     """How many detections an image keeps after NMS; -1 means all."""
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class Source:
     """A file of the model folder and its hash."""
 
@@ -89,7 +88,7 @@ class Source:
     sha256: Sha256
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class Result:
     """What was measured, on what and how. Without values, nothing was measured yet."""
 
@@ -101,7 +100,7 @@ class Result:
     """When it was measured, and by whom."""
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class Description:
     """The contents of `model.toml`."""
 
@@ -125,7 +124,7 @@ class Description:
                 raise ValueError(f"sources.{role} is missing")
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class Build:
     """The contents of `build.json`: what `model.onnx` was built from, and by which version."""
 
@@ -138,6 +137,13 @@ class Build:
     converter: str
     verification: str
     """`verified`, or `unverified: ` and the reason."""
+    int8: Int8 | None = None
+    """How `model.int8.onnx` was made; None if there is none."""
+
+    def json(self) -> dict[str, Any]:
+        """The members of `build.json`. Without an int8 file it has no such member."""
+        found: dict[str, Any] = TypeAdapter(Build).dump_python(self, mode="json")
+        return {key: value for key, value in found.items() if value is not None}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -150,6 +156,11 @@ class Model(Description):
     def onnx(self) -> Path:
         """Path of the converted network, once it is built."""
         return self.folder / ONNX_FILE
+
+    @property
+    def int8(self) -> Path:
+        """Path of the network in int8, once `sfd models quantize` has made it."""
+        return self.folder / INT8_FILE
 
     @property
     def deploy(self) -> Path:
@@ -235,15 +246,39 @@ def check(model: Model) -> Build:
     again = f"run `sfd models build {model.name}`"
     if not is_current(model, build):
         raise ModelError(f"{model.onnx}: was built from other sources or settings; {again}")
-    try:
-        found = sha256(model.onnx)
-    except FileNotFoundError:
-        raise ModelError(f"{model.onnx}: is missing; {again}") from None
-    except OSError as error:
-        raise ModelError(f"{model.onnx}: cannot be read: {error.strerror or error}") from None
-    if found != build.sha256:
-        raise ModelError(f"{model.onnx}: does not match its sha256 in {BUILD_FILE}; {again}")
+    _check_hash(model.onnx, build.sha256, again)
     return build
+
+
+def check_int8(model: Model, build: Build) -> None:
+    """Compare `model.int8.onnx` with its hash, for a build that `check` returned.
+
+    Raises ModelError if `build.json` does not mention it, or if it is missing, does not match, or
+    was made from another `model.onnx`.
+    """
+    again = f"run `{quantizing(model)}`"
+    if build.int8 is None:
+        raise ModelError(f"{model.folder / BUILD_FILE}: does not mention {INT8_FILE}; {again}")
+    if build.int8.source != build.sha256:
+        raise ModelError(f"{model.int8}: was made from another {ONNX_FILE}; {again}")
+    _check_hash(model.int8, build.int8.sha256, again)
+
+
+def quantizing(model: Model) -> str:
+    """The command that makes a model's int8 file, or makes it again."""
+    force = " --force" if model.int8.exists() else ""
+    return f"sfd models quantize {model.name} --images DIR{force}"
+
+
+def _check_hash(path: Path, expected: str, again: str) -> None:
+    try:
+        found = sha256(path)
+    except FileNotFoundError:
+        raise ModelError(f"{path}: is missing; {again}") from None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from None
+    if found != expected:
+        raise ModelError(f"{path}: does not match its sha256 in {BUILD_FILE}; {again}")
 
 
 def check_sources(model: Model) -> None:

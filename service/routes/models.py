@@ -42,6 +42,8 @@ class ModelSummary(BaseModel):
     """The execution provider: one of the values of SFD_PROVIDER except auto."""
     provider_fallback: str | None
     """Why SFD_PROVIDER=auto did not choose a faster provider."""
+    precision: str
+    """What runs: one of the values of SFD_PRECISION, or int8+bfloat16."""
     workers: int
     """Batches that run at the same time."""
     threads: int
@@ -49,7 +51,8 @@ class ModelSummary(BaseModel):
     max_batch: int
     """Most images in one inference."""
     plan: str
-    """How these three were chosen: by the settings, or by a measurement at the start."""
+    """How these three were chosen, and the provider if it was auto: by the settings, or by a
+    measurement at the start."""
     input: Size
     thresholds: Thresholds
 
@@ -73,7 +76,7 @@ class ModelDetails(ModelSummary):
     sources: dict[str, str]
     """Sha256 of each source file."""
     onnx: str
-    """Sha256 of the ONNX file."""
+    """Sha256 of the ONNX file that runs."""
     converter: str
     verification: str
     results: list[ModelResult]
@@ -97,6 +100,7 @@ SUMMARY_EXAMPLE: dict[str, Any] = {
     # Usually null, but FastAPI drops null members from the document.
     "provider_fallback": "this onnxruntime has no CUDAExecutionProvider, only "
     "CPUExecutionProvider (install the package that has it: onnxruntime-gpu, the extra `gpu`)",
+    "precision": "float32",
     "workers": 2,
     "threads": 1,
     "max_batch": 1,
@@ -160,7 +164,7 @@ async def describe_model(request: Request, name: str) -> ModelDetails:
         origin=described.origin,
         classes=list(described.classes),
         sources={role: source.sha256 for role, source in described.sources.items()},
-        onnx=build.sha256,
+        onnx=detector.session.sha256,
         converter=build.converter,
         verification=build.verification,
         results=[
@@ -188,6 +192,7 @@ def summary(runtime: Runtime, detector: Detector) -> ModelSummary:
         ready=runtime.is_open,
         provider=session.provider,
         provider_fallback=session.fallback,
+        precision=session.precision,
         workers=detector.plan.workers,
         threads=detector.plan.threads,
         max_batch=detector.plan.max_batch,

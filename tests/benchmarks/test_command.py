@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks import command
-from benchmarks.contest import Timing
 from sfd.errors import SfdError, UsageError
 
 
@@ -21,16 +20,6 @@ def arguments(*given: str) -> argparse.Namespace:
 def test_a_number_below_one_is_refused(option: str) -> None:
     with pytest.raises(UsageError, match=option):
         command.run(arguments(option, "0"))
-
-
-def test_the_table_has_a_line_for_each_contestant_with_its_ratio() -> None:
-    lines = command.table(
-        [Timing("OpenCV", 50.0, 48.0, 61.5, 1.0), Timing("ours", 25.04, 24.0, 30.0, 0.5)]
-    ).splitlines()
-    assert lines[0].split() == ["ms/image", "min", "max", "time"]
-    assert lines[1].split() == ["OpenCV", "50.0", "48.0", "61.5", "1.00x"]
-    assert lines[2].split() == ["ours", "25.0", "24.0", "30.0", "0.50x"]
-    assert len({len(line) for line in lines}) == 1, "the columns stand below each other"
 
 
 def test_a_measurement_of_the_default_model_is_printed_as_json(

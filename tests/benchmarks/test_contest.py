@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pytest
 
-from benchmarks.contest import Contestant, measure
+from benchmarks.contest import Contestant, Timing, measure, table
 
 
 class Clock:
@@ -46,3 +46,13 @@ def test_contestants_take_turns_so_that_machine_drift_affects_all() -> None:
     measure(contestants, rounds=2, after_round=lambda: rounds.append(len(order)))
     assert order == ["a", "b"] * 3
     assert rounds == [4, 6]
+
+
+def test_the_table_has_a_line_for_each_contestant_with_its_ratio() -> None:
+    lines = table(
+        [Timing("OpenCV", 50.0, 48.0, 61.5, 1.0), Timing("ours", 25.04, 24.0, 30.0, 0.5)]
+    ).splitlines()
+    assert lines[0].split() == ["ms/image", "min", "max", "time"]
+    assert lines[1].split() == ["OpenCV", "50.0", "48.0", "61.5", "1.00x"]
+    assert lines[2].split() == ["ours", "25.0", "24.0", "30.0", "0.50x"]
+    assert len({len(line) for line in lines}) == 1, "the columns stand below each other"

@@ -120,7 +120,9 @@ def test_a_fallback_is_a_warning_only_if_cuda_was_expected(
         detector = opened(store, provider="auto")
     fallback, running = caplog.records
     assert (fallback.levelno, fallback.getMessage()) == (level, "cells: runs on the CPU: too old")
-    assert "model cells runs on cpu: workers 1 with threads 1 each" in running.getMessage()
+    assert (
+        "model cells runs on cpu in float32: workers 1 with threads 1 each" in running.getMessage()
+    )
     asyncio.run(detector.close())
 
 

@@ -1,13 +1,25 @@
 """The table of execution providers."""
 
+import json
+from typing import Any
+
 import onnxruntime as ort
 import pytest
 
-from detection.providers import PROVIDERS, ProviderName
+from detection.precision import Precision
+from detection.providers import PROVIDERS, ProviderName, Use, able
 
 
-def options_of(name: ProviderName, max_batch: int = 8) -> dict[str, object]:
-    return PROVIDERS[name].options("images", "480x640x3", max_batch)
+def options_of(name: ProviderName, max_batch: int = 8, **use: Any) -> dict[str, Any]:
+    return PROVIDERS[name].options(Use("images", "480x640x3", max_batch, **use))
+
+
+def openvino(**use: Any) -> dict[str, str]:
+    """The configuration that OpenVINO gets for its CPU device."""
+    options = options_of(ProviderName.OPENVINO, **use)
+    assert options["device_type"] == "CPU"
+    found: dict[str, str] = json.loads(options["load_config"])["CPU"]
+    return found
 
 
 def test_every_name_except_auto_has_a_row() -> None:
@@ -34,3 +46,22 @@ def test_cuda_does_not_search_for_the_fastest_convolution() -> None:
 def test_cudas_libraries_are_loaded_for_cuda_and_tensorrt() -> None:
     needing = {name for name, provider in PROVIDERS.items() if provider.needs_cuda}
     assert needing == {ProviderName.CUDA, ProviderName.TENSORRT}
+
+
+def test_openvino_computes_in_float32_unless_bfloat16_is_asked_for() -> None:
+    assert openvino()["INFERENCE_PRECISION_HINT"] == "f32"
+    assert openvino(bfloat16=True)["INFERENCE_PRECISION_HINT"] == "bf16"
+
+
+def test_openvino_has_the_threads_of_all_batches_that_run_at_the_same_time() -> None:
+    found = openvino(threads=3, streams=2)
+    assert (found["INFERENCE_NUM_THREADS"], found["NUM_STREAMS"]) == ("6", "2")
+
+
+def test_every_provider_runs_float32() -> None:
+    assert able(Precision.FLOAT32) == tuple(PROVIDERS)
+
+
+def test_bfloat16_runs_only_on_openvino_and_int8_also_on_the_cpu() -> None:
+    assert able(Precision.BFLOAT16) == (ProviderName.OPENVINO,)
+    assert able(Precision.INT8) == (ProviderName.CPU, ProviderName.OPENVINO)

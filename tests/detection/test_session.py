@@ -11,6 +11,7 @@ import pytest
 
 from detection import session
 from detection.errors import StartError
+from detection.precision import NEEDS, Precision
 from detection.providers import ProviderName
 from sfd.files import sha256
 from store import model as models
@@ -69,8 +70,13 @@ def folder(tmp_path: Path, write_small_model: Callable[[Path], Path]) -> Path:
     return write_small_model(tmp_path)
 
 
-def load(folder: Path) -> session.Session:
-    return session.open_session(models.load(folder), ProviderName.CPU, threads=1, max_batch=4)
+def load(
+    folder: Path,
+    provider: ProviderName = ProviderName.CPU,
+    precision: Precision = Precision.FLOAT32,
+) -> session.Session:
+    model = models.load(folder)
+    return session.open_session(model, provider, threads=1, max_batch=4, precision=precision)
 
 
 def test_each_image_of_a_batch_gets_its_own_candidates(folder: Path) -> None:
@@ -142,6 +148,110 @@ def test_the_session_runs_on_the_requested_provider(folder: Path) -> None:
     assert opened.provider == "cpu"
     assert opened.fallback is None
     assert isinstance(opened.onnx, ort.InferenceSession)
+
+
+ABLE = frozenset().union(*NEEDS.values())
+"""The features of a processor that has them all."""
+
+
+@pytest.mark.parametrize(
+    ("precision", "provider", "becomes"),
+    [
+        ("float32", "auto", "auto"),
+        ("float32", "cuda", "cuda"),
+        ("int8", "auto", "cpu"),
+        ("int8", "openvino", "openvino"),
+        ("bfloat16", "auto", "openvino"),
+    ],
+)
+def test_a_precision_has_its_providers(precision: str, provider: str, becomes: str) -> None:
+    found = session.check_precision(Precision(precision), ProviderName(provider), ABLE)
+    assert found == becomes
+
+
+@pytest.mark.parametrize(
+    ("precision", "provider", "says"),
+    [
+        (
+            "bfloat16",
+            "cpu",
+            "SFD_PRECISION=bfloat16 does not run on SFD_PROVIDER=cpu, only on open",
+        ),
+        ("bfloat16", "cuda", "does not run on SFD_PROVIDER=cuda, only on openvino"),
+        ("int8", "cuda", "does not run on SFD_PROVIDER=cuda, only on cpu and openvino"),
+        ("int8", "tensorrt", "does not run on SFD_PROVIDER=tensorrt, only on cpu and openvino"),
+    ],
+)
+def test_a_provider_that_cannot_run_a_precision_stops_the_start(
+    precision: str, provider: str, says: str
+) -> None:
+    with pytest.raises(StartError, match=says):
+        session.check_precision(Precision(precision), ProviderName(provider), ABLE)
+
+
+@pytest.mark.parametrize(("precision", "flag"), [("bfloat16", "avx512_bf16"), ("int8", "avx_vnni")])
+def test_a_processor_that_cannot_run_a_precision_stops_the_start(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, precision: str, flag: str
+) -> None:
+    monkeypatch.setattr(session, "processor_features", lambda: frozenset({"avx2"}))
+    says = f"SFD_PRECISION={precision} does not work: .* needs a processor with .*{flag}"
+    with pytest.raises(StartError, match=says):
+        load(folder, ProviderName.AUTO, Precision(precision))
+
+
+def test_int8_without_its_file_names_the_command_that_makes_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "processor_features", lambda: ABLE)
+    with pytest.raises(StartError, match="`sfd models quantize cells --images DIR`"):
+        load(folder, precision=Precision.INT8)
+
+
+def test_int8_runs_its_own_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "processor_features", lambda: ABLE)
+    digest = pretend_to_quantize(folder)
+    opened = load(folder, precision=Precision.INT8)
+    assert (opened.precision, opened.sha256) == ("int8", digest)
+    assert load(folder).precision == "float32"
+    assert load(folder).sha256 != digest
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda path: path.unlink(), "is missing"),
+        (lambda path: path.write_bytes(b"other"), "does not match its sha256"),
+    ],
+)
+def test_a_broken_int8_file_stops_only_int8(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], object], says: str
+) -> None:
+    monkeypatch.setattr(session, "processor_features", lambda: ABLE)
+    pretend_to_quantize(folder)
+    change(folder / "model.int8.onnx")
+    assert load(folder).precision == "float32"
+    with pytest.raises(ModelError, match=f"{says}.*sfd models quantize cells --images DIR"):
+        load(folder, precision=Precision.INT8)
+
+
+def pretend_to_quantize(folder: Path) -> str:
+    """A copy of `model.onnx` as int8 file; returns its hash. Its graph has another name."""
+    graph = onnx.load(folder / "model.onnx")
+    graph.graph.name = "int8"
+    onnx.save(graph, folder / "model.int8.onnx")
+    build = json.loads((folder / "build.json").read_text())
+    build["int8"] = {
+        "sha256": sha256(folder / "model.int8.onnx"),
+        "source": build["sha256"],
+        "calibration": {"images": 1, "sha256": "0" * 64, "method": "none"},
+        "agreement": {
+            "images": 1, "faces": 1, "matched": 1, "extra": 0, "iou_median": 1, "iou_p5": 1,
+            "score_difference": 0,
+        },
+        "speed": {"float32_ms": 1, "int8_ms": 1, "ratio": 1, "threads": 1, "processor": "none"},
+    }  # fmt: skip
+    (folder / "build.json").write_text(json.dumps(build))
+    return str(build["int8"]["sha256"])
 
 
 def bless(folder: Path) -> None:

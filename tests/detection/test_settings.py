@@ -59,6 +59,7 @@ def test_a_variable_sets_its_field(
     ("variable", "text", "says"),
     [
         ("SFD_PROVIDER", "gpu", "SFD_PROVIDER: must be auto | cpu | cuda | tensorrt | openvino"),
+        ("SFD_PRECISION", "fp16", "SFD_PRECISION: must be float32 | bfloat16 | int8"),
         ("SFD_MAX_WAIT_MS", "nan", "SFD_MAX_WAIT_MS: must be a number from 0 to 1000"),
         ("SFD_WORKERS", "0", "SFD_WORKERS: must be auto | a whole number from 1 to 64, not '0'"),
         ("SFD_WORKERS", "many", "SFD_WORKERS: must be auto | a whole number from 1 to 64"),

@@ -113,6 +113,19 @@ def test_a_slow_model_is_measured_only_once() -> None:
     assert machine.now == pytest.approx(0.6), "a first run, and two that are measured"
 
 
+def test_nothing_more_is_measured_if_no_time_is_left() -> None:
+    machine = Machine(lambda threads, batch: 20 * batch / threads**0.5)
+    _, plan = tune(
+        DetectionSettings(threads=4), machine.open, measure=True, budget=0, clock=machine.clock
+    )
+    assert [(cost.workers, cost.batch) for cost in plan.costs] == [(1, 1)]
+
+
+def test_openvino_is_measured_like_the_cpu_because_it_is_one() -> None:
+    plan = Machine(lambda threads, batch: 10 + 2 * batch, ProviderName.OPENVINO).tune(workers=1)
+    assert (plan.workers, plan.max_batch) == (1, 8)
+
+
 def test_with_one_thread_only_batches_are_measured() -> None:
     plan = Machine(lambda threads, batch: 10 + 2 * batch).tune(threads=1)
     assert (plan.workers, plan.threads, plan.max_batch) == (1, 1, 8)

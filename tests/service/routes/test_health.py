@@ -55,7 +55,7 @@ def test_every_metric_of_the_design_is_there(
     assert found["sfd_rejected_total", (("reason", "unsupported-media-type"),)] == 1
     assert found["sfd_faces_total", ()] == 2
     assert found["sfd_image_pixels_sum", ()] == 64 * 64
-    labels = (("model", "cells"), ("provider", "cpu"), ("version", "7"))
+    labels = (("model", "cells"), ("precision", "float32"), ("provider", "cpu"), ("version", "7"))
     assert found["sfd_model_info", labels] == 1
     assert found["sfd_model_ready", (("model", "cells"),)] == 1
     assert ("process_resident_memory_bytes", ()) in found

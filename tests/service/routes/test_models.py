@@ -12,6 +12,7 @@ def test_the_models_are_listed_with_the_default_first(serve: Any) -> None:
     ]
     assert models[0]["provider"] == "cpu"
     assert models[0]["provider_fallback"] is None
+    assert models[0]["precision"] == "float32"
     assert models[0]["input"] == {"width": 64, "height": 64}
     assert models[0]["thresholds"] == {
         "min_score": 0.5,
