@@ -32,7 +32,7 @@ run: models
 	@SFD_PORT=$(PORT) exec $(PY) -m sfd serve
 
 test: lint models
-	$(PY) -m pytest -m 'not docker' --numprocesses auto --maxprocesses 4 --dist loadscope
+	$(PY) -m pytest -m 'not docker and not soak' --numprocesses auto --maxprocesses 4 --dist loadscope
 
 lint: $(VENV)/.installed
 	$(PY) -m ruff format --check
