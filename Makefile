@@ -38,7 +38,7 @@ test: lint models
 # One test at a time: they measure what the service holds, and want the machine for themselves.
 soak: models
 	$(PY) -m pip install $(QUIET) --require-hashes -r requirements/fuzz.txt
-	$(PY) -m pytest -m soak --numprocesses 0
+	$(PY) -m pytest -m soak --numprocesses 0 -o faulthandler_timeout=7200
 
 lint: $(VENV)/.installed
 	$(PY) -m ruff format --check

@@ -12,7 +12,7 @@ from detection import batcher
 from tests.detection.batcher_machine import BatcherMachine
 
 SHORT = settings(max_examples=150, stateful_step_count=40)
-LONG = settings(max_examples=20_000, stateful_step_count=80)
+LONG = settings(max_examples=10_000, stateful_step_count=80)
 SEARCH = settings(
     max_examples=3000,
     stateful_step_count=50,
