@@ -37,6 +37,8 @@ class Life:
     """When it got SIGTERM."""
     ended: float = 0.0
     exit_code: int | None = None
+    broken: str = ""
+    """Why it ended before its time, if it did."""
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """A real `python -m service` on a fixed port, with a stderr of any kind, that can be ended."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -47,6 +48,9 @@ class Process:
             stderr=stderr,
             text=True,
         )
+        if self.process.stderr is not None:
+            # One page, which a few lines of the log fill.
+            fcntl.fcntl(self.process.stderr, fcntl.F_SETPIPE_SZ, 4096)
 
     @property
     def pid(self) -> int:

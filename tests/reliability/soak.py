@@ -78,9 +78,12 @@ class Soak:
                         clients.set_rate(SHARE * capacity)
                         sending = asyncio.create_task(clients.send_at_rate(stop))
                     await live(process, life, clients, seconds)
-                    seen.append(life)
+                except AssertionError as error:
+                    life.broken = str(error)
                 finally:
+                    seen.append(life)
                     process.kill()
+        clients.set_rate(0)
         stop.set()
         if sending is not None:
             await sending

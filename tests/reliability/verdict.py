@@ -27,6 +27,9 @@ def failures(clients: Clients, lives: Sequence[Life]) -> Iterator[str]:
         if problem := _problem_of(sent, lives):
             yield f"{sent.id} ({sent.kind}): {problem}"
     for life in lives:
+        if life.broken:
+            yield f"{life.name}: {life.broken}"
+            continue
         if life.exit_code != 0:
             yield f"{life.name}: exit code {life.exit_code} after SIGTERM"
         # Decoding has processes of its own in some versions only.
@@ -138,6 +141,7 @@ def _figures_of(life: Life) -> dict[str, Any]:
         "under_load": {
             name: _spread([each.as_dict()[name] for each in life.samples])
             for name in ("memory_mb", "threads", "descriptors")
+            if life.samples
         },
     }
 
