@@ -20,6 +20,7 @@ from typing import Any
 
 import httpx
 
+from tests.cells import NAME, cells_image, encode, write_model
 from tests.reliability import processes
 from tests.reliability.pictures import Good, Hostile, ask_alone, made, stored
 from tests.reliability.service import Process, running
@@ -101,17 +102,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--shared", type=Path, help="send hostile/ and cases/images/ of a folder")
-    parser.add_argument("--scale", type=int, default=1, help="how large the made files are")
+    parser.add_argument("--scale", type=int, default=5, help="how large the made files are")
+    parser.add_argument(
+        "--small", action="store_true", help="with the small model of the tests, so that it is fast"
+    )
     arguments = parser.parse_args()
     files = made(arguments.scale)
     if arguments.shared:
         files += stored(arguments.shared / "hostile") + stored(arguments.shared / "cases/images")
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        running(Path(folder), SETTINGS) as (process, log),
-    ):
-        good = ask_alone(process.url, {"sample": SAMPLE.read_bytes()})
-        passes = [attempt(process, log, files, good, each) for each in arguments.clients]
+    with tempfile.TemporaryDirectory() as name:
+        folder, environment, good_files = Path(name), SETTINGS, {"sample": SAMPLE.read_bytes()}
+        if arguments.small:
+            write_model(folder / "store")
+            environment = SETTINGS | {"SFD_MODEL_STORE": str(folder / "store"), "SFD_MODELS": NAME}
+            good_files = {f"cell {cell}": encode(cells_image(cell, 15 - cell)) for cell in range(5)}
+        with running(folder, environment) as (process, log):
+            good = ask_alone(process.url, good_files)
+            passes = [attempt(process, log, files, good, each) for each in arguments.clients]
     print(json.dumps(passes, indent=1))
 
 
