@@ -23,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:
 	@echo 'make run    set up, build the model if needed, and serve on port $(PORT)'
 	@echo 'make test   check and test everything (some tests download packages)'
-	@echo 'make soak   the long tests: hostile files, faults, fuzzing (about two hours)'
+	@echo 'make soak   the long tests: hostile files, faults, fuzzing (one to two hours)'
 	@echo 'make lint   check format, style and types'
 	@echo 'make models build the ONNX files of the models under model_store'
 	@echo 'make lock   lock the newest versions that pyproject.toml allows, with hashes'

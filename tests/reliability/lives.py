@@ -11,6 +11,7 @@ from typing import IO
 
 from tests.reliability.processes import Held
 
+ROOT = Path(__file__).resolve().parents[2]
 LIVES = {"steady": 0.6, "unread": 0.15, "full": 0.15, "again": 0.1}
 """The services and their shares of the time."""
 FAKETIME = "usr/lib/*/faketime/libfaketimeMT.so.1"
@@ -95,7 +96,7 @@ def full_disk(
             yield life, log, dict(environment)
         return
     try:
-        store = Path(environment.get("SFD_MODEL_STORE", "model_store"))
+        store = Path(environment.get("SFD_MODEL_STORE", ROOT / "model_store"))
         shutil.copytree(store, folder / "store")
         with (folder / "service.log").open("w") as log:
             with suppress(OSError), (folder / "rest").open("wb", buffering=0) as rest:
