@@ -9,61 +9,20 @@ After each step every task runs until it waits, and the two must agree.
 import asyncio
 import math
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from detection.batcher import Answer, Batcher, Reservation
+from detection.batcher import Answer, Batcher
 from detection.errors import InferenceFailed, Overloaded, Timeout
+from tests.detection.batcher_model import Item, Request, Work
 from tests.detection.batching import NEVER, FakeClock, settle
 
 pick = st.integers(0, 9)
 """Chooses one of a list: its remainder by the list's length."""
 seconds = st.sampled_from([0.0, 0.25, 0.5, 1.0, 4.0])
 """Fractions that floating point adds exactly."""
-
-
-@dataclass(eq=False)
-class Request:
-    """An open reservation, and what the model says it holds."""
-
-    context: AbstractContextManager[Reservation[int, int]]
-    reservation: Reservation[int, int]
-    unused: int
-    later: int
-
-    @property
-    def begun(self) -> int:
-        """Unused places whose item is being prepared."""
-        return self.unused - self.later
-
-
-@dataclass(eq=False)
-class Item:
-    """A submitted item; `outcome` is what its answer must be, None while it must wait."""
-
-    number: int
-    submitted: float
-    deadline: float
-    poisonous: bool
-    task: asyncio.Task[Answer[int]]
-    outcome: type[BaseException] | Answer[int] | None = None
-
-
-@dataclass(eq=False)
-class Work:
-    """What one worker does: a batch, and after its failure each of its items alone."""
-
-    worker: asyncio.Task[Any]
-    batch: list[Item]
-    call: list[Item]
-    started: float
-    end: asyncio.Future[str]
-    untried: list[Item] = field(default_factory=list)
-    """Items of a failed batch that were not tried alone yet."""
 
 
 class BatcherMachine(RuleBasedStateMachine):
