@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.reliability.clients import GOOD, LEAVING, POISON, Clients, Sent
+from tests.reliability.clients import GOOD, LEAVING, POISON, SLOW, Clients, Sent
 from tests.reliability.lives import Life
 from tests.reliability.processes import Held
 from tests.reliability.verdict import failures
@@ -66,8 +66,15 @@ def test_an_answer_that_the_log_does_not_have_or_has_twice_is_seen(life: Life) -
 
 def test_a_request_is_lost_at_the_end_only_if_the_service_knew_it(life: Life) -> None:
     lost = replace(FINE, began=19.5, ended=20.5, status=None, error="reset")
-    assert found(life, lost) == ["soak-1: accepted, but lost: reset"]
+    assert found(life, lost) == ["soak-1 (good): accepted (200), but lost: reset"]
     write(life)
+    assert found(life, lost) == []
+
+
+def test_a_slow_client_may_lose_the_answer_that_came_while_it_sent(life: Life) -> None:
+    lost = replace(FINE, kind=SLOW, began=19.5, ended=20.5, status=None, error="reset")
+    assert found(life, lost) == ["soak-1 (slow): accepted (200), but lost: reset"]
+    write(life, ("soak-1", 503))
     assert found(life, lost) == []
 
 
