@@ -10,8 +10,9 @@ import traceback
 from harness import instrumented, main
 
 with instrumented():
-    from detection import images, media_types
+    from detection import images
     from detection.errors import RequestError
+    from detection.formats import media_types
     from detection.letterbox import letterbox
 
 MAX_PIXELS = 1_000_000
