@@ -69,6 +69,41 @@ RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
 COPY --from=wheel /wheel /wheel
 RUN pip --python /opt/venv/bin/python install --no-index --no-deps /wheel/*.whl
 
+# --- What is in the image, as CycloneDX. The build fails if the list is not complete.
+FROM base AS sbom
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+WORKDIR /src
+RUN python -m venv /opt/sbom
+COPY requirements/sbom.txt .
+RUN --mount=type=secret,id=pip_conf,target=/etc/pip.conf \
+    /opt/sbom/bin/pip install --require-hashes -r sbom.txt
+COPY docker/sbom.py .
+COPY --from=models /models /models
+
+FROM sbom AS sbom-cpu
+COPY requirements/service.txt .
+COPY --from=venv-cpu /opt/venv /opt/venv
+RUN /opt/sbom/bin/python sbom.py --environment /opt/venv/bin/python --lock service.txt \
+    --models /models --output /sbom.cdx.json
+
+FROM sbom AS sbom-gpu
+COPY requirements/gpu.txt .
+COPY --from=venv-gpu /opt/venv /opt/venv
+RUN /opt/sbom/bin/python sbom.py --environment /opt/venv/bin/python --lock gpu.txt \
+    --models /models --output /sbom.cdx.json
+
+FROM sbom AS sbom-ray
+COPY requirements/ray.txt .
+COPY --from=venv-ray /opt/venv /opt/venv
+RUN /opt/sbom/bin/python sbom.py --environment /opt/venv/bin/python --lock ray.txt \
+    --models /models --output /sbom.cdx.json
+
+FROM sbom AS sbom-openvino
+COPY requirements/openvino.txt .
+COPY --from=venv-openvino /opt/venv /opt/venv
+RUN /opt/sbom/bin/python sbom.py --environment /opt/venv/bin/python --lock openvino.txt \
+    --models /models --output /sbom.cdx.json
+
 FROM base AS service
 LABEL org.opencontainers.image.title="sfd" \
       org.opencontainers.image.description="Face detection over HTTP" \
@@ -100,6 +135,7 @@ FROM service AS gpu
 ENV LD_LIBRARY_PATH=/opt/venv/lib/python3.11/site-packages/nvidia/cu13/lib:/opt/venv/lib/python3.11/site-packages/nvidia/cudnn/lib \
     SFD_PROVIDER=cuda
 COPY --from=venv-gpu /opt/venv /opt/venv
+COPY --from=sbom-gpu /sbom.cdx.json /opt/sbom.cdx.json
 
 FROM service AS ray
 ENV SFD_PROVIDER=cpu
@@ -108,11 +144,14 @@ USER 0:0
 RUN ln -s /opt/venv/bin/ray /usr/local/bin/ray
 USER 10001:10001
 COPY --from=venv-ray /opt/venv /opt/venv
+COPY --from=sbom-ray /sbom.cdx.json /opt/sbom.cdx.json
 
 FROM service AS openvino
 ENV SFD_PROVIDER=openvino
 COPY --from=venv-openvino /opt/venv /opt/venv
+COPY --from=sbom-openvino /sbom.cdx.json /opt/sbom.cdx.json
 
 FROM service AS cpu
 ENV SFD_PROVIDER=cpu
 COPY --from=venv-cpu /opt/venv /opt/venv
+COPY --from=sbom-cpu /sbom.cdx.json /opt/sbom.cdx.json

@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 PORT ?= $(or $(SFD_PORT),8000)
 # On a terminal pip shows its downloads. Elsewhere it shows only errors.
 QUIET := $(shell test -t 2 || echo --quiet)
-LOCKS := build service gpu ray openvino
+LOCKS := build service gpu ray openvino fuzz sbom
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header
 TOO_OLD := import sys; v = sys.version_info; sys.exit("sfd needs Python 3.11 or newer, but %s is \
@@ -17,12 +17,13 @@ TOO_OLD := import sys; v = sys.version_info; sys.exit("sfd needs Python 3.11 or 
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test lint models lock clean
+.PHONY: help run test soak lint models lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make run    set up, build the model if needed, and serve on port $(PORT)'
 	@echo 'make test   check and test everything (some tests download packages)'
+	@echo 'make soak   the long tests: hostile files, faults, fuzzing (one to two hours)'
 	@echo 'make lint   check format, style and types'
 	@echo 'make models build the ONNX files of the models under model_store'
 	@echo 'make lock   lock the newest versions that pyproject.toml allows, with hashes'
@@ -34,11 +35,16 @@ run: models
 test: lint models
 	$(PY) -m pytest -m 'not docker and not soak' --numprocesses auto --maxprocesses 4 --dist loadscope
 
+# One test at a time: they measure what the service holds, and want the machine for themselves.
+soak: models
+	$(PY) -m pip install $(QUIET) --require-hashes -r requirements/fuzz.txt
+	$(PY) -m pytest -m soak --numprocesses 0 -o faulthandler_timeout=7200
+
 lint: $(VENV)/.installed
 	$(PY) -m ruff format --check
 	$(PY) -m ruff check
 	$(PY) -m mypy
-	$(PY) -m mypy docker docs examples hatch_build.py
+	$(PY) -m mypy docker docs examples fuzzing hatch_build.py
 
 models: $(VENV)/.installed
 	@$(PY) -m sfd models build

@@ -1,13 +1,13 @@
 """The parts of a multipart/form-data body, parsed while it streams in (RFC 7578)."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from detection.errors import InvalidImage
+from detection.errors import InvalidImage, RequestError
 from detection.formats import media_types
 from service.errors import InvalidParameter, PayloadTooLarge
 
@@ -132,29 +132,39 @@ async def _parts(
         nonlocal ended
         ended = True
 
-    try:
-        parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": begin,
-                "on_header_field": header_name,
-                "on_header_value": header_value,
-                "on_header_end": header_end,
-                "on_part_data": data,
-                "on_part_end": part_end,
-                "on_end": end,
-            },
-        )
-        async for chunk in chunks:
-            parser.write(chunk)
-            while ready:
-                yield ready.pop(0)
-        parser.finalize()
-    except MultipartParseError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InvalidImage(f"the multipart body is broken: {reason}") from None
-    while ready:
-        yield ready.pop(0)
+    parser = MultipartParser(
+        boundary,
+        {
+            "on_part_begin": begin,
+            "on_header_field": header_name,
+            "on_header_value": header_value,
+            "on_header_end": header_end,
+            "on_part_data": data,
+            "on_part_end": part_end,
+            "on_end": end,
+        },
+    )
+
+    def problem_of(step: Callable[..., object], *arguments: bytes) -> RequestError | None:
+        try:
+            step(*arguments)
+        except RequestError as error:
+            return error
+        except MultipartParseError as error:
+            reason = " ".join(str(error).split())[:200]
+            return InvalidImage(f"the multipart body is broken: {reason}")
+        return None
+
+    async for chunk in chunks:
+        problem = problem_of(parser.write, chunk)
+        # First the parts before the problem: the answer must not depend on how the network cuts
+        # the body.
+        while ready:
+            yield ready.pop(0)
+        if problem is not None:
+            raise problem
+    if (problem := problem_of(parser.finalize)) is not None:
+        raise problem
     if not ended:
         raise InvalidImage("the multipart body is broken: its closing boundary is missing")
 

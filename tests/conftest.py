@@ -35,7 +35,10 @@ pytest_plugins = ["tests.cells", "tests.servers"]
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "sfd-640-mobilenetv2-mod2"
-FOR_TESTS = {"SFD_ENGINE", "SFD_PIP_CONF", "SFD_REQUIRE_ALL", "SFD_SCREENSHOT", "SFD_SHARED"}
+FOR_TESTS = {
+    "SFD_ENGINE", "SFD_FUZZ_SECONDS", "SFD_PIP_CONF", "SFD_REQUIRE_ALL", "SFD_SCREENSHOT",
+    "SFD_SHARED", "SFD_SOAK_MINUTES",
+}  # fmt: skip
 """Variables for the tests themselves; the others are settings of sfd."""
 
 

@@ -19,7 +19,8 @@ from service.compat import APIS
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 DECISIONS = sorted((DOCS / "decisions").glob("*.md"))
-PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), *DECISIONS, ROOT / "examples/README.md"])
+READMES = [ROOT / "examples/README.md", ROOT / "fuzzing/README.md"]
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.glob("*.md"), *DECISIONS, *READMES])
 LINKS = [
     (page, target)
     for page in PAGES

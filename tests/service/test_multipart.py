@@ -68,6 +68,12 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(40)
 
 
 @pytest.mark.parametrize("cut", [1, 7, 1000])
+def test_of_two_problems_the_first_is_answered_however_the_body_is_cut(cut: int) -> None:
+    with pytest.raises(InvalidParameter, match="min_score: the value is not UTF-8"):
+        parse(part(FIELD, b"\xff") + f"--{BOUNDARY}\r\nbroken\r\n".encode(), cut)
+
+
+@pytest.mark.parametrize("cut", [1, 7, 1000])
 def test_a_part_without_a_file_name_is_a_field(cut: int) -> None:
     file = part('Content-Disposition: form-data; name="image"; filename="a.jpg"', b"abc")
     text = part(FIELD + "\r\nContent-Type: text/plain; charset=utf-8", b"0.3")

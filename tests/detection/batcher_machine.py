@@ -1,0 +1,412 @@
+"""A model of the batcher, and a Hypothesis state machine that compares the batcher with it.
+
+The machine does what requests, the model and the process can do: reserve, extend, begin, submit,
+give up, leave, finish or break a batch, cancel a worker, let time pass, drain. Beside the batcher
+it keeps a plain model: the items that wait, the batches that run, and the outcome of each item.
+After each step every task runs until it waits, and the two must agree.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from detection.batcher import Answer, Batcher
+from detection.errors import InferenceFailed, Overloaded, Timeout
+from tests.detection.batcher_model import Item, Request, Work
+from tests.detection.batching import NEVER, FakeClock, settle
+
+pick = st.integers(0, 9)
+"""Chooses one of a list: its remainder by the list's length."""
+seconds = st.sampled_from([0.0, 0.25, 0.5, 1.0, 4.0])
+"""Fractions that floating point adds exactly."""
+
+
+class BatcherMachine(RuleBasedStateMachine):
+    """See the module."""
+
+    batcher_type: type[Batcher[int, int]] = Batcher
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.problems: list[str] = []
+        self.loop.set_exception_handler(lambda _, context: self.problems.append(str(context)))
+        self.clock = FakeClock()
+        self.requests: list[Request] = []
+        self.items: list[Item] = []
+        self.waiting: list[Item] = []
+        self.working: list[Work] = []
+        self.retrying: Work | None = None
+        self.drains: list[asyncio.Task[None]] = []
+        self.sizes: list[int] = []
+        self.failures: list[Exception] = []
+        self.calls = self.failed_calls = 0
+
+    @initialize(
+        max_batch=st.integers(1, 4),
+        max_wait=st.sampled_from([0.0, 0.5, 2.0]),
+        queue_limit=st.integers(1, 8),
+        workers=st.integers(1, 3),
+        target_wait=st.sampled_from([math.inf, math.inf, 2.0]),
+        image_seconds=st.sampled_from([0.0, 0.5]),
+    )
+    def make(self, **options: Any) -> None:
+        self.batcher = self.batcher_type(
+            infer=self.infer,
+            clock=self.clock,
+            on_batch=self.sizes.append,
+            on_failure=self.failures.append,
+            **options,
+        )
+        self.max_batch: int = options["max_batch"]
+        self.max_wait: float = options["max_wait"]
+        self.queue_limit: int = options["queue_limit"]
+        self.workers: int = options["workers"]
+        self.target_wait: float = options["target_wait"]
+
+    # --- the model
+
+    @property
+    def coming(self) -> int:
+        return sum(request.unused for request in self.requests)
+
+    @property
+    def depth(self) -> int:
+        return self.coming + len(self.waiting)
+
+    @property
+    def inferring(self) -> int:
+        return sum(len(work.call) for work in self.working)
+
+    def is_due(self) -> bool:
+        """Whether a batch of the waiting items must go to an idle worker now."""
+        return bool(self.waiting) and (
+            len(self.waiting) >= self.max_batch
+            or all(request.begun == 0 for request in self.requests)
+            or self.clock.now >= self.waiting[0].submitted + self.max_wait
+        )
+
+    def is_refused(self, places: int, deadline: float) -> bool:
+        if self.drains or self.depth + places > self.queue_limit:
+            return True
+        busy = self.depth + self.inferring
+        cost = self.batcher.image_seconds
+        late = deadline != math.inf and self.clock.now + (busy + places) * cost > deadline
+        return busy > 0 and (busy * cost > self.target_wait or late)
+
+    def expire(self) -> None:
+        """Every item that waits or is in inference ends at its deadline."""
+        for item in self.items:
+            if item.outcome is None and item.deadline <= self.clock.now:
+                item.outcome = Timeout
+        self.waiting = [item for item in self.waiting if item.outcome is None]
+
+    async def infer(self, numbers: Sequence[int]) -> list[int]:
+        """The fake inference: notes the batch, waits until a rule ends it."""
+        work = self.begin_call(numbers)
+        end = await work.end
+        if end == "too few":
+            return []
+        if end == "error":
+            raise RuntimeError("poison")
+        return [2 * number for number in numbers]
+
+    def begin_call(self, numbers: Sequence[int]) -> Work:
+        self.calls += 1
+        worker = asyncio.current_task()
+        assert worker is not None
+        end = self.loop.create_future()
+        retried = self.retrying
+        if retried is not None:
+            untried = [item for item in retried.untried if item.outcome is None]
+            if untried:
+                assert list(numbers) == [untried[0].number], "an item of a failed batch is skipped"
+                assert worker is retried.worker
+                retried.call, retried.untried = untried[:1], untried[1:]
+                retried.started, retried.end = self.clock.now, end
+                self.working.append(retried)
+                self.retrying = None
+                return retried
+            self.retrying = None
+        due = self.is_due()
+        self.expire()
+        batch = self.waiting[: self.max_batch]
+        assert list(numbers) == [item.number for item in batch], "not the oldest items in order"
+        assert due, "a batch left too early"
+        assert len(self.working) < self.workers, "more batches than workers"
+        del self.waiting[: len(batch)]
+        self.working.append(Work(worker, batch, batch, self.clock.now, end))
+        return self.working[-1]
+
+    # --- what requests do
+
+    def run(self, step: Callable[[], object] = lambda: None) -> None:
+        """Run a step in the event loop, then every task until it waits."""
+
+        async def then_settle() -> None:
+            try:
+                result = step()
+                if isinstance(result, Coroutine):
+                    await result
+            finally:
+                await settle()
+
+        self.loop.run_until_complete(then_settle())
+
+    def one(self, of: list[Any], which: int) -> Any:
+        return of[which % len(of)]
+
+    @rule(places=st.integers(0, 4), at_once=st.booleans(), within=st.sampled_from([1.0, math.inf]))
+    def reserve(self, places: int, at_once: bool, within: float) -> None:
+        deadline = self.clock.now + within
+        refused = self.is_refused(places, deadline)
+        context = self.batcher.reserve(places, at_once=at_once, deadline=deadline)
+        try:
+            self.run(lambda: self.batcher.check_room(places, deadline))
+            # Nothing is sent by a reservation: no event loop is needed.
+            reservation = context.__enter__()
+        except Overloaded:
+            assert refused, "refused although there is room"
+            return
+        assert not refused, "accepted although there is no room"
+        later = 0 if at_once else places
+        self.requests.append(Request(context, reservation, places, later))
+        self.run()
+
+    @precondition(lambda self: any(request.later for request in self.requests))
+    @rule(which=pick)
+    def begin(self, which: int) -> None:
+        request = self.one([each for each in self.requests if each.later], which)
+        request.later -= 1
+        self.run(request.reservation.begin)
+
+    @precondition(lambda self: any(request.begun for request in self.requests))
+    @rule(which=pick, places=st.integers(0, 4))
+    def extend(self, which: int, places: int) -> None:
+        request = self.one([each for each in self.requests if each.begun], which)
+        full = self.depth + places > self.queue_limit
+        try:
+            self.run(lambda: request.reservation.extend(places))
+        except Overloaded:
+            assert full, "refused although there is room"
+        else:
+            assert not full, "accepted although there is no room"
+            request.unused += places
+
+    @precondition(lambda self: any(request.begun for request in self.requests))
+    @rule(which=pick)
+    def give_up(self, which: int) -> None:
+        request = self.one([each for each in self.requests if each.begun], which)
+        request.unused -= 1
+        self.run(request.reservation.give_up)
+
+    @precondition(lambda self: any(request.begun for request in self.requests))
+    @rule(
+        which=pick,
+        within=st.sampled_from([0.0, 0.25, 1.0, 3.0, NEVER]),
+        poisonous=st.sampled_from([False, False, False, True]),
+    )
+    def submit(self, which: int, within: float, poisonous: bool) -> None:
+        request = self.one([each for each in self.requests if each.begun], which)
+        number, now = len(self.items), self.clock.now
+        deadline = now + within
+        task = self.loop.create_task(request.reservation.submit(number, deadline))
+        request.unused -= 1
+        self.items.append(Item(number, now, deadline, poisonous, task))
+        self.waiting.append(self.items[-1])
+        self.run(lambda: self.clock.advance(0))
+        self.expire()
+
+    @precondition(lambda self: any(not request.unused for request in self.requests))
+    @rule(which=pick)
+    def submit_too_many(self, which: int) -> None:
+        request = self.one([each for each in self.requests if not each.unused], which)
+        task = self.loop.create_task(request.reservation.submit(-1, NEVER))
+        self.run()
+        assert isinstance(task.exception(), ValueError)
+
+    @precondition(lambda self: self.requests)
+    @rule(which=pick)
+    def close(self, which: int) -> None:
+        request = self.one(self.requests, which)
+        self.requests.remove(request)
+        self.run(lambda: request.context.__exit__(None, None, None))
+
+    def leave(self, item: Item) -> None:
+        """Cancel the task that waits for an item; the place is free at once."""
+        item.task.cancel()
+        item.outcome = asyncio.CancelledError
+        if item in self.waiting:
+            self.waiting.remove(item)
+
+    def unanswered(self) -> list[Item]:
+        return [item for item in self.items if item.outcome is None]
+
+    @precondition(lambda self: self.unanswered())
+    @rule(which=pick)
+    def cancel(self, which: int) -> None:
+        self.leave(self.one(self.unanswered(), which))
+        self.run()
+
+    # --- what the model and the process do
+
+    def end(self, work: Work, how: str) -> None:
+        """End a call of `infer`; the outcome of its items follows."""
+        if how == "result" and any(item.poisonous for item in work.call):
+            how = "error"
+        self.working.remove(work)
+        pending = [item for item in work.call if item.outcome is None]
+        if how == "result":
+            took = self.clock.now - work.started
+            for item in pending:
+                queued = work.started - item.submitted
+                item.outcome = Answer(2 * item.number, queued, took, len(work.call))
+        else:
+            self.failed_calls += 1
+            if len(work.batch) == 1 or len(work.call) == 1:
+                for item in pending:
+                    item.outcome = InferenceFailed
+            if work.call is work.batch:
+                work.untried = list(work.batch) if len(work.batch) > 1 else []
+        if work.untried:
+            self.retrying = work
+        work.end.set_result(how)
+
+    def idle(self, work: Work) -> None:
+        """After a step: a worker that has nothing left to try has ended without an error."""
+        if work in self.working:
+            return
+        self.retrying = None
+        assert work.worker.done(), "a worker neither infers nor ends"
+        assert work.worker.cancelled() or work.worker.exception() is None
+
+    @precondition(lambda self: self.working)
+    @rule(which=pick, how=st.sampled_from(["result", "result", "result", "error", "too few"]))
+    def finish(self, which: int, how: str) -> None:
+        work = self.one(self.working, which)
+        self.end(work, how)
+        self.run()
+        self.idle(work)
+
+    @precondition(lambda self: self.working and self.unanswered())
+    @rule(which=pick, leaving=pick, how=st.sampled_from(["result", "error"]))
+    def finish_while_a_client_leaves(self, which: int, leaving: int, how: str) -> None:
+        """Both in one turn of the event loop: the client left before its answer was there."""
+        self.leave(self.one(self.unanswered(), leaving))
+        self.finish(which, how)
+
+    @precondition(lambda self: self.working)
+    @rule(which=pick)
+    def cancel_worker(self, which: int) -> None:
+        work = self.one(self.working, which)
+        self.working.remove(work)
+        work.worker.cancel()
+        for item in work.batch:
+            if item.outcome is None:
+                item.outcome = InferenceFailed
+        self.run()
+        self.idle(work)
+
+    @rule(by=seconds)
+    def advance(self, by: float) -> None:
+        self.run(lambda: self.clock.advance(by))
+        self.expire()
+
+    @precondition(lambda self: self.working)
+    @rule(by=seconds, which=pick)
+    def finish_before_late_timers(self, by: float, which: int) -> None:
+        """A busy loop: time passes, a batch ends, and only then the timers are called."""
+        self.clock.now += by
+        work = self.one(self.working, which)
+        # They are never inferred any more, whichever is called first.
+        late = [item for item in self.waiting if item.deadline <= self.clock.now]
+        self.end(work, "result")
+        self.run()
+        self.run(lambda: self.clock.advance(0))
+        self.expire()
+        assert all(item.outcome is Timeout for item in late)
+        self.idle(work)
+
+    @rule()
+    def drain(self) -> None:
+        self.drains.append(self.loop.create_task(self.batcher.drain()))
+        self.run()
+
+    # --- what must hold after each step
+
+    @invariant()
+    def check(self) -> None:
+        """Every invariant."""
+        if hasattr(self, "batcher"):
+            self.each_item_has_its_one_outcome()
+            self.the_queue_is_as_the_model_says()
+            self.no_worker_is_idle_while_a_batch_is_due()
+            self.drain_ends_exactly_when_nothing_is_left()
+            self.no_timer_is_left()
+
+    def each_item_has_its_one_outcome(self) -> None:
+        for item in self.items:
+            if item.outcome is None:
+                assert not item.task.done(), f"item {item.number} was answered too early"
+                continue
+            assert item.task.done(), f"item {item.number} has no answer"
+            if item.outcome is asyncio.CancelledError:
+                assert item.task.cancelled()
+            elif isinstance(item.outcome, Answer):
+                assert item.task.exception() is None
+                assert item.task.result() == item.outcome
+            else:
+                assert type(item.task.exception()) is item.outcome
+        assert not self.problems, self.problems
+
+    def the_queue_is_as_the_model_says(self) -> None:
+        assert self.batcher.depth == self.depth
+        assert 0 <= self.depth <= self.queue_limit, "more items than the queue may hold"
+        busy = self.depth + self.inferring
+        assert math.isclose(self.batcher.wait, busy * self.batcher.image_seconds)
+        assert len(self.sizes) == self.calls
+        assert len(self.failures) == self.failed_calls
+
+    def no_worker_is_idle_while_a_batch_is_due(self) -> None:
+        if self.waiting and len(self.working) < self.workers:
+            assert not self.is_due(), "an item waits, a worker is idle, nothing is coming"
+
+    def drain_ends_exactly_when_nothing_is_left(self) -> None:
+        left = self.depth or self.working
+        for drain in self.drains:
+            assert drain.done() == (not left), "drain returned too early or not at all"
+
+    def no_timer_is_left(self) -> None:
+        armed = [timer for _, _, timer in self.clock.timers if timer.callback is not None]
+        assert len(armed) <= len(self.unanswered()) + bool(self.waiting)
+
+    def teardown(self) -> None:
+        """Shut down in order: then everything is answered, and nothing is left."""
+        try:
+            if hasattr(self, "batcher"):
+                self.shut_down()
+        finally:
+            for task in asyncio.all_tasks(self.loop):
+                task.cancel()
+            self.loop.run_until_complete(settle())
+            self.loop.close()
+
+    def shut_down(self) -> None:
+        self.drain()
+        while self.requests:
+            self.close(0)
+            self.check()
+        while self.working or self.waiting:
+            if self.working:
+                self.finish(0, "result")
+            else:
+                self.advance(4.0)
+            self.check()
+        assert not self.unanswered()
+        assert self.batcher.depth == 0
+        assert self.batcher.wait == 0
+        assert all(drain.done() for drain in self.drains)

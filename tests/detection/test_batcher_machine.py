@@ -1,0 +1,184 @@
+"""The batcher agrees with its model in every step, and the model notices what could be wrong."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from detection import batcher
+from tests.detection.batcher_machine import BatcherMachine
+
+SHORT = settings(max_examples=150, stateful_step_count=40)
+LONG = settings(max_examples=10_000, stateful_step_count=80)
+SEARCH = settings(
+    max_examples=3000,
+    stateful_step_count=50,
+    phases=[Phase.generate],
+    database=None,
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
+)
+"""To find a failure and not to simplify it."""
+
+SOURCE = Path(batcher.__file__)
+MUTANTS = {
+    "a cancelled item stays in the queue": (
+        "self._queue.remove(entry)\n                self._decide()",
+        "pass",
+    ),
+    "a cancelled item is removed, but nothing is decided": (
+        "self._queue.remove(entry)\n                self._decide()",
+        "self._queue.remove(entry)",
+    ),
+    "an expired item stays in the queue": (
+        "self._queue.remove(entry)\n            self._decide()\n\n    def _decide",
+        "pass\n\n    def _decide",
+    ),
+    "the queue takes one more": (
+        "self.depth + places > self.queue_limit",
+        "self.depth + places > self.queue_limit + 1",
+    ),
+    "the queue takes one less": (
+        "self.depth + places > self.queue_limit",
+        "self.depth + places >= self.queue_limit",
+    ),
+    "a place that is given up is not returned": (
+        "self._unused -= 1\n            self._batcher._expect(-1)",
+        "self._unused -= 1",
+    ),
+    "unused places are not returned at the end": (
+        "self._expect(-reservation._unused)",
+        "self._expect(0)",
+    ),
+    "places that were not begun are kept at the end": (
+        "self._postpone(-reservation._later)",
+        "self._postpone(0)",
+    ),
+    "begin changes nothing": ("self._batcher._postpone(-1)", "self._batcher._postpone(0)"),
+    "more places are taken without a check": (
+        "self._batcher._check_depth(places)\n        self._unused",
+        "self._unused",
+    ),
+    "more places are taken but not counted": (
+        "self._batcher._expect(places)",
+        "self._batcher._expect(0)",
+    ),
+    "a batch is one too large": (
+        "len(batch) < self.max_batch",
+        "len(batch) < self.max_batch + 1",
+    ),
+    "the newest item goes first": ("self._queue.popleft()", "self._queue.pop()"),
+    "a full batch waits for more": (
+        "full = len(self._queue) >= self.max_batch",
+        "full = False",
+    ),
+    "a batch waits for items that are not being prepared": (
+        "self._coming <= self._later",
+        "self._coming == 0",
+    ),
+    "a batch never waits": ("self._coming <= self._later", "True"),
+    "no timer wakes a batch that waited long enough": (
+        "self._timer = self.clock.call_at(leaves_at, self._decide)\n",
+        "",
+    ),
+    "the timer of a batch is not cancelled": ("            self._timer.cancel()\n", ""),
+    "one worker too many": (
+        "len(self._running) < self.workers",
+        "len(self._running) <= self.workers",
+    ),
+    "a freed worker takes nothing": (
+        "self._running.discard(task)\n        self._decide()",
+        "self._running.discard(task)",
+    ),
+    "a worker is never free again": ("self._running.discard(task)", "pass"),
+    "an expired item is still inferred": ("entry.deadline <= now", "False"),
+    "an item in inference is not answered at its deadline": (
+        "if not entry.future.done():\n            entry.future.set_exception(Timeout",
+        "if entry in self._queue:\n            entry.future.set_exception(Timeout",
+    ),
+    "a timer is left behind": ("entry.expiry.cancel()", "pass"),
+    "an item that left is answered": (
+        "            if not entry.future.done():\n                queued",
+        "            if True:\n                queued",
+    ),
+    "a failed batch is not tried again": ("or len(batch) == 1:\n", "or True:\n"),
+    "the rest of a failed batch is not tried": (
+        "await self._infer([entry])",
+        "await self._infer([entry])\n                    return",
+    ),
+    "items that left are tried again": (
+        "if not entry.future.done():\n                    await self._infer",
+        "if True:\n                    await self._infer",
+    ),
+    "items of a cancelled worker get no answer": (
+        '_fail(batch, InferenceFailed("the inference was interrupted"))',
+        "pass",
+    ),
+    "a failed item gets no answer": (
+        "if len(batch) == 1:\n                _fail",
+        "if False:\n                _fail",
+    ),
+    "too few results are no failure": ("if len(results) != len(batch):", "if False:"),
+    "results go to the wrong items": ("zip(batch, results,", "zip(batch, results[::-1],"),
+    "failed batches count as in inference for ever": (
+        "            self._inferring -= len(batch)\n        inference =",
+        "            pass\n        inference =",
+    ),
+    "draining still accepts": (
+        'if self._draining:\n            raise Overloaded("the service is shutting down")',
+        "",
+    ),
+    "drain forgets the running batches": (
+        "not (self._queue or self._running or self._coming)",
+        "not (self._queue or self._coming)",
+    ),
+    "drain forgets the items being prepared": (
+        "not (self._queue or self._running or self._coming)",
+        "not (self._queue or self._running)",
+    ),
+    "drain does not look whether it is done already": (
+        "self._draining = True\n        self._decide()",
+        "self._draining = True",
+    ),
+    "an idle batcher refuses by its prediction": (
+        "if not (self.depth or self._inferring):",
+        "if False:",
+    ),
+    "the wait forgets the items in inference": (
+        "(self.depth + self._inferring) * self.image_seconds",
+        "self.depth * self.image_seconds",
+    ),
+}
+
+
+def run(of: type[BatcherMachine], how: settings) -> None:
+    run_state_machine_as_test(of, settings=how)
+
+
+def test_the_batcher_does_what_its_model_says() -> None:
+    run(BatcherMachine, SHORT)
+
+
+@pytest.mark.soak
+def test_the_batcher_does_what_its_model_says_for_long() -> None:
+    run(BatcherMachine, LONG)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("bug", MUTANTS)
+def test_the_model_notices(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = MUTANTS[bug]
+    source = SOURCE.read_text("utf-8")
+    assert source.count(old) == 1, "the batcher was changed: adapt this mutant"
+    module = ModuleType("mutant")
+    monkeypatch.setitem(sys.modules, "mutant", module)
+    exec(compile(source.replace(old, new), str(SOURCE), "exec"), module.__dict__)
+
+    class Mutated(BatcherMachine):
+        batcher_type = module.Batcher
+
+    with pytest.raises(AssertionError):
+        run(Mutated, SEARCH)
