@@ -114,3 +114,8 @@ def unknown_variables() -> list[str]:
 def suggestion(name: str) -> str | None:
     """The setting that an unknown variable most likely means."""
     return settings.suggestion(Settings, name)
+
+
+def variable(name: str) -> str:
+    """The environment variable of a field."""
+    return settings.variable(name)
