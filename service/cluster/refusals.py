@@ -18,6 +18,7 @@ from service import problems
 from service.cluster.limits import RETRY_S
 from service.compat import APIS
 from service.middleware import request_ids
+from service.middleware.security_headers import SecurityHeaders
 
 VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
 VALUE = "service.cluster.refusals.middleware"
@@ -65,7 +66,8 @@ class Refusals:
         if not passing:
             problem = problem_of(status)
             answer = problems.response(problem, request_id, scope["path"], SHAPES)
-            await answer(scope, receive, send)
+            answer.headers[request_ids.HEADER] = request_id
+            await SecurityHeaders(answer)(scope, receive, send)
 
 
 _PROBLEMS: Mapping[int, RequestError] = {
