@@ -1,4 +1,8 @@
-"""The tests of the HTTP API, run against the application of Ray Serve."""
+"""The tests of the HTTP API, run against the application of Ray Serve.
+
+pytest collects what is imported here, with the fixture `client` of this module.
+"""
+# ruff: noqa: F401
 
 from collections.abc import Iterator
 
@@ -58,8 +62,6 @@ from tests.service.test_rendering import (
     test_the_boxes_are_drawn_where_the_faces_are,
     test_the_count_and_the_times_are_in_the_headers,
 )
-
-__all__ = [name for name in list(globals()) if name.startswith("test_")] + ["body"]
 
 
 @pytest.fixture(scope="module")

@@ -91,8 +91,10 @@ def test_a_new_version_takes_over_without_a_failed_request(
         cluster.start_deploy(replicas=2, num_cpus=1, settings={"SFD_MODELS": NEW})
         at = time.monotonic()
         cluster.wait_until(
-            lambda: len(cluster.replicas()) == 2
-            and not before & {replica["replica_id"] for replica in cluster.replicas()}
+            lambda: (
+                len(cluster.replicas()) == 2
+                and not before & {replica["replica_id"] for replica in cluster.replicas()}
+            )
         )
         took = time.monotonic() - at
         until = len(outcomes)
