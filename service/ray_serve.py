@@ -8,12 +8,12 @@ between processes. Each replica is what `sfd serve` is elsewhere, without its HT
 """
 
 from collections.abc import Awaitable
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import ray
 from annotated_types import Ge, Gt
 from fastapi import FastAPI
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 from ray import serve
 
 from service import logs, runtime
@@ -50,6 +50,12 @@ class Arguments(BaseModel):
     settings: dict[str, str | float] = {}
     """Settings by the names of their variables, such as SFD_MODELS. They win over the environment
     of the process that builds the application."""
+
+    @model_validator(mode="after")
+    def _most_is_not_less_than_least(self) -> Self:
+        if self.max_replicas is not None and self.max_replicas < self.replicas:
+            raise ValueError("max_replicas: must not be less than replicas")
+        return self
 
 
 class Replica:

@@ -164,6 +164,7 @@ class Outcome:
 
     sent: float
     """By the monotonic clock."""
+    seconds: float
     status: int
     """0 if there was no answer."""
     headers: httpx.Headers = field(default_factory=httpx.Headers)
@@ -190,9 +191,11 @@ def load(url: str, photo: bytes, clients: int) -> Iterator[list[Outcome]]:
             try:
                 answer = httpx.post(f"{url}/detect", content=photo, timeout=PATIENCE_S)
             except httpx.TransportError as error:
-                outcomes.append(Outcome(sent, 0, error=repr(error)))
+                outcomes.append(Outcome(sent, time.monotonic() - sent, 0, error=repr(error)))
             else:
-                outcomes.append(Outcome(sent, answer.status_code, answer.headers, answer.content))
+                seconds = time.monotonic() - sent
+                found = Outcome(sent, seconds, answer.status_code, answer.headers, answer.content)
+                outcomes.append(found)
                 if answer.status_code == 503:
                     stop.wait(float(answer.headers["Retry-After"]))
 

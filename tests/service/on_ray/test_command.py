@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import pytest
 
+from sfd.cli import main
 from tests.cells import NAME
 from tests.clusters import PATIENCE_S, free_port
 
@@ -54,3 +56,35 @@ def test_it_serves_with_several_replicas_and_ends_with_sigterm(
     finally:
         process.kill()
         process.wait()
+
+
+def test_without_ray_it_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], store: Path
+) -> None:
+    monkeypatch.setenv("SFD_MODEL_STORE", str(store))
+    monkeypatch.setenv("SFD_MODELS", NAME)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["serve", "--ray"]) == 1
+    error = capsys.readouterr().err
+    assert error.endswith(
+        "needs the Python package 'ray', which is not installed: "
+        "run pip install 'sfd[service,ray]'\n"
+    )
+
+
+def test_it_does_not_touch_a_cluster_that_runs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+    assert main(["serve", "--ray"]) == 1
+    assert "RAY_ADDRESS is set" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "two"])
+def test_a_wrong_number_of_replicas_is_wrong_usage(
+    capsys: pytest.CaptureFixture[str], number: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["serve", f"--ray={number}"])
+    assert ended.value.code == 2
+    assert f"argument --ray: invalid replicas value: '{number}'" in capsys.readouterr().err

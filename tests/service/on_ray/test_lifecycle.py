@@ -42,14 +42,14 @@ def replicas(cluster: Cluster) -> list[dict[str, object]]:
     return cluster.replicas()
 
 
-def report(what: str, outcomes: list[Outcome], back_s: float | None = None) -> None:
+def report(what: str, outcomes: list[Outcome], back_s: float) -> None:
     """Print the row of docs/scaling.md; `pytest -s` shows it."""
     counted = counts(outcomes)
     lost = counted.pop(0, 0)
     good = counted.pop(200, 0)
     others = ", ".join(f"{count} x {status}" for status, count in sorted(counted.items())) or "none"
-    back = "" if back_s is None else f"{back_s:.1f}"
-    print(f"\n| {what} | {len(outcomes)} | {good} | {others} | {lost} | {back} |")
+    seconds = f"{max(outcome.seconds for outcome in outcomes):.1f} | {back_s:.1f}"
+    print(f"\n| {what} | {len(outcomes)} | {good} | {others} | {lost} | {seconds} |")
 
 
 def check(outcomes: list[Outcome]) -> None:
