@@ -27,7 +27,7 @@ from service.descriptors import EXHAUSTED, Descriptors
 from service.log_writer import LogWriter
 from service.routes.pages import SAMPLE
 from service.runtime import Runtime
-from service.settings import Settings
+from service.settings import HANG_S, Settings
 from service.tracing import Tracing
 from sfd import extras
 
@@ -47,9 +47,6 @@ log = logging.getLogger(__name__)
 # Longer than proxies keep idle connections (nginx: 60 s), so that the proxy closes first and never
 # sends a request into a connection that is being closed here.
 KEEP_ALIVE_S = 75
-
-# How long a running batch may take after the grace time; threads cannot be stopped.
-HANG_S = 5.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -25,6 +25,8 @@ from service.routes.health import livez
 from service.settings import Settings
 
 NAME = "sfd"
+ATTEMPTS = 3
+"""How often a replica is started before the deployment has failed; a wrong setting stays wrong."""
 TARGETS_S = 2.0
 """How long a replica may take to say where its metrics are."""
 
@@ -135,6 +137,7 @@ def options(limits: Limits, least: int, most: int) -> dict[str, Any]:
         "graceful_shutdown_wait_loop_s": 0.5,
         "health_check_period_s": limits.health_check_period_s,
         "health_check_timeout_s": limits.health_check_timeout_s,
+        "max_constructor_retry_count": ATTEMPTS,
         # The service has an access log of its own.
         "logging_config": {"enable_access_log": False},
         # For clusters whose proxies lack the middleware of service.cluster.refusals.

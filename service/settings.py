@@ -11,6 +11,9 @@ from detection import settings
 from detection.settings import Bytes, DetectionSettings, Listed, lower, split, split_lower
 from service.fetching.urls import ALLOWED_HOST
 
+HANG_S = 5.0
+"""How long a running batch may take after `shutdown_grace_s`; threads cannot be stopped."""
+
 Key = Annotated[SecretStr, MinLen(8)]
 Keys = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(split)]
 Compat = Literal["deepstack", "compreface"]

@@ -26,7 +26,7 @@ from tests.cells import NAME
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "docker" / "ray" / "serve.yaml"
-PATIENCE_S = 120
+PATIENCE_S = 300
 SMALL = {"SFD_MODELS": NAME, "SFD_WORKERS": "1", "SFD_MAX_BATCH": "8"}
 """Settings for the small model."""
 

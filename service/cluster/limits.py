@@ -11,10 +11,8 @@ from dataclasses import dataclass
 
 from detection.errors import StartError
 from detection.tuning import ACCELERATOR_BATCH
-from service.settings import Settings
+from service.settings import HANG_S, Settings
 
-HANG_S = 5.0
-"""How long a running batch may take after the grace time; threads cannot be stopped."""
 SPARE = 64
 """Requests that a replica takes beside those in its batcher: uploads, pages, probes."""
 BUSY = 2
@@ -56,7 +54,8 @@ def derive(settings: Settings) -> Limits:
     batch = ACCELERATOR_BATCH if settings.max_batch == "auto" else settings.max_batch
     # Measured batches are mostly of one image on a CPU.
     at_once = workers * (1 if settings.max_batch == "auto" else settings.max_batch)
-    accepted = settings.queue_limit + workers * batch
+    # Each model has a batcher of its own.
+    accepted = len(settings.served_models) * (settings.queue_limit + workers * batch)
     return Limits(
         max_ongoing_requests=accepted + SPARE,
         max_queued_requests=accepted + SPARE,

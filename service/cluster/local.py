@@ -8,8 +8,8 @@ import threading
 from detection.errors import StartError
 from detection.opening import find_model
 from service.cluster import refusals
-from service.cluster.limits import derive
-from service.command import KEEP_ALIVE_S
+from service.cluster.limits import derive, threads_for
+from service.command import KEEP_ALIVE_S, listen
 from service.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -25,8 +25,13 @@ def run(settings: Settings, replicas: int) -> None:
             "--ray starts a Ray cluster of its own, but RAY_ADDRESS is set: unset it, or use "
             "`serve deploy` for that cluster (docs/scaling.md)"
         )
+    if settings.port == 0:
+        raise StartError("SFD_PORT: must not be 0 with --ray")
     for name in settings.served_models:
         find_model(settings, name)
+    # Ray's proxy would share the port of another one.
+    with listen(settings.host, settings.port):
+        pass
     # Ray's processes inherit them.
     os.environ[refusals.VARIABLE] = refusals.VALUE
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -36,9 +41,9 @@ def run(settings: Settings, replicas: int) -> None:
     from service.ray_serve import Arguments, application
 
     num_cpus = settings.threads / replicas
-    threads = max(1, round(num_cpus + 0.49))
-    arguments = Arguments(replicas=replicas, num_cpus=num_cpus, settings={"SFD_THREADS": threads})
-    built = application(arguments)
+    # Here SFD_THREADS is that of the machine, and in the application that of a replica.
+    share: dict[str, str | float] = {"SFD_THREADS": threads_for(num_cpus)}
+    built = application(Arguments(replicas=replicas, num_cpus=num_cpus, settings=share))
     stop = threading.Event()
     ray.init(
         address="local",
@@ -59,7 +64,11 @@ def run(settings: Settings, replicas: int) -> None:
                 "keep_alive_timeout_s": KEEP_ALIVE_S,
             }
         )
-        serve.run(built)
+        try:
+            serve.run(built)
+        except RuntimeError as error:
+            log.error("%s", error)
+            raise StartError("no replica started; the log says why") from None
         log.info("ready, listening on http://%s:%d", settings.host, settings.port)
         stop.wait()
         log.info("stopping Ray")

@@ -3,8 +3,8 @@ from collections.abc import Callable
 import pytest
 
 from detection.errors import StartError
-from service.cluster.limits import HANG_S, derive, threads_for
-from service.settings import Settings
+from service.cluster.limits import derive, threads_for
+from service.settings import HANG_S, Settings
 
 Make = Callable[..., Settings]
 
@@ -16,6 +16,7 @@ Make = Callable[..., Settings]
         {"workers": "auto", "max_batch": "auto", "threads": 16},
         {"workers": 8, "max_batch": 64},
         {"queue_limit": 1, "max_images": 1},
+        {"models": ("cells", "others")},
         {"request_timeout_s": 3600, "shutdown_grace_s": 0},
     ],
 )
@@ -24,7 +25,8 @@ def test_a_replica_refuses_before_ray_does(settings: Make, options: dict[str, ob
     limits = derive(made)
     workers = made.threads if made.workers == "auto" else made.workers
     batch = 8 if made.max_batch == "auto" else made.max_batch
-    assert limits.max_ongoing_requests > made.queue_limit + workers * batch
+    held = len(made.served_models) * (made.queue_limit + workers * batch)
+    assert limits.max_ongoing_requests > held
     assert limits.max_queued_requests >= limits.max_ongoing_requests
     assert limits.proxy_timeout_s > made.request_timeout_s
     assert limits.graceful_shutdown_timeout_s >= made.shutdown_grace_s + HANG_S

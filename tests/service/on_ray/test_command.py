@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,13 @@ from tests.cells import NAME
 from tests.clusters import PATIENCE_S, free_port
 
 Cells = Callable[..., bytes]
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
+    """The settings of the small model."""
+    monkeypatch.setenv("SFD_MODEL_STORE", str(store))
+    monkeypatch.setenv("SFD_MODELS", NAME)
 
 
 def test_it_serves_with_several_replicas_and_ends_with_sigterm(
@@ -59,10 +67,9 @@ def test_it_serves_with_several_replicas_and_ends_with_sigterm(
 
 
 def test_without_ray_it_names_the_extra(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], store: Path
+    small: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("SFD_MODEL_STORE", str(store))
-    monkeypatch.setenv("SFD_MODELS", NAME)
+    monkeypatch.setenv("SFD_PORT", str(free_port()))
     monkeypatch.setitem(sys.modules, "ray", None)
     assert main(["serve", "--ray"]) == 1
     error = capsys.readouterr().err
@@ -88,3 +95,28 @@ def test_a_wrong_number_of_replicas_is_wrong_usage(
         main(["serve", f"--ray={number}"])
     assert ended.value.code == 2
     assert f"argument --ray: invalid replicas value: '{number}'" in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_reported_before_ray_starts(
+    small: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("SFD_PORT", str(taken.getsockname()[1]))
+        assert main(["serve", "--ray"]) == 1
+    assert "the port is in use" in capsys.readouterr().err
+
+
+def test_the_port_must_be_known(
+    small: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SFD_PORT", "0")
+    assert main(["serve", "--ray"]) == 1
+    assert "SFD_PORT: must not be 0 with --ray" in capsys.readouterr().err
+
+
+def test_a_model_that_is_not_there_is_reported_before_ray_starts(
+    small: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SFD_MODELS", "nobody")
+    assert main(["serve", "--ray"]) == 1
+    assert "nobody" in capsys.readouterr().err

@@ -5,6 +5,7 @@ pytest collects what is imported here, with the fixture `client` of this module.
 # ruff: noqa: F401
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -52,6 +53,7 @@ from tests.service.routes.test_inference import (
     test_the_stage_times_are_in_the_header,
 )
 from tests.service.routes.test_models import test_a_model_is_described_with_its_hashes
+from tests.service.test_contract import check_contract
 from tests.service.test_crops import (
     test_crops_come_with_the_json,
     test_render_crops_answers_with_a_zip_file,
@@ -76,3 +78,12 @@ def client(deployed: Cluster) -> Iterator[httpx.Client]:
     """Instead of the client of a service in this process."""
     with httpx.Client(base_url=deployed.url, timeout=60) as found:
         yield found
+
+
+def test_schemathesis_finds_nothing_undocumented(deployed: Cluster, tmp_path: Path) -> None:
+    check_contract(deployed.url, tmp_path, "--max-examples=5")
+
+
+def test_both_replicas_answer(client: httpx.Client) -> None:
+    answers = [client.get("/livez") for _ in range(100)]
+    assert len({answer.headers["X-Replica"] for answer in answers}) == 2

@@ -16,6 +16,8 @@ from tests.servers import problem_of
 PHOTO = ROOT / "service" / "static" / "sample.jpg"
 CLIENTS = 4
 NEW = "cells"
+PATIENT = {"SFD_TARGET_WAIT_S": 60, "SFD_REQUEST_TIMEOUT_S": 60}
+"""On a busy machine the service would refuse some requests: here every 503 is one of Ray."""
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def cluster(
 @pytest.fixture
 def replicas(cluster: Cluster) -> list[dict[str, object]]:
     """Two replicas of the default model, each on a node of its own."""
-    cluster.deploy(replicas=2, num_cpus=1, settings={"SFD_MODELS": MODEL})
+    cluster.deploy(replicas=2, num_cpus=1, settings=PATIENT | {"SFD_MODELS": MODEL})
     return cluster.replicas()
 
 
@@ -58,7 +60,7 @@ def check(outcomes: list[Outcome]) -> None:
         assert outcome.status in (200, 503), outcome
         if outcome.status == 503:
             answer = httpx.Response(503, headers=outcome.headers, content=outcome.body)
-            problem_of(answer, 503, "overloaded")
+            assert "may be repeated" in problem_of(answer, 503, "overloaded")["detail"]
             assert int(answer.headers["Retry-After"]) >= 1
 
 
@@ -88,7 +90,7 @@ def test_a_new_version_takes_over_without_a_failed_request(
     before = {replica["replica_id"] for replica in replicas}
     with load(cluster.url, PHOTO.read_bytes(), CLIENTS) as outcomes:
         cluster.wait_until(lambda: len({o.headers.get("X-Replica") for o in outcomes}) == 2)
-        cluster.start_deploy(replicas=2, num_cpus=1, settings={"SFD_MODELS": NEW})
+        cluster.start_deploy(replicas=2, num_cpus=1, settings=PATIENT | {"SFD_MODELS": NEW})
         at = time.monotonic()
         cluster.wait_until(
             lambda: (
@@ -100,7 +102,7 @@ def test_a_new_version_takes_over_without_a_failed_request(
         until = len(outcomes)
         cluster.wait_until(lambda: len(outcomes) > until + CLIENTS)
     report("new version of the model", outcomes, took)
-    assert counts(outcomes).keys() == {200}
+    assert counts(outcomes).keys() == {200}, [o for o in outcomes if o.status != 200]
     assert {outcome.model for outcome in outcomes[:until]} == {MODEL, NEW}
     assert outcomes[-1].model == NEW
 
