@@ -2,8 +2,11 @@
 
 import os
 import signal
+import socket
 import time
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -11,7 +14,7 @@ import pytest
 
 from tests.clusters import Cluster, Outcome, counts, load, run_cluster
 from tests.conftest import MODEL, ROOT
-from tests.servers import problem_of
+from tests.servers import post_head, problem_of
 
 PHOTO = ROOT / "service" / "static" / "sample.jpg"
 CLIENTS = 4
@@ -82,6 +85,36 @@ def death(cluster: Cluster, what: str, kill: Callable[[], None]) -> None:
     report(what, outcomes, back)
     check(outcomes)
     assert len(cluster.replicas()) == 2
+
+
+def totals(cluster: Cluster) -> Mapping[str, float]:
+    """The samples of all replicas together."""
+    total: defaultdict[str, float] = defaultdict(float)
+    for group in httpx.get(f"{cluster.url}/metrics/targets", timeout=60).json():
+        text = httpx.get(f"http://{group['targets'][0]}/metrics", timeout=60).text
+        for line in text.splitlines():
+            if line.startswith("sfd_"):
+                name, _, value = line.rpartition(" ")
+                total[name] += float(value)
+    return total
+
+
+def test_clients_that_leave_are_counted_as_such(
+    cluster: Cluster, replicas: list[dict[str, object]]
+) -> None:
+    """Ray cancels their requests, as the service does with those that outlast its grace time."""
+    photo = PHOTO.read_bytes()
+    address = ("127.0.0.1", int(cluster.url.rpartition(":")[2]))
+    with ExitStack() as open_connections:
+        for _ in range(30):
+            client = open_connections.enter_context(socket.create_connection(address))
+            client.sendall(post_head(len(photo)) + photo)
+        cluster.wait_until(lambda: totals(cluster)["sfd_in_flight"] >= 10)
+    cluster.wait_until(lambda: totals(cluster)["sfd_in_flight"] == 0)
+    counted = totals(cluster)
+    assert counted['sfd_requests_total{route="/detect",status="499"}'] >= 1
+    assert counted['sfd_requests_total{route="/detect",status="503"}'] == 0
+    assert counted['sfd_rejected_total{reason="overloaded"}'] == 0
 
 
 def test_a_new_version_takes_over_without_a_failed_request(

@@ -1,16 +1,14 @@
 """What a client sees when it is not a replica that answers."""
 
 import asyncio
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from tests.clusters import PATIENCE_S, SMALL, Cluster, counts, load, run_cluster
-from tests.servers import post_head, problem_of
+from tests.servers import problem_of
 
 Cells = Callable[..., bytes]
 NARROW = SMALL | {"SFD_QUEUE_LIMIT": "16", "SFD_MAX_IMAGES": "1"}
@@ -25,22 +23,6 @@ def cluster(has_ray: None, store: Path) -> Iterator[Cluster]:
         started.add_node(2)
         started.deploy(replicas=1, num_cpus=2, settings=NARROW)
         yield started
-
-
-def metrics(cluster: Cluster) -> str:
-    """The metrics of the only replica, from its own port."""
-    (group,) = httpx.get(f"{cluster.url}/metrics/targets", timeout=60).json()
-    return httpx.get(f"http://{group['targets'][0]}/metrics", timeout=60).text
-
-
-def test_a_client_that_leaves_is_counted_as_one_that_left(cluster: Cluster) -> None:
-    parts = urlsplit(cluster.url)
-    with socket.create_connection((parts.hostname, parts.port)) as connection:
-        connection.sendall(post_head(100_000) + b"x" * 10)
-        cluster.wait_until(lambda: "sfd_in_flight 1.0" in metrics(cluster))
-    gone = 'sfd_requests_total{route="/detect",status="499"} 1.0'
-    cluster.wait_until(lambda: gone in metrics(cluster))
-    assert 'sfd_rejected_total{reason="overloaded"} 0.0' in metrics(cluster)
 
 
 def test_a_refusal_of_the_replica_reaches_the_client_as_it_is(
