@@ -4,7 +4,6 @@ import importlib.util
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,20 +22,12 @@ import yaml
 
 from service.cluster import refusals
 from tests.cells import NAME
+from tests.monitors import ROOT, free_port
 
-ROOT = Path(__file__).resolve().parents[1]
 CONFIG = ROOT / "docker" / "ray" / "serve.yaml"
 PATIENCE_S = 300
 SMALL = {"SFD_MODELS": NAME, "SFD_WORKERS": "1", "SFD_MAX_BATCH": "8"}
 """Settings for the small model."""
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Cluster:

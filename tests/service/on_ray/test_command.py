@@ -15,7 +15,8 @@ import pytest
 
 from sfd.cli import main
 from tests.cells import NAME
-from tests.clusters import PATIENCE_S, free_port
+from tests.clusters import PATIENCE_S
+from tests.monitors import free_port
 
 Cells = Callable[..., bytes]
 
