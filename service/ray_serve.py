@@ -66,9 +66,10 @@ class Replica:
     # Ray awaits it.
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]
         context = serve.get_replica_context()
-        logs.configure(settings.log_format, settings.log_level)
+        writer = logs.configure(settings.log_format, settings.log_level)
         self.id: str = context.replica_id.unique_id
         self.runtime = runtime.load(settings)
+        writer.on_drop = self.runtime.metrics.log_lines_dropped.inc
         await self.runtime.warm_up()
         self.target = targets.listen(
             self.runtime.metrics.registry, ray.util.get_node_ip_address(), self.id
