@@ -27,7 +27,7 @@ from service.descriptors import EXHAUSTED, Descriptors
 from service.log_writer import LogWriter
 from service.routes.pages import SAMPLE
 from service.runtime import Runtime
-from service.settings import Settings
+from service.settings import HANG_S, Settings
 from service.tracing import Tracing
 from sfd import extras
 
@@ -48,9 +48,6 @@ log = logging.getLogger(__name__)
 # sends a request into a connection that is being closed here.
 KEEP_ALIVE_S = 75
 
-# How long a running batch may take after the grace time; threads cannot be stopped.
-HANG_S = 5.0
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments; the help lists every setting from the model itself."""
@@ -59,9 +56,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="load and warm up the models, detect on a built-in photograph, report, and exit",
     )
+    parser.add_argument(
+        "--ray",
+        metavar="REPLICAS",
+        type=replicas,
+        nargs="?",
+        const=1,
+        help="serve with Ray, on a cluster of this machine alone, for a first try: REPLICAS "
+        "processes (default: 1) share the threads; needs the extra `ray` (docs/scaling.md)",
+    )
     parser.description = DESCRIPTION + "\n".join(
         f"\n  {name}  ({accepted})\n      {text}" for name, accepted, text in settings.describe()
     )
+
+
+def replicas(text: str) -> int:
+    """The number of --ray; ValueError if it is not a whole number above 0."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -83,6 +97,11 @@ def _run(arguments: argparse.Namespace, configured: Settings, writer: LogWriter)
     check_grpc(configured)
     if arguments.dry_run:
         asyncio.run(dry_run(configured))
+        return
+    if arguments.ray is not None:
+        from service.cluster import local
+
+        local.run(configured, arguments.ray)
         return
     # Until the server installs its own handlers: a cancelled start is not a failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

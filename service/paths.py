@@ -1,6 +1,11 @@
 """Groups of paths that several parts of the service treat alike."""
 
-PROBES = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
+METRICS_TARGETS = "/metrics/targets"
+"""The replicas' metrics, only on a cluster."""
+
+PROBES = frozenset(
+    {"/livez", "/readyz", "/metrics", METRICS_TARGETS, "/v2/health/live", "/v2/health/ready"}
+)
 """Asked every few seconds by probes and scrapers."""
 
 FOLDERS = ("/static/", "/docs/")

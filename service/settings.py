@@ -11,6 +11,9 @@ from detection import settings
 from detection.settings import Bytes, DetectionSettings, Listed, lower, split, split_lower
 from service.fetching.urls import ALLOWED_HOST
 
+HANG_S = 5.0
+"""How long a running batch may take after `shutdown_grace_s`; threads cannot be stopped."""
+
 Key = Annotated[SecretStr, MinLen(8)]
 Keys = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(split)]
 Compat = Literal["deepstack", "compreface"]
@@ -114,3 +117,8 @@ def unknown_variables() -> list[str]:
 def suggestion(name: str) -> str | None:
     """The setting that an unknown variable most likely means."""
     return settings.suggestion(Settings, name)
+
+
+def variable(name: str) -> str:
+    """The environment variable of a field."""
+    return settings.variable(name)

@@ -1,101 +1,47 @@
 """A real Prometheus scrapes a real service, and every query of dashboard and rules has data."""
 
 import os
-import shutil
-import socket
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.clusters import Cluster, run_cluster
+from tests.monitors import ROOT, free_port, run_prometheus, running
 
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextmanager
-def _process(command: list[str], log: Path, ready: str, **variables: str) -> Iterator[None]:
-    """A server that is ready; it is stopped at the end."""
-    with log.open("w") as output:
-        environment = {**os.environ, **variables}
-        running = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
-    try:
-        until = time.monotonic() + 60
-        while not _answers(ready):
-            alive = running.poll() is None and time.monotonic() < until
-            assert alive, f"{command[0]} did not become ready:\n{log.read_text()[-4000:]}"
-            time.sleep(0.2)
-        yield
-    finally:
-        running.terminate()
-        running.wait(30)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=2).status_code == 200
-    except httpx.TransportError:
-        return False
+NARROW = {"SFD_QUEUE_LIMIT": "1", "SFD_MAX_IMAGES": "1", "SFD_MAX_BATCH": "1"}
+"""One slot in the queue, so that it overflows."""
 
 
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[str]:
-    """The service as `sfd serve` starts it, with one slot in the queue so that it overflows."""
-    port = _free_port()
+    """The service as `sfd serve` starts it."""
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
-    with _process(
-        [sys.executable, "-m", "sfd", "serve"],
-        tmp_path / "service.log",
-        f"{url}/readyz",
-        SFD_PORT=str(port),
-        SFD_QUEUE_LIMIT="1",
-        SFD_MAX_IMAGES="1",
-        SFD_MAX_BATCH="1",
-    ):
+    command = [sys.executable, "-m", "sfd", "serve"]
+    log = tmp_path / "service.log"
+    with running(command, log, f"{url}/readyz", SFD_PORT=str(port), **NARROW):
         yield url
 
 
 @pytest.fixture
 def monitor(prometheus: str, service: str, tmp_path: Path) -> Iterator[str]:
-    """Prometheus with the shipped configuration, for this service and with short intervals."""
-    shutil.copytree(ROOT / "docker" / "prometheus" / "rules", tmp_path / "rules")
-    config = yaml.safe_load((ROOT / "docker/prometheus/prometheus.yml").read_text("utf-8"))
-    config["global"] = {
-        "scrape_interval": "1s",
-        "scrape_timeout": "1s",
-        "evaluation_interval": "1s",
-    }
-    config["rule_files"] = [str(tmp_path / "rules" / "*.yml")]
-    for path in (tmp_path / "rules").iterdir():
-        path.write_text(path.read_text("utf-8").replace("interval: 1m", "interval: 1s"), "utf-8")
-    target = {"targets": [service.removeprefix("http://")]}
-    config["scrape_configs"] = [{"job_name": "sfd", "static_configs": [target]}]
-    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config), "utf-8")
-    port = _free_port()
-    url = f"http://127.0.0.1:{port}"
-    command = [
-        prometheus,
-        f"--config.file={tmp_path / 'prometheus.yml'}",
-        f"--storage.tsdb.path={tmp_path / 'tsdb'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-    ]
-    with _process(command, tmp_path / "prometheus.log", f"{url}/-/ready"):
+    """Prometheus for this service."""
+    targets = [{"targets": [service.removeprefix("http://")]}]
+    with run_prometheus(prometheus, {"static_configs": targets}, tmp_path) as url:
         yield url
 
 
-def test_every_query_of_dashboard_and_rules_returns_data(service: str, monitor: str) -> None:
+def check_queries(service: str, monitor: str) -> None:
+    """Send traffic until every query of dashboard and rules returns data."""
     photo = (ROOT / "service" / "static" / "sample.jpg").read_bytes()
 
     def post(content: bytes) -> int:
@@ -115,3 +61,57 @@ def test_every_query_of_dashboard_and_rules_returns_data(service: str, monitor: 
         time.sleep(1)
     assert done.returncode == 0, f"{done.stdout}{done.stderr} after answers {sorted(statuses)}"
     assert {200, 415, 503} <= statuses
+
+
+def test_every_query_of_dashboard_and_rules_returns_data(service: str, monitor: str) -> None:
+    check_queries(service, monitor)
+
+
+@pytest.fixture
+def cluster(has_ray: None, built_model: Path) -> Iterator[Cluster]:
+    """The service on a Ray cluster, with two replicas."""
+    with run_cluster(2, {"SFD_MODEL_STORE": str(built_model.parents[1])}) as started:
+        started.deploy(replicas=2, num_cpus=1, settings=NARROW)
+        yield started
+
+
+def by_replica(monitor: str, query: str) -> dict[str, float]:
+    """The values of a query for each replica."""
+    answer = httpx.get(f"{monitor}/api/v1/query", params={"query": query}, timeout=20).json()
+    found: list[dict[str, Any]] = answer["data"]["result"]
+    return {each["metric"]["replica"]: float(each["value"][1]) for each in found}
+
+
+def test_every_replica_of_a_ray_cluster_reaches_one_prometheus(
+    prometheus: str, cluster: Cluster, tmp_path: Path
+) -> None:
+    shipped = yaml.safe_load((ROOT / "docker/ray/prometheus.yml").read_text("utf-8"))
+    (scrape,) = shipped["scrape_configs"]
+    (discovery,) = scrape["http_sd_configs"]
+    discovery |= {"url": f"{cluster.url}/metrics/targets", "refresh_interval": "1s"}
+    first, second = cluster.replicas()
+    names = {first["replica_id"], second["replica_id"]}
+    with run_prometheus(prometheus, scrape, tmp_path) as monitor:
+        check_queries(cluster.url, monitor)
+        assert set(by_replica(monitor, 'up{job="sfd"} == 1')) == names
+        answered = 'sfd_requests_total{job="sfd", route="/detect", status="200"}'
+        cluster.wait_until(lambda: set(by_replica(monitor, answered)) == names)
+        shown = httpx.get(f"{monitor}/api/v1/label/__name__/values", timeout=20).json()["data"]
+        alone = _names(httpx.get(f"{cluster.url}/metrics", timeout=20).text)
+        assert alone <= set(shown)
+
+        os.kill(first["pid"], signal.SIGKILL)
+        others = names - {first["replica_id"]}
+        up = 'up{job="sfd"} == 1'
+        cluster.wait_until(
+            lambda: (
+                len(found := set(by_replica(monitor, up)) - {first["replica_id"]}) == 2
+                and others < found
+            )
+        )
+
+
+def _names(text: str) -> set[str]:
+    """The names of the samples of sfd in an exposition."""
+    lines = [line for line in text.splitlines() if line.startswith("sfd_")]
+    return {line.replace("{", " ").split()[0] for line in lines}

@@ -20,7 +20,7 @@ EXTRAS = {
     "convert": ("verify",),
     "detection": ("detect", "bulk", "ray"),
     "geometry": (),
-    "service": ("service", "grpc", "otel"),
+    "service": ("service", "grpc", "otel", "ray"),
     "sfd": (),
     "store": ("models",),
     "training": ("train", "evaluate"),
@@ -107,8 +107,9 @@ def test_the_image_has_what_the_service_imports() -> None:
     }
     packages = [name for name, extras in EXTRAS.items() if "service" in extras]
     used = {name for package in (*packages, "geometry", "sfd") for name in imported(package)}
-    # The image sends traces only if its user adds the SDK (docs/tracing.md).
-    assert used - {"opentelemetry-sdk"} <= listed
+    # The image sends traces only if its user adds the SDK (docs/tracing.md), and runs on a cluster
+    # only if its user adds Ray (docs/scaling.md).
+    assert used - {"opentelemetry-sdk", "ray"} <= listed
 
 
 def test_the_install_page_names_every_extra_and_the_version() -> None:

@@ -20,6 +20,29 @@ CHECKS = (
 image."""
 
 
+def check_contract(url: str, folder: Path, *options: str) -> None:
+    """Check a running service against its document; AssertionError shows what differs."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "schemathesis.cli",
+            "run",
+            f"{url}/openapi.json",
+            "--checks=" + ",".join(CHECKS),
+            "--seed=1",
+            "--continue-on-failure",
+            *options,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+
+
 @pytest.mark.parametrize(
     ("keys", "compat"),
     [("", ""), ("a-good-long-key", ""), ("a-good-long-key", "deepstack,compreface")],
@@ -30,24 +53,5 @@ def test_schemathesis_finds_no_server_error_and_nothing_undocumented(
 ) -> None:
     with start_server(API_KEYS=keys, COMPAT=compat) as server:
         header = [f"--header=X-API-Key: {keys}"] if keys else []
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "schemathesis.cli",
-                "run",
-                f"{server.url}/openapi.json",
-                "--checks=" + ",".join(CHECKS),
-                "--max-examples=50",
-                "--seed=1",
-                "--continue-on-failure",
-                *header,
-            ],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-            cwd=tmp_path,
-        )
-        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+        check_contract(server.url, tmp_path, "--max-examples=50", *header)
         assert "Traceback" not in server.log.read_text()

@@ -1,0 +1,206 @@
+"""Runs the service on a Ray cluster of several nodes, all on this machine."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import httpx
+import pytest
+import yaml
+
+from service.cluster import refusals
+from tests.cells import NAME
+from tests.monitors import ROOT, free_port
+
+CONFIG = ROOT / "docker" / "ray" / "serve.yaml"
+PATIENCE_S = 300
+SMALL = {"SFD_MODELS": NAME, "SFD_WORKERS": "1", "SFD_MAX_BATCH": "8"}
+"""Settings for the small model."""
+
+
+class Cluster:
+    """A Ray cluster without an application at first. Its proxy runs on the head node."""
+
+    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
+        self.process = process
+        self.folder = folder
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self.head = self._answer()
+        self.api = f"{self.head['dashboard']}/api/serve/applications/"
+
+    def add_node(self, cpus: int) -> str:
+        """Start a node; its id."""
+        return str(self._ask(f"add {cpus}")["node"])
+
+    def kill_node(self, node: str) -> None:
+        """Kill all processes of a node with SIGKILL."""
+        self._ask(f"kill {node}")
+
+    def deploy(self, **arguments: Any) -> None:
+        """`serve deploy` of the shipped file with these arguments, and wait until it is done."""
+        self.start_deploy(**arguments)
+        self.wait_until(lambda: self.status() == "RUNNING")
+
+    def start_deploy(self, **arguments: Any) -> None:
+        """`serve deploy` of the shipped file with these arguments instead of its own."""
+        config = yaml.safe_load(CONFIG.read_text("utf-8"))
+        config["proxy_location"] = "HeadOnly"
+        config["http_options"] |= {"host": "127.0.0.1", "port": int(self.url.rpartition(":")[2])}
+        config["applications"][0]["args"] = arguments
+        file = self.folder / "serve.yaml"
+        file.write_text(yaml.safe_dump(config), "utf-8")
+        program = Path(sys.executable).with_name("serve")
+        done = subprocess.run(
+            [program, "deploy", "--address", self.head["dashboard"], file],
+            env=os.environ | {"RAY_AUTH_MODE": "disabled"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def application(self) -> dict[str, Any]:
+        """What Ray says of the application."""
+        found: dict[str, Any] = httpx.get(self.api, timeout=60).json()["applications"]["sfd"]
+        return found
+
+    def status(self) -> str:
+        """RUNNING, DEPLOYING, DEPLOY_FAILED …"""
+        status: str = self.application()["status"]
+        if status == "DEPLOY_FAILED":
+            raise AssertionError(self.application()["message"])
+        return status
+
+    def replicas(self) -> list[dict[str, Any]]:
+        """The running replicas, with replica_id, pid and node_id."""
+        deployments = self.application()["deployments"]
+        found = deployments["sfd"]["replicas"] if deployments else []
+        return [replica for replica in found if replica["state"] == "RUNNING"]
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Poll a condition; AssertionError if it never holds."""
+        give_up = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < give_up, self.application()
+            time.sleep(0.1)
+
+    def _ask(self, line: str) -> dict[str, str]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, str]:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            # Ray prints too.
+            if line.startswith("{"):
+                answer: dict[str, str] = json.loads(line)
+                return answer
+        raise AssertionError((self.folder / "nodes.log").read_text("utf-8"))
+
+
+@contextmanager
+def run_cluster(cpus: int, environment: dict[str, str]) -> Iterator[Cluster]:
+    """A cluster whose nodes have this environment; all its processes end with the block."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("SFD_")}
+    # Short, because paths of sockets have at most 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix="sfd-ray-", dir="/tmp"))
+    ray = {
+        refusals.VARIABLE: refusals.VALUE,
+        "PYTHONWARNINGS": "ignore",
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_TMPDIR": str(folder),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+    with (folder / "nodes.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, ROOT / "tests" / "nodes.py", str(cpus)],
+            env=clean | ray | environment,
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+    try:
+        yield Cluster(process, folder)
+    finally:
+        process.communicate(timeout=PATIENCE_S)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def has_ray(missing: Callable[[str], NoReturn]) -> None:
+    """Skips the test if Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        missing("Ray is not installed (pip install 'sfd[ray]')")
+
+
+@dataclass
+class Outcome:
+    """The result of one request."""
+
+    sent: float
+    """By the monotonic clock."""
+    seconds: float
+    status: int
+    """0 if there was no answer."""
+    headers: httpx.Headers = field(default_factory=httpx.Headers)
+    body: bytes = b""
+    error: str = ""
+
+    @property
+    def model(self) -> str:
+        """The model that answered."""
+        name: str = json.loads(self.body)["model"]["name"]
+        return name
+
+
+@contextmanager
+def load(url: str, photo: bytes, clients: int) -> Iterator[list[Outcome]]:
+    """Posts one picture again and again from several clients until the block ends."""
+    stop = threading.Event()
+    outcomes: list[Outcome] = []
+
+    def post() -> None:
+        # A connection for each request, as of many users.
+        while not stop.is_set():
+            sent = time.monotonic()
+            try:
+                answer = httpx.post(f"{url}/detect", content=photo, timeout=PATIENCE_S)
+            except httpx.TransportError as error:
+                outcomes.append(Outcome(sent, time.monotonic() - sent, 0, error=repr(error)))
+            else:
+                seconds = time.monotonic() - sent
+                found = Outcome(sent, seconds, answer.status_code, answer.headers, answer.content)
+                outcomes.append(found)
+                if answer.status_code == 503:
+                    stop.wait(float(answer.headers["Retry-After"]))
+
+    threads = [threading.Thread(target=post) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield outcomes
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+def counts(outcomes: list[Outcome]) -> dict[int, int]:
+    """How many outcomes have each status."""
+    return dict(Counter(outcome.status for outcome in outcomes))

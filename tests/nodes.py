@@ -1,0 +1,44 @@
+"""Runs the nodes of a Ray cluster on this machine, as lines of standard input say.
+
+    python tests/nodes.py CPUS      the head node, with so many CPUs
+    add CPUS                        a further node
+    kill NODE                       every process of a node, with SIGKILL
+
+Answers each with a line of JSON. It ends with standard input.
+"""
+
+import json
+import sys
+from typing import Any
+
+from ray.cluster_utils import Cluster
+
+MEMORY = 100 * 2**20
+
+
+def main() -> None:
+    """Start the head, then obey."""
+    options: dict[str, Any] = {"object_store_memory": MEMORY}
+    head = {"num_cpus": int(sys.argv[1]), "include_dashboard": True, "dashboard_port": 0}
+    cluster = Cluster(initialize_head=True, head_node_args=options | head)
+    nodes = {}
+    answer(dashboard=f"http://{cluster.head_node.webui_url}", node=cluster.head_node.node_id)
+    for line in sys.stdin:
+        match line.split():
+            case ["add", cpus]:
+                node = cluster.add_node(num_cpus=int(cpus), **options)
+                nodes[node.node_id] = node
+                answer(node=node.node_id)
+            case ["kill", name]:
+                cluster.remove_node(nodes.pop(name), allow_graceful=False)
+                answer(node=name)
+    cluster.shutdown()
+
+
+def answer(**values: str) -> None:
+    """Print an answer."""
+    print(json.dumps(values), flush=True)
+
+
+if __name__ == "__main__":
+    main()
