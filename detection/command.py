@@ -15,10 +15,10 @@ from detection import settings, sources
 from detection.bulk import arguments as bulk
 from detection.bulk.settings import BulkSettings
 from detection.detector import Detection, Detector, Query
-from detection.errors import RequestError, UnwritableFile
+from detection.errors import RequestError
 from detection.opening import find_model, open_detector
 from detection.providers import ProviderName
-from detection.rendering import Style
+from detection.rendering import Style, UnwritableFile
 from detection.settings import DetectionSettings, Kind
 from detection.sources import Source
 from sfd.arguments import fraction, nonnegative, positive

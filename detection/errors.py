@@ -96,12 +96,5 @@ class Timeout(RequestError):
     title = "Timeout"
 
 
-class UnwritableFile(RequestError):
-    """A picture can't be written."""
-
-    slug = "unwritable-file"
-    title = "Unwritable file"
-
-
 class StartError(SfdError):
     """A detector or a service cannot start with these settings."""

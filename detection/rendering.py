@@ -9,7 +9,7 @@ from PIL import Image, ImageCms
 from detection import images
 from detection.crops import cut
 from detection.drawing import draw_boxes
-from detection.errors import OutOfMemory, UnwritableFile
+from detection.errors import OutOfMemory, RequestError
 from detection.letterbox import Colour
 from detection.redaction import hide
 from geometry.arrays import Floats
@@ -23,6 +23,13 @@ PNG_COMPRESSION = 3
 LARGEST_PROFILE = 2**20
 # What ImageCms can convert into RGB and `images.decode` has not converted by itself.
 _RGB_MODES = {"RGB", "RGBA", "RGBX", "P", "PA"}
+
+
+class UnwritableFile(RequestError):
+    """A picture can't be written."""
+
+    slug = "unwritable-file"
+    title = "Unwritable file"
 
 
 def draw(

@@ -1,6 +1,7 @@
 """What one image may cost, and how a worker process keeps to it."""
 
 import math
+import mmap
 import resource
 import time
 from dataclasses import dataclass
@@ -41,13 +42,36 @@ class Limits:
 
 def allow_memory(size: int) -> None:
     """Let this process use `size` bytes more than it does now. Only Linux keeps to it."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[5])
-    except OSError:
+    used = used_memory()
+    if used is None:
         return
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    soft = pages * resource.getpagesize() + size
+    soft = used + size
     resource.setrlimit(resource.RLIMIT_DATA, (soft if hard < 0 else min(soft, hard), hard))
+
+
+def used_memory() -> int | None:
+    """The bytes that `allow_memory` limits; None where the system does not tell."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
+    except OSError:
+        return None
+
+
+def can_have_what_is_allowed() -> bool:
+    """Whether this process could still get all memory up to its limit.
+
+    If it could not, it is not the limit that made an image fail: the system has too little.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    left = soft - (used_memory() or 0)
+    if soft < 0 or left <= 0:
+        return True
+    try:
+        mmap.mmap(-1, left, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS).close()
+    except (OSError, MemoryError):
+        return False
+    return True
 
 
 def allow_cpu(seconds: float) -> None:

@@ -13,6 +13,7 @@ from detection import errors
 from detection.decoding.tasks import Crop, Draw, Prepare, Prepared
 from detection.errors import RequestError
 from detection.letterbox import Pixels
+from detection.rendering import UnwritableFile
 from detection.tiles import Tile
 from geometry.letterbox import Letterbox
 
@@ -26,9 +27,10 @@ _ERRORS: Mapping[str, type[RequestError]] = {
     for kind in (
         errors.InvalidImage,
         errors.OutOfMemory,
+        errors.TooExpensive,
         errors.TooManyPixels,
         errors.UnsupportedMediaType,
-        errors.UnwritableFile,
+        UnwritableFile,
     )
 }
 

@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -16,7 +16,6 @@ from detection.decoding.pixels import PixelMemory
 from detection.decoding.process import ForkServer, Process, ending
 from detection.decoding.tasks import Crop, Draw, Prepare, Prepared
 from detection.errors import OutOfMemory, Overloaded, RequestError, Timeout, TooExpensive
-from detection.sizes import readable_bytes
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +57,10 @@ class Job:
         """Raise Timeout if nobody waits for the result any more."""
         if self.over.is_set() or time.monotonic() >= self.expires:
             raise Timeout("the deadline of the request passed")
+
+
+class DecoderCrashed(Exception):
+    """A worker ended by itself."""
 
 
 class Decoder(Protocol):
@@ -160,19 +163,23 @@ class ProcessDecoder:
 
     def _run(self, task: Task, data: bytes, offsets: list[int], job: Job) -> Reply:
         try:
-            return self._run_once(Order(task, data, offsets, large=False), job)
+            return self._run_again(Order(task, data, offsets, large=False), job)
         except OutOfMemory:
             # Only one task at a time may use more than the usual memory.
             _acquire(self._large, job)
         try:
-            return self._run_once(Order(task, data, offsets, large=True), job)
-        except OutOfMemory:
-            raise TooExpensive(
-                "this image takes too much memory to decode or draw: more than "
-                f"{readable_bytes(self._limits.memory)}"
-            ) from None
+            return self._run_again(Order(task, data, offsets, large=True), job)
         finally:
             self._large.release()
+
+    def _run_again(self, order: Order, job: Job) -> Reply:
+        """Run a task, a second time if the worker crashes: someone else may have killed it."""
+        with suppress(DecoderCrashed):
+            return self._run_once(order, job)
+        try:
+            return self._run_once(order, job)
+        except DecoderCrashed:
+            raise TooExpensive("the decoder failed on this image; it may be broken") from None
 
     def _run_once(self, order: Order, job: Job) -> Reply:
         with self._turn(job) as turn:
@@ -256,8 +263,8 @@ class ProcessDecoder:
             f"{self._limits.cpu_seconds:g} s of CPU time"
         )
 
-    def _crashed(self, process: Process, size: int) -> RequestError:
-        """Why a worker ended by itself, for the client."""
+    def _crashed(self, process: Process, size: int) -> Exception:
+        """What to raise for a worker that has ended by itself."""
         try:
             status = self._server.end(process)
         except OSError:
@@ -267,7 +274,7 @@ class ProcessDecoder:
             return self._too_expensive()
         self._on_end("crash")
         log.error("a decoder ended %s at an image of %d bytes", ending(status), size)
-        return TooExpensive("the decoder failed on this image; it may be broken")
+        return DecoderCrashed()
 
     def _worker(self) -> Process:
         with self._lock:

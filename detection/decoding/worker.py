@@ -12,12 +12,18 @@ from PIL import AvifImagePlugin
 
 from detection import images
 from detection.decoding import messages
-from detection.decoding.limits import Limits, allow_cpu, allow_memory
+from detection.decoding.limits import (
+    Limits,
+    allow_cpu,
+    allow_memory,
+    can_have_what_is_allowed,
+)
 from detection.decoding.messages import Order
 from detection.decoding.pixels import write
 from detection.decoding.tasks import Prepared
-from detection.errors import InvalidImage, OutOfMemory, RequestError
+from detection.errors import InvalidImage, OutOfMemory, RequestError, TooExpensive
 from detection.formats import media_types
+from detection.sizes import readable_bytes
 
 DECODED_WHEN_OPENED = ("WebP", "AVIF")
 """The formats for which even the header may need more than the usual memory."""
@@ -63,13 +69,7 @@ class Worker:
     def answer(self, order: Order) -> tuple[dict[str, Any], Sequence[bytes]]:
         """The head of the reply, and its files."""
         try:
-            try:
-                result = order.task.run(order.data)
-            except InvalidImage:
-                # A decoder that gets no memory may call the file broken.
-                if self.may_be_short(order):
-                    raise OutOfMemory("too little memory to decode this image") from None
-                raise
+            result = self.work(order)
         except RequestError as problem:
             return {"error": problem.slug, "detail": str(problem)}, ()
         except Exception:
@@ -79,3 +79,20 @@ class Worker:
         for pixels, offset in zip(result.pictures, order.offsets, strict=False):
             write(self.pixels, offset, pixels)
         return messages.describe(result), ()
+
+    def work(self, order: Order) -> Prepared | list[bytes]:
+        """Do a task. Raises RequestError: OutOfMemory if it may succeed with more memory."""
+        try:
+            return order.task.run(order.data)
+        except (OutOfMemory, MemoryError):
+            pass
+        except InvalidImage:
+            # A decoder that gets no memory may call the file broken.
+            if not self.may_be_short(order):
+                raise
+        if order.large and can_have_what_is_allowed():
+            raise TooExpensive(
+                "this image takes too much memory to decode or draw: more than "
+                f"{readable_bytes(self.limits.memory)}"
+            )
+        raise OutOfMemory("too little memory is left for this image; try again later")

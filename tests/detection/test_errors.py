@@ -4,7 +4,8 @@ import pytest
 
 import service.errors
 from detection import sources
-from detection.errors import InvalidImage, Overloaded, RequestError, UnwritableFile
+from detection.errors import InvalidImage, Overloaded, RequestError
+from detection.rendering import UnwritableFile
 
 
 def kinds(base: type[RequestError] = RequestError) -> list[type[RequestError]]:

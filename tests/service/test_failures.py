@@ -1,6 +1,6 @@
 """Failures inside and around the service: documented answers, and automatic recovery.
 
-Real processes, and real models that are made to fail. Workers are threads, so killing a worker
+Real processes, and real models that are made to fail. Inference runs in threads, so killing a worker
 means killing the process.
 """
 
@@ -30,6 +30,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from sfd.files import sha256
+from tests.reliability import processes
 
 Cells = Callable[..., bytes]
 Sleeping = Callable[[object], str]
@@ -352,14 +353,18 @@ def test_a_hanging_inference_does_not_keep_the_process_alive(
     ("path", "member"),
     [("/detect", "type"), ("/v1/vision/face", "error"), ("/api/v1/detection/detect", "message")],
 )
+@pytest.mark.parametrize("decoding", ["processes", "threads"])
 def test_a_good_picture_for_which_memory_is_lacking_is_a_503(
-    start_server: Any, bright_cells: Cells, path: str, member: str
+    start_server: Any, bright_cells: Cells, path: str, member: str, decoding: str
 ) -> None:
     out = io.BytesIO()
     Image.new("RGB", (7000, 7000), "red").save(out, "PNG")
-    with start_server(COMPAT="deepstack,compreface") as server:
-        held = server.memory("VmSize")
-        resource.prlimit(server.process.pid, resource.RLIMIT_AS, (held + 60 * 2**20, -1))
+    with start_server(COMPAT="deepstack,compreface", DECODING=decoding) as server:
+        # The process that forks the decoders, which have its limits.
+        decoder = [*processes.descendants(server.process.pid), server.process.pid][0]
+        status = Path(f"/proc/{decoder}/status").read_text()
+        held = 1024 * int(status.split("VmSize:")[1].split()[0])
+        resource.prlimit(decoder, resource.RLIMIT_AS, (held + 60 * 2**20, -1))
         file = {"image": ("a.png", out.getvalue()), "file": ("a.png", out.getvalue())}
         files = dict([list(file.items())[path.startswith("/api")]])
         answer = httpx.post(f"{server.url}{path}", files=files, timeout=60)

@@ -243,17 +243,34 @@ def test_the_priority_falls_with_the_cpu_time(used: float, level: int) -> None:
     assert niceness(used) == level
 
 
-def test_a_worker_that_crashes_fails_only_its_image(make: Make) -> None:
+def test_a_worker_that_is_killed_by_others_costs_no_image(make: Make) -> None:
+    decoder = make()
+    job = Job()
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(decoder.make, SLOW, large(), job)
+        eventually(lambda: len(decoder._slow) == 1)
+        first = workers()
+        os.kill(first[0], signal.SIGKILL)
+        eventually(lambda: len(workers()) == 1 and workers() != first)
+        assert make.endings == ["crash"]  # type: ignore[attr-defined]
+        job.over.set()
+        assert isinstance(running.exception(30), Timeout)
+
+
+def test_an_image_that_makes_workers_crash_twice_is_refused(make: Make) -> None:
     decoder = make()
     with ThreadPoolExecutor(1) as threads:
         running = threads.submit(decoder.make, SLOW, large(), Job())
-        eventually(lambda: len(workers()) == 1)
-        eventually(lambda: len(decoder._slow) == 1)
-        os.kill(workers()[0], signal.SIGSEGV)
+        seen: set[int] = set()
+        for _ in range(2):
+            eventually(lambda: bool(set(workers()) - seen))
+            (worker,) = set(workers()) - seen
+            seen.add(worker)
+            os.kill(worker, signal.SIGSEGV)
         failure = running.exception(30)
     assert isinstance(failure, TooExpensive)
     assert "the decoder failed on this image" in str(failure)
-    assert make.endings == ["crash"]  # type: ignore[attr-defined]
+    assert make.endings == ["crash", "crash"]  # type: ignore[attr-defined]
     decoder.prepare(SMALL, image(), Job())
 
 
