@@ -1,7 +1,7 @@
 """Failures inside and around the service: documented answers, and automatic recovery.
 
-Real processes, and real models that are made to fail. Inference runs in threads, so killing a worker
-means killing the process.
+Real processes, and real models that are made to fail. Inference runs in threads, so killing one of
+its workers means killing the process.
 """
 
 import asyncio
