@@ -12,7 +12,7 @@ BASE_MEMORY = 64 * 2**20
 BYTES_PER_PIXEL = 20
 """The most that Pillow needs for a pixel, which it keeps in 4 bytes: a progressive CMYK JPEG takes
 4 coefficients of 2 bytes, its picture, a copy in RGB, and another one that is turned or drawn."""
-USUAL_SHARE = 4
+USUAL_SHARE = 6
 """Every worker may use a USUAL_SHARE-th of the memory limit; above it, one worker at a time."""
 
 

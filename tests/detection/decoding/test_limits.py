@@ -24,17 +24,17 @@ def in_process(code: str) -> "subprocess.CompletedProcess[str]":
 def test_the_memory_follows_from_the_largest_image_unless_it_is_set() -> None:
     derived = Limits.of(5, None, 1_000_000)
     assert derived.memory == BASE_MEMORY + 1_000_000 * BYTES_PER_PIXEL
-    assert derived.usual_memory == derived.memory // 4
+    assert derived.usual_memory == derived.memory // 6
     assert Limits.of(5, 10**9, 1_000_000).memory == 10**9
 
 
 @pytest.mark.parametrize(
     ("pixels", "large", "expected"),
-    [(1_000, False, False), (1_000_000, False, True), (1_000_000, True, False),
+    [(1_000, False, False), (3_000_000, False, True), (3_000_000, True, False),
      (60_000_000, True, True)],
 )  # fmt: skip
 def test_an_image_is_short_of_memory_by_its_size(pixels: int, large: bool, expected: bool) -> None:
-    assert Limits(5, 300 * 2**20).may_be_short(pixels, large=large) is expected
+    assert Limits(5, 600 * 2**20).may_be_short(pixels, large=large) is expected
 
 
 @linux
