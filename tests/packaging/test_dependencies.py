@@ -20,6 +20,7 @@ EXTRAS = {
     "convert": ("verify",),
     "detection": ("detect", "bulk", "ray"),
     "geometry": (),
+    "quantization": ("detect",),
     "service": ("service", "grpc", "otel", "ray"),
     "sfd": (),
     "store": ("models",),
