@@ -102,7 +102,8 @@ def commands_list() -> str:
         command = cast(Command, import_module(module))
         parser = argparse.ArgumentParser(prog=f"sfd {name}")
         command.add_arguments(parser)
-        sections.append(f"## sfd {name}\n\n{summary[0].upper()}{summary[1:]}.\n")
+        level = "##" + "#" * name.count(" ")
+        sections.append(f"{level} sfd {name}\n\n{summary[0].upper()}{summary[1:]}.\n")
         sections += [
             f"### {prog}\n\n{description}\n\n{table(('argument', 'what'), rows)}"
             if prog != parser.prog

@@ -25,6 +25,10 @@ COMMANDS = {
         "store.command",
         "list, show, verify, build, add, pull, quantize and remove the models of the store",
     ),
+    "models quantize": (
+        "quantization.command",
+        "write an INT8 file beside a model's float32 file, and measure it",
+    ),
     "serve": (
         "service.command",
         "run the HTTP service, which answers POST /detect with face boxes",
@@ -35,6 +39,10 @@ COMMANDS = {
     "evaluate": ("training.commands.evaluate", "measure a detector on labelled images"),
     "bench": ("benchmarks.command", "measure a model's speed in onnxruntime and in OpenCV"),
 }
+"""The module and the summary of each command.
+
+The module of `models quantize` stands above that of `models`, which therefore does not import it.
+"""
 
 
 class Command(Protocol):
@@ -59,9 +67,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"sfd {VERSION}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (_, summary) in COMMANDS.items():
-        commands.add_parser(name, help=summary, add_help=False)
+        if " " not in name:
+            commands.add_parser(name, help=summary, add_help=False)
     arguments, rest = parser.parse_known_args(argv)
     return run_command(arguments.command, rest)
+
+
+def add_subcommands(
+    name: str, actions: "argparse._SubParsersAction[argparse.ArgumentParser]"
+) -> None:
+    """List the subcommands of a command that have modules of their own, each with its summary.
+
+    `run_command` imports the module of the one that is chosen, and gives it the arguments.
+    """
+    for command, (_, summary) in COMMANDS.items():
+        if command.startswith(f"{name} "):
+            action = command.removeprefix(f"{name} ")
+            listed = actions.add_parser(action, help=summary, add_help=False)
+            listed.set_defaults(subcommand=command)
 
 
 def run_command(name: str, argv: Sequence[str] | None = None) -> int:
@@ -96,7 +119,8 @@ def _ended_by_sigterm() -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-def _run(name: str, argv: Sequence[str] | None) -> int:
+def _run(name: str, argv: Sequence[str] | None, given: argparse.Namespace | None = None) -> int:
+    """Run a command. `given` has the options that stood before the subcommand's name."""
     module, _ = COMMANDS[name]
     prog = f"sfd {name}"
     try:
@@ -113,7 +137,12 @@ def _run(name: str, argv: Sequence[str] | None) -> int:
         "--debug", action="store_true", help="show the traceback if the command fails"
     )
     command.add_arguments(parser)
-    arguments = parser.parse_args(argv)
+    arguments, rest = parser.parse_known_args(argv, given)
+    subcommand = getattr(arguments, "subcommand", name)
+    if subcommand != name:
+        return _run(subcommand, rest, arguments)
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         command.run(arguments)
     except SfdError as error:

@@ -2,6 +2,7 @@
 
 OF_COMMAND = {
     "models": ("models",),
+    "models quantize": ("detect",),
     "serve": ("service",),
     "detect": ("detect",),
     "train": ("train",),
@@ -16,10 +17,6 @@ OF_PACKAGE = {
     "opentelemetry": "otel",
     "pyarrow": "bulk",
     "ray": "ray",
-    # `sfd models quantize` reads images.
-    "PIL": "detect",
-    "annotated_types": "detect",
-    "pydantic_settings": "detect",
     "scipy": "evaluate",
     "torch": "train",
 }

@@ -1,23 +1,24 @@
-"""`sfd models`: lists, checks, builds, adds, pulls, quantizes and removes models of the store."""
+"""`sfd models`: lists, checks, builds, adds, pulls and removes models of the store."""
 
 import argparse
 import json
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from tqdm import tqdm
-
 from sfd.arguments import fraction, number, numbers, size, words
+from sfd.cli import add_subcommands
 from sfd.errors import SfdError
 from sfd.terminal import say
-from store.catalog import Catalog, default_catalog
+from store.catalog import default_catalog
 from store.catalog import load as load_catalog
 from store.listing import Listed, card, data, examine, listing, table
 from store.model import MOST_PIXELS, ModelError, load
+from store.options import add_options, catalog, folder_of
 from store.places import installed, locate, store_for, stores
+from store.progress import progress_bar
 from store.remove import remove
 
 # Only the actions that convert import the converter and its libraries, so `sfd models verify` runs
@@ -42,14 +43,7 @@ your data folder, then those that came with the package. `add` and `pull` write 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommands of `sfd models`."""
-    for_store = (
-        "the folder of models (default: $SFD_MODEL_STORE, otherwise see `sfd models --help`)"
-    )
-    for_catalog = (
-        "the catalog of models to pull (default: the store's catalog.toml, otherwise sfd's own)"
-    )
-    parser.add_argument("--store", type=Path, metavar="DIR", help=for_store)
-    parser.add_argument("--catalog", type=Path, metavar="FILE", help=for_catalog)
+    add_options(parser)
     commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     def command(name: str, summary: str) -> argparse.ArgumentParser:
@@ -59,8 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         # Accepted before and after ACTION. SUPPRESS keeps this default from overwriting a value
         # that was given before ACTION.
         absent = argparse.SUPPRESS
-        made.add_argument("--store", type=Path, metavar="DIR", default=absent, help=for_store)
-        made.add_argument("--catalog", type=Path, metavar="FILE", default=absent, help=for_catalog)
+        add_options(made, default=absent)
         made.add_argument(
             "--debug",
             action="store_true",
@@ -119,21 +112,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pulled.add_argument("name", metavar="NAME", help="as `sfd models list` shows it")
     removed = command("remove", "delete models from the store")
     removed.add_argument("names", nargs="+", metavar="NAME", help="as `sfd models list` shows it")
-    quantized = command(
-        "quantize", "write an INT8 file beside a model's float32 file, and measure it"
-    )
-    quantized.add_argument("name", metavar="NAME", help="as `sfd models list` shows it")
-    quantized.add_argument(
-        "--images",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="a folder of photographs like those that the service gets: at least 20, better 200. "
-        "A quarter is used to measure, the others to calibrate",
-    )
-    quantized.add_argument(
-        "--force", action="store_true", help="overwrite an INT8 file that exists already"
-    )
+    add_subcommands("models", commands)
     for parser_of_size in (added, pulled):
         parser_of_size.add_argument(
             "--input-size", type=_size, metavar="N|HxW", help="input size, if not the model's own"
@@ -157,24 +136,23 @@ def run(arguments: argparse.Namespace) -> None:
         "add": _add,
         "pull": _pull,
         "remove": _remove,
-        "quantize": _quantize,
     }
     actions[arguments.action](arguments)
 
 
 def _list(arguments: argparse.Namespace) -> None:
-    rows = listing(installed(arguments.store), _catalog(arguments))
+    rows = listing(installed(arguments.store), catalog(arguments))
     say(_json([data(row) for row in rows]) if arguments.json else table(rows))
 
 
 def _show(arguments: argparse.Namespace) -> None:
-    catalog = _catalog(arguments)
+    available = catalog(arguments)
     try:
         folder = locate(arguments.name, arguments.store)
     except ModelError:
-        if arguments.name not in catalog:
+        if arguments.name not in available:
             raise
-        row = Listed(arguments.name, "available", description=catalog[arguments.name])
+        row = Listed(arguments.name, "available", description=available[arguments.name])
     else:
         row = examine(folder)
         if row.description is None:
@@ -200,7 +178,7 @@ def _build(arguments: argparse.Namespace) -> None:
             if is_built(model) and not arguments.force:
                 say(f"{model.name}: {model.onnx.name} is up to date")
                 continue
-            with _progress(model.name) as progress:
+            with progress_bar(model.name) as progress:
                 made = build(model, verify=arguments.verify, progress=progress)
             say(f"{model.name}: built {model.onnx}, {made.verification}")
         except SfdError as error:
@@ -231,7 +209,7 @@ def _add(arguments: argparse.Namespace) -> None:
     sources = arguments.prototxt, arguments.caffemodel
     warnings: list[str] = []
     try:
-        with _terminable(), _progress(arguments.name) as progress:
+        with _terminable(), progress_bar(arguments.name) as progress:
             model = add(
                 store_for(arguments.name, arguments.store),
                 arguments.name,
@@ -252,7 +230,7 @@ def _pull(arguments: argparse.Namespace) -> None:
     from store.pull import pull
 
     path = arguments.catalog or default_catalog(arguments.store)
-    with _terminable(), _progress(arguments.name) as progress:
+    with _terminable(), progress_bar(arguments.name) as progress:
         model = pull(
             store_for(arguments.name, arguments.store),
             arguments.name,
@@ -267,42 +245,14 @@ def _pull(arguments: argparse.Namespace) -> None:
 def _remove(arguments: argparse.Namespace) -> None:
     # Check all names first, so that a misspelled one doesn't stop the command halfway.
     for name in arguments.names:
-        _locate(name, arguments)
+        folder_of(name, arguments)
     for name in dict.fromkeys(arguments.names):
         say(f"{name}: removed {remove(name, arguments.store)}")
 
 
-def _quantize(arguments: argparse.Namespace) -> None:
-    from store.quantize import divide, make
-
-    model = load(_locate(arguments.name, arguments))
-    images = divide(arguments.images)
-    with _terminable(), _progress(model.name, images.steps) as progress:
-        made = make(model, images, force=arguments.force, progress=progress)
-    agreement, speed = made.agreement, made.speed
-    say(
-        f"{model.name}: wrote {model.int8}, calibrated on {made.calibration.images} images. On "
-        f"{agreement.images} others it finds {agreement.matched:.1%} of the {agreement.faces} "
-        f"faces of float32 and {agreement.extra} more; IoU {agreement.iou_median:.3f} in the "
-        f"median; {speed.ratio:.2f} times as fast. SFD_PRECISION=int8 serves it"
-    )
-
-
-def _locate(name: str, arguments: argparse.Namespace) -> Path:
-    """The folder of a model. If it is only in the catalog, the error says how to pull it."""
-    try:
-        return locate(name, arguments.store)
-    except ModelError:
-        if name not in _catalog(arguments):
-            raise
-        raise ModelError(
-            f"{name} is not in the store; `sfd models pull {name}` downloads it"
-        ) from None
-
-
 def _folders(arguments: argparse.Namespace) -> tuple[Path, ...]:
     if arguments.names:
-        return tuple(_locate(name, arguments) for name in dict.fromkeys(arguments.names))
+        return tuple(folder_of(name, arguments) for name in dict.fromkeys(arguments.names))
     folders = installed(arguments.store)
     if not folders:
         store = stores(arguments.store)[0]
@@ -310,12 +260,6 @@ def _folders(arguments: argparse.Namespace) -> tuple[Path, ...]:
             f"the model store {store} has no model: get one with `sfd models pull NAME`"
         )
     return folders
-
-
-def _catalog(arguments: argparse.Namespace) -> Catalog:
-    """The catalog; empty if there is none and the user named none."""
-    path = arguments.catalog or default_catalog(arguments.store)
-    return load_catalog(path) if arguments.catalog or path.is_file() else {}
 
 
 def _complain(failures: Sequence[str]) -> None:
@@ -326,18 +270,6 @@ def _complain(failures: Sequence[str]) -> None:
 def _json(value: object) -> str:
     # In ASCII: a terminal obeys some of the other characters.
     return json.dumps(value, indent=2)
-
-
-@contextmanager
-def _progress(name: str, total: int | None = None) -> Iterator[Callable[[str], None]]:
-    # disable=None shows the bar only on a terminal.
-    with tqdm(desc=name, total=total, disable=None, leave=False, unit=" steps") as bar:
-
-        def show(step: str) -> None:
-            bar.set_postfix_str(step, refresh=False)
-            bar.update()
-
-        yield show
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """What `build.json` says about `model.int8.onnx`: how it was made, and what it costs.
 
-`store.quantize` measures it. The service reads it without the libraries that this needs.
+The package `quantization` measures it. The service reads it without that package.
 """
 
 from pydantic.dataclasses import dataclass

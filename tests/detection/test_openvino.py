@@ -18,9 +18,10 @@ from detection.agreement import agrees, builtin_pictures
 from detection.precision import Precision, lacking, processor_features
 from detection.providers import ProviderName
 from detection.session import Predictions, open_session
+from quantization.images import Images
+from quantization.making import make
 from store import model as models
 from store.model import Model
-from store.quantize import Images, make
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,8 @@ import ast
 import re
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from graphlib import TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -20,6 +21,7 @@ EXTRAS = {
     "convert": ("verify",),
     "detection": ("detect", "bulk", "ray"),
     "geometry": (),
+    "quantization": ("detect",),
     "service": ("service", "grpc", "otel", "ray"),
     "sfd": (),
     "store": ("models",),
@@ -59,6 +61,17 @@ def declared(extras: Iterable[str]) -> set[str]:
 def imported(package: str) -> dict[str, set[str]]:
     """The distributions that a package imports, each with the modules that do."""
     found: dict[str, set[str]] = {}
+    for path, top in imports(package):
+        # typeshed is for type checkers alone.
+        if top in {*sys.stdlib_module_names, *PACKAGES, "_typeshed"}:
+            continue
+        name = DISTRIBUTIONS.get(top, top).replace("_", "-")
+        found.setdefault(name, set()).add(str(path.relative_to(ROOT)))
+    return found
+
+
+def imports(package: str) -> Iterator[tuple[Path, str]]:
+    """Each import in a package: the module that has it, and the imported top-level name."""
     for path in (ROOT / package).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             match node:
@@ -68,13 +81,8 @@ def imported(package: str) -> dict[str, set[str]]:
                     modules = [module]
                 case _:
                     continue
-            for top in {module.partition(".")[0] for module in modules}:
-                # typeshed is for type checkers alone.
-                if top in {*sys.stdlib_module_names, *PACKAGES, "_typeshed"}:
-                    continue
-                name = DISTRIBUTIONS.get(top, top).replace("_", "-")
-                found.setdefault(name, set()).add(str(path.relative_to(ROOT)))
-    return found
+            for module in modules:
+                yield path, module.partition(".")[0]
 
 
 def test_every_package_of_the_checkout_is_in_the_wheel_the_image_and_this_test() -> None:
@@ -84,6 +92,17 @@ def test_every_package_of_the_checkout_is_in_the_wheel_the_image_and_this_test()
     assert {f"!{name}" for name in folders} <= set(
         (ROOT / ".dockerignore").read_text("utf-8").splitlines()
     )
+
+
+def test_no_packages_import_each_other_in_a_circle() -> None:
+    below = {
+        package: {top for _, top in imports(package) if top in PACKAGES} - {package}
+        for package in PACKAGES
+    }
+    # Raises CycleError, which names the packages of a circle.
+    order = list(TopologicalSorter(below).static_order())
+    assert set(order) == set(PACKAGES)
+    assert below["quantization"] >= {"convert", "detection", "store"}
 
 
 @pytest.mark.parametrize("package", PACKAGES)

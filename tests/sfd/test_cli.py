@@ -121,13 +121,25 @@ def test_help_lists_every_command_with_its_summary(capsys: pytest.CaptureFixture
     assert ended.value.code == 0
     words = " ".join(capsys.readouterr().out.split())
     for name, (_, summary) in cli.COMMANDS.items():
-        assert f"{name} {summary}" in words
+        assert (f"{name} {summary}" in words) == (" " not in name)
+
+
+@pytest.mark.parametrize("name", [name for name in cli.COMMANDS if " " in name])
+def test_help_of_a_command_lists_its_subcommand_with_its_summary(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, subcommand = name.split()
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--help"])
+    assert ended.value.code == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert f"{subcommand} {cli.COMMANDS[name][1]}" in words
 
 
 @pytest.mark.parametrize("name", list(cli.COMMANDS))
 def test_each_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        cli.main([name, "--help"])
+        cli.main([*name.split(), "--help"])
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith(f"usage: sfd {name}")
 
@@ -137,7 +149,10 @@ def test_each_command_has_help(name: str, capsys: pytest.CaptureFixture[str]) ->
     [
         ("convert", {"fastapi", "uvicorn", "prometheus_client", "torch"}),
         ("serve", {"onnx", "google.protobuf", "torch", "convert"}),
-        ("models", {"fastapi", "uvicorn", "prometheus_client", "torch"}),
+        (
+            "models",
+            {"fastapi", "uvicorn", "prometheus_client", "torch", "convert", "detection"},
+        ),
     ],
 )
 def test_a_command_imports_only_what_it_needs(name: str, never: set[str]) -> None:

@@ -48,7 +48,8 @@ def run(folder: Path, *command: str | Path, **environment: str) -> str:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_python_m_sfd_runs_our_own_packages(folder: Path, command: str) -> None:
-    assert f"usage: sfd {command}" in run(folder, sys.executable, "-m", "sfd", command, "--help")
+    usage = run(folder, sys.executable, "-m", "sfd", *command.split(), "--help")
+    assert f"usage: sfd {command}" in usage
 
 
 def test_the_command_runs_our_own_packages_with_the_folder_in_pythonpath(folder: Path) -> None:

@@ -1,77 +1,23 @@
-"""`sfd models quantize`: an INT8 file beside the float32 one, what it was made from and costs."""
+"""The INT8 file beside the float32 one: what it was made from and what it costs."""
 
 import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from detection.agreement import agrees, builtin_pictures
-from detection.precision import Precision, lacking, processor_features
+from detection.precision import Precision
 from detection.providers import ProviderName
 from detection.session import open_session
-from sfd.cli import main
+from quantization import making
+from quantization.images import divide
+from quantization.making import make
 from sfd.files import sha256
 from store import model as models
-from store import quantize
 from store.build import build
 from store.listing import card, data, examine, table
 from store.model import Model
-from store.quantize import MINIMUM, divide, make
-
-ROOT = Path(__file__).resolve().parents[2]
-SAMPLE = ROOT / "service/static/sample.jpg"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def able() -> None:
-    reason = lacking(Precision.INT8, processor_features())
-    if reason is not None:
-        pytest.skip(reason)
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The fewest images that are accepted: parts of one photograph, turned and dimmed."""
-    folder = tmp_path_factory.mktemp("images")
-    photograph = Image.open(SAMPLE).convert("RGB")
-    random = np.random.default_rng(0)
-    for number in range(MINIMUM):
-        left, top = (int(value) for value in random.integers(0, 120, 2))
-        part = photograph.crop((left, top, 512 - int(random.integers(0, 120)), 512))
-        if number % 2:
-            part = part.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        part.point([round(i * (1 - number / 40)) for i in range(256)] * 3).save(
-            folder / f"{number}.jpg"
-        )
-    return folder
-
-
-@pytest.fixture
-def quantized(built: Model, images: Path) -> Model:
-    make(built, divide(images))
-    return built
-
-
-def test_a_quarter_of_the_images_is_held_back_whatever_their_names(
-    images: Path, tmp_path: Path
-) -> None:
-    divided = divide(images)
-    assert (len(divided.calibrating), len(divided.held_back)) == (15, 5)
-    assert not set(divided.calibrating) & set(divided.held_back)
-    for number, file in enumerate(sorted(images.iterdir(), reverse=True)):
-        (tmp_path / f"other{number}.jpg").write_bytes(file.read_bytes())
-    again = divide(tmp_path)
-    assert again.sha256 == divided.sha256
-    assert list(map(sha256, again.held_back)) == list(map(sha256, divided.held_back))
-
-
-def test_the_same_image_twice_counts_once(images: Path, tmp_path: Path) -> None:
-    for name in ("1.jpg", "2.jpg"):
-        (tmp_path / name).write_bytes((images / "0.jpg").read_bytes())
-    with pytest.raises(models.ModelError, match=f"has 1 different images, .* at least {MINIMUM}"):
-        divide(tmp_path)
 
 
 def test_the_record_says_what_the_file_was_made_from_and_what_it_costs(
@@ -151,19 +97,10 @@ def test_a_file_that_is_no_image_is_named_and_nothing_is_written(
     assert models.read_build(built).int8 is None
 
 
-def test_images_without_a_face_are_refused(
-    built: Model, images: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(quantize, "measure", lambda *_: None)
-    with pytest.raises(models.ModelError, match="no face in the 5 images that were held back"):
-        make(built, divide(images))
-    assert not built.int8.exists()
-
-
 def test_a_processor_without_int8_is_refused(
     built: Model, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quantize, "processor_features", lambda: frozenset({"avx2"}))
+    monkeypatch.setattr(making, "processor_features", lambda: frozenset({"avx2"}))
     with pytest.raises(models.ModelError, match="can't be measured here: int8 needs a processor"):
         make(built, divide(images))
 
@@ -198,57 +135,3 @@ def test_list_show_and_json_know_the_int8_file(quantized: Model) -> None:
 def test_a_model_without_an_int8_file_does_not_mention_it(built: Model) -> None:
     assert "int8" not in (built.folder / "build.json").read_text("utf-8")
     assert "model.int8.onnx" not in card(examine(built.folder))
-
-
-# The command.
-
-
-@pytest.fixture
-def chosen(store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """`sfd models` uses the test's own store."""
-    monkeypatch.setenv("SFD_MODEL_STORE", str(store))
-    return store
-
-
-def test_the_command_writes_the_file_and_verify_and_remove_know_it(
-    chosen: Path, built: Model, images: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["models", "quantize", "tiny", "--images", str(images)]) == 0
-    out = capsys.readouterr().out
-    assert "tiny: wrote" in out
-    assert "calibrated on 15 images. On 5 others it finds" in out
-    assert main(["models", "verify"]) == 0
-    built.int8.write_bytes(b"other")
-    assert main(["models", "verify"]) == 1
-    assert "model.int8.onnx: does not match its sha256" in capsys.readouterr().err
-    assert main(["models", "remove", "tiny"]) == 0
-    assert not built.folder.exists()
-
-
-@pytest.mark.parametrize(
-    ("files", "code", "says"),
-    [
-        (None, 1, "is not a folder"),
-        (0, 2, "the folder has no image files"),
-        (3, 1, "has 3 different images, but the calibration needs at least 20"),
-    ],
-)
-def test_a_folder_that_does_not_suit_is_refused(
-    chosen: Path, built: Model, images: Path, tmp_path: Path,
-    capsys: pytest.CaptureFixture[str], files: int | None, code: int, says: str,
-) -> None:  # fmt: skip
-    folder = tmp_path / "given"
-    if files is not None:
-        folder.mkdir()
-        for number in range(files):
-            (folder / f"{number}.jpg").write_bytes((images / f"{number}.jpg").read_bytes())
-    assert main(["models", "quantize", "tiny", "--images", str(folder)]) == code
-    assert says in capsys.readouterr().err
-    assert not built.int8.exists()
-
-
-def test_a_model_that_is_not_built_is_refused(
-    chosen: Path, unbuilt: Model, images: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["models", "quantize", "tiny", "--images", str(images)]) == 1
-    assert "run `sfd models build tiny`" in capsys.readouterr().err
