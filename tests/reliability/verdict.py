@@ -59,11 +59,9 @@ def _problem_of(sent: Sent, lives: Sequence[Life]) -> str | None:
     if not sent.is_right:
         return f"{sent.status} with the wrong faces or id, or 503 without Retry-After"
     # A killed decoder excuses nothing: its image is decoded again.
-    return (
-        None
-        if sent.status in (EXPECTED[sent.kind], 503)
-        else (f"{sent.status}, not {EXPECTED[sent.kind]}")
-    )
+    if sent.status in (EXPECTED[sent.kind], 503):
+        return None
+    return f"{sent.status}, not {EXPECTED[sent.kind]}"
 
 
 def _while_away(sent: Sent, lives: Sequence[Life]) -> bool:
