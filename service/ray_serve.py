@@ -86,8 +86,10 @@ class Replica:
         return app
 
     async def check_health(self) -> None:
-        """What /livez says: it answers, on the event loop of the requests."""
+        """Fail if the event loop hangs, or if images wait and no decoder makes progress."""
         await livez()
+        if self.runtime.stalled:
+            raise RuntimeError("no decoder makes progress")
 
     async def metrics_target(self) -> targets.Group:
         """Where the metrics of this replica are."""
