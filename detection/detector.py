@@ -15,7 +15,8 @@ import numpy as np
 
 from detection.batcher import Batcher, Reservation
 from detection.deadline import until
-from detection.decoding.pool import Decoder, Job
+from detection.decoding.job import Job
+from detection.decoding.pool import Decoder
 from detection.decoding.tasks import Crop, Draw, Prepare, Prepared
 from detection.errors import RequestError
 from detection.letterbox import Pixels
@@ -194,7 +195,7 @@ class Detector:
         for executor in self.executors:
             executor.shutdown(wait=False, cancel_futures=True)
         for decoder in self.decoders:
-            decoder.close()
+            await asyncio.to_thread(decoder.close)
 
     async def prepare(self, data: bytes, most_tiles: int, deadline: float) -> Prepared:
         """Decode, cut and letterbox an image file. Raises RequestError."""

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -129,6 +130,7 @@ def pixels(data: bytes) -> int | None:
     if media_types.kind(data) == "WebP" and (size := webp.size(data)):
         return size[0] * size[1]
     try:
+        check(data, sys.maxsize)
         with Image.open(BytesIO(data), formats=FORMATS) as image:
             return image.width * image.height
     except Exception:

@@ -12,7 +12,13 @@ from detection.batcher import Batcher, Handle
 from detection.choice import choose_provider
 from detection.decoding.limits import Limits
 from detection.decoding.pixels import PixelMemory
-from detection.decoding.pool import THREADS, Decoder, ProcessDecoder, ThreadDecoder
+from detection.decoding.pool import (
+    Decoder,
+    ProcessDecoder,
+    ThreadDecoder,
+    running,
+    threads,
+)
 from detection.detector import Detector
 from detection.letterbox import Pixels
 from detection.observer import Observer
@@ -71,10 +77,11 @@ class Pools:
         limits = Limits.of(settings.decode_cpu_s, settings.decode_memory, settings.max_pixels)
         largest = max(m.input.width * m.input.height * m.input.channels for m in models)
         waiting = min(settings.queue_limit * len(models), MOST_PICTURES)
-        # A tiled image takes a slot for each tile.
-        pixels = PixelMemory(largest, waiting, spare=2 * MOST)
-        decoder = ProcessDecoder(settings.threads, limits, pixels, on_end)
-        return cls(decoder, ThreadPoolExecutor(THREADS, "decode"), selecting)
+        width = settings.threads
+        # An image that is cut into tiles takes a slot for each.
+        pixels = PixelMemory(largest, waiting, spare=running(width) * MOST)
+        decoder = ProcessDecoder(width, limits, pixels, on_end)
+        return cls(decoder, ThreadPoolExecutor(threads(width), "decode"), selecting)
 
     def close(self) -> None:
         """End the threads once they are idle, drop waiting tasks, and stop the decoder."""

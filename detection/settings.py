@@ -242,6 +242,11 @@ def accepts(field: FieldInfo) -> str:
         return "text"
     if Path in choices:
         return "a folder"
+    for choice in choices:
+        for rule in getattr(choice, "__metadata__", ()):
+            if isinstance(rule, Unit):
+                bounds = _bounds(choice.__metadata__)
+                return f"a number of {rule.name} {bounds}, such as {rule.example}"
     if numbers := [each for each in choices if int in getattr(each, "__args__", (each,))]:
         rules = getattr(numbers[0], "__metadata__", ())
         return f"auto | a whole number {_bounds(rules)}"

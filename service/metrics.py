@@ -115,6 +115,18 @@ class Metrics:
             ["model"],
             registry=registry,
         )
+        self.decoders_memory = Gauge(
+            "sfd_decoders_memory_bytes",
+            "Resident memory of the processes that decode images, without what they share with "
+            "each other. It is not part of process_resident_memory_bytes.",
+            registry=registry,
+        )
+        self.decoders_cpu = Gauge(
+            "sfd_decoders_cpu_seconds",
+            "CPU time of the processes that decode images, since the start. It is not part of "
+            "process_cpu_seconds_total.",
+            registry=registry,
+        )
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)

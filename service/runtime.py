@@ -120,7 +120,7 @@ class Runtime:
         await asyncio.gather(*(finish() for finish in self.before_close))
         await asyncio.gather(*(detector.close() for detector in self.detectors.values()))
         if self.pools is not None:
-            self.pools.close()
+            await asyncio.to_thread(self.pools.close)
 
 
 def load(settings: Settings) -> Runtime:

@@ -70,6 +70,7 @@ class Options:
     max_bytes: int
     max_pixels: int
     reduced_decoding: bool
+    precision: str
 
     @property
     def query(self) -> Query:
@@ -146,6 +147,7 @@ def options(query: Query, model: Model, settings: BulkSettings) -> Options:
         max_bytes=settings.max_bytes,
         max_pixels=settings.max_pixels,
         reduced_decoding=settings.reduced_decoding,
+        precision=settings.precision,
     )
 
 

@@ -20,6 +20,8 @@ from detection.opening import find_model, open_detector
 READERS = 8
 """Threads that read files. Reading from an object store is mostly waiting."""
 LEAST_WINDOW = 16
+RETRIES = 5
+"""How often a picture is tried again for which there was no room."""
 # No server's deadline applies here.
 NEVER = float("inf")
 
@@ -61,6 +63,8 @@ class Worker:
         self._query = plan.options.query
         self._window = self._detector.group(window, self._query)
         self._reading = ThreadPoolExecutor(READERS, "read")
+        # One picture at a time is tried again.
+        self._retrying = asyncio.Lock()
         self._runner = asyncio.Runner()
 
     def run(self, shard: int, advance: Advance = lambda count: None) -> Report:
@@ -129,6 +133,12 @@ class Worker:
         loop = asyncio.get_running_loop()
         data, digest = await loop.run_in_executor(self._reading, _read, picture)
         [found] = await self._detector.detect_all([data], self._query, NEVER)
+        for _ in range(RETRIES):
+            if not isinstance(found, Overloaded):
+                break
+            # It took long or much memory beside others that did, too.
+            async with self._retrying:
+                [found] = await self._detector.detect_all([data], self._query, NEVER)
         if isinstance(found, Overloaded | Timeout):
             # Not the picture's fault: it must not become its row.
             raise found

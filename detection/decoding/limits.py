@@ -4,6 +4,7 @@ import math
 import mmap
 import resource
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,25 +38,28 @@ class Limits:
     @property
     def usual_memory(self) -> int:
         """What every worker may use at any time."""
-        return self.memory // USUAL_SHARE
+        return min(self.memory, max(self.memory // USUAL_SHARE, 2 * BASE_MEMORY))
 
 
-def allow_memory(size: int) -> None:
-    """Let this process use `size` bytes more than it does now. Only Linux keeps to it."""
-    used = used_memory()
-    if used is None:
-        return
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    soft = used + size
-    resource.setrlimit(resource.RLIMIT_DATA, (soft if hard < 0 else min(soft, hard), hard))
+def confine() -> None:
+    """Prepare a worker process: no core files, and the first to go when the system lacks memory."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
-def used_memory() -> int | None:
-    """The bytes that `allow_memory` limits; None where the system does not tell."""
+def used_memory() -> int:
+    """The bytes that `allow_memory` limits; 0 where the system does not tell."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
     except OSError:
-        return None
+        return 0
+
+
+def allow_memory(size: int) -> None:
+    """Let this process use `size` bytes in all. Only Linux keeps to it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (size if hard < 0 else min(size, hard), hard))
 
 
 def can_have_what_is_allowed() -> bool:
@@ -64,7 +68,7 @@ def can_have_what_is_allowed() -> bool:
     If it could not, it is not the limit that made an image fail: the system has too little.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
-    left = soft - (used_memory() or 0)
+    left = soft - used_memory()
     if soft < 0 or left <= 0:
         return True
     try:

@@ -1,6 +1,6 @@
 """What this process and a worker send each other: JSON, and the bytes of files after it.
 
-Not pickle: a worker that a hostile file has taken over must not be able to run code here.
+Not pickle: a hostile file that has taken over a worker must not run code here by its reply.
 """
 
 import json
@@ -12,7 +12,6 @@ from typing import Any
 from detection import errors
 from detection.decoding.tasks import Crop, Draw, Prepare, Prepared
 from detection.errors import RequestError
-from detection.letterbox import Pixels
 from detection.rendering import UnwritableFile
 from detection.tiles import Tile
 from geometry.letterbox import Letterbox
@@ -33,6 +32,14 @@ _ERRORS: Mapping[str, type[RequestError]] = {
         UnwritableFile,
     )
 }
+
+
+LONGEST_HEAD = 2**20
+"""Most bytes of a reply's JSON."""
+
+
+class MalformedReply(Exception):
+    """A reply that no worker would send."""
 
 
 class DecodingBug(Exception):
@@ -65,15 +72,18 @@ class Reply:
         if "bug" in self.head:
             raise DecodingBug(self.head["bug"])
 
-    def prepared(self, pictures: Sequence[Pixels]) -> Prepared:
-        """The result of a Prepare."""
-        return Prepared(
-            [Tile(*values) for values in self.head["tiles"]],
-            pictures,
-            [Letterbox(*values) for values in self.head["placements"]],
-            self.head["decode"],
-            self.head["preprocess"],
-        )
+    @property
+    def is_reusable(self) -> bool:
+        """Whether the worker has given back the memory of the task."""
+        return self.head.get("reusable") is True
+
+    def placements(self, most: int) -> tuple[list[Tile], list[Letterbox]]:
+        """Of a Prepare: the tiles, at most `most`, and where each is in its picture."""
+        tiles = [Tile(*_integers(values)) for values in self.head["tiles"]]
+        placements = [Letterbox(*_integers(values)) for values in self.head["placements"]]
+        if not 0 < len(tiles) == len(placements) <= most:
+            raise MalformedReply(f"{len(tiles)} tiles of {most}")
+        return tiles, placements
 
 
 def send_order(connection: Connection, order: Order) -> None:
@@ -118,7 +128,21 @@ def send_reply(connection: Connection, head: Mapping[str, Any], files: Sequence[
         connection.send_bytes(file)
 
 
-def receive_reply(connection: Connection) -> Reply:
-    """What `send_reply` sent. Raises EOFError or OSError if the worker has ended."""
-    head = json.loads(connection.recv_bytes())
-    return Reply(head, [connection.recv_bytes() for _ in range(head["files"])])
+def receive_reply(connection: Connection, most_files: int) -> Reply:
+    """What `send_reply` sent.
+
+    Raises EOFError or OSError if the worker has ended or stops in between, and MalformedReply.
+    """
+    try:
+        head = json.loads(connection.recv_bytes(LONGEST_HEAD))
+        if not isinstance(head, dict) or not 0 <= int(head["files"]) <= most_files:
+            raise MalformedReply("a reply with another number of files")
+        return Reply(head, [connection.recv_bytes() for _ in range(head["files"])])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise MalformedReply(f"a reply that is not JSON, or lacks a member: {error}") from None
+
+
+def _integers(values: object) -> list[int]:
+    if not isinstance(values, list) or not all(isinstance(value, int) for value in values):
+        raise MalformedReply("coordinates that are not whole numbers")
+    return values

@@ -24,15 +24,19 @@ def anonymous_file(size: int) -> int:
     else:
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
-    os.truncate(descriptor, size)
+    try:
+        os.truncate(descriptor, size)
+    except OSError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 
 class PixelMemory:
-    """Slots of `slot_bytes` bytes. They are taken in this process, and written by workers.
+    """Slots of `slot_bytes` bytes, `count` + `spare`. Taken here, and written by a worker.
 
-    Of the slots, `spare` are for workers to write into, and `count` for pictures that wait. When
-    more pictures wait, they are copied to memory of their own. Thread-safe.
+    When fewer than `spare` slots are free, a picture is copied out of its slot. So `spare` slots
+    can always be taken. Thread-safe.
     """
 
     KEPT = 16
@@ -48,16 +52,9 @@ class PixelMemory:
         # last reference to a picture may go at any point of any thread.
         self._free = deque(reversed(range(count + spare)))
 
-    def take(self, count: int) -> list[int] | None:
-        """The numbers of `count` free slots; None if there are too few."""
-        taken: list[int] = []
-        while len(taken) < count:
-            try:
-                taken.append(self._free.pop())
-            except IndexError:
-                self.give_back(taken)
-                return None
-        return taken
+    def take(self, count: int) -> list[int]:
+        """The numbers of `count` free slots. Raises IndexError if there are too few."""
+        return [self._free.pop() for _ in range(count)]
 
     def give_back(self, slots: Sequence[int]) -> None:
         """Free slots that no picture uses."""
@@ -68,9 +65,10 @@ class PixelMemory:
         """The uint8 array of `shape` in a slot. The slot is free when nobody uses the array."""
         flat = np.frombuffer(self._map, np.uint8, math.prod(shape), slot * self.slot_bytes)
         if len(self._free) < self._spare:
-            copied = flat.reshape(shape).copy()
-            self._release(slot)
-            return copied
+            try:
+                return flat.reshape(shape).copy()
+            finally:
+                self._release(slot)
         flat.flags.writeable = False
         # Arrays made from `flat`, by slicing or reshaping, refer to it and keep it alive.
         weakref.finalize(flat, self._release, slot).atexit = False
@@ -83,9 +81,14 @@ class PixelMemory:
             self.descriptor = -1
 
     def _release(self, slot: int) -> None:
-        if slot >= self.KEPT and hasattr(mmap, "MADV_REMOVE"):
-            self._map.madvise(mmap.MADV_REMOVE, slot * self.slot_bytes, self.slot_bytes)
-        self._free.append(slot)
+        try:
+            if slot >= self.KEPT and hasattr(mmap, "MADV_REMOVE"):
+                self._map.madvise(mmap.MADV_REMOVE, slot * self.slot_bytes, self.slot_bytes)
+        except OSError:
+            # Locked in memory, or a kernel that cannot: then it keeps the memory.
+            pass
+        finally:
+            self._free.append(slot)
 
 
 def write(memory: mmap.mmap, offset: int, pixels: Pixels) -> None:

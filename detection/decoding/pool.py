@@ -4,63 +4,54 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from detection.decoding import messages
+from detection.decoding.forkserver import NO_MEMORY
+from detection.decoding.job import TICK_S, Job
 from detection.decoding.limits import Limits
-from detection.decoding.messages import Order, Reply, Task
+from detection.decoding.messages import MalformedReply, Order, Reply, Task
 from detection.decoding.pixels import PixelMemory
+from detection.decoding.places import (
+    LARGE_LINE,
+    MOST_SLOW,
+    QUICK_S,
+    Places,
+    Turn,
+    check_evicted,
+    niceness,
+)
 from detection.decoding.process import ForkServer, Process, ending
 from detection.decoding.tasks import Crop, Draw, Prepare, Prepared
+from detection.decoding.usage import Usage
 from detection.errors import OutOfMemory, Overloaded, RequestError, Timeout, TooExpensive
 
 log = logging.getLogger(__name__)
 
-THREADS = 64
-"""Threads that wait for workers: more than tasks that can hold each other up."""
-TICK_S = 0.05
-"""How often a task that runs long is looked at."""
-QUICK_S = 0.25
-"""A task that has used more CPU seconds is slow: it gives way to others. A photograph of 24
-megapixels takes 0.2."""
-NICENESS = ((QUICK_S, 5), (1.0, 10), (3.0, 19))
-"""After so many CPU seconds a worker runs at such a priority: on a busy machine 5 is a third of the
-usual share, 10 a tenth, 19 a seventieth."""
-MOST_SLOW = 4
-"""Most slow tasks that leave their place to others."""
-PATIENCE_S = 2.0
-"""A slow task that has used more CPU seconds is stopped if others wait and have no place."""
 ENDINGS = ("cpu", "timeout", "overload", "crash")
 """Why a worker was stopped: its image took too much CPU time, the request ended, other images
 waited, or it ended by itself."""
-STALL_S = 10.0
-"""A task that waits longer than this while no other one ends means that something is wrong."""
-
-
-@dataclass(eq=False, slots=True)
-class Job:
-    """A task's time limit, and whether its caller still waits for it."""
-
-    expires: float = float("inf")
-    """A time of `time.monotonic`."""
-    over: threading.Event = field(default_factory=threading.Event)
-    """Set when the caller no longer waits."""
-    used: float = 0.0
-    """CPU seconds so far."""
-    evicted: bool = False
-    """Whether it has to make room for others."""
-
-    def check(self) -> None:
-        """Raise Timeout if nobody waits for the result any more."""
-        if self.over.is_set() or time.monotonic() >= self.expires:
-            raise Timeout("the deadline of the request passed")
+HANG_S = 120
+"""A worker that uses no CPU time for so long hangs."""
 
 
 class DecoderCrashed(Exception):
     """A worker ended by itself."""
+
+
+def threads(width: int) -> int:
+    """The number of threads that should ask a decoder of this width, which blocks each of them.
+
+    Some are left for quick tasks when the slow ones and the line of large ones are full.
+    """
+    return 2 * width + MOST_SLOW + LARGE_LINE + 16
+
+
+def running(width: int) -> int:
+    """The most tasks that run at a time."""
+    return width + MOST_SLOW
 
 
 class Decoder(Protocol):
@@ -69,6 +60,9 @@ class Decoder(Protocol):
     @property
     def stalled(self) -> bool:
         """Whether tasks wait although nothing has ended for long."""
+
+    def usage(self) -> Usage:
+        """What the decoder's own processes use."""
 
     def prepare(self, task: Prepare, data: bytes, job: Job) -> Prepared:
         """Decode and letterbox. Raises RequestError."""
@@ -84,6 +78,10 @@ class ThreadDecoder:
     """Works in the calling thread: a hostile file can use any time and memory."""
 
     stalled = False
+
+    def usage(self) -> Usage:
+        """See Decoder."""
+        return Usage(0.0, 0)
 
     def prepare(self, task: Prepare, data: bytes, job: Job) -> Prepared:
         """See Decoder."""
@@ -101,8 +99,9 @@ class ProcessDecoder:
     """Works in worker processes, which are stopped when an image goes over its limits.
 
     At most `width` tasks run at full speed. A task that turns out to be slow leaves its place to
-    the next one, and goes on at a low priority. `on_end` is called, from any thread, with the
-    reason for which a worker was stopped: one of ENDINGS.
+    the next one, and goes on at a low priority. `pixels` must be able to spare the slots of all
+    tasks that run. `on_end` is called, from any thread, with the reason for which a worker was
+    stopped: one of ENDINGS.
     """
 
     def __init__(
@@ -115,147 +114,132 @@ class ProcessDecoder:
         self._limits = limits
         self._pixels = pixels
         self._on_end = on_end
-        self._width = width
-        self._quick = threading.BoundedSemaphore(width)
-        self._large = threading.BoundedSemaphore(1)
+        self._places = Places(width)
         self._lock = threading.Lock()
         self._idle: list[Process] = []
-        self._slow: list[Job] = []
-        self._waiting: dict[Job, float] = {}
-        self._progress = time.monotonic()
         self._server = ForkServer(limits, pixels.descriptor)
 
     @property
     def stalled(self) -> bool:
         """See Decoder."""
-        with self._lock:
-            oldest = min(self._waiting.values(), default=None)
-        return oldest is not None and time.monotonic() - max(oldest, self._progress) > STALL_S
+        return self._places.stalled
+
+    def usage(self) -> Usage:
+        """See Decoder."""
+        return self._server.usage()
 
     def prepare(self, task: Prepare, data: bytes, job: Job) -> Prepared:
         """See Decoder."""
-        slots = self._take_slots(task.most_tiles, job)
-        used = 0
-        try:
-            offsets = [slot * self._pixels.slot_bytes for slot in slots]
-            reply = self._run(task, data, offsets, job)
-            # The pictures have an array each from here on, which frees its slot.
-            used = len(reply.head["tiles"])
-            pictures = [self._pixels.picture(slot, task.shape) for slot in slots[:used]]
-        finally:
-            self._pixels.give_back(slots[used:])
-        return reply.prepared(pictures)
+        _, prepared = self._run(task, data, job)
+        assert prepared is not None
+        return prepared
 
     def make(self, task: Draw | Crop, data: bytes, job: Job) -> list[bytes]:
         """See Decoder."""
-        return self._run(task, data, [], job).files
+        reply, _ = self._run(task, data, job)
+        return reply.files
 
     def close(self) -> None:
-        """End all workers; the tasks that run fail with Overloaded."""
+        """End all workers; the tasks that run or wait fail with Overloaded."""
         self._server.close()
         self._pixels.close()
 
-    def _take_slots(self, count: int, job: Job) -> list[int]:
-        while (slots := self._pixels.take(count)) is None:
-            job.check()
-            job.over.wait(TICK_S)
-        return slots
+    def _run(self, task: Task, data: bytes, job: Job) -> tuple[Reply, Prepared | None]:
+        with suppress(OutOfMemory):
+            return self._try_twice(task, data, job, large=False)
+        # Only one task at a time may use more than the usual memory.
+        with self._places.large(job):
+            return self._try_twice(task, data, job, large=True)
 
-    def _run(self, task: Task, data: bytes, offsets: list[int], job: Job) -> Reply:
-        try:
-            return self._run_again(Order(task, data, offsets, large=False), job)
-        except OutOfMemory:
-            # Only one task at a time may use more than the usual memory.
-            _acquire(self._large, job)
-        try:
-            return self._run_again(Order(task, data, offsets, large=True), job)
-        finally:
-            self._large.release()
-
-    def _run_again(self, order: Order, job: Job) -> Reply:
+    def _try_twice(
+        self, task: Task, data: bytes, job: Job, *, large: bool
+    ) -> tuple[Reply, Prepared | None]:
         """Run a task, a second time if the worker crashes: someone else may have killed it."""
         with suppress(DecoderCrashed):
-            return self._run_once(order, job)
+            return self._run_once(task, data, job, large=large)
         try:
-            return self._run_once(order, job)
+            return self._run_once(task, data, job, large=large)
         except DecoderCrashed:
             raise TooExpensive("the decoder failed on this image; it may be broken") from None
 
-    def _run_once(self, order: Order, job: Job) -> Reply:
-        with self._turn(job) as turn:
+    def _run_once(
+        self, task: Task, data: bytes, job: Job, *, large: bool
+    ) -> tuple[Reply, Prepared | None]:
+        """The reply to a task, and for a Prepare its result, whose pictures keep their slots."""
+        with self._places.turn(job) as turn:
             process = self._worker()
-            reusable = False
+            slots = self._pixels.take(task.most_tiles if isinstance(task, Prepare) else 0)
+            kept, reusable, certain = 0, False, True
             try:
-                began = process.cpu_seconds()
-                messages.send_order(process.connection, order)
-                self._watch(process, began, job, turn)
-                reply = messages.receive_reply(process.connection)
-                reusable = not (order.large or turn.was_slow)
-            except (EOFError, OSError):
-                raise self._crashed(process, len(order.data)) from None
-            except RequestError as problem:
-                log.warning("stopped a decoder at %d bytes: %s", len(order.data), problem)
-                raise
+                offsets = [slot * self._pixels.slot_bytes for slot in slots]
+                reply = self._ask(process, Order(task, data, offsets, large), job, turn)
+                reusable = reply.is_reusable and not (large or turn.is_slow)
+                reply.check()
+                if not isinstance(task, Prepare):
+                    return reply, None
+                tiles, placements = reply.placements(len(slots))
+                pictures = []
+                for slot in slots[: len(tiles)]:
+                    # From here on the slot belongs to its picture.
+                    kept += 1
+                    pictures.append(self._pixels.picture(slot, task.shape))
+                decode, preprocess = float(reply.head["decode"]), float(reply.head["preprocess"])
+                return reply, Prepared(tiles, pictures, placements, decode, preprocess)
+            except (MalformedReply, KeyError, TypeError, ValueError) as error:
+                reusable = False
+                self._on_end("crash")
+                log.error("a decoder was stopped: %s", error)
+                raise DecoderCrashed from None
             finally:
-                self._return(process, reusable=reusable)
-        reply.check()
-        return reply
+                certain = self._return(process, reusable=reusable)
+                # A worker that may still write keeps its slots.
+                if certain:
+                    self._pixels.give_back(slots[kept:])
 
-    @contextmanager
-    def _turn(self, job: Job) -> Iterator["_Turn"]:
-        """Wait for a place among the quick tasks."""
-        with self._lock:
-            self._waiting[job] = time.monotonic()
+    def _ask(self, process: Process, order: Order, job: Job, turn: Turn) -> Reply:
+        """A worker's reply. Raises RequestError, which stops it, or DecoderCrashed."""
         try:
-            _acquire(self._quick, job)
-        finally:
-            with self._lock:
-                del self._waiting[job]
-        turn = _Turn(self._quick)
-        try:
-            job.check()
-            yield turn
-        finally:
-            self._progress = time.monotonic()
-            turn.end()
-            with self._lock:
-                if job in self._slow:
-                    self._slow.remove(job)
+            before = process.cpu_seconds()
+            messages.send_order(process.connection, order)
+            self._watch(process, before, job, turn)
+            return messages.receive_reply(process.connection, order.task.most_files)
+        except (EOFError, OSError):
+            raise self._crashed(process, len(order.data)) from None
+        except RequestError as problem:
+            log.warning("stopped a decoder at %d bytes: %s", len(order.data), problem)
+            raise
 
-    def _watch(self, process: Process, began: float, job: Job, turn: "_Turn") -> None:
-        """Wait for a worker's reply. Raises what stops it."""
+    def _watch(self, process: Process, before: float | None, job: Job, turn: Turn) -> None:
+        """Wait for a worker's reply. Raises RequestError for what stops it."""
+        started = moved = time.monotonic()
         if process.connection.poll(QUICK_S):
             return
         level = 0
         while not process.connection.poll(TICK_S):
-            job.used = process.cpu_seconds() - began
-            if job.used > self._limits.cpu_seconds:
+            now = time.monotonic()
+            used = process.cpu_seconds()
+            # Where the system does not tell, the time since the start is the best guess.
+            used = now - started if used is None or before is None else used - before
+            if used > job.used:
+                job.used, moved = used, now
+            if job.used > self._limits.cpu_seconds or now - moved > HANG_S:
                 self._on_end("cpu")
                 raise self._too_expensive()
-            if job.evicted:
-                self._on_end("overload")
-                raise Overloaded("too many images that take long to decode; try again later")
             try:
                 job.check()
             except Timeout:
                 self._on_end("timeout")
                 raise
+            try:
+                check_evicted(job)
+            except Overloaded:
+                self._on_end("overload")
+                raise
             if (wanted := niceness(job.used)) > level:
                 level = wanted
                 process.be_nice(level)
-            if level and not turn.given:
-                self._give_way(job, turn)
-
-    def _give_way(self, job: Job, turn: "_Turn") -> None:
-        """Let the next task in. If too many have done so, stop the slowest for those that wait."""
-        with self._lock:
-            turn.was_slow = True
-            if len(self._slow) < MOST_SLOW:
-                self._slow.append(job)
-                turn.end()
-            elif self._waiting:
-                slowest = max(self._slow, key=lambda each: each.used)
-                slowest.evicted = slowest.used > PATIENCE_S
+            if level and not turn.has_left:
+                self._places.give_way(job, turn)
 
     def _too_expensive(self) -> TooExpensive:
         return TooExpensive(
@@ -264,7 +248,7 @@ class ProcessDecoder:
         )
 
     def _crashed(self, process: Process, size: int) -> Exception:
-        """What to raise for a worker that has ended by itself."""
+        """What to raise for a worker that has ended by itself, or no longer answers."""
         try:
             status = self._server.end(process)
         except OSError:
@@ -272,58 +256,38 @@ class ProcessDecoder:
         if status == -signal.SIGXCPU:
             self._on_end("cpu")
             return self._too_expensive()
+        if status == NO_MEMORY:
+            return OutOfMemory("too little memory is left for this image; try again later")
         self._on_end("crash")
         log.error("a decoder ended %s at an image of %d bytes", ending(status), size)
         return DecoderCrashed()
 
     def _worker(self) -> Process:
-        with self._lock:
-            while self._idle:
-                process = self._idle.pop()
+        try:
+            while True:
+                with self._lock:
+                    process = self._idle.pop() if self._idle else None
+                if process is None:
+                    return self._server.fork()
                 if process.is_alive:
                     return process
                 self._server.end(process)
-        try:
-            return self._server.fork()
         except OSError as error:
             log.error("cannot start a decoder: %s", error)
             raise Overloaded("no process for decoding the image can be started") from None
 
-    def _return(self, process: Process, *, reusable: bool) -> None:
-        """Keep a worker, or end one that has a low priority, a lot of memory or a task left."""
+    def _return(self, process: Process, *, reusable: bool) -> bool:
+        """Keep a worker, or end one with a low priority, much memory or a task left.
+
+        False if it may still run.
+        """
         with self._lock:
-            if reusable and len(self._idle) < self._width:
+            if reusable and len(self._idle) < self._places.width:
                 self._idle.append(process)
-                return
+                return True
         try:
             self._server.end(process)
-        except OSError:
-            # The pool is closed, and all workers with it.
-            return
-
-
-@dataclass(eq=False, slots=True)
-class _Turn:
-    """A place among the quick tasks, until the task gives way or ends."""
-
-    _quick: threading.Semaphore
-    was_slow: bool = False
-    given: bool = False
-
-    def end(self) -> None:
-        """Leave the place, if not done before."""
-        if not self.given:
-            self.given = True
-            self._quick.release()
-
-
-def niceness(used: float) -> int:
-    """The priority of a task that has used so many CPU seconds."""
-    return max((level for limit, level in NICENESS if used > limit), default=0)
-
-
-def _acquire(semaphore: threading.Semaphore, job: Job) -> None:
-    """Wait for a semaphore; Timeout if the job's time ends before."""
-    remaining = min(job.expires - time.monotonic(), threading.TIMEOUT_MAX)
-    if not semaphore.acquire(timeout=max(remaining, 0)):
-        raise Timeout("the deadline of the request passed")
+        except OSError as error:
+            log.error("cannot end a decoder: %s", error)
+            return False
+        return True

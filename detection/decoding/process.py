@@ -4,16 +4,20 @@ import json
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
+import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 
-from detection.decoding.forkserver import ANSWER, END, FORK, REQUEST
+from detection.decoding.forkserver import ANSWER, END, FORK, REQUEST, UNKNOWN
 from detection.decoding.limits import Limits
+from detection.decoding.usage import Usage, cpu_seconds, usage
 from detection.errors import StartError
 
 # The path of modules is this process's own: an editable or a zipped installation works, too.
@@ -32,9 +36,12 @@ ENVIRONMENT = {
     "MALLOC_TRIM_THRESHOLD_": str(32 * 2**20),
     "MALLOC_ARENA_MAX": "1",
 }
-_CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
-# Of Linux: fields 14 and 15 of /proc/PID/stat, counted from the one behind the name, which is 3.
-_USER_TIME, _SYSTEM_TIME = 14 - 3, 15 - 3
+INHERITED = ("PATH", "HOME", "LANG", "LC_", "TMPDIR", "PYTHON", "LD_LIBRARY_PATH", "DYLD_")
+"""Beginnings of the variables that the processes get. API keys are not among them."""
+SILENCE_S = 10
+"""A message that has begun must go on within this time."""
+ANSWER_S = 10
+"""The most time for the fork server to answer."""
 
 
 @dataclass(eq=False, slots=True)
@@ -44,22 +51,15 @@ class Process:
     connection: Connection
     number: int
 
-    def cpu_seconds(self) -> float:
-        """The CPU time that it has used; 0 where the system does not tell."""
-        try:
-            status = Path(f"/proc/{self.number}/stat").read_text()
-        except OSError:
-            return 0.0
-        fields = status.rpartition(")")[2].split()
-        return (int(fields[_USER_TIME]) + int(fields[_SYSTEM_TIME])) / _CLOCK_TICKS
+    def cpu_seconds(self) -> float | None:
+        """The CPU time that it has used; None where the system does not tell."""
+        return cpu_seconds(self.number)
 
     def be_nice(self, level: int) -> None:
         """Lower its priority to a level, 0-19. It can't be raised again."""
-        try:
+        # An error means that it has just ended.
+        with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, self.number, level)
-        except OSError:
-            # It has just ended.
-            return
 
     @property
     def is_alive(self) -> bool:
@@ -68,6 +68,16 @@ class Process:
             return not self.connection.poll(0)
         except OSError:
             return False
+
+    def wait_for_end(self, seconds: float) -> bool:
+        """Whether it ends in time. Only the worker holds the other end of the connection."""
+        latest = time.monotonic() + seconds
+        try:
+            while self.connection.poll(max(latest - time.monotonic(), 0)):
+                self.connection.recv_bytes()
+        except (EOFError, OSError):
+            return True
+        return False
 
 
 class ForkServer:
@@ -78,23 +88,69 @@ class ForkServer:
         self._descriptor = descriptor
         self._lock = threading.Lock()
         self._closed = False
-        self._start()
+        self._used = 0.0
+        if getattr(sys, "frozen", False) or not sys.executable:
+            raise StartError(
+                "this program has no Python interpreter that it could start to decode images: set "
+                "SFD_DECODING=threads"
+            )
+        try:
+            self._start()
+        except OSError as error:
+            raise StartError(f"cannot start a process that decodes images: {error}") from None
 
     def fork(self) -> Process:
         """A new worker. Raises OSError if the system has no room for it."""
-        here, there = socket.socketpair()
-        try:
-            with there:
-                number = self._ask(FORK, 0, there)
-        except BaseException:
-            here.close()
-            raise
-        return Process(Connection(here.detach()), number)
+        with self._lock:
+            for attempt in range(2):
+                here, there = socket.socketpair()
+                with there:
+                    try:
+                        number = self._ask(FORK, 0, there)
+                    except OSError:
+                        here.close()
+                        # The server was killed. Its workers end with it.
+                        self._restart()
+                        if attempt:
+                            raise
+                        continue
+                if number < 0:
+                    here.close()
+                    raise OSError(-number, os.strerror(-number))
+                # A worker that stops in the middle of a message fails it.
+                for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+                    here.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", SILENCE_S, 0))
+                return Process(Connection(here.detach()), number)
+        raise AssertionError("unreachable")
 
     def end(self, process: Process) -> int:
-        """End a worker; how it ended, as `subprocess` returns it."""
+        """End a worker; how it ended, as `subprocess` returns it. Then it writes no more.
+
+        Raises OSError if that is not certain.
+        """
+        if process.connection.closed:
+            return UNKNOWN
+        with self._lock:
+            try:
+                status = self._ask(END, process.number)
+            except OSError:
+                self._restart()
+                status = UNKNOWN
+        if status == UNKNOWN:
+            # The server that forked it has ended, or it was ended before.
+            with suppress(ProcessLookupError):
+                os.kill(process.number, signal.SIGKILL)
+            if not process.wait_for_end(ANSWER_S):
+                raise OSError("a decoder does not end")
         process.connection.close()
-        return self._ask(END, process.number)
+        return status
+
+    def usage(self) -> Usage:
+        """What the processes use now."""
+        now = usage(self.number)
+        # A worker that ends in between is missing for a moment; a new server starts at zero.
+        self._used = max(self._used, now.cpu_seconds)
+        return Usage(self._used, now.memory)
 
     def close(self) -> None:
         """End the server and all workers."""
@@ -102,40 +158,38 @@ class ForkServer:
             self._closed = True
             self._end()
 
+    def _restart(self) -> None:
+        if self._closed:
+            raise OSError("the decoding processes have ended")
+        self._end()
+        self._start()
+
     def _start(self) -> None:
         here, there = socket.socketpair()
+        here.settimeout(ANSWER_S)
         with there:
-            arguments = [there.fileno(), self._descriptor, self._limits.cpu_seconds]
-            command = [sys.executable, "-c", _START, json.dumps(sys.path)]
-            command += ["detection.decoding.forkserver", *map(str, arguments)]
+            # -P: the current folder's modules are not those of Python.
+            command = [sys.executable, "-P", "-c", _START, json.dumps([*map(str, sys.path)])]
+            command += ["detection.decoding.forkserver", str(there.fileno())]
+            command += [str(self._descriptor), str(self._limits.cpu_seconds)]
             try:
-                server = subprocess.Popen(
-                    [*command, str(self._limits.memory)],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    pass_fds=(there.fileno(), self._descriptor),
-                    env=os.environ | ENVIRONMENT,
-                )
-            except OSError as error:
+                with _signals_blocked():
+                    server = subprocess.Popen(
+                        [*command, str(self._limits.memory)],
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL,
+                        pass_fds=(there.fileno(), self._descriptor),
+                        env=_environment(),
+                    )
+            except BaseException:
                 here.close()
-                raise StartError(f"cannot start a process that decodes images: {error}") from None
+                raise
         self._control, self.number = here, server.pid
         # Also for an owner that is gone without having closed it.
         self._end = weakref.finalize(self, _end, here, server)
 
     def _ask(self, operation: bytes, number: int, end: socket.socket | None = None) -> int:
-        with self._lock:
-            if self._closed:
-                raise OSError("the decoding processes have ended")
-            try:
-                return self._exchange(operation, number, end)
-            except OSError:
-                # It was killed. Its workers end by themselves.
-                self._end()
-                self._start()
-                return self._exchange(operation, number, end)
-
-    def _exchange(self, operation: bytes, number: int, end: socket.socket | None) -> int:
+        """The server's answer. Raises OSError if it is not there, or does not answer in time."""
         request = REQUEST.pack(operation, number)
         descriptors = [] if end is None else [end.fileno()]
         socket.send_fds(self._control, [request], descriptors)
@@ -144,6 +198,21 @@ class ForkServer:
             raise ConnectionResetError("the process that forks decoders has ended")
         (result,) = ANSWER.unpack(answer)
         return int(result)
+
+
+def _environment() -> dict[str, str]:
+    inherited = {name: v for name, v in os.environ.items() if name.startswith(INHERITED)}
+    return inherited | ENVIRONMENT
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """A process that starts here keeps Ctrl-C and SIGTERM blocked until it ignores them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end(control: socket.socket, server: "subprocess.Popen[bytes]") -> None:
@@ -158,4 +227,6 @@ def _end(control: socket.socket, server: "subprocess.Popen[bytes]") -> None:
 
 def ending(status: int) -> str:
     """How a process ended, in words."""
+    if status == UNKNOWN:
+        return "for an unknown reason"
     return f"by {signal.Signals(-status).name}" if status < 0 else f"with exit code {status}"

@@ -49,6 +49,11 @@ class Prepare:
         """Of each picture."""
         return self.height, self.width, self.channels
 
+    @property
+    def most_files(self) -> int:
+        """Files in the result."""
+        return 0
+
     def run(self, data: bytes) -> Prepared:
         """Raises RequestError."""
         started = time.perf_counter()
@@ -90,6 +95,11 @@ class Draw:
     background: Colour
     max_pixels: int
 
+    @property
+    def most_files(self) -> int:
+        """Files in the result."""
+        return 1
+
     def run(self, data: bytes, check: Check = lambda: None) -> list[bytes]:
         """One file. Raises RequestError."""
         picture = rendering.draw(
@@ -116,6 +126,11 @@ class Crop:
     """No further face is cut after so many bytes."""
     background: Colour
     max_pixels: int
+
+    @property
+    def most_files(self) -> int:
+        """Files in the result."""
+        return len(self.boxes)
 
     def run(self, data: bytes, check: Check = lambda: None) -> list[bytes]:
         """A file for each face, in order. Raises RequestError."""

@@ -4,7 +4,7 @@ import mmap
 import os
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -17,6 +17,8 @@ from detection.decoding.limits import (
     allow_cpu,
     allow_memory,
     can_have_what_is_allowed,
+    confine,
+    used_memory,
 )
 from detection.decoding.messages import Order
 from detection.decoding.pixels import write
@@ -27,6 +29,8 @@ from detection.sizes import readable_bytes
 
 DECODED_WHEN_OPENED = ("WebP", "AVIF")
 """The formats for which even the header may need more than the usual memory."""
+MOST_GROWN = 64 * 2**20
+"""A worker that keeps more bytes than this after an image is not used again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +41,12 @@ class Worker:
     limits: Limits
     pixels: mmap.mmap
     """The shared memory, for the network's inputs."""
+    base: int = field(default_factory=used_memory)
+    """What it uses before the first image."""
 
     def serve(self) -> None:
         """Do tasks until the other side closes the connection."""
+        confine()
         # Pillow's libraries write to stderr by themselves.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         # A worker's share of the processor is one core.
@@ -50,13 +57,15 @@ class Worker:
             except EOFError:
                 return
             head, files = self.answer(order)
+            del order
+            head["reusable"] = used_memory() - self.base < MOST_GROWN
             messages.send_reply(self.connection, head, files)
 
     def allow(self, size: int, large: bool) -> None:
         """Set the limits of this process for a task with a file of `size` bytes."""
         # The file is in memory three times: as it is received, as bytes, and in Pillow.
         memory = self.limits.memory if large else self.limits.usual_memory
-        allow_memory(memory + 3 * size)
+        allow_memory(self.base + memory + 3 * size)
         allow_cpu(self.limits.cpu_seconds)
 
     def may_be_short(self, order: Order) -> bool:

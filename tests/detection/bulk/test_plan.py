@@ -17,7 +17,7 @@ PLAN = Plan(
     source=SourcePlan("folder", "/pictures", 10, "/pictures", "a" * 64),
     shard_size=4,
     model=ModelPlan("cells", "7", "b" * 64, 5000, 750),
-    options=Options(0.5, 0.3, None, 0.0, False, 1000, 2000, False),
+    options=Options(0.5, 0.3, None, 0.0, False, 1000, 2000, False, "float32"),
 )
 
 

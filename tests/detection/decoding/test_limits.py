@@ -24,13 +24,14 @@ def in_process(code: str) -> "subprocess.CompletedProcess[str]":
 def test_the_memory_follows_from_the_largest_image_unless_it_is_set() -> None:
     derived = Limits.of(5, None, 1_000_000)
     assert derived.memory == BASE_MEMORY + 1_000_000 * BYTES_PER_PIXEL
-    assert derived.usual_memory == derived.memory // 6
+    assert derived.usual_memory == derived.memory
+    assert Limits(5, 6 * 200 * 2**20).usual_memory == 200 * 2**20
     assert Limits.of(5, 10**9, 1_000_000).memory == 10**9
 
 
 @pytest.mark.parametrize(
     ("pixels", "large", "expected"),
-    [(1_000, False, False), (3_000_000, False, True), (3_000_000, True, False),
+    [(1_000, False, False), (4_000_000, False, True), (4_000_000, True, False),
      (60_000_000, True, True)],
 )  # fmt: skip
 def test_an_image_is_short_of_memory_by_its_size(pixels: int, large: bool, expected: bool) -> None:
@@ -41,13 +42,14 @@ def test_an_image_is_short_of_memory_by_its_size(pixels: int, large: bool, expec
 def test_more_memory_than_allowed_is_a_memory_error() -> None:
     ended = in_process(
         """
-        allow_memory(50 * 2**20)
+        base = used_memory()
+        allow_memory(base + 50 * 2**20)
         kept = bytearray(30 * 2**20)
         try:
             bytearray(40 * 2**20)
         except MemoryError:
             print("refused")
-        allow_memory(60 * 2**20)
+        allow_memory(base + 90 * 2**20)
         bytearray(40 * 2**20)
         """
     )

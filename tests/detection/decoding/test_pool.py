@@ -2,10 +2,12 @@
 
 import io
 import os
+import re
 import signal
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -15,12 +17,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detection.decoding import pool
+from detection.decoding import places, pool, process
+from detection.decoding.job import Job
 from detection.decoding.limits import Limits
 from detection.decoding.pixels import PixelMemory
-from detection.decoding.pool import Job, ProcessDecoder, ThreadDecoder, niceness
+from detection.decoding.places import niceness
+from detection.decoding.pool import ProcessDecoder, ThreadDecoder, running
 from detection.decoding.tasks import Crop, Draw, Prepare
-from detection.errors import InvalidImage, Overloaded, Timeout, TooExpensive, TooManyPixels
+from detection.errors import (
+    InvalidImage,
+    OutOfMemory,
+    Overloaded,
+    Timeout,
+    TooExpensive,
+    TooManyPixels,
+)
 
 MEAN = (123, 117, 104)
 SMALL = Prepare(64, 64, 3, MEAN, 50_000_000, 1, reduced=False)
@@ -57,7 +68,10 @@ def make() -> Iterator[Make]:
 
     def start(width: int = 2, cpu: float = 60, memory: int = 2**30) -> ProcessDecoder:
         decoder = ProcessDecoder(
-            width, Limits(cpu, memory), PixelMemory(64 * 64 * 3, 32, spare=40), endings.append
+            width,
+            Limits(cpu, memory),
+            PixelMemory(64 * 64 * 3, 32, spare=running(width) * 20),
+            endings.append,
         )
         made.append(decoder)
         return decoder
@@ -70,8 +84,9 @@ def make() -> Iterator[Make]:
 
 
 def children(process: int) -> list[int]:
-    path = Path(f"/proc/{process}/task/{process}/children")
-    return [int(number) for number in path.read_text().split()]
+    """Of all its threads."""
+    lists = [path.read_text() for path in Path(f"/proc/{process}/task").glob("*/children")]
+    return [int(number) for each in lists for number in each.split()]
 
 
 def workers() -> list[int]:
@@ -200,7 +215,7 @@ def test_a_caller_that_no_longer_waits_stops_its_worker(make: Make) -> None:
 
 def test_a_deadline_passes_while_an_image_waits_for_a_place(make: Make) -> None:
     decoder = make(width=1)
-    with decoder._turn(Job()), pytest.raises(Timeout):
+    with decoder._places.turn(Job()), pytest.raises(Timeout):
         decoder.prepare(SMALL, image(), Job(expires=time.monotonic() + 0.1))
 
 
@@ -209,7 +224,7 @@ def test_slow_images_leave_their_places_to_others(make: Make) -> None:
     jobs = [Job() for _ in range(3)]
     with ThreadPoolExecutor(3) as threads:
         running = [threads.submit(decoder.make, SLOW, large(), job) for job in jobs]
-        eventually(lambda: len(decoder._slow) == 3)
+        eventually(lambda: decoder._places._gone == 3)
         decoder.prepare(SMALL, image(), Job())
         assert not any(each.done() for each in running)
         levels = {os.getpriority(os.PRIO_PROCESS, worker) for worker in workers()}
@@ -222,12 +237,13 @@ def test_slow_images_leave_their_places_to_others(make: Make) -> None:
 def test_too_many_slow_images_make_room_for_those_that_wait(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "MOST_SLOW", 2)
-    monkeypatch.setattr(pool, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(places, "MOST_SLOW", 2)
+    monkeypatch.setattr(places, "PATIENCE_S", 0.5)
     decoder = make(width=1)
     jobs = [Job() for _ in range(3)]
     with ThreadPoolExecutor(3) as threads:
         running = [threads.submit(decoder.make, SLOW, large(), job) for job in jobs]
+        eventually(lambda: len(decoder._places._beyond) == 3)
         decoder.prepare(SMALL, image(), Job(expires=time.monotonic() + 60))
         for job in jobs:
             job.over.set()
@@ -248,7 +264,7 @@ def test_a_worker_that_is_killed_by_others_costs_no_image(make: Make) -> None:
     job = Job()
     with ThreadPoolExecutor(1) as threads:
         running = threads.submit(decoder.make, SLOW, large(), job)
-        eventually(lambda: len(decoder._slow) == 1)
+        eventually(lambda: decoder._places._gone == 1)
         first = workers()
         os.kill(first[0], signal.SIGKILL)
         eventually(lambda: len(workers()) == 1 and workers() != first)
@@ -318,11 +334,11 @@ def test_closing_ends_all_processes_and_fails_what_runs(make: Make) -> None:
 def test_images_that_wait_while_nothing_ends_are_a_stall(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "STALL_S", 0.2)
+    monkeypatch.setattr(places, "STALL_S", 0.2)
     decoder = make(width=1)
     assert not decoder.stalled
     with ThreadPoolExecutor(1) as threads:
-        with decoder._turn(Job()):
+        with decoder._places.turn(Job()):
             waiting = threads.submit(decoder.prepare, SMALL, image(), Job())
             eventually(lambda: decoder.stalled)
         waiting.result(30)
@@ -344,3 +360,106 @@ def test_many_images_at_once_are_all_answered(make: Make) -> None:
         found = list(threads.map(width, [each for file in files for each in (file, broken)]))
     assert found[::2] == [50 + number for number in range(60)]
     assert set(found[1::2]) == {"broken"}
+
+
+def test_more_tiled_images_than_slots_are_all_prepared(make: Make) -> None:
+    decoder = make()
+    data = image(300, 200)
+    with ThreadPoolExecutor(40) as threads:
+        done = list(threads.map(lambda _: decoder.prepare(TILES, data, Job()), range(40)))
+    expected = ThreadDecoder().prepare(TILES, data, Job())
+    for each in done:
+        assert len(each.pictures) == len(expected.pictures) > 10
+        for one, other in zip(each.pictures, expected.pictures, strict=True):
+            assert np.array_equal(one, other)
+
+
+def test_a_refused_file_is_not_opened(make: Make) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        length, check = len(data).to_bytes(4, "big"), zlib.crc32(kind + data).to_bytes(4, "big")
+        return length + kind + data + check
+
+    plain = image()
+    header = plain.index(b"IDAT") - 4
+    profile = chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(10)))
+    decoder = make(cpu=1)
+    with pytest.raises(InvalidImage):
+        decoder.prepare(SMALL, plain[:header] + profile * 100_000 + plain[header:], Job())
+    assert make.endings == []  # type: ignore[attr-defined]
+
+
+def test_workers_end_with_the_fork_server(make: Make) -> None:
+    decoder, job = make(), Job()
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(decoder.make, SLOW, large(), job)
+        eventually(lambda: len(workers()) == 1)
+        (worker,) = workers()
+        os.kill(decoder._server.number, signal.SIGKILL)
+        # The image is decoded again, by a worker of a new server.
+        eventually(lambda: workers() not in ([], [worker]))
+        assert not Path(f"/proc/{worker}/cmdline").exists() or ended(worker)
+        job.over.set()
+        assert isinstance(running.exception(30), Timeout)
+
+
+def ended(process: int) -> bool:
+    return "State:\tZ" in Path(f"/proc/{process}/status").read_text()
+
+
+@pytest.mark.parametrize("size", [(100, 50), (2000, 1500)])
+def test_a_worker_that_stops_is_replaced(
+    make: Make, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    monkeypatch.setattr(process, "SILENCE_S", 1)
+    monkeypatch.setattr(pool, "HANG_S", 1)
+    decoder = make()
+    decoder.prepare(SMALL, image(), Job())
+    os.kill(workers()[0], signal.SIGSTOP)
+    data = image(*size)
+    if len(data) < 100_000:
+        # It waits in the socket, so only the missing reply shows.
+        with pytest.raises(TooExpensive):
+            decoder.prepare(SMALL, data, Job())
+    decoder.prepare(SMALL, data, Job())
+
+
+def test_workers_get_no_keys_and_write_no_core_files(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SFD_API_KEYS", "a-secret-key")
+    decoder = make()
+    decoder.prepare(SMALL, image(), Job())
+    (worker,) = workers()
+    for each in (worker, decoder._server.number):
+        assert b"a-secret-key" not in Path(f"/proc/{each}/environ").read_bytes()
+    limits = Path(f"/proc/{worker}/limits").read_text()
+    assert re.search(r"Max core file size\s+0\s+0", limits)
+    assert Path(f"/proc/{worker}/oom_score_adj").read_text() == "1000\n"
+
+
+def test_modules_in_the_current_folder_are_not_those_of_python(
+    make: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('not the real json')")
+    monkeypatch.chdir(tmp_path)
+    make().prepare(SMALL, image(), Job())
+
+
+def test_what_the_processes_use_is_known(make: Make) -> None:
+    decoder = make(cpu=0.5)
+    decoder.prepare(SMALL, image(), Job())
+    assert decoder.usage().memory > 10 * 2**20
+    before = decoder.usage().cpu_seconds
+    with pytest.raises(TooExpensive):
+        decoder.make(SLOW, large(), Job())
+    # The worker that used it has ended.
+    assert decoder.usage().cpu_seconds - before > 0.4
+
+
+def test_too_many_large_images_are_refused(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "LARGE_LINE", 1)
+    decoder = make(memory=600 * 2**20)
+    data = image(5000, 4000, "JPEG")
+    with decoder._places.large(Job()), pytest.raises(OutOfMemory, match="too many large images"):
+        decoder.prepare(SMALL, data, Job())
+    decoder.prepare(SMALL, data, Job())
