@@ -89,7 +89,7 @@ class Metrics:
         )
         self.model_ready = Gauge(
             "sfd_model_ready",
-            "1 when a model is warmed up and takes requests.",
+            "1 when a model is warmed up and takes requests, and decoding is not stalled.",
             ["model"],
             registry=registry,
         )

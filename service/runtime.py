@@ -54,13 +54,18 @@ class Runtime:
         self.metrics.queue_depth.set_function(
             lambda: sum(d.batcher.depth for d in self.detectors.values())
         )
+        if self.pools is not None:
+            decoder = self.pools.decoder
+            self.metrics.decoders_cpu.set_function(lambda: decoder.usage().cpu_seconds)
+            self.metrics.decoders_memory.set_function(lambda: decoder.usage().memory)
         for detector in self.detectors.values():
             session = detector.session
             model = session.model
             self.metrics.model_info.labels(
                 model.name, model.version, session.provider, session.precision
             ).set(1)
-            self.metrics.model_ready.labels(model.name).set(0)
+            ready = self.metrics.model_ready.labels(model.name)
+            ready.set_function(lambda: self.is_open and not self.stalled)
             self.metrics.model_workers.labels(model.name).set(detector.plan.workers)
             self.metrics.model_max_batch.labels(model.name).set(detector.plan.max_batch)
             cost = self.metrics.model_image_seconds.labels(model.name)
@@ -105,14 +110,10 @@ class Runtime:
         if self.draining:
             return
         self.ready = True
-        for name in self.detectors:
-            self.metrics.model_ready.labels(name).set(1)
 
     def start_draining(self) -> None:
         """Become not ready, and accept no new work."""
         self.draining = True
-        for name in self.detectors:
-            self.metrics.model_ready.labels(name).set(0)
 
     async def close(self) -> None:
         """Finish the accepted requests, then end the threads."""

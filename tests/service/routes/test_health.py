@@ -1,8 +1,15 @@
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
+
+from detection.decoding import places
+from detection.decoding.job import Job
 
 
 def samples(client: TestClient) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -28,6 +35,35 @@ def test_readiness_follows_the_warm_up_and_the_draining(client: TestClient) -> N
     runtime.start_draining()
     response = client.get("/readyz")
     assert (response.status_code, response.json()) == (503, {"status": "draining"})
+
+
+def test_a_service_whose_decoders_make_no_progress_is_not_ready(
+    client: TestClient, bright_cells: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "STALL_S", 0.1)
+    taken = client.app.state.runtime.pools.decoder._places  # type: ignore[attr-defined]
+    with ThreadPoolExecutor(1) as threads:
+        with ExitStack() as stack:
+            for _ in range(taken.width):
+                stack.enter_context(taken.turn(Job()))
+            waiting = threads.submit(client.post, "/detect", content=bright_cells(1))
+            latest = time.monotonic() + 20
+            while client.get("/readyz").json() != {"status": "stalled"}:
+                assert time.monotonic() < latest
+            assert client.get("/readyz").status_code == 503
+            assert samples(client)["sfd_model_ready", (("model", "cells"),)] == 0
+        assert waiting.result(20).status_code == 200
+    assert client.get("/readyz").json() == {"status": "ready"}
+
+
+def test_what_the_decoders_use_is_measured(
+    client: TestClient, bright_cells: Callable[..., bytes]
+) -> None:
+    client.post("/detect", content=bright_cells(1))
+    found = samples(client)
+    assert found["sfd_decoders_memory_bytes", ()] > 2**20
+    assert found["sfd_decoders_cpu_seconds", ()] > 0
+    assert found["sfd_decoders_stopped_total", (("reason", "cpu"),)] == 0
 
 
 def test_an_invalid_version_of_the_text_format_is_accepted(client: TestClient) -> None:
