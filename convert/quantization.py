@@ -1,11 +1,11 @@
-"""Makes an INT8 file of a detector's ONNX file, with onnxruntime's own quantization.
+"""Makes an int8 file of a detector's ONNX file, with onnxruntime's own quantization.
 
     model.onnx -> value ranges on example images -> QuantizeLinear and DequantizeLinear around each
     convolution, activation and sum, up to the heads -> model.int8.onnx
 
 The weights are signed and have a scale for each channel; the activations are unsigned. onnxruntime
-and OpenVINO both compute such a file in INT8. The heads, which are the last convolutions, and
-everything behind them stay in float32: INT8 is too coarse for the coordinates of boxes.
+and OpenVINO both compute such a file in int8. The heads, which are the last convolutions, and
+everything behind them stay in float32: int8 is too coarse for the coordinates of boxes.
 """
 
 import logging
@@ -51,7 +51,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]
 
 
 def quantize(source: Path, images: Iterable[U8]) -> bytes:
-    """An INT8 file of the network in `source`, calibrated on `images` [height, width, channels].
+    """An int8 file of the network in `source`, calibrated on `images` [height, width, channels].
 
     Raises QuantizationError for a network without a convolution before its heads.
     """

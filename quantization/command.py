@@ -1,4 +1,4 @@
-"""`sfd models quantize`: writes an INT8 file beside a model's float32 file."""
+"""`sfd models quantize`: writes an int8 file beside a model's float32 file."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,7 @@ from store.options import add_options, folder_of
 from store.progress import progress_bar
 
 DESCRIPTION = """\
-Write an INT8 file beside a model's float32 file, and measure its speed and how well its faces
+Write an int8 file beside a model's float32 file, and measure its speed and how well its faces
 agree. SFD_PRECISION=int8 serves it.
 """
 
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "A quarter is used to measure, the others to calibrate",
     )
     parser.add_argument(
-        "--force", action="store_true", help="overwrite an INT8 file that exists already"
+        "--force", action="store_true", help="overwrite an int8 file that exists already"
     )
 
 

@@ -27,7 +27,7 @@ COMMANDS = {
     ),
     "models quantize": (
         "quantization.command",
-        "write an INT8 file beside a model's float32 file, and measure it",
+        "write an int8 file beside a model's float32 file, and measure it",
     ),
     "serve": (
         "service.command",

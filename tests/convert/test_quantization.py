@@ -1,4 +1,4 @@
-"""INT8 files: what is quantized, and that onnxruntime still runs them."""
+"""int8 files: what is quantized, and that onnxruntime still runs them."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The INT8 file beside the float32 one: what it was made from and what it costs."""
+"""The int8 file beside the float32 one: what it was made from and what it costs."""
 
 import hashlib
 from pathlib import Path
