@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from convert.caffe import caffe_pb2
 from convert.caffe.network import Layer, Network
-from convert.fold import fold
+from convert.fold import FoldError, fold
 from convert.graph import GraphBuilder
 from convert.layers.registry import handlers
 from convert.translate import TranslationError, build_graph
@@ -109,7 +109,10 @@ def is_valid(layer: Layer, inputs: dict[str, tuple[int, ...]]) -> bool:
         return False
     for top in layer.tops:
         graph.output(top, graph.blobs[top])
-    fold(graph)
+    try:
+        fold(graph)
+    except FoldError:
+        return False
     if layer.tops:
         onnx.checker.check_model(graph.model("hostile"), full_check=True)
     return True

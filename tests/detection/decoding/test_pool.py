@@ -89,13 +89,16 @@ def children(process: int) -> list[int]:
     return [int(number) for each in lists for number in each.split()]
 
 
-def workers() -> list[int]:
-    """The process numbers of all workers of this process."""
-    servers = [
-        child for child in children(os.getpid())
-        if b"detection.decoding" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]  # fmt: skip
-    return [worker for server in servers for worker in children(server)]
+def workers(decoder: ProcessDecoder) -> list[int]:
+    """The process numbers of its workers."""
+    return children(decoder._server.number)
+
+
+def has_ended(process: int) -> bool:
+    try:
+        return "State:\tZ" in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return True
 
 
 def eventually(condition: Callable[[], bool]) -> None:
@@ -156,11 +159,11 @@ def test_the_errors_of_a_file_are_those_of_a_thread(
 def test_a_worker_is_used_again(make: Make) -> None:
     decoder = make()
     decoder.prepare(SMALL, image(), Job())
-    before = workers()
+    before = workers(decoder)
     with pytest.raises(InvalidImage):
         decoder.prepare(SMALL, image()[:200], Job())
     decoder.prepare(SMALL, image(), Job())
-    assert workers() == before
+    assert workers(decoder) == before
     assert len(before) == 1
 
 
@@ -169,7 +172,7 @@ def test_an_image_over_its_cpu_time_is_stopped(make: Make) -> None:
     with pytest.raises(TooExpensive, match="takes too long to decode or draw: more than 0"):
         decoder.make(SLOW, large(), Job())
     assert make.endings == ["cpu"]  # type: ignore[attr-defined]
-    assert workers() == []
+    assert workers(decoder) == []
     decoder.prepare(SMALL, image(), Job())
 
 
@@ -194,7 +197,7 @@ def test_an_image_above_the_usual_memory_is_decoded_alone_by_a_worker_of_its_own
     with ThreadPoolExecutor(4) as threads:
         done = list(threads.map(lambda _: decoder.prepare(SMALL, data, Job()), range(4)))
     assert {each.tiles[0].width for each in done} == {4000}
-    eventually(lambda: len(workers()) <= 2)
+    eventually(lambda: len(workers(decoder)) <= 2)
 
 
 def test_the_deadline_of_a_running_image_stops_its_worker(make: Make) -> None:
@@ -202,7 +205,7 @@ def test_the_deadline_of_a_running_image_stops_its_worker(make: Make) -> None:
     with pytest.raises(Timeout):
         decoder.make(SLOW, large(), Job(expires=time.monotonic() + 0.5))
     assert make.endings == ["timeout"]  # type: ignore[attr-defined]
-    assert workers() == []
+    assert workers(decoder) == []
 
 
 def test_a_caller_that_no_longer_waits_stops_its_worker(make: Make) -> None:
@@ -227,7 +230,7 @@ def test_slow_images_leave_their_places_to_others(make: Make) -> None:
         eventually(lambda: decoder._places._gone == 3)
         decoder.prepare(SMALL, image(), Job())
         assert not any(each.done() for each in running)
-        levels = {os.getpriority(os.PRIO_PROCESS, worker) for worker in workers()}
+        levels = {os.getpriority(os.PRIO_PROCESS, worker) for worker in workers(decoder)}
         assert max(levels) >= 5
         for job in jobs:
             job.over.set()
@@ -265,9 +268,9 @@ def test_a_worker_that_is_killed_by_others_costs_no_image(make: Make) -> None:
     with ThreadPoolExecutor(1) as threads:
         running = threads.submit(decoder.make, SLOW, large(), job)
         eventually(lambda: decoder._places._gone == 1)
-        first = workers()
+        first = workers(decoder)
         os.kill(first[0], signal.SIGKILL)
-        eventually(lambda: len(workers()) == 1 and workers() != first)
+        eventually(lambda: len(workers(decoder)) == 1 and workers(decoder) != first)
         assert make.endings == ["crash"]  # type: ignore[attr-defined]
         job.over.set()
         assert isinstance(running.exception(30), Timeout)
@@ -279,8 +282,8 @@ def test_an_image_that_makes_workers_crash_twice_is_refused(make: Make) -> None:
         running = threads.submit(decoder.make, SLOW, large(), Job())
         seen: set[int] = set()
         for _ in range(2):
-            eventually(lambda: bool(set(workers()) - seen))
-            (worker,) = set(workers()) - seen
+            eventually(lambda: bool(set(workers(decoder)) - seen))
+            (worker,) = set(workers(decoder)) - seen
             seen.add(worker)
             os.kill(worker, signal.SIGSEGV)
         failure = running.exception(30)
@@ -293,11 +296,11 @@ def test_an_image_that_makes_workers_crash_twice_is_refused(make: Make) -> None:
 def test_an_idle_worker_that_was_killed_is_replaced_without_an_error(make: Make) -> None:
     decoder = make()
     decoder.prepare(SMALL, image(), Job())
-    (worker,) = workers()
+    (worker,) = workers(decoder)
     os.kill(worker, signal.SIGKILL)
     eventually(lambda: not decoder._idle[0].is_alive)
     decoder.prepare(SMALL, image(), Job())
-    assert workers() != [worker]
+    assert workers(decoder) != [worker]
     assert make.endings == []  # type: ignore[attr-defined]
 
 
@@ -313,22 +316,23 @@ def test_a_fork_server_that_was_killed_is_replaced_without_an_error(make: Make) 
 def test_workers_ignore_the_signals_of_a_terminal(make: Make) -> None:
     decoder = make()
     decoder.prepare(SMALL, image(), Job())
-    before = workers()
+    before = workers(decoder)
     for number in (signal.SIGINT, signal.SIGTERM):
         os.kill(before[0], number)
         os.kill(decoder._server.number, number)
     decoder.prepare(SMALL, image(), Job())
-    assert workers() == before
+    assert workers(decoder) == before
 
 
 def test_closing_ends_all_processes_and_fails_what_runs(make: Make) -> None:
     decoder = make()
     with ThreadPoolExecutor(1) as threads:
         running = threads.submit(decoder.make, SLOW, large(), Job())
-        eventually(lambda: len(workers()) == 1)
+        eventually(lambda: len(workers(decoder)) == 1)
+        processes = [decoder._server.number, *workers(decoder)]
         decoder.close()
         assert isinstance(running.exception(30), Overloaded)
-    assert workers() == []
+    eventually(lambda: all(map(has_ended, processes)))
 
 
 def test_images_that_wait_while_nothing_ends_are_a_stall(
@@ -392,18 +396,14 @@ def test_workers_end_with_the_fork_server(make: Make) -> None:
     decoder, job = make(), Job()
     with ThreadPoolExecutor(1) as threads:
         running = threads.submit(decoder.make, SLOW, large(), job)
-        eventually(lambda: len(workers()) == 1)
-        (worker,) = workers()
+        eventually(lambda: len(workers(decoder)) == 1)
+        (worker,) = workers(decoder)
         os.kill(decoder._server.number, signal.SIGKILL)
         # The image is decoded again, by a worker of a new server.
-        eventually(lambda: workers() not in ([], [worker]))
-        assert not Path(f"/proc/{worker}/cmdline").exists() or ended(worker)
+        eventually(lambda: workers(decoder) not in ([], [worker]))
+        assert has_ended(worker)
         job.over.set()
         assert isinstance(running.exception(30), Timeout)
-
-
-def ended(process: int) -> bool:
-    return "State:\tZ" in Path(f"/proc/{process}/status").read_text()
 
 
 @pytest.mark.parametrize("size", [(100, 50), (2000, 1500)])
@@ -414,7 +414,7 @@ def test_a_worker_that_stops_is_replaced(
     monkeypatch.setattr(pool, "HANG_S", 1)
     decoder = make()
     decoder.prepare(SMALL, image(), Job())
-    os.kill(workers()[0], signal.SIGSTOP)
+    os.kill(workers(decoder)[0], signal.SIGSTOP)
     data = image(*size)
     if len(data) < 100_000:
         # It waits in the socket, so only the missing reply shows.
@@ -429,7 +429,7 @@ def test_workers_get_no_keys_and_write_no_core_files(
     monkeypatch.setenv("SFD_API_KEYS", "a-secret-key")
     decoder = make()
     decoder.prepare(SMALL, image(), Job())
-    (worker,) = workers()
+    (worker,) = workers(decoder)
     for each in (worker, decoder._server.number):
         assert b"a-secret-key" not in Path(f"/proc/{each}/environ").read_bytes()
     limits = Path(f"/proc/{worker}/limits").read_text()

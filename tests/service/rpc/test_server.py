@@ -187,7 +187,8 @@ def command(store: Path, before: str = "", **environment: str) -> Any:
     serve = "from sfd.cli import main; sys.exit(main(['serve']))"
     return subprocess.run(
         [sys.executable, "-c", f"import sys\n{before}\n{serve}"],
-        env=os.environ
+        # Other variables SFD_… would be reported as unknown.
+        env={name: value for name, value in os.environ.items() if not name.startswith("SFD_")}
         | {"SFD_PORT": "0", "SFD_MODEL_STORE": str(store), "SFD_MODELS": "cells"}
         | environment,
         capture_output=True,
@@ -261,7 +262,8 @@ def test_it_listens_on_ipv6_too(
     with start_server(HOST="::1", GRPC_PORT=0) as server, connect(server) as channel:
         assert server.grpc.startswith("[::1]:")
         GRPCInferenceServiceStub(channel).ModelInfer(request(bright_cells(5)), timeout=60)
-        lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    # When the service has ended, its log is complete.
+    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
     assert [line["client"] for line in lines if line.get("method") == "gRPC"] == ["::1"]
 
 
