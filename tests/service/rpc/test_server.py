@@ -262,8 +262,12 @@ def test_it_listens_on_ipv6_too(
     with start_server(HOST="::1", GRPC_PORT=0) as server, connect(server) as channel:
         assert server.grpc.startswith("[::1]:")
         GRPCInferenceServiceStub(channel).ModelInfer(request(bright_cells(5)), timeout=60)
-    # When the service has ended, its log is complete.
-    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+        # A thread writes the log.
+        deadline = time.monotonic() + 20
+        while '"gRPC"' not in server.log.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        lines = [json.loads(line) for line in server.log.read_text().splitlines()]
     assert [line["client"] for line in lines if line.get("method") == "gRPC"] == ["::1"]
 
 
