@@ -1,5 +1,6 @@
 """Environments of their own for checkers that the project's environment does not hold."""
 
+import json
 import subprocess
 import venv
 from collections.abc import Callable
@@ -20,8 +21,21 @@ def python(folder: Path, missing: Missing, *installs: tuple[str, ...]) -> Path:
 
 
 def npm(program: str, folder: Path, missing: Missing) -> None:
-    """Install what the lock in this folder names; no script of a package runs."""
-    _run([program, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder, missing)
+    """Install the npm packages of `requirements.txt` in a folder, which names each with its hash.
+
+    No script of a package runs. What is installed is exactly what the file names.
+    """
+    lines = (folder / "requirements.txt").read_text().splitlines()
+    hashes = dict(line.split() for line in lines if not line.startswith("#"))
+    (folder / "package.json").write_text('{"private": true}')
+    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"]
+    _run([program, "install", *options, *hashes], folder, missing)
+    installed = json.loads((folder / "node_modules" / ".package-lock.json").read_text())
+    found = {
+        f"{path.removeprefix('node_modules/')}@{package['version']}": package["integrity"]
+        for path, package in installed["packages"].items()
+    }
+    assert found == hashes
 
 
 def _run(command: list[str], folder: Path, missing: Missing) -> None:
