@@ -249,10 +249,12 @@ class ProcessDecoder:
 
     def _crashed(self, process: Process, size: int) -> Exception:
         """What to raise for a worker that has ended by itself, or no longer answers."""
+        if self._server.is_closed:
+            return Overloaded("the service is shutting down")
         try:
             status = self._server.end(process)
         except OSError:
-            return Overloaded("the service is shutting down")
+            return DecoderCrashed()
         if status == -signal.SIGXCPU:
             self._on_end("cpu")
             return self._too_expensive()

@@ -99,6 +99,11 @@ class ForkServer:
         except OSError as error:
             raise StartError(f"cannot start a process that decodes images: {error}") from None
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether no worker can be started any more."""
+        return self._closed
+
     def fork(self) -> Process:
         """A new worker. Raises OSError if the system has no room for it."""
         with self._lock:
@@ -134,10 +139,11 @@ class ForkServer:
             try:
                 status = self._ask(END, process.number)
             except OSError:
-                self._restart()
+                if not self._closed:
+                    self._restart()
                 status = UNKNOWN
         if status == UNKNOWN:
-            # The server that forked it has ended, or it was ended before.
+            # The server that forked it has ended.
             with suppress(ProcessLookupError):
                 os.kill(process.number, signal.SIGKILL)
             if not process.wait_for_end(ANSWER_S):

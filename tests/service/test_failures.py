@@ -348,6 +348,38 @@ def test_a_hanging_inference_does_not_keep_the_process_alive(
         assert "an inference hangs" in server.log.read_text().splitlines()[-1]
 
 
+def test_sigterm_ends_the_service_in_its_grace_time_while_images_are_decoded(
+    start_server: Any,
+) -> None:
+    # Each takes seconds of CPU time to scale its samples.
+    out = io.BytesIO()
+    Image.fromarray(np.ones((6500, 6500), np.float32)).save(
+        out, "TIFF", compression="tiff_adobe_deflate"
+    )
+    slow = out.getvalue()
+    with (
+        start_server(SHUTDOWN_GRACE_S=0.5, DECODE_CPU_S=60) as server,
+        ThreadPoolExecutor(4) as pool,
+    ):
+
+        def post(_: int) -> int:
+            return httpx.post(f"{server.url}/detect", content=slow, timeout=60).status_code
+
+        asked = [pool.submit(post, number) for number in range(4)]
+        latest = time.monotonic() + 20
+        while server.metrics()["sfd_decoders_cpu_seconds"] < 0.5:
+            assert time.monotonic() < latest
+        decoders = processes.descendants(server.process.pid)
+        assert len(decoders) >= 2
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(5) == 0
+        statuses = Counter(each.result(10) for each in asked)
+        assert statuses[503] >= 1
+        assert set(statuses) <= {200, 503}
+        assert "cannot" not in server.log.read_text()
+    assert not any(processes.held(each).processes for each in decoders)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="limits another process, which only Linux can")
 @pytest.mark.parametrize(
     ("path", "member"),
