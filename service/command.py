@@ -234,6 +234,8 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second."""
         self.descriptors.check()
+        if self.rpc is not None:
+            await self.rpc.publish()
         return await super().on_tick(counter)
 
     def _loop_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

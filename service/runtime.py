@@ -42,9 +42,9 @@ class Runtime:
     """Where images may be sent by URL."""
 
     @property
-    def is_open(self) -> bool:
-        """Whether requests are accepted: after the warm-up, and before the service drains."""
-        return self.ready and not self.draining
+    def is_ready(self) -> bool:
+        """Whether traffic should come: after the warm-up, before draining, and without a stall."""
+        return self.ready and not self.draining and not self.stalled
 
     def __post_init__(self) -> None:
         self.memory = BodyMemory(BODIES_IN_MEMORY * self.settings.max_bytes)
@@ -65,7 +65,7 @@ class Runtime:
                 model.name, model.version, session.provider, session.precision
             ).set(1)
             ready = self.metrics.model_ready.labels(model.name)
-            ready.set_function(lambda: self.is_open and not self.stalled)
+            ready.set_function(partial(getattr, self, "is_ready"))
             self.metrics.model_workers.labels(model.name).set(detector.plan.workers)
             self.metrics.model_max_batch.labels(model.name).set(detector.plan.max_batch)
             cost = self.metrics.model_image_seconds.labels(model.name)

@@ -91,13 +91,13 @@ async def server_live() -> ServerLive:
     responses={
         200: openapi.example({"ready": True}),
         503: openapi.example(
-            {"ready": False}, model=ServerReady, description="Warming up, or shutting down"
+            {"ready": False}, model=ServerReady, description="Warming up, shutting down, or stalled"
         ),
     },
 )
 async def server_ready(request: Request) -> Response:
     """As /readyz."""
-    is_ready = request.app.state.runtime.is_open
+    is_ready = request.app.state.runtime.is_ready
     return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
 
 
@@ -136,7 +136,7 @@ MODEL_READY: dict[str, Any] = {
         503: openapi.example(
             {"name": openapi.EXAMPLE_MODEL, "ready": False},
             model=ModelReady,
-            description="Warming up, or shutting down",
+            description="Warming up, shutting down, or stalled",
         ),
     },
 }
@@ -213,6 +213,6 @@ def _detector(request: Request, name: str, version: str | None = None) -> Detect
 
 
 def _readiness(request: Request, detector: Detector) -> Response:
-    is_ready = request.app.state.runtime.is_open
+    is_ready = request.app.state.runtime.is_ready
     content = {"name": detector.session.model.name, "ready": is_ready}
     return JSONResponse(content, 200 if is_ready else 503)

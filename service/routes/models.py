@@ -189,7 +189,7 @@ def summary(runtime: Runtime, detector: Detector) -> ModelSummary:
         version=session.model.version,
         title=session.model.title,
         default=detector is runtime.default,
-        ready=runtime.is_open,
+        ready=runtime.is_ready,
         provider=session.provider,
         provider_fallback=session.fallback,
         precision=session.precision,

@@ -14,7 +14,7 @@ async def server_live(call: Call) -> bytes:
 
 async def server_ready(call: Call) -> bytes:
     """As /readyz."""
-    return pb.ServerReadyResponse(ready=call.runtime.is_open).SerializeToString()
+    return pb.ServerReadyResponse(ready=call.runtime.is_ready).SerializeToString()
 
 
 async def server_metadata(call: Call) -> bytes:
@@ -29,7 +29,7 @@ async def model_ready(call: Call) -> bytes:
     """As /readyz, for a model of this process."""
     asked = await call.read(pb.ModelReadyRequest)
     calls.find(call.runtime, asked.name, asked.version or None)
-    return pb.ModelReadyResponse(ready=call.runtime.is_open).SerializeToString()
+    return pb.ModelReadyResponse(ready=call.runtime.is_ready).SerializeToString()
 
 
 async def model_metadata(call: Call) -> bytes:

@@ -31,6 +31,7 @@ class RpcServer:
         self._calls = Calls(runtime, tracing)
         self._health = health.aio.HealthServicer()
         self._stopping: asyncio.Task[None] | None = None
+        self._published: bool | None = None
         self._server = grpc.aio.server(
             options=[
                 ("grpc.max_receive_message_length", runtime.settings.max_bytes),
@@ -61,11 +62,14 @@ class RpcServer:
         await self._server.start()
 
     async def publish(self) -> None:
-        """Tell the health service whether requests are taken."""
+        """Tell the health service whether requests are taken, if that has changed."""
+        is_ready = self._runtime.is_ready
+        if is_ready == self._published:
+            return
+        self._published = is_ready
         state = health_pb2.HealthCheckResponse
-        status = state.SERVING if self._runtime.is_open else state.NOT_SERVING
         for service in ("", SERVICE):
-            await self._health.set(service, status)
+            await self._health.set(service, state.SERVING if is_ready else state.NOT_SERVING)
 
     def begin_stop(self) -> asyncio.Task[None]:
         """Take no more calls, and finish the accepted ones within the grace time."""

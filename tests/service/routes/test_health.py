@@ -50,7 +50,9 @@ def test_a_service_whose_decoders_make_no_progress_is_not_ready(
             latest = time.monotonic() + 20
             while client.get("/readyz").json() != {"status": "stalled"}:
                 assert time.monotonic() < latest
-            assert client.get("/readyz").status_code == 503
+            for path in ("/readyz", "/v2/health/ready", "/v2/models/cells/ready"):
+                assert client.get(path).status_code == 503
+            assert client.get("/livez").status_code == 200
             assert samples(client)["sfd_model_ready", (("model", "cells"),)] == 0
         assert waiting.result(20).status_code == 200
     assert client.get("/readyz").json() == {"status": "ready"}
