@@ -14,6 +14,8 @@ from detection.errors import StartError
 from detection.precision import Precision
 from detection.providers import PROVIDERS, ProviderName
 from detection.session import open_session
+from detection.settings import DEFAULT_MODEL
+from sfd.arguments import positive
 from sfd.errors import SfdError
 from store.model import Model, load
 from store.places import locate
@@ -48,10 +50,10 @@ def _contestant(
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print a table; returns the exit code."""
     parser = argparse.ArgumentParser(description="A model's speed in every precision.")
-    parser.add_argument("--model", default="sfd-640-mobilenetv2-mod2", metavar="NAME")
+    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME")
     parser.add_argument("--store", type=Path, metavar="DIR")
-    parser.add_argument("--rounds", type=int, default=30, metavar="N")
-    parser.add_argument("--threads", type=int, default=available_cpus(), metavar="N")
+    parser.add_argument("--rounds", type=positive, default=30, metavar="N")
+    parser.add_argument("--threads", type=positive, default=available_cpus(), metavar="N")
     given = parser.parse_args(arguments)
     try:
         peers, reasons = contestants(load(locate(given.model, given.store)), given.threads)

@@ -107,12 +107,12 @@ class Detector:
     """Threads that ask the decoder, which blocks."""
     selecting: Executor
     """The thread of NMS, a separate one, so that NMS never waits behind decoding."""
+    inferring: Executor
+    """The threads of inference, of this detector alone."""
     observer: Observer = field(default_factory=Observer)
     """Called for each finished image."""
-    executors: Sequence[Executor] = ()
-    """The pools that only this detector uses; `close` shuts them down."""
-    decoders: Sequence[Decoder] = ()
-    """The same for a decoder."""
+    close_pools: Callable[[], object] = lambda: None
+    """Ends the other threads and processes, if only this detector uses them."""
 
     async def detect(
         self, data: bytes, query: Query, deadline: float, places: Places, most_tiles: int
@@ -192,10 +192,8 @@ class Detector:
     async def close(self) -> None:
         """Finish the accepted requests, then end the threads and processes."""
         await self.batcher.drain()
-        for executor in self.executors:
-            executor.shutdown(wait=False, cancel_futures=True)
-        for decoder in self.decoders:
-            await asyncio.to_thread(decoder.close)
+        self.inferring.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(self.close_pools)
 
     async def prepare(self, data: bytes, most_tiles: int, deadline: float) -> Prepared:
         """Decode, cut and letterbox an image file. Raises RequestError."""

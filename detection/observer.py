@@ -35,9 +35,6 @@ class Observer:
     def batch_started(self, size: int) -> None:
         """An inference of `size` images begins."""
 
-    def inference_failed(self, model: str, error: Exception) -> None:
-        """The model raised `error`."""
-
     def decoder_stopped(self, reason: str) -> None:
         """A decoder's process was stopped, for one of `decoding.pool.ENDINGS`.
 

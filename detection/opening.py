@@ -142,24 +142,19 @@ def open_detector(
     # Each model has its own pool. In a shared pool a batch would wait for another model's, and that
     # wait would count neither for deadlines nor for the depth of the queue.
     inferring = ThreadPoolExecutor(plan.workers, f"infer-{model.name}")
-    own: list[Executor] = [inferring]
-    decoders: list[Decoder] = []
-    if pools is None:
-        pools = Pools.start(settings, [model])
-        own += [pools.decoding, pools.selecting]
-        decoders = [pools.decoder]
+    used = pools or Pools.start(settings, [model])
     return Detector(
         session=session,
         plan=plan,
         batcher=_batcher(session, plan, settings, observer, inferring, target_wait),
         max_pixels=settings.max_pixels,
         reduced_decoding=settings.reduced_decoding,
-        decoder=pools.decoder,
-        decoding=pools.decoding,
-        selecting=pools.selecting,
+        decoder=used.decoder,
+        decoding=used.decoding,
+        selecting=used.selecting,
+        inferring=inferring,
         observer=observer,
-        executors=own,
-        decoders=decoders,
+        close_pools=used.close if pools is None else lambda: None,
     )
 
 
@@ -176,7 +171,6 @@ def _batcher(
 
     def failed(error: Exception) -> None:
         log.error("inference of %s failed: %s", session.model.name, error, exc_info=error)
-        observer.inference_failed(session.model.name, error)
 
     return Batcher(
         infer=infer,

@@ -228,11 +228,12 @@ def accepts(field: FieldInfo) -> str:
     choices = getattr(annotation, "__args__", ())
     if getattr(annotation, "__origin__", None) is Literal:
         return " | ".join(choices)
-    for rule in field.metadata:
-        if isinstance(rule, Unit):
-            return f"a number of {rule.name} {_bounds(field.metadata)}, such as {rule.example}"
-        if isinstance(rule, Listed):
-            return f"{rule.name} separated by commas"
+    for rules in (field.metadata, *(getattr(choice, "__metadata__", ()) for choice in choices)):
+        for rule in rules:
+            if isinstance(rule, Unit):
+                return f"a number of {rule.name} {_bounds(rules)}, such as {rule.example}"
+            if isinstance(rule, Listed):
+                return f"{rule.name} separated by commas"
     if annotation is bool:
         return "true | false"
     for kind, words in ((int, "a whole number"), (float, "a number")):
@@ -242,11 +243,6 @@ def accepts(field: FieldInfo) -> str:
         return "text"
     if Path in choices:
         return "a folder"
-    for choice in choices:
-        for rule in getattr(choice, "__metadata__", ()):
-            if isinstance(rule, Unit):
-                bounds = _bounds(choice.__metadata__)
-                return f"a number of {rule.name} {bounds}, such as {rule.example}"
     if numbers := [each for each in choices if int in getattr(each, "__args__", (each,))]:
         rules = getattr(numbers[0], "__metadata__", ())
         return f"auto | a whole number {_bounds(rules)}"

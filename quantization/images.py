@@ -53,7 +53,7 @@ def divide(folder: Path) -> Images:
         )
     digests = sorted(files)
     held_back = digests[::HELD_BACK][:MOST_MEASURED]
-    calibrating = [digest for digest in digests if digest not in digests[::HELD_BACK]]
+    calibrating = [digest for place, digest in enumerate(digests) if place % HELD_BACK]
     calibrating = calibrating[:MOST_CALIBRATING]
     return Images(
         [files[digest] for digest in calibrating],

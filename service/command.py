@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import errno
 import logging
 import math
 import os
@@ -24,12 +23,14 @@ from service import logs, runtime, settings
 from service.app import create_app
 from service.connections import HEAD_BYTES, Connection
 from service.descriptors import EXHAUSTED, Descriptors
+from service.listening import KEEP_ALIVE_S, address_of, listen, listen_for_grpc, url_of
 from service.log_writer import LogWriter
 from service.routes.pages import SAMPLE
 from service.runtime import Runtime
 from service.settings import HANG_S, Settings
 from service.tracing import Tracing
 from sfd import extras
+from sfd.arguments import positive
 
 if TYPE_CHECKING:
     from service.rpc.server import RpcServer
@@ -44,10 +45,6 @@ All settings are environment variables:
 
 log = logging.getLogger(__name__)
 
-# Longer than proxies keep idle connections (nginx: 60 s), so that the proxy closes first and never
-# sends a request into a connection that is being closed here.
-KEEP_ALIVE_S = 75
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments; the help lists every setting from the model itself."""
@@ -59,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ray",
         metavar="REPLICAS",
-        type=replicas,
+        type=positive,
         nargs="?",
         const=1,
         help="serve with Ray, on a cluster of this machine alone, for a first try: REPLICAS "
@@ -68,14 +65,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION + "\n".join(
         f"\n  {name}  ({accepted})\n      {text}" for name, accepted, text in settings.describe()
     )
-
-
-def replicas(text: str) -> int:
-    """The number of --ray; ValueError if it is not a whole number above 0."""
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -91,9 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _run(arguments: argparse.Namespace, configured: Settings, writer: LogWriter) -> None:
     for name in settings.unknown_variables():
-        meant = settings.suggestion(name)
-        hint = f"; did you mean {meant}?" if meant else "; `sfd serve --help` lists all"
-        log.warning("%s is not a setting%s", name, hint)
+        log.warning("%s", settings.not_a_setting(name))
     check_grpc(configured)
     if arguments.dry_run:
         asyncio.run(dry_run(configured))
@@ -108,7 +95,7 @@ def _run(arguments: argparse.Namespace, configured: Settings, writer: LogWriter)
     # Bind the port first, so that a port in use is reported before the models are loaded.
     with (
         listen(configured.host, configured.port) as listener,
-        _listen_for_grpc(configured) as grpc_listener,
+        listen_for_grpc(configured) as grpc_listener,
     ):
         loaded = runtime.load(configured)
         writer.on_drop = loaded.metrics.log_lines_dropped.inc
@@ -128,42 +115,6 @@ def check_grpc(configured: Settings) -> None:
             f"SFD_GRPC_PORT needs the Python package {error.name!r}, which is not installed: "
             f"run {extras.install('grpc')}"
         ) from None
-
-
-@contextmanager
-def listen(host: str, port: int, variable: str = "SFD_PORT") -> Iterator[socket.socket]:
-    """A socket bound to the address; StartError if that fails."""
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=2048)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            reason = f"the port is in use; stop the program that uses it, or set {variable}"
-        else:
-            reason = f"{error.strerror or error} (SFD_HOST, {variable})"
-        raise StartError(f"cannot listen on {host}:{port}: {reason}") from None
-    with listener:
-        yield listener
-
-
-@contextmanager
-def _listen_for_grpc(configured: Settings) -> Iterator[socket.socket | None]:
-    """The port for gRPC, if it is wanted. It is kept until gRPC itself can bind it."""
-    if configured.grpc_port is None:
-        yield None
-        return
-    with listen(configured.host, configured.grpc_port, "SFD_GRPC_PORT") as listener:
-        yield listener
-
-
-def url_of(listener: socket.socket) -> str:
-    """The address at which a browser on this machine finds the page."""
-    host, port = listener.getsockname()[:2]
-    return f"http://{_address('localhost' if host in ('0.0.0.0', '::') else host, port)}"
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Server(uvicorn.Server):
@@ -224,7 +175,7 @@ class Server(uvicorn.Server):
         """Serve gRPC too, on the address of a socket that is closed for it."""
         from service.rpc.server import RpcServer
 
-        address = _address(*grpc_listener.getsockname()[:2])
+        address = address_of(*grpc_listener.getsockname()[:2])
         grpc_listener.close()
         self.rpc = RpcServer(self.runtime, self.traces)
         await self.rpc.start(address)

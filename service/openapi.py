@@ -153,9 +153,9 @@ DETAILS = {
     "invalid-parameter": "min_score: Input should be less than or equal to 1",
     "internal-error": "the model failed on this image",
     "fetch-failed": "images.example.org answered 404",
-    "not-supported": "this service finds faces; it recognises nobody and keeps no faces",
+    "not-supported": "this service finds faces; it does not recognise people, and keeps no faces",
     "too-expensive": "this image takes too long to decode or draw: more than 10 s of CPU time",
-    "out-of-memory": "too little memory to decode this image; try again later",
+    "out-of-memory": "too little memory is left for this image; try again later",
     "overloaded": "the queue of 128 images is full",
     "timeout": "the deadline of the request passed",
 }

@@ -55,9 +55,8 @@ class Runtime:
             lambda: sum(d.batcher.depth for d in self.detectors.values())
         )
         if self.pools is not None:
-            decoder = self.pools.decoder
-            self.metrics.decoders_cpu.set_function(lambda: decoder.usage().cpu_seconds)
-            self.metrics.decoders_memory.set_function(lambda: decoder.usage().memory)
+            self.metrics.decoders_cpu.set_function(self.pools.decoder.cpu_seconds)
+            self.metrics.decoders_memory.set_function(self.pools.decoder.memory)
         for detector in self.detectors.values():
             session = detector.session
             model = session.model

@@ -114,9 +114,11 @@ def unknown_variables() -> list[str]:
     return settings.unknown_variables(Settings)
 
 
-def suggestion(name: str) -> str | None:
-    """The setting that an unknown variable most likely means."""
-    return settings.suggestion(Settings, name)
+def not_a_setting(name: str) -> str:
+    """What to say about an unknown variable."""
+    meant = settings.suggestion(Settings, name)
+    hint = f"; did you mean {meant}?" if meant else "; `sfd serve --help` lists all"
+    return f"{name} is not a setting{hint}"
 
 
 def variable(name: str) -> str:

@@ -77,6 +77,8 @@ class Worker:
             rows = self._runner.run(self._rows(self._shards.pictures(shard), advance))
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
+        if len(rows) != self._plan.pictures_in(shard):
+            raise BulkError(f"shard {shard} has {len(rows)} pictures: a bug")
         failures = Counter(row.found.slug for row in rows if isinstance(row.found, RequestError))
         if any(isinstance(row.found, InferenceFailed) for row in rows):
             # Was it the picture, or does the model no longer run on this machine?

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from detection.decoding.job import Job
-from detection.errors import OutOfMemory, Overloaded
+from detection.errors import OutOfMemory
 
 NICENESS = ((0.25, 5), (1.0, 10), (3.0, 19))
 """After so many CPU seconds a task is slow and runs at such a priority: on a busy machine 5 is a
@@ -125,9 +125,3 @@ class Places:
         finally:
             with self._lock:
                 del self._waiting[job]
-
-
-def check_evicted(job: Job) -> None:
-    """Raise Overloaded if a task has to make room."""
-    if job.evicted:
-        raise Overloaded("too many images that take long to decode; try again later")

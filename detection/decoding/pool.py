@@ -20,12 +20,10 @@ from detection.decoding.places import (
     QUICK_S,
     Places,
     Turn,
-    check_evicted,
     niceness,
 )
 from detection.decoding.process import ForkServer, Process, ending
 from detection.decoding.tasks import Crop, Draw, Prepare, Prepared
-from detection.decoding.usage import Usage
 from detection.errors import OutOfMemory, Overloaded, RequestError, Timeout, TooExpensive
 
 log = logging.getLogger(__name__)
@@ -61,8 +59,11 @@ class Decoder(Protocol):
     def stalled(self) -> bool:
         """Whether tasks wait although nothing has ended for long."""
 
-    def usage(self) -> Usage:
-        """What the decoder's own processes use."""
+    def cpu_seconds(self) -> float:
+        """The CPU time of the decoder's own processes."""
+
+    def memory(self) -> int:
+        """The resident bytes of the decoder's own processes."""
 
     def prepare(self, task: Prepare, data: bytes, job: Job) -> Prepared:
         """Decode and letterbox. Raises RequestError."""
@@ -79,9 +80,13 @@ class ThreadDecoder:
 
     stalled = False
 
-    def usage(self) -> Usage:
+    def cpu_seconds(self) -> float:
         """See Decoder."""
-        return Usage(0.0, 0)
+        return 0.0
+
+    def memory(self) -> int:
+        """See Decoder."""
+        return 0
 
     def prepare(self, task: Prepare, data: bytes, job: Job) -> Prepared:
         """See Decoder."""
@@ -124,9 +129,13 @@ class ProcessDecoder:
         """See Decoder."""
         return self._places.stalled
 
-    def usage(self) -> Usage:
+    def cpu_seconds(self) -> float:
         """See Decoder."""
-        return self._server.usage()
+        return self._server.cpu_seconds()
+
+    def memory(self) -> int:
+        """See Decoder."""
+        return self._server.memory()
 
     def prepare(self, task: Prepare, data: bytes, job: Job) -> Prepared:
         """See Decoder."""
@@ -169,7 +178,7 @@ class ProcessDecoder:
         with self._places.turn(job) as turn:
             process = self._worker()
             slots = self._pixels.take(task.most_tiles if isinstance(task, Prepare) else 0)
-            kept, reusable, certain = 0, False, True
+            kept, reusable = 0, False
             try:
                 offsets = [slot * self._pixels.slot_bytes for slot in slots]
                 reply = self._ask(process, Order(task, data, offsets, large), job, turn)
@@ -191,9 +200,8 @@ class ProcessDecoder:
                 log.error("a decoder was stopped: %s", error)
                 raise DecoderCrashed from None
             finally:
-                certain = self._return(process, reusable=reusable)
                 # A worker that may still write keeps its slots.
-                if certain:
+                if self._return(process, reusable=reusable):
                     self._pixels.give_back(slots[kept:])
 
     def _ask(self, process: Process, order: Order, job: Job, turn: Turn) -> Reply:
@@ -230,11 +238,9 @@ class ProcessDecoder:
             except Timeout:
                 self._on_end("timeout")
                 raise
-            try:
-                check_evicted(job)
-            except Overloaded:
+            if job.evicted:
                 self._on_end("overload")
-                raise
+                raise Overloaded("too many images that take long to decode; try again later")
             if (wanted := niceness(job.used)) > level:
                 level = wanted
                 process.be_nice(level)

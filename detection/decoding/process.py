@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 
 from detection.decoding.forkserver import ANSWER, END, FORK, REQUEST, UNKNOWN
 from detection.decoding.limits import Limits
-from detection.decoding.usage import Usage, cpu_seconds, usage
+from detection.decoding.usage import cpu_seconds, total_cpu_seconds, total_memory
 from detection.errors import StartError
 
 # The path of modules is this process's own: an editable or a zipped installation works, too.
@@ -151,12 +151,15 @@ class ForkServer:
         process.connection.close()
         return status
 
-    def usage(self) -> Usage:
-        """What the processes use now."""
-        now = usage(self.number)
+    def cpu_seconds(self) -> float:
+        """The CPU time of the server and all its workers."""
         # A worker that ends in between is missing for a moment; a new server starts at zero.
-        self._used = max(self._used, now.cpu_seconds)
-        return Usage(self._used, now.memory)
+        self._used = max(self._used, total_cpu_seconds(self.number))
+        return self._used
+
+    def memory(self) -> int:
+        """The resident bytes of the server and its workers."""
+        return total_memory(self.number)
 
     def close(self) -> None:
         """End the server and all workers."""

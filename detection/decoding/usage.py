@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 _CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
@@ -12,27 +11,23 @@ _OWN_TIMES = (14 - 3, 15 - 3)
 _TIMES_WITH_ENDED_CHILDREN = (*_OWN_TIMES, 16 - 3, 17 - 3)
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What a process and its children use; zeros where the system does not tell."""
-
-    cpu_seconds: float
-    """Since the start, children that have ended included."""
-    memory: int
-    """Resident bytes. Pages that they share with each other count once."""
-
-
 def cpu_seconds(process: int) -> float | None:
     """The CPU time that a process has used; None where the system does not tell."""
     return _times(process, _OWN_TIMES)
 
 
-def usage(process: int) -> Usage:
-    """What a process and its children use now."""
-    children = _children(process)
+def total_cpu_seconds(process: int) -> float:
+    """The CPU time of a process and its children, those that have ended included; 0 if unknown."""
     used = _times(process, _TIMES_WITH_ENDED_CHILDREN) or 0.0
-    used += sum(cpu_seconds(child) or 0.0 for child in children)
-    return Usage(used, sum(map(_memory, [process, *children])))
+    return used + sum(cpu_seconds(child) or 0.0 for child in _children(process))
+
+
+def total_memory(process: int) -> int:
+    """Resident bytes of a process and its children; 0 if unknown.
+
+    Pages that they share with each other count once.
+    """
+    return sum(map(_memory, [process, *_children(process)]))
 
 
 def _times(process: int, fields: Sequence[int]) -> float | None:

@@ -9,7 +9,7 @@ from detection.errors import StartError
 from detection.opening import find_model
 from service.cluster import refusals
 from service.cluster.limits import derive, threads_for
-from service.command import KEEP_ALIVE_S, listen
+from service.listening import KEEP_ALIVE_S, listen
 from service.settings import Settings
 
 log = logging.getLogger(__name__)

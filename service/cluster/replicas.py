@@ -23,9 +23,7 @@ def configure(given: Mapping[str, object], num_cpus: float | None) -> tuple[Sett
     for name, value in given.items():
         field = name.removeprefix("SFD_").lower()
         if settings.variable(field) != name or field not in Settings.model_fields:
-            meant = settings.suggestion(name)
-            hint = f"; did you mean {meant}?" if meant else "; `sfd serve --help` lists all"
-            raise StartError(f"{name} is not a setting{hint}")
+            raise StartError(settings.not_a_setting(name))
         fields[field] = value
     loaded = settings.load(**fields)
     if num_cpus is None:

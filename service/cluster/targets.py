@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from prometheus_client import CollectorRegistry, start_http_server
 
+from service.listening import address_of
 from service.paths import METRICS_TARGETS
 
 Group = dict[str, Any]
@@ -26,8 +27,7 @@ def listen(registry: CollectorRegistry, host: str, replica: str) -> Group:
     """
     server, _ = start_http_server(0, "::" if ":" in host else "0.0.0.0", registry)
     port = server.server_address[1]
-    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return {"targets": [address], "labels": {"replica": replica}}
+    return {"targets": [address_of(host, port)], "labels": {"replica": replica}}
 
 
 @router.get(METRICS_TARGETS, include_in_schema=False)

@@ -80,10 +80,9 @@ def test_a_model_runs_as_many_batches_at_a_time_as_it_has_workers(store: Path) -
     batcher = detector.batcher
     assert (batcher.workers, batcher.max_batch, batcher.queue_limit) == (3, 2, 50)
     assert batcher.max_wait == pytest.approx(0.007)
-    (inferring, *_) = detector.executors
     barrier = threading.Barrier(3)
     # None of the three gets through if fewer than three run side by side.
-    for waiting in [inferring.submit(barrier.wait, 10) for _ in range(3)]:
+    for waiting in [detector.inferring.submit(barrier.wait, 10) for _ in range(3)]:
         waiting.result()
     asyncio.run(detector.close())
 

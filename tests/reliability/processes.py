@@ -4,7 +4,7 @@ import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-DECODER = re.compile(rb"sfd-decoder|detection\.decoding")
+DECODER = re.compile(rb"detection\.decoding")
 """Command lines of the processes that decode pictures, children of the service or of these."""
 
 
@@ -14,7 +14,7 @@ class Held:
 
     processes: int
     memory_mb: float
-    """Resident, without the pages that it shares with others (PSS)."""
+    """Resident in MiB; pages that it shares with others count in part (PSS)."""
     threads: int
     descriptors: int
 

@@ -59,7 +59,7 @@ def test_shutting_down_the_app_ends_the_threads(settings: MakeSettings) -> None:
     with TestClient(create_app(runtime)):
         assert not runtime.draining
     assert runtime.draining
-    for executor in (*runtime.default.executors, runtime.default.decoding):
+    for executor in (runtime.default.inferring, runtime.default.decoding):
         with pytest.raises(RuntimeError, match="after shutdown"):
             executor.submit(int)
 

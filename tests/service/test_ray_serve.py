@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from detection.errors import StartError
 from service.cluster.limits import derive
 from service.cluster.replicas import configure
-from service.command import KEEP_ALIVE_S
+from service.listening import KEEP_ALIVE_S
 from tests.clusters import CONFIG
 
 # Ray itself uses what its own libraries deprecate.
