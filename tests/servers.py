@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -142,6 +143,16 @@ class Server:
                 return
             assert time.monotonic() < deadline, found
             time.sleep(0.02)
+
+    def complete_log(self) -> str:
+        """The log with the lines of all requests so far. A thread writes it, in order."""
+        mark = f"mark-{uuid.uuid4().hex}"
+        httpx.get(f"{self.url}/{mark}", timeout=20)
+        deadline = time.monotonic() + 20
+        while mark not in (text := self.log.read_text()):
+            assert time.monotonic() < deadline, text
+            time.sleep(0.01)
+        return "".join(line for line in text.splitlines(keepends=True) if "/mark-" not in line)
 
     def _wait_for(self, pattern: str) -> str:
         deadline = time.monotonic() + 60

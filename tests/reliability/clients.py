@@ -5,7 +5,7 @@ import json
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -81,6 +81,7 @@ class Clients:
     async def send_at_rate(self, stop: asyncio.Event) -> None:
         """Send at `rate` until `stop`, whether or not answers come; then wait for them."""
         due = time.monotonic()
+        kinds = self._kinds()
         async with self._session() as session:
             while not stop.is_set():
                 due = max(due + 1 / (self.rate or 10), time.monotonic() - 1)
@@ -90,11 +91,18 @@ class Clients:
                 if len(self._running) >= MOST_IN_FLIGHT:
                     self.not_sent += 1
                     continue
-                kind = self.chance.choices(list(MIX), list(MIX.values()))[0]
+                kind = next(kinds)
                 task = asyncio.create_task(self._one(session, self._note(kind)))
                 self._running.add(task)
                 task.add_done_callback(self._running.discard)
             await self.rest()
+
+    def _kinds(self) -> Iterator[str]:
+        """Kinds in the proportions of MIX, also within each fifty requests; in random order."""
+        fifty = [kind for kind, share in MIX.items() for _ in range(share // 2)]
+        while True:
+            self.chance.shuffle(fifty)
+            yield from fifty
 
     async def rest(self) -> None:
         """Wait for the answers of everything that was sent."""

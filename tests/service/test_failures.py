@@ -119,7 +119,7 @@ def test_inference_that_fails_for_one_image_fails_that_image_alone(
         assert found['sfd_rejected_total{reason="internal-error"}'] == 2
         errors = [
             line
-            for line in map(json.loads, server.log.read_text().splitlines())
+            for line in map(json.loads, server.complete_log().splitlines())
             if line["level"] == "error"
         ]
         assert errors
@@ -406,4 +406,4 @@ def test_a_good_picture_for_which_memory_is_lacking_is_a_503(
         assert "memory" in answer.json()[member]
         assert httpx.post(f"{server.url}/detect", content=bright_cells(1)).status_code == 200
         assert server.metrics()['sfd_rejected_total{reason="out-of-memory"}'] == 1
-        assert "Traceback" not in server.log.read_text()
+        assert "Traceback" not in server.complete_log()

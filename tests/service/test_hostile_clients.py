@@ -68,7 +68,7 @@ def test_a_client_that_resets_its_connection_leaves_nothing_behind(
         server.wait_until_idle()
         with httpx.Client(base_url=server.url, timeout=20) as client:
             assert [client.post("/detect", content=data).status_code for _ in range(3)] == [200] * 3
-        assert "Traceback" not in server.log.read_text()
+        assert "Traceback" not in server.complete_log()
 
 
 # --- slow clients

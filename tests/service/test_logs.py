@@ -92,10 +92,10 @@ def test_the_error_is_in_the_log_line_of_its_request(
 def test_a_broken_form_is_one_line_of_the_access_log(start_server: Any) -> None:
     kind = {"Content-Type": "multipart/form-data; boundary=b"}
     with start_server() as server:
-        before = len(server.log.read_text().splitlines())
+        before = len(server.complete_log().splitlines())
         answer = httpx.post(f"{server.url}/detect", content=b"--b\nx", headers=kind)
         assert answer.status_code == 400
         server.wait_until_idle()
-        found = [json.loads(line) for line in server.log.read_text().splitlines()[before:]]
+        found = [json.loads(line) for line in server.complete_log().splitlines()[before:]]
     assert [each["logger"] for each in found] == ["service.access"]
     assert "the multipart body is broken" in found[0]["detail"]

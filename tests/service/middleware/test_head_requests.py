@@ -30,5 +30,5 @@ def test_a_connection_stays_usable_after_head(start_server: Any) -> None:
         for _ in range(3):
             assert client.head("/").status_code == 200
             assert client.get("/livez").json() == {"status": "alive"}
-        log = server.log.read_text()
+        log = server.complete_log()
     assert '"method": "HEAD"' in log

@@ -25,7 +25,7 @@ Code = grpc.StatusCode
 
 
 def log_lines(server: Server, request_id: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in server.log.read_text().splitlines()]
+    lines = [json.loads(line) for line in server.complete_log().splitlines()]
     return [line for line in lines if line.get("request_id") == request_id]
 
 
@@ -375,7 +375,7 @@ def test_calls_need_a_key_where_http_does(start_server: Any, failed: Failed) -> 
                 assert "API key" in error.details()
         for key in (("x-api-key", "12345678"), ("authorization", "Bearer 12345678")):
             assert stub.ModelReady(pb.ModelReadyRequest(name="cells"), metadata=(key,)).ready
-        assert "12345678" not in server.log.read_text()
+        assert "12345678" not in server.complete_log()
 
 
 def test_a_call_without_a_key_is_refused_before_its_message_comes(
