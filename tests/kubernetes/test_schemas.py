@@ -18,7 +18,7 @@ CUSTOM = {
     "ScrapeConfig",
     "ServingRuntime",
 }
-"""Kinds of operators; test_custom.py checks them, and this module the pods inside them."""
+"""Kinds of operators; test_operators.py checks them, and this module the pods inside them."""
 
 OLDEST = "1.30"
 """The first version that knows `preStop.sleep` by default. docs/kubernetes.md names it."""

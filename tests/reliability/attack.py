@@ -2,11 +2,12 @@
 
     python -m tests.reliability.attack --rounds 5 --seconds 30 --cases ../shared/cases/images
 
-Sixteen clients, each with one request at a time. In a round, first twelve send good photographs
-and four nothing; then the same twelve send them while the four send the files of `pictures.made`
-and of --cases, one after the other. The two take turns, because the speed of a machine changes.
-It prints one JSON object: p50 and p99 of the good photographs in milliseconds, medians over the
-rounds, and `p99_ratio`, the median of the ratios within a round.
+Sixteen clients, each with one request at a time. A round has three loads, which take turns because
+the speed of a machine changes: sixteen clients that send good photographs; twelve of them, while
+four send nothing; and the twelve, while four attackers send the files of `pictures.made` and of
+--cases, one after the other. It prints one JSON object: p50 and p99 of the good photographs in
+milliseconds, medians over the rounds, and the median ratio within a round of p99 beside attackers
+to p99 without: `p99_ratio` to sixteen good clients, `p99_ratio_to_fewer` to the twelve alone.
 """
 
 import argparse
@@ -51,9 +52,13 @@ class Load:
 
 
 async def load(
-    process: Process, good: Sequence[Good], attacks: Iterator[Hostile] | None, seconds: float
+    process: Process,
+    good: Sequence[Good],
+    attacks: Iterator[Hostile] | None,
+    seconds: float,
+    clients: int = GOOD,
 ) -> Load:
-    """Twelve good clients for so long, with four attackers if there are attacks."""
+    """So many good clients for so long, with four attackers if there are attacks."""
     found = Load()
     until = time.monotonic() + seconds
     limits = httpx.Limits(max_connections=GOOD + ATTACKERS)
@@ -93,7 +98,7 @@ async def load(
 
     async with httpx.AsyncClient(base_url=process.url, timeout=120, limits=limits) as session:
         attackers = [attacker(session) for _ in range(ATTACKERS if attacks else 0)]
-        await asyncio.gather(watch(), *(sender(session, n) for n in range(GOOD)), *attackers)
+        await asyncio.gather(watch(), *(sender(session, n) for n in range(clients)), *attackers)
     return found
 
 
@@ -104,24 +109,37 @@ def measure(
     rounds: int,
     seconds: float,
 ) -> dict[str, Any]:
-    """Both loads in turns, after a round that is not counted; the figures as a JSON object."""
+    """The loads in turns, after a round that is not counted; the figures as a JSON object."""
     attacks = itertools.cycle(files)
-    pairs: list[tuple[Load, Load]] = []
+    loads: dict[str, tuple[Iterator[Hostile] | None, int]] = {
+        "without": (None, GOOD + ATTACKERS),
+        "fewer": (None, GOOD),
+        "attacked": (attacks, GOOD),
+    }
+    found: dict[str, list[Load]] = {name: [] for name in loads}
     for _ in range(rounds + 1):
-        pair = [asyncio.run(load(process, good, each, seconds)) for each in (None, attacks)]
-        process.wait_until_idle(180)
-        pairs.append((pair[0], pair[1]))
-    del pairs[0]
-    without, attacked = zip(*pairs, strict=True)
-    ratios = [b.milliseconds(0.99) / max(a.milliseconds(0.99), 0.1) for a, b in pairs]
+        for name, (sent, clients) in loads.items():
+            found[name].append(asyncio.run(load(process, good, sent, seconds, clients)))
+            process.wait_until_idle(180)
+    for each in found.values():
+        del each[0]
+
+    def ratio(name: str) -> float:
+        pairs = zip(found["attacked"], found[name], strict=True)
+        return round(
+            statistics.median(
+                a.milliseconds(0.99) / max(b.milliseconds(0.99), 0.1) for a, b in pairs
+            ),
+            2,
+        )
+
     return {
         "rounds": rounds,
         "seconds": seconds,
         "attacks": len(files),
-        "without": summary(without),
-        "attacked": summary(attacked),
-        "p99_ratio": round(statistics.median(ratios), 2),
-        "p99_ratios": [round(ratio, 2) for ratio in ratios],
+        **{name: summary(each) for name, each in found.items()},
+        "p99_ratio": ratio("without"),
+        "p99_ratio_to_fewer": ratio("fewer"),
         "restarts": int(not process.is_running),
     }
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.reliability.hostile import SAMPLE, SETTINGS, attempt
@@ -50,6 +51,30 @@ def test_made_files_change_no_answer_to_a_good_photograph(
     assert sum(found["statuses"].values()) == len(files)
     assert found["statuses"]["400"] >= 5
     assert found["restarts"] == found["tracebacks"] == 0
+
+
+ANSWERS = {
+    400: ("empty", "jpeg-head", "jpeg-cut", "png-cut", "png-lies", "png-iccp", "tiff-strips",
+          "tiff-steps", "jpeg-exif", "jpeg-scans", "jpeg-scans-hidden", "json-not-base64",
+          "form-open", "form-no-boundary"),
+    413: ("png-bomb", "png-wide", "bmp-rle", "json-many", "form-many"),
+    415: ("text", "html", "zip", "heic"),
+    422: ("json-long-key", "json-nested"),
+    # Odd, but good.
+    200: ("jpeg-zeroed", "gif-frames"),
+}  # fmt: skip
+
+
+def test_each_made_file_gets_its_answer(service: Running) -> None:
+    expected = {name: status for status, names in ANSWERS.items() for name in names}
+    found = {}
+    for file in made(6):
+        headers = {"Content-Type": file.content_type}
+        url = f"{service[0].url}/detect{file.query}"
+        answer = httpx.post(url, content=file.data, headers=headers, timeout=60)
+        found[file.name] = answer.status_code
+        assert len(answer.content) < 2000
+    assert found == expected
 
 
 @pytest.mark.soak

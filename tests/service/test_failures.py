@@ -348,6 +348,35 @@ def test_a_hanging_inference_does_not_keep_the_process_alive(
         assert "an inference hangs" in server.log.read_text().splitlines()[-1]
 
 
+def test_an_image_over_its_cpu_time_is_refused_and_the_others_are_not(
+    start_server: Any, bright_cells: Cells
+) -> None:
+    out = io.BytesIO()
+    Image.fromarray(np.ones((6500, 6500), np.float32)).save(
+        out, "TIFF", compression="tiff_adobe_deflate"
+    )
+    with start_server(DECODE_CPU_S=0.3) as server, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(
+            httpx.post,
+            f"{server.url}/detect",
+            content=out.getvalue(),
+            headers={"X-Request-ID": "slow"},
+            timeout=60,
+        )
+        while not asked.done():
+            good = httpx.post(f"{server.url}/detect", content=bright_cells(1, 2), timeout=60)
+            assert len(good.json()["faces"]) == 2
+        answer = asked.result()
+        assert (answer.status_code, answer.json()["type"]) == (422, "too-expensive")
+        assert answer.json()["detail"].startswith("this image takes too long to decode")
+        found = server.metrics()
+        assert found['sfd_decoders_stopped_total{reason="cpu"}'] == 1
+        assert found['sfd_rejected_total{reason="too-expensive"}'] == 1
+        lines = [json.loads(line) for line in server.complete_log().splitlines()]
+    (stopped,) = [line for line in lines if "stopped a decoder" in line["message"]]
+    assert (stopped["level"], stopped["request_id"]) == ("warning", "slow")
+
+
 def test_sigterm_ends_the_service_in_its_grace_time_while_images_are_decoded(
     start_server: Any,
 ) -> None:
