@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geometry.arrays import F64, Bools
+from geometry.arrays import F64, I64, Bools
 from geometry.boxes import iou
 
 
@@ -90,6 +90,29 @@ def precision_recall(
     recall, precision = recall[last], precision[last]
     area = average_precision(recall, precision)
     return Curve(name, recall, precision, scores[order][last], area, total)
+
+
+def weighted_average_precisions(
+    found: Sequence[Detections], faces: Sequence[F64], weights: Sequence[I64]
+) -> F64:
+    """As `precision_recall`, the average precision for each row of `weights`.
+
+    A row [N] says how often each image counts.
+    """
+    scores = np.concatenate([each.scores for each in found])
+    true = np.concatenate([match(each, own) for each, own in zip(found, faces, strict=True)])
+    image = np.repeat(np.arange(len(found)), [len(each.scores) for each in found])
+    order = np.argsort(-scores, kind="stable")
+    true, image = true[order], image[order]
+    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True)) if len(order) else order
+    counts = np.asarray([len(each) for each in faces])
+    areas = []
+    for row in weights:
+        made = row[image].cumsum()[last]
+        hits = (row[image] * true).cumsum()[last]
+        precision = np.divide(hits, made, out=np.zeros(len(made)), where=made > 0)
+        areas.append(average_precision(hits / max(int(row @ counts), 1), precision))
+    return np.asarray(areas)
 
 
 def at_score(curve: Curve, score: float) -> tuple[float, float]:

@@ -6,13 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from geometry.arrays import F64
+from geometry.arrays import F64, I64
 from training.data import wider as annotations
 from training.data.dataset import read_json_lines, split
 from training.data.holdout import is_held_out
 from training.data.wider import Annotation, GroundTruthError
-from training.evaluation import wider
-from training.evaluation.curves import Curve, Detections, precision_recall
+from training.evaluation import attributes, wider
+from training.evaluation.attributes import Attributes
+from training.evaluation.curves import (
+    Curve,
+    Detections,
+    precision_recall,
+    weighted_average_precisions,
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,16 @@ class GroundTruth:
     """One for each file, if WIDER FACE's protocol is to be followed."""
     boxes: Sequence[F64] = ()
     """Otherwise, corners [N, 4] for each file. Every face is labelled."""
+    attributes: Sequence[Attributes] = ()
+    """WIDER FACE's attributes of the faces of each file, if the ground truth has them."""
+
+    @property
+    def faces(self) -> Sequence[F64]:
+        """All faces of each file as corners [N, 4], also those that no subset counts."""
+        if not self.annotations:
+            return self.boxes
+        every = [each.faces for each in self.annotations]
+        return [np.concatenate([own[:, :2], own[:, :2] + own[:, 2:]], 1) for own in every]
 
     def curves(self, found: Sequence[Detections]) -> Mapping[str, Curve]:
         """A curve for each subset, given the detections of each file."""
@@ -34,6 +50,18 @@ class GroundTruth:
             named = {each.name: one for each, one in zip(self.annotations, found, strict=True)}
             return wider.curves(named, self.annotations)
         return {"all": precision_recall(found, self.boxes, "all")}
+
+    def average_precisions(
+        self, found: Sequence[Detections], weights: Sequence[I64]
+    ) -> Mapping[str, F64]:
+        """By subset, the average precision for each row of `weights`.
+
+        A row [N] says how often each file counts: the samples of a bootstrap.
+        """
+        if self.annotations:
+            named = {each.name: one for each, one in zip(self.annotations, found, strict=True)}
+            return wider.average_precisions(named, self.annotations, weights)
+        return {"all": weighted_average_precisions(found, self.boxes, weights)}
 
 
 def read(path: Path, images: Path, held_out: float | None = None) -> GroundTruth:
@@ -53,6 +81,7 @@ def read(path: Path, images: Path, held_out: float | None = None) -> GroundTruth
                 "(.jsonl or .txt), or remove --held-out"
             )
         listed = annotations.read_mat(path)
+        of_faces = attributes.read_mat(path)
         rules = "WIDER FACE, official (.mat, 1000 thresholds)"
     else:
         listed = [
@@ -62,11 +91,18 @@ def read(path: Path, images: Path, held_out: float | None = None) -> GroundTruth
         ]
         if not listed:
             raise GroundTruthError(_nothing(path, held_out))
+        of_faces = attributes.read_text(path)
         rules = "WIDER FACE (annotation text, every valid face as hard, 1000 thresholds)"
     present = [each for each in listed if (images / f"{each.name}.jpg").is_file()]
     _check(present, path, images)
     files = [images / f"{each.name}.jpg" for each in present]
-    return GroundTruth(rules, files, len(listed) - len(present), annotations=present)
+    return GroundTruth(
+        rules,
+        files,
+        len(listed) - len(present),
+        annotations=present,
+        attributes=[of_faces[each.name] for each in present],
+    )
 
 
 def _json_lines(path: Path, images: Path, held_out: float | None) -> GroundTruth:

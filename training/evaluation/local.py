@@ -13,7 +13,8 @@ from detection.errors import RequestError
 from detection.opening import find_model, open_detector
 from detection.settings import DetectionSettings
 from training.evaluation.curves import Detections
-from training.evaluation.predictor import EvaluationError, Progress, read_file
+from training.evaluation.fingerprint import fingerprint
+from training.evaluation.predictor import Done, EvaluationError, read_file
 
 FILES_AT_ONCE = 8
 
@@ -51,17 +52,21 @@ class LocalPredictor:
         """Default score of the model."""
         return self.detector.session.model.thresholds.default_score
 
-    def predict(
-        self, files: Sequence[Path], min_score: float, progress: Progress
-    ) -> list[Detections]:
+    @property
+    def fingerprint(self) -> str:
         """See Predictor."""
-        return asyncio.run(self._predict(files, min_score, progress))
+        session = self.detector.session
+        return fingerprint(session.model, session.provider, session.precision, str(self.tiles))
+
+    def predict(self, files: Sequence[Path], min_score: float, done: Done) -> list[Detections]:
+        """See Predictor."""
+        return asyncio.run(self._predict(files, min_score, done))
 
     async def _predict(
-        self, files: Sequence[Path], min_score: float, progress: Progress
+        self, files: Sequence[Path], min_score: float, done: Done
     ) -> list[Detections]:
         query = Query(min_score=min_score, tiles=self.tiles)
-        found = []
+        found: list[Detections] = []
         at_once = self.detector.group(FILES_AT_ONCE, query)
         for start in range(0, len(files), at_once):
             group = files[start : start + at_once]
@@ -71,8 +76,9 @@ class LocalPredictor:
                 if isinstance(answer, RequestError):
                     raise EvaluationError(f"{file}: {answer}")
                 boxes = np.asarray(answer.boxes, np.float64)
-                found.append(Detections(boxes, np.asarray(answer.scores, np.float64)))
-            progress(len(group))
+                faces = Detections(boxes, np.asarray(answer.scores, np.float64))
+                done(len(found), faces)
+                found.append(faces)
         return found
 
     def close(self) -> None:

@@ -22,7 +22,8 @@ from store.model import Model
 from store.places import locate
 from training.data.images import opened, upright, upright_size
 from training.evaluation.curves import Detections
-from training.evaluation.predictor import Progress
+from training.evaluation.fingerprint import fingerprint
+from training.evaluation.predictor import Done
 
 STEP = 128
 """Inputs are padded to multiples of the family's coarsest stride, so that few sizes occur."""
@@ -61,9 +62,12 @@ class NativePredictor:
         models.check_sources(model)
         return cls(model)
 
-    def predict(
-        self, files: Sequence[Path], min_score: float, progress: Progress
-    ) -> list[Detections]:
+    @property
+    def fingerprint(self) -> str:
+        """See Predictor."""
+        return fingerprint(self.model, "native")
+
+    def predict(self, files: Sequence[Path], min_score: float, done: Done) -> list[Detections]:
         """See Predictor. Images are sorted by size, so that each network is made once."""
         sizes = [_size(file) for file in files]
         order = sorted(range(len(files)), key=lambda index: (_padded(*sizes[index]), index))
@@ -72,7 +76,7 @@ class NativePredictor:
             networks = _Networks(self.model, Path(folder))
             for index in order:
                 found[index] = self._one(files[index], networks, min_score)
-                progress(1)
+                done(index, found[index])
         return [found[index] for index in range(len(files))]
 
     def close(self) -> None:

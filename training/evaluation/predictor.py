@@ -7,8 +7,8 @@ from typing import Protocol
 from sfd.errors import SfdError
 from training.evaluation.curves import Detections
 
-Progress = Callable[[int], object]
-"""Called with the number of images that were just finished."""
+Done = Callable[[int, Detections], object]
+"""Called with the index and the faces of each file as soon as it is finished, in any order."""
 
 
 class EvaluationError(SfdError):
@@ -30,9 +30,11 @@ class Predictor(Protocol):
     def default_score(self) -> float:
         """The score from which the service reports a face, if the request does not say."""
 
-    def predict(
-        self, files: Sequence[Path], min_score: float, progress: Progress
-    ) -> list[Detections]:
+    @property
+    def fingerprint(self) -> str | None:
+        """A hash of all that decides the detections; None for a service, which may change."""
+
+    def predict(self, files: Sequence[Path], min_score: float, done: Done) -> list[Detections]:
         """The faces of each file with a score above `min_score`, in pixels, best first."""
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from sfd.errors import UsageError
 from training.evaluation.curves import Detections
-from training.evaluation.predictor import EvaluationError, Progress, read_file
+from training.evaluation.predictor import Done, EvaluationError, read_file
 
 SECONDS = 120.0
 MAX_PROBLEM_BYTES = 1 << 16
@@ -58,24 +58,26 @@ class RemotePredictor:
         wanted = "default model" if model is None else f"model {model!r}"
         raise EvaluationError(f"{base} has no {wanted}; its models: {offered or 'none'}")
 
-    def predict(
-        self, files: Sequence[Path], min_score: float, progress: Progress
-    ) -> list[Detections]:
+    @property
+    def fingerprint(self) -> None:
+        """None: the service may change between two requests."""
+
+    def predict(self, files: Sequence[Path], min_score: float, done: Done) -> list[Detections]:
         """See Predictor."""
         tiles = "auto" if self.tiles else "off"
         query = urllib.parse.urlencode({"min_score": min_score, "model": self.name, "tiles": tiles})
         address = f"{self.url}/detect?{query}"
 
-        def one(file: Path) -> Detections:
+        def one(index: int, file: Path) -> Detections:
             headers = {"Content-Type": "application/octet-stream", **_headers(self.key)}
             answer = _ask(urllib.request.Request(address, data=read_file(file), headers=headers))
             with _expected_form(address):
                 found = _detections(answer["faces"])
-            progress(1)
+            done(index, found)
             return found
 
         with ThreadPoolExecutor(4) as pool:
-            return list(pool.map(one, files))
+            return list(pool.map(one, range(len(files)), files))
 
     def close(self) -> None:
         """Do nothing: no connection stays open after `predict`."""

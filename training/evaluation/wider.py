@@ -22,30 +22,64 @@ def curves(found: Mapping[str, Detections], annotations: Sequence[Annotation]) -
     low, high = _score_range(found.values())
     spread = (high - low) or 1.0
     thresholds = 1 - np.arange(1, THRESHOLDS + 1) / THRESHOLDS
+    own = thresholds * spread + low
     result = {}
     for subset in annotations[0].counted if annotations else ():
-        proposals = np.zeros(THRESHOLDS)
-        hits = np.zeros(THRESHOLDS)
-        faces = 0
-        for image in annotations:
-            counted = image.counted[subset]
-            faces += int(counted.sum())
-            detections = found.get(image.name)
-            if detections is None or not len(detections.scores) or not len(image.faces):
-                continue
-            order = np.argsort(-detections.scores, kind="stable")
-            scores = (detections.scores[order] - low) / spread
-            recalled, proposed = walk(detections.boxes[order], image.faces, counted)
-            # The number of detections that pass each threshold.
-            passing = np.searchsorted(-scores, -thresholds, side="right")
-            hits += np.append(0, recalled)[passing]
-            proposals += np.append(0, proposed.cumsum())[passing]
-        recall = hits / max(faces, 1)
-        precision = np.divide(hits, proposals, out=np.zeros_like(hits), where=proposals > 0)
+        hits, proposals, faces = (each.sum(0) for each in _counts(found, annotations, subset))
+        recall, precision = _rates(hits, proposals, int(faces))
         area = average_precision(recall, precision)
-        own = thresholds * spread + low
-        result[subset] = Curve(subset, recall, precision, own, area, faces)
+        result[subset] = Curve(subset, recall, precision, own, area, int(faces))
     return result
+
+
+def average_precisions(
+    found: Mapping[str, Detections], annotations: Sequence[Annotation], weights: Sequence[I64]
+) -> dict[str, F64]:
+    """By subset, the average precision for each row of `weights`.
+
+    A row [N] says how often each image counts. The range of the scores stays that of all images.
+    """
+    result = {}
+    for subset in annotations[0].counted if annotations else ():
+        counts = _counts(found, annotations, subset)
+        areas = []
+        for row in weights:
+            hits, proposals, faces = (row @ each for each in counts)
+            areas.append(average_precision(*_rates(hits, proposals, int(faces))))
+        result[subset] = np.asarray(areas)
+    return result
+
+
+def _counts(
+    found: Mapping[str, Detections], annotations: Sequence[Annotation], subset: str
+) -> tuple[F64, F64, F64]:
+    """For each image, hits and proposals [N, T] at each threshold, and counted faces [N]."""
+    low, high = _score_range(found.values())
+    spread = (high - low) or 1.0
+    thresholds = 1 - np.arange(1, THRESHOLDS + 1) / THRESHOLDS
+    hits = np.zeros((len(annotations), THRESHOLDS))
+    proposals = np.zeros((len(annotations), THRESHOLDS))
+    faces = np.zeros(len(annotations))
+    for index, image in enumerate(annotations):
+        counted = image.counted[subset]
+        faces[index] = counted.sum()
+        detections = found.get(image.name)
+        if detections is None or not len(detections.scores) or not len(image.faces):
+            continue
+        order = np.argsort(-detections.scores, kind="stable")
+        scores = (detections.scores[order] - low) / spread
+        recalled, proposed = walk(detections.boxes[order], image.faces, counted)
+        # The number of detections that pass each threshold.
+        passing = np.searchsorted(-scores, -thresholds, side="right")
+        hits[index] = np.append(0, recalled)[passing]
+        proposals[index] = np.append(0, proposed.cumsum())[passing]
+    return hits, proposals, faces
+
+
+def _rates(hits: F64, proposals: F64, faces: int) -> tuple[F64, F64]:
+    """Recall and precision at each threshold."""
+    precision = np.divide(hits, proposals, out=np.zeros_like(hits), where=proposals > 0)
+    return hits / max(faces, 1), precision
 
 
 def walk(boxes: F64, faces: F64, counted: Bools, overlap: float = 0.5) -> tuple[I64, Bools]:

@@ -14,7 +14,7 @@ def test_a_broken_image_is_named(store: Path, tmp_path: Path) -> None:
     path = tmp_path / "broken.jpg"
     path.write_bytes(b"\xff\xd8\xff\xe0 no more")
     with pytest.raises(EvaluationError, match=r"broken\.jpg"):
-        LocalPredictor.open("small", store, "cpu").predict([path], 0.3, lambda _: None)
+        LocalPredictor.open("small", store, "cpu").predict([path], 0.3, lambda *_: None)
 
 
 def test_an_unknown_model_is_refused(store: Path) -> None:
@@ -29,5 +29,5 @@ def test_more_files_than_the_queue_holds_are_all_processed(
     monkeypatch.setenv("SFD_MAX_IMAGES", "2")
     path = tmp_path / "grey.png"
     Image.new("RGB", (64, 64), (120, 120, 120)).save(path)
-    found = LocalPredictor.open("small", store, "cpu").predict([path] * 9, 0.3, lambda _: None)
+    found = LocalPredictor.open("small", store, "cpu").predict([path] * 9, 0.3, lambda *_: None)
     assert len(found) == 9

@@ -70,9 +70,9 @@ def test_a_service_predicts_what_its_detector_predicts(
     assert (remote.name, remote.version) == (local.name, local.version)
     assert remote.default_score == local.default_score
     ticks: list[int] = []
-    here = local.predict(files, 0.3, ticks.append)
-    assert sum(ticks) == len(files)
-    there = remote.predict(files, 0.3, lambda _: None)
+    here = local.predict(files, 0.3, lambda index, _: ticks.append(index))
+    assert ticks == list(range(len(files)))
+    there = remote.predict(files, 0.3, lambda *_: None)
     assert sum(len(each.scores) for each in here) > 3
     for one, other in zip(here, there, strict=True):
         assert len(one.scores) == len(other.scores)
@@ -207,7 +207,7 @@ def test_malformed_faces_are_reported_in_one_line(tmp_path: Path, body: bytes, s
     with answering(MODELS, http(body)) as url:
         remote = RemotePredictor.open(url, None, None)
         with pytest.raises(EvaluationError, match=says):
-            remote.predict([picture], 0.1, lambda _: None)
+            remote.predict([picture], 0.1, lambda *_: None)
 
 
 def test_the_reason_of_a_refusal_is_passed_on() -> None:

@@ -1,0 +1,38 @@
+"""Identifies what a detector in this process computes, so that kept detections can be reused."""
+
+import hashlib
+from pathlib import Path
+
+import onnxruntime
+
+import convert
+import detection
+import geometry
+from sfd.files import sha256
+from store.model import MODEL_FILE, Model
+
+PACKAGES = (convert, detection, geometry)
+"""The code between the bytes of an image and its faces."""
+
+
+def fingerprint(model: Model, *how: str) -> str:
+    """A hash of the model's files, this project's code, onnxruntime's version, and `how` it runs.
+
+    It changes with anything that may change a box or a score.
+    """
+    digest = hashlib.sha256(onnxruntime.__version__.encode())
+    digest.update(sha256(model.folder / MODEL_FILE).encode())
+    for path in (model.deploy, model.weights, model.onnx, model.int8):
+        digest.update(sha256(path).encode() if path.is_file() else b"none")
+    digest.update(code().encode())
+    digest.update("\n".join(how).encode())
+    return digest.hexdigest()
+
+
+def code() -> str:
+    """A hash of the Python modules of `PACKAGES`."""
+    digest = hashlib.sha256()
+    for package in PACKAGES:
+        for path in sorted(Path(package.__path__[0]).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
