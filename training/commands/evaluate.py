@@ -1,53 +1,60 @@
-"""`sfd evaluate`: average precision of a detector on labelled images."""
+"""`sfd evaluate`: average precision of detectors on labelled images."""
 
 import argparse
 import contextlib
+import itertools
 import json
 import resource
-import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from detection.providers import ProviderName
-from sfd.arguments import share
+from sfd.arguments import positive, share
 from sfd.errors import SfdError, UsageError
 from sfd.files import write_atomically
 from sfd.progress import Steps
 from sfd.terminal import say
 from training.commands.refusal import refuse
-from training.evaluation import ground_truth, plot
-from training.evaluation.curves import Curve, at_score, best_f1_score
+from training.evaluation import bootstrap, closeup, ground_truth, plot, report
+from training.evaluation.curves import Curve
 from training.evaluation.ground_truth import GroundTruth
 from training.evaluation.local import LocalPredictor
+from training.evaluation.measurement import Measurement, look, measure
 from training.evaluation.native import NativePredictor
 from training.evaluation.predictor import Predictor
 from training.evaluation.remote import RemotePredictor
 
 DESCRIPTION = """\
-Measure a model of the store, or a running service, on labelled images. The measure is WIDER FACE's
+Measure models of the store, or a running service, on labelled images. The measure is WIDER FACE's
 official protocol (easy, medium, hard), or average precision at IoU 0.5 if all faces are labelled.
+Recall by height and attribute of the faces, and boxes on images without faces, are also counted.
 
   letterbox   the image shrunk or enlarged to the network's input, as the service sees it
   pyramid     the same, plus the tiles of a large image at full resolution (tiles=auto)
   native      the image at its own resolution, through the network converted to that size
+  closeup     photographs of one face, cut so that it takes 0.2 to 0.95 of the height: the share
+              of faces found, and the boxes drawn; --ground-truth is a .jsonl file
 
 Labelled images that are missing in --images are left out, and counted in the result. The command
-prints a table, and writes results.json and curves.png.
+prints a table, and writes results.json and curves.png (curves-NAME.png for several models).
 """
 
-STEPS = ("reading the ground truth", "opening the model")
+STEPS = ("reading the ground truth", "opening the models")
 """What a terminal shows before the measurement begins."""
-PROTOCOLS = ("letterbox", "pyramid", "native")
+PROTOCOLS = ("letterbox", "pyramid", "native", "closeup")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sfd evaluate`."""
-    parser.add_argument("--model", metavar="NAME", help="a model of the store")
+    parser.add_argument(
+        "--model",
+        action="append",
+        metavar="NAME",
+        help="a model of the store; give it again for several models on the same images",
+    )
     parser.add_argument("--url", metavar="URL", help="a running service")
     parser.add_argument("--api-key", metavar="KEY", help="API key of the service; only with --url")
     parser.add_argument(
@@ -96,6 +103,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="lowest score of the detections, at which the curve ends (default: %(default)s)",
     )
     parser.add_argument(
+        "--score",
+        type=float,
+        metavar="S",
+        help="the score at which recall by group, false boxes and close-ups are counted (default: "
+        "each model's own)",
+    )
+    parser.add_argument(
+        "--faces",
+        type=positive,
+        default=closeup.FACES,
+        metavar="N",
+        help="faces to cut with --protocol closeup (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        metavar="DIR",
+        help="keep detections in this folder as they are made; with the same folder, a stopped "
+        "measurement continues, and unchanged models are not run again; not with --url",
+    )
+    parser.add_argument(
         "--output",
         type=Path,
         default=Path("evaluation"),
@@ -107,29 +135,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Measure, print and write."""
     _check(arguments)
-    with Steps(STEPS) as steps:
-        steps("reading the ground truth")
-        labels = ground_truth.read(arguments.ground_truth, arguments.images, arguments.held_out)
-        steps("opening the model")
-        predictor = _predictor(arguments)
-    _prepare(arguments.output)
-    started = time.monotonic()
-    with (
-        contextlib.closing(predictor),
-        tqdm(
-            total=len(labels.files), unit="image", disable=not sys.stderr.isatty(), leave=False
-        ) as bar,
-    ):
-        found = predictor.predict(labels.files, arguments.min_score, bar.update)
-    seconds = time.monotonic() - started
-    curves = labels.curves(found)
-    result = _result(arguments, predictor, labels, curves, seconds)
+    with contextlib.ExitStack() as stack:
+        with Steps(STEPS) as steps:
+            steps("reading the ground truth")
+            labels = _labels(arguments)
+            steps("opening the models")
+            predictors = []
+            for name in arguments.model or [None]:
+                predictors.append(_predictor(arguments, name))
+                stack.callback(predictors[-1].close)
+        _prepare(arguments.output)
+        if isinstance(labels, list):
+            results = [_closeups(arguments, each, labels) for each in predictors]
+            measured: list[Measurement] = []
+        else:
+            measured = [
+                measure(each, labels, arguments.min_score, arguments.score, arguments.keep)
+                for each in predictors
+            ]
+            results = [
+                _result(arguments, predictor, labels, each)
+                for predictor, each in zip(predictors, measured, strict=True)
+            ]
+    comparisons = []
+    if isinstance(labels, GroundTruth):
+        comparisons = _comparisons(labels, results, measured)
     # A measurement may take hours. A full disk must not lose it, and a closed pipe neither.
     try:
-        _show(result)
+        for line in report.lines(results, comparisons):
+            say(line)
     finally:
-        _write(arguments.output, result, curves)
-    say(f"{arguments.output}/results.json, curves.png")
+        written = _write(arguments.output, results, comparisons, [each.curves for each in measured])
+    say(f"{arguments.output}/{', '.join(written)}")
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -147,19 +184,40 @@ def _check(arguments: argparse.Namespace) -> None:
             {"store": None, "provider": None},
             "not with --url, because the service has its own",
         )
+        refuse(arguments, {"keep": None}, "not with --url, because a service may change unseen")
+    names = arguments.model or []
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise UsageError(f"--model {', '.join(sorted(twice))}: is given twice")
     if arguments.protocol == "native":
         refuse(arguments, {"provider": None}, "not with --protocol native, which runs on the CPU")
+    if arguments.protocol == "closeup":
+        if arguments.ground_truth.suffix != ".jsonl":
+            raise UsageError("--protocol closeup needs a .jsonl file as --ground-truth")
+    else:
+        refuse(arguments, {"faces": closeup.FACES}, "only with --protocol closeup")
     if not 0 <= arguments.min_score < 1:
         raise UsageError("--min-score must be from 0 to below 1")
+    if arguments.score is not None and not arguments.min_score <= arguments.score <= 1:
+        raise UsageError("--score must be from --min-score to 1")
 
 
-def _predictor(arguments: argparse.Namespace) -> Predictor:
-    if arguments.protocol == "native":
-        return NativePredictor.open(arguments.model, arguments.store)
+def _labels(arguments: argparse.Namespace) -> GroundTruth | list[closeup.Face]:
+    if arguments.protocol == "closeup":
+        return closeup.choose(
+            arguments.ground_truth, arguments.images, arguments.held_out, arguments.faces
+        )
+    return ground_truth.read(arguments.ground_truth, arguments.images, arguments.held_out)
+
+
+def _predictor(arguments: argparse.Namespace, name: str | None) -> Predictor:
     tiles = arguments.protocol == "pyramid"
     if arguments.url is not None:
-        return RemotePredictor.open(arguments.url, arguments.model, arguments.api_key, tiles=tiles)
-    return LocalPredictor.open(arguments.model, arguments.store, arguments.provider, tiles=tiles)
+        return RemotePredictor.open(arguments.url, name, arguments.api_key, tiles=tiles)
+    assert name is not None, "_check refuses it"
+    if arguments.protocol == "native":
+        return NativePredictor.open(name, arguments.store)
+    return LocalPredictor.open(name, arguments.store, arguments.provider, tiles=tiles)
 
 
 def _prepare(folder: Path) -> None:
@@ -174,58 +232,88 @@ def _prepare(folder: Path) -> None:
 
 
 def _result(
-    arguments: argparse.Namespace,
-    predictor: Predictor,
-    labels: GroundTruth,
-    curves: Mapping[str, Curve],
-    seconds: float,
+    arguments: argparse.Namespace, predictor: Predictor, labels: GroundTruth, own: Measurement
 ) -> dict[str, Any]:
-    subsets = {}
-    for name, curve in curves.items():
-        precision, recall = at_score(curve, predictor.default_score)
-        subsets[name] = {
-            "average_precision": round(curve.average_precision, 4),
-            "faces": curve.faces,
-            "precision_at_default_score": round(precision, 4),
-            "recall_at_default_score": round(recall, 4),
-            "best_f1_score": round(best_f1_score(curve), 3),
-        }
     return {
-        "model": {"name": predictor.name, "version": predictor.version},
-        "through": arguments.url or "the detector in this process",
-        "protocol": arguments.protocol,
+        **_described(arguments, predictor),
         "rules": labels.rules,
         "held_out": arguments.held_out,
         "images": len(labels.files),
         "images_missing": labels.missing,
         "min_score": arguments.min_score,
         "default_score": predictor.default_score,
-        "subsets": subsets,
+        **own.figures,
+        **_cost(own.seconds),
+    }
+
+
+def _closeups(
+    arguments: argparse.Namespace, predictor: Predictor, faces: Sequence[closeup.Face]
+) -> dict[str, Any]:
+    score = predictor.default_score if arguments.score is None else arguments.score
+    started = time.monotonic()
+    rows = closeup.measure(
+        faces, score, lambda files: look(predictor, files, arguments.min_score, arguments.keep)
+    )
+    return {
+        **_described(arguments, predictor),
+        "held_out": arguments.held_out,
+        "faces": len(faces),
+        "min_score": arguments.min_score,
+        "score": score,
+        "shares": rows,
+        **_cost(time.monotonic() - started),
+    }
+
+
+def _described(arguments: argparse.Namespace, predictor: Predictor) -> dict[str, Any]:
+    return {
+        "model": {"name": predictor.name, "version": predictor.version},
+        "through": arguments.url or "the detector in this process",
+        "protocol": arguments.protocol,
+    }
+
+
+def _cost(seconds: float) -> dict[str, Any]:
+    return {
         "seconds": round(seconds, 2),
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
 
 
-def _write(folder: Path, result: Mapping[str, Any], curves: Mapping[str, Curve]) -> None:
-    text = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(folder / "results.json", text.encode())
-    title = f"{result['model']['name']}, {result['protocol']}, {result['images']} images"
-    write_atomically(folder / "curves.png", plot.draw(list(curves.values()), title))
+def _comparisons(
+    labels: GroundTruth, results: Sequence[Mapping[str, Any]], measured: Sequence[Measurement]
+) -> list[dict[str, Any]]:
+    """The paired bootstrap of each two models."""
+    return [
+        {
+            "models": [results[one]["model"]["name"], results[other]["model"]["name"]],
+            "better": bootstrap.probability_better(
+                labels, measured[one].found, measured[other].found
+            ),
+        }
+        for one, other in itertools.combinations(range(len(measured)), 2)
+    ]
 
 
-def _show(result: Mapping[str, Any]) -> None:
-    left_out = f", {result['images_missing']} missing" * bool(result["images_missing"])
-    say(f"{result['model']['name']} {result['model']['version']}, {result['protocol']}")
-    say(f"{result['rules']}; {result['images']} images{left_out}")
-    score = result["default_score"]
-    say(
-        f"{'':8}{'AP':>8}{'faces':>8}{f'precision at {score}':>20}{f'recall at {score}':>20}"
-        f"{'best F1 at':>12}"
-    )
-    for name, subset in result["subsets"].items():
-        say(
-            f"{name:8}{subset['average_precision']:8.4f}{subset['faces']:8}"
-            f"{subset['precision_at_default_score']:20.4f}{subset['recall_at_default_score']:20.4f}"
-            f"{subset['best_f1_score']:12.3f}"
-        )
-    say(f"{result['seconds']} s, peak {result['peak_mib']} MiB")
+def _write(
+    folder: Path,
+    results: Sequence[Mapping[str, Any]],
+    comparisons: Sequence[Mapping[str, Any]],
+    curves: Sequence[Mapping[str, Curve]],
+) -> list[str]:
+    """Write the files, and return their names, with a remark at those that were there before."""
+    whole: Mapping[str, Any] = results[0]
+    if len(results) > 1:
+        whole = {"models": results, "comparisons": comparisons}
+    files = {"results.json": (json.dumps(whole, indent=2, ensure_ascii=False) + "\n").encode()}
+    for result, own in zip(results, curves, strict=False):
+        name = result["model"]["name"]
+        title = f"{name}, {result['protocol']}, {result['images']} images"
+        file = "curves.png" if len(results) == 1 else f"curves-{name}.png"
+        files[file] = plot.draw(list(own.values()), title)
+    written = []
+    for file, content in files.items():
+        written.append(file + " (replaced)" * (folder / file).exists())
+        write_atomically(folder / file, content)
+    return written

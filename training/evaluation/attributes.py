@@ -63,7 +63,8 @@ def read_text(path: Path) -> dict[str, Attributes]:
         rows = [row.split() for row in lines[at + 2 :][:count]]
         table = np.asarray(rows, np.float64).reshape(count, -1 if count else 10).astype(np.int64)
         found[str(Path(name).with_suffix(""))] = {
-            each: table[:, 4 + column] for column, each in enumerate(VALUES)
+            each: table[:, 4 + column]
+            for column, each in enumerate(VALUES)
             if 4 + column < table.shape[1]
         }
         at += 2 + max(count, 1)

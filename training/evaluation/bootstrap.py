@@ -24,7 +24,9 @@ def probability_better(
     """
     count = len(labels.files)
     random = np.random.default_rng(seed)
-    weights = [np.bincount(random.integers(0, count, count), minlength=count) for _ in range(rounds)]
+    weights = [
+        np.bincount(random.integers(0, count, count), minlength=count) for _ in range(rounds)
+    ]
     one, other = (labels.average_precisions(found, weights) for found in (first, second))
     return {
         subset: round(float((np.sign(one[subset] - other[subset]) / 2 + 0.5).mean()), 4)

@@ -84,7 +84,9 @@ def opened(folder: Path, predictor: Predictor, min_score: float) -> Iterator[Kep
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise EvaluationError(f"{path}: another evaluation uses it; wait for its end") from error
+            raise EvaluationError(
+                f"{path}: another evaluation uses it; wait for its end"
+            ) from error
         yield Kept(path, file, _read(path, file))
 
 

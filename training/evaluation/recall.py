@@ -1,6 +1,7 @@
 """The share of faces that a detector finds at one score, by their height and their attributes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from training.evaluation.curves import Detections
 
 HEIGHTS = (8, 12, 16, 24, 32, 64, 128, 256)
 """The bounds of the groups by height, in pixels of the letterbox."""
+ATTRIBUTES_FROM = 16
+"""The least height of the faces that are grouped by attributes. Nearly all smaller ones are marked
+as blurred and half of them as occluded, so the groups would only say how small their faces are."""
 LETTERBOX = 640
 """The side of the letterbox in which heights are measured, the same for all models."""
 
@@ -55,7 +59,8 @@ def by_group(
 ) -> dict[str, Any]:
     """The recall of each group: {"score", "height": {"<8": {"faces", "found", "recall"}}, ...}.
 
-    Invalid faces are only in the group `invalid` of the attribute of that name.
+    Attributes group the faces of at least 16 pixels in the letterbox. Invalid faces are only in
+    the group `invalid` of the attribute of that name.
     """
     taken = _joined(
         [found_faces(one, boxes, score) for one, boxes in zip(found, faces, strict=True)], np.bool_
@@ -73,7 +78,7 @@ def by_group(
         name: _recall(taken, valid & (at == index)) for index, name in enumerate(_names(HEIGHTS))
     }
     for name, values in labels.items():
-        counted = np.ones(len(taken), np.bool_) if name == "invalid" else valid
+        counted = (height >= ATTRIBUTES_FROM) & (valid | (name == "invalid"))
         result[name] = {
             title: _recall(taken, counted & (values == value))
             for value, title in enumerate(VALUES[name])
@@ -88,7 +93,7 @@ def _recall(taken: Bools, group: Bools) -> dict[str, Any]:
 
 
 def _names(bounds: Sequence[int]) -> list[str]:
-    between = [f"{low}-{high}" for low, high in zip(bounds, bounds[1:], strict=False)]
+    between = [f"{low}-{high}" for low, high in pairwise(bounds)]
     return [f"<{bounds[0]}", *between, f">={bounds[-1]}"]
 
 

