@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 PORT ?= $(or $(SFD_PORT),8000)
 # On a terminal pip shows its downloads. Elsewhere it shows only errors.
 QUIET := $(shell test -t 2 || echo --quiet)
-LOCKS := build service gpu ray openvino fuzz sbom
+LOCKS := build service gpu ray openvino fuzz sbom corruptions
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header
 TOO_OLD := import sys; v = sys.version_info; sys.exit("sfd needs Python 3.11 or newer, but %s is \

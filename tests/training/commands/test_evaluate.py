@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from convert.conversion import Options
+from convert.outputs.kinds import Kind
 from sfd.cli import main
+from store.add import add
 from training.data.dataset import read_json_lines, split
 
 Evaluate = Callable[..., int]
@@ -109,6 +113,10 @@ def test_the_held_out_share_is_the_one_that_is_not_trained_on(
         (["--ground-truth", "/", "--held-out", "0.1"], 1, "`sfd train` does not read .mat files"),
         (["--held-out", "0"], 1, "holds out no image"),
         (["--model", "other"], 1, "no model"),
+        (["--model", "small"], 2, "--model small: is given twice"),
+        (["--score", "2"], 2, "--score must be from --min-score to 1"),
+        (["--faces", "3"], 2, "--faces: only with --protocol closeup"),
+        (["--protocol", "closeup", "--ground-truth", "/"], 2, "needs a .jsonl file"),
         (["--images", "/nowhere"], 1, "none of the images"),
         (["--ground-truth", "/nowhere.jsonl"], 1, "can't read"),
         (["--ground-truth", "/nowhere.txt"], 1, "can't read"),
@@ -204,3 +212,97 @@ def test_results_that_cannot_be_printed_are_still_written(
     result = json.loads((tmp_path / "out/results.json").read_text())
     assert result["subsets"]["all"]["average_precision"] > 0.3
     assert (tmp_path / "out/curves.png").is_file()
+
+
+def test_several_models_share_one_table_and_are_compared(
+    evaluate: Evaluate,
+    shared: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    both = tmp_path / "model_store"
+    both.mkdir()
+    source = shared / "models/upstream/sfd-320-mod11g"
+    files = source / "deploy.prototxt", source / "weights.caffemodel"
+    for name in ("small", "again"):
+        add(both, name, *files, options=Options(output=Kind.HEADS, verify=False))
+    detector = ["--model", "small", "--model", "again", "--store", str(both)]
+    assert evaluate(detector=detector) == 0
+    result = json.loads((tmp_path / "out/results.json").read_text())
+    one, other = result["models"]
+    assert (one["model"]["name"], other["model"]["name"]) == ("small", "again")
+    assert one["subsets"] == other["subsets"]
+    # Two copies of one model tie in each sample.
+    assert result["comparisons"] == [{"models": ["small", "again"], "better": {"all": 0.5}}]
+    for name in ("small", "again"):
+        assert (tmp_path / f"out/curves-{name}.png").is_file()
+    printed = capsys.readouterr().out
+    assert re.search(r"^small +0\.\d{4}$", printed, re.MULTILINE)
+    assert re.search(r"^again +0\.\d{4}$", printed, re.MULTILINE)
+
+
+def test_kept_detections_give_the_same_result(evaluate: Evaluate, tmp_path: Path) -> None:
+    results = []
+    for _ in range(2):
+        assert evaluate("--keep", str(tmp_path / "keep")) == 0
+        result = json.loads((tmp_path / "out/results.json").read_text())
+        results.append({key: result[key] for key in ("subsets", "recall", "images")})
+    assert results[0] == results[1]
+    (file,) = (tmp_path / "keep").iterdir()
+    assert len(file.read_text().splitlines()) == 6
+
+
+def test_results_that_are_replaced_are_named(
+    evaluate: Evaluate, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate() == 0
+    assert "(replaced)" not in capsys.readouterr().out
+    assert evaluate() == 0
+    assert "results.json (replaced), curves.png (replaced)" in capsys.readouterr().out
+
+
+def test_recall_is_measured_at_the_given_score(evaluate: Evaluate, tmp_path: Path) -> None:
+    found = []
+    for score in ("0.1", "0.9"):
+        assert evaluate("--score", score) == 0
+        recall = json.loads((tmp_path / "out/results.json").read_text())["recall"]
+        assert recall["score"] == float(score)
+        assert sum(each["found"] for each in recall["height"].values()) == recall["all"]["found"]
+        found.append(recall["all"]["found"])
+    assert found[0] > found[1]
+
+
+def test_faces_that_fill_the_frame_are_measured(
+    evaluate: Evaluate, shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = ("--images", str(shared / "faces"), "--ground-truth", str(shared / "faces/test.jsonl"))
+    assert evaluate("--protocol", "closeup", "--faces", "3", *labels) == 0
+    result = json.loads((tmp_path / "out/results.json").read_text())
+    assert (result["protocol"], result["faces"]) == ("closeup", 3)
+    assert [row["share"] for row in result["shares"]] == [0.2, 0.4, 0.6, 0.8, 0.95]
+    assert all(0 <= row["found"] <= 1 and row["boxes"] >= 0 for row in result["shares"])
+    assert max(row["found"] for row in result["shares"]) > 0
+    assert "closeup, 3 faces" in capsys.readouterr().out
+
+
+def test_the_attributes_of_wider_face_are_measured(
+    evaluate: Evaluate, shared: Path, tmp_path: Path
+) -> None:
+    folder = shared / "faces/wider"
+    images = tmp_path / "images"
+    for source in sorted((folder / "images").rglob("*.jpg"))[:3]:
+        target = images / source.relative_to(folder / "images")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
+    labels = ("--images", str(images), "--ground-truth", str(folder / "ground_truth"))
+    assert evaluate(*labels) == 0
+    recall = json.loads((tmp_path / "out/results.json").read_text())["recall"]
+    assert {"blur", "expression", "illumination", "invalid", "occlusion", "pose"} < set(recall)
+    tall = sum(
+        each["faces"]
+        for name, each in recall["height"].items()
+        if name not in ("<8", "8-12", "12-16")
+    )
+    assert tall > 0
+    for name in ("blur", "expression", "illumination", "occlusion", "pose"):
+        assert sum(each["faces"] for each in recall[name].values()) == tall

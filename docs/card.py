@@ -1,0 +1,141 @@
+"""Writes the tables of the default model's card from its evaluation.json.
+
+    python docs/card.py                                  rewrite the tables in README.md
+    python docs/card.py --check                          change nothing; exit with 1 if out of date
+    python docs/card.py --take evaluation/results.json detectors/detectors.json ...
+                                                         first put these results into the JSON
+
+`--take` reads what `sfd evaluate`, `python -m benchmarks.detectors` and
+`python -m benchmarks.corruptions` write. Results of the same kind are replaced. A table's place in
+README.md is marked with `<!-- generated: NAME -->` and `<!-- /generated -->`; its names are those
+of `TABLES`.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import corruptions, detectors
+
+FOLDER = Path(__file__).parent.parent / "model_store" / "sfd-640-mobilenetv2-mod2"
+MARK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
+
+Results = Mapping[str, Any]
+
+
+def detectors_table(results: Results) -> str:
+    """All detectors: average precision, size and time."""
+    return detectors.table(results["detectors"])
+
+
+def recall_table(results: Results) -> str:
+    """Recall by height and attributes; a column for each model."""
+    models: Sequence[Mapping[str, Any]] = results["recall"]
+    head = ["faces", "number"]
+    head += [f"{each['model']}, from {each['recall']['score']:g}" for each in models]
+    first = models[0]["recall"]
+    rows = []
+    for kind, group in first.items():
+        for title in group if kind not in ("score", "all") else ():
+            cells = [each["recall"][kind][title] for each in models]
+            if cells[0]["faces"]:
+                label = f"{title} px high" if kind == "height" else f"{kind}: {title}"
+                shown = [f"{cell['recall']:.3f}" for cell in cells]
+                rows.append([label.replace("<", "under "), str(cells[0]["faces"]), *shown])
+    return _table(head, rows)
+
+
+def closeup_table(results: Results) -> str:
+    """Faces that fill the frame: the share found, and the boxes drawn."""
+    models: Sequence[Mapping[str, Any]] = results["closeup"]
+    head = ["share of the height", *(f"{row['share']:g}" for row in models[0]["shares"])]
+    rows = []
+    for each in models:
+        found = [f"{row['found']:.2f}" for row in each["shares"]]
+        boxes = [f"{row['boxes']:.2f}" for row in each["shares"]]
+        rows += [[f"{each['model']}, found", *found], [f"{each['model']}, boxes", *boxes]]
+    return _table(head, rows)
+
+
+def corruptions_table(results: Results) -> str:
+    """Average precision on corrupted images."""
+    return corruptions.table(results["corruptions"])
+
+
+TABLES = {
+    "closeup": closeup_table,
+    "corruptions": corruptions_table,
+    "detectors": detectors_table,
+    "recall": recall_table,
+}
+
+
+def take(results: dict[str, Any], new: Mapping[str, Any]) -> None:
+    """Put one result file into the results. ValueError for one of another kind."""
+    measured = new.get("models", [new])
+    if "detectors" in new:
+        results["detectors"] = new["detectors"]
+    elif "corruptions" in new:
+        results["corruptions"] = new["corruptions"]
+    elif "shares" in measured[0]:
+        results["closeup"] = [
+            {"model": each["model"]["name"], "shares": each["shares"]} for each in measured
+        ]
+    elif "recall" in measured[0]:
+        results["recall"] = [
+            {"model": each["model"]["name"], "recall": each["recall"]} for each in measured
+        ]
+    else:
+        raise ValueError("has no results of sfd evaluate or of the benchmarks")
+
+
+def written(card: str, results: Results) -> str:
+    """The card with its tables made again. KeyError for a table whose results are not there."""
+    return MARK.sub(lambda found: f"{found[1]}\n{TABLES[found[2]](results)}\n{found[3]}", card)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def main(arguments: Sequence[str] | None = None, folder: Path = FOLDER) -> int:
+    """Rewrite or check the card; returns the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    parser.add_argument("--take", type=Path, nargs="+", default=[], metavar="FILE")
+    given = parser.parse_args(arguments)
+    source, page = folder / "evaluation.json", folder / "README.md"
+    results = json.loads(source.read_text("utf-8")) if source.is_file() else {}
+    for path in given.take:
+        try:
+            take(results, json.loads(path.read_text("utf-8")))
+        except (OSError, ValueError) as error:
+            print(f"{path}: {error}", file=sys.stderr)
+            return 1
+    card = page.read_text("utf-8")
+    try:
+        fresh = written(card, results)
+    except KeyError as error:
+        print(
+            f"{source}: has no results for the table {error}; add them by --take", file=sys.stderr
+        )
+        return 1
+    if given.check:
+        if fresh != card:
+            print(f"out of date: {page}")
+        return int(fresh != card)
+    if given.take:
+        source.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+    if fresh != card:
+        page.write_text(fresh, "utf-8")
+        print(f"rewritten: {page}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
