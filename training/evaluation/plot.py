@@ -69,7 +69,11 @@ def scatter(points: Sequence[tuple[str, float, float]], x_title: str, y_title: s
         x = left + across / most * (right - left)
         y = bottom - (up - low) / (high - low) * (bottom - top)
         pen.ellipse([(x - 5, y - 5), (x + 5, y + 5)], colour)
-        pen.text((x + 9, y), name, colour, font, anchor="lm")
+        # On the right half the name stands before its point, so that it does not leave the plot.
+        if x < (left + right) / 2:
+            pen.text((x + 9, y), name, colour, font, anchor="lm")
+        else:
+            pen.text((x - 9, y), name, colour, font, anchor="rm")
     return _png(picture)
 
 
