@@ -2,6 +2,11 @@
 
 import sys
 
-from benchmarks.servers.command import main
+from sfd.extras import lacking
+
+try:
+    from benchmarks.servers.command import main
+except ModuleNotFoundError as error:
+    sys.exit(f"benchmarks: {lacking('bench', error)}")
 
 sys.exit(main())

@@ -26,16 +26,10 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="python -m benchmarks.servers", description=DESCRIPTION)
     commands = made.add_subparsers(dest="command", required=True)
-    servers = {
-        "type": words,
-        "default": tuple(CONTENDERS),
-        "metavar": "A,B",
-        "help": f"which of {', '.join(CONTENDERS)} (default: all)",
-    }
     setup = commands.add_parser("setup", help="make the environments of the servers")
-    setup.add_argument("--servers", **servers)
+    _choose_servers(setup)
     run = commands.add_parser("run", help="measure")
-    run.add_argument("--servers", **servers)
+    _choose_servers(run)
     run.add_argument("--rounds", type=positive, default=3, metavar="N", help="default: %(default)s")
     run.add_argument(
         "--seconds",
@@ -88,6 +82,16 @@ def parser() -> argparse.ArgumentParser:
     )
     publish.add_argument("results", type=Path, nargs="?", default=OUT, metavar="FILE")
     return made
+
+
+def _choose_servers(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--servers",
+        type=words,
+        default=tuple(CONTENDERS),
+        metavar="A,B",
+        help=f"which of {', '.join(CONTENDERS)} (default: all)",
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,8 @@ class Comparison:
     def _ceiling(self) -> float:
         """Images per second of the bare loop on the unmerged file: the loads are shares of it."""
         rates = [
-            self._run_loop(CONTENDERS["loop"], self.plan.seconds)["images_per_s"] for _ in range(2)
+            float(self._run_loop(CONTENDERS["loop"], self.plan.seconds)["images_per_s"])
+            for _ in range(2)
         ]
         self.say(f"ceiling: {statistics.mean(rates):.1f} images/s")
         return round(statistics.mean(rates), 4)
@@ -156,7 +158,7 @@ class Comparison:
         mark, file = uuid.uuid4().hex, self.folder / f"{contender.name}.json"
         self._setup(contender).write(file)
         command = [
-            environments.python(contender),
+            str(environments.python(contender)),
             *contender.program,
             str(seconds),
             *map(str, self.plan.photographs),
@@ -204,18 +206,12 @@ class Comparison:
         """The names of a server's cells, and what measures them."""
         if "saturation" in self.plan.parts:
             for clients in CLIENTS:
-                yield (
-                    f"saturation {clients}",
-                    lambda server, clients=clients: self._saturate(server, clients),
-                )
+                yield f"saturation {clients}", partial(self._saturate, clients=clients)
         if "latency" in self.plan.parts:
             for load in LOADS:
-                yield (
-                    f"latency {load:.0%}",
-                    lambda server, load=load: self._open_loop(server, load, turn),
-                )
+                yield f"latency {load:.0%}", partial(self._open_loop, load=load, turn=turn)
         if "overload" in self.plan.parts:
-            yield "overload", lambda server: self._open_loop(server, OVERLOAD, turn)
+            yield "overload", partial(self._open_loop, load=OVERLOAD, turn=turn)
 
     def _check(self, server: Server) -> None:
         """Raise OtherAnswer unless the server's faces are those of the reference."""

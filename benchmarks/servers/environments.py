@@ -46,13 +46,13 @@ def make(contenders: Iterable[Contender], say: Callable[[str], object] = print) 
         lock = LOCKS / contender.lock
         options = ("--quiet", "--disable-pip-version-check", "--require-hashes")
         command = [
-            contender.folder / "bin" / "python",
+            str(contender.folder / "bin" / "python"),
             "-m",
             "pip",
             "install",
             *options,
             "-r",
-            lock,
+            str(lock),
         ]
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
         if done.returncode:
@@ -68,6 +68,6 @@ def versions(contender: Contender) -> dict[str, str]:
         "print(json.dumps({'python': platform.python_version()}"
         " | {n: m.version(n) for n in sys.argv[1:]}))"
     )
-    command = [python(contender), "-c", script, *contender.packages]
+    command = [str(python(contender)), "-c", script, *contender.packages]
     found: dict[str, str] = json.loads(subprocess.check_output(command, text=True))
     return found

@@ -18,6 +18,9 @@ from sfd.errors import SfdError
 from sfd.files import write_atomically
 
 FORMAT = 1
+PUBLISHED = HOME / "docs" / "performance"
+RESULTS = PUBLISHED / "results.json"
+"""The results that docs/performance.md shows."""
 
 Values = dict[str, Any]
 

@@ -17,7 +17,7 @@ PROJECT = PYPROJECT["project"]
 PACKAGES = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 
 EXTRAS = {
-    "benchmarks": ("models", "verify"),
+    "benchmarks": ("models", "verify", "bench", "ray"),
     "convert": ("verify",),
     "detection": ("detect", "bulk", "ray"),
     "geometry": (),
@@ -38,6 +38,14 @@ DISTRIBUTIONS = {top: names[0].lower() for top, names in packages_distributions(
     "torch": "torch",
 }
 """The distributions that install a module."""
+
+PEERS = {
+    re.split(r"[<>=]", line)[0]
+    for path in (ROOT / "requirements/peers").glob("*.in")
+    for line in path.read_text("utf-8").splitlines()
+    if line[:1].isalpha()
+}
+"""Servers that the benchmarks compare. Each has an environment of its own, and no extra."""
 
 
 def name_of(requirement: str) -> str:
@@ -108,6 +116,8 @@ def test_no_packages_import_each_other_in_a_circle() -> None:
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_imports_only_what_its_extras_declare(package: str) -> None:
     allowed = declared(EXTRAS[package])
+    if package == "benchmarks":
+        allowed |= PEERS
     undeclared = {name: paths for name, paths in imported(package).items() if name not in allowed}
     assert not undeclared
 

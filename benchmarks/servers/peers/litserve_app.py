@@ -3,7 +3,7 @@
 https://lightning.ai/docs/litserve/features/multiple-workers
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import litserve
 from fastapi import Body
@@ -27,7 +27,7 @@ class Api(litserve.LitAPI):
         """Decode, infer and select."""
         return self.detector.detect(x)
 
-    def encode_response(self, output: Answer) -> Answer:
+    def encode_response(self, output: Answer) -> Any:
         """LitServe writes the JSON."""
         return output
 

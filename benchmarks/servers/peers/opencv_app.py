@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import uvicorn
 from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from benchmarks.servers.peers import setup as setups
@@ -45,8 +46,8 @@ def create_app() -> FastAPI:
     detector = Detector(setups.read())
 
     @app.post("/detect")
-    async def detect(request: Request) -> Answer:
-        return await run_in_threadpool(detector.detect, await request.body())
+    async def detect(request: Request) -> JSONResponse:
+        return JSONResponse(await run_in_threadpool(detector.detect, await request.body()))
 
     return app
 
