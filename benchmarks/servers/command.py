@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from benchmarks.servers import environments, publishing, tables
@@ -34,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--seconds",
         type=nonnegative,
-        default=5.0,
+        default=4.0,
         metavar="S",
         help="of each measurement; those of latency and overload last twice as long "
         "(default: %(default)s)",
@@ -139,5 +140,6 @@ def _run(given: argparse.Namespace) -> None:
     )
     model = load(locate(given.model, given.store))
     results = Results.create(given.out, plan.settings(model), resume=given.resume)
-    Comparison(plan, model, results).run()
+    # Shown at once, also in a file.
+    Comparison(plan, model, results, partial(print, flush=True)).run()
     print(f"\n{tables.report(results)}\nwritten to {given.out}")

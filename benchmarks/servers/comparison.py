@@ -4,6 +4,7 @@ In a round each server is started, its answers are checked, and it gets every lo
 speed of a shared machine changes while it is measured, so ratios are taken within a round.
 """
 
+import http.client
 import json
 import statistics
 import subprocess
@@ -48,6 +49,8 @@ WARM_UP_S = 1.0
 COST_CLIENTS = 4
 BATCHES = (1, 2, 4, 8)
 BATCH_CLIENTS = 16
+FAILURES = (SfdError, OSError, http.client.HTTPException)
+"""What ends the measurements of one server, but not the run."""
 
 
 @dataclass(frozen=True)
@@ -192,12 +195,13 @@ class Comparison:
             with running.started(contender, setup, self.files[0], self.folder) as server:
                 self._check(server)
                 self._warm_up(server)
+                self.results.forget_failure(turn, contender.name)
                 self._add(turn, contender.name, "start", {"ready_s": server.ready_s})
                 for name, measure in cells:
                     if not self.results.has(turn, contender.name, name):
                         self._settle(server)
                         self._add(turn, contender.name, name, measure(server))
-        except SfdError as error:
+        except FAILURES as error:
             self._fail(turn, contender.name, error)
 
     def _cells(
@@ -297,12 +301,13 @@ class Comparison:
         setup = self._setup(contender)
         try:
             with running.started(contender, setup, self.files[0], self.folder) as server:
+                self.results.forget_failure(turn, contender.name)
                 self._warm_up(server)
                 for name, clients, path in missing:
                     server.post(path.read_bytes())
                     self._settle(server)
                     self._add(turn, contender.name, name, self._saturate(server, clients, [path]))
-        except SfdError as error:
+        except FAILURES as error:
             self._fail(turn, contender.name, error)
 
     def _add(self, turn: int, server: str, cell: str, values: Values) -> None:
@@ -314,6 +319,6 @@ class Comparison:
         ]
         self.say(f"round {turn + 1}, {server}, {cell}: {', '.join(shown) or values}")
 
-    def _fail(self, turn: int, server: str, error: SfdError) -> None:
-        self.results.add(turn, server, "failed", {"error": str(error)})
+    def _fail(self, turn: int, server: str, error: Exception) -> None:
+        self.results.add(turn, server, "failed", {"error": str(error) or repr(error)})
         self.say(f"round {turn + 1}, {server}: failed: {error}")

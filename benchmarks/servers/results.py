@@ -93,6 +93,12 @@ class Results:
         self.data["cells"] = [*cells, {**key, **rounded(values)}]
         self.save()
 
+    def forget_failure(self, turn: int, server: str) -> None:
+        """Remove the error of a server that works now."""
+        failed = {"round": turn, "server": server, "cell": "failed"}
+        cells = self.data["cells"]
+        self.data["cells"] = [each for each in cells if not failed.items() <= each.items()]
+
     def save(self) -> None:
         """Write the file, whole or not at all."""
         if self.path is not None:

@@ -2,20 +2,33 @@
 
 import psutil
 
+from sfd.errors import SfdError
+
 MARK = "BENCHMARK_MARK"
 """A variable with one value in all processes of one server, also in those that left its tree."""
 
 
 def processes(mark: str) -> list[psutil.Process]:
-    """The processes that carry a mark."""
-    found = []
+    """The processes that carry a mark, and their descendants, which may carry it or not.
+
+    Ray's processes leave the tree of their parent; the service starts its decoders without its
+    environment.
+    """
+    found: set[psutil.Process] = set()
+    children: dict[int, list[psutil.Process]] = {}
     for process in psutil.process_iter():
         try:
+            children.setdefault(process.ppid(), []).append(process)
             if process.environ().get(MARK) == mark:
-                found.append(process)
+                found.add(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue
-    return found
+    waiting = list(found)
+    while waiting:
+        new = set(children.get(waiting.pop().pid, ())) - found
+        found |= new
+        waiting += new
+    return list(found)
 
 
 def cpu_s(mark: str) -> float:
@@ -31,13 +44,21 @@ def cpu_s(mark: str) -> float:
 
 
 def pss_bytes(mark: str) -> int:
-    """The memory of all processes now, as PSS: what processes share counts once."""
+    """The memory of all processes now, as PSS: what processes share counts once.
+
+    Raises SfdError if the system does not show it.
+    """
     total = 0
     for process in processes(mark):
         try:
             total += process.memory_full_info().pss
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
+        except psutil.NoSuchProcess:
             continue
+        except psutil.AccessDenied:
+            raise SfdError(
+                f"the memory of process {process.pid} ({process.name()}) cannot be read: run the "
+                "comparison as the user of the servers, or as root"
+            ) from None
     return total
 
 

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import pytest
 
-from benchmarks.servers import environments, graphs, running, tables
+from benchmarks.servers import environments, graphs, running, tables, usage
 from benchmarks.servers.answers import OtherAnswer, check
 from benchmarks.servers.command import main
 from benchmarks.servers.comparison import CLIENTS
@@ -51,6 +51,19 @@ def test_every_server_finds_the_same_faces(
     assert check(expected, body, contender.precision) == 1
     with pytest.raises(OSError, match="refused"):
         server.post(photograph)
+
+
+def test_cpu_and_memory_include_the_processes_that_decode(model: Model, tmp_path: Path) -> None:
+    setup = graphs.setup(model, Graph.MERGED, 1, free(0))
+    photograph = PHOTOGRAPH.read_bytes()
+    with running.started(CONTENDERS["ours"], setup, photograph, tmp_path) as server:
+        commands = [" ".join(each.cmdline()) for each in usage.processes(server.mark)]
+        memory, seconds = usage.pss_bytes(server.mark), usage.cpu_s(server.mark)
+    assert any("sfd serve" in command for command in commands)
+    assert any("detection.decoding.forkserver" in command for command in commands)
+    assert memory > 50e6
+    assert seconds > 0.1
+    assert not usage.processes(server.mark)
 
 
 @pytest.fixture
