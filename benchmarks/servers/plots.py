@@ -59,7 +59,7 @@ def latency(results: Results) -> bytes:
     axes.set_xlabel("load, % of the ceiling")
     axes.set_ylabel("ms: p99 (line), p50 (dots)")
     axes.grid(visible=True, alpha=0.3)
-    axes.legend(fontsize=8)
+    figure.legend(loc="outside right upper", fontsize=8)
     return _svg(figure, results)
 
 

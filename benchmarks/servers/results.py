@@ -107,8 +107,8 @@ class Results:
     def text(self) -> str:
         """The JSON, with a line for each cell."""
         cells = ",\n  ".join(json.dumps(cell) for cell in self.data["cells"])
-        head = json.dumps({**self.data, "cells": []}, indent=1)
-        return head.removesuffix("[]\n}") + f"[\n  {cells}\n ]\n}}\n"
+        head = {name: value for name, value in self.data.items() if name != "cells"}
+        return f'{json.dumps(head, indent=1)[:-2]},\n "cells": [\n  {cells}\n ]\n}}\n'
 
 
 def rounded(values: Mapping[str, Any]) -> Values:

@@ -52,7 +52,18 @@ def targets(results: Results) -> str:
         verdict = NOTHING if value is None else "yes" if target.reached(value) else "no"
         bound = f"{sign} {number(target.bound, target.digits)}"
         rows.append((target.what, bound, ranged(values, target.digits), verdict))
-    return table(("", "target", "measured", "reached"), rows)
+    return trial(results) + table(("", "target", "measured", "reached"), rows)
+
+
+def trial(results: Results) -> str:
+    """A warning for results that only show that everything works; otherwise nothing."""
+    data = results.data
+    if data["settings"]["rounds"] >= 3 and data["machine"]["load_before"] < 0.5:
+        return ""
+    return (
+        "**These results are of a trial: fewer than three rounds, or other work on the machine. "
+        "Do not rely on them.**\n\n"
+    )
 
 
 def throughput(results: Results) -> str:

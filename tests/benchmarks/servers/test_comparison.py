@@ -111,7 +111,7 @@ def test_a_server_that_does_not_start_shows_the_end_of_its_log(
     broken = replace(CONTENDERS["ours"], environment={"SFD_PORT": "none"})
     setup = graphs.setup(model, Graph.MERGED, 1, free(0))
     with (
-        pytest.raises(running.ServerFailed, match=r"exit code 2\. Its log ends with:\n.*SFD_PORT"),
+        pytest.raises(running.ServerFailed, match=r"exit code 1\. Its log ends with:\n.*SFD_PORT"),
         running.started(broken, setup, b"", tmp_path),
     ):
         pass

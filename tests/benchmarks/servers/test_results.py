@@ -52,11 +52,13 @@ def test_ratios_are_taken_within_a_round_with_the_best_peer_of_that_round() -> N
 def test_a_measurement_replaces_an_earlier_one_and_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "new" / "results.json"
     results = Results.create(path, {"rounds": 1}, resume=False)
+    results.data["wrk"] = "wrk 4"
     results.add(0, "ours", "overload", {"p50_ms": 1.0})
     results.add(0, "ours", "overload", {"p50_ms": 2.00001})
     assert Results.read(path).data["cells"] == [
         {"round": 0, "server": "ours", "cell": "overload", "p50_ms": 2.0}
     ]
+    assert Results.read(path).data["wrk"] == "wrk 4"
     assert Results.create(path, {"rounds": 1}, resume=True).has(0, "ours", "overload")
 
 
