@@ -19,6 +19,7 @@ from typing import cast
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
+from benchmarks import tradeoff
 from benchmarks.servers import tables
 from benchmarks.servers.results import RESULTS, Results
 from convert.layers import registry
@@ -149,12 +150,18 @@ def performance_table(name: str) -> str:
     return tables.TABLES[name](Results.read(RESULTS))
 
 
+def precisions_table() -> str:
+    """Speed and accuracy of each precision, from their committed measurements."""
+    return tradeoff.costs(tradeoff.read())
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "alerts": alerts_table,
     "commands": commands_list,
     "errors": errors_table,
     "layers": layers_table,
     "metrics": metrics_table,
+    "precisions": precisions_table,
     "recipe": recipe_table,
     "settings": settings_table,
     **{f"performance_{name}": partial(performance_table, name) for name in tables.TABLES},

@@ -4,10 +4,6 @@ wrk's clients wait for their answers, so a slow server gets fewer requests, and 
 that were not sent is missing from its latencies ("coordinated omission"). Here a latency counts
 from the time at which the request was due. Arrivals are a Poisson process: many users who do not
 know of each other.
-
-The load generators in the package registries that send at a rate (autocannon, hey, Locust)
-send the next request of a connection or a user only after the answer to the last one, or estimate
-the missing waiting afterwards.
 """
 
 import asyncio

@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -47,10 +47,16 @@ OPEN_LOOP = 2
 """A cell of the open loop lasts so many times as long as one of saturation."""
 WARM_UP_S = 1.0
 COST_CLIENTS = 4
+SHORT_WAIT_S = 0.8
+"""`SFD_TARGET_WAIT_S` of a service whose clients want an answer within a second, or a refusal."""
 BATCHES = (1, 2, 4, 8)
 BATCH_CLIENTS = 16
 FAILURES = (SfdError, OSError, http.client.HTTPException)
 """What ends the measurements of one server, but not the run."""
+
+
+Measure = Callable[[Server], Values]
+"""Gives a running server a load; returns what was measured."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,8 @@ class Comparison:
                     self._loop(turn, contender)
                 else:
                     self._server(turn, contender)
+            if "overload" in self.plan.parts and "ours" in self.plan.servers:
+                self._short_wait(turn)
             if "costs" in self.plan.parts:
                 self._costs(turn)
 
@@ -204,9 +212,7 @@ class Comparison:
         except FAILURES as error:
             self._fail(turn, contender.name, error)
 
-    def _cells(
-        self, turn: int, contender: Contender
-    ) -> Iterator[tuple[str, Callable[[Server], Values]]]:
+    def _cells(self, turn: int, contender: Contender) -> Iterator[tuple[str, Measure]]:
         """The names of a server's cells, and what measures them."""
         if "saturation" in self.plan.parts:
             for clients in CLIENTS:
@@ -277,25 +283,47 @@ class Comparison:
         cpu_ms = 1000 * used["cpu_s"] / images if images else None
         return {"cpu_ms": cpu_ms, "pss_mb": used["pss_mb"]}
 
+    def _short_wait(self, turn: int) -> None:
+        """Overload of this service where it lets images wait less than by default."""
+        server = CONTENDERS["ours"].with_settings(
+            "ours-short-wait", "short wait", SFD_TARGET_WAIT_S=str(SHORT_WAIT_S)
+        )
+        self._alone(
+            turn, server, {"overload": lambda started: self._open_loop(started, OVERLOAD, turn)}
+        )
+
     def _costs(self, turn: int) -> None:
         """What pictures and batches cost this service, each setting with a start of its own."""
         ours = CONTENDERS["ours"]
         made = pictures.make(ENVIRONMENTS / "pictures")
         reduced = ours.with_settings("ours-reduced", "reduced", SFD_REDUCED_DECODING="true")
         sizes = {name: path for name, path in made.items() if name.startswith("size")}
-        self._cost(turn, ours, [(name, COST_CLIENTS, path) for name, path in made.items()])
-        self._cost(turn, reduced, [(name, COST_CLIENTS, path) for name, path in sizes.items()])
+        self._alone(turn, ours, self._loads(COST_CLIENTS, made))
+        self._alone(turn, reduced, self._loads(COST_CLIENTS, sizes))
         for batch in BATCHES:
             server = ours.with_settings(
                 "ours-batched", "batched", SFD_MAX_BATCH=str(batch), SFD_WORKERS="1"
             )
-            cell = f"batch {batch}"
-            self._cost(turn, server, [(cell, BATCH_CLIENTS, self.plan.photographs[0])])
+            photograph = {f"batch {batch}": self.plan.photographs[0]}
+            self._alone(turn, server, self._loads(BATCH_CLIENTS, photograph))
 
-    def _cost(
-        self, turn: int, contender: Contender, cells: Sequence[tuple[str, int, Path]]
-    ) -> None:
-        missing = [c for c in cells if not self.results.has(turn, contender.name, c[0])]
+    def _loads(self, clients: int, paths: Mapping[str, Path]) -> dict[str, Measure]:
+        """Cells that post one picture each, by its name in `paths`."""
+
+        def load(path: Path, server: Server) -> Values:
+            server.post(path.read_bytes())
+            self._settle(server)
+            return self._saturate(server, clients, [path])
+
+        return {name: partial(load, path) for name, path in paths.items()}
+
+    def _alone(self, turn: int, contender: Contender, cells: Mapping[str, Measure]) -> None:
+        """Measure the cells that are missing with a start of this service's own."""
+        missing = {
+            name: measure
+            for name, measure in cells.items()
+            if not self.results.has(turn, contender.name, name)
+        }
         if not missing:
             return
         setup = self._setup(contender)
@@ -303,10 +331,9 @@ class Comparison:
             with running.started(contender, setup, self.files[0], self.folder) as server:
                 self.results.forget_failure(turn, contender.name)
                 self._warm_up(server)
-                for name, clients, path in missing:
-                    server.post(path.read_bytes())
+                for name, measure in missing.items():
                     self._settle(server)
-                    self._add(turn, contender.name, name, self._saturate(server, clients, [path]))
+                    self._add(turn, contender.name, name, measure(server))
         except FAILURES as error:
             self._fail(turn, contender.name, error)
 

@@ -25,7 +25,7 @@ def throughput(results: Results) -> bytes:
     """Bars of images per second, at the best number of clients."""
     rates = {name: median(peak(results, name)) for name in CONTENDERS}
     shown = [(name, rate) for name, rate in rates.items() if rate is not None][::-1]
-    figure, axes = _figure(0.45 * len(shown) + 1.2)
+    drawn, axes = figure(0.45 * len(shown) + 1.2)
     titles = [CONTENDERS[name].title for name, _ in shown]
     colours = {Kind.OURS: OURS, Kind.LOOP: LOOP}
     bars = axes.barh(
@@ -36,12 +36,12 @@ def throughput(results: Results) -> bytes:
     axes.bar_label(bars, fmt="%.1f", padding=3)
     axes.set_xlabel(f"images per second, best of {', '.join(map(str, CLIENTS))} clients")
     axes.margins(x=0.1)
-    return _svg(figure, results)
+    return svg(drawn, digest(results))
 
 
 def latency(results: Results) -> bytes:
     """Median and 99th percentile at shares of the ceiling."""
-    figure, axes = _figure(4.5)
+    drawn, axes = figure(4.5)
     for name, contender in CONTENDERS.items():
         points = []
         for load in LOADS:
@@ -59,8 +59,8 @@ def latency(results: Results) -> bytes:
     axes.set_xlabel("load, % of the ceiling")
     axes.set_ylabel("ms: p99 (line), p50 (dots)")
     axes.grid(visible=True, alpha=0.3)
-    figure.legend(loc="outside right upper", fontsize=8)
-    return _svg(figure, results)
+    drawn.legend(loc="outside right upper", fontsize=8)
+    return svg(drawn, digest(results))
 
 
 def overload(results: Results) -> bytes:
@@ -69,7 +69,7 @@ def overload(results: Results) -> bytes:
         name: median(rounds(results, name, "overload", "in_time_per_s")) for name in CONTENDERS
     }
     shown = [(name, rate) for name, rate in rates.items() if rate is not None][::-1]
-    figure, axes = _figure(0.45 * len(shown) + 1.2)
+    drawn, axes = figure(0.45 * len(shown) + 1.2)
     bars = axes.barh(
         [CONTENDERS[name].title for name, _ in shown],
         [rate for _, rate in shown],
@@ -78,21 +78,22 @@ def overload(results: Results) -> bytes:
     axes.bar_label(bars, fmt="%.1f", padding=3)
     axes.set_xlabel("images per second answered within 1 s, at 3 times the ceiling")
     axes.margins(x=0.1)
-    return _svg(figure, results)
+    return svg(drawn, digest(results))
 
 
-def _figure(height: float) -> tuple[Figure, "matplotlib.axes.Axes"]:
-    figure = Figure(figsize=(8, height), layout="constrained")
-    return figure, figure.subplots()
+def figure(height: float) -> tuple[Figure, "matplotlib.axes.Axes"]:
+    """An empty picture, `height` inches high, and its axes."""
+    made = Figure(figsize=(8, height), layout="constrained")
+    return made, made.subplots()
 
 
-def _svg(figure: Figure, results: Results) -> bytes:
-    """The picture with the hash of its results, and the same bytes each time."""
-    drawn = BytesIO()
-    metadata = {"Date": None, "Creator": "matplotlib", "Description": digest(results)}
+def svg(drawn: Figure, hashed: str) -> bytes:
+    """The picture as SVG, the same bytes each time; `hashed` is the hash of what it shows."""
+    data = BytesIO()
+    metadata = {"Date": None, "Creator": "matplotlib", "Description": hashed}
     with matplotlib.rc_context({"svg.hashsalt": "sfd", "svg.fonttype": "none"}):
-        figure.savefig(drawn, format="svg", metadata=metadata)
-    return drawn.getvalue()
+        drawn.savefig(data, format="svg", metadata=metadata)
+    return data.getvalue()
 
 
 PLOTS: dict[str, Callable[[Results], bytes]] = {

@@ -48,8 +48,10 @@ def _latency_over_best_peer(value: str) -> Callable[[Results], Rounds]:
     )
 
 
-def _goodput(results: Results) -> Rounds:
-    return ratio(rounds(results, "ours", "overload", "in_time_per_s"), peak(results, "ours"))
+def _goodput(server: str) -> Callable[[Results], Rounds]:
+    return lambda results: ratio(
+        rounds(results, server, "overload", "in_time_per_s"), peak(results, "ours")
+    )
 
 
 def _cost(size: str, server: str = "ours") -> Callable[[Results], Rounds]:
@@ -95,7 +97,8 @@ TARGETS = (
         _latency_over_best_peer("p99_ms"),
         at_least=False,
     ),
-    Target("3× overload: answered within 1 s ÷ peak throughput", 0.85, _goodput),
+    Target("3× overload: answered within 1 s ÷ peak throughput", 0.85, _goodput("ours")),
+    Target("the same, `SFD_TARGET_WAIT_S=0.8`", 0.85, _goodput("ours-short-wait")),
     Target("CPU of 12 MP ÷ 0.3 MP", 1.3, _cost("12 MP"), at_least=False),
     Target("CPU of 24 MP ÷ 0.3 MP", 1.5, _cost("24 MP"), at_least=False),
     Target(
