@@ -8,7 +8,9 @@ PY := $(VENV)/bin/python
 PORT ?= $(or $(SFD_PORT),8000)
 # On a terminal pip shows its downloads. Elsewhere it shows only errors.
 QUIET := $(shell test -t 2 || echo --quiet)
-LOCKS := build service gpu ray openvino fuzz sbom corruptions
+LOCKS := build service gpu ray openvino fuzz sbom corruptions peers/work
+# Servers that the service is compared with: only what they compute with has our versions.
+PEERS := litserve mosec bentoml
 LOCK := pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header
 TOO_OLD := import sys; v = sys.version_info; sys.exit("sfd needs Python 3.11 or newer, but %s is \
@@ -17,7 +19,7 @@ TOO_OLD := import sys; v = sys.version_info; sys.exit("sfd needs Python 3.11 or 
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test soak lint models lock clean
+.PHONY: help run test soak lint models lock benchmark-setup benchmark clean
 .DEFAULT_GOAL := help
 
 help:
@@ -27,6 +29,8 @@ help:
 	@echo 'make lint   check format, style and types'
 	@echo 'make models build the ONNX files of the models under model_store'
 	@echo 'make lock   lock the newest versions that pyproject.toml allows, with hashes'
+	@echo 'make benchmark-setup  make the environments of the servers that the benchmark compares'
+	@echo 'make benchmark        compare them with the service (docs/performance.md; half an hour)'
 	@echo 'make clean  remove everything that the other targets made'
 
 run: models
@@ -80,8 +84,19 @@ lock: $(PY)
 		$(PY) -m uv $(LOCK) --upgrade -c requirements/dev.txt requirements/$$name.in \
 			-o requirements/$$name.txt >/dev/null || exit 1; \
 	done
+	for name in $(PEERS); do \
+		$(PY) -m uv $(LOCK) --upgrade -c requirements/peers/work.txt requirements/peers/$$name.in \
+			-o requirements/peers/$$name.txt >/dev/null || exit 1; \
+	done
 	@if grep -nE 'file://|https?://|^ *-(i|f)|^ *--(index|extra-index|find-links)' \
-		requirements/*.txt; then echo 'a lock file names a package index' >&2; exit 1; fi
+		requirements/*.txt requirements/peers/*.txt; then echo 'a lock file names a package index' >&2; exit 1; fi
+
+benchmark-setup: models
+	@$(PY) -m benchmarks.servers setup
+
+# ARGS='--servers ours,mosec --rounds 1' is passed on.
+benchmark: benchmark-setup
+	@$(PY) -m benchmarks.servers run $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -11,6 +11,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import cast
@@ -18,6 +19,9 @@ from typing import cast
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
+from benchmarks import tradeoff
+from benchmarks.servers import tables
+from benchmarks.servers.results import RESULTS, Results
 from convert.layers import registry
 from service import errors, settings
 from service.metrics import Metrics
@@ -141,14 +145,26 @@ def _text(action: argparse.Action) -> str:
     return (action.help or "") % {**vars(action), "prog": "sfd"}
 
 
+def performance_table(name: str) -> str:
+    """A table of the comparison of servers, from its committed results."""
+    return tables.TABLES[name](Results.read(RESULTS))
+
+
+def precisions_table() -> str:
+    """Speed and accuracy of each precision, from their committed measurements."""
+    return tradeoff.costs(tradeoff.read())
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "alerts": alerts_table,
     "commands": commands_list,
     "errors": errors_table,
     "layers": layers_table,
     "metrics": metrics_table,
+    "precisions": precisions_table,
     "recipe": recipe_table,
     "settings": settings_table,
+    **{f"performance_{name}": partial(performance_table, name) for name in tables.TABLES},
 }
 
 

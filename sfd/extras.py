@@ -12,9 +12,12 @@ OF_COMMAND = {
 """The extras that each command needs. A command that is not listed needs none."""
 
 OF_PACKAGE = {
+    "aiohttp": "bench",
     "cv2": "verify",
     "fsspec": "bulk",
+    "matplotlib": "bench",
     "opentelemetry": "otel",
+    "psutil": "bench",
     "pyarrow": "bulk",
     "ray": "ray",
     "scipy": "evaluate",

@@ -40,7 +40,14 @@ def build(model: Model, *, verify: bool = True, progress: Progress = lambda _: N
     if the converter refuses them.
     """
     check_sources(model)
-    options = Options(
+    options = conversion(model, verify=verify)
+    report = convert_file(model.deploy, model.weights, model.onnx, options, progress)
+    return record(model, report)
+
+
+def conversion(model: Model, *, verify: bool = True, merge: bool = True) -> Options:
+    """How a model is converted to heads form."""
+    return Options(
         output=Kind.HEADS,
         input_size=(model.input.height, model.input.width),
         channel_order=ChannelOrder(model.input.channel_order),
@@ -49,9 +56,8 @@ def build(model: Model, *, verify: bool = True, progress: Progress = lambda _: N
         name=model.name,
         class_names=model.classes,
         verify=verify,
+        merge=merge,
     )
-    report = convert_file(model.deploy, model.weights, model.onnx, options, progress)
-    return record(model, report)
 
 
 def record(model: Model, report: Report) -> Build:

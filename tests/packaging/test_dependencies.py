@@ -17,7 +17,7 @@ PROJECT = PYPROJECT["project"]
 PACKAGES = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 
 EXTRAS = {
-    "benchmarks": ("detect", "evaluate", "verify"),
+    "benchmarks": ("models", "detect", "evaluate", "verify", "bench", "ray"),
     "convert": ("verify",),
     "detection": ("detect", "bulk", "ray"),
     "geometry": (),
@@ -42,6 +42,14 @@ DISTRIBUTIONS = {top: names[0].lower() for top, names in packages_distributions(
     "torch": "torch",
 }
 """The distributions that install a module."""
+
+PEERS = {
+    re.split(r"[<>=]", line)[0]
+    for path in (ROOT / "requirements/peers").glob("*.in")
+    for line in path.read_text("utf-8").splitlines()
+    if line[:1].isalpha()
+}
+"""Servers that the benchmarks compare. Each has an environment of its own, and no extra."""
 
 
 def name_of(requirement: str) -> str:
@@ -115,6 +123,8 @@ def test_a_package_imports_only_what_its_extras_declare(package: str) -> None:
     if package in LOCKED:
         lines = (ROOT / f"requirements/{LOCKED[package]}.in").read_text("utf-8").splitlines()
         allowed |= {name_of(line) for line in lines if not line.startswith("#")}
+    if package == "benchmarks":
+        allowed |= PEERS
     undeclared = {name: paths for name, paths in imported(package).items() if name not in allowed}
     assert not undeclared
 
