@@ -95,7 +95,8 @@ def test_a_wrong_number_of_replicas_is_wrong_usage(
     with pytest.raises(SystemExit) as ended:
         main(["serve", f"--ray={number}"])
     assert ended.value.code == 2
-    assert f"argument --ray: invalid replicas value: '{number}'" in capsys.readouterr().err
+    expected = f"argument --ray: '{number}' is not a whole number of at least 1"
+    assert expected in capsys.readouterr().err
 
 
 def test_a_port_in_use_is_reported_before_ray_starts(
