@@ -25,6 +25,8 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from benchmarks import markdown
+from benchmarks.ending import exit_code
 from detection.cpu import available_cpus
 from geometry.letterbox import Letterbox
 from sfd.arguments import positive
@@ -139,22 +141,20 @@ def table(measured: Sequence[dict[str, Any]]) -> str:
     for row in measured:
         values = " / ".join(f"{value:.3f}" for value in row["average_precision"].values())
         cells.setdefault((row["corruption"], row["model"]), {})[row["severity"]] = values
-    lines = [["corruption", "model", *(f"severity {each}" for each in severities)]]
-    lines.append(["---"] * len(lines[0]))
-    for (name, model), own in cells.items():
-        lines.append([name.replace("_", " "), model, *(own.get(each, "") for each in severities)])
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    head = ["corruption", "model", *(f"severity {each}" for each in severities)]
+    return markdown.table(
+        head,
+        (
+            [name.replace("_", " "), model, *(own.get(each, "") for each in severities)]
+            for (name, model), own in cells.items()
+        ),
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print and write; returns the exit code."""
     given = _parser().parse_args(arguments)
-    try:
-        _run(given)
-    except SfdError as error:
-        print(f"corruptions: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return exit_code("corruptions", lambda: _run(given))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,13 +16,15 @@ from typing import Any
 
 import onnx
 
+from benchmarks import markdown
 from benchmarks.adapters import Adapter, centerface, res10, yunet
 from benchmarks.arithmetic import Size, size
 from benchmarks.contest import Contestant, measure
 from benchmarks.downloads import CENTERFACE, RES10
+from benchmarks.ending import exit_code
 from benchmarks.peers import onnx_peers, pictures
 from sfd.arguments import positive
-from sfd.errors import SfdError, UsageError
+from sfd.errors import UsageError
 from sfd.files import write_atomically
 from store.model import load
 from store.places import locate
@@ -94,8 +96,7 @@ def table(measured: Sequence[dict[str, Any]]) -> str:
     """The rows as a Markdown table."""
     subsets = list(measured[0]["average_precision"])
     head = ["detector", *subsets, "parameters", "GMAC", "CPU ms"]
-    lines = [head, ["---"] * len(head)]
-    lines += [
+    lines = [
         [
             row["name"],
             *(f"{row['average_precision'][subset]:.3f}" for subset in subsets),
@@ -105,18 +106,13 @@ def table(measured: Sequence[dict[str, Any]]) -> str:
         ]
         for row in measured
     ]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+    return markdown.table(head, lines)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Measure, print and write; returns the exit code."""
     given = _parser().parse_args(arguments)
-    try:
-        _run(given)
-    except SfdError as error:
-        print(f"detectors: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return exit_code("detectors", lambda: _run(given))
 
 
 def _parser() -> argparse.ArgumentParser:

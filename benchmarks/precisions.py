@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.contest import Contestant, Timing, measure, table
+from benchmarks.ending import exit_code
 from detection.cpu import available_cpus
 from detection.errors import StartError
 from detection.precision import Precision, processor_name
@@ -19,7 +20,7 @@ from detection.providers import PROVIDERS, ProviderName
 from detection.session import open_session
 from detection.settings import DEFAULT_MODEL
 from sfd.arguments import positive
-from sfd.errors import SfdError, UsageError
+from sfd.errors import UsageError
 from sfd.files import write_atomically
 from store.model import Model, load
 from store.places import locate
@@ -97,12 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
         "wrote; can be repeated",
     )
     given = parser.parse_args(arguments)
-    try:
-        _run(given)
-    except SfdError as error:
-        print(f"precisions: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return exit_code("precisions", lambda: _run(given))
 
 
 def _run(given: argparse.Namespace) -> None:

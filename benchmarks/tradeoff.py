@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.markdown import table
 from benchmarks.servers.plots import OURS, figure, svg
 from benchmarks.servers.results import PUBLISHED
-from benchmarks.servers.tables import number, table
+from benchmarks.servers.tables import number
 from sfd.files import write_atomically
 
 ROWS = PUBLISHED / "precisions.json"

@@ -15,11 +15,12 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks import corruptions, detectors
+from benchmarks.markdown import table
 
 FOLDER = Path(__file__).parent.parent / "model_store" / "sfd-640-mobilenetv2-mod2"
 MARK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
@@ -46,7 +47,7 @@ def recall_table(results: Results) -> str:
                 label = f"{title} px high" if kind == "height" else f"{kind}: {title}"
                 shown = [f"{cell['recall']:.3f}" for cell in cells]
                 rows.append([label.replace("<", "under "), str(cells[0]["faces"]), *shown])
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def closeup_table(results: Results) -> str:
@@ -58,7 +59,7 @@ def closeup_table(results: Results) -> str:
         found = [f"{row['found']:.2f}" for row in each["shares"]]
         boxes = [f"{row['boxes']:.2f}" for row in each["shares"]]
         rows += [[f"{each['model']}, found", *found], [f"{each['model']}, boxes", *boxes]]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def corruptions_table(results: Results) -> str:
@@ -96,11 +97,6 @@ def take(results: dict[str, Any], new: Mapping[str, Any]) -> None:
 def written(card: str, results: Results) -> str:
     """The card with its tables made again. KeyError for a table whose results are not there."""
     return MARK.sub(lambda found: f"{found[1]}\n{TABLES[found[2]](results)}\n{found[3]}", card)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def main(arguments: Sequence[str] | None = None, folder: Path = FOLDER) -> int:

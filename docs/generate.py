@@ -10,7 +10,7 @@ import argparse
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +20,7 @@ import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 from benchmarks import tradeoff
+from benchmarks.markdown import table
 from benchmarks.servers import tables
 from benchmarks.servers.results import RESULTS, Results
 from convert.layers import registry
@@ -32,14 +33,6 @@ from training.recipe import Recipe
 DOCS = Path(__file__).parent
 RULES = DOCS.parent / "docker" / "prometheus" / "rules"
 MARK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
-
-
-def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """Return a Markdown table."""
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines
-    )
 
 
 def settings_table() -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from benchmarks.ending import exit_code
 from benchmarks.servers import environments, publishing, tables
 from benchmarks.servers.comparison import PARTS, Comparison, Plan
 from benchmarks.servers.contenders import CONTENDERS, ENVIRONMENTS, Graph
@@ -99,14 +100,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code."""
     given = parser().parse_args(arguments)
     try:
-        _run(given)
-    except SfdError as error:
-        print(f"benchmarks: {error}", file=sys.stderr)
-        return error.exit_code
+        return exit_code("benchmarks", lambda: _run(given))
     except KeyboardInterrupt:
         print("benchmarks: interrupted; `run --resume` goes on", file=sys.stderr)
         return 130
-    return 0
 
 
 def _run(given: argparse.Namespace) -> None:

@@ -1,7 +1,8 @@
 """The tables of a comparison, as Markdown, from its results alone."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 
+from benchmarks.markdown import table
 from benchmarks.servers.comparison import (
     BATCH_CLIENTS,
     BATCHES,
@@ -25,12 +26,6 @@ from benchmarks.servers.results import Results
 from benchmarks.servers.targets import TARGETS
 
 NOTHING = "–"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def number(value: float | None, digits: int = 0) -> str:

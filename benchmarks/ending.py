@@ -1,0 +1,16 @@
+"""How the commands under `benchmarks/` end."""
+
+import sys
+from collections.abc import Callable
+
+from sfd.errors import SfdError
+
+
+def exit_code(name: str, run: Callable[[], object]) -> int:
+    """Run a command; 0, or the exit code of its SfdError, which is printed in one line."""
+    try:
+        run()
+    except SfdError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
