@@ -18,6 +18,7 @@ from geometry.nms import nms
 from sfd.errors import SfdError
 from training.data.images import MEAN_RGB, opened, upright
 from training.evaluation.curves import Detections
+from training.evaluation.fingerprint import code
 from training.evaluation.predictor import Done
 
 SIDE = 640
@@ -227,8 +228,8 @@ def _blank(side: int) -> U8:
 
 
 def _fingerprint(*paths: Path) -> str:
-    """A hash of the detector's files, of this module, and of the versions that run it."""
-    digest = hashlib.sha256(f"{onnxruntime.__version__} {cv2.__version__}".encode())
+    """A hash of the detector's files, of the code and of the libraries that run it."""
+    digest = hashlib.sha256(f"{code()} {cv2.__version__}".encode())
     for path in (*paths, Path(__file__)):
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -133,6 +133,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(given: argparse.Namespace) -> None:
+    if given.photographs is not None and given.ground_truth.suffix == ".jsonl":
+        raise UsageError(
+            "--photographs: --ground-truth is a .jsonl file already, and the table has one column "
+            "for such files; give only one of them"
+        )
     sets = [ground_truth.read(given.ground_truth, given.images)]
     if given.photographs is not None:
         sets.append(ground_truth.read(given.photographs, given.photographs.parent))

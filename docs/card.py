@@ -54,7 +54,8 @@ def closeup_table(results: Results) -> str:
     """Faces that fill the frame: the share found, and the boxes drawn."""
     models: Sequence[Mapping[str, Any]] = results["closeup"]
     head = ["share of the height", *(f"{row['share']:g}" for row in models[0]["shares"])]
-    rows = []
+    medians = [f"{row['median_share']:.2f}" for row in models[0]["shares"]]
+    rows = [["really, median", *medians]]
     for each in models:
         found = [f"{row['found']:.2f}" for row in each["shares"]]
         boxes = [f"{row['boxes']:.2f}" for row in each["shares"]]
@@ -77,6 +78,8 @@ TABLES = {
 
 def take(results: dict[str, Any], new: Mapping[str, Any]) -> None:
     """Put one result file into the results. ValueError for one of another kind."""
+    if not isinstance(new, dict):
+        raise ValueError("is not a JSON object")
     measured = new.get("models", [new])
     if "detectors" in new:
         results["detectors"] = new["detectors"]

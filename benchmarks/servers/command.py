@@ -102,7 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return exit_code("benchmarks", lambda: _run(given))
     except KeyboardInterrupt:
-        print("benchmarks: interrupted; `run --resume` goes on", file=sys.stderr)
+        rest = "; `run --resume` goes on" if given.command == "run" else ""
+        print(f"benchmarks: interrupted{rest}", file=sys.stderr)
         return 130
 
 
@@ -122,6 +123,8 @@ def _run(given: argparse.Namespace) -> None:
         return
     if unknown := set(given.only) - set(PARTS):
         raise UsageError(f"no part {', '.join(sorted(unknown))}; {', '.join(PARTS)} exist")
+    if not 0 <= given.port <= 65535:
+        raise UsageError("--port takes a number from 0 to 65535")
     if given.seconds < 1:
         raise UsageError("--seconds takes a number of at least 1")
     if missing := [str(path) for path in given.photo if not path.is_file()]:

@@ -128,7 +128,7 @@ class Comparison:
                     self._server(turn, contender)
             if "overload" in self.plan.parts and "ours" in self.plan.servers:
                 self._short_wait(turn)
-            if "costs" in self.plan.parts:
+            if "costs" in self.plan.parts and "ours" in self.plan.servers:
                 self._costs(turn)
 
     def _able(self) -> list[Contender]:

@@ -86,7 +86,7 @@ def throughput(results: Results) -> str:
                 *(number(median(cell), 1) for cell in cells),
                 ranged(best),
                 number(median(ratio(best, peak(results, "loop"))), 2),
-                number(median(_cheapest(results, name)), 0),
+                number(median(_with_4_clients(results, name)), 0),
                 number(_megabytes(results, name), 0),
                 number(median(rounds(results, name, "start", "ready_s")), 1),
             )
@@ -96,7 +96,7 @@ def throughput(results: Results) -> str:
     return table(head, rows)
 
 
-def _cheapest(results: Results, server: str) -> Rounds:
+def _with_4_clients(results: Results, server: str) -> Rounds:
     """CPU milliseconds per image with 4 clients; of the loop, all it has."""
     return rounds(results, server, "saturation 4", "cpu_ms") or rounds(
         results, server, "saturation", "cpu_ms"
@@ -226,6 +226,7 @@ def costs(results: Results) -> str:
 
 def conditions(results: Results) -> str:
     """The machine, the versions and the settings."""
+    titles = {name: contender.title for name, contender in CONTENDERS.items()}
     data, settings = results.data, results.data["settings"]
     machine = data["machine"]
     generator = [
@@ -260,9 +261,12 @@ def conditions(results: Results) -> str:
         ),
         *((f"left out: {CONTENDERS[n].title}", why) for n, why in data["left_out"].items()),
         *(
-            (f"failed: {CONTENDERS[each['server']].title}", each["error"].splitlines()[0])
+            (
+                f"failed: {titles.get(each['server'], each['server'])}",
+                each["error"].splitlines()[0],
+            )
             for each in data["cells"]
-            if "error" in each and each["server"] in CONTENDERS
+            if "error" in each
         ),
     ]
     return table(("", ""), rows)

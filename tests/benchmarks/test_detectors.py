@@ -101,3 +101,12 @@ def test_without_a_detector_the_options_are_named(
     places = ["--images", str(SAMPLE.parent), "--ground-truth", str(labels)]
     assert main([*places, "--output", str(tmp_path / "out")]) == 2
     assert "give --model NAME, --yunet FILE" in capsys.readouterr().err
+
+
+def test_two_lists_for_one_column_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = str(tmp_path / "list.jsonl")
+    given = ["--images", str(tmp_path), "--ground-truth", labels, "--photographs", labels]
+    assert main([*given, "--model", "any"]) == 2
+    assert "give only one of them" in capsys.readouterr().err

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from detection.providers import ProviderName
 from sfd.arguments import positive, share
 from sfd.errors import SfdError, UsageError
@@ -39,7 +41,8 @@ Recall by height and attribute of the faces, and boxes on images without faces, 
               of faces found, and the boxes drawn; --ground-truth is a .jsonl file
 
 Labelled images that are missing in --images are left out, and counted in the result. The command
-prints a table, and writes results.json and curves.png (curves-NAME.png for several models).
+prints a table, and writes results.json and curves.png (curves-NAME.png for several models; none
+with closeup).
 """
 
 STEPS = ("reading the ground truth", "opening the models")
@@ -144,6 +147,12 @@ def run(arguments: argparse.Namespace) -> None:
             for name in arguments.model or [None]:
                 predictors.append(_predictor(arguments, name))
                 stack.callback(predictors[-1].close)
+        for each in predictors:
+            if arguments.score is None and each.default_score < arguments.min_score:
+                raise UsageError(
+                    f"--min-score {arguments.min_score:g} is above the default score of "
+                    f"{each.name}, {each.default_score:g}; lower it, or give --score"
+                )
         _prepare(arguments.output)
         if isinstance(labels, list):
             results = [_closeups(arguments, each, labels) for each in predictors]
@@ -157,11 +166,11 @@ def run(arguments: argparse.Namespace) -> None:
                 _result(arguments, predictor, labels, each)
                 for predictor, each in zip(predictors, measured, strict=True)
             ]
-    comparisons = []
-    if isinstance(labels, GroundTruth):
-        comparisons = _comparisons(labels, results, measured)
-    # A measurement may take hours. A full disk must not lose it, and a closed pipe neither.
+    comparisons: list[dict[str, Any]] = []
+    # A measurement may take hours. Neither a full disk, a closed pipe nor Ctrl-C may lose it.
     try:
+        if isinstance(labels, GroundTruth):
+            comparisons = _comparisons(labels, results, measured)
         for line in report.lines(results, comparisons):
             say(line)
     finally:
@@ -292,7 +301,12 @@ def _comparisons(
                 labels, measured[one].found, measured[other].found
             ),
         }
-        for one, other in itertools.combinations(range(len(measured)), 2)
+        for one, other in tqdm(
+            list(itertools.combinations(range(len(measured)), 2)),
+            unit="pair",
+            disable=None,
+            leave=False,
+        )
     ]
 
 

@@ -1,7 +1,7 @@
 """WIDER FACE's ground truth: its four `.mat` files, and its annotation text."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,8 @@ class Annotation:
     """[N, 4] as x1, y1, width, height in pixels."""
     counted: Mapping[str, Bools]
     """By subset, [N]: whether the face counts. Other faces are ignored."""
+    columns: F64 = field(default_factory=lambda: np.zeros((0, 0)))
+    """[N, 6]: the attributes of the annotation text, in its order; empty from other files."""
 
 
 def read_mat(folder: Path) -> list[Annotation]:
@@ -127,7 +129,8 @@ def read_text(path: Path) -> list[Annotation]:
             table = np.asarray(rows, np.float64).reshape(count, -1 if count else 10)
             faces, invalid = table[:, :4], table[:, 7] != 0
             counted = (faces[:, 2:] > 0).all(1) & ~invalid
-            images.append(Annotation(str(Path(name).with_suffix("")), faces, {"hard": counted}))
+            stem = str(Path(name).with_suffix(""))
+            images.append(Annotation(stem, faces, {"hard": counted}, table[:, 4:]))
             # An image without faces also has a line, of zeros.
             at += 2 + max(count, 1)
     except (ValueError, IndexError) as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from geometry.arrays import I64
-from training.data.wider import GroundTruthError
+from training.data.wider import Annotation, GroundTruthError
 
 VALUES = {
     "blur": ("clear", "normal", "heavy"),
@@ -50,22 +50,7 @@ def read_mat(folder: Path) -> dict[str, Attributes]:
     return found
 
 
-def read_text(path: Path) -> dict[str, Attributes]:
-    """The attributes in `wider_face_val_bbx_gt.txt`, the last six columns, by name of the image.
-
-    `training.data.wider.read_text` has read the file before, so its form is known to be right.
-    """
-    lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    found: dict[str, Attributes] = {}
-    at = 0
-    while at < len(lines):
-        name, count = lines[at].strip(), int(lines[at + 1])
-        rows = [row.split() for row in lines[at + 2 :][:count]]
-        table = np.asarray(rows, np.float64).reshape(count, -1 if count else 10).astype(np.int64)
-        found[str(Path(name).with_suffix(""))] = {
-            each: table[:, 4 + column]
-            for column, each in enumerate(VALUES)
-            if 4 + column < table.shape[1]
-        }
-        at += 2 + max(count, 1)
-    return found
+def of_text(annotation: Annotation) -> Attributes:
+    """The attributes of an image of the annotation text; a column that it lacks is left out."""
+    columns = annotation.columns.astype(np.int64)
+    return dict(zip(VALUES, columns.T, strict=False))

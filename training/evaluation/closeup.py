@@ -67,15 +67,20 @@ def choose(
 def measure(faces: Sequence[Face], score: float, find: Find) -> list[dict[str, Any]]:
     """A row for each share: the share of faces found at IoU 0.5, and the mean number of boxes.
 
+    A picture that is too small for a share is cut at its edges, so `median_share` says how much of
+    the height the faces really take.
+
     `find` gives the detections of files; those with at least `score` count.
     """
     rows = []
     with tempfile.TemporaryDirectory(prefix="sfd-closeup-") as folder:
-        files, boxes = [], []
+        files, boxes, real = [], [], []
         for share in SHARES:
             for index, face in enumerate(faces):
                 path = Path(folder) / f"{index}-{share}.png"
-                boxes.append(cut(face, share, path))
+                box, height = cut(face, share, path)
+                boxes.append(box)
+                real.append((box[3] - box[1]) / height)
                 files.append(path)
         found = find(files)
     for at, share in enumerate(SHARES):
@@ -88,6 +93,7 @@ def measure(faces: Sequence[Face], score: float, find: Find) -> list[dict[str, A
         rows.append(
             {
                 "share": share,
+                "median_share": round(float(np.median(real[here])), 3),
                 "found": round(hits / len(faces), 4),
                 "boxes": round(counts / len(faces), 2),
             }
@@ -95,8 +101,11 @@ def measure(faces: Sequence[Face], score: float, find: Find) -> list[dict[str, A
     return rows
 
 
-def cut(face: Face, share: float, path: Path) -> F64:
-    """Write a square around a face, without what lies outside of the picture; the box in it [4]."""
+def cut(face: Face, share: float, path: Path) -> tuple[F64, int]:
+    """Write a square around a face, without what lies outside of the picture.
+
+    Returns the box in the cut [4], and the height of the cut.
+    """
     with opened(face.path) as image:
         picture = upright(image)
     x1, y1, x2, y2 = face.box.tolist()
@@ -106,4 +115,4 @@ def cut(face: Face, share: float, path: Path) -> F64:
     right = min(picture.width, round(x + side / 2))
     bottom = min(picture.height, round(y + side / 2))
     picture.crop((left, top, right, bottom)).save(path, compress_level=1)
-    return face.box - np.asarray([left, top, left, top], np.float64)
+    return face.box - np.asarray([left, top, left, top], np.float64), bottom - top

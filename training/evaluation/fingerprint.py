@@ -3,25 +3,27 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
+import PIL
 
 import convert
 import detection
 import geometry
+import training
 from sfd.files import sha256
 from store.model import MODEL_FILE, Model
 
-PACKAGES = (convert, detection, geometry)
+PACKAGES = (convert, detection, geometry, training)
 """The code between the bytes of an image and its faces."""
 
 
 def fingerprint(model: Model, *how: str) -> str:
-    """A hash of the model's files, this project's code, onnxruntime's version, and `how` it runs.
+    """A hash of the model's files, the code and the libraries that it runs in, and `how` it runs.
 
     It changes with anything that may change a box or a score.
     """
-    digest = hashlib.sha256(onnxruntime.__version__.encode())
-    digest.update(sha256(model.folder / MODEL_FILE).encode())
+    digest = hashlib.sha256(sha256(model.folder / MODEL_FILE).encode())
     for path in (model.deploy, model.weights, model.onnx, model.int8):
         digest.update(sha256(path).encode() if path.is_file() else b"none")
     digest.update(code().encode())
@@ -30,8 +32,9 @@ def fingerprint(model: Model, *how: str) -> str:
 
 
 def code() -> str:
-    """A hash of the Python modules of `PACKAGES`."""
-    digest = hashlib.sha256()
+    """A hash of the Python modules of `PACKAGES`, and of the versions of the libraries they use."""
+    versions = onnxruntime.__version__, np.__version__, PIL.__version__
+    digest = hashlib.sha256(" ".join(versions).encode())
     for package in PACKAGES:
         for path in sorted(Path(package.__path__[0]).rglob("*.py")):
             digest.update(path.read_bytes())

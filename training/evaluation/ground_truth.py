@@ -91,7 +91,7 @@ def read(path: Path, images: Path, held_out: float | None = None) -> GroundTruth
         ]
         if not listed:
             raise GroundTruthError(_nothing(path, held_out))
-        of_faces = attributes.read_text(path)
+        of_faces = {each.name: attributes.of_text(each) for each in listed}
         rules = "WIDER FACE (annotation text, every valid face as hard, 1000 thresholds)"
     present = [each for each in listed if (images / f"{each.name}.jpg").is_file()]
     _check(present, path, images)

@@ -83,10 +83,12 @@ def opened(folder: Path, predictor: Predictor, min_score: float) -> Iterator[Kep
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise EvaluationError(
                 f"{path}: another evaluation uses it; wait for its end"
             ) from error
+        except OSError as error:
+            raise EvaluationError(f"{path}: can't be locked: {error.strerror}") from error
         yield Kept(path, file, _read(path, file))
 
 

@@ -56,7 +56,8 @@ class LocalPredictor:
     def fingerprint(self) -> str:
         """See Predictor."""
         session = self.detector.session
-        return fingerprint(session.model, session.provider, session.precision, str(self.tiles))
+        how = str(self.tiles), str(self.detector.reduced_decoding)
+        return fingerprint(session.model, session.provider, session.precision, *how)
 
     def predict(self, files: Sequence[Path], min_score: float, done: Done) -> list[Detections]:
         """See Predictor."""

@@ -95,8 +95,10 @@ def _false_boxes(results: Sequence[Result]) -> Iterator[str]:
 
 def _closeup(results: Sequence[Result]) -> Iterator[str]:
     yield f"closeup, {results[0]['faces']} faces; found, and boxes drawn, by share of the height"
-    width = _width(results)
+    width = max(_width(results), len("really, median") + 2)
     yield " " * width + "".join(f"{row['share']:>14}" for row in results[0]["shares"])
+    medians = "".join(f"{row['median_share']:>14}" for row in results[0]["shares"])
+    yield f"{'really, median':{width}}{medians}"
     for each in results:
         cells = "".join(f"{row['found']:8.2f}{row['boxes']:6.2f}" for row in each["shares"])
         yield f"{each['model']['name']:{width}}{cells}"

@@ -27,7 +27,8 @@ def work(
     """Detect faces for so many seconds; puts this process's images and CPU seconds per second."""
     detector = Detector(setup)
     detector.detect(files[0])
-    start.wait()
+    # If another process has failed, this one must not wait for it for ever.
+    start.wait(timeout=30)
     begin, used = time.perf_counter(), time.process_time()
     for count, data in enumerate(itertools.cycle(files), 1):
         json.dumps(detector.detect(data))

@@ -48,9 +48,10 @@ def test_a_list_without_such_a_face_is_refused(listed: Path) -> None:
 def test_the_face_takes_its_share_of_the_height(listed: Path, share: float) -> None:
     (face,) = closeup.choose(listed, listed.parent)
     target = listed.parent / "cut.png"
-    box = closeup.cut(face, share, target)
+    box, rows = closeup.cut(face, share, target)
     with Image.open(target) as image:
         width, height = image.size
+    assert rows == height
     # The picture has 600 rows, so a share of 0.2 is cut off at its edges.
     assert (box[3] - box[1]) / height == pytest.approx(max(share, 130 / 600), abs=0.01)
     assert 0 <= box[0] < box[2] <= width
@@ -70,6 +71,8 @@ def test_found_faces_and_boxes_are_counted_at_the_score(listed: Path) -> None:
 
     rows = closeup.measure(faces, 0.5, whole_picture)
     assert [row["share"] for row in rows] == list(closeup.SHARES)
+    real = [130 / 600, 0.4, 0.6, 0.8, 0.95]
+    assert [row["median_share"] for row in rows] == pytest.approx(real, abs=0.01)
     assert [row["boxes"] for row in rows] == [1.0] * 5
     # The whole picture is the face where that takes more than about two thirds of the height.
     assert [row["found"] for row in rows] == [0, 0, 0, 0, 1.0]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from training.data import dataset
 from training.data.wider import GroundTruthError
@@ -55,3 +56,14 @@ def test_a_folder_without_the_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.jsonl").write_text('{"image": "a.jpg", "boxes": []}\n')
     with pytest.raises(GroundTruthError, match=r"none of the images .* check --images"):
         ground_truth.read(tmp_path / "list.jsonl", tmp_path / "elsewhere")
+
+
+def test_an_image_without_faces_may_have_a_blank_line_for_them(tmp_path: Path) -> None:
+    for name in ("none", "some"):
+        Image.new("RGB", (64, 64)).save(tmp_path / f"{name}.jpg")
+    labels = tmp_path / "wider_face_val_bbx_gt.txt"
+    labels.write_text("none.jpg\n0\n\nsome.jpg\n1\n1 2 30 40 2 0 1 0 1 0\n")
+    read = ground_truth.read(labels, tmp_path)
+    assert [len(each["blur"]) for each in read.attributes] == [0, 1]
+    assert read.attributes[1]["blur"].tolist() == [2]
+    assert read.attributes[1]["occlusion"].tolist() == [1]

@@ -31,3 +31,15 @@ def test_more_files_than_the_queue_holds_are_all_processed(
     Image.new("RGB", (64, 64), (120, 120, 120)).save(path)
     found = LocalPredictor.open("small", store, "cpu").predict([path] * 9, 0.3, lambda *_: None)
     assert len(found) == 9
+
+
+def test_the_fingerprint_changes_with_reduced_decoding(
+    built_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prints = set()
+    for value in ("false", "true"):
+        monkeypatch.setenv("SFD_REDUCED_DECODING", value)
+        predictor = LocalPredictor.open(built_model.parent.name, built_model.parent.parent, "cpu")
+        prints.add(predictor.fingerprint)
+        predictor.close()
+    assert len(prints) == 2
