@@ -20,9 +20,9 @@ from detection.decoding.pool import (
     threads,
 )
 from detection.detector import Detector
-from detection.letterbox import Pixels
 from detection.observer import Observer
-from detection.session import Predictions, Session, has_cuda, open_session
+from detection.predictions import Predictions
+from detection.session import Picture, Session, has_cuda, open_second_look, open_session
 from detection.settings import DetectionSettings
 from detection.tiles import MOST
 from detection.tuning import Plan, tune
@@ -130,6 +130,8 @@ def open_detector(
 
     session, plan = tune(settings, open_model, measure=measure, budget=choice.rest_s)
     session, plan = choice.explain(session, plan)
+    if settings.second_look:
+        session = open_second_look(session)
     if session.fallback is not None:
         # Warn only if the installed runtime has CUDA: only then does the user expect a GPU.
         level = logging.WARNING if has_cuda() else logging.INFO
@@ -165,9 +167,9 @@ def _batcher(
     observer: Observer,
     executor: Executor,
     target_wait: float,
-) -> Batcher[Pixels, Predictions]:
-    def infer(items: Sequence[Pixels]) -> Awaitable[Sequence[Predictions]]:
-        return asyncio.get_running_loop().run_in_executor(executor, session.run, items)
+) -> Batcher[Picture, Predictions]:
+    def infer(items: Sequence[Picture]) -> Awaitable[Sequence[Predictions]]:
+        return asyncio.get_running_loop().run_in_executor(executor, session.look, items)
 
     def failed(error: Exception) -> None:
         log.error("inference of %s failed: %s", session.model.name, error, exc_info=error)

@@ -15,6 +15,7 @@ DONE = ImageDone(
     tiles=5,
     faces=3,
     batch_size=4,
+    looks=2,
     timings=Timings(0.01, 0.02, 0.03, 0.04, 0.05, 0.15),
     waited=0.005,
 )
