@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -97,11 +98,13 @@ class Session:
 
     def try_run(self, images: Sequence[Pixels]) -> list[Predictions]:
         """Infer a batch for the first time. If that fails, StartError gives the reason."""
-        return self._try(self.onnx, images)
+        return self._try(self.run, images)
 
-    def _try(self, network: ort.InferenceSession, images: Sequence[Pixels]) -> list[Predictions]:
+    def _try(
+        self, infer: Callable[[Sequence[Pixels]], list[Predictions]], images: Sequence[Pixels]
+    ) -> list[Predictions]:
         try:
-            return _infer(network, images)
+            return infer(images)
         except Exception as error:
             # onnxruntime's own exceptions share no base class but Exception.
             reason = " ".join(str(error).split())[:300]
@@ -118,7 +121,7 @@ class Session:
             side, channels = self.model.second_look.side, self.model.input.channels
             copy = np.zeros((side, side, channels), np.uint8)
             for size in batch_sizes:
-                self._try(self.second, [copy] * size)
+                self._try(partial(_infer, self.second), [copy] * size)
 
 
 def _infer(network: ort.InferenceSession, images: Sequence[Pixels]) -> list[Predictions]:

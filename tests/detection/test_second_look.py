@@ -48,7 +48,8 @@ def joined(first: Predictions, second: Predictions) -> Predictions:
 
 
 def boxes_of(found: Predictions) -> list[list[int]]:
-    return (found.boxes * SIDE).round().astype(int).tolist()
+    boxes: list[list[int]] = (found.boxes * SIDE).round().astype(int).tolist()
+    return boxes
 
 
 def test_the_copy_lies_in_the_middle_on_the_mean_colour() -> None:
