@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from detection.batcher import Batcher, Handle
+from detection.batcher import Batcher, Handle, Take
 from detection.choice import choose_provider
 from detection.decoding.limits import Limits
 from detection.decoding.pixels import PixelMemory
@@ -166,8 +166,12 @@ def _batcher(
     executor: Executor,
     target_wait: float,
 ) -> Batcher[Pixels, Predictions]:
-    def infer(items: Sequence[Pixels]) -> Awaitable[Sequence[Predictions]]:
-        return asyncio.get_running_loop().run_in_executor(executor, session.run, items)
+    def infer(take: Take[Pixels]) -> Awaitable[Sequence[Predictions]]:
+        def work() -> Sequence[Predictions]:
+            items = take()
+            return session.run(items) if items else []
+
+        return asyncio.get_running_loop().run_in_executor(executor, work)
 
     def failed(error: Exception) -> None:
         log.error("inference of %s failed: %s", session.model.name, error, exc_info=error)

@@ -1,12 +1,12 @@
 import asyncio
 import itertools
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
-from detection.batcher import Answer, Batcher, Reservation
+from detection.batcher import Answer, Batcher, Reservation, Take
 from detection.errors import InferenceFailed, Overloaded, Timeout
 from tests.detection.batching import NEVER, Bench, FakeClock, settle
 
@@ -279,8 +279,8 @@ async def test_an_item_whose_timer_is_late_is_not_inferred_after_its_deadline() 
 
 @bench_test
 async def test_a_wrong_number_of_results_is_a_failure() -> None:
-    async def infer(items: Sequence[int]) -> list[int]:
-        return [0] * (len(items) + 1)
+    async def infer(take: Take[int]) -> list[int]:
+        return [0] * (len(take()) + 1)
 
     clock = FakeClock()
     batcher: Batcher[int, int] = Batcher(infer=infer, clock=clock)
@@ -396,8 +396,8 @@ async def simulate(chance: random.Random) -> None:
                 await asyncio.sleep(0)
             case 2:
                 await bench.clock.advance(chance.choice([0.0, 0.1, 1.0]))
-            case 3 if bench.model.pending:
-                await bench.model.finish(chance.randrange(len(bench.model.pending)))
+            case 3 if bench.model.busy:
+                await bench.model.finish(chance.randrange(bench.model.busy))
             case 4 if tasks and chance.random() < 0.3:
                 chance.choice(tasks).cancel()
         assert bench.batcher.depth <= options["queue_limit"]
@@ -413,7 +413,7 @@ async def simulate(chance: random.Random) -> None:
         await settle()
         if drain.done():
             break
-        if bench.model.pending:
+        if bench.model.busy:
             await bench.model.finish()
         else:
             await bench.clock.advance(0.5)
