@@ -1,17 +1,25 @@
 """The dynamic batcher: joins single items into batches, and answers each item once.
 
-    reserve --------> submit --------> dispatch --------> answer
-    a place in the    the item is      up to max_batch    a result, or what
-    queue is taken    ready, waits     to an idle worker  went wrong, once
+    reserve --------> submit --------> take ------------> answer
+    a place in the    the item is      a worker gets up   a result, or what
+    queue is taken    ready, waits     to max_batch       went wrong, once
 
-A batch is sent as soon as a worker is idle and one of these is true: it is full; its oldest item
-has waited `max_wait` seconds; or no further item is being prepared. There is no background task.
-Each event (an item, a freed worker, a released place, a timer of the clock) runs the same decision,
-so tests can use a clock of their own.
+A batch is due when one of these is true: it is full; its oldest item has waited `max_wait` seconds;
+or no further item is being prepared. An idle worker gets it at once.
+
+A busy worker has one call of `infer` in hand, if a batch is due, and begins it as soon as it ends
+the one before. Otherwise it would be idle while the event loop handles its results. A call in hand
+holds no items. They stay in the queue until the worker takes them, and are chosen by the rules
+above at that moment. So batches do not become smaller, items keep their order, and an item that
+expires or whose client leaves is not inferred.
+
+There is no background task. Each event (an item, a freed worker, a released place, a timer of the
+clock) runs the same decision, so tests can use a clock of their own.
 """
 
 import asyncio
 import math
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,9 +30,14 @@ from detection.errors import InferenceFailed, Overloaded, Timeout
 
 LEARNING_RATE = 0.1
 """Weight of a batch's cost in the estimate of an item's cost."""
+HELD = 0.4
+"""In an overload the predicted wait is held below this share of `target_wait`,"""
+OVER = 0.2
+"""until it has fallen to this share."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Taken = TypeVar("Taken", covariant=True)
 
 
 class Handle(Protocol):
@@ -44,7 +57,20 @@ class Clock(Protocol):
         """Call back at a time, or soon if it has passed."""
 
     def stopwatch(self) -> float:
-        """Seconds for measuring, finer than `time`, which in uvloop counts milliseconds."""
+        """Seconds for measuring, finer than `time`, which in uvloop counts milliseconds.
+
+        Unlike the others, it may be called from any thread.
+        """
+
+
+class Take(Protocol[Taken]):
+    """Begins a call of `infer`."""
+
+    def __call__(self) -> Sequence[Taken]:
+        """The items of the batch, or none if no batch is due any more. Inference begins now.
+
+        May be called from any thread. Later calls return the same items.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +91,27 @@ class _Entry(Generic[Item, Result]):
     """By the clock's `time`."""
     started: float
     """By its stopwatch."""
-    deadline: float
+    expires: float
+    """The deadline by the stopwatch."""
     expiry: Handle | None = None
+    has_waited: bool = False
+    """Whether it has waited `max_wait` by the clock, which may be ahead of the stopwatch."""
+    is_gone: bool = False
+    """Whether nobody waits for it any more. A thread must not ask `future`."""
+
+
+@dataclass(eq=False, slots=True)
+class _Call(Generic[Item, Result]):
+    """A call of `infer`: in hand, then begun."""
+
+    retried: _Entry[Item, Result] | None = None
+    """The item, if it is one of a failed batch."""
+    batch: list[_Entry[Item, Result]] | None = None
+    """The items; None until it begins."""
+    late: list[_Entry[Item, Result]] = field(default_factory=list)
+    """Items whose deadline had passed when it began; their timers are late."""
+    started: float = 0.0
+    """When it began, by the stopwatch."""
 
 
 @dataclass(eq=False)
@@ -112,24 +157,29 @@ class Reservation(Generic[Item, Result]):
 
 @dataclass(eq=False)
 class Batcher(Generic[Item, Result]):
-    """Joins items into batches for `workers` concurrent calls of `infer`.
+    """Joins items into batches for `workers` that run `infer`.
 
-    `infer` takes 1 to `max_batch` items and returns as many results. If it raises for several, each
-    is tried again alone, so that an item that breaks a batch fails alone.
+    `infer` queues calls for its workers, as an executor does. A worker that begins a call asks
+    `take` for 1 to `max_batch` items, and returns as many results. If it raises for several, each
+    is tried again alone, so that an item that breaks a batch fails alone. At most one call for each
+    worker waits in hand. While a failed batch is tried again, no further one does, because each of
+    its items would wait for another batch.
     """
 
-    infer: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]
+    infer: Callable[[Take[Item]], Awaitable[Sequence[Result]]]
     clock: Clock
     max_batch: int = 8
     max_wait: float = 0.005
     queue_limit: int = 128
     workers: int = 1
     target_wait: float = math.inf
-    """The longest predicted wait with which an item is accepted, in seconds."""
+    """The longest predicted wait with which an item is accepted, in seconds. A burst may fill the
+    queue up to it. From the first refusal on, the limit is `HELD` of it: a longer queue answers no
+    more items, only later ones."""
     image_seconds: float = 0.0
     """The cost of an item in seconds of all workers together: first a guess, then measured."""
     on_batch: Callable[[int], None] = lambda size: None
-    """Called with the size of each batch."""
+    """Called with the size of each batch when it begins, by the thread that calls `take`."""
     on_failure: Callable[[Exception], None] = lambda error: None
     """Called with each exception of `infer`; the items get an InferenceFailed without its text."""
 
@@ -137,8 +187,17 @@ class Batcher(Generic[Item, Result]):
     _coming: int = field(default=0, init=False)
     _later: int = field(default=0, init=False)
     _inferring: int = field(default=0, init=False)
+    _in_hand: int = field(default=0, init=False)
+    """Calls that will take items from the queue and have not begun."""
+    _retrying: int = field(default=0, init=False)
+    """Failed batches whose items are being tried alone."""
     _running: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+    """One task for each call in hand or begun."""
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    """Held for each change of the queue and of the numbers above, because `take` changes them in
+    another thread."""
     _timer: Handle | None = field(default=None, init=False)
+    _overloaded: bool = field(default=False, init=False)
     _draining: bool = field(default=False, init=False)
     _drained: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
@@ -150,7 +209,8 @@ class Batcher(Generic[Item, Result]):
     @property
     def wait(self) -> float:
         """The predicted wait for inference of an item accepted now, in seconds."""
-        return (self.depth + self._inferring) * self.image_seconds
+        with self._lock:
+            return (self.depth + self._inferring) * self.image_seconds
 
     def check_room(self, places: int = 1, deadline: float = math.inf) -> None:
         """Raise Overloaded if `reserve(places, deadline=deadline)` would now.
@@ -162,12 +222,14 @@ class Batcher(Generic[Item, Result]):
         self._check_depth(places)
         if not (self.depth or self._inferring):
             # Only another batch can correct a prediction that one stalled batch has spoilt.
+            self._overloaded = False
             return
         wait = self.wait
-        if wait > self.target_wait:
+        longest = self._longest_wait(wait)
+        if wait > longest:
             raise Overloaded(
-                f"the wait would be {wait:.1f} s, longer than the {self.target_wait:g} s allowed",
-                retry_after_s=max(1, math.ceil(wait - self.target_wait)),
+                f"the wait would be {wait:.1f} s, longer than the {longest:g} s allowed",
+                retry_after_s=max(1, math.ceil(wait - longest)),
             )
         if deadline == math.inf:
             return
@@ -189,14 +251,21 @@ class Batcher(Generic[Item, Result]):
         """
         self.check_room(places, deadline)
         reservation = Reservation(self, places, 0 if at_once else places)
-        self._postpone(reservation._later)
-        self._expect(places)
+        self._expect(places, later=reservation._later)
         try:
             yield reservation
         finally:
-            self._postpone(-reservation._later)
-            self._expect(-reservation._unused)
+            self._expect(-reservation._unused, later=-reservation._later)
             reservation._unused = reservation._later = 0
+
+    def _longest_wait(self, wait: float) -> float:
+        """The longest wait allowed now, where the predicted one is `wait`."""
+        if wait <= OVER * self.target_wait:
+            self._overloaded = False
+        longest = HELD * self.target_wait if self._overloaded else self.target_wait
+        if wait > self.target_wait:
+            self._overloaded = True
+        return longest
 
     def _check_depth(self, places: int) -> None:
         if self.depth + places > self.queue_limit:
@@ -208,64 +277,118 @@ class Batcher(Generic[Item, Result]):
         self._decide()
         await self._drained.wait()
 
-    def _expect(self, change: int) -> None:
-        self._coming += change
+    def _expect(self, change: int, *, later: int = 0) -> None:
+        with self._lock:
+            self._coming += change
+            self._later += later
         self._decide()
 
     def _postpone(self, change: int) -> None:
-        self._later += change
+        with self._lock:
+            self._later += change
 
     async def _enqueue(self, item: Item, deadline: float) -> Answer[Result]:
         future: asyncio.Future[Answer[Result]] = asyncio.get_running_loop().create_future()
-        entry = _Entry(item, future, self.clock.time(), self.clock.stopwatch(), deadline)
+        now, started = self.clock.time(), self.clock.stopwatch()
+        entry = _Entry(item, future, now, started, started + (deadline - now))
         entry.expiry = self.clock.call_at(deadline, lambda: self._expire(entry))
-        self._queue.append(entry)
-        self._expect(-1)
+        with self._lock:
+            self._queue.append(entry)
+            self._coming -= 1
+        self._decide()
         try:
             return await future
         finally:
             entry.expiry.cancel()
+            entry.is_gone = True
             # Cancelled while waiting: dropped now, so that its place is free at once.
-            if future.cancelled() and entry in self._queue:
-                self._queue.remove(entry)
+            if future.cancelled() and self._withdraw(entry):
                 self._decide()
 
     def _expire(self, entry: _Entry[Item, Result]) -> None:
         """Answer an item whose deadline has passed; nobody waits for it any more."""
         if not entry.future.done():
             entry.future.set_exception(Timeout("the deadline of the request passed"))
-        if entry in self._queue:
-            self._queue.remove(entry)
+        if self._withdraw(entry):
             self._decide()
 
+    def _withdraw(self, entry: _Entry[Item, Result]) -> bool:
+        """Remove an item from the queue; False if it is not there."""
+        with self._lock:
+            if entry not in self._queue:
+                return False
+            self._queue.remove(entry)
+            return True
+
     def _decide(self) -> None:
-        """Send the batches that are due, and set a timer for the next one."""
+        """Hand out a call for each batch that is due, and set a timer for the next one."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._queue and len(self._running) < self.workers:
-            leaves_at = self._queue[0].submitted + self.max_wait
-            full = len(self._queue) >= self.max_batch
-            if not (full or self._coming <= self._later or self.clock.time() >= leaves_at):
-                self._timer = self.clock.call_at(leaves_at, self._decide)
-                break
-            self._send()
+        most = self.workers if self._retrying else 2 * self.workers
+        with self._lock:
+            while len(self._running) < most:
+                # The calls in hand will take the items before this one.
+                first = self._in_hand * self.max_batch
+                if first >= len(self._queue):
+                    break
+                oldest = self._queue[first]
+                leaves_at = oldest.submitted + self.max_wait
+                oldest.has_waited = self.clock.time() >= leaves_at
+                if not self._is_due(first):
+                    self._timer = self.clock.call_at(leaves_at, self._decide)
+                    break
+                self._hand_out()
         if self._draining and not (self._queue or self._running or self._coming):
             self._drained.set()
 
-    def _send(self) -> None:
-        now = self.clock.time()
-        batch: list[_Entry[Item, Result]] = []
-        while self._queue and len(batch) < self.max_batch:
-            entry = self._queue.popleft()
-            if entry.deadline <= now:
-                self._expire(entry)
-            elif not entry.future.done():
-                batch.append(entry)
+    def _is_due(self, first: int = 0) -> bool:
+        """Whether the batch that begins with this item of the queue would leave now."""
+        oldest = self._queue[first]
+        full = len(self._queue) - first >= self.max_batch
+        return (
+            full
+            or self._coming <= self._later
+            or oldest.has_waited
+            or self.clock.stopwatch() >= oldest.started + self.max_wait
+        )
+
+    def _hand_out(self) -> None:
+        self._in_hand += 1
+        task = asyncio.get_running_loop().create_task(self._work(_Call()))
+        self._running.add(task)
+        task.add_done_callback(self._worker_idle)
+
+    def _begin(self, call: _Call[Item, Result]) -> list[_Entry[Item, Result]]:
+        """The items of a call, which begins now if it has not. The worker's thread runs this."""
+        with self._lock:
+            if call.batch is not None:
+                return call.batch
+            call.started = self.clock.stopwatch()
+            if call.retried is None:
+                self._in_hand -= 1
+                waiting = self._queue if self._queue and self._is_due() else deque()
+            else:
+                waiting = deque([call.retried])
+            batch = call.batch = []
+            while waiting and len(batch) < self.max_batch:
+                entry = waiting.popleft()
+                if entry.expires <= call.started:
+                    call.late.append(entry)
+                elif not entry.is_gone:
+                    batch.append(entry)
+            self._inferring += len(batch)
         if batch:
-            task = asyncio.get_running_loop().create_task(self._work(batch))
-            self._running.add(task)
-            task.add_done_callback(self._worker_idle)
+            self.on_batch(len(batch))
+        return batch
+
+    def _end(self, call: _Call[Item, Result]) -> None:
+        with self._lock:
+            if call.batch is None:
+                # Cancelled in hand: if a worker still comes to it, there is nothing to do.
+                call.batch = []
+                self._in_hand -= call.retried is None
+            self._inferring -= len(call.batch)
 
     def _learn(self, seconds: float) -> None:
         """Update the estimate with the latest cost: mostly the last ten batches count."""
@@ -276,44 +399,60 @@ class Batcher(Generic[Item, Result]):
         self._running.discard(task)
         self._decide()
 
-    async def _work(self, batch: list[_Entry[Item, Result]]) -> None:
+    async def _work(self, call: _Call[Item, Result]) -> None:
         """Run one batch, and answer each of its items, even if inference fails."""
         try:
-            if await self._infer(batch) is None or len(batch) == 1:
-                return
+            error = await self._infer(call)
+            if error is not None and call.batch is not None and len(call.batch) > 1:
+                await self._retry(call.batch)
+        finally:
+            _fail(call.batch or (), InferenceFailed("the inference was interrupted"))
+
+    async def _retry(self, batch: Sequence[_Entry[Item, Result]]) -> None:
+        """Try each item of a failed batch alone."""
+        self._retrying += 1
+        try:
             for entry in batch:
                 # The client may have gone, or the deadline passed, while the other items were
                 # tried.
                 if not entry.future.done():
-                    await self._infer([entry])
+                    await self._infer(_Call(retried=entry))
         finally:
-            _fail(batch, InferenceFailed("the inference was interrupted"))
+            self._retrying -= 1
 
-    async def _infer(self, batch: list[_Entry[Item, Result]]) -> Exception | None:
+    async def _infer(self, call: _Call[Item, Result]) -> Exception | None:
         """Infer a batch and answer its items.
 
         Returns an error, if any. Only a single item gets the error as its answer.
         """
-        self.on_batch(len(batch))
-        started = self.clock.stopwatch()
-        self._inferring += len(batch)
+
+        def take() -> list[Item]:
+            return [entry.item for entry in self._begin(call)]
+
         try:
-            results = await self.infer([entry.item for entry in batch])
+            results = await self.infer(take)
+            batch = self._begin(call)
             if len(results) != len(batch):
                 raise ValueError(f"{len(results)} results for a batch of {len(batch)}")
         except Exception as error:
-            # The model and its runtime may raise anything; the items must get their answer.
+            # The model and its runtime may raise anything, even before the batch is taken; the
+            # items must get their answer.
+            batch = self._begin(call)
             self.on_failure(error)
             if len(batch) == 1:
                 _fail(batch, InferenceFailed("the model failed on this image"))
             return error
         finally:
-            self._inferring -= len(batch)
-        inference = self.clock.stopwatch() - started
+            self._end(call)
+            for entry in call.late:
+                self._expire(entry)
+        if not batch:
+            return None
+        inference = self.clock.stopwatch() - call.started
         self._learn(inference / len(batch) / self.workers)
         for entry, result in zip(batch, results, strict=True):
             if not entry.future.done():
-                queued = started - entry.started
+                queued = call.started - entry.started
                 entry.future.set_result(Answer(result, queued, inference, len(batch)))
         return None
 

@@ -28,14 +28,14 @@ class ImageDone:
 class Observer:
     """Receives a detector's events; this base class ignores them.
 
-    Its methods must return at once. All but `decoder_stopped` run on the event loop.
+    Its methods must return at once. `image_done` runs on the event loop, the others in any thread.
     """
 
     def image_done(self, done: ImageDone) -> None:
         """The faces of an image were found."""
 
     def batch_started(self, size: int) -> None:
-        """An inference of `size` images begins."""
+        """An inference of `size` images begins. Called in the thread that runs it."""
 
     def decoder_stopped(self, reason: str) -> None:
         """A decoder's process was stopped, for one of `decoding.pool.ENDINGS`.

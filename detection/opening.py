@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from detection.batcher import Batcher, Handle
+from detection.batcher import Batcher, Handle, Take
 from detection.choice import choose_provider
 from detection.decoding.limits import Limits
 from detection.decoding.pixels import PixelMemory
@@ -168,8 +168,12 @@ def _batcher(
     executor: Executor,
     target_wait: float,
 ) -> Batcher[Picture, Predictions]:
-    def infer(items: Sequence[Picture]) -> Awaitable[Sequence[Predictions]]:
-        return asyncio.get_running_loop().run_in_executor(executor, session.look, items)
+    def infer(take: Take[Picture]) -> Awaitable[Sequence[Predictions]]:
+        def work() -> Sequence[Predictions]:
+            pictures = take()
+            return session.look(pictures) if pictures else []
+
+        return asyncio.get_running_loop().run_in_executor(executor, work)
 
     def failed(error: Exception) -> None:
         log.error("inference of %s failed: %s", session.model.name, error, exc_info=error)

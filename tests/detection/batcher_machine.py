@@ -3,21 +3,22 @@
 The machine does what requests, the model and the process can do: reserve, extend, begin, submit,
 give up, leave, finish or break a batch, cancel a worker, let time pass, drain. Beside the batcher
 it keeps a plain model: the items that wait, the batches that run, and the outcome of each item.
-After each step every task runs until it waits, and the two must agree.
+After each step every task runs until it waits, and the two must agree. The threads of inference do
+not wait for the event loop: one that ends a batch begins the next one at once, if one is due.
 """
 
 import asyncio
 import math
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from detection.batcher import Answer, Batcher
+from detection.batcher import HELD, OVER, Answer, Batcher
 from detection.errors import InferenceFailed, Overloaded, Timeout
 from tests.detection.batcher_model import Item, Request, Work
-from tests.detection.batching import NEVER, FakeClock, settle
+from tests.detection.batching import NEVER, FakeCall, FakeClock, FakeThreads, settle
 
 pick = st.integers(0, 9)
 """Chooses one of a list: its remainder by the list's length."""
@@ -40,11 +41,12 @@ class BatcherMachine(RuleBasedStateMachine):
         self.items: list[Item] = []
         self.waiting: list[Item] = []
         self.working: list[Work] = []
-        self.retrying: Work | None = None
+        self.retrying: list[Work] = []
         self.drains: list[asyncio.Task[None]] = []
         self.sizes: list[int] = []
         self.failures: list[Exception] = []
         self.calls = self.failed_calls = 0
+        self.was_retrying, self.were_in_hand = False, 0
 
     @initialize(
         max_batch=st.integers(1, 4),
@@ -55,8 +57,9 @@ class BatcherMachine(RuleBasedStateMachine):
         image_seconds=st.sampled_from([0.0, 0.5]),
     )
     def make(self, **options: Any) -> None:
+        self.threads = FakeThreads(options["workers"], self.begin_call)
         self.batcher = self.batcher_type(
-            infer=self.infer,
+            infer=self.threads.submit,
             clock=self.clock,
             on_batch=self.sizes.append,
             on_failure=self.failures.append,
@@ -67,6 +70,7 @@ class BatcherMachine(RuleBasedStateMachine):
         self.queue_limit: int = options["queue_limit"]
         self.workers: int = options["workers"]
         self.target_wait: float = options["target_wait"]
+        self.is_overloaded = False
 
     # --- the model
 
@@ -82,21 +86,39 @@ class BatcherMachine(RuleBasedStateMachine):
     def inferring(self) -> int:
         return sum(len(work.call) for work in self.working)
 
-    def is_due(self) -> bool:
-        """Whether a batch of the waiting items must go to an idle worker now."""
-        return bool(self.waiting) and (
-            len(self.waiting) >= self.max_batch
+    def is_due(self, batches: int = 0) -> bool:
+        """Whether a worker must take a batch of the waiting items now, after some batches."""
+        waiting = self.waiting[batches * self.max_batch :]
+        return bool(waiting) and (
+            len(waiting) >= self.max_batch
             or all(request.begun == 0 for request in self.requests)
-            or self.clock.now >= self.waiting[0].submitted + self.max_wait
+            or self.clock.now >= waiting[0].submitted + self.max_wait
         )
+
+    @property
+    def is_retrying(self) -> bool:
+        """Whether items of a failed batch are tried alone."""
+        return bool(self.retrying) or any(work.call is not work.batch for work in self.working)
+
+    @property
+    def in_hand(self) -> list[FakeCall]:
+        """The calls in hand that will take waiting items."""
+        retried = [work.running.worker for work in self.retrying]
+        return [call for call in self.threads.in_hand if call.worker not in retried]
 
     def is_refused(self, places: int, deadline: float) -> bool:
         if self.drains or self.depth + places > self.queue_limit:
             return True
         busy = self.depth + self.inferring
-        cost = self.batcher.image_seconds
-        late = deadline != math.inf and self.clock.now + (busy + places) * cost > deadline
-        return busy > 0 and (busy * cost > self.target_wait or late)
+        wait = busy * self.batcher.image_seconds
+        if wait > self.target_wait and busy:
+            self.is_overloaded = True
+        elif wait <= OVER * self.target_wait or not busy:
+            self.is_overloaded = False
+        longest = HELD * self.target_wait if self.is_overloaded else self.target_wait
+        cost = places * self.batcher.image_seconds
+        late = deadline != math.inf and self.clock.now + wait + cost > deadline
+        return busy > 0 and (wait > longest or late)
 
     def expire(self) -> None:
         """Every item that waits or is in inference ends at its deadline."""
@@ -105,42 +127,30 @@ class BatcherMachine(RuleBasedStateMachine):
                 item.outcome = Timeout
         self.waiting = [item for item in self.waiting if item.outcome is None]
 
-    async def infer(self, numbers: Sequence[int]) -> list[int]:
-        """The fake inference: notes the batch, waits until a rule ends it."""
-        work = self.begin_call(numbers)
-        end = await work.end
-        if end == "too few":
-            return []
-        if end == "error":
-            raise RuntimeError("poison")
-        return [2 * number for number in numbers]
-
-    def begin_call(self, numbers: Sequence[int]) -> Work:
+    def begin_call(self, call: FakeCall) -> None:
+        """A thread has begun a call of inference."""
         self.calls += 1
-        worker = asyncio.current_task()
-        assert worker is not None
-        end = self.loop.create_future()
-        retried = self.retrying
-        if retried is not None:
-            untried = [item for item in retried.untried if item.outcome is None]
-            if untried:
-                assert list(numbers) == [untried[0].number], "an item of a failed batch is skipped"
-                assert worker is retried.worker
-                retried.call, retried.untried = untried[:1], untried[1:]
-                retried.started, retried.end = self.clock.now, end
-                self.working.append(retried)
-                self.retrying = None
-                return retried
-            self.retrying = None
+        for retried in self.retrying:
+            if retried.running.worker is call.worker:
+                self.retry(retried, call)
+                return
         due = self.is_due()
         self.expire()
         batch = self.waiting[: self.max_batch]
-        assert list(numbers) == [item.number for item in batch], "not the oldest items in order"
+        assert list(call.items) == [item.number for item in batch], "not the oldest items in order"
         assert due, "a batch left too early"
-        assert len(self.working) < self.workers, "more batches than workers"
         del self.waiting[: len(batch)]
-        self.working.append(Work(worker, batch, batch, self.clock.now, end))
-        return self.working[-1]
+        self.working.append(Work(call, batch, batch, self.clock.now))
+
+    def retry(self, retried: Work, call: FakeCall) -> None:
+        """An item of a failed batch is tried alone."""
+        self.expire()
+        untried = [item for item in retried.untried if item.outcome is None]
+        assert list(call.items) == [untried[0].number], "an item of a failed batch is skipped"
+        retried.call, retried.untried = untried[:1], untried[1:]
+        retried.started, retried.running = self.clock.now, call
+        self.working.append(retried)
+        self.retrying.remove(retried)
 
     # --- what requests do
 
@@ -272,17 +282,38 @@ class BatcherMachine(RuleBasedStateMachine):
                     item.outcome = InferenceFailed
             if work.call is work.batch:
                 work.untried = list(work.batch) if len(work.batch) > 1 else []
+        results: dict[str, list[int] | Exception] = {
+            "result": [2 * item.number for item in work.call],
+            "error": RuntimeError("poison"),
+            "too few": [],
+        }
+        self.end_in_thread(work, results[how])
         if work.untried:
-            self.retrying = work
-        work.end.set_result(how)
+            self.retrying.append(work)
+
+    def end_in_thread(self, work: Work, results: list[int] | Exception) -> None:
+        """The thread begins the next batch, if one is in hand, before the event loop runs."""
+        begun = self.calls
+        late = any(item.deadline <= self.clock.now for item in self.waiting)
+        next_begins = self.threads.in_hand[:1] == self.in_hand[:1] and self.is_due() and not late
+        self.threads.end(work.running, results)
+        if next_begins:
+            assert self.calls > begun, "a thread waits although a batch is in hand and due"
 
     def idle(self, work: Work) -> None:
         """After a step: a worker that has nothing left to try has ended without an error."""
-        if work in self.working:
+        worker = work.running.worker
+        if work in self.working or any(call.worker is worker for call in self.threads.in_hand):
             return
-        self.retrying = None
-        assert work.worker.done(), "a worker neither infers nor ends"
-        assert work.worker.cancelled() or work.worker.exception() is None
+        if work in self.retrying:
+            self.retrying.remove(work)
+        assert worker.done(), "a worker neither infers nor ends"
+        assert worker.cancelled() or worker.exception() is None
+
+    def idle_all(self, work: Work) -> None:
+        """After a step, for the worker of the step and those that wait to try an item again."""
+        for each in (work, *self.retrying):
+            self.idle(each)
 
     @precondition(lambda self: self.working)
     @rule(which=pick, how=st.sampled_from(["result", "result", "result", "error", "too few"]))
@@ -290,26 +321,49 @@ class BatcherMachine(RuleBasedStateMachine):
         work = self.one(self.working, which)
         self.end(work, how)
         self.run()
-        self.idle(work)
+        self.idle_all(work)
 
     @precondition(lambda self: self.working and self.unanswered())
     @rule(which=pick, leaving=pick, how=st.sampled_from(["result", "error"]))
     def finish_while_a_client_leaves(self, which: int, leaving: int, how: str) -> None:
         """Both in one turn of the event loop: the client left before its answer was there."""
-        self.leave(self.one(self.unanswered(), leaving))
-        self.finish(which, how)
+        work, item = self.one(self.working, which), self.one(self.unanswered(), leaving)
+        if item in self.waiting:
+            # It leaves after the thread has taken the next batch, which may hold it.
+            self.end(work, how)
+            self.leave(item)
+        else:
+            self.leave(item)
+            self.end(work, how)
+        self.run()
+        self.idle_all(work)
 
     @precondition(lambda self: self.working)
     @rule(which=pick)
     def cancel_worker(self, which: int) -> None:
         work = self.one(self.working, which)
         self.working.remove(work)
-        work.worker.cancel()
+        work.running.worker.cancel()
         for item in work.batch:
             if item.outcome is None:
                 item.outcome = InferenceFailed
+        self.end_in_thread(work, [])
         self.run()
-        self.idle(work)
+        self.idle_all(work)
+
+    @precondition(lambda self: self.threads.in_hand)
+    @rule(which=pick)
+    def cancel_call_in_hand(self, which: int) -> None:
+        """Its items stay in the queue, except those of a failed batch."""
+        worker = self.one(self.threads.in_hand, which).worker
+        worker.cancel()
+        for work in [each for each in self.retrying if each.running.worker is worker]:
+            self.retrying.remove(work)
+            for item in work.batch:
+                if item.outcome is None:
+                    item.outcome = InferenceFailed
+        self.run()
+        assert worker.cancelled()
 
     @rule(by=seconds)
     def advance(self, by: float) -> None:
@@ -329,7 +383,7 @@ class BatcherMachine(RuleBasedStateMachine):
         self.run(lambda: self.clock.advance(0))
         self.expire()
         assert all(item.outcome is Timeout for item in late)
-        self.idle(work)
+        self.idle_all(work)
 
     @rule()
     def drain(self) -> None:
@@ -345,6 +399,7 @@ class BatcherMachine(RuleBasedStateMachine):
             self.each_item_has_its_one_outcome()
             self.the_queue_is_as_the_model_says()
             self.no_worker_is_idle_while_a_batch_is_due()
+            self.the_next_batches_are_in_hand()
             self.drain_ends_exactly_when_nothing_is_left()
             self.no_timer_is_left()
 
@@ -374,6 +429,18 @@ class BatcherMachine(RuleBasedStateMachine):
     def no_worker_is_idle_while_a_batch_is_due(self) -> None:
         if self.waiting and len(self.working) < self.workers:
             assert not self.is_due(), "an item waits, a worker is idle, nothing is coming"
+
+    def the_next_batches_are_in_hand(self) -> None:
+        in_hand = len(self.in_hand)
+        assert in_hand <= self.workers, "more than one batch in hand for a worker"
+        if in_hand:
+            assert len(self.working) == self.workers, "a batch in hand, but a worker is idle"
+        if not self.is_retrying:
+            missing = in_hand < self.workers and self.is_due(in_hand)
+            assert not missing, "a batch is due, but no busy worker has it in hand"
+        elif self.was_retrying:
+            assert in_hand <= self.were_in_hand, "a failed batch waits for more than was in hand"
+        self.was_retrying, self.were_in_hand = self.is_retrying, in_hand
 
     def drain_ends_exactly_when_nothing_is_left(self) -> None:
         left = self.depth or self.working

@@ -3,9 +3,9 @@
 import asyncio
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
 
 from detection.batcher import Answer, Reservation
+from tests.detection.batching import FakeCall
 
 
 @dataclass(eq=False)
@@ -39,10 +39,10 @@ class Item:
 class Work:
     """What one worker does: a batch, and after its failure each of its items alone."""
 
-    worker: asyncio.Task[Any]
+    running: FakeCall
+    """The call of inference, or the latest one."""
     batch: list[Item]
     call: list[Item]
     started: float
-    end: asyncio.Future[str]
     untried: list[Item] = field(default_factory=list)
     """Items of a failed batch that were not tried alone yet."""

@@ -4,9 +4,10 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from detection.batcher import Answer, Batcher
+from detection.batcher import Answer, Batcher, Take
 
 NEVER = 1e9
 
@@ -58,31 +59,91 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
+@dataclass(eq=False)
+class FakeCall:
+    """A call of inference, of the batcher's task `worker`."""
+
+    take: Take[int]
+    worker: asyncio.Task[Any]
+    results: asyncio.Future[list[int]]
+    items: Sequence[int] = ()
+
+
+class FakeThreads:
+    """An executor whose threads end a call when a test says so.
+
+    As in a real one, calls wait in one queue, and a thread that ends a call begins the next one
+    before the event loop hears of the end.
+    """
+
+    def __init__(self, threads: int, began: Callable[[FakeCall], object]) -> None:
+        self.threads = threads
+        self.began = began
+        """Called with each call that has items to infer."""
+        self.in_hand: list[FakeCall] = []
+        self.busy: list[FakeCall] = []
+
+    def submit(self, take: Take[int]) -> asyncio.Future[list[int]]:
+        worker = asyncio.current_task()
+        assert worker is not None
+        call = FakeCall(take, worker, asyncio.get_running_loop().create_future())
+        self.in_hand.append(call)
+        self._begin()
+        return call.results
+
+    def end(self, call: FakeCall, results: list[int] | Exception) -> None:
+        self.busy.remove(call)
+        self._begin()
+        if call.results.done():
+            assert call.results.cancelled()
+        elif isinstance(results, Exception):
+            call.results.set_exception(results)
+        else:
+            call.results.set_result(results)
+
+    def _begin(self) -> None:
+        while self.in_hand and len(self.busy) < self.threads:
+            call = self.in_hand.pop(0)
+            if call.results.cancelled():
+                continue
+            call.items = call.take()
+            if call.items:
+                self.busy.append(call)
+                self.began(call)
+            else:
+                call.results.set_result([])
+
+
 class FakeModel:
     """Inference that ends when a test says so; items are numbers, results their doubles."""
 
-    def __init__(self) -> None:
+    def __init__(self, workers: int) -> None:
         self.batches: list[list[int]] = []
-        self.pending: list[asyncio.Future[None]] = []
         self.poison: set[int] = set()
-        self.busy = self.most_busy = 0
+        self.most_busy = 0
+        self.threads = FakeThreads(workers, self.began)
 
-    async def __call__(self, items: Sequence[int]) -> list[int]:
-        self.batches.append(list(items))
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.pending.append(future)
-        self.busy += 1
+    def __call__(self, take: Take[int]) -> asyncio.Future[list[int]]:
+        return self.threads.submit(take)
+
+    def began(self, call: FakeCall) -> None:
+        self.batches.append(list(call.items))
         self.most_busy = max(self.most_busy, self.busy)
-        try:
-            await future
-        finally:
-            self.busy -= 1
-        if self.poison.intersection(items):
-            raise RuntimeError("poison")
-        return [2 * item for item in items]
+
+    @property
+    def busy(self) -> int:
+        return len(self.threads.busy)
+
+    def end(self, index: int = 0) -> None:
+        """End a call in its thread; the event loop does not run."""
+        call = self.threads.busy[index]
+        poisoned = self.poison.intersection(call.items)
+        doubles = [2 * item for item in call.items]
+        self.threads.end(call, RuntimeError("poison") if poisoned else doubles)
 
     async def finish(self, index: int = 0) -> None:
-        self.pending.pop(index).set_result(None)
+        """End a call, and run every task until it waits."""
+        self.end(index)
         await settle()
 
 
@@ -91,7 +152,7 @@ class Bench:
 
     def __init__(self, **options: Any) -> None:
         self.clock = FakeClock()
-        self.model = FakeModel()
+        self.model = FakeModel(options.get("workers", 1))
         self.failures: list[Exception] = []
         self.batcher: Batcher[int, int] = Batcher(
             infer=self.model, clock=self.clock, on_failure=self.failures.append, **options

@@ -1,13 +1,15 @@
 import asyncio
 import itertools
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from detection.batcher import Answer, Batcher, Reservation
+from detection.batcher import Answer, Batcher, Reservation, Take
 from detection.errors import InferenceFailed, Overloaded, Timeout
+from detection.opening import LoopClock
 from tests.detection.batching import NEVER, Bench, FakeClock, settle
 
 
@@ -279,8 +281,8 @@ async def test_an_item_whose_timer_is_late_is_not_inferred_after_its_deadline() 
 
 @bench_test
 async def test_a_wrong_number_of_results_is_a_failure() -> None:
-    async def infer(items: Sequence[int]) -> list[int]:
-        return [0] * (len(items) + 1)
+    async def infer(take: Take[int]) -> list[int]:
+        return [0] * (len(take()) + 1)
 
     clock = FakeClock()
     batcher: Batcher[int, int] = Batcher(infer=infer, clock=clock)
@@ -396,8 +398,8 @@ async def simulate(chance: random.Random) -> None:
                 await asyncio.sleep(0)
             case 2:
                 await bench.clock.advance(chance.choice([0.0, 0.1, 1.0]))
-            case 3 if bench.model.pending:
-                await bench.model.finish(chance.randrange(len(bench.model.pending)))
+            case 3 if bench.model.busy:
+                await bench.model.finish(chance.randrange(bench.model.busy))
             case 4 if tasks and chance.random() < 0.3:
                 chance.choice(tasks).cancel()
         assert bench.batcher.depth <= options["queue_limit"]
@@ -413,7 +415,7 @@ async def simulate(chance: random.Random) -> None:
         await settle()
         if drain.done():
             break
-        if bench.model.pending:
+        if bench.model.busy:
             await bench.model.finish()
         else:
             await bench.clock.advance(0.5)
@@ -488,6 +490,63 @@ async def test_an_item_that_would_wait_too_long_is_refused_at_once() -> None:
         await bench.model.finish()
     assert [answer.result for answer in await asyncio.gather(*tasks)] == [0, 2, 4]
     assert bench.batcher.wait == 0
+
+
+@bench_test
+async def test_in_an_overload_the_queue_is_held_short_until_it_is_over() -> None:
+    bench = Bench(max_batch=1, image_seconds=0.1, target_wait=1.0)
+    tasks = [bench.submit(item) for item in range(11)]
+    await settle()
+    with pytest.raises(Overloaded, match=r"the wait would be 1\.1 s, longer than the 1 s"):
+        bench.batcher.check_room()
+    for waiting in (10, 9, 8, 7, 6, 5):
+        await bench.clock.advance(0.1)
+        await bench.model.finish()
+        assert bench.batcher.wait == pytest.approx(waiting / 10)
+        with pytest.raises(Overloaded, match=r"longer than the 0\.4 s allowed"):
+            bench.batcher.check_room()
+    for _ in range(2):
+        await bench.clock.advance(0.1)
+        await bench.model.finish()
+        bench.batcher.check_room()
+    tasks += [bench.submit(item) for item in (11, 12)]
+    await settle()
+    with pytest.raises(Overloaded, match=r"longer than the 0\.4 s allowed"):
+        bench.batcher.check_room()
+    for _ in range(3):
+        await bench.clock.advance(0.1)
+        await bench.model.finish()
+    bench.batcher.check_room()
+    # The overload is over: the next burst may fill the queue again.
+    tasks += [bench.submit(item) for item in range(13, 20)]
+    await settle()
+    assert bench.batcher.wait == pytest.approx(0.9)
+    bench.batcher.check_room()
+    for _ in range(9):
+        await bench.clock.advance(0.1)
+        await bench.model.finish()
+    assert [answer.result for answer in await asyncio.gather(*tasks)] == [2 * i for i in range(20)]
+
+
+@bench_test
+async def test_an_idle_batcher_is_not_overloaded() -> None:
+    bench = Bench(max_batch=1, image_seconds=0.5, target_wait=1.0)
+    tasks = [bench.submit(item) for item in range(3)]
+    await settle()
+    with pytest.raises(Overloaded):
+        bench.batcher.check_room()
+    for _ in range(3):
+        await bench.clock.advance(0.5)
+        await bench.model.finish()
+    await asyncio.gather(*tasks)
+    bench.batcher.check_room()
+    running = [bench.submit(item) for item in range(2)]
+    await settle()
+    bench.batcher.check_room()
+    for _ in range(2):
+        await bench.clock.advance(0.5)
+        await bench.model.finish()
+    await asyncio.gather(*running)
 
 
 @bench_test
@@ -597,3 +656,302 @@ async def test_while_the_cost_is_unknown_only_the_queue_is_a_limit() -> None:
         bench.batcher.check_room(deadline=0.001)
         with pytest.raises(Overloaded, match="is full"):
             bench.batcher.check_room(2)
+
+
+@bench_test
+async def test_a_batch_in_hand_begins_at_once_and_its_wait_counts_as_queue_time() -> None:
+    bench = Bench(max_batch=1)
+    tasks = [bench.submit(item) for item in (1, 2, 3)]
+    await bench.clock.advance(0.5)
+    bench.model.end()
+    assert bench.model.batches == [[1], [2]], "the event loop has not run since"
+    bench.clock.now += 0.25
+    bench.model.end()
+    await settle()
+    assert bench.model.batches == [[1], [2], [3]]
+    await bench.model.finish()
+    answers = [await task for task in tasks]
+    assert [answer.queued for answer in answers] == [0.0, 0.5, 0.75]
+    assert answers[1].inference == 0.25
+
+
+@bench_test
+async def test_items_in_hand_wait() -> None:
+    sizes: list[int] = []
+    bench = Bench(max_batch=1, image_seconds=0.5, queue_limit=2, on_batch=sizes.append)
+    tasks = [bench.submit(1)]
+    await settle()
+    tasks += [bench.submit(item) for item in (2, 3)]
+    await settle()
+    assert len(bench.model.threads.in_hand) == 1
+    assert (bench.batcher.depth, sizes) == (2, [1])
+    assert bench.batcher.wait == pytest.approx(1.5)
+    with pytest.raises(Overloaded, match="queue of 2 images is full"):
+        bench.batcher.check_room()
+    bench.model.end()
+    assert (bench.batcher.depth, sizes) == (1, [1, 1])
+    await settle()
+    assert bench.batcher.wait == pytest.approx(2 * bench.batcher.image_seconds)
+    for _ in range(2):
+        await bench.model.finish()
+    await asyncio.gather(*tasks)
+
+
+@bench_test
+async def test_an_item_in_hand_whose_deadline_passes_is_not_inferred() -> None:
+    bench = Bench(max_batch=1)
+    running = bench.submit(1)
+    await settle()
+    late, stays = bench.submit(2, deadline=1.0), bench.submit(3)
+    await settle()
+    assert len(bench.model.threads.in_hand) == 1
+    await bench.clock.advance(1.0)
+    with pytest.raises(Timeout):
+        await late
+    bench.model.end()
+    assert bench.model.batches == [[1], [3]]
+    await settle()
+    await bench.model.finish()
+    assert [(await each).result for each in (running, stays)] == [2, 6]
+
+
+@bench_test
+async def test_an_item_in_hand_is_not_inferred_after_its_deadline_if_the_event_loop_is_late() -> (
+    None
+):
+    bench = Bench(max_batch=1)
+    running = bench.submit(1)
+    await settle()
+    late = bench.submit(2, deadline=1.0)
+    await settle()
+    bench.clock.now = 1.5
+    bench.model.end()
+    assert bench.model.batches == [[1]], "its timer has not been called"
+    await settle()
+    with pytest.raises(Timeout):
+        await late
+    assert (await running).result == 2
+    assert bench.batcher.depth == 0
+
+
+@bench_test
+async def test_an_item_in_hand_whose_client_leaves_is_not_inferred() -> None:
+    bench = Bench(max_batch=1)
+    running, gone, stays = bench.submit(1), bench.submit(2), bench.submit(3)
+    await settle()
+    gone.cancel()
+    await settle()
+    bench.model.end()
+    assert bench.model.batches == [[1], [3]]
+    await settle()
+    await bench.model.finish()
+    assert [(await each).result for each in (running, stays)] == [2, 6]
+
+
+@bench_test
+async def test_any_worker_takes_a_batch_in_hand() -> None:
+    bench = Bench(max_batch=1, workers=2)
+    tasks = [bench.submit(item) for item in range(5)]
+    await settle()
+    assert len(bench.model.threads.in_hand) == 2
+    # The second worker is fast; it never waits for a batch that the first one could have.
+    for begun in (3, 4, 5):
+        bench.model.end(1)
+        assert len(bench.model.batches) == begun
+        await settle()
+    assert bench.model.batches == [[0], [1], [2], [3], [4]]
+    for _ in range(2):
+        await bench.model.finish()
+    assert [(await task).result for task in tasks] == [0, 2, 4, 6, 8]
+
+
+@bench_test
+async def test_a_batch_in_hand_grows_until_it_begins() -> None:
+    bench = Bench(max_batch=4, max_wait=1.0)
+    tasks = [bench.submit(1)]
+    await settle()
+    tasks.append(bench.submit(2))
+    await settle()
+    assert len(bench.model.threads.in_hand) == 1
+    tasks += [bench.submit(item) for item in (3, 4)]
+    await settle()
+    bench.model.end()
+    assert bench.model.batches == [[1], [2, 3, 4]]
+    await settle()
+    await bench.model.finish()
+    await asyncio.gather(*tasks)
+
+
+@bench_test
+async def test_a_batch_in_hand_waits_for_an_item_that_is_being_prepared() -> None:
+    bench = Bench(max_batch=4, max_wait=1.0)
+    tasks = [bench.submit(1)]
+    await settle()
+    tasks.append(bench.submit(2))
+    await settle()
+    assert len(bench.model.threads.in_hand) == 1
+    with bench.batcher.reserve(1) as places:
+        await bench.model.finish()
+        assert bench.model.batches == [[1]], "as if it had not been in hand"
+        tasks.append(asyncio.create_task(places.submit(3, NEVER)))
+        await settle()
+        assert bench.model.batches == [[1], [2, 3]]
+        await bench.model.finish()
+        await asyncio.gather(*tasks)
+
+
+@bench_test
+async def test_a_batch_in_hand_begins_when_it_has_waited_long_enough() -> None:
+    bench = Bench(max_batch=4, max_wait=1.0)
+    tasks = [bench.submit(1)]
+    await settle()
+    tasks.append(bench.submit(2))
+    await settle()
+    with bench.batcher.reserve(1):
+        bench.clock.now += 1.0
+        bench.model.end()
+        assert bench.model.batches == [[1], [2]], "the event loop has not run since"
+        await settle()
+        await bench.model.finish()
+        await asyncio.gather(*tasks)
+
+
+@bench_test
+async def test_a_batch_is_in_hand_as_soon_as_it_has_waited_long_enough() -> None:
+    bench = Bench(max_batch=4, max_wait=1.0)
+    tasks = [bench.submit(1)]
+    await settle()
+    with bench.batcher.reserve(1):
+        tasks.append(bench.submit(2))
+        await settle()
+        assert bench.model.threads.in_hand == []
+        await bench.clock.advance(1.0)
+        assert len(bench.model.threads.in_hand) == 1
+        for _ in range(2):
+            await bench.model.finish()
+        await asyncio.gather(*tasks)
+
+
+@bench_test
+async def test_draining_finishes_the_batches_in_hand() -> None:
+    bench = Bench(max_batch=1)
+    tasks = [bench.submit(1), bench.submit(2)]
+    await settle()
+    drain = asyncio.create_task(bench.batcher.drain())
+    bench.model.end()
+    await settle()
+    assert bench.model.batches == [[1], [2]]
+    assert not drain.done()
+    await bench.model.finish()
+    await drain
+    assert [(await task).result for task in tasks] == [2, 4]
+
+
+@bench_test
+async def test_the_items_of_a_failed_batch_wait_only_for_what_was_in_hand() -> None:
+    bench = Bench(max_batch=2)
+    bench.model.poison = {1}
+    tasks = [bench.submit(item) for item in range(1, 9)]
+    await settle()
+    for _ in range(6):
+        await bench.model.finish()
+    assert bench.model.batches == [[1, 2], [3, 4], [1], [2], [5, 6], [7, 8]]
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [r.result if isinstance(r, Answer) else type(r) for r in results] == [
+        InferenceFailed, 4, 6, 8, 10, 12, 14, 16,
+    ]  # fmt: skip
+
+
+@bench_test
+async def test_an_item_that_waits_to_be_tried_again_is_not_if_its_client_leaves() -> None:
+    bench = Bench(max_batch=2)
+    bench.model.poison = {1}
+    tasks = [bench.submit(item) for item in range(1, 5)]
+    await settle()
+    await bench.model.finish()
+    assert bench.model.batches == [[1, 2], [3, 4]]
+    tasks[0].cancel()
+    await settle()
+    await bench.model.finish()
+    await bench.model.finish()
+    assert bench.model.batches == [[1, 2], [3, 4], [2]]
+    assert [(await task).result for task in tasks[1:]] == [4, 6, 8]
+
+
+@bench_test
+async def test_items_are_answered_if_inference_fails_before_it_takes_them() -> None:
+    failures: list[Exception] = []
+
+    async def infer(take: Take[int]) -> list[int]:
+        raise RuntimeError("cannot schedule new futures after shutdown")
+
+    batcher: Batcher[int, int] = Batcher(infer, FakeClock(), on_failure=failures.append)
+    with batcher.reserve(2) as places:
+        submitted = [places.submit(item, NEVER) for item in (1, 2)]
+        results = await asyncio.gather(*submitted, return_exceptions=True)
+    assert [type(result) for result in results] == [InferenceFailed] * 2
+    assert len(failures) == 3, "together, and each alone"
+    await settle()
+    await batcher.drain()
+
+
+@bench_test
+async def test_a_call_that_is_cancelled_in_hand_keeps_its_items_in_the_queue() -> None:
+    bench = Bench(max_batch=1)
+    tasks = [bench.submit(1), bench.submit(2)]
+    await settle()
+    (in_hand,) = bench.model.threads.in_hand
+    in_hand.worker.cancel()
+    await settle()
+    assert in_hand.take() == []
+    for _ in range(2):
+        await bench.model.finish()
+    assert bench.model.batches == [[1], [2]]
+    assert [(await task).result for task in tasks] == [2, 4]
+
+
+@pytest.mark.parametrize("max_batch", [1, 4])
+def test_real_threads_answer_each_item_once(max_batch: int) -> None:
+    asyncio.run(race(max_batch))
+
+
+async def race(max_batch: int) -> None:
+    """Items come, leave and expire while three threads take batches."""
+    chance = random.Random(max_batch)
+    begun: list[int] = []
+
+    def work(take: Take[int]) -> list[int]:
+        items = take()
+        begun.extend(items)
+        return [2 * item for item in items]
+
+    with ThreadPoolExecutor(3) as pool:
+        loop = asyncio.get_running_loop()
+        batcher: Batcher[int, int] = Batcher(
+            infer=lambda take: loop.run_in_executor(pool, work, take),
+            clock=LoopClock(),
+            max_batch=max_batch,
+            queue_limit=4000,
+            workers=3,
+        )
+
+        async def request(item: int) -> int:
+            with batcher.reserve(1) as places:
+                deadline = loop.time() + chance.choice([0.0, 0.001, NEVER, NEVER])
+                return (await places.submit(item, deadline)).result
+
+        tasks = []
+        for item in range(2000):
+            tasks.append(asyncio.create_task(request(item)))
+            if chance.random() < 0.2:
+                await asyncio.sleep(0)
+                chance.choice(tasks[-20:]).cancel()
+        results = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 60)
+        await asyncio.wait_for(batcher.drain(), 60)
+    assert batcher.depth == 0
+    assert batcher.wait == 0
+    assert len(begun) == len(set(begun)), "an item was inferred twice"
+    answered = {item for item, result in enumerate(results) if result == 2 * item}
+    assert answered <= set(begun)
+    refused = {type(result) for item, result in enumerate(results) if item not in answered}
+    assert refused <= {Timeout, asyncio.CancelledError}

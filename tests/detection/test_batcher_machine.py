@@ -26,16 +26,16 @@ SEARCH = settings(
 SOURCE = Path(batcher.__file__)
 MUTANTS = {
     "a cancelled item stays in the queue": (
-        "self._queue.remove(entry)\n                self._decide()",
-        "pass",
+        "if future.cancelled() and self._withdraw(entry):",
+        "if False:",
     ),
     "a cancelled item is removed, but nothing is decided": (
-        "self._queue.remove(entry)\n                self._decide()",
-        "self._queue.remove(entry)",
+        "self._withdraw(entry):\n                self._decide()",
+        "self._withdraw(entry):\n                pass",
     ),
     "an expired item stays in the queue": (
-        "self._queue.remove(entry)\n            self._decide()\n\n    def _decide",
-        "pass\n\n    def _decide",
+        "        if self._withdraw(entry):\n            self._decide()",
+        "        pass",
     ),
     "the queue takes one more": (
         "self.depth + places > self.queue_limit",
@@ -50,12 +50,12 @@ MUTANTS = {
         "self._unused -= 1",
     ),
     "unused places are not returned at the end": (
-        "self._expect(-reservation._unused)",
-        "self._expect(0)",
+        "self._expect(-reservation._unused,",
+        "self._expect(0,",
     ),
     "places that were not begun are kept at the end": (
-        "self._postpone(-reservation._later)",
-        "self._postpone(0)",
+        "later=-reservation._later",
+        "later=0",
     ),
     "begin changes nothing": ("self._batcher._postpone(-1)", "self._batcher._postpone(0)"),
     "more places are taken without a check": (
@@ -70,9 +70,9 @@ MUTANTS = {
         "len(batch) < self.max_batch",
         "len(batch) < self.max_batch + 1",
     ),
-    "the newest item goes first": ("self._queue.popleft()", "self._queue.pop()"),
+    "the newest item goes first": ("waiting.popleft()", "waiting.pop()"),
     "a full batch waits for more": (
-        "full = len(self._queue) >= self.max_batch",
+        "full = len(self._queue) - first >= self.max_batch",
         "full = False",
     ),
     "a batch waits for items that are not being prepared": (
@@ -85,16 +85,50 @@ MUTANTS = {
         "",
     ),
     "the timer of a batch is not cancelled": ("            self._timer.cancel()\n", ""),
-    "one worker too many": (
-        "len(self._running) < self.workers",
-        "len(self._running) <= self.workers",
+    "one batch too many in hand": (
+        "2 * self.workers",
+        "2 * self.workers + 1",
+    ),
+    "no batch in hand": ("2 * self.workers", "self.workers"),
+    "only one worker has a batch in hand": ("2 * self.workers", "self.workers + 1"),
+    "batches are handed out while a failed one is tried again": (
+        "self.workers if self._retrying else 2 * self.workers",
+        "2 * self.workers",
+    ),
+    "a failed batch is tried again for ever": ("self._retrying -= 1", "pass"),
+    "a call in hand counts after it began": ("self._in_hand -= 1\n", "pass\n"),
+    "a call that was cancelled in hand still counts": (
+        "self._in_hand -= call.retried is None",
+        "pass",
+    ),
+    "a call that was cancelled in hand takes items": (
+        "call.batch = []\n                self._in_hand",
+        "self._in_hand",
+    ),
+    "the second call in hand is due with the first": (
+        "first = self._in_hand * self.max_batch",
+        "first = 0",
+    ),
+    "a call in hand takes what is not due": (
+        "self._queue if self._queue and self._is_due() else deque()",
+        "self._queue",
+    ),
+    "a call in hand takes only what the event loop saw waiting long enough": (
+        "            or self.clock.stopwatch() >= oldest.started + self.max_wait\n",
+        "",
+    ),
+    "the start is measured by the event loop": (
+        "            batch = self._begin(call)\n            if len",
+        "            batch = self._begin(call)\n"
+        "            call.started = self.clock.stopwatch()\n            if len",
     ),
     "a freed worker takes nothing": (
         "self._running.discard(task)\n        self._decide()",
         "self._running.discard(task)",
     ),
     "a worker is never free again": ("self._running.discard(task)", "pass"),
-    "an expired item is still inferred": ("entry.deadline <= now", "False"),
+    "an expired item is still inferred": ("entry.expires <= call.started", "False"),
+    "an item that left is still tried again": ("elif not entry.is_gone", "else"),
     "an item in inference is not answered at its deadline": (
         "if not entry.future.done():\n            entry.future.set_exception(Timeout",
         "if entry in self._queue:\n            entry.future.set_exception(Timeout",
@@ -104,17 +138,17 @@ MUTANTS = {
         "            if not entry.future.done():\n                queued",
         "            if True:\n                queued",
     ),
-    "a failed batch is not tried again": ("or len(batch) == 1:\n", "or True:\n"),
+    "a failed batch is not tried again": ("len(call.batch) > 1", "False"),
     "the rest of a failed batch is not tried": (
-        "await self._infer([entry])",
-        "await self._infer([entry])\n                    return",
+        "await self._infer(_Call(retried=entry))",
+        "await self._infer(_Call(retried=entry))\n                    return",
     ),
     "items that left are tried again": (
         "if not entry.future.done():\n                    await self._infer",
         "if True:\n                    await self._infer",
     ),
     "items of a cancelled worker get no answer": (
-        '_fail(batch, InferenceFailed("the inference was interrupted"))',
+        '_fail(call.batch or (), InferenceFailed("the inference was interrupted"))',
         "pass",
     ),
     "a failed item gets no answer": (
@@ -124,8 +158,8 @@ MUTANTS = {
     "too few results are no failure": ("if len(results) != len(batch):", "if False:"),
     "results go to the wrong items": ("zip(batch, results,", "zip(batch, results[::-1],"),
     "failed batches count as in inference for ever": (
-        "            self._inferring -= len(batch)\n        inference =",
-        "            pass\n        inference =",
+        "self._inferring -= len(call.batch)",
+        "pass",
     ),
     "draining still accepts": (
         'if self._draining:\n            raise Overloaded("the service is shutting down")',
@@ -150,6 +184,11 @@ MUTANTS = {
     "the wait forgets the items in inference": (
         "(self.depth + self._inferring) * self.image_seconds",
         "self.depth * self.image_seconds",
+    ),
+    "a refusal starts no overload": ("self._overloaded = True", "pass"),
+    "an overload is never over": (
+        "if wait <= OVER * self.target_wait:",
+        "if False:",
     ),
 }
 

@@ -14,7 +14,9 @@ import pytest
 from detection import opening, session
 from detection.detector import Detection, Detector, Query
 from detection.errors import Overloaded
+from detection.observer import Observer
 from detection.opening import LoopClock, Pools, find_model, open_detector
+from detection.session import Picture
 from detection.settings import DetectionSettings
 from store.model import ModelError
 
@@ -85,6 +87,38 @@ def test_a_model_runs_as_many_batches_at_a_time_as_it_has_workers(store: Path) -
     for waiting in [detector.inferring.submit(barrier.wait, 10) for _ in range(3)]:
         waiting.result()
     asyncio.run(detector.close())
+
+
+class Began(Observer):
+    """Notes when two batches have begun."""
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self.both = threading.Event()
+
+    def batch_started(self, size: int) -> None:
+        self.batches += 1
+        if self.batches == 2:
+            self.both.set()
+
+
+def test_a_thread_begins_its_next_batch_while_the_event_loop_is_busy(store: Path) -> None:
+    configured = settings(store, max_batch=1)
+    began = Began()
+    detector = open_detector(find_model(configured, "cells"), configured, observer=began)
+
+    async def run() -> None:
+        blank = Picture(detector.session.blank())
+        with detector.batcher.reserve(2) as places:
+            both = [asyncio.create_task(places.submit(blank, math.inf)) for _ in range(2)]
+            # The tasks submit, and the batcher hands both batches to the thread.
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert began.both.wait(30), "the thread waits for the event loop"
+            await asyncio.gather(*both)
+        await detector.close()
+
+    asyncio.run(run())
 
 
 def test_measurements_predict_the_wait_from_the_start(store: Path) -> None:
