@@ -1,6 +1,7 @@
 import asyncio
 import itertools
 import random
+import sys
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -724,6 +725,7 @@ async def test_an_item_in_hand_is_not_inferred_after_its_deadline_if_the_event_l
     await settle()
     late = bench.submit(2, deadline=1.0)
     await settle()
+    assert len(bench.model.threads.in_hand) == 1
     bench.clock.now = 1.5
     bench.model.end()
     assert bench.model.batches == [[1]], "its timer has not been called"
@@ -839,8 +841,8 @@ async def test_draining_finishes_the_batches_in_hand() -> None:
     await settle()
     drain = asyncio.create_task(bench.batcher.drain())
     bench.model.end()
-    await settle()
     assert bench.model.batches == [[1], [2]]
+    await settle()
     assert not drain.done()
     await bench.model.finish()
     await drain
@@ -912,7 +914,12 @@ async def test_a_call_that_is_cancelled_in_hand_keeps_its_items_in_the_queue() -
 
 @pytest.mark.parametrize("max_batch", [1, 4])
 def test_real_threads_answer_each_item_once(max_batch: int) -> None:
-    asyncio.run(race(max_batch))
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        asyncio.run(race(max_batch))
+    finally:
+        sys.setswitchinterval(interval)
 
 
 async def race(max_batch: int) -> None:
