@@ -104,7 +104,11 @@ class BatcherMachine(RuleBasedStateMachine):
     def in_hand(self) -> list[FakeCall]:
         """The calls in hand that will take waiting items."""
         retried = [work.running.worker for work in self.retrying]
-        return [call for call in self.threads.in_hand if call.worker not in retried]
+        return [
+            call
+            for call in self.threads.in_hand
+            if call.worker not in retried and not call.results.cancelled()
+        ]
 
     def is_refused(self, places: int, deadline: float) -> bool:
         if self.drains or self.depth + places > self.queue_limit:
