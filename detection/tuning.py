@@ -1,13 +1,14 @@
 """How many workers share the threads of a model, and how large its batches are: set, or measured.
 
 On a CPU a batch often costs more than its images one by one, because it does not fit the cache;
-and one worker for each core often does more than one worker with all of them. Both depend on the
+and one worker for each core may do more than one worker with all of them. Both depend on the
 model and the machine, so a few inferences at the start tell. An accelerator gains by batches.
 """
 
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from detection.providers import PROVIDERS
@@ -19,9 +20,18 @@ BATCHES = (1, 2, 4, 8)
 ACCELERATOR_BATCH = 8
 BUDGET_S = 0.5
 """The time for the measurements of a start."""
-WORTH = 0.97
-"""A choice with more workers or a larger batch must cost at most this fraction of the best one
-before it."""
+MORE_WORKERS = 0.92
+"""More workers must cost less than this fraction of one. A single request gets only one worker, so
+with more workers it has fewer threads: on two cores, one client got 15 images a second instead of
+25. That is worth more than a few percent of throughput, which noise may feign as well."""
+LARGER_BATCH = 0.97
+"""A larger batch must cost less than this fraction of the best smaller one."""
+CLEAR = 1.05
+"""A choice that costs more than this many times its bound is not measured again. A gain is, in
+turns with the choice before it, so that it is not other load that decides."""
+ALLOCATING = 2
+"""Runs of a size that are not measured. onnxruntime allocates in the first one, and again in the
+second one, by the pattern of the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +81,9 @@ def tune(
 ) -> tuple[Session, Plan]:
     """A session, and the plan for running it.
 
-    Fixed settings are kept; for settings that are "auto", the fastest choice is taken. No new
-    measurement begins after `budget` seconds. Raises StartError, with the reason, for a model that
-    does not run.
+    Fixed settings are kept. For settings that are "auto", one worker and batches of one image are
+    taken unless more are faster by MORE_WORKERS or LARGER_BATCH. No new measurement begins after
+    `budget` seconds. Raises StartError, with the reason, for a model that does not run.
 
     Without `measure`, or on an accelerator, "auto" is a rule: one worker, and batches of one image
     on a CPU, of several on an accelerator.
@@ -99,12 +109,41 @@ def tune(
     )
 
 
+def _bound(cost: Cost, best: Cost) -> float:
+    """The seconds that a choice must stay below to be taken instead of the best one before it."""
+    return best.seconds * (MORE_WORKERS if cost.workers > best.workers else LARGER_BATCH)
+
+
 def _best(costs: Sequence[Cost]) -> Cost:
     best = costs[0]
     for cost in costs[1:]:
-        if cost.seconds < WORTH * best.seconds:
+        if cost.seconds < _bound(cost, best):
             best = cost
     return best
+
+
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """A session, and as many threads as it has workers."""
+
+    session: Session
+    workers: int
+    pool: ThreadPoolExecutor
+    clock: Callable[[], float]
+
+    def first_cost(self, batch: int) -> Cost:
+        """The cost of an image at a size that has not run before."""
+        for _ in range(ALLOCATING):
+            self.cost(batch)
+        return self.cost(batch)
+
+    def cost(self, batch: int) -> Cost:
+        """The cost of an image if all workers run one batch each, at the same time."""
+        started = self.clock()
+        runs = [self.pool.submit(self.session.run_blank, batch) for _ in range(self.workers)]
+        for done in runs:
+            done.result()
+        return Cost(self.workers, batch, (self.clock() - started) / (self.workers * batch))
 
 
 def _measure(
@@ -116,49 +155,43 @@ def _measure(
 ) -> list[Cost]:
     """The cost of an image for each choice that the settings leave open, until the time is up.
 
-    Tries each number of workers at the smallest batch, then the faster one with growing batches,
-    until a larger batch is no longer faster.
+    Tries each number of workers at the smallest batch, then the better one with growing batches,
+    until a larger batch costs more.
     """
     batches = BATCHES if settings.max_batch == "auto" else (settings.max_batch,)
     choices = (1, settings.threads) if settings.workers == "auto" else (settings.workers,)
-    sessions = {choices[0]: first}
-    costs: list[Cost] = []
     end = clock() + budget
+    trials: dict[int, _Trial] = {}
+    costs: list[Cost] = []
 
-    def cost(workers: int, batch: int) -> Cost:
-        session = sessions[workers]
-        with ThreadPoolExecutor(workers) as pool:
-            # The first run at a size allocates its memory.
-            _seconds(session, pool, workers, batch, clock)
-            seconds = min(_seconds(session, pool, workers, batch, clock) for _ in range(2))
-        return Cost(workers, batch, seconds / (workers * batch))
+    def measure_again(before: Cost) -> None:
+        """Measure the latest choice and the one before it again, unless the latest clearly lost."""
+        latest = costs[-1]
+        if latest.seconds > CLEAR * _bound(latest, before):
+            return
+        for known in (before, latest):
+            if clock() > end:
+                return
+            again = trials[known.workers].cost(known.batch)
+            costs[costs.index(known)] = min(known, again, key=lambda cost: cost.seconds)
 
-    for workers in dict.fromkeys(choices):
-        if workers not in sessions:
-            sessions[workers] = open_session(_threads(settings, workers), max(batches))
-        costs.append(cost(workers, batches[0]))
-        if clock() > end:
-            return costs
-    for batch in batches[1:]:
-        before = _best(costs)
-        costs.append(cost(before.workers, batch))
-        if clock() > end or costs[-1].seconds > before.seconds:
-            break
+    with ExitStack() as stack:
+        for workers in dict.fromkeys(choices):
+            session = open_session(_threads(settings, workers), max(batches)) if trials else first
+            pool = stack.enter_context(ThreadPoolExecutor(workers))
+            trials[workers] = _Trial(session, workers, pool, clock)
+            costs.append(trials[workers].first_cost(batches[0]))
+            if len(costs) > 1:
+                measure_again(costs[0])
+            if clock() > end:
+                return costs
+        for batch in batches[1:]:
+            before = _best(costs)
+            costs.append(trials[before.workers].first_cost(batch))
+            measure_again(before)
+            if clock() > end or costs[-1].seconds > before.seconds:
+                break
     return costs
-
-
-def _seconds(
-    session: Session,
-    pool: ThreadPoolExecutor,
-    workers: int,
-    batch: int,
-    clock: Callable[[], float],
-) -> float:
-    """Seconds in which all workers run one batch each, at the same time."""
-    started = clock()
-    for done in [pool.submit(session.run_blank, batch) for _ in range(workers)]:
-        done.result()
-    return clock() - started
 
 
 def _threads(settings: DetectionSettings, workers: int) -> int:

@@ -1,5 +1,6 @@
 """The number of workers and the batch size: set values are used, the rest is measured."""
 
+import itertools
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -67,6 +68,67 @@ def test_more_workers_are_chosen_if_one_does_not_use_all_threads() -> None:
     assert (plan.workers, plan.threads, plan.max_batch) == (4, 1, 1)
 
 
+@pytest.mark.parametrize(("gain", "workers"), [(1.0, 1), (0.93, 1), (0.91, 4)])
+def test_more_workers_must_gain_clearly_because_a_single_request_has_only_one(
+    gain: float, workers: int
+) -> None:
+    def costs(threads: int, batch: int) -> float:
+        return batch * (20 if threads == 4 else 80 * gain)
+
+    plan = Machine(costs).tune()
+    assert (plan.workers, plan.threads) == (workers, 4 // workers)
+
+
+@pytest.mark.parametrize("slow", [(2, 1.5, 1, 1), (1, 1, 1.5, 1), (1, 1, 1, 1.5)])
+def test_other_load_during_one_measurement_does_not_change_the_choice(
+    slow: tuple[float, ...],
+) -> None:
+    """One worker seems slower than it is: at the start, in the first or in the second round."""
+    factors = iter((*map(float, slow), 1.0, 1.0))
+
+    def costs(threads: int, batch: int) -> float:
+        return 20 * next(factors) if threads == 4 else 78
+
+    plan = Machine(costs).tune(max_batch=1)
+    assert [cost.workers for cost in plan.costs] == [1, 4]
+    assert plan.workers == 1
+
+
+def test_a_gain_is_measured_again_in_turns() -> None:
+    runs: list[int] = []
+
+    def costs(threads: int, batch: int) -> float:
+        runs.append(threads)
+        return 20 / threads**0.5
+
+    assert Machine(costs).tune(max_batch=1).workers == 4
+    turns = [(threads, len([*run])) for threads, run in itertools.groupby(runs)]
+    assert turns == [(4, 3), (1, 3 * 4), (4, 1), (1, 4)]
+
+
+def test_a_gain_by_batches_is_not_believed_at_once_either() -> None:
+    slow = iter((1, 1, 1.5))
+    machine = Machine(lambda threads, batch: 20 * batch * (next(slow, 1) if batch == 1 else 1))
+    plan = machine.tune(workers=1, threads=1)
+    assert plan.max_batch == 1
+    assert plan.costs[0].seconds == pytest.approx(0.02), "measured again too"
+
+
+def test_what_clearly_gains_nothing_is_measured_once() -> None:
+    machine = Machine(lambda threads, batch: 20 * batch * batch / threads)
+    plan = machine.tune(workers=1)
+    assert plan.max_batch == 1
+    assert machine.runs == 3 + 3
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_runs_that_allocate_do_not_count(workers: int) -> None:
+    counts = itertools.count()
+    machine = Machine(lambda threads, batch: 15 if next(counts) < 2 * workers else 10)
+    plan = machine.tune(workers=workers, max_batch="auto", threads=workers)
+    assert plan.costs[0].seconds == pytest.approx(0.01 / workers)
+
+
 def test_batches_are_chosen_if_they_are_faster() -> None:
     plan = Machine(lambda threads, batch: 10 + 2 * batch).tune(workers=1)
     assert (plan.workers, plan.max_batch) == (1, 8)
@@ -110,7 +172,7 @@ def test_a_slow_model_is_measured_only_once() -> None:
     machine = Machine(lambda threads, batch: 200)
     plan = machine.tune()
     assert len(plan.costs) == 1
-    assert machine.now == pytest.approx(0.6), "a first run, and two that are measured"
+    assert machine.now == pytest.approx(0.6), "two first runs, and one that is measured"
 
 
 def test_nothing_more_is_measured_if_no_time_is_left() -> None:
