@@ -99,7 +99,7 @@ def test_a_gain_is_measured_again_in_turns() -> None:
 
     def costs(threads: int, batch: int) -> float:
         runs.append(threads)
-        return 20 / threads**0.5
+        return float(20 / threads**0.5)
 
     assert Machine(costs).tune(max_batch=1).workers == 4
     turns = [(threads, len([*run])) for threads, run in itertools.groupby(runs)]
