@@ -1,7 +1,7 @@
 """The second look: a second inference on a smaller copy of an image, for faces that nearly fill it.
 
-A network that learned from small scenes sees a face of 500 pixels as parts of faces. On a copy at
-40 % it has 200 pixels, and the network finds it whole.
+A network that learned from small scenes sees a face of 500 pixels in parts. On a copy at 35 % the
+face has 175 pixels, and the network finds it whole.
 
     first look ── no large face likely ──────────────────────────────▶ predictions
         └─ a large face likely ─▶ copy ─▶ second network ─▶ large boxes ─▶ join ─▶ predictions

@@ -44,7 +44,9 @@ LOADS = (0.3, 0.7, 1.0)
 """Shares of the ceiling at which latency is measured."""
 OVERLOAD = 3.0
 OPEN_LOOP = 2
-"""A cell of the open loop lasts so many times as long as one of saturation."""
+"""A cell of the open loop lasts so many times as long as one of saturation,"""
+OVERLOAD_LASTS = 4
+"""and one of overload, so that what happens in its first seconds does not decide."""
 WARM_UP_S = 1.0
 COST_CLIENTS = 4
 SHORT_WAIT_S = 0.8
@@ -221,7 +223,7 @@ class Comparison:
             for load in LOADS:
                 yield f"latency {load:.0%}", partial(self._open_loop, load=load, turn=turn)
         if "overload" in self.plan.parts:
-            yield "overload", partial(self._open_loop, load=OVERLOAD, turn=turn)
+            yield "overload", partial(self._overload, turn=turn)
 
     def _check(self, server: Server) -> None:
         """Raise OtherAnswer unless the server's faces are those of the reference."""
@@ -261,12 +263,16 @@ class Comparison:
             )
         return found | self._per_image(used, found["answered"])
 
-    def _open_loop(self, server: Server, load: float, turn: int) -> Values:
-        rate, seconds = self.results.data["ceiling"] * load, OPEN_LOOP * self.plan.seconds
+    def _overload(self, server: Server, turn: int) -> Values:
+        return self._open_loop(server, OVERLOAD, turn, OVERLOAD_LASTS)
+
+    def _open_loop(self, server: Server, load: float, turn: int, lasts: int = OPEN_LOOP) -> Values:
+        rate, seconds = self.results.data["ceiling"] * load, lasts * self.plan.seconds
         # The same arrivals for every server of a round.
         times = arrivals.schedule(rate, seconds, seed=1000 * turn + round(100 * load))
         with self._watched(server) as used:
-            outcomes = arrivals.send(server.url, self.files, times, seconds)
+            patience = OPEN_LOOP * self.plan.seconds
+            outcomes = arrivals.send(server.url, self.files, times, patience)
         found = arrivals.summary(outcomes, seconds)
         return {"rate": rate} | found | self._per_image(used, found["answered"])
 
@@ -288,9 +294,7 @@ class Comparison:
         server = CONTENDERS["ours"].with_settings(
             "ours-short-wait", "short wait", SFD_TARGET_WAIT_S=str(SHORT_WAIT_S)
         )
-        self._alone(
-            turn, server, {"overload": lambda started: self._open_loop(started, OVERLOAD, turn)}
-        )
+        self._alone(turn, server, {"overload": partial(self._overload, turn=turn)})
 
     def _costs(self, turn: int) -> None:
         """What pictures and batches cost this service, each setting with a start of its own."""
