@@ -154,7 +154,7 @@ class DetectionSettings(BaseSettings):
 
     second_look: bool = True
     """Whether an image that seems to have a large face is looked at a second time, at a smaller
-    size, by a model that needs this for faces that nearly fill the image (docs/second-look.md)."""
+    size, by a model that needs this for faces that nearly fill the image (docs/closeups.md)."""
 
     decoding: Annotated[Literal["processes", "threads"], BeforeValidator(lower)] = "processes"
     """Where images are decoded and drawn. processes: in processes of their own, which are stopped

@@ -9,12 +9,12 @@ import pytest
 from sfd.errors import UsageError
 from training.recipe import Recipe
 
-CARD = Path(__file__).parents[2] / "model_store/sfd-640-mobilenetv2-mod2/README.md"
+HISTORY = Path(__file__).parents[2] / "model_store/sfd-640-mobilenetv2-mod2/HISTORY.md"
 
 
 def test_the_defaults_are_those_of_the_published_weights() -> None:
-    """The last command of the model card is the one that made the published weights."""
-    published = CARD.read_text("utf-8").split("sfd train deploy.prototxt")[-1]
+    """The last command of the history is the last run of the published weights."""
+    published = HISTORY.read_text("utf-8").split("sfd train deploy.prototxt")[-1]
     words = published.split("```")[0].split()
     options = dict(itertools.pairwise(words))
     made = Recipe()
