@@ -278,8 +278,8 @@ def _bounds(rules: Iterable[object]) -> str:
 def _default(field: FieldInfo) -> str:
     if field.default_factory is not None or field.default in (None, (), ""):
         return ""
-    if field.default is False:
-        return "; default false"
+    if isinstance(field.default, bool):
+        return f"; default {str(field.default).lower()}"
     return f"; default {field.default}"
 
 
