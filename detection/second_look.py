@@ -22,7 +22,7 @@ from store.model import SecondLook
 MIN_SCORE = 0.01
 """Predictions up to this score are neither added nor dropped; there are thousands of them."""
 NMS_IOU = 0.3
-"""Large boxes of the second look that overlap more are one face."""
+"""Boxes of one look that overlap more are one face."""
 INSIDE = 0.7
 """A box is a part of a face if at least this share of it lies inside the face's box,"""
 LARGER = 1.5
@@ -71,10 +71,11 @@ class Frame:
 def is_wanted(first: Predictions, look: SecondLook, width: int, height: int) -> bool:
     """Whether the first look, at an input of `width` x `height` pixels, sees a large face likely.
 
-    A large part of one counts too.
+    A large part of one counts too. A loose box around a smaller face with a higher score does not.
     """
-    likely = first.boxes[first.scores > np.float32(look.trigger)]
-    return bool(_large(likely, look, width, height).any())
+    likely = np.flatnonzero(first.scores > np.float32(look.trigger))
+    kept = likely[nms(first.boxes[likely], first.scores[likely], NMS_IOU)]
+    return bool(_large(first.boxes[kept], look, width, height).any())
 
 
 def join(

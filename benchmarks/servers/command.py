@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
         type=nonnegative,
         default=4.0,
         metavar="S",
-        help="of each measurement; those of latency and overload last twice as long "
+        help="of each measurement; those of latency last twice, and of overload four times as long "
         "(default: %(default)s)",
     )
     run.add_argument(

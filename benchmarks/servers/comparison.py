@@ -304,6 +304,9 @@ class Comparison:
         sizes = {name: path for name, path in made.items() if name.startswith("size")}
         self._alone(turn, ours, self._loads(COST_CLIENTS, made))
         self._alone(turn, reduced, self._loads(COST_CLIENTS, sizes))
+        twice = ours.with_settings("ours-second-look", "second look", SFD_SECOND_LOOK="true")
+        portrait = {pictures.PORTRAIT: made[pictures.PORTRAIT]}
+        self._alone(turn, twice, self._loads(COST_CLIENTS, portrait))
         for batch in BATCHES:
             server = ours.with_settings(
                 "ours-batched", "batched", SFD_MAX_BATCH=str(batch), SFD_WORKERS="1"

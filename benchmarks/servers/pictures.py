@@ -17,7 +17,7 @@ SIZES: Mapping[str, tuple[int, int]] = {
 FORMATS: Mapping[str, str] = {"JPEG": "jpg", "PNG": "png", "WebP": "webp"}
 FACES = (1, 4, 16)
 PORTRAIT = "portrait"
-"""The cell of a face that fills the picture, so that it gets a second look."""
+"""The cell of a face that fills the picture, which gets a second look by default."""
 FACE = (150, 30, 300, 205)
 """The part of the photograph around its face, in pixels."""
 

@@ -200,7 +200,8 @@ def costs(results: Results) -> str:
         ),
         *(("ours", f"format {name}", f"{name} of 0.3 MP", COST_CLIENTS) for name in FORMATS),
         *(("ours", f"faces {n}", f"{n} face{'s' * (n > 1)}", COST_CLIENTS) for n in FACES),
-        ("ours", PORTRAIT, "1 face that fills the picture, with a second look", COST_CLIENTS),
+        ("ours", PORTRAIT, "1 face that fills the picture", COST_CLIENTS),
+        ("ours-second-look", PORTRAIT, "the same with a second look, the default", COST_CLIENTS),
         *(
             (
                 "ours-batched",

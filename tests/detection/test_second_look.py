@@ -86,16 +86,18 @@ def test_a_box_of_the_copy_comes_back_to_its_place(
 @pytest.mark.parametrize(
     ("box", "wanted"),
     [
-        ((0, 0, 128, 128, 0.3), True),
+        ((10, 10, 138, 138, 0.3), True),
         ((0, 0, 127, 300, 0.9), False),
         ((0, 0, 300, 300, 0.2), False),
         ((0, 0, 300, 300, 0.21), True),
+        # A loose box around a smaller face.
+        ((200, 200, 328, 328, 0.9), False),
     ],
 )
 def test_only_a_likely_large_face_asks_for_a_second_look(
     box: tuple[float, float, float, float, float], wanted: bool
 ) -> None:
-    first = predictions((0, 0, 20, 20, 0.99), box)
+    first = predictions((0, 0, 20, 20, 0.99), (210, 210, 318, 318, 0.95), box)
     assert is_wanted(first, LOOK, SIDE, SIDE) is wanted
 
 
