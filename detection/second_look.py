@@ -100,7 +100,9 @@ def join(
 
 
 def _large(boxes: Floats, look: SecondLook, width: int, height: int) -> Bools:
-    sides = (boxes[:, 2:] - boxes[:, :2]) * np.asarray([width, height], boxes.dtype)
+    # Untrained weights give infinite boxes.
+    with np.errstate(over="ignore", invalid="ignore"):
+        sides = (boxes[:, 2:] - boxes[:, :2]) * np.asarray([width, height], boxes.dtype)
     return np.asarray(sides.min(axis=1) >= look.min_side, np.bool_)
 
 
