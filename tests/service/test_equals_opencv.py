@@ -77,7 +77,8 @@ def test_the_service_finds_the_faces_that_opencv_finds_under_16_clients(
     tmp_path: Path,
 ) -> None:
     environment = {"SFD_MODEL_STORE": str(FOLDER.parent), "SFD_MAX_BATCH": str(max_batch),
-                   "SFD_REQUEST_TIMEOUT_S": "120", "SFD_SECOND_LOOK": "false"}  # fmt: skip
+                   "SFD_REQUEST_TIMEOUT_S": "120", "SFD_TARGET_WAIT_S": "120",
+                   "SFD_SECOND_LOOK": "false"}  # fmt: skip
     with start_real_server(tmp_path, environment) as server:
         answers = ask_for_all(server.url, image_files)
     if max_batch > 1:
@@ -113,11 +114,12 @@ def ask_for_all(url: str, image_files: list[Path]) -> list[dict[str, Any]]:
         body: dict[str, Any] = answer.json()
         return body
 
-    with ThreadPoolExecutor(CLIENTS) as pool:
-        answers = list(pool.map(ask, image_files))
-    for client in clients:
-        client.close()
-    return answers
+    try:
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            return list(pool.map(ask, image_files))
+    finally:
+        for client in clients:
+            client.close()
 
 
 def detections_of(answer: dict[str, Any]) -> Detections:
