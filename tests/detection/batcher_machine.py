@@ -299,7 +299,9 @@ class BatcherMachine(RuleBasedStateMachine):
         """The thread begins the next batch, if one is in hand, before the event loop runs."""
         begun = self.calls
         late = any(item.deadline <= self.clock.now for item in self.waiting)
-        next_begins = self.threads.in_hand[:1] == self.in_hand[:1] and self.is_due() and not late
+        # An item of a failed batch may be first.
+        is_in_hand = bool(self.in_hand) and self.threads.in_hand[0] is self.in_hand[0]
+        next_begins = is_in_hand and self.is_due() and not late
         self.threads.end(work.running, results)
         if next_begins:
             assert self.calls > begun, "a thread waits although a batch is in hand and due"
