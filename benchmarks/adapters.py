@@ -39,7 +39,8 @@ class Adapter:
     run: Callable[[U8], object]
     """The network alone, on pixels [side, side, 3] RGB: what is timed."""
     candidates: Callable[[U8, float], tuple[F32, F32]]
-    """Boxes [N, 4] as corners in pixels of the letterbox, and scores [N], before NMS."""
+    """Boxes [N, 4] as corners in pixels of the input, and scores [N], before NMS. YuNet and
+    CenterFace take an input of any size in steps of 32."""
     size: Size
     fingerprint: str
 
@@ -91,7 +92,7 @@ def yunet(path: Path, threads: int = 1) -> Adapter:
             cls, obj, box = (outputs[f"{kind}_{stride}"][0] for kind in ("cls", "obj", "bbox"))
             score = np.sqrt(cls.clip(0, 1) * obj.clip(0, 1))[:, 0]
             above = np.flatnonzero(score > min_score)
-            columns = SIDE // stride
+            columns = pixels.shape[1] // stride
             cells = np.stack([above % columns, above // columns], 1)
             centre = (cells + box[above, :2]) * stride
             half = np.exp(box[above, 2:]) * stride / 2
@@ -137,8 +138,9 @@ def centerface(path: Path, threads: int = 1) -> Adapter:
         rows, columns = np.nonzero(heat[0, 0] > min_score)
         centre = np.stack([columns, rows], 1) + offset[0][::-1, rows, columns].T + 0.5
         half = np.exp(scale[0][::-1, rows, columns].T) * 2
-        boxes = np.concatenate([centre * 4 - half, centre * 4 + half], 1).clip(0, SIDE)
-        return boxes.astype(np.float32), heat[0, 0, rows, columns]
+        boxes = np.concatenate([centre * 4 - half, centre * 4 + half], 1)
+        height, width = pixels.shape[:2]
+        return clip(boxes, width, height).astype(np.float32), heat[0, 0, rows, columns]
 
     return Adapter(
         name="centerface",

@@ -9,7 +9,7 @@ from PIL import Image
 from detection.detector import Query, faces_of
 from detection.letterbox import Pixels, letterbox
 from detection.precision import Precision
-from detection.session import Predictions
+from detection.predictions import Predictions
 from geometry.arrays import F64, I64
 from geometry.boxes import iou
 from sfd.distribution import HOME

@@ -30,6 +30,10 @@ from detection.errors import InferenceFailed, Overloaded, Timeout
 
 LEARNING_RATE = 0.1
 """Weight of a batch's cost in the estimate of an item's cost."""
+HELD = 0.4
+"""In an overload the predicted wait is held below this share of `target_wait`,"""
+OVER = 0.2
+"""until it has fallen to this share."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -169,7 +173,9 @@ class Batcher(Generic[Item, Result]):
     queue_limit: int = 128
     workers: int = 1
     target_wait: float = math.inf
-    """The longest predicted wait with which an item is accepted, in seconds."""
+    """The longest predicted wait with which an item is accepted, in seconds. A burst may fill the
+    queue up to it. From the first refusal on, the limit is `HELD` of it: a longer queue answers no
+    more items, only later ones."""
     image_seconds: float = 0.0
     """The cost of an item in seconds of all workers together: first a guess, then measured."""
     on_batch: Callable[[int], None] = lambda size: None
@@ -191,6 +197,7 @@ class Batcher(Generic[Item, Result]):
     """Held for each change of the queue and of the numbers above, because `take` changes them in
     another thread."""
     _timer: Handle | None = field(default=None, init=False)
+    _overloaded: bool = field(default=False, init=False)
     _draining: bool = field(default=False, init=False)
     _drained: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
@@ -215,12 +222,14 @@ class Batcher(Generic[Item, Result]):
         self._check_depth(places)
         if not (self.depth or self._inferring):
             # Only another batch can correct a prediction that one stalled batch has spoilt.
+            self._overloaded = False
             return
         wait = self.wait
-        if wait > self.target_wait:
+        longest = self._longest_wait(wait)
+        if wait > longest:
             raise Overloaded(
-                f"the wait would be {wait:.1f} s, longer than the {self.target_wait:g} s allowed",
-                retry_after_s=max(1, math.ceil(wait - self.target_wait)),
+                f"the wait would be {wait:.1f} s, longer than the {longest:g} s allowed",
+                retry_after_s=max(1, math.ceil(wait - longest)),
             )
         if deadline == math.inf:
             return
@@ -248,6 +257,15 @@ class Batcher(Generic[Item, Result]):
         finally:
             self._expect(-reservation._unused, later=-reservation._later)
             reservation._unused = reservation._later = 0
+
+    def _longest_wait(self, wait: float) -> float:
+        """The longest wait allowed now, where the predicted one is `wait`."""
+        if wait <= OVER * self.target_wait:
+            self._overloaded = False
+        longest = HELD * self.target_wait if self._overloaded else self.target_wait
+        if wait > self.target_wait:
+            self._overloaded = True
+        return longest
 
     def _check_depth(self, places: int) -> None:
         if self.depth + places > self.queue_limit:

@@ -9,8 +9,9 @@ from detection.agreement import agrees, builtin_pictures
 from detection.errors import StartError
 from detection.letterbox import Pixels
 from detection.precision import Precision
+from detection.predictions import Predictions
 from detection.providers import ProviderName, able
-from detection.session import Predictions, Session, has_cuda, has_openvino, open_session
+from detection.session import Session, has_cuda, has_openvino, open_session
 from detection.settings import DetectionSettings
 from detection.tuning import BUDGET_S, Plan
 from store.model import Model

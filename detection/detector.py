@@ -19,10 +19,10 @@ from detection.decoding.job import Job
 from detection.decoding.pool import Decoder
 from detection.decoding.tasks import Crop, Draw, Prepare, Prepared
 from detection.errors import RequestError
-from detection.letterbox import Pixels
 from detection.observer import ImageDone, Observer
+from detection.predictions import Predictions
 from detection.rendering import Style
-from detection.session import Predictions, Session
+from detection.session import Picture, Session
 from detection.tiles import MOST, gather
 from detection.timings import Timings
 from detection.tuning import Plan
@@ -33,7 +33,7 @@ from store.model import Thresholds
 
 T = TypeVar("T")
 Work = TypeVar("Work", Prepare, Draw | Crop)
-Places = Reservation[Pixels, Predictions]
+Places = Reservation[Picture, Predictions]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class Detector:
     session: Session
     plan: Plan
     """How the model is run, and why."""
-    batcher: Batcher[Pixels, Predictions]
+    batcher: Batcher[Picture, Predictions]
     max_pixels: int
     reduced_decoding: bool
     """Whether large JPEGs are decoded at a reduced scale."""
@@ -130,7 +130,12 @@ class Detector:
             places.give_up()
             raise
         waited = time.perf_counter() - started - prepared.decode - prepared.preprocess
-        answers = await all_of(places.submit(each, deadline) for each in prepared.pictures)
+        # Of tiles, only the whole image: a face that fills a tile is smaller in a coarser one.
+        pictures = (
+            Picture(pixels, second_look=index == 0)
+            for index, pixels in enumerate(prepared.pictures)
+        )
+        answers = await all_of(places.submit(each, deadline) for each in pictures)
 
         selecting = time.perf_counter()
         boxes, scores = await self._in(
@@ -157,6 +162,7 @@ class Detector:
                 tiles=len(answers),
                 faces=len(scores),
                 batch_size=batch_size,
+                looks=max(each.result.looks for each in answers),
                 timings=timings,
                 waited=max(waited, 0),
             )

@@ -18,6 +18,8 @@ class ImageDone:
     faces: int
     batch_size: int
     """Images in the same inference; with tiles, the largest batch."""
+    looks: int
+    """2 if the image got a second look for large faces, otherwise 1."""
     timings: Timings
     waited: float
     """Seconds of `timings.queue` before the image was decoded."""

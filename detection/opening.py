@@ -20,9 +20,9 @@ from detection.decoding.pool import (
     threads,
 )
 from detection.detector import Detector
-from detection.letterbox import Pixels
 from detection.observer import Observer
-from detection.session import Predictions, Session, has_cuda, open_session
+from detection.predictions import Predictions
+from detection.session import Picture, Session, has_cuda, open_second_look, open_session
 from detection.settings import DetectionSettings
 from detection.tiles import MOST
 from detection.tuning import Plan, tune
@@ -130,6 +130,8 @@ def open_detector(
 
     session, plan = tune(settings, open_model, measure=measure, budget=choice.rest_s)
     session, plan = choice.explain(session, plan)
+    if settings.second_look:
+        session = open_second_look(session)
     if session.fallback is not None:
         # Warn only if the installed runtime has CUDA: only then does the user expect a GPU.
         level = logging.WARNING if has_cuda() else logging.INFO
@@ -165,11 +167,11 @@ def _batcher(
     observer: Observer,
     executor: Executor,
     target_wait: float,
-) -> Batcher[Pixels, Predictions]:
-    def infer(take: Take[Pixels]) -> Awaitable[Sequence[Predictions]]:
+) -> Batcher[Picture, Predictions]:
+    def infer(take: Take[Picture]) -> Awaitable[Sequence[Predictions]]:
         def work() -> Sequence[Predictions]:
-            items = take()
-            return session.run(items) if items else []
+            pictures = take()
+            return session.look(pictures) if pictures else []
 
         return asyncio.get_running_loop().run_in_executor(executor, work)
 

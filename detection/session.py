@@ -1,7 +1,9 @@
 """A checked model of the store, opened in onnxruntime on the wanted provider."""
 
+import dataclasses
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +12,9 @@ import onnxruntime as ort
 from detection.errors import StartError
 from detection.letterbox import Pixels
 from detection.precision import NEEDS, Precision, lacking, processor_features
+from detection.predictions import Predictions
 from detection.providers import PROVIDERS, ProviderName, Use, able
-from geometry.arrays import Floats
+from detection.second_look import Frame, is_wanted, join
 from store import model as models
 from store.model import Build, Model
 
@@ -19,14 +22,13 @@ INPUT, OUTPUTS = "images", ["boxes", "scores"]
 
 
 @dataclass(frozen=True, slots=True)
-class Predictions:
-    """What the network predicts for one image, before any threshold.
+class Picture:
+    """An image as the network takes it."""
 
-    `boxes` [priors, 4] as x1, y1, x2, y2 in fractions of the input, `scores` [priors].
-    """
-
-    boxes: Floats
-    scores: Floats
+    pixels: Pixels
+    """uint8 [height, width, channels] in RGB or gray."""
+    second_look: bool = False
+    """Whether it may get a second look, if the model has one."""
 
 
 # Failures are raised and logged by us in one format, so onnxruntime's own lines are turned off.
@@ -36,7 +38,7 @@ _QUIET.log_severity_level = 4
 
 @dataclass(frozen=True)
 class Session:
-    """An open model; `run` may be called from several threads at once."""
+    """An open model; `look` and `run` may be called from several threads at once."""
 
     model: Model
     build: Build
@@ -45,9 +47,13 @@ class Session:
     """The provider that runs it."""
     fallback: str | None
     """Why `auto` did not choose a faster provider; None if it did, or if a provider was named."""
+    use: Use
+    """How it is opened."""
     precision: str = Precision.FLOAT32
     """What really runs: a `Precision`, or `int8+bfloat16` for an int8 file whose other numbers are
     bfloat16."""
+    second: "ort.InferenceSession | None" = None
+    """The network of the second look (`detection.second_look`), if it is used."""
 
     @property
     def sha256(self) -> str:
@@ -55,13 +61,31 @@ class Session:
         int8 = self.build.int8 if self.precision.startswith(Precision.INT8) else None
         return self.build.sha256 if int8 is None else int8.sha256
 
+    def look(self, pictures: Sequence[Picture]) -> list[Predictions]:
+        """Infer a batch of pictures, and those again that need a second look."""
+        found = self.run([each.pixels for each in pictures])
+        rules = self.model.second_look
+        if self.second is None or rules is None:
+            return found
+        width, height = self.model.input.width, self.model.input.height
+        again = [
+            index
+            for index, (picture, first) in enumerate(zip(pictures, found, strict=True))
+            if picture.second_look and is_wanted(first, rules, width, height)
+        ]
+        if not again:
+            return found
+        frame = Frame.of(rules, width, height)
+        background = self.model.input.mean_rgb
+        copies = [frame.copy(pictures[index].pixels, background) for index in again]
+        for index, second in zip(again, _infer(self.second, copies), strict=True):
+            large = Predictions(frame.restored(second.boxes), second.scores)
+            found[index] = join(found[index], large, rules, width, height)
+        return found
+
     def run(self, images: Sequence[Pixels]) -> list[Predictions]:
-        """Infer a batch of images, each uint8 [height, width, channels] in RGB or gray."""
-        boxes, scores = self.onnx.run(OUTPUTS, {INPUT: np.stack(images)}, _QUIET)
-        # NaN is never above a threshold, so the images would seem to have no faces.
-        if np.isnan(scores).any():
-            raise FloatingPointError("the model gave scores that are not numbers (NaN)")
-        return [Predictions(b, s) for b, s in zip(boxes, scores[:, :, 0], strict=True)]
+        """Infer a batch of images, each uint8 [height, width, channels], with one look at each."""
+        return _infer(self.onnx, images)
 
     def blank(self) -> Pixels:
         """An input of the mean colour, for warming up."""
@@ -74,8 +98,13 @@ class Session:
 
     def try_run(self, images: Sequence[Pixels]) -> list[Predictions]:
         """Infer a batch for the first time. If that fails, StartError gives the reason."""
+        return self._try(self.run, images)
+
+    def _try(
+        self, infer: Callable[[Sequence[Pixels]], list[Predictions]], images: Sequence[Pixels]
+    ) -> list[Predictions]:
         try:
-            return self.run(images)
+            return infer(images)
         except Exception as error:
             # onnxruntime's own exceptions share no base class but Exception.
             reason = " ".join(str(error).split())[:300]
@@ -88,6 +117,19 @@ class Session:
         """
         for size in batch_sizes:
             self.run_blank(size)
+        if self.second is not None and self.model.second_look is not None:
+            side, channels = self.model.second_look.side, self.model.input.channels
+            copy = np.zeros((side, side, channels), np.uint8)
+            for size in batch_sizes:
+                self._try(partial(_infer, self.second), [copy] * size)
+
+
+def _infer(network: ort.InferenceSession, images: Sequence[Pixels]) -> list[Predictions]:
+    boxes, scores = network.run(OUTPUTS, {INPUT: np.stack(images)}, _QUIET)
+    # NaN is never above a threshold, so the images would seem to have no faces.
+    if np.isnan(scores).any():
+        raise FloatingPointError("the model gave scores that are not numbers (NaN)")
+    return [Predictions(b, s) for b, s in zip(boxes, scores[:, :, 0], strict=True)]
 
 
 def open_session(
@@ -119,7 +161,7 @@ def open_session(
     has_bfloat16 = bool(NEEDS[Precision.BFLOAT16] & features)
     use = Use(
         INPUT,
-        f"{model.input.height}x{model.input.width}x{model.input.channels}",
+        _shape(model.input.height, model.input.width, model.input.channels),
         max_batch,
         threads,
         streams,
@@ -132,11 +174,31 @@ def open_session(
 
     available = ort.get_available_providers()
     onnx, chosen, fallback = choose(provider, available, open_on)
-    _check_signature(model, path, onnx)
+    _check_signature(model, path, onnx, use.shape)
     runs: str = precision
     if precision is Precision.INT8 and chosen is ProviderName.OPENVINO and use.bfloat16:
         runs = f"{Precision.INT8}+{Precision.BFLOAT16}"
-    return Session(model, build, onnx, chosen, fallback, runs)
+    return Session(model, build, onnx, chosen, fallback, use, runs)
+
+
+def open_second_look(session: Session) -> Session:
+    """The session with the network of its model's second look, if there is one.
+
+    Raises StartError, with the reason, if it does not open.
+    """
+    model = session.model
+    if model.second_look is None:
+        return session
+    side = model.second_look.side
+    use = dataclasses.replace(session.use, shape=_shape(side, side, model.input.channels))
+    path = model.second_look_onnx
+    second = open_file(path, session.provider, use)
+    _check_signature(model, path, second, use.shape)
+    return dataclasses.replace(session, second=second)
+
+
+def _shape(height: int, width: int, channels: int) -> str:
+    return f"{height}x{width}x{channels}"
 
 
 def check_precision(
@@ -245,9 +307,9 @@ def open_file(path: Path, name: ProviderName, use: Use) -> ort.InferenceSession:
     return session
 
 
-def _check_signature(model: Model, path: Path, session: ort.InferenceSession) -> None:
+def _check_signature(model: Model, path: Path, session: ort.InferenceSession, shape: str) -> None:
     inputs = {value.name: (value.type, value.shape[1:]) for value in session.get_inputs()}
-    taken = [model.input.height, model.input.width, model.input.channels]
+    taken = [int(side) for side in shape.split("x")]
     outputs = [value.name for value in session.get_outputs()]
     if inputs != {INPUT: ("tensor(uint8)", taken)} or set(outputs) != set(OUTPUTS):
         raise StartError(

@@ -152,6 +152,10 @@ class DetectionSettings(BaseSettings):
     """true: decode a JPEG at least four times the network's size at 1/2 to 1/8 of its sides,
     which takes a third of the time. Boxes move a little (docs/sizing.md)."""
 
+    second_look: bool = True
+    """Whether an image that seems to have a large face is looked at a second time, at a smaller
+    size, by a model that needs this for faces that nearly fill the image (docs/second-look.md)."""
+
     decoding: Annotated[Literal["processes", "threads"], BeforeValidator(lower)] = "processes"
     """Where images are decoded and drawn. processes: in processes of their own, which are stopped
     when an image takes too much time or memory. threads: in this process, without such limits;

@@ -9,8 +9,9 @@ from pathlib import Path
 from detection.agreement import measure
 from detection.cpu import available_cpus
 from detection.precision import processor_name
+from detection.predictions import Predictions
 from detection.providers import ProviderName, Use
-from detection.session import INPUT, Predictions, Session, open_file, open_session
+from detection.session import INPUT, Session, open_file, open_session
 from quantization.images import Images, Progress, inputs
 from store.int8 import Agreement, Speed
 from store.model import INT8_FILE, Model, ModelError

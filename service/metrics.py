@@ -67,6 +67,11 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self.second_looks = Counter(
+            "sfd_second_looks",
+            "Images that got a second inference, for a face that nearly fills them.",
+            registry=registry,
+        )
         self.faces = Counter("sfd_faces", "Faces found.", registry=registry)
         self.image_pixels = Histogram(
             "sfd_image_pixels", "Pixels of an image.", buckets=PIXELS, registry=registry

@@ -15,6 +15,7 @@ class ServiceObserver(Observer):
         """Count its stages, faces and pixels, and record its spans."""
         self.metrics.observe(done.timings)
         self.metrics.faces.inc(done.faces)
+        self.metrics.second_looks.inc(done.looks - 1)
         self.metrics.image_pixels.observe(done.width * done.height)
         tracing.record(
             done.timings,
@@ -24,6 +25,7 @@ class ServiceObserver(Observer):
                 "sfd.image.width": done.width,
                 "sfd.image.height": done.height,
                 "sfd.tiles": done.tiles,
+                "sfd.looks": done.looks,
                 "sfd.batch_size": done.batch_size,
                 "sfd.faces": done.faces,
             },

@@ -32,9 +32,10 @@ class Settings(DetectionSettings):
     request_timeout_s: Annotated[float, Gt(0), Le(3600)] = 30.0
     """Deadline of a request from its arrival to its answer, in seconds, slow uploads included."""
 
-    target_wait_s: Annotated[float, Gt(0), Le(3600)] = 3.0
+    target_wait_s: Annotated[float, Gt(0), Le(3600)] = 2.0
     """The longest predicted wait for inference, in seconds. An image that would wait longer is
-    answered 503 at once."""
+    answered 503 at once. From then on the limit is 40 % of it, until the overload is over
+    (docs/sizing.md)."""
 
     shutdown_grace_s: Annotated[float, Ge(0), Le(3600)] = 30.0
     """How long accepted requests may take to finish after SIGTERM, in seconds."""

@@ -1,4 +1,4 @@
-"""Builds a model folder's `model.onnx` from its sources, and records what it was built from."""
+"""Builds a model folder's ONNX files from its sources, and records what they were built from."""
 
 import json
 from collections.abc import Callable
@@ -33,23 +33,32 @@ def is_built(model: Model) -> bool:
 
 
 def build(model: Model, *, verify: bool = True, progress: Progress = lambda _: None) -> Build:
-    """Convert a folder's sources to `model.onnx` in heads form and write `build.json`.
+    """Convert a folder's sources to its ONNX files in heads form and write `build.json`.
 
-    Each file is written whole or not at all. If the process dies between the two, `check` reports
+    Each file is written whole or not at all. If the process dies before the last, `check` reports
     that they don't match. Raises ModelError if the sources differ from `model.toml`, and SfdError
     if the converter refuses them.
     """
     check_sources(model)
     options = conversion(model, verify=verify)
     report = convert_file(model.deploy, model.weights, model.onnx, options, progress)
-    return record(model, report)
+    second = None
+    if model.second_look is not None:
+        side = model.second_look.side
+        options = conversion(model, verify=verify, size=(side, side))
+        second = convert_file(
+            model.deploy, model.weights, model.second_look_onnx, options, progress
+        )
+    return record(model, report, second)
 
 
-def conversion(model: Model, *, verify: bool = True, merge: bool = True) -> Options:
-    """How a model is converted to heads form."""
+def conversion(
+    model: Model, *, verify: bool = True, merge: bool = True, size: tuple[int, int] | None = None
+) -> Options:
+    """How a model is converted to heads form; `size` (height, width) replaces its own."""
     return Options(
         output=Kind.HEADS,
-        input_size=(model.input.height, model.input.width),
+        input_size=size or (model.input.height, model.input.width),
         channel_order=ChannelOrder(model.input.channel_order),
         mean=model.input.mean,
         scale=model.input.scale,
@@ -60,8 +69,8 @@ def conversion(model: Model, *, verify: bool = True, merge: bool = True) -> Opti
     )
 
 
-def record(model: Model, report: Report) -> Build:
-    """Write `build.json` for a `model.onnx` that was just converted.
+def record(model: Model, report: Report, second_look: Report | None = None) -> Build:
+    """Write `build.json` for a `model.onnx`, and a second look's network, just converted.
 
     What it says about `model.int8.onnx` stays: `check_int8` finds out if that is out of date.
     """
@@ -75,6 +84,7 @@ def record(model: Model, report: Report) -> Build:
         converter=report.metadata["sfd.converter_version"],
         verification=report.metadata["sfd.verification"],
         int8=_int8_before(model),
+        second_look=second_look.onnx_sha256 if second_look else None,
     )
     write(model, made)
     return made

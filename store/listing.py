@@ -13,6 +13,7 @@ from store.int8 import Int8
 from store.model import (
     INT8_FILE,
     ONNX_FILE,
+    SECOND_LOOK_FILE,
     Build,
     Description,
     Model,
@@ -145,6 +146,12 @@ def _card(row: Listed) -> Iterator[str]:
         "thresholds": f"score {limits.default_score:g}, NMS IoU {limits.nms_iou:g}, "
         f"{limits.top_k} into NMS, {limits.keep_top_k} kept",
     }
+    if about.second_look is not None:
+        look = about.second_look
+        facts = {
+            **facts,
+            "second look": f"at {look.side}x{look.side}, for faces from {look.min_side:g} pixels",
+        }
     if isinstance(about, Model):
         facts = {**facts, "folder": str(about.folder)}
     if isinstance(about, Entry):
@@ -156,6 +163,8 @@ def _card(row: Listed) -> Iterator[str]:
     if row.build:
         yield f"{'file:':<12}{ONNX_FILE}, sha256 {row.build.sha256}"
         yield f"{'build:':<12}{row.build.verification}, by sfd {row.build.converter}"
+        if row.build.second_look:
+            yield f"{'file:':<12}{SECOND_LOOK_FILE}, sha256 {row.build.second_look}"
         if row.build.int8:
             yield from _int8_card(row.build.int8)
     for result in about.results:

@@ -23,6 +23,7 @@ from store.int8 import Int8
 MODEL_FILE = "model.toml"
 ONNX_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
+SECOND_LOOK_FILE = "model.second_look.onnx"
 BUILD_FILE = "build.json"
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]*"
 
@@ -81,6 +82,25 @@ class Thresholds:
 
 
 @dataclass(frozen=True, config=STRICT)
+class SecondLook:
+    """A second inference on a smaller copy of an image, for faces that nearly fill it.
+
+    For networks that find small and medium faces better than large ones. `detection.second_look`
+    says how it works.
+    """
+
+    side: Pixels
+    """Width and height of the second input; it takes a network of its own."""
+    scale: Annotated[float, Field(gt=0, le=1)]
+    """Pixels of the copy for one pixel of the first input."""
+    min_side: Annotated[float, Field(ge=0)]
+    """Shortest side of a large face, in pixels of the first input. Smaller faces of the second look
+    do not count."""
+    trigger: Fraction
+    """There is a second look if the first predicts a large face with a score above this."""
+
+
+@dataclass(frozen=True, config=STRICT)
 class Source:
     """A file of the model folder and its hash."""
 
@@ -117,11 +137,15 @@ class Description:
     sources: Mapping[str, Source]
     """By role: `deploy` and `weights` always; `train`, `test` and `solver` if they are known."""
     results: tuple[Result, ...] = ()
+    second_look: SecondLook | None = None
 
     def __post_init__(self) -> None:
         for role in ("deploy", "weights"):
             if role not in self.sources:
                 raise ValueError(f"sources.{role} is missing")
+        look = self.second_look
+        if look and max(self.input.height, self.input.width) * look.scale > look.side:
+            raise ValueError("second_look: the copy of the image is larger than its side")
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -139,9 +163,11 @@ class Build:
     """`verified`, or `unverified: ` and the reason."""
     int8: Int8 | None = None
     """How `model.int8.onnx` was made; None if there is none."""
+    second_look: Sha256 | None = None
+    """Hash of `model.second_look.onnx`; None for a model without a second look."""
 
     def json(self) -> dict[str, Any]:
-        """The members of `build.json`. Without an int8 file it has no such member."""
+        """The members of `build.json`, without those of files that the model does not have."""
         found: dict[str, Any] = TypeAdapter(Build).dump_python(self, mode="json")
         return {key: value for key, value in found.items() if value is not None}
 
@@ -161,6 +187,11 @@ class Model(Description):
     def int8(self) -> Path:
         """Path of the network in int8, once `sfd models quantize` has made it."""
         return self.folder / INT8_FILE
+
+    @property
+    def second_look_onnx(self) -> Path:
+        """Path of the network of the second look, if there is one and once it is built."""
+        return self.folder / SECOND_LOOK_FILE
 
     @property
     def deploy(self) -> Path:
@@ -238,8 +269,9 @@ def folder_of(store: Path, name: str) -> Path:
 def check(model: Model) -> Build:
     """Compare every file of a model with its hash, and return how `model.onnx` was built.
 
-    Raises ModelError if a source does not match `model.toml`, if `model.onnx` is missing or does
-    not match `build.json`, or if `build.json` was made from other sources.
+    Raises ModelError if a source does not match `model.toml`, if `model.onnx` or the network of the
+    second look is missing or does not match `build.json`, or if `build.json` was made from other
+    sources.
     """
     check_sources(model)
     build = read_build(model)
@@ -247,6 +279,8 @@ def check(model: Model) -> Build:
     if not is_current(model, build):
         raise ModelError(f"{model.onnx}: was built from other sources or settings; {again}")
     _check_hash(model.onnx, build.sha256, again)
+    if build.second_look is not None:
+        _check_hash(model.second_look_onnx, build.second_look, again)
     return build
 
 
@@ -323,7 +357,11 @@ def _read(path: Path) -> bytes:
 def is_current(model: Model, build: Build) -> bool:
     """Whether a build was made from the current sources and settings of `model.toml`."""
     sources = {role: model.sources[role].sha256 for role in ("deploy", "weights")}
-    return build.sources == sources and build.recipe == recipe_hash(model)
+    return (
+        build.sources == sources
+        and build.recipe == recipe_hash(model)
+        and (build.second_look is None) == (model.second_look is None)
+    )
 
 
 def recipe_hash(model: Description) -> str:
@@ -334,6 +372,8 @@ def recipe_hash(model: Description) -> str:
     recipe = TypeAdapter(Description).dump_python(
         model, mode="json", include={"name", "classes", "input"}
     )
+    if model.second_look is not None:
+        recipe["second_look"] = model.second_look.side
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()
 
 

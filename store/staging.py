@@ -49,7 +49,9 @@ def refuse_existing(target: Path) -> None:
 def write_description(description: Description, folder: Path) -> None:
     """Write `model.toml`. The extra fields of a subclass, such as a catalog entry, are left out."""
     plain = _shaped(description)
-    text = tomli_w.dumps(TypeAdapter(Description).dump_python(plain, mode="json"))
+    text = tomli_w.dumps(
+        TypeAdapter(Description).dump_python(plain, mode="json", exclude_none=True)
+    )
     (folder / MODEL_FILE).write_text(text, encoding="utf-8")
 
 

@@ -16,6 +16,10 @@ SIZES: Mapping[str, tuple[int, int]] = {
 """Width and height: a web picture, a phone's and a camera's."""
 FORMATS: Mapping[str, str] = {"JPEG": "jpg", "PNG": "png", "WebP": "webp"}
 FACES = (1, 4, 16)
+PORTRAIT = "portrait"
+"""The cell of a face that fills the picture, so that it gets a second look."""
+FACE = (150, 30, 300, 205)
+"""The part of the photograph around its face, in pixels."""
 
 
 def make(folder: Path) -> dict[str, Path]:
@@ -37,6 +41,9 @@ def make(folder: Path) -> dict[str, Path]:
         save(f"format {name}", small, extension)
     for faces in FACES:
         save(f"faces {faces}", _scene(photograph, 640, 480, faces))
+    portrait = Image.new("RGB", (640, 480), "gray")
+    portrait.paste(photograph.crop(FACE).resize((411, 480), Image.Resampling.BICUBIC), (114, 0))
+    save(PORTRAIT, portrait)
     return made
 
 

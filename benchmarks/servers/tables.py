@@ -21,7 +21,7 @@ from benchmarks.servers.measurements import (
     rounds,
     spread,
 )
-from benchmarks.servers.pictures import FACES, FORMATS, SIZES
+from benchmarks.servers.pictures import FACES, FORMATS, PORTRAIT, SIZES
 from benchmarks.servers.results import Results
 from benchmarks.servers.targets import TARGETS
 
@@ -200,6 +200,7 @@ def costs(results: Results) -> str:
         ),
         *(("ours", f"format {name}", f"{name} of 0.3 MP", COST_CLIENTS) for name in FORMATS),
         *(("ours", f"faces {n}", f"{n} face{'s' * (n > 1)}", COST_CLIENTS) for n in FACES),
+        ("ours", PORTRAIT, "1 face that fills the picture, with a second look", COST_CLIENTS),
         *(
             (
                 "ours-batched",

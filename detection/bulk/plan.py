@@ -71,6 +71,8 @@ class Options:
     max_pixels: int
     reduced_decoding: bool
     precision: str
+    second_look: bool = False
+    """False for a job of an sfd that had no second look."""
 
     @property
     def query(self) -> Query:
@@ -148,6 +150,7 @@ def options(query: Query, model: Model, settings: BulkSettings) -> Options:
         max_pixels=settings.max_pixels,
         reduced_decoding=settings.reduced_decoding,
         precision=settings.precision,
+        second_look=settings.second_look and model.second_look is not None,
     )
 
 

@@ -19,6 +19,7 @@ from detection import session
 from detection.deadline import until
 from detection.detector import Detection, Detector, Query, all_of
 from detection.errors import RequestError
+from detection.session import Picture
 from detection.timings import Timings, slowest
 from service.errors import InvalidRequest, PayloadTooLarge
 from service.openinference import tensors
@@ -193,7 +194,9 @@ async def _infer_pixels(
     _check_count(received.tensor.shape[0], max_images)
     images = await until(deadline, asyncio.to_thread(tensors.pixels, received))
     with detector.batcher.reserve(len(images), deadline=deadline) as places:
-        answers = await all_of(places.submit(image, deadline) for image in images)
+        # One look: these outputs are those of the ONNX file.
+        pictures = (Picture(image) for image in images)
+        answers = await all_of(places.submit(each, deadline) for each in pictures)
     return {
         "boxes": np.stack([each.result.boxes for each in answers]),
         "scores": np.stack([each.result.scores for each in answers])[:, :, None],

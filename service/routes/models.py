@@ -53,6 +53,8 @@ class ModelSummary(BaseModel):
     plan: str
     """How these three were chosen, and the provider if it was auto: by the settings, or by a
     measurement at the start."""
+    second_look: bool
+    """Whether images with large faces get a second look."""
     input: Size
     thresholds: Thresholds
 
@@ -105,6 +107,7 @@ SUMMARY_EXAMPLE: dict[str, Any] = {
     "threads": 1,
     "max_batch": 1,
     "plan": "measured: 40.0 ms with 1 worker at batch 1, 36.0 ms with 2 workers at batch 1",
+    "second_look": False,
     "input": {"width": 640, "height": 480},
     "thresholds": {"min_score": 0.5, "nms_iou": 0.3, "top_k": 5000, "keep_top_k": 750},
 }
@@ -197,6 +200,7 @@ def summary(runtime: Runtime, detector: Detector) -> ModelSummary:
         threads=detector.plan.threads,
         max_batch=detector.plan.max_batch,
         plan=detector.plan.reason,
+        second_look=session.second is not None,
         input=Size(width=session.model.input.width, height=session.model.input.height),
         thresholds=Thresholds(
             min_score=thresholds.default_score,

@@ -15,7 +15,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from detection.batcher import Answer, Batcher
+from detection.batcher import HELD, OVER, Answer, Batcher
 from detection.errors import InferenceFailed, Overloaded, Timeout
 from tests.detection.batcher_model import Item, Request, Work
 from tests.detection.batching import NEVER, FakeCall, FakeClock, FakeThreads, settle
@@ -70,6 +70,7 @@ class BatcherMachine(RuleBasedStateMachine):
         self.queue_limit: int = options["queue_limit"]
         self.workers: int = options["workers"]
         self.target_wait: float = options["target_wait"]
+        self.is_overloaded = False
 
     # --- the model
 
@@ -103,15 +104,25 @@ class BatcherMachine(RuleBasedStateMachine):
     def in_hand(self) -> list[FakeCall]:
         """The calls in hand that will take waiting items."""
         retried = [work.running.worker for work in self.retrying]
-        return [call for call in self.threads.in_hand if call.worker not in retried]
+        return [
+            call
+            for call in self.threads.in_hand
+            if call.worker not in retried and not call.results.cancelled()
+        ]
 
     def is_refused(self, places: int, deadline: float) -> bool:
         if self.drains or self.depth + places > self.queue_limit:
             return True
         busy = self.depth + self.inferring
-        cost = self.batcher.image_seconds
-        late = deadline != math.inf and self.clock.now + (busy + places) * cost > deadline
-        return busy > 0 and (busy * cost > self.target_wait or late)
+        wait = busy * self.batcher.image_seconds
+        if wait > self.target_wait and busy:
+            self.is_overloaded = True
+        elif wait <= OVER * self.target_wait or not busy:
+            self.is_overloaded = False
+        longest = HELD * self.target_wait if self.is_overloaded else self.target_wait
+        cost = places * self.batcher.image_seconds
+        late = deadline != math.inf and self.clock.now + wait + cost > deadline
+        return busy > 0 and (wait > longest or late)
 
     def expire(self) -> None:
         """Every item that waits or is in inference ends at its deadline."""

@@ -8,8 +8,9 @@ import pytest
 from detection.agreement import BOUNDS, agrees, builtin_pictures, match, measure
 from detection.detector import Query, faces_of
 from detection.precision import Precision
+from detection.predictions import Predictions
 from detection.providers import ProviderName
-from detection.session import Predictions, open_session
+from detection.session import open_session
 from store import model as models
 from store.model import Model
 

@@ -494,6 +494,63 @@ async def test_an_item_that_would_wait_too_long_is_refused_at_once() -> None:
 
 
 @bench_test
+async def test_in_an_overload_the_queue_is_held_short_until_it_is_over() -> None:
+    bench = Bench(max_batch=1, image_seconds=0.1, target_wait=1.0)
+    tasks = [bench.submit(item) for item in range(11)]
+    await settle()
+    with pytest.raises(Overloaded, match=r"the wait would be 1\.1 s, longer than the 1 s"):
+        bench.batcher.check_room()
+    for waiting in (10, 9, 8, 7, 6, 5):
+        await bench.clock.advance(0.1)
+        await bench.model.finish()
+        assert bench.batcher.wait == pytest.approx(waiting / 10)
+        with pytest.raises(Overloaded, match=r"longer than the 0\.4 s allowed"):
+            bench.batcher.check_room()
+    for _ in range(2):
+        await bench.clock.advance(0.1)
+        await bench.model.finish()
+        bench.batcher.check_room()
+    tasks += [bench.submit(item) for item in (11, 12)]
+    await settle()
+    with pytest.raises(Overloaded, match=r"longer than the 0\.4 s allowed"):
+        bench.batcher.check_room()
+    for _ in range(3):
+        await bench.clock.advance(0.1)
+        await bench.model.finish()
+    bench.batcher.check_room()
+    # The overload is over: the next burst may fill the queue again.
+    tasks += [bench.submit(item) for item in range(13, 20)]
+    await settle()
+    assert bench.batcher.wait == pytest.approx(0.9)
+    bench.batcher.check_room()
+    for _ in range(9):
+        await bench.clock.advance(0.1)
+        await bench.model.finish()
+    assert [answer.result for answer in await asyncio.gather(*tasks)] == [2 * i for i in range(20)]
+
+
+@bench_test
+async def test_an_idle_batcher_is_not_overloaded() -> None:
+    bench = Bench(max_batch=1, image_seconds=0.5, target_wait=1.0)
+    tasks = [bench.submit(item) for item in range(3)]
+    await settle()
+    with pytest.raises(Overloaded):
+        bench.batcher.check_room()
+    for _ in range(3):
+        await bench.clock.advance(0.5)
+        await bench.model.finish()
+    await asyncio.gather(*tasks)
+    bench.batcher.check_room()
+    running = [bench.submit(item) for item in range(2)]
+    await settle()
+    bench.batcher.check_room()
+    for _ in range(2):
+        await bench.clock.advance(0.5)
+        await bench.model.finish()
+    await asyncio.gather(*running)
+
+
+@bench_test
 async def test_an_item_that_would_miss_its_deadline_is_refused_at_once() -> None:
     bench = Bench(max_batch=1, image_seconds=0.5)
     task = bench.submit(1)

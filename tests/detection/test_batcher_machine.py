@@ -185,6 +185,11 @@ MUTANTS = {
         "(self.depth + self._inferring) * self.image_seconds",
         "self.depth * self.image_seconds",
     ),
+    "a refusal starts no overload": ("self._overloaded = True", "pass"),
+    "an overload is never over": (
+        "if wait <= OVER * self.target_wait:",
+        "if False:",
+    ),
 }
 
 

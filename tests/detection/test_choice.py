@@ -14,8 +14,9 @@ from detection.choice import Choice, choose_provider, fastest
 from detection.errors import StartError
 from detection.letterbox import Pixels
 from detection.precision import Precision
+from detection.predictions import Predictions
 from detection.providers import ProviderName
-from detection.session import Predictions, Session, open_session
+from detection.session import Session, open_session
 from detection.settings import DetectionSettings
 from detection.tuning import BUDGET_S, Plan
 from store import model as models

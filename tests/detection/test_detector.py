@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from detection.detector import Query, faces_of
-from detection.session import Predictions
+from detection.predictions import Predictions
 from store.model import Thresholds
 
 THRESHOLDS = Thresholds(default_score=0.5, nms_iou=0.3, top_k=5, keep_top_k=3)

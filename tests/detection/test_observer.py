@@ -12,8 +12,9 @@ from detection.errors import InferenceFailed
 from detection.letterbox import Pixels
 from detection.observer import ImageDone, Observer
 from detection.opening import find_model, open_detector
+from detection.predictions import Predictions
 from detection.providers import ProviderName
-from detection.session import Predictions, Session
+from detection.session import Session
 from detection.settings import DetectionSettings
 
 Cells = Callable[..., bytes]

@@ -16,6 +16,7 @@ from detection.detector import Detection, Detector, Query
 from detection.errors import Overloaded
 from detection.observer import Observer
 from detection.opening import LoopClock, Pools, find_model, open_detector
+from detection.session import Picture
 from detection.settings import DetectionSettings
 from store.model import ModelError
 
@@ -107,7 +108,7 @@ def test_a_thread_begins_its_next_batch_while_the_event_loop_is_busy(store: Path
     detector = open_detector(find_model(configured, "cells"), configured, observer=began)
 
     async def run() -> None:
-        blank = detector.session.blank()
+        blank = Picture(detector.session.blank())
         with detector.batcher.reserve(2) as places:
             both = [asyncio.create_task(places.submit(blank, math.inf)) for _ in range(2)]
             # The tasks submit, and the batcher hands both batches to the thread.

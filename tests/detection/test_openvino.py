@@ -16,8 +16,9 @@ import pytest
 
 from detection.agreement import agrees, builtin_pictures
 from detection.precision import Precision, lacking, processor_features
+from detection.predictions import Predictions
 from detection.providers import ProviderName
-from detection.session import Predictions, open_session
+from detection.session import open_session
 from quantization.images import Images
 from quantization.making import make
 from store import model as models

@@ -8,7 +8,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from detection.letterbox import Pixels
-from detection.session import Predictions, Session
+from detection.predictions import Predictions
+from detection.session import Session
 from service import runtime as runtimes
 from service.app import create_app, middleware
 from service.settings import Settings

@@ -7,7 +7,8 @@ import pytest
 from starlette.types import Message
 
 from detection.letterbox import Pixels
-from detection.session import Predictions, Session
+from detection.predictions import Predictions
+from detection.session import Session
 from service.disconnects import unless_client_goes
 from service.errors import ClientGone
 from service.runtime import Runtime

@@ -1,4 +1,8 @@
-"""The service finds the same boxes as OpenCV with the caffemodel, on real photographs."""
+"""The service finds the same boxes as OpenCV with the caffemodel, on real photographs.
+
+OpenCV looks once at each, and so does the service here. `tests/detection/test_second_look.py`
+compares the network of the second look with OpenCV.
+"""
 
 import json
 import threading
@@ -73,7 +77,7 @@ def test_the_service_finds_the_faces_that_opencv_finds_under_16_clients(
     tmp_path: Path,
 ) -> None:
     environment = {"SFD_MODEL_STORE": str(FOLDER.parent), "SFD_MAX_BATCH": str(max_batch),
-                   "SFD_REQUEST_TIMEOUT_S": "120"}  # fmt: skip
+                   "SFD_REQUEST_TIMEOUT_S": "120", "SFD_SECOND_LOOK": "false"}  # fmt: skip
     with start_real_server(tmp_path, environment) as server:
         answers = ask_for_all(server.url, image_files)
     if max_batch > 1:

@@ -15,6 +15,7 @@ DONE = ImageDone(
     tiles=5,
     faces=3,
     batch_size=4,
+    looks=2,
     timings=Timings(0.01, 0.02, 0.03, 0.04, 0.05, 0.15),
     waited=0.005,
 )
@@ -29,6 +30,7 @@ def test_an_image_counts_its_faces_its_pixels_and_its_stages() -> None:
     ServiceObserver(metrics).image_done(DONE)
     assert value(metrics, "sfd_faces_total") == 3
     assert value(metrics, "sfd_image_pixels_sum") == 640 * 480
+    assert value(metrics, "sfd_second_looks_total") == 1
     assert value(metrics, "sfd_stage_seconds_sum", stage="inference") == pytest.approx(0.04)
 
 
@@ -54,6 +56,7 @@ def test_an_image_becomes_a_span_with_what_was_found(monkeypatch: pytest.MonkeyP
                 "sfd.image.width": 640,
                 "sfd.image.height": 480,
                 "sfd.tiles": 5,
+                "sfd.looks": 2,
                 "sfd.batch_size": 4,
                 "sfd.faces": 3,
             },

@@ -11,7 +11,8 @@ import pytest
 
 from detection.detector import Detection, Query
 from detection.letterbox import Pixels
-from detection.session import Predictions, Session
+from detection.predictions import Predictions
+from detection.session import Session
 from service import runtime
 from service.settings import Settings
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import onnx
 import pytest
 
+from sfd.files import sha256
 from store import model
 from store.build import build, is_built
 from store.model import Model, ModelError
@@ -71,3 +72,78 @@ def test_a_failed_build_leaves_the_previous_one(built: Model) -> None:
 
 def test_the_record_contains_no_path(built: Model, tmp_path: Path) -> None:
     assert str(tmp_path) not in (built.folder / "build.json").read_text("utf-8")
+
+
+SECOND_LOOK = """
+[second_look]
+side = 32
+scale = 0.5
+min_side = 16
+trigger = 0.2
+"""
+
+
+def with_second_look(built: Model, text: str = SECOND_LOOK) -> Model:
+    path = built.folder / "model.toml"
+    path.write_text(path.read_text("utf-8") + text, "utf-8")
+    return model.load(built.folder)
+
+
+def test_a_second_look_has_a_network_of_its_own_size(built: Model) -> None:
+    looking = with_second_look(built)
+    assert not is_built(looking)
+    made = build(looking)
+    (images,) = onnx.load(looking.second_look_onnx).graph.input
+    assert [dim.dim_value for dim in images.type.tensor_type.shape.dim][1:] == [32, 32, 3]
+    assert made.second_look == sha256(looking.second_look_onnx)
+    assert model.check(looking) == made
+    assert is_built(looking)
+
+
+def test_another_side_of_the_second_look_needs_a_new_build_and_another_trigger_none(
+    built: Model,
+) -> None:
+    looking = with_second_look(built)
+    build(looking, verify=False)
+    path = built.folder / "model.toml"
+    text = path.read_text("utf-8")
+    path.write_text(text.replace("trigger = 0.2", "trigger = 0.3"), "utf-8")
+    assert is_built(model.load(built.folder))
+    path.write_text(text.replace("side = 32", "side = 64"), "utf-8")
+    assert not is_built(model.load(built.folder))
+
+
+def test_a_model_that_loses_its_second_look_is_built_again(built: Model) -> None:
+    before = (built.folder / "model.toml").read_text("utf-8")
+    build(with_second_look(built), verify=False)
+    (built.folder / "model.toml").write_text(before, "utf-8")
+    without = model.load(built.folder)
+    assert not is_built(without)
+    assert build(without, verify=False).second_look is None
+    assert is_built(without)
+
+
+@pytest.mark.parametrize("damage", ["missing", "does not match its sha256"])
+def test_a_damaged_network_of_the_second_look_is_found(built: Model, damage: str) -> None:
+    looking = with_second_look(built)
+    build(looking, verify=False)
+    if damage == "missing":
+        looking.second_look_onnx.unlink()
+    else:
+        looking.second_look_onnx.write_bytes(b"other")
+    with pytest.raises(ModelError, match=rf"second_look\.onnx: .*{damage}.*sfd models build tiny"):
+        model.check(looking)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("scale = 0.5", "scale = 0.6"), "the copy of the image is larger than its side"),
+        (("scale = 0.5", "scale = 0"), "second_look.scale"),
+        (("trigger = 0.2", "trigger = 2"), "second_look.trigger"),
+        (("min_side = 16", "least = 16"), "second_look.min_side"),
+    ],
+)
+def test_a_wrong_second_look_is_named(built: Model, change: tuple[str, str], says: str) -> None:
+    with pytest.raises(ModelError, match=says):
+        with_second_look(built, SECOND_LOOK.replace(*change))

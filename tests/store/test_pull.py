@@ -389,7 +389,9 @@ def command(*arguments: str, store: Path, offered: Catalog, tmp_path: Path) -> l
     """The command line of `sfd models` with the offered models as its catalog."""
     path = tmp_path / "offered.toml"
     path.write_text(
-        tomli_w.dumps(TypeAdapter(dict[str, Entry]).dump_python(dict(offered), mode="json")),
+        tomli_w.dumps(
+            TypeAdapter(dict[str, Entry]).dump_python(dict(offered), mode="json", exclude_none=True)
+        ),
         "utf-8",
     )
     assert catalog.load(path) == offered

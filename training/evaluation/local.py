@@ -56,7 +56,11 @@ class LocalPredictor:
     def fingerprint(self) -> str:
         """See Predictor."""
         session = self.detector.session
-        how = str(self.tiles), str(self.detector.reduced_decoding)
+        how = (
+            str(self.tiles),
+            str(self.detector.reduced_decoding),
+            str(session.second is not None),
+        )
         return fingerprint(session.model, session.provider, session.precision, *how)
 
     def predict(self, files: Sequence[Path], min_score: float, done: Done) -> list[Detections]:

@@ -14,7 +14,7 @@ from convert.conversion import Options, convert_file
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder
 from detection.detector import Query, faces_of
-from detection.session import Predictions
+from detection.predictions import Predictions
 from geometry.boxes import clip
 from geometry.letterbox import Letterbox
 from store import model as models

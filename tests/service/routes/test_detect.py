@@ -12,7 +12,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from detection.letterbox import Pixels
-from detection.session import Predictions, Session
+from detection.predictions import Predictions
+from detection.session import Session
 from service.runtime import Runtime
 from tests.cells import cells_of
 from tests.servers import problem_of
