@@ -80,19 +80,14 @@ class FakeThreads:
         self.threads = threads
         self.began = began
         """Called with each call that has items to infer."""
-        self.queue: list[FakeCall] = []
+        self.in_hand: list[FakeCall] = []
         self.busy: list[FakeCall] = []
-
-    @property
-    def in_hand(self) -> list[FakeCall]:
-        """The calls that wait; an executor keeps cancelled ones too, and skips them later."""
-        return [call for call in self.queue if not call.results.cancelled()]
 
     def submit(self, take: Take[int]) -> asyncio.Future[list[int]]:
         worker = asyncio.current_task()
         assert worker is not None
         call = FakeCall(take, worker, asyncio.get_running_loop().create_future())
-        self.queue.append(call)
+        self.in_hand.append(call)
         self._begin()
         return call.results
 
@@ -107,8 +102,8 @@ class FakeThreads:
             call.results.set_result(results)
 
     def _begin(self) -> None:
-        while self.queue and len(self.busy) < self.threads:
-            call = self.queue.pop(0)
+        while self.in_hand and len(self.busy) < self.threads:
+            call = self.in_hand.pop(0)
             if call.results.cancelled():
                 continue
             call.items = call.take()

@@ -1,7 +1,6 @@
 """The number of workers and the batch size: set values are used, the rest is measured."""
 
 import itertools
-import math
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
@@ -85,10 +84,10 @@ def test_other_load_during_one_measurement_does_not_change_the_choice(
     slow: tuple[float, ...],
 ) -> None:
     """One worker seems slower than it is: at the start, in the first or in the second round."""
-    factors = iter(slow)
+    factors = iter((*map(float, slow), 1.0, 1.0))
 
     def costs(threads: int, batch: int) -> float:
-        return 20.0 * next(factors, 1.0) if threads == 4 else 78.0
+        return 20 * next(factors) if threads == 4 else 78
 
     plan = Machine(costs).tune(max_batch=1)
     assert [cost.workers for cost in plan.costs] == [1, 4]
@@ -100,7 +99,7 @@ def test_a_gain_is_measured_again_in_turns() -> None:
 
     def costs(threads: int, batch: int) -> float:
         runs.append(threads)
-        return 20 / math.sqrt(threads)
+        return float(20 / threads**0.5)
 
     assert Machine(costs).tune(max_batch=1).workers == 4
     turns = [(threads, len([*run])) for threads, run in itertools.groupby(runs)]
