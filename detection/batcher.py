@@ -24,8 +24,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic
 
+from detection.batch import Answer, Call, Entry, Item, Result, Take
+from detection.clock import Clock, Handle
 from detection.errors import InferenceFailed, Overloaded, Timeout
 
 LEARNING_RATE = 0.1
@@ -34,84 +36,6 @@ HELD = 0.4
 """In an overload the predicted wait is held below this share of `target_wait`,"""
 OVER = 0.2
 """until it has fallen to this share."""
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-Taken = TypeVar("Taken", covariant=True)
-
-
-class Handle(Protocol):
-    """A timer that can be cancelled."""
-
-    def cancel(self) -> None:
-        """Cancel the timer."""
-
-
-class Clock(Protocol):
-    """A monotonic time in seconds, and timers. asyncio's event loop is such a clock."""
-
-    def time(self) -> float:
-        """Seconds since some start."""
-
-    def call_at(self, when: float, callback: Callable[[], None], /) -> Handle:
-        """Call back at a time, or soon if it has passed."""
-
-    def stopwatch(self) -> float:
-        """Seconds for measuring, finer than `time`, which in uvloop counts milliseconds.
-
-        Unlike the others, it may be called from any thread.
-        """
-
-
-class Take(Protocol[Taken]):
-    """Begins a call of `infer`."""
-
-    def __call__(self) -> Sequence[Taken]:
-        """The items of the batch, or none if no batch is due any more. Inference begins now.
-
-        May be called from any thread. Later calls return the same items.
-        """
-
-
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[Result]):
-    """The result of one item, with its batch size and times in seconds."""
-
-    result: Result
-    queued: float
-    inference: float
-    batch_size: int
-
-
-@dataclass(eq=False, slots=True)
-class _Entry(Generic[Item, Result]):
-    item: Item
-    future: asyncio.Future[Answer[Result]]
-    submitted: float
-    """By the clock's `time`."""
-    started: float
-    """By its stopwatch."""
-    expires: float
-    """The deadline by the stopwatch."""
-    expiry: Handle | None = None
-    has_waited: bool = False
-    """Whether it has waited `max_wait` by the clock, which may be ahead of the stopwatch."""
-    is_gone: bool = False
-    """Whether nobody waits for it any more. A thread must not ask `future`."""
-
-
-@dataclass(eq=False, slots=True)
-class _Call(Generic[Item, Result]):
-    """A call of `infer`: in hand, then begun."""
-
-    retried: _Entry[Item, Result] | None = None
-    """The item, if it is one of a failed batch."""
-    batch: list[_Entry[Item, Result]] | None = None
-    """The items; None until it begins."""
-    late: list[_Entry[Item, Result]] = field(default_factory=list)
-    """Items whose deadline had passed when it began; their timers are late."""
-    started: float = 0.0
-    """When it began, by the stopwatch."""
 
 
 @dataclass(eq=False)
@@ -183,7 +107,7 @@ class Batcher(Generic[Item, Result]):
     on_failure: Callable[[Exception], None] = lambda error: None
     """Called with each exception of `infer`; the items get an InferenceFailed without its text."""
 
-    _queue: deque[_Entry[Item, Result]] = field(default_factory=deque, init=False)
+    _queue: deque[Entry[Item, Result]] = field(default_factory=deque, init=False)
     _coming: int = field(default=0, init=False)
     _later: int = field(default=0, init=False)
     _inferring: int = field(default=0, init=False)
@@ -290,7 +214,7 @@ class Batcher(Generic[Item, Result]):
     async def _enqueue(self, item: Item, deadline: float) -> Answer[Result]:
         future: asyncio.Future[Answer[Result]] = asyncio.get_running_loop().create_future()
         now, started = self.clock.time(), self.clock.stopwatch()
-        entry = _Entry(item, future, now, started, started + (deadline - now))
+        entry = Entry(item, future, now, started, started + (deadline - now))
         entry.expiry = self.clock.call_at(deadline, lambda: self._expire(entry))
         with self._lock:
             self._queue.append(entry)
@@ -305,14 +229,14 @@ class Batcher(Generic[Item, Result]):
             if future.cancelled() and self._withdraw(entry):
                 self._decide()
 
-    def _expire(self, entry: _Entry[Item, Result]) -> None:
+    def _expire(self, entry: Entry[Item, Result]) -> None:
         """Answer an item whose deadline has passed; nobody waits for it any more."""
         if not entry.future.done():
             entry.future.set_exception(Timeout("the deadline of the request passed"))
         if self._withdraw(entry):
             self._decide()
 
-    def _withdraw(self, entry: _Entry[Item, Result]) -> bool:
+    def _withdraw(self, entry: Entry[Item, Result]) -> bool:
         """Remove an item from the queue; False if it is not there."""
         with self._lock:
             if entry not in self._queue:
@@ -355,11 +279,11 @@ class Batcher(Generic[Item, Result]):
 
     def _hand_out(self) -> None:
         self._in_hand += 1
-        task = asyncio.get_running_loop().create_task(self._work(_Call()))
+        task = asyncio.get_running_loop().create_task(self._work(Call()))
         self._running.add(task)
         task.add_done_callback(self._worker_idle)
 
-    def _begin(self, call: _Call[Item, Result]) -> list[_Entry[Item, Result]]:
+    def _begin(self, call: Call[Item, Result]) -> list[Entry[Item, Result]]:
         """The items of a call, which begins now if it has not. The worker's thread runs this."""
         with self._lock:
             if call.batch is not None:
@@ -382,7 +306,7 @@ class Batcher(Generic[Item, Result]):
             self.on_batch(len(batch))
         return batch
 
-    def _end(self, call: _Call[Item, Result]) -> None:
+    def _end(self, call: Call[Item, Result]) -> None:
         with self._lock:
             if call.batch is None:
                 # Cancelled in hand: if a worker still comes to it, there is nothing to do.
@@ -399,7 +323,7 @@ class Batcher(Generic[Item, Result]):
         self._running.discard(task)
         self._decide()
 
-    async def _work(self, call: _Call[Item, Result]) -> None:
+    async def _work(self, call: Call[Item, Result]) -> None:
         """Run one batch, and answer each of its items, even if inference fails."""
         try:
             error = await self._infer(call)
@@ -408,7 +332,7 @@ class Batcher(Generic[Item, Result]):
         finally:
             _fail(call.batch or (), InferenceFailed("the inference was interrupted"))
 
-    async def _retry(self, batch: Sequence[_Entry[Item, Result]]) -> None:
+    async def _retry(self, batch: Sequence[Entry[Item, Result]]) -> None:
         """Try each item of a failed batch alone."""
         self._retrying += 1
         try:
@@ -416,11 +340,11 @@ class Batcher(Generic[Item, Result]):
                 # The client may have gone, or the deadline passed, while the other items were
                 # tried.
                 if not entry.future.done():
-                    await self._infer(_Call(retried=entry))
+                    await self._infer(Call(retried=entry))
         finally:
             self._retrying -= 1
 
-    async def _infer(self, call: _Call[Item, Result]) -> Exception | None:
+    async def _infer(self, call: Call[Item, Result]) -> Exception | None:
         """Infer a batch and answer its items.
 
         Returns an error, if any. Only a single item gets the error as its answer.
@@ -457,7 +381,7 @@ class Batcher(Generic[Item, Result]):
         return None
 
 
-def _fail(batch: Sequence[_Entry[Item, Result]], error: Exception) -> None:
+def _fail(batch: Sequence[Entry[Item, Result]], error: Exception) -> None:
     for entry in batch:
         if not entry.future.done():
             entry.future.set_exception(error)

@@ -3,13 +3,14 @@
 import asyncio
 import logging
 import math
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from detection.batcher import Batcher, Handle, Take
+from detection.batch import Take
+from detection.batcher import Batcher
 from detection.choice import choose_provider
+from detection.clock import LoopClock
 from detection.decoding.limits import Limits
 from detection.decoding.pixels import PixelMemory
 from detection.decoding.pool import (
@@ -34,22 +35,6 @@ log = logging.getLogger(__name__)
 
 MOST_PICTURES = 512
 """Pictures of waiting images in shared memory, at 1.2 MB each for 640 x 640 pixels."""
-
-
-class LoopClock:
-    """The clock of the running event loop."""
-
-    def time(self) -> float:
-        """Seconds since some start."""
-        return asyncio.get_running_loop().time()
-
-    def call_at(self, when: float, callback: Callable[[], None], /) -> Handle:
-        """Call back at a time."""
-        return asyncio.get_running_loop().call_at(when, callback)
-
-    def stopwatch(self) -> float:
-        """Seconds for measuring."""
-        return time.perf_counter()
 
 
 @dataclass(frozen=True, slots=True)

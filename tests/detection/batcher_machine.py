@@ -15,7 +15,8 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from detection.batcher import HELD, OVER, Answer, Batcher
+from detection.batch import Answer
+from detection.batcher import HELD, OVER, Batcher
 from detection.errors import InferenceFailed, Overloaded, Timeout
 from tests.detection.batcher_model import Item, Request, Work
 from tests.detection.batching import NEVER, FakeCall, FakeClock, FakeThreads, settle

@@ -4,7 +4,8 @@ import asyncio
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from detection.batcher import Answer, Reservation
+from detection.batch import Answer
+from detection.batcher import Reservation
 from tests.detection.batching import FakeCall
 
 

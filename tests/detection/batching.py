@@ -3,11 +3,12 @@
 import asyncio
 import heapq
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from detection.batcher import Answer, Batcher, Take
+from detection.batch import Answer, Take
+from detection.batcher import Batcher
 
 NEVER = 1e9
 
@@ -164,3 +165,11 @@ class Bench:
                 return await places.submit(item, deadline)
 
         return asyncio.create_task(request())
+
+
+def bench_test(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    def run() -> None:
+        asyncio.run(test())
+
+    run.__name__ = test.__name__
+    return run

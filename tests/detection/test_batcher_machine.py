@@ -140,8 +140,8 @@ MUTANTS = {
     ),
     "a failed batch is not tried again": ("len(call.batch) > 1", "False"),
     "the rest of a failed batch is not tried": (
-        "await self._infer(_Call(retried=entry))",
-        "await self._infer(_Call(retried=entry))\n                    return",
+        "await self._infer(Call(retried=entry))",
+        "await self._infer(Call(retried=entry))\n                    return",
     ),
     "items that left are tried again": (
         "if not entry.future.done():\n                    await self._infer",

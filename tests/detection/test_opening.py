@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from detection import opening, session
+from detection.clock import LoopClock
 from detection.detector import Detection, Detector, Query
 from detection.errors import Overloaded
 from detection.observer import Observer
-from detection.opening import LoopClock, Pools, find_model, open_detector
+from detection.opening import Pools, find_model, open_detector
 from detection.session import Picture
 from detection.settings import DetectionSettings
 from store.model import ModelError
