@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from benchmarks.adapters import Adapter, centerface, yunet
 from benchmarks.downloads import CENTERFACE
@@ -164,6 +165,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run(given: argparse.Namespace) -> None:
     if given.output.exists():
         raise UsageError(f"{given.output} already exists; choose another --output")
+    if not given.output.parent.is_dir():
+        raise UsageError(f"{given.output.parent} is not a folder; create it first")
     folder = given.images or given.annotations.parent
     rows = read(given.annotations)
     (file,) = CENTERFACE.fetch()
@@ -176,14 +179,12 @@ def _run(given: argparse.Namespace) -> None:
     ]
     unlabelled = [row for row in rows if row["boxes"] is None]
     faces = 0
-    for number, row in enumerate(unlabelled, 1):
+    for row in tqdm(unlabelled, unit="picture", disable=None):
         with opened(folder / row["image"]) as image:
             picture = upright(image)
         boxes = fuse([each.detect(picture) for each in labellers], labellers)
         row["boxes"] = boxes.round(1).tolist()
         faces += len(boxes)
-        print(f"\r{number} of {len(unlabelled)} pictures", end="", file=sys.stderr)
-    print(file=sys.stderr)
     text = "".join(f"{json.dumps(row)}\n" for row in rows)
     write_atomically(given.output, text.encode())
     print(f"{given.output}: {faces} faces in {len(unlabelled)} pictures")
@@ -192,14 +193,21 @@ def _run(given: argparse.Namespace) -> None:
 def read(path: Path) -> list[dict[str, Any]]:
     """The lines of a list. Raises SfdError, with the line's number."""
     rows = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise SfdError(f"{path}: is not UTF-8 text") from None
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
             rows.append(row | {"image": str(row["image"]), "boxes": row["boxes"]})
         except (ValueError, KeyError, TypeError):
-            raise SfdError(f'{path}:{number}: is not {{"image": PATH, "boxes": …}}') from None
+            raise SfdError(
+                f'{path}:{number}: is not {{"image": PATH, "boxes": …}}; give unlabelled pictures '
+                '"boxes": null'
+            ) from None
     return rows
 
 

@@ -32,10 +32,10 @@ from detection.errors import InferenceFailed, Overloaded, Timeout
 
 LEARNING_RATE = 0.1
 """Weight of a batch's cost in the estimate of an item's cost."""
-HELD = 0.4
-"""In an overload the predicted wait is held below this share of `target_wait`,"""
-OVER = 0.2
-"""until it has fallen to this share."""
+OVERLOAD_LIMIT = 0.4
+"""In an overload, the longest wait that is allowed, as a share of `target_wait`."""
+OVERLOAD_END = 0.2
+"""The predicted wait at which an overload ends, as a share of `target_wait`."""
 
 
 @dataclass(eq=False)
@@ -98,8 +98,8 @@ class Batcher(Generic[Item, Result]):
     workers: int = 1
     target_wait: float = math.inf
     """The longest predicted wait with which an item is accepted, in seconds. A burst may fill the
-    queue up to it. From the first refusal on, the limit is `HELD` of it: a longer queue answers no
-    more items, only later ones."""
+    queue up to it. From the first refusal on, the limit is `OVERLOAD_LIMIT` of it: a longer queue
+    would answer no more items in a second, and all of them later."""
     image_seconds: float = 0.0
     """The cost of an item in seconds of all workers together: first a guess, then measured."""
     on_batch: Callable[[int], None] = lambda size: None
@@ -118,8 +118,8 @@ class Batcher(Generic[Item, Result]):
     _running: set[asyncio.Task[None]] = field(default_factory=set, init=False)
     """One task for each call in hand or begun."""
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
-    """Held for each change of the queue and of the numbers above, because `take` changes them in
-    another thread."""
+    """Held wherever the queue and the numbers above are changed, or several are read together,
+    because `take` changes them in another thread."""
     _timer: Handle | None = field(default=None, init=False)
     _overloaded: bool = field(default=False, init=False)
     _draining: bool = field(default=False, init=False)
@@ -133,23 +133,29 @@ class Batcher(Generic[Item, Result]):
     @property
     def wait(self) -> float:
         """The predicted wait for inference of an item accepted now, in seconds."""
+        return self._unanswered() * self.image_seconds
+
+    def _unanswered(self) -> int:
+        """Accepted items that are being prepared, wait or are in inference."""
         with self._lock:
-            return (self.depth + self._inferring) * self.image_seconds
+            return self.depth + self._inferring
 
     def check_room(self, places: int = 1, deadline: float = math.inf) -> None:
         """Raise Overloaded if `reserve(places, deadline=deadline)` would now.
 
-        An idle batcher accepts whatever fits the queue, whatever the prediction.
+        An idle batcher accepts whatever fits the queue, whatever the prediction. A refusal because
+        of `target_wait` begins an overload.
         """
         if self._draining:
             raise Overloaded("the service is shutting down")
         self._check_depth(places)
-        if not (self.depth or self._inferring):
+        unanswered = self._unanswered()
+        if not unanswered:
             # Only another batch can correct a prediction that one stalled batch has spoilt.
             self._overloaded = False
             return
-        wait = self.wait
-        longest = self._longest_wait(wait)
+        wait = unanswered * self.image_seconds
+        longest = self._note_wait(wait)
         if wait > longest:
             raise Overloaded(
                 f"the wait would be {wait:.1f} s, longer than the {longest:g} s allowed",
@@ -182,11 +188,11 @@ class Batcher(Generic[Item, Result]):
             self._expect(-reservation._unused, later=-reservation._later)
             reservation._unused = reservation._later = 0
 
-    def _longest_wait(self, wait: float) -> float:
-        """The longest wait allowed now, where the predicted one is `wait`."""
-        if wait <= OVER * self.target_wait:
+    def _note_wait(self, wait: float) -> float:
+        """Begin or end an overload by a predicted wait. Returns the longest that is allowed now."""
+        if wait <= OVERLOAD_END * self.target_wait:
             self._overloaded = False
-        longest = HELD * self.target_wait if self._overloaded else self.target_wait
+        longest = OVERLOAD_LIMIT * self.target_wait if self._overloaded else self.target_wait
         if wait > self.target_wait:
             self._overloaded = True
         return longest

@@ -24,9 +24,9 @@ MIN_SCORE = 0.01
 NMS_IOU = 0.3
 """Boxes of one look that overlap more are one face."""
 INSIDE = 0.7
-"""A box is a part of a face if at least this share of it lies inside the face's box,"""
+"""The least share of a box inside the box of a face that makes it a part of that face."""
 LARGER = 1.5
-"""and the face's box has at least so many times its area."""
+"""How many times the area of a part the box of its face has at least."""
 
 
 @dataclass(frozen=True, slots=True)

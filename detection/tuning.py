@@ -189,7 +189,7 @@ def _measure(
             before = _best(costs)
             costs.append(trials[before.workers].first_cost(batch))
             measure_again(before)
-            if clock() > end or costs[-1].seconds > before.seconds:
+            if clock() > end or costs[-1].seconds > _best(costs[:-1]).seconds:
                 break
     return costs
 

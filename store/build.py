@@ -1,7 +1,9 @@
 """Builds a model folder's ONNX files from its sources, and records what they were built from."""
 
 import json
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 from convert.conversion import Options, convert_file
 from convert.outputs.kinds import Kind
@@ -12,6 +14,7 @@ from sfd.files import write_atomically
 from store.int8 import Int8
 from store.model import (
     BUILD_FILE,
+    SECOND_LOOK_FILE,
     Build,
     Model,
     ModelError,
@@ -35,20 +38,24 @@ def is_built(model: Model) -> bool:
 def build(model: Model, *, verify: bool = True, progress: Progress = lambda _: None) -> Build:
     """Convert a folder's sources to its ONNX files in heads form and write `build.json`.
 
-    Each file is written whole or not at all. If the process dies before the last, `check` reports
-    that they don't match. Raises ModelError if the sources differ from `model.toml`, and SfdError
-    if the converter refuses them.
+    A conversion that fails leaves all files as they were. Each file is written whole or not at all;
+    if the process dies before the last, `check` reports that they don't match. Raises ModelError if
+    the sources differ from `model.toml`, and SfdError if the converter refuses them.
     """
     check_sources(model)
     options = conversion(model, verify=verify)
-    report = convert_file(model.deploy, model.weights, model.onnx, options, progress)
-    second = None
-    if model.second_look is not None:
-        side = model.second_look.side
-        options = conversion(model, verify=verify, size=(side, side))
-        second = convert_file(
-            model.deploy, model.weights, model.second_look_onnx, options, progress
-        )
+    if model.second_look is None:
+        report = convert_file(model.deploy, model.weights, model.onnx, options, progress)
+        made = record(model, report)
+        model.second_look_onnx.unlink(missing_ok=True)
+        return made
+    side = model.second_look.side
+    smaller = conversion(model, verify=verify, size=(side, side))
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=model.folder) as folder:
+        path = Path(folder) / SECOND_LOOK_FILE
+        second = convert_file(model.deploy, model.weights, path, smaller, progress)
+        report = convert_file(model.deploy, model.weights, model.onnx, options, progress)
+        path.replace(model.second_look_onnx)
     return record(model, report, second)
 
 

@@ -14,7 +14,7 @@ from training.hyperparameters import Range, chance, check, value
 class Recipe:
     """How to distil. Raises UsageError for a value outside its limits."""
 
-    # The run. The last run of the published weights also froze BatchNorm, with seed 31.
+    # The run. The last run, part 13 of the weights' history, also froze BatchNorm, with seed 31.
     hours: float = value(1.08, "hours to train", above=0)
     seed: int = value(1, "seed of the batches, and of weights that start at random (use --seed)")
     save_minutes: float = value(4.0, "minutes between two saved states")

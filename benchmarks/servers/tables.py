@@ -222,6 +222,7 @@ def costs(results: Results) -> str:
             number(median(rounds(results, server, cell, "pss_mb"))),
         )
         for server, cell, title, clients in listed
+        if rounds(results, server, cell, "images_per_s")
     ]
     return table(("", "clients", "images/s", "CPU ms per image", "p50, ms", "MB"), rows)
 

@@ -178,16 +178,16 @@ MUTANTS = {
         "self._draining = True",
     ),
     "an idle batcher refuses by its prediction": (
-        "if not (self.depth or self._inferring):",
+        "if not unanswered:",
         "if False:",
     ),
     "the wait forgets the items in inference": (
-        "(self.depth + self._inferring) * self.image_seconds",
-        "self.depth * self.image_seconds",
+        "return self.depth + self._inferring",
+        "return self.depth",
     ),
     "a refusal starts no overload": ("self._overloaded = True", "pass"),
     "an overload is never over": (
-        "if wait <= OVER * self.target_wait:",
+        "if wait <= OVERLOAD_END * self.target_wait:",
         "if False:",
     ),
 }

@@ -1,9 +1,13 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
 
+from convert.conversion import convert_file
+from convert.report import Report
+from sfd.errors import SfdError
 from sfd.files import sha256
 from store import model
 from store.build import build, is_built
@@ -121,6 +125,26 @@ def test_a_model_that_loses_its_second_look_is_built_again(built: Model) -> None
     assert not is_built(without)
     assert build(without, verify=False).second_look is None
     assert is_built(without)
+    assert not without.second_look_onnx.exists()
+
+
+@pytest.mark.parametrize("fails", ["model.onnx", "model.second_look.onnx"])
+def test_a_failed_conversion_of_either_network_changes_no_file(
+    built: Model, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    looking = with_second_look(built)
+    looking.onnx.write_bytes(b"made by an older converter")
+    before = {path.name: path.read_bytes() for path in built.folder.iterdir()}
+
+    def convert(*given: Any, **options: Any) -> Report:
+        if given[2].name == fails:
+            raise SfdError("does not convert")
+        return convert_file(*given, **options)
+
+    monkeypatch.setattr("store.build.convert_file", convert)
+    with pytest.raises(SfdError, match="does not convert"):
+        build(looking, verify=False)
+    assert {path.name: path.read_bytes() for path in built.folder.iterdir()} == before
 
 
 @pytest.mark.parametrize("damage", ["missing", "does not match its sha256"])
