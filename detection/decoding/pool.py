@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Protocol
 
 from detection.decoding import messages
-from detection.decoding.forkserver import NO_MEMORY
+from detection.decoding.forkserver import NO_MEMORY, UNKNOWN
 from detection.decoding.job import TICK_S, Job
 from detection.decoding.limits import Limits
 from detection.decoding.messages import MalformedReply, Order, Reply, Task
@@ -36,7 +36,11 @@ HANG_S = 120
 
 
 class DecoderCrashed(Exception):
-    """A worker ended by itself."""
+    """A worker ended by itself, or was killed by the system or another process."""
+
+    def __init__(self, *, killed: bool = False) -> None:
+        super().__init__()
+        self.killed = killed
 
 
 def threads(width: int) -> int:
@@ -163,20 +167,33 @@ class ProcessDecoder:
     def _try_twice(
         self, task: Task, data: bytes, job: Job, *, large: bool
     ) -> tuple[Reply, Prepared | None]:
-        """Run a task, a second time if the worker crashes: someone else may have killed it."""
+        """Run a task, a second time if the worker crashes: someone else may have killed it.
+
+        Raises TooExpensive if the image made the second one crash, too, and OutOfMemory if that was
+        killed.
+        """
         with suppress(DecoderCrashed):
             return self._run_once(task, data, job, large=large)
         try:
-            return self._run_once(task, data, job, large=large)
-        except DecoderCrashed:
+            return self._run_once(task, data, job, large=large, fresh=True)
+        except DecoderCrashed as crash:
+            if crash.killed:
+                raise OutOfMemory(
+                    "the processes that decoded this image were killed; the server may have too "
+                    "little memory; try again later"
+                ) from None
             raise TooExpensive("the decoder failed on this image; it may be broken") from None
 
     def _run_once(
-        self, task: Task, data: bytes, job: Job, *, large: bool
+        self, task: Task, data: bytes, job: Job, *, large: bool, fresh: bool = False
     ) -> tuple[Reply, Prepared | None]:
-        """The reply to a task, and for a Prepare its result, whose pictures keep their slots."""
+        """The reply to a task, and for a Prepare its result, whose pictures keep their slots.
+
+        An idle worker may be about to die, with its fork server, so a second try asks for a `fresh`
+        one.
+        """
         with self._places.turn(job) as turn:
-            process = self._worker()
+            process = self._worker(fresh=fresh)
             slots = self._pixels.take(task.most_tiles if isinstance(task, Prepare) else 0)
             kept, reusable = 0, False
             try:
@@ -268,18 +285,20 @@ class ProcessDecoder:
             return OutOfMemory("too little memory is left for this image; try again later")
         self._on_end("crash")
         log.error("a decoder ended %s at an image of %d bytes", ending(status), size)
-        return DecoderCrashed()
+        # A worker whose fork server was killed ends with it, for an unknown reason.
+        return DecoderCrashed(killed=status in (-signal.SIGKILL, UNKNOWN))
 
-    def _worker(self) -> Process:
+    def _worker(self, *, fresh: bool) -> Process:
         try:
-            while True:
+            while not fresh:
                 with self._lock:
                     process = self._idle.pop() if self._idle else None
                 if process is None:
-                    return self._server.fork()
+                    break
                 if process.is_alive:
                     return process
                 self._server.end(process)
+            return self._server.fork()
         except OSError as error:
             log.error("cannot start a decoder: %s", error)
             raise Overloaded("no process for decoding the image can be started") from None

@@ -42,6 +42,8 @@ KILL_S, JUMP_S, SAMPLE_S = 10.0, 15.0, 5.0
 JUMPS = ("+1d", "-1d", "+3650d", "-3650d", "+0")
 """What the wall clock is set to, one after the other."""
 GRACE_S = 30
+FILL_S, FILLING = 1.0, 100
+"""Seconds and clients of a burst that fills the service's pools of threads."""
 
 
 @dataclass
@@ -75,6 +77,7 @@ class Soak:
                             ask_alone, process.url, dict(self.photographs)
                         )
                         capacity = await clients.measure(max(5, seconds / 30))
+                        await fill(process, clients)
                         clients.set_rate(SHARE * capacity)
                         sending = asyncio.create_task(clients.send_at_rate(stop))
                     await live(process, life, clients, seconds)
@@ -88,6 +91,18 @@ class Soak:
         if sending is not None:
             await sending
         return figures(clients, seen, self.minutes, capacity)
+
+
+async def fill(process: Process, clients: Clients) -> None:
+    """Send bursts until the service starts no more threads.
+
+    Its pools start a thread only while all others are busy. Once they are full, more threads are a
+    leak.
+    """
+    before = 0
+    while (threads := processes.held(process.pid).threads) > before:
+        before = threads
+        await clients.measure(FILL_S, FILLING)
 
 
 async def live(process: Process, life: Life, clients: Clients, seconds: float) -> None:

@@ -24,7 +24,8 @@ from tests.reliability.processes import Held
 GROWTH, GROWTH_MB = 1.10, 16
 """Memory at the end over that after the warm-up, and a constant for the allocator's steps."""
 MORE_THREADS = 6
-"""asyncio's pool for `to_thread` grows with the load, up to the number of cores and four more."""
+"""The soak fills the pools at its start, but asyncio's for `to_thread` may still grow, up to the
+number of cores and four more."""
 MORE_DESCRIPTORS = 8
 """Connections that are just closing, and a decoder that is just being started."""
 

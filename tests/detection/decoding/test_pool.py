@@ -293,6 +293,43 @@ def test_an_image_that_makes_workers_crash_twice_is_refused(make: Make) -> None:
     decoder.prepare(SMALL, image(), Job())
 
 
+def test_an_image_whose_workers_are_killed_is_not_blamed(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    decoder = make()
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(decoder.make, SLOW, large(), Job())
+        seen: set[int] = set()
+        # Two more for the try with more memory, when the system had too little.
+        for _ in range(4):
+            eventually(lambda: bool(set(workers(decoder)) - seen))
+            (worker,) = set(workers(decoder)) - seen
+            seen.add(worker)
+            os.kill(worker, signal.SIGKILL)
+        failure = running.exception(30)
+    assert isinstance(failure, OutOfMemory)
+    assert "were killed" in str(failure)
+    assert make.endings == ["crash"] * 4  # type: ignore[attr-defined]
+    decoder.prepare(SMALL, image(), Job())
+
+
+def test_an_image_whose_worker_was_killed_gets_a_new_one(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Idle workers of a killed fork server may look alive for a moment."""
+    decoder = make()
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda _: decoder.prepare(SMALL, large(), Job()), range(2)))
+    idle = workers(decoder)
+    assert len(idle) == 2
+    monkeypatch.setattr(process.Process, "is_alive", True)
+    for worker in idle:
+        os.kill(worker, signal.SIGKILL)
+    eventually(lambda: all(map(has_ended, idle)))
+    decoder.prepare(SMALL, image(), Job())
+    assert make.endings == ["crash"]  # type: ignore[attr-defined]
+
+
 def test_an_idle_worker_that_was_killed_is_replaced_without_an_error(make: Make) -> None:
     decoder = make()
     decoder.prepare(SMALL, image(), Job())
