@@ -10,6 +10,7 @@ not wait for the event loop: one that ends a batch begins the next one at once, 
 import asyncio
 import math
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from hypothesis import strategies as st
@@ -249,6 +250,9 @@ class BatcherMachine(RuleBasedStateMachine):
     def close(self, which: int) -> None:
         request = self.one(self.requests, which)
         self.requests.remove(request)
+        self.close_context(request)
+
+    def close_context(self, request: Request) -> None:
         self.run(lambda: request.context.__exit__(None, None, None))
 
     def leave(self, item: Item) -> None:
@@ -335,8 +339,9 @@ class BatcherMachine(RuleBasedStateMachine):
     def finish_while_a_client_leaves(self, which: int, leaving: int, how: str) -> None:
         """Both in one turn of the event loop: the client left before its answer was there."""
         work, item = self.one(self.working, which), self.one(self.unanswered(), leaving)
-        if item in self.waiting:
-            # It leaves after the thread has taken the next batch, which may hold it.
+        if item in self.waiting or any(item in each.untried for each in self.retrying):
+            # It leaves after the thread has taken the next batch, or the next item of a failed
+            # one, which may be it.
             self.end(work, how)
             self.leave(item)
         else:
@@ -464,6 +469,10 @@ class BatcherMachine(RuleBasedStateMachine):
             if hasattr(self, "batcher"):
                 self.shut_down()
         finally:
+            # After a failure too, or the garbage collector closes them without an event loop.
+            for request in self.requests:
+                with suppress(Exception):
+                    self.close_context(request)
             for task in asyncio.all_tasks(self.loop):
                 task.cancel()
             self.loop.run_until_complete(settle())
