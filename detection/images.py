@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from io import BytesIO
 
 import numpy as np
@@ -60,8 +61,9 @@ SWAPPING = {
 OVERSAMPLING = 2
 """A reduced picture is at least this many times as large as its final size."""
 
-# Load all plugins now: otherwise Pillow imports them while it serves requests.
-Image.init()
+# Load the plugins now: otherwise Pillow imports them while it serves requests.
+for _plugin in ("Jpeg", "Mpo", "Png", "WebP", "Bmp", "Gif", "Tiff", "Avif"):
+    import_module(f"PIL.{_plugin}ImagePlugin")
 # Our own limit replaces Pillow's: it is checked before decoding, and users can raise it.
 Image.MAX_IMAGE_PIXELS = None
 # Pillow and libtiff complain about odd metadata; a client's files must not fill our log. The filter

@@ -87,15 +87,16 @@ def open_detector(
     observer: Observer | None = None,
     pools: Pools | None = None,
     measure: bool = False,
+    before_measuring: Callable[[], object] = lambda: None,
     target_wait: float = math.inf,
 ) -> Detector:
     """A detector of one model. `await detector.close()` ends it, and threads that it started.
 
     It runs on the event loop that first calls it. `pools` are shared with other detectors and stay
     open. `measure` spends half a second on measuring the settings that are "auto", which is
-    worthwhile in a long-running process. An image that would wait longer than `target_wait` seconds
-    is refused. Raises ModelError for files that do not match their hashes, and StartError, with the
-    reason, for a model or provider that does not work.
+    worthwhile in a long-running process; `before_measuring` is called first. An image that would
+    wait longer than `target_wait` seconds is refused. Raises ModelError for files that do not match
+    their hashes, and StartError, with the reason, for a model or provider that does not work.
 
         settings = detection.settings.load(DetectionSettings, provider="cpu")
         detector = open_detector(find_model(settings, "sfd-640-mobilenetv2-mod2"), settings)
@@ -106,14 +107,22 @@ def open_detector(
     observer = observer or Observer()
 
     choice = choose_provider(model, settings, measure=measure)
+    build = models.check(model)
 
     def open_model(threads: int, max_batch: int) -> Session:
         return open_session(
             model, choice.provider, threads, max_batch,
             streams=max(1, settings.threads // threads), precision=settings.precision,
+            build=build,
         )  # fmt: skip
 
-    session, plan = tune(settings, open_model, measure=measure, budget=choice.rest_s)
+    session, plan = tune(
+        settings,
+        open_model,
+        measure=measure,
+        budget=choice.rest_s,
+        before_measuring=before_measuring,
+    )
     session, plan = choice.explain(session, plan)
     if settings.second_look:
         session = open_second_look(session)

@@ -35,6 +35,11 @@ class Picture:
 _QUIET = ort.RunOptions()
 _QUIET.log_severity_level = 4
 
+# The memory of past inferences, which onnxruntime keeps for the next one, goes back to the system.
+_SHRINKING = ort.RunOptions()
+_SHRINKING.log_severity_level = 4
+_SHRINKING.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+
 
 @dataclass(frozen=True)
 class Session:
@@ -111,10 +116,14 @@ class Session:
             raise StartError(f"{self.model.name}: the model does not run: {reason}") from error
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
-        """Run once at each size: the first run allocates, picks kernels and builds engines.
+        """Run at each size: the first run allocates, picks kernels and builds engines.
 
         Raises StartError, with the reason, for a model that does not run.
         """
+        if self.provider is ProviderName.CPU:
+            # Measuring may have run larger batches. And in its first run onnxruntime allocates more
+            # than it needs once it knows the pattern.
+            self._try(partial(_infer, self.onnx, options=_SHRINKING), [self.blank()])
         for size in batch_sizes:
             self.run_blank(size)
         if self.second is not None and self.model.second_look is not None:
@@ -124,8 +133,10 @@ class Session:
                 self._try(partial(_infer, self.second), [copy] * size)
 
 
-def _infer(network: ort.InferenceSession, images: Sequence[Pixels]) -> list[Predictions]:
-    boxes, scores = network.run(OUTPUTS, {INPUT: np.stack(images)}, _QUIET)
+def _infer(
+    network: ort.InferenceSession, images: Sequence[Pixels], options: ort.RunOptions = _QUIET
+) -> list[Predictions]:
+    boxes, scores = network.run(OUTPUTS, {INPUT: np.stack(images)}, options)
     # NaN is never above a threshold, so the images would seem to have no faces.
     if np.isnan(scores).any():
         raise FloatingPointError("the model gave scores that are not numbers (NaN)")
@@ -140,16 +151,18 @@ def open_session(
     *,
     streams: int = 1,
     precision: Precision = Precision.FLOAT32,
+    build: Build | None = None,
 ) -> Session:
     """Check a model's files and open its ONNX file, or its int8 file for that precision.
 
-    `streams` batches run at the same time, each with `threads`. Raises ModelError for files that do
-    not match their hashes, and StartError, with the reason, for a model, provider or precision that
+    `streams` batches run at the same time, each with `threads`. `build` comes from
+    `store.model.check` if the files are checked already. Raises ModelError for files that do not
+    match their hashes, and StartError, with the reason, for a model, provider or precision that
     does not work.
     """
     features = processor_features()
     provider = check_precision(precision, provider, features)
-    build = models.check(model)
+    build = build or models.check(model)
     path = model.onnx
     if precision is Precision.INT8:
         path = _int8_file(model, build)

@@ -9,17 +9,17 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from detection.providers import PROVIDERS
+from detection.providers import PROVIDERS, ProviderName
 from detection.session import Session
 from detection.settings import DetectionSettings
 
 BATCHES = (1, 2, 4, 8)
 """The sizes of batches that are tried."""
 ACCELERATOR_BATCH = 8
-BUDGET_S = 0.5
-"""The time for the measurements of a start."""
+BUDGET_S = 0.4
+"""No measurement of a start begins after this time."""
 MORE_WORKERS = 0.92
 """More workers must cost less than this fraction of one. A single request gets only one worker, so
 with more workers it has fewer threads: on two cores, one client got 15 images a second instead of
@@ -32,6 +32,9 @@ turns with the choice before it, so that it is not other load that decides."""
 ALLOCATING = 2
 """Runs of a size that are not measured. onnxruntime allocates in the first one, and again in the
 second one, by the pattern of the first."""
+LOST = 1.3
+"""A choice that costs more than this many times its bound in the last of these runs has lost, and
+is not run again: that run takes up to 1.3 times as long as those after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +45,13 @@ class Cost:
     batch: int
     seconds: float
     """Seconds of the whole machine for one image: the inverse of the throughput."""
+    at_most: bool = False
+    """Whether it was measured while memory was allocated: the real cost is lower."""
 
     def __str__(self) -> str:
         workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
-        return f"{self.seconds * 1000:.1f} ms with {workers} at batch {self.batch}"
+        most = "up to " if self.at_most else ""
+        return f"{most}{self.seconds * 1000:.1f} ms with {workers} at batch {self.batch}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +83,16 @@ def tune(
     *,
     measure: bool,
     budget: float = BUDGET_S,
+    before_measuring: Callable[[], object] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Session, Plan]:
     """A session, and the plan for running it.
 
     Fixed settings are kept. For settings that are "auto", one worker and batches of one image are
     taken unless more are faster by MORE_WORKERS or LARGER_BATCH. No new measurement begins after
-    `budget` seconds. Raises StartError, with the reason, for a model that does not run.
+    `budget` seconds. `before_measuring` is called when the model is open: it waits for other work
+    of the start, which would disturb. Raises StartError, with the reason, for a model that does not
+    run.
 
     Without `measure`, or on an accelerator, "auto" is a rule: one worker, and batches of one image
     on a CPU, of several on an accelerator.
@@ -100,13 +109,15 @@ def tune(
                 first = open_session(_threads(settings, workers), batch)
         reason = "as set" if is_fixed else "not measured"
         return first, Plan(workers, _threads(settings, workers), batch, reason)
-    costs = _measure(settings, first, open_session, budget, clock)
+    costs, sessions = _measure(settings, first, open_session, budget, before_measuring, clock)
     best = _best(costs)
+    reason = "measured: " + ", ".join(map(str, costs))
     threads = _threads(settings, best.workers)
-    # Open a new session: the old one keeps the memory of the largest batch that it has run.
-    return open_session(threads, best.batch), Plan(
-        best.workers, threads, best.batch, "measured: " + ", ".join(map(str, costs)), tuple(costs)
-    )
+    session = sessions[best.workers]
+    if session.provider is not ProviderName.CPU and len(costs) > 1:
+        # It keeps the memory of the largest batch that it has run. On the CPU the warm-up frees it.
+        session = open_session(threads, best.batch)
+    return session, Plan(best.workers, threads, best.batch, reason, tuple(costs))
 
 
 def _bound(cost: Cost, best: Cost) -> float:
@@ -131,11 +142,17 @@ class _Trial:
     pool: ThreadPoolExecutor
     clock: Callable[[], float]
 
-    def first_cost(self, batch: int) -> Cost:
-        """The cost of an image at a size that has not run before."""
+    def allocate(self, batch: int) -> Cost:
+        """Run a size for the first times; the cost of the last one, which is somewhat too high."""
         for _ in range(ALLOCATING):
-            self.cost(batch)
-        return self.cost(batch)
+            cost = self.cost(batch)
+        return cost
+
+    def settled(self, first: Cost, best: Cost | None = None) -> Cost:
+        """The cost after the runs that allocate; no other run follows if `best` has won by now."""
+        if best is not None and first.seconds > LOST * _bound(first, best):
+            return replace(first, at_most=True)
+        return self.cost(first.batch)
 
     def cost(self, batch: int) -> Cost:
         """The cost of an image if all workers run one batch each, at the same time."""
@@ -151,9 +168,12 @@ def _measure(
     first: Session,
     open_session: Open,
     budget: float,
+    before_measuring: Callable[[], object],
     clock: Callable[[], float],
-) -> list[Cost]:
+) -> tuple[list[Cost], dict[int, Session]]:
     """The cost of an image for each choice that the settings leave open, until the time is up.
+
+    With them, the session for each number of workers.
 
     Tries each number of workers at the smallest batch, then the better one with growing batches,
     until a larger batch costs more.
@@ -175,23 +195,32 @@ def _measure(
             again = trials[known.workers].cost(known.batch)
             costs[costs.index(known)] = min(known, again, key=lambda cost: cost.seconds)
 
+    def try_batches() -> None:
+        for batch in batches[1:]:
+            best = _best(costs)
+            trial = trials[best.workers]
+            costs.append(trial.settled(trial.allocate(batch), best))
+            measure_again(best)
+            if clock() > end or costs[-1].seconds > _best(costs[:-1]).seconds:
+                return
+
     with ExitStack() as stack:
         for workers in dict.fromkeys(choices):
             session = open_session(_threads(settings, workers), max(batches)) if trials else first
             pool = stack.enter_context(ThreadPoolExecutor(workers))
             trials[workers] = _Trial(session, workers, pool, clock)
-            costs.append(trials[workers].first_cost(batches[0]))
-            if len(costs) > 1:
+            allocated = trials[workers].allocate(batches[0])
+            if not costs:
+                before_measuring()
+                costs.append(trials[workers].settled(allocated))
+            else:
+                costs.append(trials[workers].settled(allocated, costs[0]))
                 measure_again(costs[0])
             if clock() > end:
-                return costs
-        for batch in batches[1:]:
-            before = _best(costs)
-            costs.append(trials[before.workers].first_cost(batch))
-            measure_again(before)
-            if clock() > end or costs[-1].seconds > _best(costs[:-1]).seconds:
                 break
-    return costs
+        else:
+            try_batches()
+    return costs, {workers: trial.session for workers, trial in trials.items()}
 
 
 def _threads(settings: DetectionSettings, workers: int) -> int:

@@ -11,8 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
-from service import deadlines, openapi, problems, tracing
-from service.compat import APIS
+from service import compat, deadlines, openapi, problems, tracing
 from service.compat.api import Api
 from service.middleware.api_keys import ApiKeys
 from service.middleware.closing import Closing
@@ -76,7 +75,7 @@ def create_app(runtime: Runtime) -> FastAPI:
 
 def apis(runtime: Runtime) -> list[Api]:
     """The other products' APIs that the settings name."""
-    return [APIS[name] for name in dict.fromkeys(runtime.settings.compat)]
+    return [compat.api(name) for name in dict.fromkeys(runtime.settings.compat)]
 
 
 def routers(runtime: Runtime) -> list[APIRouter]:

@@ -123,8 +123,11 @@ class Runtime:
             await asyncio.to_thread(self.pools.close)
 
 
-def load(settings: Settings) -> Runtime:
-    """Check and open every model of the settings. Raises ModelError or StartError."""
+def load(settings: Settings, before_measuring: Callable[[], object] = lambda: None) -> Runtime:
+    """Check and open every model of the settings. Raises ModelError or StartError.
+
+    `before_measuring` is called before the speed of a model is measured.
+    """
     metrics = Metrics()
     observer = ServiceObserver(metrics)
     models = [find_model(settings, name) for name in settings.served_models]
@@ -137,6 +140,7 @@ def load(settings: Settings) -> Runtime:
                 observer=observer,
                 pools=pools,
                 measure=True,
+                before_measuring=before_measuring,
                 target_wait=settings.target_wait_s,
             )
             for model in models

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Protocol, cast
 
-from sfd import extras
+from sfd import collector, extras
 from sfd.distribution import VERSION
 from sfd.errors import SfdError
 from sfd.search_path import put_current_folder_last
@@ -124,7 +124,8 @@ def _run(name: str, argv: Sequence[str] | None, given: argparse.Namespace | None
     module, _ = COMMANDS[name]
     prog = f"sfd {name}"
     try:
-        command = cast(Command, import_module(module))
+        with collector.paused():
+            command = cast(Command, import_module(module))
     except ModuleNotFoundError as error:
         _complain(prog, extras.lacking(name, error))
         return 1

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from detection.errors import Overloaded, RequestError, Timeout
 from service import problems
 from service.cluster.limits import RETRY_S
-from service.compat import APIS
+from service.compat import all_apis
 from service.middleware import request_ids
 from service.middleware.security_headers import SecurityHeaders
 
@@ -26,7 +26,7 @@ REPLICA = "X-Replica"
 """The header with the id of the replica that answered."""
 RAYS_OWN = "/-/"
 """Ray's own paths, such as /-/healthz."""
-SHAPES = (*(api.shape for api in APIS.values()), *problems.SHAPES)
+SHAPES = (*(api.shape for api in all_apis()), *problems.SHAPES)
 
 
 def middleware() -> list[Middleware]:

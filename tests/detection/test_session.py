@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -94,6 +96,35 @@ def test_warming_up_runs_each_size(folder: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(type(opened), "run", lambda self, images: sizes.append(len(images)))
     opened.warm_up([1, 4])
     assert sizes == [1, 4]
+
+
+def test_warming_up_gives_back_the_memory_of_larger_batches(built_model: Path) -> None:
+    """In a process of its own, because memory that others have freed would be used again."""
+    program = f"""
+from pathlib import Path
+from detection.providers import ProviderName
+from detection.session import open_session
+from store import model
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+
+opened = open_session(model.load(Path({str(built_model.parent)!r})), ProviderName.CPU, 2, 4)
+for _ in range(2):
+    opened.run_blank(1)
+one = resident()
+for _ in range(2):
+    opened.run_blank(4)
+four = resident()
+opened.warm_up([1])
+print(one, four, resident())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    one, four, warm = map(float, done.stdout.split())
+    assert four > one + 100
+    assert warm < one + 10
 
 
 def test_a_model_that_fails_during_the_warm_up_is_named_in_one_line(

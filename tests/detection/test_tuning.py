@@ -59,7 +59,6 @@ def test_without_a_gain_one_worker_and_batches_of_one_are_chosen() -> None:
     machine = Machine(linear)
     plan = machine.tune()
     assert (plan.workers, plan.threads, plan.max_batch) == (1, 4, 1)
-    assert machine.opened[-1] == (4, 1), "opened again, without the memory of larger batches"
     assert plan.image_seconds == pytest.approx(0.005)
 
 
@@ -114,11 +113,47 @@ def test_a_gain_by_batches_is_not_believed_at_once_either() -> None:
     assert plan.costs[0].seconds == pytest.approx(0.02), "measured again too"
 
 
-def test_what_clearly_gains_nothing_is_measured_once() -> None:
-    machine = Machine(lambda threads, batch: 20 * batch * batch / threads)
+def test_what_gains_nothing_is_measured_once() -> None:
+    machine = Machine(lambda threads, batch: 20 * batch**1.15 / threads)
     plan = machine.tune(workers=1)
     assert plan.max_batch == 1
     assert machine.runs == 3 + 3
+
+
+def test_what_has_lost_already_while_it_allocates_is_not_run_again() -> None:
+    machine = Machine(lambda threads, batch: 20 * batch * batch / threads)
+    plan = machine.tune(workers=1)
+    assert plan.max_batch == 1
+    assert machine.runs == 3 + 2
+    assert "5.0 ms with 1 worker at batch 1, up to 10.0 ms with 1 worker" in plan.reason
+
+
+@pytest.mark.parametrize(("power", "threads"), [(1, 4), (0.5, 1)])
+def test_the_session_that_was_measured_is_kept(power: float, threads: int) -> None:
+    machine = Machine(lambda threads, batch: 20 * batch / threads**power)
+    session, plan = tune(
+        DetectionSettings(threads=4), machine.open, measure=True, clock=machine.clock
+    )
+    assert plan.threads == threads
+    assert machine.opened == [(4, 8), (1, 8)]
+    before = machine.runs
+    machine.costs = lambda threads, batch: threads
+    session.run_blank(1)
+    assert (machine.runs, machine.longest) == (before + 1, threads / 1000)
+
+
+def test_other_work_of_the_start_ends_before_the_first_measurement() -> None:
+    machine = Machine(linear)
+    runs: list[int] = []
+    tune(
+        DetectionSettings(threads=4),
+        machine.open,
+        measure=True,
+        before_measuring=lambda: runs.append(machine.runs),
+        clock=machine.clock,
+    )
+    assert runs == [2]
+    assert machine.runs > 3
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -337,7 +337,7 @@ def test_a_hanging_inference_does_not_keep_the_process_alive(
 ) -> None:
     hang = sleeping("0 if len(images) > 1 or not images[0].max() == 255 else 600")
     with start_server(
-        hang + "\nimport service.command as s; s.HANG_S = 0.5",
+        hang + "\nimport service.server as s; s.HANG_S = 0.5",
         REQUEST_TIMEOUT_S=1,
         SHUTDOWN_GRACE_S=0.5,
     ) as server:

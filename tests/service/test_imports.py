@@ -5,7 +5,7 @@ import sys
 def test_the_service_runs_without_the_converters_and_the_trainers_libraries() -> None:
     program = (
         "import sys\n"
-        "import service.command, detection.command\n"
+        "import service.command, service.server, detection.command\n"
         "heavy = {'onnx', 'google.protobuf', 'torch', 'cv2', 'convert', 'training', 'grpc'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from detection.detector import Detection
 from detection.timings import STAGES, Timings
-from service.compat import APIS
+from service import compat
 from service.compat.api import whole_pixels
 from service.settings import Compat
 
@@ -14,7 +14,7 @@ TIMES = Timings(**dict.fromkeys(STAGES, 0.0))
 
 
 def test_every_name_that_the_setting_accepts_is_an_api() -> None:
-    assert set(APIS) == set(get_args(Compat))
+    assert len({id(compat.api(name)) for name in get_args(Compat)}) == len(compat.all_apis()) > 1
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.data())
