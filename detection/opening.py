@@ -23,6 +23,7 @@ from detection.decoding.pool import (
 from detection.detector import Detector
 from detection.observer import Observer
 from detection.predictions import Predictions
+from detection.providers import ProviderName
 from detection.session import Picture, Session, has_cuda, open_second_look, open_session
 from detection.settings import DetectionSettings
 from detection.tiles import MOST
@@ -124,6 +125,8 @@ def open_detector(
         before_measuring=before_measuring,
     )
     session, plan = choice.explain(session, plan)
+    if measure and session.provider is ProviderName.CPU:
+        session.free_memory()
     if settings.second_look:
         session = open_second_look(session)
     if session.fallback is not None:

@@ -1,5 +1,6 @@
 """A checked model of the store, opened in onnxruntime on the wanted provider."""
 
+import ctypes
 import dataclasses
 from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
@@ -35,7 +36,6 @@ class Picture:
 _QUIET = ort.RunOptions()
 _QUIET.log_severity_level = 4
 
-# The memory of past inferences, which onnxruntime keeps for the next one, goes back to the system.
 _SHRINKING = ort.RunOptions()
 _SHRINKING.log_severity_level = 4
 _SHRINKING.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -101,6 +101,13 @@ class Session:
         """Infer a batch of blank images. If that fails, StartError gives the reason."""
         self.try_run([self.blank()] * size)
 
+    def free_memory(self) -> None:
+        """Give the memory of past inferences back to the system. Only on the CPU provider."""
+        self._try(partial(_infer, self.onnx, options=_SHRINKING), [self.blank()])
+        # glibc keeps what is free in the middle of its heap; other libraries lack the function.
+        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+            trim(0)
+
     def try_run(self, images: Sequence[Pixels]) -> list[Predictions]:
         """Infer a batch for the first time. If that fails, StartError gives the reason."""
         return self._try(self.run, images)
@@ -116,14 +123,10 @@ class Session:
             raise StartError(f"{self.model.name}: the model does not run: {reason}") from error
 
     def warm_up(self, batch_sizes: Sequence[int]) -> None:
-        """Run at each size: the first run allocates, picks kernels and builds engines.
+        """Run once at each size: the first run allocates, picks kernels and builds engines.
 
         Raises StartError, with the reason, for a model that does not run.
         """
-        if self.provider is ProviderName.CPU:
-            # Measuring may have run larger batches. And in its first run onnxruntime allocates more
-            # than it needs once it knows the pattern.
-            self._try(partial(_infer, self.onnx, options=_SHRINKING), [self.blank()])
         for size in batch_sizes:
             self.run_blank(size)
         if self.second is not None and self.model.second_look is not None:

@@ -113,11 +113,12 @@ def tune(
     best = _best(costs)
     reason = "measured: " + ", ".join(map(str, costs))
     threads = _threads(settings, best.workers)
+    plan = Plan(best.workers, threads, best.batch, reason, tuple(costs))
     session = sessions[best.workers]
-    if session.provider is not ProviderName.CPU and len(costs) > 1:
-        # It keeps the memory of the largest batch that it has run. On the CPU the warm-up frees it.
+    if session.provider is not ProviderName.CPU:
+        # It keeps the memory of the largest batch that it has run, and can't free it.
         session = open_session(threads, best.batch)
-    return session, Plan(best.workers, threads, best.batch, reason, tuple(costs))
+    return session, plan
 
 
 def _bound(cost: Cost, best: Cost) -> float:

@@ -84,6 +84,7 @@ def _run(arguments: argparse.Namespace, configured: Settings, writer: LogWriter)
             # The routes and their libraries take as long to import as a model takes to open.
             importing = pool.submit(_import_server)
             loaded = runtime.load(configured, before_measuring=importing.result)
+            importing.result()
         from service.server import Server
 
         writer.on_drop = loaded.metrics.log_lines_dropped.inc

@@ -223,6 +223,12 @@ def test_openvino_is_measured_like_the_cpu_because_it_is_one() -> None:
     assert (plan.workers, plan.max_batch) == (1, 8)
 
 
+def test_openvino_is_opened_again_to_free_its_memory() -> None:
+    machine = Machine(linear, ProviderName.OPENVINO)
+    plan = machine.tune()
+    assert machine.opened[-1] == (plan.threads, plan.max_batch) == (4, 1)
+
+
 def test_with_one_thread_only_batches_are_measured() -> None:
     plan = Machine(lambda threads, batch: 10 + 2 * batch).tune(threads=1)
     assert (plan.workers, plan.threads, plan.max_batch) == (1, 1, 8)
