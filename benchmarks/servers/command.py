@@ -7,11 +7,12 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.ending import exit_code
-from benchmarks.servers import environments, publishing, tables
+from benchmarks.servers import environments, publishing, quiet, tables
 from benchmarks.servers.comparison import PARTS, Comparison, Plan
 from benchmarks.servers.contenders import CONTENDERS, ENVIRONMENTS, Graph
 from benchmarks.servers.results import Results
 from detection.agreement import PHOTOGRAPH
+from detection.cpu import available_cpus
 from detection.settings import DEFAULT_MODEL
 from sfd.arguments import nonnegative, one_of, positive, words
 from sfd.distribution import CHECKOUT
@@ -139,7 +140,10 @@ def _run(given: argparse.Namespace) -> None:
         given.port,
     )
     model = load(locate(given.model, given.store))
-    results = Results.create(given.out, plan.settings(model), resume=given.resume)
     # Shown at once, also in a file.
-    Comparison(plan, model, results, partial(print, flush=True)).run()
+    say = partial(print, flush=True)
+    if plan.rounds >= tables.ROUNDS:
+        quiet.wait(available_cpus(), say)
+    results = Results.create(given.out, plan.settings(model), resume=given.resume)
+    Comparison(plan, model, results, say).run()
     print(f"\n{tables.report(results)}\nwritten to {given.out}")

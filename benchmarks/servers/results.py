@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import psutil
 
+from benchmarks.servers import quiet
 from detection.cpu import available_cpus
 from detection.precision import processor_name
 from sfd.distribution import HOME
@@ -123,7 +124,7 @@ def machine() -> Values:
         "cores": available_cpus(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",
-        "load_before": round(psutil.getloadavg()[0], 2),
+        "load_before": round(quiet.load(), 2),
     }
 
 

@@ -22,10 +22,13 @@ from benchmarks.servers.measurements import (
     spread,
 )
 from benchmarks.servers.pictures import FACES, FORMATS, PORTRAIT, SIZES
+from benchmarks.servers.quiet import is_quiet
 from benchmarks.servers.results import Results
 from benchmarks.servers.targets import TARGETS
 
 NOTHING = "–"
+ROUNDS = 3
+"""Results of fewer are a trial."""
 
 
 def number(value: float | None, digits: int = 0) -> str:
@@ -60,12 +63,11 @@ def targets(results: Results) -> str:
 def trial(results: Results) -> str:
     """A warning for results that only show that everything works; otherwise nothing."""
     rounds_run, machine = results.data["settings"]["rounds"], results.data["machine"]
-    # The minute before also has the making of the environments, which takes a part of one core.
-    if rounds_run >= 3 and machine["load_before"] < machine["cores"] / 2:
+    if rounds_run >= ROUNDS and is_quiet(machine["load_before"], machine["cores"]):
         return ""
     return (
-        "**These results are of a trial: fewer than three rounds, or other work on the machine. "
-        "Do not rely on them.**\n\n"
+        f"**These results are of a trial: fewer than {ROUNDS} rounds, or other work on the "
+        "machine. Do not rely on them.**\n\n"
     )
 
 
