@@ -159,6 +159,12 @@ class Bench:
             infer=self.model, clock=self.clock, on_failure=self.failures.append, **options
         )
 
+    async def finish(self, batches: int = 1, each_takes: float = 0.0) -> None:
+        """Let so many batches end, one after the other."""
+        for _ in range(batches):
+            await self.clock.advance(each_takes)
+            await self.model.finish()
+
     def submit(self, item: int, deadline: float = NEVER) -> asyncio.Task[Answer[int]]:
         async def request() -> Answer[int]:
             with self.batcher.reserve(1) as places:

@@ -54,8 +54,7 @@ async def test_items_in_hand_wait() -> None:
     assert (bench.batcher.depth, sizes) == (1, [1, 1])
     await settle()
     assert bench.batcher.wait == pytest.approx(2 * bench.batcher.image_seconds)
-    for _ in range(2):
-        await bench.model.finish()
+    await bench.finish(2)
     await asyncio.gather(*tasks)
 
 
@@ -123,8 +122,7 @@ async def test_any_worker_takes_a_batch_in_hand() -> None:
         assert len(bench.model.batches) == begun
         await settle()
     assert bench.model.batches == [[0], [1], [2], [3], [4]]
-    for _ in range(2):
-        await bench.model.finish()
+    await bench.finish(2)
     assert [(await task).result for task in tasks] == [0, 2, 4, 6, 8]
 
 
@@ -179,8 +177,7 @@ async def test_a_batch_is_in_hand_as_soon_as_it_has_waited_long_enough() -> None
         assert bench.model.threads.in_hand == []
         await bench.clock.advance(1.0)
         assert len(bench.model.threads.in_hand) == 1
-        for _ in range(2):
-            await bench.model.finish()
+        await bench.finish(2)
         await asyncio.gather(*tasks)
 
 
@@ -205,8 +202,7 @@ async def test_the_items_of_a_failed_batch_wait_only_for_what_was_in_hand() -> N
     bench.model.poison = {1}
     tasks = [bench.submit(item) for item in range(1, 9)]
     await settle()
-    for _ in range(6):
-        await bench.model.finish()
+    await bench.finish(6)
     assert bench.model.batches == [[1, 2], [3, 4], [1], [2], [5, 6], [7, 8]]
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [r.result if isinstance(r, Answer) else type(r) for r in results] == [
@@ -256,7 +252,6 @@ async def test_a_call_that_is_cancelled_in_hand_keeps_its_items_in_the_queue() -
     in_hand.worker.cancel()
     await settle()
     assert in_hand.take() == []
-    for _ in range(2):
-        await bench.model.finish()
+    await bench.finish(2)
     assert bench.model.batches == [[1], [2]]
     assert [(await task).result for task in tasks] == [2, 4]

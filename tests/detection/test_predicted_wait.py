@@ -48,31 +48,25 @@ async def test_in_an_overload_the_queue_is_held_short_until_it_is_over() -> None
     with pytest.raises(Overloaded, match=r"the wait would be 1\.1 s, longer than the 1 s"):
         bench.batcher.check_room()
     for waiting in (10, 9, 8, 7, 6, 5):
-        await bench.clock.advance(0.1)
-        await bench.model.finish()
+        await bench.finish(each_takes=0.1)
         assert bench.batcher.wait == pytest.approx(waiting / 10)
         with pytest.raises(Overloaded, match=r"longer than the 0\.4 s allowed"):
             bench.batcher.check_room()
     for _ in range(2):
-        await bench.clock.advance(0.1)
-        await bench.model.finish()
+        await bench.finish(each_takes=0.1)
         bench.batcher.check_room()
     tasks += [bench.submit(item) for item in (11, 12)]
     await settle()
     with pytest.raises(Overloaded, match=r"longer than the 0\.4 s allowed"):
         bench.batcher.check_room()
-    for _ in range(3):
-        await bench.clock.advance(0.1)
-        await bench.model.finish()
+    await bench.finish(3, each_takes=0.1)
     bench.batcher.check_room()
     # The overload is over: the next burst may fill the queue again.
     tasks += [bench.submit(item) for item in range(13, 20)]
     await settle()
     assert bench.batcher.wait == pytest.approx(0.9)
     bench.batcher.check_room()
-    for _ in range(9):
-        await bench.clock.advance(0.1)
-        await bench.model.finish()
+    await bench.finish(9, each_takes=0.1)
     assert [answer.result for answer in await asyncio.gather(*tasks)] == [2 * i for i in range(20)]
 
 

@@ -276,37 +276,32 @@ def test_a_worker_that_is_killed_by_others_costs_no_image(make: Make) -> None:
         assert isinstance(running.exception(30), Timeout)
 
 
-def test_an_image_that_makes_workers_crash_twice_is_refused(make: Make) -> None:
-    decoder = make()
+def failure_if_workers_end(decoder: ProcessDecoder, by: signal.Signals, times: int) -> object:
+    """What an image is answered whose workers are ended so many times, one after the other."""
     with ThreadPoolExecutor(1) as threads:
         running = threads.submit(decoder.make, SLOW, large(), Job())
         seen: set[int] = set()
-        for _ in range(2):
+        for _ in range(times):
             eventually(lambda: bool(set(workers(decoder)) - seen))
             (worker,) = set(workers(decoder)) - seen
             seen.add(worker)
-            os.kill(worker, signal.SIGSEGV)
-        failure = running.exception(30)
+            os.kill(worker, by)
+        return running.exception(30)
+
+
+def test_an_image_that_makes_workers_crash_twice_is_refused(make: Make) -> None:
+    decoder = make()
+    failure = failure_if_workers_end(decoder, signal.SIGSEGV, 2)
     assert isinstance(failure, TooExpensive)
     assert "the decoder failed on this image" in str(failure)
     assert make.endings == ["crash", "crash"]  # type: ignore[attr-defined]
     decoder.prepare(SMALL, image(), Job())
 
 
-def test_an_image_whose_workers_are_killed_is_not_blamed(
-    make: Make, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_image_whose_workers_are_killed_is_not_blamed(make: Make) -> None:
     decoder = make()
-    with ThreadPoolExecutor(1) as threads:
-        running = threads.submit(decoder.make, SLOW, large(), Job())
-        seen: set[int] = set()
-        # Two more for the try with more memory, when the system had too little.
-        for _ in range(4):
-            eventually(lambda: bool(set(workers(decoder)) - seen))
-            (worker,) = set(workers(decoder)) - seen
-            seen.add(worker)
-            os.kill(worker, signal.SIGKILL)
-        failure = running.exception(30)
+    # Two more for the try with more memory, when the system had too little.
+    failure = failure_if_workers_end(decoder, signal.SIGKILL, 4)
     assert isinstance(failure, OutOfMemory)
     assert "were killed" in str(failure)
     assert make.endings == ["crash"] * 4  # type: ignore[attr-defined]
