@@ -44,10 +44,17 @@ class Choice:
         return session, plan
 
 
-def choose_provider(model: Model, settings: DetectionSettings, *, measure: bool) -> Choice:
+def choose_provider(
+    model: Model,
+    settings: DetectionSettings,
+    *,
+    measure: bool,
+    before_measuring: Callable[[], object] = lambda: None,
+) -> Choice:
     """The provider for a model. Without `measure`, `auto` stays `auto` (`session.choose`).
 
-    Raises ModelError or StartError for a model that can't be opened.
+    `before_measuring` is called if providers are compared: it waits for other work, which would
+    disturb. Raises ModelError or StartError for a model that can't be opened.
     """
     wanted = settings.provider
     if wanted is not ProviderName.AUTO or not measure or has_cuda() or not has_openvino():
@@ -56,6 +63,7 @@ def choose_provider(model: Model, settings: DetectionSettings, *, measure: bool)
     def open_on(provider: ProviderName, precision: Precision) -> Session:
         return open_session(model, provider, settings.threads, 1, precision=precision)
 
+    before_measuring()
     return fastest(model, settings.precision, open_on)
 
 

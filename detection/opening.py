@@ -107,7 +107,7 @@ def open_detector(
     """
     observer = observer or Observer()
 
-    choice = choose_provider(model, settings, measure=measure)
+    choice = choose_provider(model, settings, measure=measure, before_measuring=before_measuring)
     build = models.check(model)
 
     def open_model(threads: int, max_batch: int) -> Session:

@@ -129,6 +129,24 @@ def test_nothing_is_compared_where_there_is_no_choice(
     assert choose_provider(model, settings, measure=measure) == Choice(settings.provider)
 
 
+def test_other_work_of_the_start_ends_before_providers_are_compared(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+
+    def compare(*_: object) -> Choice:
+        order.append("compared")
+        return Choice(CPU)
+
+    monkeypatch.setattr(choice, "has_openvino", lambda: True)
+    monkeypatch.setattr(choice, "fastest", compare)
+    found = choose_provider(
+        model, DetectionSettings(), measure=True, before_measuring=lambda: order.append("ended")
+    )
+    assert found == Choice(CPU)
+    assert order == ["ended", "compared"]
+
+
 def test_the_choice_is_explained_in_the_plan_and_in_the_fallback(model: Model) -> None:
     session = open_session(model, CPU, 1, 1)
     plan = Plan(1, 1, 1, "as set")
