@@ -116,6 +116,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "same results faster (default: yes)",
     )
     parser.add_argument(
+        "--widen",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="compute convolutions with few outputs as a wide 1x1 convolution and a sum, which "
+        "gives the same results faster, up to rounding (default: yes)",
+    )
+    parser.add_argument(
         "--report", type=Path, metavar="REPORT.json", help="write every comparison to this file"
     )
     parser.add_argument(
@@ -142,6 +149,7 @@ def run(arguments: argparse.Namespace) -> None:
         class_names=arguments.class_names,
         verify=arguments.verify is not False,
         merge=arguments.merge is not False,
+        widen=arguments.widen is not False,
         simulated_weights=arguments.simulate_weights,
     )
     if arguments.explain:

@@ -60,6 +60,8 @@ class Options:
     verify: bool = True
     merge: bool = True
     """Whether convolutions that read one value through the same window become one."""
+    widen: bool = True
+    """Whether convolutions with few outputs become a wide 1x1 convolution and a sum."""
     simulated_weights: int | None = None
     """A seed for random weights instead of a caffemodel."""
 
@@ -267,7 +269,7 @@ def _build(network: Network, options: Options, name: str) -> Built:
                 "at most: give --input-size, or correct the prototxt"
             )
     kind, preprocessing = _frame(network, options)
-    return build(network, kind, preprocessing, name, merging=options.merge)
+    return build(network, kind, preprocessing, name, merging=options.merge, widening=options.widen)
 
 
 def _frame(network: Network, options: Options) -> tuple[Kind, Preprocessing | None]:

@@ -24,6 +24,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
+from convert.widen import sum_weights
 from geometry.arrays import U8
 from sfd.errors import SfdError
 
@@ -82,15 +83,20 @@ def quantize(source: Path, images: Iterable[U8]) -> bytes:
 
 
 def head_nodes(graph: onnx.GraphProto) -> frozenset[str]:
-    """Names of the last convolutions, after which there is no other, and of all nodes behind."""
+    """Names of the last convolutions, after which there is no other, and of all nodes behind.
+
+    The sum of a widened convolution (`convert.widen`) is behind its 1x1 convolution.
+    """
+    sums = sum_weights(graph)
     before_a_convolution: set[str] = set()
     """The blobs on which a later convolution depends."""
     heads: set[str] = set()
     for node in reversed(graph.node):
         leads_on = any(output in before_a_convolution for output in node.output)
-        if leads_on or node.op_type == "Conv":
+        is_convolution = node.op_type == "Conv" and node.input[1] not in sums
+        if leads_on or is_convolution:
             before_a_convolution.update(node.input)
-        if node.op_type == "Conv" and not leads_on:
+        if is_convolution and not leads_on:
             heads.add(node.name)
     behind: set[str] = set()
     for node in graph.node:

@@ -60,9 +60,12 @@ def build(model: Model, *, verify: bool = True, progress: Progress = lambda _: N
 
 
 def conversion(
-    model: Model, *, verify: bool = True, merge: bool = True, size: tuple[int, int] | None = None
+    model: Model, *, verify: bool = True, plain: bool = False, size: tuple[int, int] | None = None
 ) -> Options:
-    """How a model is converted to heads form; `size` (height, width) replaces its own."""
+    """How a model is converted to heads form; `size` (height, width) replaces its own.
+
+    `plain` keeps the convolutions of the prototxt: none is merged or widened.
+    """
     return Options(
         output=Kind.HEADS,
         input_size=size or (model.input.height, model.input.width),
@@ -72,7 +75,8 @@ def conversion(
         name=model.name,
         class_names=model.classes,
         verify=verify,
-        merge=merge,
+        merge=not plain,
+        widen=not plain,
     )
 
 

@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
         type=one_of(Graph),
         default=Graph.UNMERGED,
         metavar="|".join(Graph),
-        help="the ONNX file that peers get: of `sfd convert --no-merge`, or merged as ours "
+        help="the ONNX file that peers get: of `sfd convert --no-merge --no-widen`, or ours "
         "(default: %(default)s)",
     )
     run.add_argument(

@@ -20,7 +20,7 @@ def onnx(model: Model, graph: Graph) -> Path:
     # Another build may come from another converter.
     path = folder / f"{model.name}-{built.sha256[:16]}-unmerged.onnx"
     if not path.is_file():
-        convert_file(model.deploy, model.weights, path, conversion(model, merge=False))
+        convert_file(model.deploy, model.weights, path, conversion(model, plain=True))
     return path
 
 

@@ -19,6 +19,7 @@ from convert.outputs.detection_output import DetectionOutput, read
 from convert.outputs.preprocessing import IMAGES, Preprocessing
 from convert.outputs.suppression import suppress
 from convert.translate import TranslationError, build_graph, input_shapes, problems_of
+from convert.widen import widen
 from geometry.arrays import F32
 from sfd.errors import SfdError, UsageError
 
@@ -79,10 +80,12 @@ def build(
     name: str,
     *,
     merging: bool = True,
+    widening: bool = True,
 ) -> Built:
     """Translate a network and frame it as a kind. Raises SfdError with every problem.
 
-    `merging` joins convolutions that read one value through the same window (`convert.merge`).
+    `merging` joins convolutions that read one value through the same window (`convert.merge`), and
+    `widening` computes those with few outputs in another way (`convert.widen`).
     """
     problems = input_problems(network, kind)
     if problems:
@@ -94,6 +97,8 @@ def build(
     fold(graph)
     if merging:
         merge(graph)
+    if widening:
+        widen(graph)
     made = {output for node in graph.needed_nodes() for output in node.outputs}
     return Built(
         kind=kind,

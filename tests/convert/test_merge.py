@@ -112,7 +112,7 @@ def test_the_default_model_gives_the_same_boxes_and_scores_to_the_bit(tmp_path: 
     files = {}
     for merging in (False, True):
         files[merging] = tmp_path / f"{merging}.onnx"
-        options = Options(output=Kind.HEADS, merge=merging, verify=False)
+        options = Options(output=Kind.HEADS, merge=merging, widen=False, verify=False)
         convert_file(
             MODEL / "deploy.prototxt", MODEL / "weights.caffemodel", files[merging], options
         )
