@@ -5,6 +5,7 @@ and one worker for each core may do more than one worker with all of them. Both 
 model and the machine, so a few inferences at the start tell. An accelerator gains by batches.
 """
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +21,14 @@ BATCHES = (1, 2, 4, 8)
 ACCELERATOR_BATCH = 8
 BUDGET_S = 0.4
 """No measurement of a start begins after this time."""
+FEW_THREADS = 2
+"""With so many threads, one worker has them all, unmeasured. On two cores, two workers answered up
+to 24 % more images a second or 8 % fewer, as other load on the machine's memory changed, and one
+client got 15 images a second instead of 25."""
 MORE_WORKERS = 0.92
-"""More workers must cost less than this fraction of one. A single request gets only one worker, so
-with more workers it has fewer threads: on two cores, one client got 15 images a second instead of
-25. That is worth more than a few percent of throughput, which noise may feign as well."""
+"""With more threads, more workers must cost less than this fraction of one. A single request gets
+only one worker, so with more workers it has fewer threads. That is worth more than a few percent of
+throughput, which noise may feign as well."""
 LARGER_BATCH = 0.97
 """A larger batch must cost less than this fraction of the best smaller one."""
 CLEAR = 1.05
@@ -33,8 +38,8 @@ ALLOCATING = 2
 """Runs of a size that are not measured. onnxruntime allocates in the first one, and again in the
 second one, by the pattern of the first."""
 LOST = 1.3
-"""A choice that costs more than this many times its bound in the last of these runs has lost, and
-is not run again: that run takes up to 1.3 times as long as those after it."""
+"""A choice that costs more than this many times its bound in the best of these runs has lost, and
+is not run again: the second one takes up to 1.3 times as long as those after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +94,10 @@ def tune(
     """A session, and the plan for running it.
 
     Fixed settings are kept. For settings that are "auto", one worker and batches of one image are
-    taken unless more are faster by MORE_WORKERS or LARGER_BATCH. No new measurement begins after
-    `budget` seconds. `before_measuring` is called when the model is open: it waits for other work
-    of the start, which would disturb. Raises StartError, with the reason, for a model that does not
-    run.
+    taken unless more are faster by MORE_WORKERS or LARGER_BATCH. `before_measuring` is called when
+    the model has run for the first times: it waits for other work of the start, which would
+    disturb. No new measurement begins once undisturbed runs would have taken `budget` seconds.
+    Raises StartError, with the reason, for a model that does not run.
 
     Without `measure`, or on an accelerator, "auto" is a rule: one worker, and batches of one image
     on a CPU, of several on an accelerator.
@@ -144,10 +149,8 @@ class _Trial:
     clock: Callable[[], float]
 
     def allocate(self, batch: int) -> Cost:
-        """Run a size for the first times; the cost of the last one, which is somewhat too high."""
-        for _ in range(ALLOCATING):
-            cost = self.cost(batch)
-        return cost
+        """Run a size for the first times; the least cost, which is somewhat too high."""
+        return min((self.cost(batch) for _ in range(ALLOCATING)), key=lambda cost: cost.seconds)
 
     def settled(self, first: Cost, best: Cost | None = None) -> Cost:
         """The cost after the runs that allocate; no other run follows if `best` has won by now."""
@@ -180,18 +183,22 @@ def _measure(
     until a larger batch costs more.
     """
     batches = BATCHES if settings.max_batch == "auto" else (settings.max_batch,)
-    choices = (1, settings.threads) if settings.workers == "auto" else (settings.workers,)
-    end = clock() + budget
+    choices = _worker_choices(settings)
+    end = math.inf
     trials: dict[int, _Trial] = {}
     costs: list[Cost] = []
 
     def measure_again(before: Cost) -> None:
-        """Measure the latest choice and the one before it again, unless the latest clearly lost."""
+        """Measure the latest choice and the one before it again, unless the latest clearly lost.
+
+        A gain that there is no time to confirm is forgotten.
+        """
         latest = costs[-1]
         if latest.seconds > CLEAR * _bound(latest, before):
             return
         for known in (before, latest):
             if clock() > end:
+                del costs[-1]
                 return
             again = trials[known.workers].cost(known.batch)
             costs[costs.index(known)] = min(known, again, key=lambda cost: cost.seconds)
@@ -213,7 +220,11 @@ def _measure(
             allocated = trials[workers].allocate(batches[0])
             if not costs:
                 before_measuring()
+                started = clock()
                 costs.append(trials[workers].settled(allocated))
+                # The runs before it took longer if they were disturbed; that must not count.
+                run = clock() - started
+                end = started + budget - ALLOCATING * run
             else:
                 costs.append(trials[workers].settled(allocated, costs[0]))
                 measure_again(costs[0])
@@ -222,6 +233,12 @@ def _measure(
         else:
             try_batches()
     return costs, {workers: trial.session for workers, trial in trials.items()}
+
+
+def _worker_choices(settings: DetectionSettings) -> tuple[int, ...]:
+    if settings.workers != "auto":
+        return (settings.workers,)
+    return (1,) if settings.threads <= FEW_THREADS else (1, settings.threads)
 
 
 def _threads(settings: DetectionSettings, workers: int) -> int:

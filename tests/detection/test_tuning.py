@@ -142,18 +142,46 @@ def test_the_session_that_was_measured_is_kept(power: float, threads: int) -> No
     assert (machine.runs, machine.longest) == (before + 1, threads / 1000)
 
 
-def test_other_work_of_the_start_ends_before_the_first_measurement() -> None:
-    machine = Machine(linear)
+def test_other_work_of_the_start_ends_before_the_first_measurement_and_takes_none_of_its_time() -> (
+    None
+):
+    machine = Machine(lambda threads, batch: 20 * batch / threads**0.5)
     runs: list[int] = []
-    tune(
+
+    def wait() -> None:
+        runs.append(machine.runs)
+        machine.now += 5
+
+    _, plan = tune(
         DetectionSettings(threads=4),
         machine.open,
         measure=True,
-        before_measuring=lambda: runs.append(machine.runs),
+        before_measuring=wait,
         clock=machine.clock,
     )
     assert runs == [2]
-    assert machine.runs > 3
+    assert plan.workers == 4
+
+
+def test_runs_that_were_disturbed_take_none_of_the_time() -> None:
+    slow = iter((300, 300))
+    machine = Machine(lambda threads, batch: next(slow, 20 * batch / threads**0.5))
+    assert machine.tune().workers == 4
+
+
+def test_a_gain_that_there_is_no_time_to_confirm_is_forgotten() -> None:
+    machine = Machine(lambda threads, batch: 100 * batch / threads**0.5)
+    plan = machine.tune()
+    assert plan.workers == 1
+    assert machine.runs == 3 + 3 * 4
+    assert "4 workers" not in plan.reason
+
+
+def test_with_two_threads_one_worker_has_both() -> None:
+    machine = Machine(lambda threads, batch: 20 * batch)
+    plan = machine.tune(threads=2)
+    assert (plan.workers, plan.threads) == (1, 2)
+    assert machine.opened == [(2, 8)]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
