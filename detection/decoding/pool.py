@@ -43,6 +43,10 @@ class DecoderCrashed(Exception):
         self.killed = killed
 
 
+class DecodersKilled(OutOfMemory):
+    """Two workers, one after the other, were killed at the same image."""
+
+
 def threads(width: int) -> int:
     """The number of threads that should ask a decoder of this width, which blocks each of them.
 
@@ -158,8 +162,13 @@ class ProcessDecoder:
         self._pixels.close()
 
     def _run(self, task: Task, data: bytes, job: Job) -> tuple[Reply, Prepared | None]:
-        with suppress(OutOfMemory):
+        try:
             return self._try_twice(task, data, job, large=False)
+        except DecodersKilled:
+            # With more memory, the system would kill the next one, too.
+            raise
+        except OutOfMemory:
+            pass
         # Only one task at a time may use more than the usual memory.
         with self._places.large(job):
             return self._try_twice(task, data, job, large=True)
@@ -169,8 +178,8 @@ class ProcessDecoder:
     ) -> tuple[Reply, Prepared | None]:
         """Run a task, a second time if the worker crashes: someone else may have killed it.
 
-        Raises TooExpensive if the image made the second one crash, too, and OutOfMemory if that was
-        killed.
+        Raises TooExpensive if the image made the second one crash, too, and DecodersKilled if that
+        was killed.
         """
         with suppress(DecoderCrashed):
             return self._run_once(task, data, job, large=large)
@@ -178,7 +187,7 @@ class ProcessDecoder:
             return self._run_once(task, data, job, large=large, fresh=True)
         except DecoderCrashed as crash:
             if crash.killed:
-                raise OutOfMemory(
+                raise DecodersKilled(
                     "the processes that decoded this image were killed; the server may have too "
                     "little memory; try again later"
                 ) from None
@@ -228,8 +237,10 @@ class ProcessDecoder:
             messages.send_order(process.connection, order)
             self._watch(process, before, job, turn)
             return messages.receive_reply(process.connection, order.task.most_files)
-        except (EOFError, OSError):
-            raise self._crashed(process, len(order.data)) from None
+        except (EOFError, OSError) as error:
+            # A worker that stops in the middle of a message still runs.
+            hangs = isinstance(error, BlockingIOError)
+            raise self._crashed(process, len(order.data), hangs=hangs) from None
         except RequestError as problem:
             log.warning("stopped a decoder at %d bytes: %s", len(order.data), problem)
             raise
@@ -270,7 +281,7 @@ class ProcessDecoder:
             f"{self._limits.cpu_seconds:g} s of CPU time"
         )
 
-    def _crashed(self, process: Process, size: int) -> Exception:
+    def _crashed(self, process: Process, size: int, *, hangs: bool) -> Exception:
         """What to raise for a worker that has ended by itself, or no longer answers."""
         if self._server.is_closed:
             return Overloaded("the service is shutting down")
@@ -284,6 +295,9 @@ class ProcessDecoder:
         if status == NO_MEMORY:
             return OutOfMemory("too little memory is left for this image; try again later")
         self._on_end("crash")
+        if hangs:
+            log.error("stopped a decoder that hung at an image of %d bytes", size)
+            return DecoderCrashed()
         log.error("a decoder ended %s at an image of %d bytes", ending(status), size)
         # A worker whose fork server was killed ends with it, for an unknown reason.
         return DecoderCrashed(killed=status in (-signal.SIGKILL, UNKNOWN))

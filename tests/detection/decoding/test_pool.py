@@ -300,11 +300,10 @@ def test_an_image_that_makes_workers_crash_twice_is_refused(make: Make) -> None:
 
 def test_an_image_whose_workers_are_killed_is_not_blamed(make: Make) -> None:
     decoder = make()
-    # Two more for the try with more memory, when the system had too little.
-    failure = failure_if_workers_end(decoder, signal.SIGKILL, 4)
+    failure = failure_if_workers_end(decoder, signal.SIGKILL, 2)
     assert isinstance(failure, OutOfMemory)
     assert "were killed" in str(failure)
-    assert make.endings == ["crash"] * 4  # type: ignore[attr-defined]
+    assert make.endings == ["crash"] * 2  # type: ignore[attr-defined]
     decoder.prepare(SMALL, image(), Job())
 
 
@@ -436,6 +435,27 @@ def test_workers_end_with_the_fork_server(make: Make) -> None:
         assert has_ended(worker)
         job.over.set()
         assert isinstance(running.exception(30), Timeout)
+
+
+def test_an_image_that_stops_two_workers_is_not_called_a_lack_of_memory(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "SILENCE_S", 1)
+    decoder = make()
+    # Too large for the socket: sending it fails after the silence.
+    data = image(2000, 1500)
+    assert len(data) > 1_000_000
+    start = decoder._server.fork
+
+    def stopped() -> process.Process:
+        worker = start()
+        os.kill(worker.number, signal.SIGSTOP)
+        return worker
+
+    monkeypatch.setattr(decoder._server, "fork", stopped)
+    with pytest.raises(TooExpensive, match="the decoder failed on this image"):
+        decoder.prepare(SMALL, data, Job())
+    assert make.endings == ["crash"] * 2  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("size", [(100, 50), (2000, 1500)])
