@@ -116,6 +116,8 @@ def check_grpc(configured: Settings) -> None:
 
 async def dry_run(configured: Settings) -> None:
     """Check a deployment before it takes traffic; prints a report on stdout."""
+    # What serving would need, too.
+    _import_server()
     from service.routes.pages import SAMPLE
 
     started = time.perf_counter()

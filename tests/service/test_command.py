@@ -237,6 +237,23 @@ def test_a_dry_run_checks_the_deployment() -> None:
 
 
 @pytest.mark.usefixtures("plain")
+@pytest.mark.parametrize("arguments", [[], ["--dry-run"]], ids=["serve", "dry run"])
+def test_a_missing_package_of_the_server_is_named_by_a_dry_run_too(arguments: list[str]) -> None:
+    without = "import sys; sys.modules['uvicorn'] = None; from sfd.cli import main; "
+    done = subprocess.run(
+        [sys.executable, "-c", f"{without}sys.exit(main({['serve', *arguments]}))"],
+        env=os.environ | {"SFD_PORT": "0"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "needs the Python package 'uvicorn', which is not installed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize(
     ("environment", "says"),
     [

@@ -25,7 +25,7 @@ def test_every_other_command_names_extras_that_exist() -> None:
 @pytest.mark.parametrize(
     ("command", "module", "package", "install"),
     [
-        ("serve", "service.command", "uvicorn", "pip install 'sfd[service]'"),
+        ("serve", "service.command", "prometheus_client", "pip install 'sfd[service]'"),
         ("detect", "detection.command", "PIL", "pip install 'sfd[detect]'"),
         ("models", "store.command", "tqdm", "pip install 'sfd[models]'"),
         ("bench", "benchmarks.command", "tqdm", "pip install 'sfd[models,verify]'"),
