@@ -5,7 +5,8 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
@@ -23,13 +24,24 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
     Content that is too large for memory may come in parts. Raises WriteError if it can't be
     written.
     """
-    temporary: Path | None = None
-    try:
-        file, temporary = create_beside(path)
-        with file:
+    with temporary_beside(path) as temporary:
+        with temporary.open("wb") as file:
             file.writelines([content] if isinstance(content, bytes) else content)
             sync(file)
         temporary.replace(path)
+
+
+@contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """The name of an empty file in the folder of `path`, which is removed at the end.
+
+    Raises WriteError for an OSError: if the folder can't be written, or from the body.
+    """
+    temporary: Path | None = None
+    try:
+        file, temporary = create_beside(path)
+        file.close()
+        yield temporary
     except OSError as error:
         raise WriteError(f"can't write {path}: {error.strerror or error}") from error
     finally:

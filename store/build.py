@@ -1,20 +1,17 @@
 """Builds a model folder's ONNX files from its sources, and records what they were built from."""
 
 import json
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 from convert.conversion import Options, convert_file
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder
 from convert.report import Report
 from sfd.distribution import VERSION
-from sfd.files import write_atomically
+from sfd.files import temporary_beside, write_atomically
 from store.int8 import Int8
 from store.model import (
     BUILD_FILE,
-    SECOND_LOOK_FILE,
     Build,
     Model,
     ModelError,
@@ -40,7 +37,8 @@ def build(model: Model, *, verify: bool = True, progress: Progress = lambda _: N
 
     A conversion that fails leaves all files as they were. Each file is written whole or not at all;
     if the process dies before the last, `check` reports that they don't match. Raises ModelError if
-    the sources differ from `model.toml`, and SfdError if the converter refuses them.
+    the sources differ from `model.toml`, WriteError if the folder can't be written, and SfdError if
+    the converter refuses the sources.
     """
     check_sources(model)
     options = conversion(model, verify=verify)
@@ -51,8 +49,7 @@ def build(model: Model, *, verify: bool = True, progress: Progress = lambda _: N
         return made
     side = model.second_look.side
     smaller = conversion(model, verify=verify, size=(side, side))
-    with tempfile.TemporaryDirectory(prefix=".build-", dir=model.folder) as folder:
-        path = Path(folder) / SECOND_LOOK_FILE
+    with temporary_beside(model.second_look_onnx) as path:
         second = convert_file(model.deploy, model.weights, path, smaller, progress)
         report = convert_file(model.deploy, model.weights, model.onnx, options, progress)
         path.replace(model.second_look_onnx)

@@ -8,7 +8,7 @@ import pytest
 from convert.conversion import convert_file
 from convert.report import Report
 from sfd.errors import SfdError
-from sfd.files import sha256
+from sfd.files import WriteError, sha256
 from store import model
 from store.build import build, is_built
 from store.model import Model, ModelError
@@ -137,7 +137,7 @@ def test_a_failed_conversion_of_either_network_changes_no_file(
     before = {path.name: path.read_bytes() for path in built.folder.iterdir()}
 
     def convert(*given: Any, **options: Any) -> Report:
-        if given[2].name == fails:
+        if given[2].name.strip(".").startswith(fails):
             raise SfdError("does not convert")
         return convert_file(*given, **options)
 
@@ -145,6 +145,19 @@ def test_a_failed_conversion_of_either_network_changes_no_file(
     with pytest.raises(SfdError, match="does not convert"):
         build(looking, verify=False)
     assert {path.name: path.read_bytes() for path in built.folder.iterdir()} == before
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(
+    built: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking = with_second_look(built)
+
+    def refuse(**options: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("sfd.files.tempfile.mkstemp", refuse)
+    with pytest.raises(WriteError, match=r"can't write .*second_look\.onnx: Permission denied"):
+        build(looking, verify=False)
 
 
 @pytest.mark.parametrize("damage", ["missing", "does not match its sha256"])
