@@ -118,8 +118,8 @@ class Batcher(Generic[Item, Result]):
     _running: set[asyncio.Task[None]] = field(default_factory=set, init=False)
     """One task for each call in hand or begun."""
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
-    """Held wherever the queue and the numbers above are changed, or several are read together,
-    because `take` changes them in another thread."""
+    """Held wherever the queue and the numbers above are changed, because `take` changes them in
+    another thread; and wherever a decision needs several of them at one moment."""
     _timer: Handle | None = field(default=None, init=False)
     _overloaded: bool = field(default=False, init=False)
     _draining: bool = field(default=False, init=False)
@@ -159,7 +159,8 @@ class Batcher(Generic[Item, Result]):
         if wait > longest:
             raise Overloaded(
                 f"the wait would be {wait:.1f} s, longer than the {longest:g} s allowed",
-                retry_after_s=max(1, math.ceil(wait - longest)),
+                # When it is as short as an overload allows.
+                retry_after_s=max(1, math.ceil(wait - OVERLOAD_LIMIT * self.target_wait)),
             )
         if deadline == math.inf:
             return

@@ -29,7 +29,7 @@ async def test_an_item_that_would_wait_too_long_is_refused_at_once() -> None:
     assert bench.batcher.wait == pytest.approx(1.5), "one is in inference, two wait"
     with pytest.raises(Overloaded, match=r"the wait would be 1\.5 s, longer than the 1\.2 s") as e:
         bench.batcher.check_room()
-    assert e.value.retry_after_s == 1
+    assert e.value.retry_after_s == 2
     refused = bench.submit(3)
     await settle()
     with pytest.raises(Overloaded):
@@ -198,3 +198,17 @@ async def test_while_the_cost_is_unknown_only_the_queue_is_a_limit() -> None:
         bench.batcher.check_room(deadline=0.001)
         with pytest.raises(Overloaded, match="is full"):
             bench.batcher.check_room(2)
+
+
+@bench_test
+async def test_a_refused_client_is_told_when_the_overload_will_let_it_in() -> None:
+    bench = Bench(max_batch=1, image_seconds=0.5, target_wait=2.0)
+    tasks = [bench.submit(item) for item in range(5)]
+    await settle()
+    with pytest.raises(Overloaded, match=r"the wait would be 2\.5 s, longer than the 2 s") as e:
+        bench.batcher.check_room()
+    # Then 0.5 s are left, and an overload lets in what waits for 0.8 s. After 1 s it would not.
+    assert e.value.retry_after_s == 2
+    for _ in range(5):
+        await bench.model.finish()
+    await asyncio.gather(*tasks)
