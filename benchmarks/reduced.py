@@ -66,7 +66,7 @@ async def compare(
 ) -> Mapping[str, list[float]]:
     """The IoU of each face of the full decode, by what it is compared with. Raises SfdError."""
     found: dict[str, list[float]] = {"saved again": [], "reduced": []}
-    for path in tqdm(paths, unit="image", leave=False):
+    for path in tqdm(paths, unit="image", leave=False, disable=None):
         data = enlarged(path, side)
         expected = await _faces(full, path, data)
         found["saved again"] += overlaps(expected, await _faces(full, path, saved_again(data)))
@@ -84,10 +84,24 @@ async def _faces(detector: Detector, path: Path, data: bytes) -> Detection:
 def main(arguments: list[str] | None = None) -> int:
     """Measure and print a table; returns the exit code."""
     parser = argparse.ArgumentParser(description="What reduced decoding of JPEGs changes.")
-    parser.add_argument("--model", default=DEFAULT_MODEL, metavar="NAME")
-    parser.add_argument("--images", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--ground-truth", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--side", type=positive, default=4000, metavar="PIXELS")
+    parser.add_argument(
+        "--model", default=DEFAULT_MODEL, metavar="NAME", help="default: %(default)s"
+    )
+    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="their folder")
+    parser.add_argument(
+        "--ground-truth",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="which of them, as in evaluate",
+    )
+    parser.add_argument(
+        "--side",
+        type=positive,
+        default=4000,
+        metavar="PIXELS",
+        help="to which the longer side is enlarged (default: %(default)s)",
+    )
     given = parser.parse_args(arguments)
     return exit_code("reduced", lambda: _run(given))
 
@@ -103,11 +117,11 @@ def _run(given: argparse.Namespace) -> None:
 
 
 async def _measure(name: str, paths: Sequence[Path], side: int) -> Mapping[str, list[float]]:
-    detectors = []
-    for reduce in (False, True):
-        configured = settings.load(DetectionSettings, reduced_decoding=reduce)
-        detectors.append(open_detector(find_model(configured, name), configured))
+    detectors: list[Detector] = []
     try:
+        for reduce in (False, True):
+            configured = settings.load(DetectionSettings, reduced_decoding=reduce)
+            detectors.append(open_detector(find_model(configured, name), configured))
         return await compare(paths, side, *detectors)
     finally:
         for each in detectors:

@@ -142,8 +142,9 @@ def _run(given: argparse.Namespace) -> None:
     model = load(locate(given.model, given.store))
     # Shown at once, also in a file.
     say = partial(print, flush=True)
+    results = Results.create(given.out, plan.settings(model), resume=given.resume)
     if plan.rounds >= tables.ROUNDS:
         quiet.wait(available_cpus(), say)
-    results = Results.create(given.out, plan.settings(model), resume=given.resume)
+    results.note_load(quiet.load())
     Comparison(plan, model, results, say).run()
     print(f"\n{tables.report(results)}\nwritten to {given.out}")

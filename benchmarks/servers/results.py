@@ -11,7 +11,6 @@ from typing import Any, Self
 
 import psutil
 
-from benchmarks.servers import quiet
 from detection.cpu import available_cpus
 from detection.precision import processor_name
 from sfd.distribution import HOME
@@ -100,6 +99,11 @@ class Results:
         cells = self.data["cells"]
         self.data["cells"] = [each for each in cells if not failed.items() <= each.items()]
 
+    def note_load(self, load: float) -> None:
+        """Note the machine's load before a run, or the highest one if a run is resumed."""
+        machine = self.data["machine"]
+        machine["load_before"] = round(max(load, machine.get("load_before", 0.0)), 2)
+
     def save(self) -> None:
         """Write the file, whole or not at all."""
         if self.path is not None:
@@ -118,13 +122,12 @@ def rounded(values: Mapping[str, Any]) -> Values:
 
 
 def machine() -> Values:
-    """The machine of a measurement, without its name."""
+    """The machine of a measurement, without its name. `note_load` adds `load_before`."""
     return {
         "processor": processor_name(),
         "cores": available_cpus(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "system": f"{platform.system()} {platform.release()}",
-        "load_before": round(quiet.load(), 2),
     }
 
 

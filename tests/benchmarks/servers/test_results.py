@@ -41,6 +41,13 @@ def test_the_peak_is_that_of_the_best_number_of_clients() -> None:
     assert peak(Results(None, {"cells": CELLS}), "ours") == {0: 30.0, 1: 12.0}
 
 
+def test_a_resumed_run_keeps_the_highest_load_of_the_machine() -> None:
+    results = Results(None, {"machine": {}})
+    for load in (0.2, 1.5, 0.3):
+        results.note_load(load)
+    assert results.data["machine"] == {"load_before": 1.5}
+
+
 def test_ratios_are_taken_within_a_round_with_the_best_peer_of_that_round() -> None:
     results = Results(None, {"cells": CELLS})
     best = best_peer(results, lambda name: peak(results, name))
