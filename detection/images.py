@@ -61,7 +61,9 @@ SWAPPING = {
 OVERSAMPLING = 2
 """A reduced picture is at least this many times as large as its final size."""
 
-# Load the plugins now: otherwise Pillow imports them while it serves requests.
+# Load the plugins now: otherwise Pillow imports them while it serves requests. Its `open` imports
+# those of `preinit`, if nobody has called that.
+Image.preinit()
 for _plugin in ("Jpeg", "Mpo", "Png", "WebP", "Bmp", "Gif", "Tiff", "Avif"):
     import_module(f"PIL.{_plugin}ImagePlugin")
 # Our own limit replaces Pillow's: it is checked before decoding, and users can raise it.

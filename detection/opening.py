@@ -94,8 +94,9 @@ def open_detector(
     """A detector of one model. `await detector.close()` ends it, and threads that it started.
 
     It runs on the event loop that first calls it. `pools` are shared with other detectors and stay
-    open. `measure` spends half a second on measuring the settings that are "auto", which is
-    worthwhile in a long-running process; `before_measuring` is called first. An image that would
+    open. `measure` spends up to half a second on measuring the settings that are "auto", which is
+    worthwhile in a long-running process; before that, it may call `before_measuring`, which waits
+    for other work. An image that would
     wait longer than `target_wait` seconds is refused. Raises ModelError for files that do not match
     their hashes, and StartError, with the reason, for a model or provider that does not work.
 

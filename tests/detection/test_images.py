@@ -405,6 +405,21 @@ def test_a_good_picture_for_which_memory_is_lacking_is_not_called_broken(
     assert found.stdout.decode().strip() == "out-of-memory"
 
 
+def test_the_first_picture_imports_nothing_more() -> None:
+    """In a process that decodes, an import could fail for want of memory or files."""
+    code = (
+        "import sys; from detection import images; data = sys.stdin.buffer.read(); "
+        "before = set(sys.modules); "
+        "images.decode(data, max_pixels=10**6, background=(0, 0, 0)); "
+        "print(*(set(sys.modules) - before))"
+    )
+    data = encode(Image.new("RGB", (40, 30)), "JPEG")
+    found = subprocess.run(
+        [sys.executable, "-c", code], input=data, capture_output=True, check=True
+    )
+    assert found.stdout.split() == []
+
+
 def test_a_broken_file_with_a_large_canvas_is_called_broken() -> None:
     data = encode(Image.new("RGB", (9000, 9000)), "WEBP", method=0)
     found = problem_of_large(data[:200])
