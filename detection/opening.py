@@ -23,8 +23,14 @@ from detection.decoding.pool import (
 from detection.detector import Detector
 from detection.observer import Observer
 from detection.predictions import Predictions
-from detection.providers import ProviderName
-from detection.session import Picture, Session, has_cuda, open_second_look, open_session
+from detection.session import (
+    Picture,
+    Session,
+    free_memory,
+    has_cuda,
+    open_second_look,
+    open_session,
+)
 from detection.settings import DetectionSettings
 from detection.tiles import MOST
 from detection.tuning import Plan, tune
@@ -126,8 +132,8 @@ def open_detector(
         before_measuring=before_measuring,
     )
     session, plan = choice.explain(session, plan)
-    if measure and session.provider is ProviderName.CPU:
-        session.free_memory()
+    if measure:
+        free_memory()
     if settings.second_look:
         session = open_second_look(session)
     if session.fallback is not None:

@@ -97,16 +97,15 @@ class Session:
         shape = self.model.input.height, self.model.input.width, self.model.input.channels
         return np.full(shape, self.model.input.mean_rgb[: shape[2]], np.uint8)
 
-    def run_blank(self, size: int) -> None:
-        """Infer a batch of blank images. If that fails, StartError gives the reason."""
-        self.try_run([self.blank()] * size)
+    def run_blank(self, size: int, *, first: bool = False) -> None:
+        """Infer a batch of blank images. If that fails, StartError gives the reason.
 
-    def free_memory(self) -> None:
-        """Give the memory of past inferences back to the system. Only on the CPU provider."""
-        self._try(partial(_infer, self.onnx, options=_SHRINKING), [self.blank()])
-        # glibc keeps what is free in the middle of its heap; other libraries lack the function.
-        if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
-            trim(0)
+        The `first` run of a size frees the memory that it took. In the second one, onnxruntime
+        allocates by the pattern of the first, and would keep both.
+        """
+        shrinks = first and self.provider is ProviderName.CPU
+        options = _SHRINKING if shrinks else _QUIET
+        self._try(partial(_infer, self.onnx, options=options), [self.blank()] * size)
 
     def try_run(self, images: Sequence[Pixels]) -> list[Predictions]:
         """Infer a batch for the first time. If that fails, StartError gives the reason."""
@@ -122,18 +121,30 @@ class Session:
             reason = " ".join(str(error).split())[:300]
             raise StartError(f"{self.model.name}: the model does not run: {reason}") from error
 
-    def warm_up(self, batch_sizes: Sequence[int]) -> None:
-        """Run once at each size: the first run allocates, picks kernels and builds engines.
+    def warm_up(self, batch_sizes: Sequence[int], *, measured: int | None = None) -> None:
+        """Run at each size: the first runs allocate, pick kernels and build engines.
 
-        Raises StartError, with the reason, for a model that does not run.
+        The size that was `measured` has run. Raises StartError, with the reason, for a model that
+        does not run.
         """
         for size in batch_sizes:
-            self.run_blank(size)
+            if size != measured:
+                self.run_blank(size, first=True)
+                self.run_blank(size)
         if self.second is not None and self.model.second_look is not None:
             side, channels = self.model.second_look.side, self.model.input.channels
             copy = np.zeros((side, side, channels), np.uint8)
             for size in batch_sizes:
                 self._try(partial(_infer, self.second), [copy] * size)
+
+
+def free_memory() -> None:
+    """Give the memory of sessions that are closed back to the system.
+
+    glibc keeps what is free in the middle of its heap; other libraries lack the function.
+    """
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
 
 
 def _infer(

@@ -5,14 +5,14 @@ and one worker for each core may do more than one worker with all of them. Both 
 model and the machine, so a few inferences at the start tell. An accelerator gains by batches.
 """
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 
-from detection.providers import PROVIDERS, ProviderName
+from detection.providers import PROVIDERS
 from detection.session import Session
 from detection.settings import DetectionSettings
 
@@ -114,16 +114,11 @@ def tune(
                 first = open_session(_threads(settings, workers), batch)
         reason = "as set" if is_fixed else "not measured"
         return first, Plan(workers, _threads(settings, workers), batch, reason)
-    costs, sessions = _measure(settings, first, open_session, budget, before_measuring, clock)
+    costs, session = _measure(settings, first, open_session, budget, before_measuring, clock)
     best = _best(costs)
     reason = "measured: " + ", ".join(map(str, costs))
     threads = _threads(settings, best.workers)
-    plan = Plan(best.workers, threads, best.batch, reason, tuple(costs))
-    session = sessions[best.workers]
-    if session.provider is not ProviderName.CPU:
-        # It keeps the memory of the largest batch that it has run, and can't free it.
-        session = open_session(threads, best.batch)
-    return session, plan
+    return session, Plan(best.workers, threads, best.batch, reason, tuple(costs))
 
 
 def _bound(cost: Cost, best: Cost) -> float:
@@ -141,30 +136,80 @@ def _best(costs: Sequence[Cost]) -> Cost:
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """A session, and as many threads as it has workers."""
+    """A choice, with a session of its own, and as many threads as it has workers.
 
-    session: Session
+    A session keeps the memory of the largest batch that it has run, so that of a choice that loses
+    is closed.
+    """
+
     workers: int
+    batch: int
+    session: Session
     pool: ThreadPoolExecutor
     clock: Callable[[], float]
 
-    def allocate(self, batch: int) -> Cost:
-        """Run a size for the first times; the least cost, which is somewhat too high."""
-        return min((self.cost(batch) for _ in range(ALLOCATING)), key=lambda cost: cost.seconds)
+    def allocate(self) -> Cost:
+        """Run for the first times; the least cost, which is somewhat too high."""
+        costs = [self.cost(first=run == 0) for run in range(ALLOCATING)]
+        return min(costs, key=_seconds)
 
-    def settled(self, first: Cost, best: Cost | None = None) -> Cost:
+    def settled(self, first: Cost, best: Cost) -> Cost:
         """The cost after the runs that allocate; no other run follows if `best` has won by now."""
-        if best is not None and first.seconds > LOST * _bound(first, best):
+        if first.seconds > LOST * _bound(first, best):
             return replace(first, at_most=True)
-        return self.cost(first.batch)
+        return self.cost()
 
-    def cost(self, batch: int) -> Cost:
+    def cost(self, *, first: bool = False) -> Cost:
         """The cost of an image if all workers run one batch each, at the same time."""
+        run = partial(self.session.run_blank, self.batch, first=first)
         started = self.clock()
-        runs = [self.pool.submit(self.session.run_blank, batch) for _ in range(self.workers)]
+        runs = [self.pool.submit(run) for _ in range(self.workers)]
         for done in runs:
             done.result()
-        return Cost(self.workers, batch, (self.clock() - started) / (self.workers * batch))
+        seconds = (self.clock() - started) / (self.workers * self.batch)
+        return Cost(self.workers, self.batch, seconds)
+
+
+@dataclass
+class _Contest:
+    """The choices that were tried, in order, and the trial of the best one."""
+
+    open: Callable[[int, int], _Trial]
+    """Begins the trial of a number of workers and a batch size."""
+    winner: _Trial
+    costs: list[Cost]
+    """Of the choices; those whose gain was not confirmed are missing."""
+    is_over: Callable[[], bool]
+
+    @property
+    def best(self) -> Cost:
+        """The cost of the winner."""
+        return _best(self.costs)
+
+    def attempt(self, workers: int, batch: int) -> bool:
+        """Try a choice; whether it costs less than the best one before it.
+
+        Unless it clearly loses, both are measured again, in turns. A gain that there is no time to
+        confirm is forgotten.
+        """
+        best, trial = self.best, self.open(workers, batch)
+        latest = trial.settled(trial.allocate(), best)
+        if latest.seconds <= CLEAR * _bound(latest, best):
+            if self.is_over():
+                return False
+            again = min(best, self.winner.cost(), key=_seconds)
+            self.costs[self.costs.index(best)] = best = again
+            if self.is_over():
+                return False
+            latest = min(latest, trial.cost(), key=_seconds)
+        self.costs.append(latest)
+        if self.best is latest:
+            self.winner = trial
+        return latest.seconds <= best.seconds
+
+
+def _seconds(cost: Cost) -> float:
+    return cost.seconds
 
 
 def _measure(
@@ -174,65 +219,36 @@ def _measure(
     budget: float,
     before_measuring: Callable[[], object],
     clock: Callable[[], float],
-) -> tuple[list[Cost], dict[int, Session]]:
-    """The cost of an image for each choice that the settings leave open, until the time is up.
-
-    With them, the session for each number of workers.
+) -> tuple[list[Cost], Session]:
+    """The costs of the choices that were tried until the time was up, and the best one's session.
 
     Tries each number of workers at the smallest batch, then the better one with growing batches,
     until a larger batch costs more.
     """
     batches = BATCHES if settings.max_batch == "auto" else (settings.max_batch,)
-    choices = _worker_choices(settings)
-    end = math.inf
-    trials: dict[int, _Trial] = {}
-    costs: list[Cost] = []
-
-    def measure_again(before: Cost) -> None:
-        """Measure the latest choice and the one before it again, unless the latest clearly lost.
-
-        A gain that there is no time to confirm is forgotten.
-        """
-        latest = costs[-1]
-        if latest.seconds > CLEAR * _bound(latest, before):
-            return
-        for known in (before, latest):
-            if clock() > end:
-                del costs[-1]
-                return
-            again = trials[known.workers].cost(known.batch)
-            costs[costs.index(known)] = min(known, again, key=lambda cost: cost.seconds)
-
-    def try_batches() -> None:
-        for batch in batches[1:]:
-            best = _best(costs)
-            trial = trials[best.workers]
-            costs.append(trial.settled(trial.allocate(batch), best))
-            measure_again(best)
-            if clock() > end or costs[-1].seconds > _best(costs[:-1]).seconds:
-                return
-
+    fewest, *more = dict.fromkeys(_worker_choices(settings))
     with ExitStack() as stack:
-        for workers in dict.fromkeys(choices):
-            session = open_session(_threads(settings, workers), max(batches)) if trials else first
+
+        def begin(workers: int, batch: int, session: Session | None = None) -> _Trial:
+            session = session or open_session(_threads(settings, workers), batch)
             pool = stack.enter_context(ThreadPoolExecutor(workers))
-            trials[workers] = _Trial(session, workers, pool, clock)
-            allocated = trials[workers].allocate(batches[0])
-            if not costs:
-                before_measuring()
-                started = clock()
-                costs.append(trials[workers].settled(allocated))
-                # The runs before it took longer if they were disturbed; that must not count.
-                run = clock() - started
-                end = started + budget - ALLOCATING * run
-            else:
-                costs.append(trials[workers].settled(allocated, costs[0]))
-                measure_again(costs[0])
-            if clock() > end:
+            return _Trial(workers, batch, session, pool, clock)
+
+        trial = begin(fewest, batches[0], first)
+        trial.allocate()
+        before_measuring()
+        started = clock()
+        cost = trial.cost()
+        # The runs before it took longer if they were disturbed; that must not count.
+        end = started + budget - ALLOCATING * (clock() - started)
+        contest = _Contest(begin, trial, [cost], lambda: clock() > end)
+        for workers in more:
+            if not contest.is_over():
+                contest.attempt(workers, batches[0])
+        for batch in batches[1:]:
+            if contest.is_over() or not contest.attempt(contest.best.workers, batch):
                 break
-        else:
-            try_batches()
-    return costs, {workers: trial.session for workers, trial in trials.items()}
+    return contest.costs, contest.winner.session
 
 
 def _worker_choices(settings: DetectionSettings) -> tuple[int, ...]:

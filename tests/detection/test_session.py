@@ -90,51 +90,62 @@ def test_each_image_of_a_batch_gets_its_own_candidates(folder: Path) -> None:
     assert found[1].boxes[5].tolist() == [0.25, 0.25, 0.5, 0.5]
 
 
-def test_warming_up_runs_each_size(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("measured", "expected"), [(None, [1, 1, 4, 4]), (4, [1, 1]), (1, [4, 4])])
+def test_warming_up_runs_each_size_that_has_not_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, measured: int | None, expected: list[int]
+) -> None:
     opened = load(folder)
     sizes: list[int] = []
-    monkeypatch.setattr(type(opened), "run", lambda self, images: sizes.append(len(images)))
-    opened.warm_up([1, 4])
-    assert sizes == [1, 4]
+    run = lambda self, size, first=False: sizes.append(size)  # noqa: E731
+    monkeypatch.setattr(type(opened), "run_blank", run)
+    opened.warm_up([1, 4], measured=measured)
+    assert sizes == expected
 
 
-def test_the_memory_of_larger_batches_can_be_given_back(built_model: Path) -> None:
+def test_a_session_keeps_the_memory_of_one_run_and_gives_all_back_when_it_is_closed(
+    built_model: Path,
+) -> None:
     """In a process of its own, because memory that others have freed would be used again."""
     program = f"""
 from pathlib import Path
 from detection.providers import ProviderName
-from detection.session import open_session
+from detection.session import free_memory, open_session
 from store import model
 
 def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 
-opened = open_session(model.load(Path({str(built_model.parent)!r})), ProviderName.CPU, 2, 4)
-for _ in range(2):
-    opened.run_blank(1)
-one = resident()
-for _ in range(2):
-    opened.run_blank(4)
-four = resident()
-opened.free_memory()
-opened.run_blank(1)
-print(one, four, resident())
+def opened(*firsts):
+    session = open_session(model.load(Path({str(built_model.parent)!r})), ProviderName.CPU, 2, 4)
+    for first in firsts:
+        session.run_blank(4, first=first)
+    return session
+
+before = resident()
+kept = opened(False, False)
+both = resident() - before
+del kept
+free_memory()
+closed = resident() - before
+kept = opened(True, False)
+print(both, closed, resident() - before)
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    one, four, freed = map(float, done.stdout.split())
-    assert four > one + 100
-    assert freed < one + 10
+    both, closed, one = map(float, done.stdout.split())
+    assert both > 100
+    assert one < 0.85 * both
+    assert closed < 0.3 * both
 
 
 def test_a_model_that_fails_during_the_warm_up_is_named_in_one_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def run(self: session.Session, images: object) -> None:
+    def fail(*given: object, **options: object) -> None:
         raise RuntimeError("CUDA error 700:\n  an illegal memory access")
 
-    monkeypatch.setattr(session.Session, "run", run)
+    monkeypatch.setattr(session, "_infer", fail)
     with pytest.raises(StartError) as caught:
         load(folder).warm_up([1])
     assert str(caught.value) == (

@@ -37,7 +37,7 @@ class Machine:
     def open(self, threads: int, max_batch: int) -> Session:
         self.opened.append((threads, max_batch))
 
-        def run_blank(size: int) -> None:
+        def run_blank(size: int, *, first: bool = False) -> None:
             self.runs += 1
             self.longest = max(self.longest, self.costs(threads, size) / 1000)
 
@@ -128,14 +128,23 @@ def test_what_has_lost_already_while_it_allocates_is_not_run_again() -> None:
     assert "5.0 ms with 1 worker at batch 1, up to 10.0 ms with 1 worker" in plan.reason
 
 
-@pytest.mark.parametrize(("power", "threads"), [(1, 4), (0.5, 1)])
-def test_the_session_that_was_measured_is_kept(power: float, threads: int) -> None:
-    machine = Machine(lambda threads, batch: 20 * batch / threads**power)
+@pytest.mark.parametrize(
+    ("costs", "threads", "batch"),
+    [
+        (lambda threads, batch: 20 * batch**1.2 / threads, 4, 1),
+        (lambda threads, batch: 20 * batch**1.2 / threads**0.5, 1, 1),
+        (lambda threads, batch: (1 + 0.2 * batch) * 8 / threads**1.5, 4, 8),
+    ],
+    ids=["one worker", "more workers", "batches"],
+)
+def test_the_session_that_was_measured_is_kept(costs: Costs, threads: int, batch: int) -> None:
+    """A session keeps the memory of what it has run, so each choice has one of its own."""
+    machine = Machine(costs)
     session, plan = tune(
         DetectionSettings(threads=4), machine.open, measure=True, clock=machine.clock
     )
-    assert plan.threads == threads
-    assert machine.opened == [(4, 8), (1, 8)]
+    assert (plan.threads, plan.max_batch) == (threads, batch)
+    assert len(machine.opened) == len(plan.costs)
     before = machine.runs
     machine.costs = lambda threads, batch: threads
     session.run_blank(1)
@@ -181,7 +190,7 @@ def test_with_two_threads_one_worker_has_both() -> None:
     machine = Machine(lambda threads, batch: 20 * batch)
     plan = machine.tune(threads=2)
     assert (plan.workers, plan.threads) == (1, 2)
-    assert machine.opened == [(2, 8)]
+    assert {threads for threads, _ in machine.opened} == {2}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -249,12 +258,6 @@ def test_nothing_more_is_measured_if_no_time_is_left() -> None:
 def test_openvino_is_measured_like_the_cpu_because_it_is_one() -> None:
     plan = Machine(lambda threads, batch: 10 + 2 * batch, ProviderName.OPENVINO).tune(workers=1)
     assert (plan.workers, plan.max_batch) == (1, 8)
-
-
-def test_openvino_is_opened_again_to_free_its_memory() -> None:
-    machine = Machine(linear, ProviderName.OPENVINO)
-    plan = machine.tune()
-    assert machine.opened[-1] == (plan.threads, plan.max_batch) == (4, 1)
 
 
 def test_with_one_thread_only_batches_are_measured() -> None:

@@ -204,7 +204,7 @@ def test_sigterm_during_the_start_cancels_it(store: Path) -> None:
 def test_sigterm_during_the_warm_up_exits_0_at_once(tmp_path: Path) -> None:
     slow = (
         "import time; from detection.session import Session; "
-        "Session.warm_up = lambda *_: time.sleep(600)"
+        "Session.warm_up = lambda *_, **__: time.sleep(600)"
     )
     serve = "import runpy; runpy.run_module('service', run_name='__main__', alter_sys=True)"
     environment = os.environ | {"SFD_PORT": "0", "SFD_SHUTDOWN_GRACE_S": "60"}

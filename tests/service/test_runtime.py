@@ -27,7 +27,7 @@ def test_models_are_ready_once_all_are_and_until_draining(
         (family,) = loaded.metrics.model_ready.collect()
         return sorted(sample.value for sample in family.samples)
 
-    monkeypatch.setattr(Session, "warm_up", lambda *_: seen.append(ready()))
+    monkeypatch.setattr(Session, "warm_up", lambda *_, **__: seen.append(ready()))
     asyncio.run(loaded.warm_up())
     assert seen == [[0, 0], [0, 0]]
     assert ready() == [1, 1]

@@ -133,9 +133,9 @@ def test_before_the_warm_up_it_is_alive_and_not_serving(
     gate = tmp_path / "gate"
     before = (
         "import pathlib, time, detection.session as s\nwarm = s.Session.warm_up\n"
-        "def wait(self, sizes):\n"
+        "def wait(self, *sizes, **options):\n"
         f"    while not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.01)\n"
-        "    return warm(self, sizes)\ns.Session.warm_up = wait"
+        "    return warm(self, *sizes, **options)\ns.Session.warm_up = wait"
     )
     environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": "cells", "SFD_GRPC_PORT": "0"}
     seen: list[Server] = []
