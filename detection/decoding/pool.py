@@ -43,10 +43,6 @@ class DecoderCrashed(Exception):
         self.killed = killed
 
 
-class DecodersKilled(OutOfMemory):
-    """Two workers, one after the other, were killed at the same image."""
-
-
 def threads(width: int) -> int:
     """The number of threads that should ask a decoder of this width, which blocks each of them.
 
@@ -162,36 +158,31 @@ class ProcessDecoder:
         self._pixels.close()
 
     def _run(self, task: Task, data: bytes, job: Job) -> tuple[Reply, Prepared | None]:
+        """The reply to a task. Raises RequestError."""
         try:
-            return self._try_twice(task, data, job, large=False)
-        except DecodersKilled:
-            # With more memory, the system would kill the next one, too.
-            raise
-        except OutOfMemory:
-            pass
-        # Only one task at a time may use more than the usual memory.
-        with self._places.large(job):
-            return self._try_twice(task, data, job, large=True)
+            with suppress(OutOfMemory):
+                return self._try_twice(task, data, job, large=False)
+            # Only one task at a time may use more than the usual memory.
+            with self._places.large(job):
+                return self._try_twice(task, data, job, large=True)
+        except DecoderCrashed as crash:
+            if crash.killed:
+                raise OutOfMemory(
+                    "the processes that decoded this image were killed; the server may have too "
+                    "little memory; try again later"
+                ) from None
+            raise TooExpensive("the decoder failed on this image; it may be broken") from None
 
     def _try_twice(
         self, task: Task, data: bytes, job: Job, *, large: bool
     ) -> tuple[Reply, Prepared | None]:
         """Run a task, a second time if the worker crashes: someone else may have killed it.
 
-        Raises TooExpensive if the image made the second one crash, too, and DecodersKilled if that
-        was killed.
+        Raises DecoderCrashed if the second one crashes, too.
         """
         with suppress(DecoderCrashed):
             return self._run_once(task, data, job, large=large)
-        try:
-            return self._run_once(task, data, job, large=large, fresh=True)
-        except DecoderCrashed as crash:
-            if crash.killed:
-                raise DecodersKilled(
-                    "the processes that decoded this image were killed; the server may have too "
-                    "little memory; try again later"
-                ) from None
-            raise TooExpensive("the decoder failed on this image; it may be broken") from None
+        return self._run_once(task, data, job, large=large, fresh=True)
 
     def _run_once(
         self, task: Task, data: bytes, job: Job, *, large: bool, fresh: bool = False

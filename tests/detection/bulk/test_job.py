@@ -214,19 +214,19 @@ def test_a_picture_on_which_the_model_fails_is_a_row(
 def test_a_model_that_no_longer_runs_ends_the_job_and_writes_nothing(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    from detection.session import Session
+    from detection import session
 
-    run = Session.run
+    infer = session._infer
     calls: list[Any] = []
 
-    def break_down(session: Session, images: Any) -> Any:
+    def break_down(network: Any, images: Any, *options: Any, **named: Any) -> Any:
         # The first images are the blank ones of the start.
         calls.extend(image for image in images if len({*image.flat}) != 3)
         if calls:
             raise RuntimeError("the device is lost")
-        return run(session, images)
+        return infer(network, images, *options, **named)
 
-    monkeypatch.setattr(Session, "run", break_down)
+    monkeypatch.setattr(session, "_infer", break_down)
     assert bulk(pictures, tmp_path / "out") == 1
     assert "cells: the model does not run: the device is lost" in capsys.readouterr().err
     assert not (tmp_path / "out/results").exists()
