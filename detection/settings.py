@@ -133,8 +133,7 @@ class DetectionSettings(BaseSettings):
 
     workers: Workers = "auto"
     """Batches of one model that run at the same time; they share its inference threads. auto: on
-    a CPU, one worker, or with more than two threads one for each if that is faster by 8 %, measured
-    at the start."""
+    a CPU, one worker, or one for each thread if that is faster by 8 %, measured at the start."""
 
     max_batch: MaxBatch = "auto"
     """The largest number of images in one inference. auto: on a CPU, whichever of 1, 2, 4 and 8

@@ -21,14 +21,12 @@ BATCHES = (1, 2, 4, 8)
 ACCELERATOR_BATCH = 8
 BUDGET_S = 0.4
 """No measurement of a start begins after this time."""
-FEW_THREADS = 2
-"""With so many threads, one worker has them all, unmeasured. On two cores, two workers answered up
-to 24 % more images a second or 8 % fewer, as other load on the machine's memory changed, and one
-client got 15 images a second instead of 25."""
 MORE_WORKERS = 0.92
-"""With more threads, more workers must cost less than this fraction of one. A single request gets
-only one worker, so with more workers it has fewer threads. That is worth more than a few percent of
-throughput, which noise may feign as well."""
+"""More workers must cost less than this fraction of one. A single request gets only one worker, so
+with more workers it has fewer threads: on two cores, one client got 15 images a second instead of
+25. That is worth more than a few percent of throughput, which noise may feign as well. But two
+workers answered up to 24 % more, at times when the host made the exchange between its cores slow.
+"""
 LARGER_BATCH = 0.97
 """A larger batch must cost less than this fraction of the best smaller one."""
 CLEAR = 1.05
@@ -254,7 +252,7 @@ def _measure(
 def _worker_choices(settings: DetectionSettings) -> tuple[int, ...]:
     if settings.workers != "auto":
         return (settings.workers,)
-    return (1,) if settings.threads <= FEW_THREADS else (1, settings.threads)
+    return 1, settings.threads
 
 
 def _threads(settings: DetectionSettings, workers: int) -> int:

@@ -186,13 +186,6 @@ def test_a_gain_that_there_is_no_time_to_confirm_is_forgotten() -> None:
     assert "4 workers" not in plan.reason
 
 
-def test_with_two_threads_one_worker_has_both() -> None:
-    machine = Machine(lambda threads, batch: 20 * batch)
-    plan = machine.tune(threads=2)
-    assert (plan.workers, plan.threads) == (1, 2)
-    assert {threads for threads, _ in machine.opened} == {2}
-
-
 @pytest.mark.parametrize("workers", [1, 2])
 def test_runs_that_allocate_do_not_count(workers: int) -> None:
     counts = itertools.count()
