@@ -59,6 +59,8 @@ class Call(Generic[Item, Result]):
 
     retried: Entry[Item, Result] | None = None
     """The item, if it is one of a failed batch."""
+    alone: bool = False
+    """Whether no other call runs until it ends."""
     batch: list[Entry[Item, Result]] | None = None
     """The items; None until it begins."""
     late: list[Entry[Item, Result]] = field(default_factory=list)

@@ -13,6 +13,9 @@ holds no items. They stay in the queue until the worker takes them, and are chos
 above at that moment. So batches do not become smaller, items keep their order, and an item that
 expires or whose client leaves is not inferred.
 
+With `runs_alone`, a batch that nothing else waits for or runs beside is inferred alone: no other
+begins until it ends, so it may use what all workers share, such as the threads of a processor.
+
 There is no background task. Each event (an item, a freed worker, a released place, a timer of the
 clock) runs the same decision, so tests can use a clock of their own.
 """
@@ -83,19 +86,21 @@ class Reservation(Generic[Item, Result]):
 class Batcher(Generic[Item, Result]):
     """Joins items into batches for `workers` that run `infer`.
 
-    `infer` queues calls for its workers, as an executor does. A worker that begins a call asks
-    `take` for 1 to `max_batch` items, and returns as many results. If it raises for several, each
-    is tried again alone, so that an item that breaks a batch fails alone. At most one call for each
-    worker waits in hand. While a failed batch is tried again, no further one does, because each of
-    its items would wait for another batch.
+    `infer(take, alone)` queues calls for its workers, as an executor does. A worker that begins a
+    call asks `take` for 1 to `max_batch` items, and returns as many results. If it raises for
+    several, each is tried again by itself, so that an item that breaks a batch fails without the
+    others. At most one call for each worker waits in hand. While a failed batch is tried again, no
+    further one does, because each of its items would wait for another batch.
     """
 
-    infer: Callable[[Take[Item]], Awaitable[Sequence[Result]]]
+    infer: Callable[[Take[Item], bool], Awaitable[Sequence[Result]]]
     clock: Clock
     max_batch: int = 8
     max_wait: float = 0.005
     queue_limit: int = 128
     workers: int = 1
+    runs_alone: bool = False
+    """Whether a batch is inferred `alone` if no other item is accepted."""
     target_wait: float = math.inf
     """The longest predicted wait with which an item is accepted, in seconds. A burst may fill the
     queue up to it. From the first refusal on, the limit is `OVERLOAD_LIMIT` of it: a longer queue
@@ -114,7 +119,9 @@ class Batcher(Generic[Item, Result]):
     _in_hand: int = field(default=0, init=False)
     """Calls that will take items from the queue and have not begun."""
     _retrying: int = field(default=0, init=False)
-    """Failed batches whose items are being tried alone."""
+    """Failed batches whose items are being tried one by one."""
+    _alone: bool = field(default=False, init=False)
+    """Whether a call that runs alone is in hand or begun."""
     _running: set[asyncio.Task[None]] = field(default_factory=set, init=False)
     """One task for each call in hand or begun."""
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -258,7 +265,7 @@ class Batcher(Generic[Item, Result]):
             self._timer = None
         most = self.workers if self._retrying else 2 * self.workers
         with self._lock:
-            while len(self._running) < most:
+            while len(self._running) < most and not self._alone:
                 # The calls in hand will take the items before this one.
                 first = self._in_hand * self.max_batch
                 if first >= len(self._queue):
@@ -269,9 +276,13 @@ class Batcher(Generic[Item, Result]):
                 if not self._is_due(first):
                     self._timer = self.clock.call_at(leaves_at, self._decide)
                     break
-                self._hand_out()
+                self._hand_out(alone=self._is_alone())
         if self._draining and not (self._queue or self._running or self._coming):
             self._drained.set()
+
+    def _expects(self) -> bool:
+        """Whether an item is being prepared."""
+        return self._coming > self._later
 
     def _is_due(self, first: int = 0) -> bool:
         """Whether the batch that begins with this item of the queue would leave now."""
@@ -279,14 +290,20 @@ class Batcher(Generic[Item, Result]):
         full = len(self._queue) - first >= self.max_batch
         return (
             full
-            or self._coming <= self._later
+            or not self._expects()
             or oldest.has_waited
             or self.clock.stopwatch() >= oldest.started + self.max_wait
         )
 
-    def _hand_out(self) -> None:
+    def _is_alone(self) -> bool:
+        """Whether the items of the next batch are all that there are."""
+        fits = len(self._queue) <= self.max_batch
+        return self.runs_alone and fits and not self._running and not self._expects()
+
+    def _hand_out(self, *, alone: bool) -> None:
         self._in_hand += 1
-        task = asyncio.get_running_loop().create_task(self._work(Call()))
+        self._alone = alone
+        task = asyncio.get_running_loop().create_task(self._work(Call(alone=alone)))
         self._running.add(task)
         task.add_done_callback(self._worker_idle)
 
@@ -320,6 +337,8 @@ class Batcher(Generic[Item, Result]):
                 call.batch = []
                 self._in_hand -= call.retried is None
             self._inferring -= len(call.batch)
+            if call.alone:
+                self._alone = False
 
     def _learn(self, seconds: float) -> None:
         """Update the estimate with the latest cost: mostly the last ten batches count."""
@@ -340,8 +359,10 @@ class Batcher(Generic[Item, Result]):
             _fail(call.batch or (), InferenceFailed("the inference was interrupted"))
 
     async def _retry(self, batch: Sequence[Entry[Item, Result]]) -> None:
-        """Try each item of a failed batch alone."""
+        """Try each item of a failed batch, one by one."""
         self._retrying += 1
+        # If the batch was alone, others may run now.
+        self._decide()
         try:
             for entry in batch:
                 # The client may have gone, or the deadline passed, while the other items were
@@ -361,7 +382,7 @@ class Batcher(Generic[Item, Result]):
             return [entry.item for entry in self._begin(call)]
 
         try:
-            results = await self.infer(take)
+            results = await self.infer(take, call.alone)
             batch = self._begin(call)
             if len(results) != len(batch):
                 raise ValueError(f"{len(results)} results for a batch of {len(batch)}")
@@ -380,7 +401,7 @@ class Batcher(Generic[Item, Result]):
         if not batch:
             return None
         inference = self.clock.stopwatch() - call.started
-        self._learn(inference / len(batch) / self.workers)
+        self._learn(inference / len(batch) / (1 if call.alone else self.workers))
         for entry, result in zip(batch, results, strict=True):
             if not entry.future.done():
                 queued = call.started - entry.started

@@ -26,7 +26,6 @@ from detection.predictions import Predictions
 from detection.session import (
     Picture,
     Session,
-    free_memory,
     has_cuda,
     open_second_look,
     open_session,
@@ -132,8 +131,6 @@ def open_detector(
         before_measuring=before_measuring,
     )
     session, plan = choice.explain(session, plan)
-    if measure:
-        free_memory()
     if settings.second_look:
         session = open_second_look(session)
     if session.fallback is not None:
@@ -141,9 +138,8 @@ def open_detector(
         level = logging.WARNING if has_cuda() else logging.INFO
         log.log(level, "%s: runs on the CPU: %s", model.name, session.fallback)
     log.info(
-        "model %s runs on %s in %s: workers %d with threads %d each, batches of up to %d (%s)",
-        model.name, session.provider, session.precision, plan.workers, plan.threads,
-        plan.max_batch, plan.reason,
+        "model %s runs on %s in %s: %s",
+        model.name, session.provider, session.precision, plan,
     )  # fmt: skip
     # Each model has its own pool. In a shared pool a batch would wait for another model's, and that
     # wait would count neither for deadlines nor for the depth of the queue.
@@ -172,10 +168,12 @@ def _batcher(
     executor: Executor,
     target_wait: float,
 ) -> Batcher[Picture, Predictions]:
-    def infer(take: Take[Picture]) -> Awaitable[Sequence[Predictions]]:
+    def infer(take: Take[Picture], alone: bool) -> Awaitable[Sequence[Predictions]]:
+        fastest = (alone and session.lone) or session
+
         def work() -> Sequence[Predictions]:
             pictures = take()
-            return session.look(pictures) if pictures else []
+            return fastest.look(pictures) if pictures else []
 
         return asyncio.get_running_loop().run_in_executor(executor, work)
 
@@ -189,6 +187,7 @@ def _batcher(
         max_wait=settings.max_wait_ms / 1000,
         queue_limit=settings.queue_limit,
         workers=plan.workers,
+        runs_alone=session.lone is not None,
         target_wait=target_wait,
         image_seconds=plan.image_seconds,
         on_batch=observer.batch_started,

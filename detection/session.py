@@ -3,8 +3,8 @@
 import ctypes
 import dataclasses
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +59,11 @@ class Session:
     bfloat16."""
     second: "ort.InferenceSession | None" = None
     """The network of the second look (`detection.second_look`), if it is used."""
+    lone: "Session | None" = None
+    """The same model with the threads of all workers, for a batch that runs alone; None if each
+    worker has all threads."""
+    _blank_sizes: set[int] = field(default_factory=set, compare=False)
+    """The sizes of the batches that `run_blank` has run."""
 
     @property
     def sha256(self) -> str:
@@ -97,15 +102,10 @@ class Session:
         shape = self.model.input.height, self.model.input.width, self.model.input.channels
         return np.full(shape, self.model.input.mean_rgb[: shape[2]], np.uint8)
 
-    def run_blank(self, size: int, *, first: bool = False) -> None:
-        """Infer a batch of blank images. If that fails, StartError gives the reason.
-
-        The `first` run of a size frees the memory that it took. In the second one, onnxruntime
-        allocates by the pattern of the first, and would keep both.
-        """
-        shrinks = first and self.provider is ProviderName.CPU
-        options = _SHRINKING if shrinks else _QUIET
-        self._try(partial(_infer, self.onnx, options=options), [self.blank()] * size)
+    def run_blank(self, size: int) -> None:
+        """Infer a batch of blank images. If that fails, StartError gives the reason."""
+        self.try_run([self.blank()] * size)
+        self._blank_sizes.add(size)
 
     def try_run(self, images: Sequence[Pixels]) -> list[Predictions]:
         """Infer a batch for the first time. If that fails, StartError gives the reason."""
@@ -121,25 +121,30 @@ class Session:
             reason = " ".join(str(error).split())[:300]
             raise StartError(f"{self.model.name}: the model does not run: {reason}") from error
 
-    def warm_up(self, batch_sizes: Sequence[int], *, measured: int | None = None) -> None:
+    def warm_up(self, batch_sizes: Set[int]) -> None:
         """Run at each size: the first runs allocate, pick kernels and build engines.
 
-        The size that was `measured` has run. Raises StartError, with the reason, for a model that
-        does not run.
+        A size that was measured has run. At the end, what earlier runs took is free, except what
+        an open session keeps. Raises StartError, with the reason, for a model that does not run.
         """
-        for size in batch_sizes:
-            if size != measured:
-                self.run_blank(size, first=True)
-                self.run_blank(size)
+        if self.lone is not None:
+            self.lone.warm_up(batch_sizes)
+        for size in sorted(batch_sizes - self._blank_sizes):
+            self.run_blank(size)
+        looks = [(self.onnx, self.blank())]
         if self.second is not None and self.model.second_look is not None:
             side, channels = self.model.second_look.side, self.model.input.channels
-            copy = np.zeros((side, side, channels), np.uint8)
-            for size in batch_sizes:
-                self._try(partial(_infer, self.second), [copy] * size)
+            looks.append((self.second, np.zeros((side, side, channels), np.uint8)))
+        # A choice that was measured and lost has run other batches. And after the first run of a
+        # size, onnxruntime allocates by its pattern, and would keep both.
+        options = _SHRINKING if self.provider is ProviderName.CPU else _QUIET
+        for network, image in looks:
+            self._try(partial(_infer, network, options=options), [image])
+        _free_memory()
 
 
-def free_memory() -> None:
-    """Give the memory of sessions that are closed back to the system.
+def _free_memory() -> None:
+    """Give free memory back to the system.
 
     glibc keeps what is free in the middle of its heap; other libraries lack the function.
     """
@@ -197,7 +202,7 @@ def open_session(
     )
 
     def open_on(name: ProviderName) -> ort.InferenceSession:
-        return open_file(path, name, use)
+        return open_file(path, name, use, shares_arena=True)
 
     available = ort.get_available_providers()
     onnx, chosen, fallback = choose(provider, available, open_on)
@@ -209,7 +214,7 @@ def open_session(
 
 
 def open_second_look(session: Session) -> Session:
-    """The session with the network of its model's second look, if there is one.
+    """The session with the network of its model's second look, if there is one; its `lone`, too.
 
     Raises StartError, with the reason, if it does not open.
     """
@@ -221,7 +226,8 @@ def open_second_look(session: Session) -> Session:
     path = model.second_look_onnx
     second = open_file(path, session.provider, use)
     _check_signature(model, path, second, use.shape)
-    return dataclasses.replace(session, second=second)
+    lone = session.lone and dataclasses.replace(session.lone, second=second)
+    return dataclasses.replace(session, second=second, lone=lone)
 
 
 def _shape(height: int, width: int, channels: int) -> str:
@@ -301,7 +307,9 @@ def choose(
         return open_on(ProviderName.CPU), ProviderName.CPU, str(error)
 
 
-def open_file(path: Path, name: ProviderName, use: Use) -> ort.InferenceSession:
+def open_file(
+    path: Path, name: ProviderName, use: Use, *, shares_arena: bool = False
+) -> ort.InferenceSession:
     """Open an ONNX file on a provider, without any check of the file. StartError says why not."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = use.threads
@@ -310,6 +318,9 @@ def open_file(path: Path, name: ProviderName, use: Use) -> ort.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Warnings concern only the conversion; a provider that fails to load reports an error.
     options.log_severity_level = 3
+    if name is ProviderName.CPU and shares_arena:
+        _share_arena()
+        options.add_session_config_entry("session.use_env_allocators", "1")
     provider = PROVIDERS[name]
     if provider.needs_cuda and hasattr(ort, "preload_dlls"):
         ort.preload_dlls()
@@ -332,6 +343,19 @@ def open_file(path: Path, name: ProviderName, use: Use) -> ort.InferenceSession:
             "version (onnxruntime's message on stderr names which)"
         )
     return session
+
+
+@cache
+def _share_arena() -> None:
+    """Let all sessions on the CPU allocate from one arena.
+
+    Sessions that do not run at the same time then use the same memory. With an arena for each,
+    one for a lone batch and one for the workers held 60 MB more.
+    """
+    memory = ort.OrtMemoryInfo(
+        "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT
+    )
+    ort.create_and_register_allocator(memory, None)
 
 
 def _check_signature(model: Model, path: Path, session: ort.InferenceSession, shape: str) -> None:

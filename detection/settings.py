@@ -132,8 +132,9 @@ class DetectionSettings(BaseSettings):
     """Inference threads of each model, and decoding threads. Default: the CPUs of this process."""
 
     workers: Workers = "auto"
-    """Batches of one model that run at the same time; they share its inference threads. auto: on
-    a CPU, one worker, or one for each thread if that is faster by 8 %, measured at the start."""
+    """Batches of one model that run at the same time; they share its inference threads. On a CPU,
+    an image that is alone in the service gets all of them. auto: on a CPU, one worker, or one for
+    each thread if that is faster, measured at the start."""
 
     max_batch: MaxBatch = "auto"
     """The largest number of images in one inference. auto: on a CPU, whichever of 1, 2, 4 and 8

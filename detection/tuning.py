@@ -3,6 +3,8 @@
 On a CPU a batch often costs more than its images one by one, because it does not fit the cache;
 and one worker for each core may do more than one worker with all of them. Both depend on the
 model and the machine, so a few inferences at the start tell. An accelerator gains by batches.
+
+Several workers on a CPU have another session with all threads, for a batch that runs alone.
 """
 
 import time
@@ -21,12 +23,8 @@ BATCHES = (1, 2, 4, 8)
 ACCELERATOR_BATCH = 8
 BUDGET_S = 0.4
 """No measurement of a start begins after this time."""
-MORE_WORKERS = 0.92
-"""More workers must cost less than this fraction of one. A single request gets only one worker, so
-with more workers it has fewer threads: on two cores, one client got 15 images a second instead of
-25. That is worth more than a few percent of throughput, which noise may feign as well. But two
-workers answered up to 24 % more, at times when the host made the exchange between its cores slow.
-"""
+MORE_WORKERS = 1.0
+"""More workers must cost less than this fraction of one."""
 LARGER_BATCH = 0.97
 """A larger batch must cost less than this fraction of the best smaller one."""
 CLEAR = 1.05
@@ -66,8 +64,17 @@ class Plan:
     """Of each worker."""
     max_batch: int
     reason: str
+    lone_threads: int = 0
+    """Of a batch that runs alone, if it has more than a worker; otherwise 0."""
     costs: tuple[Cost, ...] = ()
     """What was measured."""
+
+    def __str__(self) -> str:
+        lone = f"threads {self.lone_threads} for a batch that runs alone, "
+        return (
+            f"workers {self.workers} with threads {self.threads} each, "
+            f"{lone if self.lone_threads else ''}batches of up to {self.max_batch} ({self.reason})"
+        )
 
     @property
     def image_seconds(self) -> float:
@@ -89,7 +96,7 @@ def tune(
     before_measuring: Callable[[], object] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[Session, Plan]:
-    """A session, and the plan for running it.
+    """A session, with `lone` if there are several workers on a CPU, and the plan for running it.
 
     Fixed settings are kept. For settings that are "auto", one worker and batches of one image are
     taken unless more are faster by MORE_WORKERS or LARGER_BATCH. `before_measuring` is called when
@@ -111,12 +118,18 @@ def tune(
             if batch > ACCELERATOR_BATCH:
                 first = open_session(_threads(settings, workers), batch)
         reason = "as set" if is_fixed else "not measured"
-        return first, Plan(workers, _threads(settings, workers), batch, reason)
-    costs, session = _measure(settings, first, open_session, budget, before_measuring, clock)
-    best = _best(costs)
-    reason = "measured: " + ", ".join(map(str, costs))
-    threads = _threads(settings, best.workers)
-    return session, Plan(best.workers, threads, best.batch, reason, tuple(costs))
+        session, plan = first, Plan(workers, _threads(settings, workers), batch, reason)
+    else:
+        costs, session = _measure(settings, first, open_session, budget, before_measuring, clock)
+        best = _best(costs)
+        reason = "measured: " + ", ".join(map(str, costs))
+        threads = _threads(settings, best.workers)
+        plan = Plan(best.workers, threads, best.batch, reason, costs=tuple(costs))
+    if not on_cpu or plan.threads == settings.threads:
+        return session, plan
+    has_all = _threads(settings, workers) == settings.threads
+    lone = first if has_all else open_session(settings.threads, plan.max_batch)
+    return replace(session, lone=lone), replace(plan, lone_threads=settings.threads)
 
 
 def _bound(cost: Cost, best: Cost) -> float:
@@ -148,7 +161,7 @@ class _Trial:
 
     def allocate(self) -> Cost:
         """Run for the first times; the least cost, which is somewhat too high."""
-        costs = [self.cost(first=run == 0) for run in range(ALLOCATING)]
+        costs = [self.cost() for _ in range(ALLOCATING)]
         return min(costs, key=_seconds)
 
     def settled(self, first: Cost, best: Cost) -> Cost:
@@ -157,9 +170,9 @@ class _Trial:
             return replace(first, at_most=True)
         return self.cost()
 
-    def cost(self, *, first: bool = False) -> Cost:
+    def cost(self) -> Cost:
         """The cost of an image if all workers run one batch each, at the same time."""
-        run = partial(self.session.run_blank, self.batch, first=first)
+        run = partial(self.session.run_blank, self.batch)
         started = self.clock()
         runs = [self.pool.submit(run) for _ in range(self.workers)]
         for done in runs:
@@ -176,7 +189,7 @@ class _Contest:
     """Begins the trial of a number of workers and a batch size."""
     winner: _Trial
     costs: list[Cost]
-    """Of the choices; those whose gain was not confirmed are missing."""
+    """Of the choices."""
     is_over: Callable[[], bool]
 
     @property
@@ -187,18 +200,13 @@ class _Contest:
     def attempt(self, workers: int, batch: int) -> bool:
         """Try a choice; whether it costs less than the best one before it.
 
-        Unless it clearly loses, both are measured again, in turns. A gain that there is no time to
-        confirm is forgotten.
+        Unless it clearly loses, both are measured again, in turns, if there is time.
         """
         best, trial = self.best, self.open(workers, batch)
         latest = trial.settled(trial.allocate(), best)
-        if latest.seconds <= CLEAR * _bound(latest, best):
-            if self.is_over():
-                return False
+        if latest.seconds <= CLEAR * _bound(latest, best) and not self.is_over():
             again = min(best, self.winner.cost(), key=_seconds)
             self.costs[self.costs.index(best)] = best = again
-            if self.is_over():
-                return False
             latest = min(latest, trial.cost(), key=_seconds)
         self.costs.append(latest)
         if self.best is latest:

@@ -130,9 +130,7 @@ async def dry_run(configured: Settings) -> None:
         session = detector.session
         print(f"{session.model.name} version {session.model.version} on {session.provider} in "
               f"{session.precision}")  # fmt: skip
-        plan = detector.plan
-        print(f"  workers {plan.workers}, threads {plan.threads} each, batches of up to "
-              f"{plan.max_batch} ({plan.reason})")  # fmt: skip
+        print(f"  {detector.plan}")
         if session.fallback:
             print(f"  not on a faster provider: {session.fallback}")
         deadline = asyncio.get_running_loop().time() + configured.request_timeout_s

@@ -103,11 +103,8 @@ class Runtime:
         """Run every model once at the smallest and the largest batch, then become ready."""
         loop = asyncio.get_running_loop()
         for name, detector in self.detectors.items():
-            plan = detector.plan
-            measured = plan.max_batch if plan.costs else None
-            sizes = sorted({1, plan.max_batch})
-            warm_up = partial(detector.session.warm_up, sizes, measured=measured)
-            await loop.run_in_executor(None, warm_up)
+            sizes = {1, detector.plan.max_batch}
+            await loop.run_in_executor(None, detector.session.warm_up, sizes)
             log.info("model %s is warm", name)
         if self.draining:
             return

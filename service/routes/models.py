@@ -48,10 +48,12 @@ class ModelSummary(BaseModel):
     """Batches that run at the same time."""
     threads: int
     """Of each worker."""
+    lone_threads: int
+    """Of a batch that runs alone, if that is more than a worker has; otherwise 0."""
     max_batch: int
     """Most images in one inference."""
     plan: str
-    """How these three were chosen, and the provider if it was auto: by the settings, or by a
+    """How these were chosen, and the provider if it was auto: by the settings, or by a
     measurement at the start."""
     second_look: bool
     """Whether images with large faces get a second look."""
@@ -105,6 +107,7 @@ SUMMARY_EXAMPLE: dict[str, Any] = {
     "precision": "float32",
     "workers": 2,
     "threads": 1,
+    "lone_threads": 2,
     "max_batch": 1,
     "plan": "measured: 40.0 ms with 1 worker at batch 1, 36.0 ms with 2 workers at batch 1",
     "second_look": False,
@@ -198,6 +201,7 @@ def summary(runtime: Runtime, detector: Detector) -> ModelSummary:
         precision=session.precision,
         workers=detector.plan.workers,
         threads=detector.plan.threads,
+        lone_threads=detector.plan.lone_threads,
         max_batch=detector.plan.max_batch,
         plan=detector.plan.reason,
         second_look=session.second is not None,

@@ -55,6 +55,7 @@ class BatcherMachine(RuleBasedStateMachine):
         max_wait=st.sampled_from([0.0, 0.5, 2.0]),
         queue_limit=st.integers(1, 8),
         workers=st.integers(1, 3),
+        runs_alone=st.booleans(),
         target_wait=st.sampled_from([math.inf, math.inf, 2.0]),
         image_seconds=st.sampled_from([0.0, 0.5]),
     )
@@ -71,6 +72,7 @@ class BatcherMachine(RuleBasedStateMachine):
         self.max_wait: float = options["max_wait"]
         self.queue_limit: int = options["queue_limit"]
         self.workers: int = options["workers"]
+        self.runs_alone: bool = options["runs_alone"]
         self.target_wait: float = options["target_wait"]
         self.is_overloaded = False
 
@@ -112,6 +114,20 @@ class BatcherMachine(RuleBasedStateMachine):
             if call.worker not in retried and not call.results.cancelled()
         ]
 
+    @property
+    def is_alone(self) -> bool:
+        """Whether a batch runs alone."""
+        return any(work.running.alone for work in self.working)
+
+    def must_run_alone(self) -> bool:
+        """Whether the next batch has all items that there are."""
+        return (
+            self.runs_alone
+            and not (self.working or self.retrying)
+            and all(request.begun == 0 for request in self.requests)
+            and len(self.waiting) <= self.max_batch
+        )
+
     def is_refused(self, places: int, deadline: float) -> bool:
         if self.drains or self.depth + places > self.queue_limit:
             return True
@@ -140,11 +156,13 @@ class BatcherMachine(RuleBasedStateMachine):
             if retried.running.worker is call.worker:
                 self.retry(retried, call)
                 return
-        due = self.is_due()
+        due, alone = self.is_due(), not call.waited and self.must_run_alone()
         self.expire()
         batch = self.waiting[: self.max_batch]
         assert list(call.items) == [item.number for item in batch], "not the oldest items in order"
         assert due, "a batch left too early"
+        assert call.alone == alone, "a batch runs alone although others are there, or not alone"
+        assert not self.is_alone, "a batch begins beside one that runs alone"
         del self.waiting[: len(batch)]
         self.working.append(Work(call, batch, batch, self.clock.now))
 
@@ -439,7 +457,7 @@ class BatcherMachine(RuleBasedStateMachine):
         assert len(self.failures) == self.failed_calls
 
     def no_worker_is_idle_while_a_batch_is_due(self) -> None:
-        if self.waiting and len(self.working) < self.workers:
+        if self.waiting and len(self.working) < self.workers and not self.is_alone:
             assert not self.is_due(), "an item waits, a worker is idle, nothing is coming"
 
     def the_next_batches_are_in_hand(self) -> None:
@@ -447,7 +465,9 @@ class BatcherMachine(RuleBasedStateMachine):
         assert in_hand <= self.workers, "more than one batch in hand for a worker"
         if in_hand:
             assert len(self.working) == self.workers, "a batch in hand, but a worker is idle"
-        if not self.is_retrying:
+        if self.is_alone:
+            assert not in_hand, "a batch waits in hand for one that runs alone"
+        elif not self.is_retrying:
             missing = in_hand < self.workers and self.is_due(in_hand)
             assert not missing, "a batch is due, but no busy worker has it in hand"
         elif self.was_retrying:

@@ -67,6 +67,9 @@ class FakeCall:
     take: Take[int]
     worker: asyncio.Task[Any]
     results: asyncio.Future[list[int]]
+    alone: bool = False
+    waited: bool = False
+    """Whether every thread was busy when it came."""
     items: Sequence[int] = ()
 
 
@@ -84,12 +87,13 @@ class FakeThreads:
         self.in_hand: list[FakeCall] = []
         self.busy: list[FakeCall] = []
 
-    def submit(self, take: Take[int]) -> asyncio.Future[list[int]]:
+    def submit(self, take: Take[int], alone: bool) -> asyncio.Future[list[int]]:
         worker = asyncio.current_task()
         assert worker is not None
-        call = FakeCall(take, worker, asyncio.get_running_loop().create_future())
+        call = FakeCall(take, worker, asyncio.get_running_loop().create_future(), alone)
         self.in_hand.append(call)
         self._begin()
+        call.waited = call in self.in_hand
         return call.results
 
     def end(self, call: FakeCall, results: list[int] | Exception) -> None:
@@ -120,15 +124,18 @@ class FakeModel:
 
     def __init__(self, workers: int) -> None:
         self.batches: list[list[int]] = []
+        self.alone: list[bool] = []
+        """Of each batch."""
         self.poison: set[int] = set()
         self.most_busy = 0
         self.threads = FakeThreads(workers, self.began)
 
-    def __call__(self, take: Take[int]) -> asyncio.Future[list[int]]:
-        return self.threads.submit(take)
+    def __call__(self, take: Take[int], alone: bool) -> asyncio.Future[list[int]]:
+        return self.threads.submit(take, alone)
 
     def began(self, call: FakeCall) -> None:
         self.batches.append(list(call.items))
+        self.alone.append(call.alone)
         self.most_busy = max(self.most_busy, self.busy)
 
     @property

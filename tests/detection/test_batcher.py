@@ -273,7 +273,7 @@ async def test_an_item_whose_timer_is_late_is_not_inferred_after_its_deadline() 
 
 @bench_test
 async def test_a_wrong_number_of_results_is_a_failure() -> None:
-    async def infer(take: Take[int]) -> list[int]:
+    async def infer(take: Take[int], alone: bool) -> list[int]:
         return [0] * (len(take()) + 1)
 
     clock = FakeClock()
@@ -476,7 +476,7 @@ async def race(max_batch: int) -> None:
     with ThreadPoolExecutor(3) as pool:
         loop = asyncio.get_running_loop()
         batcher: Batcher[int, int] = Batcher(
-            infer=lambda take: loop.run_in_executor(pool, work, take),
+            infer=lambda take, alone: loop.run_in_executor(pool, work, take),
             clock=LoopClock(),
             max_batch=max_batch,
             queue_limit=4000,

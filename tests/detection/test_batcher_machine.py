@@ -76,10 +76,26 @@ MUTANTS = {
         "full = False",
     ),
     "a batch waits for items that are not being prepared": (
-        "self._coming <= self._later",
-        "self._coming == 0",
+        "self._coming > self._later",
+        "self._coming > 0",
     ),
-    "a batch never waits": ("self._coming <= self._later", "True"),
+    "a batch never waits": ("or not self._expects()", "or True"),
+    "no batch runs alone": ("return self.runs_alone and fits", "return False and fits"),
+    "a batch runs alone although others wait": (
+        "fits = len(self._queue) <= self.max_batch",
+        "fits = True",
+    ),
+    "a batch runs alone beside others": ("and fits and not self._running", "and fits"),
+    "a batch runs alone although others are being prepared": (
+        "not self._running and not self._expects()",
+        "not self._running",
+    ),
+    "others run beside a batch that runs alone": ("< most and not self._alone:", "< most:"),
+    "no batch runs after one that ran alone": ("self._alone = False", "pass"),
+    "a batch that ran alone and failed keeps others waiting": (
+        "        # If the batch was alone, others may run now.\n        self._decide()\n",
+        "",
+    ),
     "no timer wakes a batch that waited long enough": (
         "self._timer = self.clock.call_at(leaves_at, self._decide)\n",
         "",

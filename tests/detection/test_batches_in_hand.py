@@ -230,7 +230,7 @@ async def test_an_item_that_waits_to_be_tried_again_is_not_if_its_client_leaves(
 async def test_items_are_answered_if_inference_fails_before_it_takes_them() -> None:
     failures: list[Exception] = []
 
-    async def infer(take: Take[int]) -> list[int]:
+    async def infer(take: Take[int], alone: bool) -> list[int]:
         raise RuntimeError("cannot schedule new futures after shutdown")
 
     batcher: Batcher[int, int] = Batcher(infer, FakeClock(), on_failure=failures.append)
@@ -238,7 +238,7 @@ async def test_items_are_answered_if_inference_fails_before_it_takes_them() -> N
         submitted = [places.submit(item, NEVER) for item in (1, 2)]
         results = await asyncio.gather(*submitted, return_exceptions=True)
     assert [type(result) for result in results] == [InferenceFailed] * 2
-    assert len(failures) == 3, "together, and each alone"
+    assert len(failures) == 3, "together, and each by itself"
     await settle()
     await batcher.drain()
 

@@ -5,7 +5,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from detection.detector import Detection, Detector, Query
 from detection.errors import Overloaded
 from detection.observer import Observer
 from detection.opening import Pools, find_model, open_detector
+from detection.predictions import Predictions
 from detection.session import Picture
 from detection.settings import DetectionSettings
 from store.model import ModelError
@@ -88,6 +89,31 @@ def test_a_model_runs_as_many_batches_at_a_time_as_it_has_workers(store: Path) -
     for waiting in [detector.inferring.submit(barrier.wait, 10) for _ in range(3)]:
         waiting.result()
     asyncio.run(detector.close())
+
+
+def test_an_image_without_company_gets_the_threads_of_all_workers(
+    store: Path, bright_cells: Cells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    look = session.Session.look
+
+    def noted(self: session.Session, pictures: Sequence[Picture]) -> list[Predictions]:
+        threads.append(self.use.threads)
+        return look(self, pictures)
+
+    monkeypatch.setattr(session.Session, "look", noted)
+    detector = opened(store, workers=2, max_batch=1, threads=4)
+
+    async def run() -> None:
+        for files in ([bright_cells(1)], [bright_cells(1), bright_cells(2, 3)]):
+            found = await detector.detect_all(files, Query(), math.inf)
+            counts = [len(each.scores) for each in found if isinstance(each, Detection)]
+            assert counts == [1, 2][: len(files)]
+        await detector.close()
+
+    asyncio.run(run())
+    # The last one is alone if the one before it has ended.
+    assert threads[:2] == [4, 2]
 
 
 class Began(Observer):

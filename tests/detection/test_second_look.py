@@ -268,7 +268,7 @@ def test_scores_that_are_not_numbers_are_an_error_of_the_second_look_too(
     with pytest.raises(FloatingPointError, match="not numbers"):
         session.look([Picture(pixels, second_look=True)])
     with pytest.raises(StartError, match="the model does not run"):
-        session.warm_up([1])
+        session.warm_up({1})
 
 
 def test_the_service_counts_second_looks(

@@ -15,8 +15,10 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from detection.batch import Take
 from detection.detector import Detection, Query
 from detection.errors import RequestError
+from detection.session import Picture
 from geometry.boxes import iou
 from service import runtime as runtimes
 from service.runtime import Runtime
@@ -158,10 +160,10 @@ def test_a_tiled_request_that_times_out_leaves_nothing_in_the_queue(serve: Serve
     def slow(runtime: Runtime) -> None:
         infer = runtime.default.batcher.infer
 
-        async def delayed(items: Any) -> Any:
+        async def delayed(take: Take[Picture], alone: bool) -> Any:
             entered.set()
             await asyncio.sleep(5)
-            return await infer(items)
+            return await infer(take, alone)
 
         runtime.default.batcher.infer = delayed
 

@@ -78,6 +78,7 @@ def test_explicit_settings_are_shown_as_set(serve: Any) -> None:
     with serve(workers=2, max_batch=3, threads=2) as client:
         model = client.get("/models").json()["models"][0]
     assert (model["workers"], model["threads"], model["max_batch"]) == (2, 1, 3)
+    assert model["lone_threads"] == 2
     assert model["plan"] == "as set"
 
 
