@@ -124,23 +124,25 @@ class Session:
     def warm_up(self, batch_sizes: Set[int]) -> None:
         """Run at each size: the first runs allocate, pick kernels and build engines.
 
-        A size that was measured has run. At the end, what earlier runs took is free, except what
-        an open session keeps. Raises StartError, with the reason, for a model that does not run.
+        A size that was measured has run. On the CPU, the memory that is not needed any more is
+        freed at the end. Raises StartError, with the reason, for a model that does not run.
         """
         if self.lone is not None:
             self.lone.warm_up(batch_sizes)
         for size in sorted(batch_sizes - self._blank_sizes):
             self.run_blank(size)
-        looks = [(self.onnx, self.blank())]
+        networks = [(self.onnx, self.blank())]
         if self.second is not None and self.model.second_look is not None:
             side, channels = self.model.second_look.side, self.model.input.channels
-            looks.append((self.second, np.zeros((side, side, channels), np.uint8)))
-        # A choice that was measured and lost has run other batches. And after the first run of a
-        # size, onnxruntime allocates by its pattern, and would keep both.
-        options = _SHRINKING if self.provider is ProviderName.CPU else _QUIET
-        for network, image in looks:
-            self._try(partial(_infer, network, options=options), [image])
-        _free_memory()
+            networks.append((self.second, np.zeros((side, side, channels), np.uint8)))
+            for size in sorted(batch_sizes):
+                self._try(partial(_infer, self.second), [networks[-1][1]] * size)
+        if self.provider is ProviderName.CPU:
+            # A choice that was measured and lost has run other batches. And after the first run of
+            # a size, onnxruntime allocates by its pattern, and would keep both.
+            for network, image in networks:
+                self._try(partial(_infer, network, options=_SHRINKING), [image])
+            _free_memory()
 
 
 def _free_memory() -> None:

@@ -24,7 +24,8 @@ ACCELERATOR_BATCH = 8
 BUDGET_S = 0.4
 """No measurement of a start begins after this time."""
 MORE_WORKERS = 1.0
-"""More workers must cost less than this fraction of one."""
+"""More workers must cost less than this fraction of one. They need no margin, because an image that
+is alone has the threads of all of them."""
 LARGER_BATCH = 0.97
 """A larger batch must cost less than this fraction of the best smaller one."""
 CLEAR = 1.05
