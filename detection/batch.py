@@ -60,7 +60,7 @@ class Call(Generic[Item, Result]):
     retried: Entry[Item, Result] | None = None
     """The item, if it is one of a failed batch."""
     alone: bool = False
-    """Whether no other call runs until it ends."""
+    """Whether no other call of this batcher runs until it ends. It takes only one item."""
     batch: list[Entry[Item, Result]] | None = None
     """The items; None until it begins."""
     late: list[Entry[Item, Result]] = field(default_factory=list)

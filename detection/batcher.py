@@ -13,8 +13,8 @@ holds no items. They stay in the queue until the worker takes them, and are chos
 above at that moment. So batches do not become smaller, items keep their order, and an item that
 expires or whose client leaves is not inferred.
 
-With `runs_alone`, a batch that nothing else waits for or runs beside is inferred alone: no other
-begins until it ends, so it may use what all workers share, such as the threads of a processor.
+With `runs_alone`, an item is inferred alone if no other is being prepared, waits or is in
+inference: no call begins until it ends. So it may use the threads of all workers.
 
 There is no background task. Each event (an item, a freed worker, a released place, a timer of the
 clock) runs the same decision, so tests can use a clock of their own.
@@ -100,7 +100,7 @@ class Batcher(Generic[Item, Result]):
     queue_limit: int = 128
     workers: int = 1
     runs_alone: bool = False
-    """Whether a batch is inferred `alone` if no other item is accepted."""
+    """Whether an item is inferred `alone` if it is the only one that is accepted."""
     target_wait: float = math.inf
     """The longest predicted wait with which an item is accepted, in seconds. A burst may fill the
     queue up to it. From the first refusal on, the limit is `OVERLOAD_LIMIT` of it: a longer queue
@@ -296,9 +296,9 @@ class Batcher(Generic[Item, Result]):
         )
 
     def _is_alone(self) -> bool:
-        """Whether the items of the next batch are all that there are."""
-        fits = len(self._queue) <= self.max_batch
-        return self.runs_alone and fits and not self._running and not self._expects()
+        """Whether the next item is the only one that is accepted."""
+        is_one = len(self._queue) == 1
+        return self.runs_alone and is_one and not self._running and not self._expects()
 
     def _hand_out(self, *, alone: bool) -> None:
         self._in_hand += 1
@@ -319,7 +319,8 @@ class Batcher(Generic[Item, Result]):
             else:
                 waiting = deque([call.retried])
             batch = call.batch = []
-            while waiting and len(batch) < self.max_batch:
+            most = 1 if call.alone else self.max_batch
+            while waiting and len(batch) < most:
                 entry = waiting.popleft()
                 if entry.expires <= call.started:
                     call.late.append(entry)
@@ -337,8 +338,6 @@ class Batcher(Generic[Item, Result]):
                 call.batch = []
                 self._in_hand -= call.retried is None
             self._inferring -= len(call.batch)
-            if call.alone:
-                self._alone = False
 
     def _learn(self, seconds: float) -> None:
         """Update the estimate with the latest cost: mostly the last ten batches count."""
@@ -347,6 +346,8 @@ class Batcher(Generic[Item, Result]):
 
     def _worker_idle(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
+        # If a call was alone, it was this one.
+        self._alone = False
         self._decide()
 
     async def _work(self, call: Call[Item, Result]) -> None:
@@ -361,8 +362,6 @@ class Batcher(Generic[Item, Result]):
     async def _retry(self, batch: Sequence[Entry[Item, Result]]) -> None:
         """Try each item of a failed batch, one by one."""
         self._retrying += 1
-        # If the batch was alone, others may run now.
-        self._decide()
         try:
             for entry in batch:
                 # The client may have gone, or the deadline passed, while the other items were

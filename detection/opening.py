@@ -120,7 +120,7 @@ def open_detector(
         return open_session(
             model, choice.provider, threads, max_batch,
             streams=max(1, settings.threads // threads), precision=settings.precision,
-            build=build,
+            build=build, shares_arena=True,
         )  # fmt: skip
 
     session, plan = tune(
@@ -169,11 +169,11 @@ def _batcher(
     target_wait: float,
 ) -> Batcher[Picture, Predictions]:
     def infer(take: Take[Picture], alone: bool) -> Awaitable[Sequence[Predictions]]:
-        fastest = (alone and session.lone) or session
+        chosen = (alone and session.lone) or session
 
         def work() -> Sequence[Predictions]:
             pictures = take()
-            return fastest.look(pictures) if pictures else []
+            return chosen.look(pictures) if pictures else []
 
         return asyncio.get_running_loop().run_in_executor(executor, work)
 

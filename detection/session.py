@@ -60,7 +60,7 @@ class Session:
     second: "ort.InferenceSession | None" = None
     """The network of the second look (`detection.second_look`), if it is used."""
     lone: "Session | None" = None
-    """The same model with the threads of all workers, for a batch that runs alone; None if each
+    """The same model with the threads of all workers, for an image that is alone; None if each
     worker has all threads."""
     _blank_sizes: set[int] = field(default_factory=set, compare=False)
     """The sizes of the batches that `run_blank` has run."""
@@ -124,8 +124,9 @@ class Session:
     def warm_up(self, batch_sizes: Set[int]) -> None:
         """Run at each size: the first runs allocate, pick kernels and build engines.
 
-        A size that was measured has run. On the CPU, the memory that is not needed any more is
-        freed at the end. Raises StartError, with the reason, for a model that does not run.
+        A size that was measured has run. On the CPU, all memory that the runs took is freed at the
+        end; the next requests allocate what they need. Raises StartError, with the reason, for a
+        model that does not run.
         """
         if self.lone is not None:
             self.lone.warm_up(batch_sizes)
@@ -142,7 +143,7 @@ class Session:
             # a size, onnxruntime allocates by its pattern, and would keep both.
             for network, image in networks:
                 self._try(partial(_infer, network, options=_SHRINKING), [image])
-            _free_memory()
+        _free_memory()
 
 
 def _free_memory() -> None:
@@ -173,11 +174,14 @@ def open_session(
     streams: int = 1,
     precision: Precision = Precision.FLOAT32,
     build: Build | None = None,
+    shares_arena: bool = False,
 ) -> Session:
     """Check a model's files and open its ONNX file, or its int8 file for that precision.
 
     `streams` batches run at the same time, each with `threads`. `build` comes from
-    `store.model.check` if the files are checked already. Raises ModelError for files that do not
+    `store.model.check` if the files are checked already. On the CPU, sessions that share the arena
+    use the same memory if they do not run at the same time, but do not free it when they are
+    closed. Raises ModelError for files that do not
     match their hashes, and StartError, with the reason, for a model, provider or precision that
     does not work.
     """
@@ -204,7 +208,7 @@ def open_session(
     )
 
     def open_on(name: ProviderName) -> ort.InferenceSession:
-        return open_file(path, name, use, shares_arena=True)
+        return open_file(path, name, use, shares_arena=shares_arena)
 
     available = ort.get_available_providers()
     onnx, chosen, fallback = choose(provider, available, open_on)
@@ -228,7 +232,7 @@ def open_second_look(session: Session) -> Session:
     path = model.second_look_onnx
     second = open_file(path, session.provider, use)
     _check_signature(model, path, second, use.shape)
-    lone = session.lone and dataclasses.replace(session.lone, second=second)
+    lone = session.lone and open_second_look(session.lone)
     return dataclasses.replace(session, second=second, lone=lone)
 
 
@@ -349,10 +353,10 @@ def open_file(
 
 @cache
 def _share_arena() -> None:
-    """Let all sessions on the CPU allocate from one arena.
+    """Make the arena that sessions on the CPU can share.
 
-    Sessions that do not run at the same time then use the same memory. With an arena for each,
-    one for a lone batch and one for the workers held 60 MB more.
+    With an arena for each, the session for an image that is alone and that of two workers held
+    60 MB more.
     """
     memory = ort.OrtMemoryInfo(
         "Cpu", ort.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, ort.OrtMemType.DEFAULT

@@ -4,7 +4,7 @@ On a CPU a batch often costs more than its images one by one, because it does no
 and one worker for each core may do more than one worker with all of them. Both depend on the
 model and the machine, so a few inferences at the start tell. An accelerator gains by batches.
 
-Several workers on a CPU have another session with all threads, for a batch that runs alone.
+Several workers on a CPU have another session with all threads, for an image that is alone.
 """
 
 import time
@@ -29,8 +29,8 @@ is alone has the threads of all of them."""
 LARGER_BATCH = 0.97
 """A larger batch must cost less than this fraction of the best smaller one."""
 CLEAR = 1.05
-"""A choice that costs more than this many times its bound is not measured again. A gain is, in
-turns with the choice before it, so that it is not other load that decides."""
+"""A choice that costs more than this many times its bound is not measured again. A gain is, if
+there is time, in turns with the choice before it, so that it is not other load that decides."""
 ALLOCATING = 2
 """Runs of a size that are not measured. onnxruntime allocates in the first one, and again in the
 second one, by the pattern of the first."""
@@ -66,12 +66,12 @@ class Plan:
     max_batch: int
     reason: str
     lone_threads: int = 0
-    """Of a batch that runs alone, if it has more than a worker; otherwise 0."""
+    """Of an image that is alone, if it has more than a worker; otherwise 0."""
     costs: tuple[Cost, ...] = ()
     """What was measured."""
 
     def __str__(self) -> str:
-        lone = f"threads {self.lone_threads} for a batch that runs alone, "
+        lone = f"threads {self.lone_threads} for an image that is alone, "
         return (
             f"workers {self.workers} with threads {self.threads} each, "
             f"{lone if self.lone_threads else ''}batches of up to {self.max_batch} ({self.reason})"
@@ -150,8 +150,7 @@ def _best(costs: Sequence[Cost]) -> Cost:
 class _Trial:
     """A choice, with a session of its own, and as many threads as it has workers.
 
-    A session keeps the memory of the largest batch that it has run, so that of a choice that loses
-    is closed.
+    The session of a choice that loses is closed.
     """
 
     workers: int
@@ -201,7 +200,8 @@ class _Contest:
     def attempt(self, workers: int, batch: int) -> bool:
         """Try a choice; whether it costs less than the best one before it.
 
-        Unless it clearly loses, both are measured again, in turns, if there is time.
+        Unless it clearly loses, both are measured again, in turns. If there is no time for that, a
+        gain by workers counts. One by a larger batch, which takes more memory, is forgotten.
         """
         best, trial = self.best, self.open(workers, batch)
         latest = trial.settled(trial.allocate(), best)
@@ -209,6 +209,8 @@ class _Contest:
             again = min(best, self.winner.cost(), key=_seconds)
             self.costs[self.costs.index(best)] = best = again
             latest = min(latest, trial.cost(), key=_seconds)
+        elif latest.seconds < _bound(latest, best) and batch > best.batch:
+            return False
         self.costs.append(latest)
         if self.best is latest:
             self.winner = trial

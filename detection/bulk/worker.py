@@ -58,6 +58,8 @@ class Worker:
                 f"{plan.model.sha256[:12]}: use the same model everywhere"
             )
         running = self._detector.plan
+        # Frees what the measurement took.
+        self._detector.session.warm_up({running.max_batch})
         # Enough to keep every worker busy while the next batch is read and decoded.
         window = max(LEAST_WINDOW, 3 * running.workers * running.max_batch)
         self._query = plan.options.query

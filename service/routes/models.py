@@ -49,7 +49,7 @@ class ModelSummary(BaseModel):
     threads: int
     """Of each worker."""
     lone_threads: int
-    """Of a batch that runs alone, if that is more than a worker has; otherwise 0."""
+    """Of an image that is alone, if that is more than a worker has; otherwise 0."""
     max_batch: int
     """Most images in one inference."""
     plan: str

@@ -122,12 +122,12 @@ class BatcherMachine(RuleBasedStateMachine):
         return any(work.running.alone for work in self.working)
 
     def must_run_alone(self) -> bool:
-        """Whether the next batch has all items that there are."""
+        """Whether the next item is the only one."""
         return (
             self.runs_alone
             and not (self.working or self.retrying)
             and all(request.begun == 0 for request in self.requests)
-            and len(self.waiting) <= self.max_batch
+            and len(self.waiting) == 1
         )
 
     def is_refused(self, places: int, deadline: float) -> bool:
@@ -160,7 +160,7 @@ class BatcherMachine(RuleBasedStateMachine):
                 return
         due, alone = self.is_due(), not call.waited and self.must_run_alone()
         self.expire()
-        batch = self.waiting[: self.max_batch]
+        batch = self.waiting[: 1 if call.alone else self.max_batch]
         assert list(call.items) == [item.number for item in batch], "not the oldest items in order"
         assert due, "a batch left too early"
         # It is decided before the call begins, so what happens in between comes too late.

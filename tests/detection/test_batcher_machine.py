@@ -67,8 +67,8 @@ MUTANTS = {
         "self._batcher._expect(0)",
     ),
     "a batch is one too large": (
-        "len(batch) < self.max_batch",
-        "len(batch) < self.max_batch + 1",
+        "1 if call.alone else self.max_batch",
+        "1 if call.alone else self.max_batch + 1",
     ),
     "the newest item goes first": ("waiting.popleft()", "waiting.pop()"),
     "a full batch waits for more": (
@@ -80,22 +80,18 @@ MUTANTS = {
         "self._coming > 0",
     ),
     "a batch never waits": ("or not self._expects()", "or True"),
-    "no batch runs alone": ("return self.runs_alone and fits", "return False and fits"),
+    "no batch runs alone": ("return self.runs_alone and is_one", "return False and is_one"),
     "a batch runs alone although others wait": (
-        "fits = len(self._queue) <= self.max_batch",
-        "fits = True",
+        "is_one = len(self._queue) == 1",
+        "is_one = True",
     ),
-    "a batch runs alone beside others": ("and fits and not self._running", "and fits"),
+    "a batch runs alone beside others": ("and is_one and not self._running", "and is_one"),
     "a batch runs alone although others are being prepared": (
         "not self._running and not self._expects()",
         "not self._running",
     ),
     "others run beside a batch that runs alone": ("< most and not self._alone:", "< most:"),
     "no batch runs after one that ran alone": ("self._alone = False", "pass"),
-    "a batch that ran alone and failed keeps others waiting": (
-        "        # If the batch was alone, others may run now.\n        self._decide()\n",
-        "",
-    ),
     "no timer wakes a batch that waited long enough": (
         "self._timer = self.clock.call_at(leaves_at, self._decide)\n",
         "",
@@ -139,8 +135,8 @@ MUTANTS = {
         "            call.started = self.clock.stopwatch()\n            if len",
     ),
     "a freed worker takes nothing": (
-        "self._running.discard(task)\n        self._decide()",
-        "self._running.discard(task)",
+        "        self._alone = False\n        self._decide()\n",
+        "        self._alone = False\n",
     ),
     "a worker is never free again": ("self._running.discard(task)", "pass"),
     "an expired item is still inferred": ("entry.expires <= call.started", "False"),

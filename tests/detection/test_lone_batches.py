@@ -1,4 +1,4 @@
-"""With `runs_alone`, a batch that has all accepted items is inferred beside no other."""
+"""With `runs_alone`, an item that is the only one is inferred beside no other."""
 
 import asyncio
 
@@ -51,34 +51,35 @@ async def test_an_item_does_not_run_alone_while_another_is_being_prepared() -> N
 
 
 @bench_test
-async def test_a_batch_may_run_alone() -> None:
+async def test_an_item_that_comes_before_it_begins_does_not_join_it() -> None:
     given = bench(max_batch=2)
     tasks = [given.submit(item) for item in (1, 2)]
     await settle()
-    assert (given.model.batches, given.model.alone) == ([[1, 2]], [True])
+    assert (given.model.batches, given.model.alone) == ([[1]], [True])
+    await given.model.finish()
+    assert (given.model.batches, given.model.alone) == ([[1], [2]], [True, True])
     await given.model.finish()
     await asyncio.gather(*tasks)
 
 
 @bench_test
-async def test_the_items_of_a_failed_batch_that_ran_alone_hold_up_no_others() -> None:
-    given = bench(max_batch=2)
+async def test_an_item_that_fails_alone_holds_up_no_others() -> None:
+    given = bench()
     given.model.poison = {1}
-    tasks = [given.submit(item) for item in (1, 2)]
+    failing = given.submit(1)
     await settle()
-    later = given.submit(3)
+    later = [given.submit(item) for item in (2, 3)]
     await settle()
     await given.model.finish()
-    assert given.model.batches == [[1, 2], [1], [3]]
-    assert given.model.alone == [True, False, False]
-    await given.finish(3)
+    assert (given.model.batches, given.model.busy) == ([[1], [2], [3]], 2)
+    await given.finish(2)
     with pytest.raises(InferenceFailed):
-        await tasks[0]
-    assert [(await task).result for task in (tasks[1], later)] == [4, 6]
+        await failing
+    assert [(await task).result for task in later] == [4, 6]
 
 
 @bench_test
-async def test_a_batch_that_ran_alone_took_the_whole_machine() -> None:
+async def test_an_item_that_ran_alone_took_the_whole_machine() -> None:
     given = bench()
     task = given.submit(1)
     await given.finish(each_takes=0.5)
@@ -87,7 +88,7 @@ async def test_a_batch_that_ran_alone_took_the_whole_machine() -> None:
 
 
 @bench_test
-async def test_without_the_option_no_batch_runs_alone() -> None:
+async def test_without_the_option_no_item_runs_alone() -> None:
     given = bench(runs_alone=False)
     task = given.submit(1)
     await settle()

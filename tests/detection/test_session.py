@@ -124,7 +124,8 @@ def resident():
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
 
 def opened():
-    return open_session(model.load(Path({str(built_model.parent)!r})), ProviderName.CPU, 2, 4)
+    found = model.load(Path({str(built_model.parent)!r}))
+    return open_session(found, ProviderName.CPU, 2, 4, shares_arena=True)
 
 before = resident()
 larger = opened()

@@ -102,7 +102,7 @@ def test_more_workers_must_cost_less(gain: float, workers: int) -> None:
 def test_a_lone_batch_has_the_threads_of_all_workers(settings: dict[str, Any], lone: int) -> None:
     plan = Machine(lambda threads, batch: 20 * batch**1.2 / threads**0.5).tune(**settings)
     assert plan.lone_threads == lone
-    assert ("threads 4 for a batch that runs alone" in str(plan)) == bool(lone)
+    assert ("threads 4 for an image that is alone" in str(plan)) == bool(lone)
 
 
 def test_the_session_for_lone_batches_is_the_one_that_was_measured() -> None:
@@ -216,7 +216,15 @@ def test_runs_that_were_disturbed_take_none_of_the_time() -> None:
     assert machine.tune().workers == 4
 
 
-def test_a_gain_that_there_is_no_time_to_confirm_counts() -> None:
+def test_a_larger_batch_is_forgotten_if_there_is_no_time_to_confirm_its_gain() -> None:
+    machine = Machine(lambda threads, batch: 80 + 2 * batch)
+    plan = machine.tune(workers=1)
+    assert machine.runs == 3 + 3, "a batch of two was tried"
+    assert plan.max_batch == 1
+    assert "at batch 2" not in plan.reason
+
+
+def test_more_workers_count_if_there_is_no_time_to_confirm_their_gain() -> None:
     machine = Machine(lambda threads, batch: 100 * batch / threads**0.5)
     plan = machine.tune()
     assert plan.workers == 4
