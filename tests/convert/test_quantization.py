@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from convert.conversion import Options, convert_file
 from convert.outputs.kinds import Kind
 from convert.quantization import QuantizationError, head_nodes, quantize
+from detection.precision import Precision, lacking, processor_features
 from geometry.arrays import U8
 from tests.store.conftest import written
 from training.architecture.family import Architecture
@@ -79,6 +80,10 @@ def test_the_weights_of_the_heads_stay_in_float32(quantized: onnx.ModelProto) ->
 def test_onnxruntime_gives_almost_the_same_outputs(
     source: Path, quantized: onnx.ModelProto
 ) -> None:
+    reason = lacking(Precision.INT8, processor_features())
+    if reason is not None:
+        # There, sums of two int8 products saturate at 16 bits.
+        pytest.skip(reason)
     inputs = {"images": np.stack(list(images(2)))}
     expected, found = (
         onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, inputs)
