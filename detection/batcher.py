@@ -32,13 +32,10 @@ from typing import Generic
 from detection.batch import Answer, Call, Entry, Item, Result, Take
 from detection.clock import Clock, Handle
 from detection.errors import InferenceFailed, Overloaded, Timeout
+from detection.overload import Overload
 
 LEARNING_RATE = 0.1
 """Weight of a batch's cost in the estimate of an item's cost."""
-OVERLOAD_LIMIT = 0.4
-"""In an overload, the longest wait that is allowed, as a share of `target_wait`."""
-OVERLOAD_END = 0.2
-"""The predicted wait at which an overload ends, as a share of `target_wait`."""
 
 
 @dataclass(eq=False)
@@ -102,9 +99,7 @@ class Batcher(Generic[Item, Result]):
     runs_alone: bool = False
     """Whether an item is inferred `alone` if it is the only one that is accepted."""
     target_wait: float = math.inf
-    """The longest predicted wait with which an item is accepted, in seconds. A burst may fill the
-    queue up to it. From the first refusal on, the limit is `OVERLOAD_LIMIT` of it: a longer queue
-    would answer no more items in a second, and all of them later."""
+    """The longest predicted wait with which an item is accepted, in seconds; see `overload`."""
     image_seconds: float = 0.0
     """The cost of an item in seconds of all workers together: first a guess, then measured."""
     on_batch: Callable[[int], None] = lambda size: None
@@ -128,9 +123,12 @@ class Batcher(Generic[Item, Result]):
     """Held wherever the queue and the numbers above are changed, because `take` changes them in
     another thread; and wherever a decision needs several of them at one moment."""
     _timer: Handle | None = field(default=None, init=False)
-    _overloaded: bool = field(default=False, init=False)
+    _overload: Overload = field(init=False)
     _draining: bool = field(default=False, init=False)
     _drained: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+
+    def __post_init__(self) -> None:
+        self._overload = Overload(self.target_wait)
 
     @property
     def depth(self) -> int:
@@ -159,16 +157,10 @@ class Batcher(Generic[Item, Result]):
         unanswered = self._unanswered()
         if not unanswered:
             # Only another batch can correct a prediction that one stalled batch has spoilt.
-            self._overloaded = False
+            self._overload.end()
             return
         wait = unanswered * self.image_seconds
-        longest = self._note_wait(wait)
-        if wait > longest:
-            raise Overloaded(
-                f"the wait would be {wait:.1f} s, longer than the {longest:g} s allowed",
-                # When it is as short as an overload allows.
-                retry_after_s=max(1, math.ceil(wait - OVERLOAD_LIMIT * self.target_wait)),
-            )
+        self._overload.check(wait)
         if deadline == math.inf:
             return
         if self.clock.time() + wait + places * self.image_seconds > deadline:
@@ -195,15 +187,6 @@ class Batcher(Generic[Item, Result]):
         finally:
             self._expect(-reservation._unused, later=-reservation._later)
             reservation._unused = reservation._later = 0
-
-    def _note_wait(self, wait: float) -> float:
-        """Begin or end an overload by a predicted wait. Returns the longest that is allowed now."""
-        if wait <= OVERLOAD_END * self.target_wait:
-            self._overloaded = False
-        longest = OVERLOAD_LIMIT * self.target_wait if self._overloaded else self.target_wait
-        if wait > self.target_wait:
-            self._overloaded = True
-        return longest
 
     def _check_depth(self, places: int) -> None:
         if self.depth + places > self.queue_limit:

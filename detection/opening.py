@@ -23,13 +23,7 @@ from detection.decoding.pool import (
 from detection.detector import Detector
 from detection.observer import Observer
 from detection.predictions import Predictions
-from detection.session import (
-    Picture,
-    Session,
-    has_cuda,
-    open_second_look,
-    open_session,
-)
+from detection.session import Picture, Session, has_cuda, open_second_look, open_session
 from detection.settings import DetectionSettings
 from detection.tiles import MOST
 from detection.tuning import Plan, tune

@@ -135,9 +135,10 @@ class Session:
         networks = [(self.onnx, self.blank())]
         if self.second is not None and self.model.second_look is not None:
             side, channels = self.model.second_look.side, self.model.input.channels
-            networks.append((self.second, np.zeros((side, side, channels), np.uint8)))
+            copy = np.zeros((side, side, channels), np.uint8)
+            networks.append((self.second, copy))
             for size in sorted(batch_sizes):
-                self._try(partial(_infer, self.second), [networks[-1][1]] * size)
+                self._try(partial(_infer, self.second), [copy] * size)
         if self.provider is ProviderName.CPU:
             # A choice that was measured and lost has run other batches. And after the first run of
             # a size, onnxruntime allocates by its pattern, and would keep both.

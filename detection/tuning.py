@@ -23,9 +23,6 @@ BATCHES = (1, 2, 4, 8)
 ACCELERATOR_BATCH = 8
 BUDGET_S = 0.4
 """No measurement of a start begins after this time."""
-MORE_WORKERS = 1.0
-"""More workers must cost less than this fraction of one. They need no margin, because an image that
-is alone has the threads of all of them."""
 LARGER_BATCH = 0.97
 """A larger batch must cost less than this fraction of the best smaller one."""
 CLEAR = 1.05
@@ -100,10 +97,10 @@ def tune(
     """A session, with `lone` if there are several workers on a CPU, and the plan for running it.
 
     Fixed settings are kept. For settings that are "auto", one worker and batches of one image are
-    taken unless more are faster by MORE_WORKERS or LARGER_BATCH. `before_measuring` is called when
-    the model has run for the first times: it waits for other work of the start, which would
-    disturb. No new measurement begins once undisturbed runs would have taken `budget` seconds.
-    Raises StartError, with the reason, for a model that does not run.
+    taken unless more workers are faster, or larger batches by LARGER_BATCH. `before_measuring` is
+    called when the model has run for the first times: it waits for other work of the start, which
+    would disturb. No new measurement begins once undisturbed runs would have taken `budget`
+    seconds. Raises StartError, with the reason, for a model that does not run.
 
     Without `measure`, or on an accelerator, "auto" is a rule: one worker, and batches of one image
     on a CPU, of several on an accelerator.
@@ -134,8 +131,11 @@ def tune(
 
 
 def _bound(cost: Cost, best: Cost) -> float:
-    """The seconds that a choice must stay below to be taken instead of the best one before it."""
-    return best.seconds * (MORE_WORKERS if cost.workers > best.workers else LARGER_BATCH)
+    """The seconds that a choice must stay below to be taken instead of the best one before it.
+
+    More workers need no margin, because an image that is alone has the threads of all of them.
+    """
+    return best.seconds * (1 if cost.workers > best.workers else LARGER_BATCH)
 
 
 def _best(costs: Sequence[Cost]) -> Cost:

@@ -16,8 +16,9 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from detection import overload
 from detection.batch import Answer
-from detection.batcher import OVERLOAD_END, OVERLOAD_LIMIT, Batcher
+from detection.batcher import Batcher
 from detection.errors import InferenceFailed, Overloaded, Timeout
 from tests.detection.batcher_model import Item, Request, Work
 from tests.detection.batching import NEVER, FakeCall, FakeClock, FakeThreads, settle
@@ -137,9 +138,9 @@ class BatcherMachine(RuleBasedStateMachine):
         wait = busy * self.batcher.image_seconds
         if wait > self.target_wait and busy:
             self.is_overloaded = True
-        elif wait <= OVERLOAD_END * self.target_wait or not busy:
+        elif wait <= overload.END * self.target_wait or not busy:
             self.is_overloaded = False
-        longest = OVERLOAD_LIMIT * self.target_wait if self.is_overloaded else self.target_wait
+        longest = overload.LIMIT * self.target_wait if self.is_overloaded else self.target_wait
         cost = places * self.batcher.image_seconds
         late = deadline != math.inf and self.clock.now + wait + cost > deadline
         return busy > 0 and (wait > longest or late)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from detection import batcher
+from detection import batcher, overload
 from tests.detection.batcher_machine import BatcherMachine
 
 SHORT = settings(max_examples=150, stateful_step_count=40)
@@ -23,7 +23,8 @@ SEARCH = settings(
 )
 """To find a failure and not to simplify it."""
 
-SOURCE = Path(batcher.__file__)
+SOURCES = [Path(str(module.__file__)) for module in (batcher, overload)]
+"""Where the mistakes are made."""
 MUTANTS = {
     "a cancelled item stays in the queue": (
         "if future.cancelled() and self._withdraw(entry):",
@@ -197,9 +198,9 @@ MUTANTS = {
         "return self.depth + self._inferring",
         "return self.depth",
     ),
-    "a refusal starts no overload": ("self._overloaded = True", "pass"),
+    "a refusal starts no overload": ("self._has_begun = True", "pass"),
     "an overload is never over": (
-        "if wait <= OVERLOAD_END * self.target_wait:",
+        "if wait <= END * self.target_wait:",
         "if False:",
     ),
 }
@@ -222,11 +223,15 @@ def test_the_batcher_does_what_its_model_says_for_long() -> None:
 @pytest.mark.parametrize("bug", MUTANTS)
 def test_the_model_notices(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     old, new = MUTANTS[bug]
-    source = SOURCE.read_text("utf-8")
-    assert source.count(old) == 1, "the batcher was changed: adapt this mutant"
-    module = ModuleType("mutant")
-    monkeypatch.setitem(sys.modules, "mutant", module)
-    exec(compile(source.replace(old, new), str(SOURCE), "exec"), module.__dict__)
+    sources = {path: path.read_text("utf-8") for path in SOURCES}
+    found = sum(source.count(old) for source in sources.values())
+    assert found == 1, "the batcher was changed: adapt this mutant"
+    # The batcher last, because it imports the other.
+    for path in reversed(SOURCES):
+        name = f"detection.{path.stem}"
+        module = ModuleType(name)
+        monkeypatch.setitem(sys.modules, name, module)
+        exec(compile(sources[path].replace(old, new), str(path), "exec"), module.__dict__)
 
     class Mutated(BatcherMachine):
         batcher_type = module.Batcher
