@@ -67,3 +67,10 @@ class Call(Generic[Item, Result]):
     """Items whose deadline had passed when it began; their timers are late."""
     started: float = 0.0
     """When it began, by the stopwatch."""
+
+
+def fail(entries: Sequence[Entry[Item, Result]], error: Exception) -> None:
+    """Answer those entries with an error that have no answer yet."""
+    for entry in entries:
+        if not entry.future.done():
+            entry.future.set_exception(error)

@@ -5,16 +5,16 @@
     queue is taken    ready, waits     to max_batch       went wrong, once
 
 A batch is due when one of these is true: it is full; its oldest item has waited `max_wait` seconds;
-or no further item is being prepared. An idle worker gets it at once.
+or no further item is being prepared. An idle worker gets it at once, unless an item runs alone.
 
 A busy worker has one call of `infer` in hand, if a batch is due, and begins it as soon as it ends
 the one before. Otherwise it would be idle while the event loop handles its results. A call in hand
 holds no items. They stay in the queue until the worker takes them, and are chosen by the rules
-above at that moment. So batches do not become smaller, items keep their order, and an item that
-expires or whose client leaves is not inferred.
+above at that moment. So batches do not become smaller because of that, items keep their order, and
+an item that expires or whose client leaves is not inferred.
 
 With `runs_alone`, an item is inferred alone if no other is being prepared, waits or is in
-inference: no call begins until it ends. So it may use the threads of all workers.
+inference. It may use the threads of all workers, so they all count as busy until it ends.
 
 There is no background task. Each event (an item, a freed worker, a released place, a timer of the
 clock) runs the same decision, so tests can use a clock of their own.
@@ -29,7 +29,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Generic
 
-from detection.batch import Answer, Call, Entry, Item, Result, Take
+from detection.batch import Answer, Call, Entry, Item, Result, Take, fail
 from detection.clock import Clock, Handle
 from detection.errors import InferenceFailed, Overloaded, Timeout
 from detection.overload import Overload
@@ -322,10 +322,17 @@ class Batcher(Generic[Item, Result]):
                 self._in_hand -= call.retried is None
             self._inferring -= len(call.batch)
 
-    def _learn(self, seconds: float) -> None:
-        """Update the estimate with the latest cost: mostly the last ten batches count."""
-        old = self.image_seconds
-        self.image_seconds = seconds if old == 0 else old + LEARNING_RATE * (seconds - old)
+    def _learn(self, call: Call[Item, Result], seconds: float) -> None:
+        """Update the estimate with the latest cost: mostly the last ten batches count.
+
+        An item that runs alone costs more than one of several, which a queue consists of. So it can
+        only lower the estimate, after a stalled batch has spoilt it.
+        """
+        old, new = self.image_seconds, seconds if call.alone else seconds / self.workers
+        if old == 0:
+            self.image_seconds = new
+        elif new < old or not call.alone:
+            self.image_seconds = old + LEARNING_RATE * (new - old)
 
     def _worker_idle(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
@@ -340,7 +347,7 @@ class Batcher(Generic[Item, Result]):
             if error is not None and call.batch is not None and len(call.batch) > 1:
                 await self._retry(call.batch)
         finally:
-            _fail(call.batch or (), InferenceFailed("the inference was interrupted"))
+            fail(call.batch or (), InferenceFailed("the inference was interrupted"))
 
     async def _retry(self, batch: Sequence[Entry[Item, Result]]) -> None:
         """Try each item of a failed batch, one by one."""
@@ -374,7 +381,7 @@ class Batcher(Generic[Item, Result]):
             batch = self._begin(call)
             self.on_failure(error)
             if len(batch) == 1:
-                _fail(batch, InferenceFailed("the model failed on this image"))
+                fail(batch, InferenceFailed("the model failed on this image"))
             return error
         finally:
             self._end(call)
@@ -383,15 +390,9 @@ class Batcher(Generic[Item, Result]):
         if not batch:
             return None
         inference = self.clock.stopwatch() - call.started
-        self._learn(inference / len(batch) / (1 if call.alone else self.workers))
+        self._learn(call, inference / len(batch))
         for entry, result in zip(batch, results, strict=True):
             if not entry.future.done():
                 queued = call.started - entry.started
                 entry.future.set_result(Answer(result, queued, inference, len(batch)))
         return None
-
-
-def _fail(batch: Sequence[Entry[Item, Result]], error: Exception) -> None:
-    for entry in batch:
-        if not entry.future.done():
-            entry.future.set_exception(error)

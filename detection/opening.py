@@ -93,11 +93,12 @@ def open_detector(
     """A detector of one model. `await detector.close()` ends it, and threads that it started.
 
     It runs on the event loop that first calls it. `pools` are shared with other detectors and stay
-    open. `measure` spends up to half a second on measuring the settings that are "auto", which is
-    worthwhile in a long-running process; before that, it may call `before_measuring`, which waits
-    for other work. An image that would
-    wait longer than `target_wait` seconds is refused. Raises ModelError for files that do not match
-    their hashes, and StartError, with the reason, for a model or provider that does not work.
+    open. `measure` spends about half a second on measuring the settings that are "auto", more on a
+    slow processor. That is worthwhile in a long-running process; `detector.session.warm_up({1})`
+    then frees the memory that measuring took. Before that, it may call `before_measuring`, which
+    waits for other work. An image that would wait longer than `target_wait` seconds is refused.
+    Raises ModelError for files that do not match their hashes, and StartError, with the reason, for
+    a model or provider that does not work.
 
         settings = detection.settings.load(DetectionSettings, provider="cpu")
         detector = open_detector(find_model(settings, "sfd-640-mobilenetv2-mod2"), settings)

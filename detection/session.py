@@ -124,12 +124,12 @@ class Session:
     def warm_up(self, batch_sizes: Set[int]) -> None:
         """Run at each size: the first runs allocate, pick kernels and build engines.
 
-        A size that was measured has run. On the CPU, all memory that the runs took is freed at the
-        end; the next requests allocate what they need. Raises StartError, with the reason, for a
-        model that does not run.
+        Sizes that were measured are skipped. With the provider `cpu`, all memory that the runs took
+        is freed at the end; the next requests allocate what they need. Raises StartError, with the
+        reason, for a model that does not run.
         """
         if self.lone is not None:
-            self.lone.warm_up(batch_sizes)
+            self.lone.warm_up({1})
         for size in sorted(batch_sizes - self._blank_sizes):
             self.run_blank(size)
         networks = [(self.onnx, self.blank())]

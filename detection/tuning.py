@@ -26,8 +26,9 @@ BUDGET_S = 0.4
 LARGER_BATCH = 0.97
 """A larger batch must cost less than this fraction of the best smaller one."""
 CLEAR = 1.05
-"""A choice that costs more than this many times its bound is not measured again. A gain is, if
-there is time, in turns with the choice before it, so that it is not other load that decides."""
+"""A choice that costs more than this many times its bound is not measured again. If there is
+time, a gain is measured again, in turns with the choice before it, so that other load does not
+decide."""
 ALLOCATING = 2
 """Runs of a size that are not measured. onnxruntime allocates in the first one, and again in the
 second one, by the pattern of the first."""
@@ -68,10 +69,10 @@ class Plan:
     """What was measured."""
 
     def __str__(self) -> str:
-        lone = f"threads {self.lone_threads} for an image that is alone, "
+        lone = f" ({self.lone_threads} for an image that is alone)" if self.lone_threads else ""
         return (
-            f"workers {self.workers} with threads {self.threads} each, "
-            f"{lone if self.lone_threads else ''}batches of up to {self.max_batch} ({self.reason})"
+            f"workers {self.workers} with threads {self.threads} each{lone}, "
+            f"batches of up to {self.max_batch} ({self.reason})"
         )
 
     @property
@@ -125,8 +126,8 @@ def tune(
         plan = Plan(best.workers, threads, best.batch, reason, costs=tuple(costs))
     if not on_cpu or plan.threads == settings.threads:
         return session, plan
-    has_all = _threads(settings, workers) == settings.threads
-    lone = first if has_all else open_session(settings.threads, plan.max_batch)
+    # If the number of workers was measured, the first session has all threads.
+    lone = first if settings.workers == "auto" else open_session(settings.threads, 1)
     return replace(session, lone=lone), replace(plan, lone_threads=settings.threads)
 
 
@@ -198,7 +199,7 @@ class _Contest:
         return _best(self.costs)
 
     def attempt(self, workers: int, batch: int) -> bool:
-        """Try a choice; whether it costs less than the best one before it.
+        """Try a choice. Returns whether it is worthwhile to try a larger batch after it.
 
         Unless it clearly loses, both are measured again, in turns. If there is no time for that, a
         gain by workers counts. One by a larger batch, which takes more memory, is forgotten.
@@ -207,7 +208,8 @@ class _Contest:
         latest = trial.settled(trial.allocate(), best)
         if latest.seconds <= CLEAR * _bound(latest, best) and not self.is_over():
             again = min(best, self.winner.cost(), key=_seconds)
-            self.costs[self.costs.index(best)] = best = again
+            self.costs[self.costs.index(best)] = again
+            best = again
             latest = min(latest, trial.cost(), key=_seconds)
         elif latest.seconds < _bound(latest, best) and batch > best.batch:
             return False

@@ -161,12 +161,12 @@ MUTANTS = {
         "if True:\n                    await self._infer",
     ),
     "items of a cancelled worker get no answer": (
-        '_fail(call.batch or (), InferenceFailed("the inference was interrupted"))',
+        'fail(call.batch or (), InferenceFailed("the inference was interrupted"))',
         "pass",
     ),
     "a failed item gets no answer": (
-        "if len(batch) == 1:\n                _fail",
-        "if False:\n                _fail",
+        "if len(batch) == 1:\n                fail",
+        "if False:\n                fail",
     ),
     "too few results are no failure": ("if len(results) != len(batch):", "if False:"),
     "results go to the wrong items": ("zip(batch, results,", "zip(batch, results[::-1],"),

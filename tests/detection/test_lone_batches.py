@@ -88,6 +88,16 @@ async def test_an_item_that_ran_alone_took_the_whole_machine() -> None:
 
 
 @bench_test
+async def test_an_item_that_ran_alone_only_lowers_what_an_item_of_a_queue_seems_to_cost() -> None:
+    for known, learnt in ((0.1, 0.1), (1.0, 0.95)):
+        given = bench(image_seconds=known)
+        task = given.submit(1)
+        await given.finish(each_takes=0.5)
+        await task
+        assert given.batcher.image_seconds == pytest.approx(learnt)
+
+
+@bench_test
 async def test_without_the_option_no_item_runs_alone() -> None:
     given = bench(runs_alone=False)
     task = given.submit(1)

@@ -102,7 +102,7 @@ def test_more_workers_must_cost_less(gain: float, workers: int) -> None:
 def test_a_lone_batch_has_the_threads_of_all_workers(settings: dict[str, Any], lone: int) -> None:
     plan = Machine(lambda threads, batch: 20 * batch**1.2 / threads**0.5).tune(**settings)
     assert plan.lone_threads == lone
-    assert ("threads 4 for an image that is alone" in str(plan)) == bool(lone)
+    assert ("(4 for an image that is alone)" in str(plan)) == bool(lone)
 
 
 def test_the_session_for_lone_batches_is_the_one_that_was_measured() -> None:
