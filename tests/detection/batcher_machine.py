@@ -49,7 +49,7 @@ class BatcherMachine(RuleBasedStateMachine):
         self.sizes: list[int] = []
         self.failures: list[Exception] = []
         self.calls = self.failed_calls = 0
-        self.was_retrying, self.were_in_hand = False, 0
+        self.was_retrying, self.were_in_hand, self.were_gone = False, 0, 0
         self.two_things_happen = False
         """Whether the step is one of several things in one turn of the event loop."""
 
@@ -260,11 +260,14 @@ class BatcherMachine(RuleBasedStateMachine):
         self.run(lambda: self.clock.advance(0))
         self.expire()
 
-    @rule(poisonous=st.sampled_from([False, False, False, True]))
-    def post(self, poisonous: bool) -> None:
-        """A whole request of one image. By chance, the rules for its parts rarely make one."""
+    @rule(places=st.sampled_from([1, 1, 2]), poisonous=st.sampled_from([False, False, False, True]))
+    def post(self, places: int, poisonous: bool) -> None:
+        """A request whose first image is ready. By chance, the rules for its parts rarely make one.
+
+        A second image is still being prepared.
+        """
         open_before = len(self.requests)
-        self.reserve(1, True, math.inf)
+        self.reserve(places, True, math.inf)
         if len(self.requests) > open_before:
             ready = [each for each in self.requests if each.begun]
             self.submit(ready.index(self.requests[-1]), NEVER, poisonous)
@@ -433,6 +436,13 @@ class BatcherMachine(RuleBasedStateMachine):
         assert all(item.outcome is Timeout for item in late)
         self.idle_all(work)
 
+    @precondition(lambda self: self.in_hand and self.working)
+    @rule(by=seconds, which=pick)
+    def finish_while_another_image_is_prepared(self, by: float, which: int) -> None:
+        """A call in hand was due when it was handed out. It begins only if it is due then, too."""
+        self.reserve(1, True, math.inf)
+        self.finish_before_late_timers(by, which)
+
     @rule()
     def drain(self) -> None:
         self.drains.append(self.loop.create_task(self.batcher.drain()))
@@ -483,6 +493,9 @@ class BatcherMachine(RuleBasedStateMachine):
         assert in_hand <= self.workers, "more than one batch in hand for a worker"
         if in_hand:
             assert len(self.working) == self.workers, "a batch in hand, but a worker is idle"
+        gone = sum(item.outcome in (Timeout, asyncio.CancelledError) for item in self.items)
+        if in_hand > self.were_in_hand and gone == self.were_gone:
+            assert self.is_due(in_hand - 1), "a call in hand, but its batch is not due"
         if self.is_alone:
             assert not in_hand, "a batch waits in hand for one that runs alone"
         elif not self.is_retrying:
@@ -491,6 +504,7 @@ class BatcherMachine(RuleBasedStateMachine):
         elif self.was_retrying:
             assert in_hand <= self.were_in_hand, "a failed batch waits for more than was in hand"
         self.was_retrying, self.were_in_hand = self.is_retrying, in_hand
+        self.were_gone = gone
 
     def drain_ends_exactly_when_nothing_is_left(self) -> None:
         left = self.depth or self.working
