@@ -26,7 +26,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from typing import Generic
 
 from detection.batch import Answer, Call, Entry, Item, Result, Take, fail
@@ -98,7 +98,7 @@ class Batcher(Generic[Item, Result]):
     workers: int = 1
     runs_alone: bool = False
     """Whether an item is inferred `alone` if it is the only one that is accepted."""
-    target_wait: float = math.inf
+    target_wait: InitVar[float] = math.inf
     """The longest predicted wait with which an item is accepted, in seconds; see `overload`."""
     image_seconds: float = 0.0
     """The cost of an item in seconds of all workers together: first a guess, then measured."""
@@ -127,8 +127,8 @@ class Batcher(Generic[Item, Result]):
     _draining: bool = field(default=False, init=False)
     _drained: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
-    def __post_init__(self) -> None:
-        self._overload = Overload(self.target_wait)
+    def __post_init__(self, target_wait: float) -> None:
+        self._overload = Overload(target_wait)
 
     @property
     def depth(self) -> int:

@@ -59,8 +59,9 @@ class BatcherMachine(RuleBasedStateMachine):
         queue_limit=st.integers(1, 8),
         workers=st.integers(1, 3),
         runs_alone=st.booleans(),
-        target_wait=st.sampled_from([math.inf, math.inf, 2.0]),
-        image_seconds=st.sampled_from([0.0, 0.5]),
+        target_wait=st.sampled_from([math.inf, 2.0, 1.25]),
+        # With 1.25 and 0.25, an overload begins with six items and ends with one.
+        image_seconds=st.sampled_from([0.0, 0.25, 0.5]),
     )
     def make(self, **options: Any) -> None:
         self.threads = FakeThreads(options["workers"], self.begin_call)
@@ -306,6 +307,16 @@ class BatcherMachine(RuleBasedStateMachine):
         self.leave(self.one(self.unanswered(), which))
         self.run()
 
+    @precondition(lambda self: self.retrying)
+    @rule(which=pick)
+    def cancel_the_next_of_a_failed_batch(self, which: int) -> None:
+        """Its call is in hand."""
+        work = self.one(self.retrying, which)
+        pending = [item for item in work.untried if item.outcome is None]
+        if pending:
+            self.leave(pending[0])
+            self.run()
+
     # --- what the model and the process do
 
     def end(self, work: Work, how: str) -> None:
@@ -368,6 +379,13 @@ class BatcherMachine(RuleBasedStateMachine):
         self.end(work, how)
         self.run()
         self.idle_all(work)
+
+    @precondition(lambda self: self.is_overloaded and self.working)
+    @rule()
+    def finish_all_but_one(self) -> None:
+        """An overload ends when few items are left."""
+        while self.working and len(self.unanswered()) > 1:
+            self.finish(0, "result")
 
     @precondition(lambda self: self.working and self.unanswered())
     @rule(which=pick, leaving=pick, how=st.sampled_from(["result", "error"]))

@@ -14,14 +14,14 @@ from tests.detection.batcher_machine import BatcherMachine
 SHORT = settings(max_examples=150, stateful_step_count=40)
 LONG = settings(max_examples=10_000, stateful_step_count=80)
 SEARCH = settings(
-    max_examples=3000,
+    max_examples=20_000,
     stateful_step_count=50,
     phases=[Phase.generate],
     database=None,
     report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )
-"""To find a failure and not to simplify it."""
+"""To find a failure and not to simplify it. A mutant that is noticed ends its search early."""
 
 SOURCES = [Path(str(module.__file__)) for module in (batcher, overload)]
 """Where the mistakes are made."""
@@ -155,10 +155,6 @@ MUTANTS = {
     "the rest of a failed batch is not tried": (
         "await self._infer(Call(retried=entry))",
         "await self._infer(Call(retried=entry))\n                    return",
-    ),
-    "items that left are tried again": (
-        "if not entry.future.done():\n                    await self._infer",
-        "if True:\n                    await self._infer",
     ),
     "items of a cancelled worker get no answer": (
         'fail(call.batch or (), InferenceFailed("the inference was interrupted"))',

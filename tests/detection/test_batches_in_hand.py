@@ -227,6 +227,23 @@ async def test_an_item_that_waits_to_be_tried_again_is_not_if_its_client_leaves(
 
 
 @bench_test
+async def test_an_item_that_left_before_its_batch_failed_takes_no_turn() -> None:
+    bench = Bench(max_batch=2)
+    bench.model.poison = {2}
+    tasks = [bench.submit(item) for item in range(1, 5)]
+    await settle()
+    tasks[0].cancel()
+    await bench.model.finish()
+    assert bench.model.batches == [[1, 2], [3, 4]]
+    bench.model.end()
+    assert bench.model.batches == [[1, 2], [3, 4], [2]], "the event loop has not run since"
+    await bench.finish(1)
+    with pytest.raises(InferenceFailed):
+        await tasks[1]
+    assert [(await task).result for task in tasks[2:]] == [6, 8]
+
+
+@bench_test
 async def test_items_are_answered_if_inference_fails_before_it_takes_them() -> None:
     failures: list[Exception] = []
 
