@@ -2,7 +2,8 @@
 
 One table, by one protocol: WIDER FACE's official average precision in a letterbox, average
 precision on photographs, parameters, multiply-accumulates, and milliseconds of the network on one
-thread. It prints the table and writes detectors.json, detectors.md and detectors.png.
+thread. If some images have no faces, a second table counts the boxes on them. It prints the tables
+and writes detectors.json, detectors.md and detectors.png.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from sfd.errors import UsageError
 from sfd.files import write_atomically
 from store.model import load
 from store.places import locate
-from training.evaluation import ground_truth
+from training.evaluation import false_boxes, ground_truth
 from training.evaluation.ground_truth import GroundTruth
 from training.evaluation.local import LocalPredictor
 from training.evaluation.measurement import look
@@ -69,27 +70,39 @@ def rows(
     rounds: int,
     keep: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """A row for each entrant: average precision by subset of all `sets`, size and milliseconds."""
-    precisions = []
-    for entrant in entrants:
-        own: dict[str, float] = {}
-        for labels in sets:
-            found = look(entrant.predictor, labels.files, MIN_SCORE, keep)
-            for subset, curve in labels.curves(found).items():
-                title = "photographs" if subset == "all" else subset
-                own[title] = round(curve.average_precision, 4)
-        precisions.append(own)
+    """A row for each entrant: average precision by subset of all `sets`, size and milliseconds.
+
+    A row also has `false_boxes` if one of the sets has images without faces.
+    """
+    found = [_accuracy(entrant.predictor, sets, keep) for entrant in entrants]
     timings = measure([each.contestant for each in entrants], rounds)
     return [
         {
             "name": entrant.predictor.name,
-            "average_precision": own,
+            **accuracy,
             "parameters": entrant.size.parameters,
             "macs": entrant.size.macs,
             "milliseconds": round(timing.median_ms, 2),
         }
-        for entrant, own, timing in zip(entrants, precisions, timings, strict=True)
+        for entrant, accuracy, timing in zip(entrants, found, timings, strict=True)
     ]
+
+
+def _accuracy(
+    predictor: Predictor, sets: Sequence[GroundTruth], keep: Path | None
+) -> dict[str, Any]:
+    precision: dict[str, float] = {}
+    accuracy: dict[str, Any] = {"average_precision": precision}
+    for labels in sets:
+        found = look(predictor, labels.files, MIN_SCORE, keep)
+        curves = labels.curves(found)
+        for subset, curve in curves.items():
+            title = "photographs" if subset == "all" else subset
+            precision[title] = round(curve.average_precision, 4)
+        empty = false_boxes.count(found, labels.faces, predictor.default_score, curves)
+        if empty is not None:
+            accuracy["false_boxes"] = empty
+    return accuracy
 
 
 def table(measured: Sequence[dict[str, Any]]) -> str:
@@ -107,6 +120,27 @@ def table(measured: Sequence[dict[str, Any]]) -> str:
         for row in measured
     ]
     return markdown.table(head, lines)
+
+
+def false_boxes_table(measured: Sequence[dict[str, Any]]) -> str:
+    """The boxes on images without faces as a Markdown table."""
+    head = ["detector", *(f"recall {recall:g}" for recall in false_boxes.RECALLS), "its own score"]
+    lines = []
+    for row in measured:
+        own = row["false_boxes"]
+        counts = [own["at_recall"].get(str(recall)) for recall in false_boxes.RECALLS]
+        shown = ["–" if count is None else f"{count:,}" for count in counts]
+        lines.append([row["name"], *shown, f"{own['boxes']:,} (from {own['score']:g})"])
+    return markdown.table(head, lines)
+
+
+def report(measured: Sequence[dict[str, Any]]) -> str:
+    """All tables as Markdown."""
+    if "false_boxes" not in measured[0]:
+        return table(measured)
+    number = measured[0]["false_boxes"]["images"]
+    below = f"Boxes on images without faces ({number}), at the score of each recall:"
+    return f"{table(measured)}\n{below}\n\n{false_boxes_table(measured)}"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -157,12 +191,12 @@ def _run(given: argparse.Namespace) -> None:
         for each in entrants:
             stack.callback(each.predictor.close)
         measured = rows(entrants, sets, given.rounds, given.keep)
-    print(table(measured), end="")
+    print(report(measured), end="")
     result = {"images": [len(each.files) for each in sets], "detectors": measured}
     write_atomically(
         given.output / "detectors.json", (json.dumps(result, indent=2) + "\n").encode()
     )
-    write_atomically(given.output / "detectors.md", table(measured).encode())
+    write_atomically(given.output / "detectors.md", report(measured).encode())
     subset = "medium" if "medium" in measured[0]["average_precision"] else None
     subset = subset or next(iter(measured[0]["average_precision"]))
     points = [

@@ -33,6 +33,11 @@ def detectors_table(results: Results) -> str:
     return detectors.table(results["detectors"])
 
 
+def false_boxes_table(results: Results) -> str:
+    """Boxes on pictures without people."""
+    return detectors.false_boxes_table(results["false_boxes"])
+
+
 def recall_table(results: Results) -> str:
     """Recall by height and attributes; a column for each model."""
     models: Sequence[Mapping[str, Any]] = results["recall"]
@@ -72,6 +77,7 @@ TABLES = {
     "closeup": closeup_table,
     "corruptions": corruptions_table,
     "detectors": detectors_table,
+    "false_boxes": false_boxes_table,
     "recall": recall_table,
 }
 
@@ -81,7 +87,11 @@ def take(results: dict[str, Any], new: Mapping[str, Any]) -> None:
     if not isinstance(new, dict):
         raise ValueError("is not a JSON object")
     measured = new.get("models", [new])
-    if "detectors" in new:
+    if "detectors" in new and "false_boxes" in new["detectors"][0]:
+        results["false_boxes"] = [
+            {name: row[name] for name in ("name", "false_boxes")} for row in new["detectors"]
+        ]
+    elif "detectors" in new:
         results["detectors"] = new["detectors"]
     elif "corruptions" in new:
         results["corruptions"] = new["corruptions"]

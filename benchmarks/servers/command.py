@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.ending import exit_code
-from benchmarks.servers import environments, publishing, quiet, tables
+from benchmarks.servers import environments, publishing, quiet, saturation, tables
 from benchmarks.servers.comparison import PARTS, Comparison, Plan
 from benchmarks.servers.contenders import CONTENDERS, ENVIRONMENTS, Graph
 from benchmarks.servers.results import Results
@@ -139,6 +139,8 @@ def _run(given: argparse.Namespace) -> None:
         given.graph,
         given.port,
     )
+    if plan.needs_wrk:
+        saturation.check()
     model = load(locate(given.model, given.store))
     # Shown at once, also in a file.
     say = partial(print, flush=True)

@@ -77,6 +77,11 @@ class Plan:
     workers: int = 0
     """Processes of each peer; 0 means one for each core."""
 
+    @property
+    def needs_wrk(self) -> bool:
+        """Whether wrk measures one of the parts."""
+        return not {"saturation", "costs"}.isdisjoint(self.parts)
+
     def settings(self, model: Model) -> Values:
         """What a resumed run must have in common."""
         return {
@@ -113,7 +118,7 @@ class Comparison:
     def run(self) -> None:
         """Measure every cell that is missing. Servers that do not work are left out."""
         contenders = self._able()
-        if {"saturation", "costs"} & set(self.plan.parts):
+        if self.plan.needs_wrk:
             self.results.data["wrk"] = saturation.check()
         for contender in contenders:
             self.results.data["versions"][contender.name] = environments.versions(contender)

@@ -93,6 +93,31 @@ def test_one_table_has_all_detectors(
     assert (tmp_path / "out/detectors.png").is_file()
 
 
+def test_boxes_on_images_without_faces_are_counted(
+    built_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = built_model.parent.parent
+    predictor = LocalPredictor.open("sfd-640-mobilenetv2-mod2", store, "cpu")
+    (found,) = predictor.predict([SAMPLE], 0.75, lambda *_: None)
+    predictor.close()
+    copy = tmp_path / "copy.jpg"
+    copy.write_bytes(SAMPLE.read_bytes())
+    labels = tmp_path / "list.jsonl"
+    rows = [{"image": str(SAMPLE), "boxes": found.boxes[:1].tolist()}]
+    rows.append({"image": str(copy), "boxes": []})
+    labels.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    arguments = [
+        "--model", "sfd-640-mobilenetv2-mod2", "--store", str(store), "--images", str(tmp_path),
+        "--ground-truth", str(labels), "--rounds", "1", "--output", str(tmp_path / "out"),
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "Boxes on images without faces (1)" in shown
+    assert "| sfd-640-mobilenetv2-mod2 | 1 | 1 | 1 | 1 | 1 | 1 (from 0.7) |" in shown
+    (ours,) = json.loads((tmp_path / "out/detectors.json").read_text())["detectors"]
+    assert (ours["false_boxes"]["images"], ours["false_boxes"]["boxes"]) == (1, 1)
+
+
 def test_without_a_detector_the_options_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

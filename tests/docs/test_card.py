@@ -62,7 +62,12 @@ def test_results_are_taken_from_the_files_of_the_commands(
     detectors = {"name": "one", "average_precision": {"easy": 0.9}, "parameters": 2_000_000,
                  "macs": 5_000_000_000, "milliseconds": 60.0}  # fmt: skip
     row = {"corruption": "fog", "severity": 1, "model": "one", "average_precision": {"easy": 0.8}}
-    files = {"a.json": {"detectors": [detectors]}, "b.json": {"corruptions": [row]}}
+    empty = {"images": 9, "score": 0.7, "boxes": 1234, "at_recall": {"0.5": 0, "0.7": 12}}
+    files = {
+        "a.json": {"detectors": [detectors]},
+        "b.json": {"corruptions": [row]},
+        "c.json": {"detectors": [detectors | {"parameters": 1, "false_boxes": empty}]},
+    }
     for name, content in files.items():
         (tmp_path / name).write_text(json.dumps(content))
     page = folder / "README.md"
@@ -71,6 +76,7 @@ def test_results_are_taken_from_the_files_of_the_commands(
     assert card.main(["--take", *(str(tmp_path / name) for name in files)], folder) == 0
     assert "| one | 0.900 | 2.00 M | 5.00 | 60 |" in page.read_text("utf-8")
     assert "| fog | one | 0.800 |" in page.read_text("utf-8")
+    assert "| one | 0 | – | 12 | – | – | 1,234 (from 0.7) |" in page.read_text("utf-8")
 
 
 def test_a_file_without_results_is_refused(

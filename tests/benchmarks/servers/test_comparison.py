@@ -10,7 +10,7 @@ from typing import NoReturn
 
 import pytest
 
-from benchmarks.servers import environments, graphs, running, tables, usage
+from benchmarks.servers import environments, graphs, quiet, running, tables, usage
 from benchmarks.servers.answers import OtherAnswer, check
 from benchmarks.servers.command import main
 from benchmarks.servers.comparison import CLIENTS
@@ -130,9 +130,15 @@ def test_without_wrk_the_error_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    out = str(tmp_path / "results.json")
-    assert main(["run", "--servers", "loop", "--only", "saturation", "--out", out]) == 1
+
+    def wait(*_: object) -> None:
+        pytest.fail("it waits for a quiet machine first")
+
+    monkeypatch.setattr(quiet, "wait", wait)
+    out = tmp_path / "results.json"
+    assert main(["run", "--servers", "loop", "--only", "saturation", "--out", str(out)]) == 1
     assert "apt install wrk" in capsys.readouterr().err
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

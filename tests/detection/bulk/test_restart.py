@@ -119,13 +119,13 @@ def test_a_job_killed_at_random_moments_ends_with_each_picture_once(
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     photograph = (ROOT / "service/static/sample.jpg").read_bytes()
-    for number in range(60):
-        broken = number % 20 == 19
+    for number in range(30):
+        broken = number % 10 == 9
         # Bytes after the end of a JPEG are ignored.
         content = photograph[:5000] if broken else photograph + bytes([number])
         (pictures / f"{number}.jpg").write_bytes(content)
     made = trial(
-        tmp_path, command, rows_of, pictures, 60, 5, ("--shard-size", 6),
+        tmp_path, command, rows_of, pictures, 30, 5, ("--shard-size", 3),
         {"SFD_MODELS": built_model.parent.name, "SFD_PROVIDER": "cpu", "SFD_MAX_BATCH": "1",
          "SFD_WORKERS": "1", "SFD_THREADS": "1"},
     )  # fmt: skip
