@@ -1,9 +1,8 @@
 """`python -m benchmarks.faceless`: lists pictures without people, to count false boxes on.
 
 They come from packages of Debian 12: wallpapers, and Tux Paint's photographs of animals, plants and
-things. Drawings, and pictures that show people, are left out; the names were chosen by eye, before
-any detector saw the pictures. `sfd evaluate` counts the boxes on pictures with an empty list of
-boxes, at the scores at which a recall is reached on the labelled ones.
+things. Drawings and pictures that show people are left out. They were chosen by eye, and none was
+left out because of what a detector found. `python -m benchmarks.detectors` counts the boxes.
 """
 
 import argparse
@@ -87,30 +86,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--images", type=Path, required=True, metavar="DIR", help="the folder that names start from"
     )
-    parser.add_argument(
-        "--labels",
-        type=Path,
-        metavar="FILE",
-        help="a .jsonl file of labelled pictures, which come first in the list",
-    )
     parser.add_argument("--out", type=Path, default=Path("faceless.jsonl"), metavar="FILE")
     given = parser.parse_args(arguments)
     return exit_code("benchmarks.faceless", lambda: _run(given))
 
 
 def _run(given: argparse.Namespace) -> None:
-    if not given.folder.is_relative_to(given.images):
+    folder, images = given.folder.absolute(), given.images.absolute()
+    if not folder.is_relative_to(images):
         raise UsageError(f"{given.folder} is not inside --images {given.images}")
     if given.out.exists():
         raise SfdError(f"{given.out} exists: remove it, or name another file by --out")
-    labelled = "" if given.labels is None else given.labels.read_text("utf-8")
-    if labelled and not labelled.endswith("\n"):
-        labelled += "\n"
-    names = [path.relative_to(given.images).as_posix() for path in pictures(given.folder)]
+    names = [path.relative_to(images).as_posix() for path in pictures(folder)]
     if not names:
-        raise SfdError(f"no pictures in {given.folder}: unpack the packages there by `dpkg-deb -x`")
+        raise SfdError(f"no pictures in {folder}: unpack the packages there by `dpkg-deb -x`")
     rows = "".join(json.dumps({"image": name, "boxes": []}) + "\n" for name in names)
-    write_atomically(given.out, (labelled + rows).encode())
+    write_atomically(given.out, rows.encode())
     print(f"{len(names)} pictures without people, written to {given.out}")
 
 

@@ -6,7 +6,8 @@
                                                          first put these results into the JSON
 
 `--take` reads what `sfd evaluate`, `python -m benchmarks.detectors` and
-`python -m benchmarks.corruptions` write. Results of the same kind are replaced. A table's place in
+`python -m benchmarks.corruptions` write. Results of the same kind are replaced. If detectors.json
+has boxes on images without faces, only these are taken from it. A table's place in
 README.md is marked with `<!-- generated: NAME -->` and `<!-- /generated -->`; its names are those
 of `TABLES`.
 """

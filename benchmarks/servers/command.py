@@ -139,12 +139,13 @@ def _run(given: argparse.Namespace) -> None:
         given.graph,
         given.port,
     )
-    if plan.needs_wrk:
-        saturation.check()
+    wrk = saturation.check() if plan.needs_wrk else None
     model = load(locate(given.model, given.store))
     # Shown at once, also in a file.
     say = partial(print, flush=True)
     results = Results.create(given.out, plan.settings(model), resume=given.resume)
+    if wrk is not None:
+        results.data["wrk"] = wrk
     if plan.rounds >= tables.ROUNDS:
         quiet.wait(available_cpus(), say)
     results.note_load(quiet.load())

@@ -118,8 +118,6 @@ class Comparison:
     def run(self) -> None:
         """Measure every cell that is missing. Servers that do not work are left out."""
         contenders = self._able()
-        if self.plan.needs_wrk:
-            self.results.data["wrk"] = saturation.check()
         for contender in contenders:
             self.results.data["versions"][contender.name] = environments.versions(contender)
         if self.results.data["ceiling"] is None and {"latency", "overload"} & set(self.plan.parts):

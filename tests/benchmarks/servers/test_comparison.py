@@ -82,6 +82,7 @@ def test_a_short_run_fills_every_table_and_goes_on_where_it_was(
     assert main(run) == 0
     results = Results.read(out)
     assert not [cell for cell in results.data["cells"] if "error" in cell]
+    assert results.data["wrk"].startswith("wrk ")
     ours = [cell for cell in results.data["cells"] if cell["server"] == "ours"]
     assert [cell["cell"] for cell in ours] == [
         "start",
