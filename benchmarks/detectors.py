@@ -72,7 +72,7 @@ def rows(
 ) -> list[dict[str, Any]]:
     """A row for each entrant: average precision by subset of all `sets`, size and milliseconds.
 
-    A row also has `false_boxes` if one of the sets has images without faces.
+    A row also has `false_boxes`: of the last of the sets that has images without faces.
     """
     found = [_accuracy(entrant.predictor, sets, keep) for entrant in entrants]
     timings = measure([each.contestant for each in entrants], rounds)

@@ -1,8 +1,9 @@
 """`python -m benchmarks.faceless`: lists pictures without people, to count false boxes on.
 
 They come from packages of Debian 12: wallpapers, and Tux Paint's photographs of animals, plants and
-things. Drawings and pictures that show people are left out. They were chosen by eye, and none was
-left out because of what a detector found. `python -m benchmarks.detectors` counts the boxes.
+things. Pictures that show people are left out, and of the stamps also drawings. They were chosen by
+eye, and none was left out because of what a detector found. `python -m benchmarks.detectors` counts
+the boxes.
 """
 
 import argparse
@@ -11,11 +12,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from PIL import Image
-
 from benchmarks.ending import exit_code
 from sfd.errors import SfdError, UsageError
 from sfd.files import write_atomically
+from training.data.images import opened
 
 PACKAGES = (
     "gnome-backgrounds",
@@ -61,7 +61,7 @@ def pictures(folder: Path) -> Iterator[Path]:
         kinds = set(path.relative_to(folder / STAMPS).parts[:-1])
         if kinds & (DRAWINGS | PEOPLE) or path.stem in LEFT_OUT or path.stem.endswith("_mirror"):
             continue
-        with Image.open(path) as image:
+        with opened(path) as image:
             if min(image.size) >= LEAST_STAMP_SIDE:
                 yield path
 
@@ -86,23 +86,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--images", type=Path, required=True, metavar="DIR", help="the folder that names start from"
     )
-    parser.add_argument("--out", type=Path, default=Path("faceless.jsonl"), metavar="FILE")
+    parser.add_argument("--output", type=Path, default=Path("faceless.jsonl"), metavar="FILE")
     given = parser.parse_args(arguments)
-    return exit_code("benchmarks.faceless", lambda: _run(given))
+    return exit_code("faceless", lambda: _run(given))
 
 
 def _run(given: argparse.Namespace) -> None:
     folder, images = given.folder.absolute(), given.images.absolute()
     if not folder.is_relative_to(images):
         raise UsageError(f"{given.folder} is not inside --images {given.images}")
-    if given.out.exists():
-        raise SfdError(f"{given.out} exists: remove it, or name another file by --out")
+    if given.output.exists():
+        raise UsageError(f"{given.output} already exists; choose another --output")
     names = [path.relative_to(images).as_posix() for path in pictures(folder)]
     if not names:
         raise SfdError(f"no pictures in {folder}: unpack the packages there by `dpkg-deb -x`")
     rows = "".join(json.dumps({"image": name, "boxes": []}) + "\n" for name in names)
-    write_atomically(given.out, rows.encode())
-    print(f"{len(names)} pictures without people, written to {given.out}")
+    write_atomically(given.output, rows.encode())
+    print(f"{len(names)} pictures without people, written to {given.output}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import InitVar, dataclass, field
+from dataclasses import dataclass, field
 from typing import Generic
 
 from detection.batch import Answer, Call, Entry, Item, Result, Take, fail
@@ -98,8 +98,8 @@ class Batcher(Generic[Item, Result]):
     workers: int = 1
     runs_alone: bool = False
     """Whether an item is inferred `alone` if it is the only one that is accepted."""
-    target_wait: InitVar[float] = math.inf
-    """The longest predicted wait with which an item is accepted, in seconds; see `overload`."""
+    overload: Overload = field(default_factory=lambda: Overload(math.inf))
+    """The longest predicted wait with which an item is accepted."""
     image_seconds: float = 0.0
     """The cost of an item in seconds of all workers together: first a guess, then measured."""
     on_batch: Callable[[int], None] = lambda size: None
@@ -123,12 +123,8 @@ class Batcher(Generic[Item, Result]):
     """Held wherever the queue and the numbers above are changed, because `take` changes them in
     another thread; and wherever a decision needs several of them at one moment."""
     _timer: Handle | None = field(default=None, init=False)
-    _overload: Overload = field(init=False)
     _draining: bool = field(default=False, init=False)
     _drained: asyncio.Event = field(default_factory=asyncio.Event, init=False)
-
-    def __post_init__(self, target_wait: float) -> None:
-        self._overload = Overload(target_wait)
 
     @property
     def depth(self) -> int:
@@ -157,10 +153,10 @@ class Batcher(Generic[Item, Result]):
         unanswered = self._unanswered()
         if not unanswered:
             # Only another batch can correct a prediction that one stalled batch has spoilt.
-            self._overload.end()
+            self.overload.end()
             return
         wait = unanswered * self.image_seconds
-        self._overload.check(wait)
+        self.overload.check(wait)
         if deadline == math.inf:
             return
         if self.clock.time() + wait + places * self.image_seconds > deadline:

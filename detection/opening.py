@@ -22,6 +22,7 @@ from detection.decoding.pool import (
 )
 from detection.detector import Detector
 from detection.observer import Observer
+from detection.overload import Overload
 from detection.predictions import Predictions
 from detection.session import Picture, Session, has_cuda, open_second_look, open_session
 from detection.settings import DetectionSettings
@@ -183,7 +184,7 @@ def _batcher(
         queue_limit=settings.queue_limit,
         workers=plan.workers,
         runs_alone=session.lone is not None,
-        target_wait=target_wait,
+        overload=Overload(target_wait),
         image_seconds=plan.image_seconds,
         on_batch=observer.batch_started,
         on_failure=failed,

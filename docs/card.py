@@ -6,8 +6,8 @@
                                                          first put these results into the JSON
 
 `--take` reads what `sfd evaluate`, `python -m benchmarks.detectors` and
-`python -m benchmarks.corruptions` write. Results of the same kind are replaced. If detectors.json
-has boxes on images without faces, only these are taken from it. A table's place in
+`python -m benchmarks.corruptions` write. Results of the same kind are replaced. Of
+detectors.json it takes results on WIDER FACE, and boxes on images without faces. A table's place in
 README.md is marked with `<!-- generated: NAME -->` and `<!-- /generated -->`; its names are those
 of `TABLES`.
 """
@@ -88,12 +88,17 @@ def take(results: dict[str, Any], new: Mapping[str, Any]) -> None:
     if not isinstance(new, dict):
         raise ValueError("is not a JSON object")
     measured = new.get("models", [new])
-    if "detectors" in new and "false_boxes" in new["detectors"][0]:
-        results["false_boxes"] = [
-            {name: row[name] for name in ("name", "false_boxes")} for row in new["detectors"]
-        ]
-    elif "detectors" in new:
-        results["detectors"] = new["detectors"]
+    if "detectors" in new:
+        rows = new["detectors"]
+        if "false_boxes" in rows[0]:
+            results["false_boxes"] = [
+                {"name": row["name"], "false_boxes": row["false_boxes"]} for row in rows
+            ]
+        if "easy" in rows[0]["average_precision"]:
+            results["detectors"] = [
+                {name: value for name, value in row.items() if name != "false_boxes"}
+                for row in rows
+            ]
     elif "corruptions" in new:
         results["corruptions"] = new["corruptions"]
     elif "shares" in measured[0]:

@@ -312,7 +312,12 @@ class Comparison:
         self._alone(turn, twice, self._loads(COST_CLIENTS, portrait))
         for batch in BATCHES:
             server = ours.with_settings(
-                "ours-batched", "batched", SFD_MAX_BATCH=str(batch), SFD_WORKERS="1"
+                "ours-batched",
+                "batched",
+                SFD_MAX_BATCH=str(batch),
+                SFD_WORKERS="1",
+                # wrk repeats a refused request at once, so refusals would be measured too.
+                SFD_TARGET_WAIT_S="60",
             )
             photograph = {f"batch {batch}": self.plan.photographs[0]}
             self._alone(turn, server, self._loads(BATCH_CLIENTS, photograph))

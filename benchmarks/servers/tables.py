@@ -187,6 +187,14 @@ def overload(results: Results) -> str:
     return table(head, rows)
 
 
+def _p50_of_answered(results: Results, server: str, cell: str) -> float | None:
+    """None if most requests were refused, because wrk counts them too."""
+    refused, answered = (median(rounds(results, server, cell, n)) for n in ("refused", "answered"))
+    if refused is not None and answered is not None and refused > answered:
+        return None
+    return median(rounds(results, server, cell, "p50_ms"))
+
+
 def costs(results: Results) -> str:
     """What pictures and batches cost this service."""
     listed = [
@@ -220,7 +228,7 @@ def costs(results: Results) -> str:
             str(clients),
             ranged(rounds(results, server, cell, "images_per_s")),
             ranged(rounds(results, server, cell, "cpu_ms"), 0),
-            number(median(rounds(results, server, cell, "p50_ms"))),
+            number(_p50_of_answered(results, server, cell)),
             number(median(rounds(results, server, cell, "pss_mb"))),
         )
         for server, cell, title, clients in listed

@@ -33,6 +33,7 @@ class BatcherMachine(RuleBasedStateMachine):
     """See the module."""
 
     batcher_type: type[Batcher[int, int]] = Batcher
+    overload_type: type[overload.Overload] = overload.Overload
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,12 +65,14 @@ class BatcherMachine(RuleBasedStateMachine):
         image_seconds=st.sampled_from([0.0, 0.25, 0.5]),
     )
     def make(self, **options: Any) -> None:
+        self.target_wait: float = options.pop("target_wait")
         self.threads = FakeThreads(options["workers"], self.begin_call)
         self.batcher = self.batcher_type(
             infer=self.threads.submit,
             clock=self.clock,
             on_batch=self.sizes.append,
             on_failure=self.failures.append,
+            overload=self.overload_type(self.target_wait),
             **options,
         )
         self.max_batch: int = options["max_batch"]
@@ -77,7 +80,6 @@ class BatcherMachine(RuleBasedStateMachine):
         self.queue_limit: int = options["queue_limit"]
         self.workers: int = options["workers"]
         self.runs_alone: bool = options["runs_alone"]
-        self.target_wait: float = options["target_wait"]
         self.is_overloaded = False
 
     # --- the model

@@ -3,12 +3,14 @@
 import asyncio
 import heapq
 import itertools
+import math
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from detection.batch import Answer, Take
 from detection.batcher import Batcher
+from detection.overload import Overload
 
 NEVER = 1e9
 
@@ -163,7 +165,11 @@ class Bench:
         self.model = FakeModel(options.get("workers", 1))
         self.failures: list[Exception] = []
         self.batcher: Batcher[int, int] = Batcher(
-            infer=self.model, clock=self.clock, on_failure=self.failures.append, **options
+            infer=self.model,
+            clock=self.clock,
+            on_failure=self.failures.append,
+            overload=Overload(options.pop("target_wait", math.inf)),
+            **options,
         )
 
     async def finish(self, batches: int = 1, each_takes: float = 0.0) -> None:

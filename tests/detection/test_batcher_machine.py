@@ -231,6 +231,7 @@ def test_the_model_notices(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     class Mutated(BatcherMachine):
         batcher_type = module.Batcher
+        overload_type = module.Overload
 
     with pytest.raises(AssertionError):
         run(Mutated, SEARCH)

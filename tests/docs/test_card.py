@@ -66,7 +66,11 @@ def test_results_are_taken_from_the_files_of_the_commands(
     files = {
         "a.json": {"detectors": [detectors]},
         "b.json": {"corruptions": [row]},
-        "c.json": {"detectors": [detectors | {"parameters": 1, "false_boxes": empty}]},
+        "c.json": {
+            "detectors": [
+                detectors | {"average_precision": {"photographs": 0.1}, "false_boxes": empty}
+            ]
+        },
     }
     for name, content in files.items():
         (tmp_path / name).write_text(json.dumps(content))

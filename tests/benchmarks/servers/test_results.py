@@ -94,6 +94,17 @@ def test_a_failed_server_is_noted_in_the_tables() -> None:
     assert tables.report(results).count("| – |") >= len(TARGETS)
 
 
+def test_a_p50_of_refusals_is_not_shown() -> None:
+    results = Results.read(RESULTS)
+    cell = {"round": 0, "server": "ours", "cell": "size 12 MP", "images_per_s": 5.0,
+            "cpu_ms": 200.0, "pss_mb": 250.0, "p50_ms": 12.3, "answered": 10,
+            "refused": 9}  # fmt: skip
+    results.data["cells"] = [cell]
+    assert "| 5.0 | 200 | 12 | 250 |" in tables.costs(results)
+    results.data["cells"] = [cell | {"refused": 11}]
+    assert "| 5.0 | 200 | – | 250 |" in tables.costs(results)
+
+
 @pytest.mark.parametrize("name", PLOTS)
 def test_the_published_pictures_were_drawn_from_the_published_results(name: str) -> None:
     drawn = (PUBLISHED / f"{name}.svg").read_text("utf-8")
