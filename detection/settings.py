@@ -134,7 +134,8 @@ class DetectionSettings(BaseSettings):
     workers: Workers = "auto"
     """Batches of one model that run at the same time; they share its inference threads. On a CPU,
     an image that is the only one of its model in the service gets all these threads. auto: on a
-    CPU, one worker, or one for each thread if that is faster, measured at the start."""
+    CPU, one worker for each thread, or one worker if that is faster by a tenth, measured at the
+    start."""
 
     max_batch: MaxBatch = "auto"
     """The largest number of images in one inference. auto: on a CPU, whichever of 1, 2, 4 and 8

@@ -25,6 +25,10 @@ BUDGET_S = 0.4
 """No measurement of a start begins after this time."""
 LARGER_BATCH = 0.97
 """A larger batch must cost less than this fraction of the best smaller one."""
+MORE_WORKERS = 1.1
+"""More workers may cost so many times as much as fewer ones: other work of the service disturbs
+them less, since a thread that has to wait delays only its own image. Between 0.9 and 1.1 times
+the cost here, two workers answered 1.13 times as many images on two cores."""
 CLEAR = 1.05
 """A choice that costs more than this many times its bound is not measured again. If there is
 time, a gain is measured again, in turns with the choice before it, so that other load does not
@@ -98,7 +102,8 @@ def tune(
     """A session, with `lone` if there are several workers on a CPU, and the plan for running it.
 
     Fixed settings are kept. For settings that are "auto", one worker and batches of one image are
-    taken unless more workers are faster, or larger batches by LARGER_BATCH. `before_measuring` is
+    taken unless more workers cost less than MORE_WORKERS times as much, or larger batches less
+    than LARGER_BATCH times. `before_measuring` is
     called when the model has run for the first times: it waits for other work of the start, which
     would disturb. No new measurement begins once undisturbed runs would have taken `budget`
     seconds. Raises StartError, with the reason, for a model that does not run.
@@ -134,9 +139,9 @@ def tune(
 def _bound(cost: Cost, best: Cost) -> float:
     """The seconds that a choice must stay below to be taken instead of the best one before it.
 
-    More workers need no margin, because an image that is alone has the threads of all of them.
+    An image that is alone loses nothing by more workers: it has the threads of all of them.
     """
-    return best.seconds * (1 if cost.workers > best.workers else LARGER_BATCH)
+    return best.seconds * (MORE_WORKERS if cost.workers > best.workers else LARGER_BATCH)
 
 
 def _best(costs: Sequence[Cost]) -> Cost:

@@ -6,12 +6,19 @@ from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from detection.errors import Overloaded
 from service import problems
 from service.errors import ClientGone
 from service.metrics import Metrics
+from service.pace import Pace
 
+SHORT_BYTES = 2**20
+"""The rest of a body of at most this size is read before the error is sent."""
+SHORT_S = 0.05
+"""The most seconds for that."""
 LINGER_S = 2.0
 LINGER_BYTES = 64 * 2**20
+"""Limits of what is read after the error has been sent."""
 
 
 class Failures:
@@ -26,6 +33,7 @@ class Failures:
         self.app = app
         self.metrics = metrics
         self.shapes = shapes
+        self.pace = Pace()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -60,12 +68,33 @@ class Failures:
             answer = problems.response(
                 problem, scope["state"]["request_id"], scope["path"], self.shapes
             )
-            ended = isinstance(error, asyncio.CancelledError)
-            if ended or body_read or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            cancelled = isinstance(error, asyncio.CancelledError)
+            if isinstance(problem, Overloaded) and not cancelled:
+                await asyncio.sleep(self.pace.delay())
+            has_no_rest = cancelled or body_read or scope["method"] in ("GET", "HEAD", "OPTIONS")
+            if has_no_rest or await _read_short_body(scope["headers"], receive):
                 await answer(scope, receive, send)
             else:
                 await _answer_and_linger(answer.body, answer.raw_headers, answer.status_code,
                                          receive, send)  # fmt: skip
+
+
+async def _read_short_body(headers: list[tuple[bytes, bytes]], receive: Receive) -> bool:
+    """Drop the rest of a short body. Returns whether all of it came: then the connection stays.
+
+    A new connection costs a client that is refused often, and the service, more than this body.
+    A client that waits for `100 Continue` is not asked to send it.
+    """
+    fields = dict(headers)
+    length = fields.get(b"content-length", b"")
+    if b"expect" in fields or not length.isdigit() or int(length) > SHORT_BYTES:
+        return False
+    with suppress(TimeoutError):
+        async with asyncio.timeout(SHORT_S):
+            while (await receive()).get("more_body", False):
+                pass
+            return True
+    return False
 
 
 async def _answer_and_linger(

@@ -9,6 +9,7 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.pace import MOST_S, PER_SECOND
 from tests.servers import post_head, receive_answer
 
 MIB = 2**20
@@ -156,6 +158,32 @@ def test_500_simultaneous_requests_are_each_counted_as_answered(
         assert found["sfd_faces_total"] == seen[200]
         assert server.memory("VmHWM") - before < 300 * MIB
         assert httpx.post(f"{server.url}/detect", content=data).status_code == 200
+
+
+def test_clients_that_repeat_at_once_are_refused_at_a_pace_and_keep_their_connections(
+    start_server: Any, sleeping: Sleeping, bright_cells: Cells
+) -> None:
+    data = bright_cells(3)
+
+    def repeat(url: str) -> Counter[int]:
+        seen: Counter[int] = Counter()
+        with httpx.Client(base_url=url, timeout=20, trust_env=False) as client:
+            while time.monotonic() < end:
+                answer = client.post("/detect", content=data)
+                seen[answer.status_code] += 1
+                assert "connection" not in answer.headers
+        return seen
+
+    with (
+        start_server(sleeping(0.1), QUEUE_LIMIT=2, MAX_IMAGES=2, WORKERS=1) as server,
+        ThreadPoolExecutor(16) as pool,
+    ):
+        started = time.monotonic()
+        end = started + 3
+        seen: Counter[int] = sum(pool.map(repeat, [server.url] * 16), Counter())
+        assert set(seen) == {200, 503}
+        most = (time.monotonic() - started + 2 * MOST_S) * PER_SECOND + 16
+        assert seen[503] <= most
 
 
 def test_the_bodies_of_all_clients_together_are_bounded(start_server: Any) -> None:

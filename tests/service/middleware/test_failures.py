@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,11 +11,12 @@ import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from detection.errors import InvalidImage
+from detection.errors import InvalidImage, Overloaded
 from service.errors import ClientGone
 from service.metrics import Metrics
 from service.middleware import failures
 from service.middleware.failures import Failures
+from service.pace import MOST_S
 from service.runtime import Runtime
 from tests.servers import problem_of
 
@@ -32,12 +34,14 @@ class Exchange:
         *received: Message,
         method: str = "POST",
         path: str = "/detect",
+        headers: dict[str, str] | None = None,
     ) -> None:
         self.sent: list[Message] = []
         self.received = list(received)
         self.metrics = Metrics()
         self.scope: Scope = {
-            "type": "http", "method": method, "path": path, "headers": [],
+            "type": "http", "method": method, "path": path,
+            "headers": [(name.encode(), value.encode()) for name, value in (headers or {}).items()],
             "state": {"request_id": "id-1"},
         }  # fmt: skip
 
@@ -157,6 +161,65 @@ def test_a_connection_whose_body_has_been_read_stays_open() -> None:
     done = Exchange(work, LAST)
     assert b"connection" not in done.headers
     assert b"connection" not in Exchange(raising(InvalidImage("no")), method="HEAD").headers
+
+
+def test_the_rest_of_a_short_body_is_read_and_the_connection_stays_open() -> None:
+    done = Exchange(raising(Overloaded("full")), MORE, LAST, headers={"content-length": "10"})
+    assert done.received == []
+    assert b"connection" not in done.headers
+    assert done.headers[b"retry-after"] == b"1"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"content-length": str(2**20 + 1)},
+        {"content-length": "10", "expect": "100-continue"},
+        {"transfer-encoding": "chunked"},
+        {"content-length": "ten"},
+    ],
+    ids=["long", "not yet sent", "unknown", "wrong"],
+)
+def test_no_other_rest_is_read_before_the_error_is_sent(headers: dict[str, str]) -> None:
+    done = Exchange(raising(InvalidImage("no")), LAST, headers=headers)
+    assert done.headers[b"connection"] == b"close"
+
+
+def test_a_short_body_that_comes_too_late_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(failures, "LINGER_S", 0.05)
+    started = time.monotonic()
+    done = Exchange(raising(InvalidImage("no")), MORE, headers={"content-length": "20"})
+    assert (done.status, done.headers[b"connection"]) == (400, b"close")
+    assert time.monotonic() - started < 30, "receive() would take 60 s"
+
+
+def test_many_refusals_are_delayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+        raise Overloaded("full")
+
+    async def send(message: Message) -> None:
+        pass
+
+    async def receive() -> Message:
+        return LAST
+
+    async def ask_often() -> None:
+        app = Failures(refuse, Metrics())
+        for _ in range(100):
+            await app(scope, receive, send)
+
+    scope = Exchange(raising(Overloaded("full")), LAST).scope
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    asyncio.run(ask_often())
+    assert waits[0] == 0
+    assert 0 < waits[-1] <= MOST_S
 
 
 def test_a_client_reads_its_error_though_it_is_still_sending(start_server: Any) -> None:
