@@ -122,6 +122,7 @@ def run_cluster(cpus: int, environment: dict[str, str]) -> Iterator[Cluster]:
         refusals.VARIABLE: refusals.VALUE,
         "PYTHONWARNINGS": "ignore",
         "RAY_AUTH_MODE": "disabled",
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
         "RAY_TMPDIR": str(folder),
         "RAY_USAGE_STATS_ENABLED": "0",
     }

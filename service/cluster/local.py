@@ -35,6 +35,9 @@ def run(settings: Settings, replicas: int) -> None:
     # Ray's processes inherit them.
     os.environ[refusals.VARIABLE] = refusals.VALUE
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray kills a proxy that is not ready within 5 s, and then gives up. On a busy machine the
+    # imports alone may take longer.
+    os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "30")
     import ray
     from ray import serve
 

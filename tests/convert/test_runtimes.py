@@ -3,10 +3,9 @@ environment, because OpenCV 5 replaces OpenCV 4.
 """
 
 import subprocess
-import venv
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import NoReturn, Protocol
 
 import numpy as np
 import onnxruntime
@@ -18,6 +17,7 @@ from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import Preprocessing
 from convert.verify.inputs import pictures
 from geometry.arrays import F32
+from tests import environments
 from tests.convert import networks
 
 pytestmark = pytest.mark.slow
@@ -41,27 +41,9 @@ Answers = dict[str, F32]
 
 
 @pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def python(tmp_path_factory: pytest.TempPathFactory, missing: Callable[[str], NoReturn]) -> Path:
     """The interpreter of an environment with OpenCV 5 and OpenVINO."""
-    folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=True)
-    made = folder / "bin" / "python"
-    command = [
-        str(made),
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        *PACKAGES,
-    ]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    except subprocess.TimeoutExpired:
-        pytest.skip("OpenCV 5 and OpenVINO can't be installed within five minutes")
-    if done.returncode:
-        pytest.skip(f"OpenCV 5 and OpenVINO can't be installed: {done.stderr[-300:]}")
-    return made
+    return environments.python(tmp_path_factory.mktemp("environment"), missing, PACKAGES)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import venv
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -23,6 +22,7 @@ from quantization.images import Images
 from quantization.making import make
 from store import model as models
 from store.model import Model
+from tests import environments
 
 pytestmark = pytest.mark.slow
 
@@ -54,17 +54,7 @@ def needs(precision: Precision) -> None:
 def python(tmp_path_factory: pytest.TempPathFactory, missing: Callable[[str], NoReturn]) -> Path:
     """The interpreter of an environment with the image's packages."""
     folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=True)
-    made = folder / "bin" / "python"
-    options = ["--quiet", "--disable-pip-version-check", "--require-hashes"]
-    command = [str(made), "-m", "pip", "install", *options, "-r", str(LOCK)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    except subprocess.TimeoutExpired:
-        missing("onnxruntime-openvino can't be installed within ten minutes")
-    if done.returncode:
-        missing(f"onnxruntime-openvino can't be installed: {done.stderr[-300:]}")
-    return made
+    return environments.python(folder, missing, ("--require-hashes", "-r", str(LOCK)))
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,8 @@ def opencv5(missing: Callable[[str], NoReturn]) -> Path:
         # Other test processes may do the same: each installs a copy and renames it into place.
         with tempfile.TemporaryDirectory(dir=cache) as own:
             target = Path(own) / "packages"
-            command = [sys.executable, "-m", "pip", "install", "--quiet", "--only-binary", ":all:",
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile",
+                       "--only-binary", ":all:",
                        "--target", str(target), "opencv-python-headless>=5,<6"]  # fmt: skip
             try:
                 subprocess.run(command, check=True, capture_output=True, timeout=300)

@@ -9,7 +9,7 @@ from typing import NamedTuple, NoReturn
 import pytest
 import yaml
 
-from tests.kubernetes import environments
+from tests import environments
 from tests.kubernetes.manifests import OVERLAYS, Manifest, pods
 
 pytestmark = pytest.mark.slow

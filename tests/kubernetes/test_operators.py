@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from tests.kubernetes import environments
+from tests import environments
 from tests.kubernetes.manifests import OVERLAYS, Manifest, of_kind, only
 
 pytestmark = pytest.mark.slow

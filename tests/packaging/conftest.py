@@ -117,7 +117,7 @@ def install(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[.
         )
         what = f"{wheel}[{','.join(extras)}]" if extras else str(wheel)
         done = subprocess.run(
-            [*PIP, "--python", str(python), "install", "-c", str(versions), what],
+            [*PIP, "--python", str(python), "install", "--no-compile", "-c", str(versions), what],
             capture_output=True,
             text=True,
             timeout=600,
