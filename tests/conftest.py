@@ -43,7 +43,11 @@ FOR_TESTS = {
 
 
 def pytest_configure() -> None:
-    """Remove the SFD_ settings of the user's shell: a test sets what it needs."""
+    """Remove the SFD_ settings of the user's shell: a test sets what it needs.
+
+    The programs that tests start may keep what they compile, so that the next start is faster.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     for name in [name for name in os.environ if name.startswith("SFD_")]:
         if name not in FOR_TESTS:
             del os.environ[name]
