@@ -22,7 +22,9 @@ BATCHES = (1, 2, 4, 8)
 """The sizes of batches that are tried."""
 ACCELERATOR_BATCH = 8
 BUDGET_S = 0.4
-"""No measurement of a start begins after this time."""
+"""No measurement of a start begins after this time, except that of more workers."""
+MOST_FOR_WORKERS = 0.5
+"""More workers are measured even after that if an image takes less than this fraction of it."""
 LARGER_BATCH = 0.97
 """A larger batch must cost less than this fraction of the best smaller one."""
 MORE_WORKERS = 1.1
@@ -105,8 +107,9 @@ def tune(
     taken unless more workers cost less than MORE_WORKERS times as much, or larger batches less
     than LARGER_BATCH times. `before_measuring` is
     called when the model has run for the first times: it waits for other work of the start, which
-    would disturb. No new measurement begins once undisturbed runs would have taken `budget`
-    seconds. Raises StartError, with the reason, for a model that does not run.
+    would disturb. Once undisturbed runs would have taken `budget` seconds, no new measurement
+    begins, except that of more workers if an image takes less than MOST_FOR_WORKERS of the budget.
+    Raises StartError, with the reason, for a model that does not run.
 
     Without `measure`, or on an accelerator, "auto" is a rule: one worker, and batches of one image
     on a CPU, of several on an accelerator.
@@ -207,10 +210,14 @@ class _Contest:
         """Try a choice. Returns whether it is worthwhile to try a larger batch after it.
 
         Unless it clearly loses, both are measured again, in turns. If there is no time for that, a
-        gain by workers counts. One by a larger batch, which takes more memory, is forgotten.
+        gain by workers counts. One by a larger batch, which takes more memory, is forgotten. A loss
+        by workers counts only if it is there twice: other load delays one of several workers more
+        often than the only one.
         """
         best, trial = self.best, self.open(workers, batch)
         latest = trial.settled(trial.allocate(), best)
+        if workers > best.workers and not latest.at_most and latest.seconds >= _bound(latest, best):
+            latest = min(latest, trial.cost(), key=_seconds)
         if latest.seconds <= CLEAR * _bound(latest, best) and not self.is_over():
             again = min(best, self.winner.cost(), key=_seconds)
             self.costs[self.costs.index(best)] = again
@@ -259,7 +266,7 @@ def _measure(
         end = started + budget - ALLOCATING * (clock() - started)
         contest = _Contest(begin, trial, [cost], lambda: clock() > end)
         for workers in more:
-            if not contest.is_over():
+            if cost.seconds < MOST_FOR_WORKERS * budget or not contest.is_over():
                 contest.attempt(workers, batches[0])
         for batch in batches[1:]:
             if contest.is_over() or not contest.attempt(contest.best.workers, batch):

@@ -142,6 +142,28 @@ def test_other_load_during_one_measurement_does_not_change_the_choice(
     assert plan.workers == 1
 
 
+def test_other_load_during_one_measurement_of_more_workers_does_not_change_the_choice() -> None:
+    """As seen at a start: 104 ms with one worker, and 138 ms with two, which were faster."""
+    runs = itertools.count()
+
+    def costs(threads: int, batch: int) -> float:
+        if threads == 2:
+            return 104
+        # Two runs that allocate, then the first one that counts; two workers each.
+        return 2 * (138 if next(runs) in (4, 5) else 95)
+
+    assert Machine(costs).tune(threads=2, max_batch=1).workers == 2
+
+
+def test_more_workers_are_measured_though_the_first_measurement_took_long() -> None:
+    """As seen at a start: an image took 134 ms for once, which left no time."""
+    slow = iter((1.0, 1.0, 1.4))
+    machine = Machine(lambda threads, batch: 192 / threads * next(slow, 1) if threads == 2 else 180)
+    plan = machine.tune(threads=2, max_batch=1)
+    assert [cost.workers for cost in plan.costs] == [1, 2]
+    assert plan.workers == 2
+
+
 def test_a_gain_is_measured_again_in_turns() -> None:
     runs: list[int] = []
 
