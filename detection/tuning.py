@@ -105,10 +105,10 @@ def tune(
 
     Fixed settings are kept. For settings that are "auto", one worker and batches of one image are
     taken unless more workers cost less than MORE_WORKERS times as much, or larger batches less
-    than LARGER_BATCH times. `before_measuring` is
-    called when the model has run for the first times: it waits for other work of the start, which
-    would disturb. Once undisturbed runs would have taken `budget` seconds, no new measurement
-    begins, except that of more workers if an image takes less than MOST_FOR_WORKERS of the budget.
+    than LARGER_BATCH times. `before_measuring` is called when the model has run for the first
+    times: it waits for other work of the start, which would disturb. Once undisturbed runs would
+    have taken `budget` seconds, no new measurement begins, except that of more workers if an image
+    takes less than MOST_FOR_WORKERS of the budget.
     Raises StartError, with the reason, for a model that does not run.
 
     Without `measure`, or on an accelerator, "auto" is a rule: one worker, and batches of one image
