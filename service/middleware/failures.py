@@ -70,7 +70,11 @@ class Failures:
             )
             cancelled = isinstance(error, asyncio.CancelledError)
             if isinstance(problem, Overloaded) and not cancelled:
-                await asyncio.sleep(self.pace.delay())
+                try:
+                    await asyncio.sleep(self.pace.delay())
+                except asyncio.CancelledError:
+                    # The grace time of the shutdown has ended, so it is sent now.
+                    cancelled = True
             has_no_rest = cancelled or body_read or scope["method"] in ("GET", "HEAD", "OPTIONS")
             if has_no_rest or await _read_short_body(scope["headers"], receive):
                 await answer(scope, receive, send)
