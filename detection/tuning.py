@@ -29,8 +29,8 @@ LARGER_BATCH = 0.97
 """A larger batch must cost less than this fraction of the best smaller one."""
 MORE_WORKERS = 1.1
 """More workers may cost so many times as much as fewer ones: other work of the service disturbs
-them less, since a thread that has to wait delays only its own image. Between 0.9 and 1.1 times
-the cost here, two workers answered 1.13 times as many images on two cores."""
+them less, since a thread that has to wait delays only its own image. On two cores, where both
+cost about the same in these measurements, two workers answered 1.13 times as many images."""
 CLEAR = 1.05
 """A choice that costs more than this many times its bound is not measured again. If there is
 time, a gain is measured again, in turns with the choice before it, so that other load does not
