@@ -76,6 +76,11 @@ class Exchange:
         return self.metrics.registry.get_sample_value("sfd_rejected_total", {"reason": slug})
 
 
+async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    """An app that is full."""
+    raise Overloaded("full")
+
+
 def raising(error: BaseException) -> Callable[[Receive, Send], Awaitable[None]]:
     async def work(receive: Receive, send: Send) -> None:
         raise error
@@ -201,9 +206,6 @@ def test_many_refusals_are_delayed(monkeypatch: pytest.MonkeyPatch) -> None:
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
 
-    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
-        raise Overloaded("full")
-
     async def send(message: Message) -> None:
         pass
 
@@ -227,9 +229,6 @@ def test_a_delayed_refusal_that_is_cancelled_at_shutdown_is_sent_at_once(
 ) -> None:
     monkeypatch.setattr(Pace, "delay", lambda self: 60.0)
     sent: list[Message] = []
-
-    async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
-        raise Overloaded("full")
 
     async def receive() -> Message:
         raise AssertionError("nothing more is read")
