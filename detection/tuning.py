@@ -24,7 +24,7 @@ ACCELERATOR_BATCH = 8
 BUDGET_S = 0.4
 """No measurement of a start begins after this time, except that of more workers."""
 MOST_FOR_WORKERS = 0.5
-"""More workers are measured even after that if an image takes less than this fraction of it."""
+"""More workers are measured even after BUDGET_S if an image takes less than this fraction of it."""
 LARGER_BATCH = 0.97
 """A larger batch must cost less than this fraction of the best smaller one."""
 MORE_WORKERS = 1.1
@@ -32,9 +32,9 @@ MORE_WORKERS = 1.1
 them less, since a thread that has to wait delays only its own image. On two cores, where both
 cost about the same in these measurements, two workers answered 1.13 times as many images."""
 CLEAR = 1.05
-"""A choice that costs more than this many times its bound is not measured again. If there is
-time, a gain is measured again, in turns with the choice before it, so that other load does not
-decide."""
+"""A choice that costs more than this many times its bound is not measured again, except once for
+more workers. If there is time, a gain is measured again, in turns with the choice before it, so
+that other load does not decide."""
 ALLOCATING = 2
 """Runs of a size that are not measured. onnxruntime allocates in the first one, and again in the
 second one, by the pattern of the first."""
@@ -211,8 +211,8 @@ class _Contest:
 
         Unless it clearly loses, both are measured again, in turns. If there is no time for that, a
         gain by workers counts. One by a larger batch, which takes more memory, is forgotten. A loss
-        by workers counts only if it is there twice: other load delays one of several workers more
-        often than the only one.
+        by workers that was not clear while memory was allocated must be there twice: other load
+        delays one of several workers more often than the only one.
         """
         best, trial = self.best, self.open(workers, batch)
         latest = trial.settled(trial.allocate(), best)

@@ -124,7 +124,12 @@ def middleware(runtime: Runtime, traces: tracing.Tracing | None) -> list[Middlew
     # Inside CORS, so that a page of another origin can read why its request failed.
     return [
         *stack,
-        Middleware(Failures, metrics=runtime.metrics, shapes=shapes),
+        Middleware(
+            Failures,
+            metrics=runtime.metrics,
+            shapes=shapes,
+            is_draining=lambda: runtime.draining,
+        ),
         Middleware(HeadRequests),
         Middleware(Slashes),
         Middleware(ApiKeys, keys=runtime.keys, routes=routes, key_in_body=key_in_body),

@@ -1,5 +1,6 @@
 """The pace of refusals, so that accepted requests keep the processor."""
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -7,6 +8,9 @@ PER_SECOND = 50.0
 """The most refusals in a second that are sent at once."""
 MOST_S = 0.5
 """The longest delay, and how far a burst may run ahead of the pace, in seconds."""
+
+MOST = 64
+"""The most refusals that wait at a time; others are sent at once. Each holds a connection."""
 
 
 class Pace:
@@ -20,6 +24,18 @@ class Pace:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._next = clock() - MOST_S
+        self._waiting = 0
+
+    async def wait(self) -> None:
+        """Wait until the next refusal may be sent."""
+        delay = self.delay()
+        if delay == 0 or self._waiting >= MOST:
+            return
+        self._waiting += 1
+        try:
+            await asyncio.sleep(delay)
+        finally:
+            self._waiting -= 1
 
     def delay(self) -> float:
         """The seconds to wait before the next refusal is sent."""

@@ -34,7 +34,7 @@ class Settings(DetectionSettings):
 
     target_wait_s: Annotated[float, Gt(0), Le(3600)] = 2.0
     """The longest predicted wait for inference, in seconds. An image that would wait longer is
-    answered 503 at once. From then on the limit is 40 % of it, until the overload is over
+    answered 503 and not queued. From then on the limit is 40 % of it, until the overload is over
     (docs/sizing.md)."""
 
     shutdown_grace_s: Annotated[float, Ge(0), Le(3600)] = 30.0

@@ -43,9 +43,10 @@ def npm(program: str, folder: Path, missing: Missing) -> None:
 
 
 def _run(command: list[str], folder: Path, missing: Missing) -> None:
+    what = " ".join(command)[:200]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
     except subprocess.TimeoutExpired:
-        missing(f"{' '.join(command)} takes longer than ten minutes")
+        missing(f"{what} takes longer than ten minutes")
     if done.returncode:
-        missing(f"{' '.join(command)} fails: {done.stderr.strip()[-300:]}")
+        missing(f"{what} fails: {done.stderr.strip()[-300:]}")

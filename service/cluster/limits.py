@@ -11,10 +11,12 @@ from dataclasses import dataclass
 
 from detection.errors import StartError
 from detection.tuning import ACCELERATOR_BATCH
+from service import pace
 from service.settings import HANG_S, Settings
 
-SPARE = 64
-"""Requests that a replica takes beside those in its batcher: uploads, pages, probes."""
+SPARE = 64 + pace.MOST
+"""Requests that a replica takes beside those in its batcher: uploads, pages, probes, and refusals
+that wait."""
 BUSY = 2
 """Requests for each thread: one in inference, and one that is decoded meanwhile."""
 START_S = 60.0

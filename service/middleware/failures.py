@@ -1,19 +1,20 @@
 """Turns every exception into a problem answer; no traceback reaches a client."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from detection.errors import Overloaded
-from service import problems
+from service import deadlines, problems
 from service.errors import ClientGone
 from service.metrics import Metrics
 from service.pace import Pace
 
+DEADLINE = deadlines.HEADER.lower().encode()
 SHORT_BYTES = 2**20
-"""The rest of a body of at most this size is read before the error is sent."""
+"""The rest of a body whose Content-Length is at most this is read before the error is sent."""
 SHORT_S = 0.05
 """The most seconds for that."""
 LINGER_S = 2.0
@@ -28,9 +29,14 @@ class Failures:
     """
 
     def __init__(
-        self, app: ASGIApp, metrics: Metrics, shapes: Sequence[problems.Shape] = problems.SHAPES
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        shapes: Sequence[problems.Shape] = problems.SHAPES,
+        is_draining: Callable[[], bool] = lambda: False,
     ) -> None:
         self.app = app
+        self.is_draining = is_draining
         self.metrics = metrics
         self.shapes = shapes
         self.pace = Pace()
@@ -56,6 +62,7 @@ class Failures:
 
         try:
             await self.app(scope, receive_and_see, send_and_see)
+            return
         except (Exception, asyncio.CancelledError) as error:
             # Any exception must become an answer.
             problem = problems.of_exception(error)
@@ -68,19 +75,39 @@ class Failures:
             answer = problems.response(
                 problem, scope["state"]["request_id"], scope["path"], self.shapes
             )
-            cancelled = isinstance(error, asyncio.CancelledError)
-            if isinstance(problem, Overloaded) and not cancelled:
-                try:
-                    await asyncio.sleep(self.pace.delay())
-                except asyncio.CancelledError:
-                    # The grace time of the shutdown has ended, so it is sent now.
-                    cancelled = True
-            has_no_rest = cancelled or body_read or scope["method"] in ("GET", "HEAD", "OPTIONS")
-            if has_no_rest or await _read_short_body(scope["headers"], receive):
-                await answer(scope, receive, send)
-            else:
-                await _answer_and_linger(answer.body, answer.raw_headers, answer.status_code,
-                                         receive, send)  # fmt: skip
+            at_once = isinstance(error, asyncio.CancelledError)
+            is_paced = self._is_paced(problem, scope)
+            # Its traceback holds the body, whose memory counts as free by now.
+            del problem
+        if not at_once:
+            try:
+                if is_paced:
+                    await self.pace.wait()
+                at_once = (
+                    body_read
+                    or scope["method"] in ("GET", "HEAD", "OPTIONS")
+                    or await _read_short_body(scope["headers"], receive)
+                )
+            except asyncio.CancelledError:
+                # The grace time of a shutdown has ended.
+                at_once = True
+        if at_once:
+            await answer(scope, receive, send)
+        else:
+            await _answer_and_linger(answer.body, answer.raw_headers, answer.status_code,
+                                     receive, send)  # fmt: skip
+
+    def _is_paced(self, problem: Exception, scope: Scope) -> bool:
+        """Whether a client may repeat the request at once, and nothing else asks for haste.
+
+        A request with a deadline is answered before it. When the service drains, the connection
+        ends, and a balancer should try another replica soon.
+        """
+        return (
+            type(problem) is Overloaded
+            and not self.is_draining()
+            and all(name != DEADLINE for name, _ in scope["headers"])
+        )
 
 
 async def _read_short_body(headers: list[tuple[bytes, bytes]], receive: Receive) -> bool:

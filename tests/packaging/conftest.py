@@ -12,9 +12,10 @@ from typing import NoReturn
 
 import pytest
 
+from tests.environments import PIP
+
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = "sfd-640-mobilenetv2-mod2"
-PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 
 
 @dataclass(frozen=True)

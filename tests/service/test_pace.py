@@ -1,10 +1,11 @@
 """The pace of refusals."""
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
 
-from service.pace import MOST_S, PER_SECOND, Pace
+from service.pace import MOST, MOST_S, PER_SECOND, Pace
 
 
 class Clock:
@@ -60,3 +61,20 @@ def test_a_client_that_repeats_at_once_is_refused_at_the_pace() -> None:
         clients[clients.index(clock.now)] = clock.now + pace.delay() + 0.002
         refused += 1
     assert refused == pytest.approx(20 * PER_SECOND, rel=0.05)
+
+
+def test_only_so_many_refusals_wait_at_a_time() -> None:
+    async def wait_for_all() -> int:
+        pace = Pace(Clock())
+        at_once = int(PER_SECOND * MOST_S)
+        waiting = [asyncio.ensure_future(pace.wait()) for _ in range(at_once + MOST + 10)]
+        await asyncio.sleep(0)
+        left = sum(not each.done() for each in waiting)
+        await asyncio.gather(*waiting)
+        another = asyncio.ensure_future(pace.wait())
+        await asyncio.sleep(0)
+        assert not another.done(), "there is room again"
+        await another
+        return left
+
+    assert asyncio.run(wait_for_all()) == MOST

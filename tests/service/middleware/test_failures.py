@@ -16,7 +16,6 @@ from service.errors import ClientGone
 from service.metrics import Metrics
 from service.middleware import failures
 from service.middleware.failures import Failures
-from service.pace import MOST_S, Pace
 from service.runtime import Runtime
 from tests.servers import problem_of
 
@@ -74,11 +73,6 @@ class Exchange:
 
     def rejected(self, slug: str) -> float | None:
         return self.metrics.registry.get_sample_value("sfd_rejected_total", {"reason": slug})
-
-
-async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    """An app that is full."""
-    raise Overloaded("full")
 
 
 def raising(error: BaseException) -> Callable[[Receive, Send], Awaitable[None]]:
@@ -198,57 +192,6 @@ def test_a_short_body_that_comes_too_late_is_not_waited_for(
     done = Exchange(raising(InvalidImage("no")), MORE, headers={"content-length": "20"})
     assert (done.status, done.headers[b"connection"]) == (400, b"close")
     assert time.monotonic() - started < 30, "receive() would take 60 s"
-
-
-def test_many_refusals_are_delayed(monkeypatch: pytest.MonkeyPatch) -> None:
-    waits: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        waits.append(seconds)
-
-    async def send(message: Message) -> None:
-        pass
-
-    async def receive() -> Message:
-        return LAST
-
-    async def ask_often() -> None:
-        app = Failures(refuse, Metrics())
-        for _ in range(100):
-            await app(scope, receive, send)
-
-    scope = Exchange(raising(Overloaded("full")), LAST).scope
-    monkeypatch.setattr(asyncio, "sleep", sleep)
-    asyncio.run(ask_often())
-    assert waits[0] == 0
-    assert 0 < waits[-1] <= MOST_S
-
-
-def test_a_delayed_refusal_that_is_cancelled_at_shutdown_is_sent_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(Pace, "delay", lambda self: 60.0)
-    sent: list[Message] = []
-
-    async def receive() -> Message:
-        raise AssertionError("nothing more is read")
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    async def cancel() -> None:
-        scope: Scope = {
-            "type": "http", "method": "POST", "path": "/detect",
-            "headers": [(b"content-length", b"10")], "state": {"request_id": "id-1"},
-        }  # fmt: skip
-        request = asyncio.ensure_future(Failures(refuse, Metrics())(scope, receive, send))
-        await asyncio.sleep(0.05)
-        assert not sent
-        request.cancel()
-        await request
-
-    asyncio.run(cancel())
-    assert sent[0]["status"] == 503
 
 
 def test_a_client_reads_its_error_though_it_is_still_sending(start_server: Any) -> None:
