@@ -109,6 +109,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="compare the result with OpenCV before it is written (default: yes)",
     )
     parser.add_argument(
+        "--prune",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="remove channels that are always zero, or that nothing reads, which gives the same "
+        "results faster, up to rounding (default: yes)",
+    )
+    parser.add_argument(
         "--merge",
         action=argparse.BooleanOptionalAction,
         default=None,
@@ -148,6 +155,7 @@ def run(arguments: argparse.Namespace) -> None:
         name=arguments.name,
         class_names=arguments.class_names,
         verify=arguments.verify is not False,
+        prune=arguments.prune is not False,
         merge=arguments.merge is not False,
         widen=arguments.widen is not False,
         simulated_weights=arguments.simulate_weights,

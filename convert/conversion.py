@@ -58,6 +58,8 @@ class Options:
     name: str | None = None
     class_names: tuple[str, ...] | None = None
     verify: bool = True
+    prune: bool = True
+    """Whether channels that change no output are removed."""
     merge: bool = True
     """Whether convolutions that read one value through the same window become one."""
     widen: bool = True
@@ -269,7 +271,10 @@ def _build(network: Network, options: Options, name: str) -> Built:
                 "at most: give --input-size, or correct the prototxt"
             )
     kind, preprocessing = _frame(network, options)
-    return build(network, kind, preprocessing, name, merging=options.merge, widening=options.widen)
+    return build(
+        network, kind, preprocessing, name,
+        pruning=options.prune, merging=options.merge, widening=options.widen,
+    )  # fmt: skip
 
 
 def _frame(network: Network, options: Options) -> tuple[Kind, Preprocessing | None]:

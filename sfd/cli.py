@@ -36,6 +36,10 @@ COMMANDS = {
     "detect": ("detection.command", "find the faces in image files, without a server"),
     "design": ("training.architecture.command", "write the prototxts of a detector to train"),
     "train": ("training.commands.train", "train a detector and write its caffemodel"),
+    "prune": (
+        "training.commands.prune",
+        "set channels of a caffemodel to zero that no training picture activates",
+    ),
     "evaluate": ("training.commands.evaluate", "measure a detector on labelled images"),
     "bench": ("benchmarks.command", "measure a model's speed in onnxruntime and in OpenCV"),
 }

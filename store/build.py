@@ -61,7 +61,7 @@ def conversion(
 ) -> Options:
     """How a model is converted to heads form; `size` (height, width) replaces its own.
 
-    `plain` keeps the convolutions of the prototxt: none is merged or widened.
+    `plain` keeps the convolutions of the prototxt: none is pruned, merged or widened.
     """
     return Options(
         output=Kind.HEADS,
@@ -72,6 +72,7 @@ def conversion(
         name=model.name,
         class_names=model.classes,
         verify=verify,
+        prune=not plain,
         merge=not plain,
         widen=not plain,
     )

@@ -18,6 +18,7 @@ from convert.outputs.decoding import decode_values
 from convert.outputs.detection_output import DetectionOutput, read
 from convert.outputs.preprocessing import IMAGES, Preprocessing
 from convert.outputs.suppression import suppress
+from convert.prune import prune
 from convert.translate import TranslationError, build_graph, input_shapes, problems_of
 from convert.widen import widen
 from geometry.arrays import F32
@@ -79,13 +80,15 @@ def build(
     preprocessing: Preprocessing | None,
     name: str,
     *,
+    pruning: bool = True,
     merging: bool = True,
     widening: bool = True,
 ) -> Built:
     """Translate a network and frame it as a kind. Raises SfdError with every problem.
 
-    `merging` joins convolutions that read one value through the same window (`convert.merge`), and
-    `widening` computes those with few outputs in another way (`convert.widen`).
+    `pruning` removes channels that change no output (`convert.prune`), `merging` joins convolutions
+    that read one value through the same window (`convert.merge`), and `widening` computes those
+    with few outputs in another way (`convert.widen`).
     """
     problems = input_problems(network, kind)
     if problems:
@@ -95,6 +98,8 @@ def build(
         preprocessing = Preprocessing.of(next(iter(network.inputs.values()))[1])
     network = frame(network, kind, preprocessing, graph)
     fold(graph)
+    if pruning:
+        prune(graph)
     if merging:
         merge(graph)
     if widening:

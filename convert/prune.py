@@ -1,0 +1,258 @@
+"""Pruning: channels that are always zero, and channels that nothing reads, are removed.
+
+A convolution's output channel is constant if all its weights for the channels that vary are zero:
+then it has the value of its bias everywhere, and a ReLU makes 0 of a value below 0. Networks
+that were pruned by setting weights to zero have such channels. A reader does without them: a
+channel of zeros adds nothing to its sums, and another constant adds the same to each sum, so it
+becomes part of the bias. Channels that no reader weighs are removed too, and so on backwards. As
+many stay as fill the runtime's blocks of channels: onnxruntime computes other numbers slowly.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convert.graph import Array, GraphBuilder, Node, Value
+from convert.widen import BLOCK
+from geometry.arrays import F64
+
+_ACTIVATIONS = frozenset(["Clip", "LeakyRelu", "PRelu", "Relu"])
+"""Functions of one element that the channels of a convolution go through."""
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass
+class _Family:
+    """The output of a convolution, and what elementwise nodes and depthwise ones make of it.
+
+    All its values have the same channels.
+    """
+
+    root: Node
+    values: list[str]
+    nodes: list[Node] = field(default_factory=list)
+
+
+def prune(graph: GraphBuilder) -> None:
+    """Remove channels of the graph, once its outputs are declared and constants are folded.
+
+    The outputs keep their names, and their content up to rounding. Values that lose channels get
+    other names. Like `convert.widen`, it takes it that no input is infinite.
+    """
+    nodes = graph.needed_nodes()
+    readers: dict[str, list[Node]] = defaultdict(list)
+    for node in nodes:
+        for name in dict.fromkeys(node.inputs):
+            readers[name].append(node)
+    families = _families(graph, nodes)
+    constants = _constants(graph, nodes)
+    kept: dict[str, Mask] = {}
+    # Backwards, so that it is known which outputs of its readers a channel still matters for.
+    for family in reversed(families):
+        needed = np.zeros(graph.values[family.values[0]].static(1), bool)
+        for name in family.values:
+            if name in graph.outputs:
+                needed[:] = True
+            for reader in readers[name]:
+                if not any(reader is node for node in family.nodes):
+                    needed |= _needed(graph, reader, name, constants, kept)
+        _fill(needed)
+        kept |= dict.fromkeys(family.values, needed)
+    kept = {name: mask for name, mask in kept.items() if not mask.all()}
+    if kept:
+        graph.nodes = [_pruned(graph, node, kept, constants) for node in nodes]
+
+
+def _families(graph: GraphBuilder, nodes: Sequence[Node]) -> list[_Family]:
+    """The families in the order of their convolutions."""
+    families: list[_Family] = []
+    of: dict[str, _Family] = {}
+    for node in nodes:
+        if _is_dense(graph, node):
+            families.append(_Family(node, [node.outputs[0]]))
+            of[node.outputs[0]] = families[-1]
+        elif node.inputs[0] in of and _keeps_channels(graph, node):
+            family = of[node.outputs[0]] = of[node.inputs[0]]
+            family.values.append(node.outputs[0])
+            family.nodes.append(node)
+    return families
+
+
+def _constants(graph: GraphBuilder, nodes: Sequence[Node]) -> dict[str, F64]:
+    """For values with constant channels: the constant of each channel, NaN where it varies."""
+    found: dict[str, F64] = {}
+    for node in nodes:
+        if _is_dense(graph, node):
+            weights = _weights(graph, node)
+            varies = _varies(found.get(node.inputs[0]), weights.shape[1], padded=_padded(node))
+            weighs = (weights != 0).any(axis=tuple(range(2, weights.ndim)))
+            fixed = ~(weighs & varies).any(axis=1)
+            content = _bias(graph, node) + _shift(weights, found.get(node.inputs[0]))
+        elif not _keeps_channels(graph, node):
+            continue
+        elif node.operator == "Conv":
+            weights = _weights(graph, node)
+            varies = _varies(found.get(node.inputs[0]), len(weights), padded=_padded(node))
+            fixed = ~((weights != 0).reshape(len(weights), -1).any(axis=1) & varies)
+            source = np.nan_to_num(found.get(node.inputs[0], np.zeros(len(weights))))
+            content = _bias(graph, node) + weights.reshape(len(weights), -1).sum(axis=1) * source
+        elif node.inputs[0] in found:
+            before = found[node.inputs[0]]
+            fixed, content = ~np.isnan(before), _activated(graph, node, before)
+        else:
+            continue
+        if fixed.any():
+            found[node.outputs[0]] = np.where(fixed, content, np.nan)
+    return found
+
+
+def _varies(constants: F64 | None, channels: int, *, padded: bool) -> Mask:
+    """Which channels of a convolution's input are not the same number everywhere.
+
+    Where zeros are added around the input, only zero is.
+    """
+    if constants is None:
+        return np.ones(channels, bool)
+    return (constants != 0) if padded else np.isnan(constants)
+
+
+def _shift(weights: F64, constants: F64 | None) -> F64:
+    """What the constant channels of the input add to each output."""
+    if constants is None:
+        return np.zeros(len(weights))
+    sums = weights.reshape(*weights.shape[:2], -1).sum(axis=2)
+    return np.asarray(sums @ np.nan_to_num(constants))
+
+
+def _fill(needed: Mask) -> None:
+    """Keep further channels, so that whole blocks are kept, and at least one."""
+    number = max(math.ceil(needed.sum() / BLOCK), 1) * BLOCK
+    spare = np.flatnonzero(~needed)
+    needed[spare[: max(number - int(needed.sum()), 0)]] = True
+
+
+def _needed(
+    graph: GraphBuilder,
+    reader: Node,
+    name: str,
+    constants: Mapping[str, F64],
+    kept: Mapping[str, Mask],
+) -> Mask:
+    """The channels of a value that a node outside its family needs."""
+    channels = graph.values[name].static(1)
+    if not _is_dense(graph, reader) or reader.inputs[0] != name:
+        return np.ones(channels, bool)
+    weights = _weights(graph, reader)[kept[reader.outputs[0]]]
+    weighs = (weights != 0).any(axis=(0, *range(2, weights.ndim)))
+    return np.asarray(weighs & _varies(constants.get(name), channels, padded=_padded(reader)))
+
+
+def _pruned(
+    graph: GraphBuilder,
+    node: Node,
+    kept: Mapping[str, Mask],
+    constants: Mapping[str, F64],
+) -> Node:
+    """The node without the channels that are not kept."""
+    source, output = node.inputs[0] if node.inputs else "", node.outputs[0]
+    if source not in kept and output not in kept:
+        return node
+    inputs = [_renamed(graph, source, kept), *node.inputs[1:]]
+    attributes = dict(node.attributes)
+    outputs = kept.get(output, np.ones(graph.values[output].static(1), bool))
+    if node.operator == "Conv":
+        weights, bias = _weights(graph, node), _bias(graph, node)
+        if _is_dense(graph, node):
+            taken = kept.get(source, np.ones(weights.shape[1], bool))
+            if not _padded(node) and source in constants:
+                bias += _shift(weights, np.where(taken, np.nan, constants[source]))
+            weights = weights[:, taken]
+        else:
+            attributes["group"] = int(outputs.sum())
+        weights, bias = weights[outputs], bias[outputs]
+        inputs[1] = graph.constant(weights, f"{output}/pruned/weight").name
+        if len(inputs) > 2 or bias.any():
+            inputs[2:] = [graph.constant(bias, f"{output}/pruned/bias").name]
+    elif node.operator == "PRelu":
+        slope = _content(graph, inputs[1])
+        if slope.size > 1:
+            inputs[1] = graph.constant(slope[outputs], f"{output}/pruned/slope").name
+    return replace(
+        node,
+        inputs=tuple(inputs),
+        outputs=(_renamed(graph, output, kept),),
+        attributes=attributes,
+    )
+
+
+def _renamed(graph: GraphBuilder, name: str, kept: Mapping[str, Mask]) -> str:
+    """The name of a value after pruning."""
+    if name not in kept:
+        return name
+    pruned = f"{name}/pruned"
+    if pruned not in graph.values:
+        value = graph.values[name]
+        shape = (value.shape[0], int(kept[name].sum()), *value.shape[2:])
+        graph.values[pruned] = Value(pruned, shape, value.dtype)
+    return pruned
+
+
+def _is_dense(graph: GraphBuilder, node: Node) -> bool:
+    """Whether it is a convolution without groups, whose weights are constants."""
+    return _has_weights(graph, node) and node.attributes.get("group", 1) == 1
+
+
+def _keeps_channels(graph: GraphBuilder, node: Node) -> bool:
+    """Whether each output channel depends on the input channel of the same number alone."""
+    if node.operator in _ACTIVATIONS:
+        return all(graph.values[name].constant is not None for name in node.inputs[1:])
+    if not _has_weights(graph, node):
+        return False
+    channels: int = graph.values[node.inputs[0]].static(1)
+    return channels == int(node.attributes.get("group", 1)) == len(_weights(graph, node))
+
+
+def _has_weights(graph: GraphBuilder, node: Node) -> bool:
+    return node.operator == "Conv" and all(
+        graph.values[name].constant is not None for name in node.inputs[1:]
+    )
+
+
+def _padded(node: Node) -> bool:
+    return any(node.attributes.get("pads", ()))
+
+
+def _weights(graph: GraphBuilder, node: Node) -> F64:
+    """[outputs, inputs / groups, ...]."""
+    return _content(graph, node.inputs[1])
+
+
+def _bias(graph: GraphBuilder, node: Node) -> F64:
+    """A copy of the biases, or zeros."""
+    if len(node.inputs) > 2:
+        return _content(graph, node.inputs[2]).copy()
+    return np.zeros(len(_weights(graph, node)))
+
+
+def _activated(graph: GraphBuilder, node: Node, before: F64) -> F64:
+    """What an activation makes of the constants of channels."""
+    arguments = [_content(graph, name) for name in node.inputs[1:]]
+    if node.operator == "Clip":
+        return np.asarray(np.clip(before, *arguments))
+    slope = np.zeros(1)
+    if node.operator == "PRelu":
+        slope = arguments[0].reshape(-1)
+    elif node.operator == "LeakyRelu":
+        slope = np.asarray(node.attributes["alpha"])
+    return np.asarray(np.where(before < 0, slope * before, before))
+
+
+def _content(graph: GraphBuilder, name: str) -> F64:
+    constant: Array | None = graph.values[name].constant
+    assert constant is not None
+    return constant.astype(np.float64)

@@ -1,0 +1,123 @@
+"""`sfd prune` writes weights whose dead channels are zero, and that compute the same."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from PIL import Image
+
+from convert.caffe import weights
+from convert.conversion import Options, convert_file
+from convert.outputs.kinds import Kind
+from geometry.arrays import F32
+from sfd.cli import main
+from training.data.dataset import LabelledImage, split
+
+MODEL = Path(__file__).parents[3] / "model_store" / "sfd-640-mobilenetv2-mod2"
+DEPLOY, WEIGHTS = MODEL / "deploy.prototxt", MODEL / "weights.caffemodel"
+
+
+@pytest.fixture
+def annotations(portraits: Sequence[LabelledImage], tmp_path: Path) -> Path:
+    path = tmp_path / "list.jsonl"
+    lines = [json.dumps({"image": each.name, "boxes": None}) for each in portraits]
+    path.write_text("\n".join(lines))
+    for each in portraits:
+        shutil.copy(each.path, tmp_path / each.name)
+    return path
+
+
+def prune(annotations: Path, output: Path, *arguments: str, deploy: Path = DEPLOY) -> int:
+    sources = [str(deploy), str(WEIGHTS), "--annotations", str(annotations)]
+    return main(["prune", *sources, "-o", str(output), *arguments])
+
+
+def heads(caffemodel: Path, picture: Path, *, pruned: bool, folder: Path) -> list[F32]:
+    """What the network finds in a picture that fills its input, and the size of its file."""
+    made = folder / f"{caffemodel.stem}.onnx"
+    convert_file(DEPLOY, caffemodel, made, Options(Kind.HEADS, prune=pruned, verify=False))
+    session = ort.InferenceSession(str(made), providers=["CPUExecutionProvider"])
+    with Image.open(picture) as image:
+        pixels = np.asarray(image.convert("RGB").resize((640, 640)))
+    return [*session.run(None, {"images": pixels[None]}), np.asarray(made.stat().st_size)]
+
+
+def test_pruned_weights_compute_the_same_in_a_smaller_file(
+    annotations: Path,
+    portraits: Sequence[LabelledImage],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "pruned.caffemodel"
+    assert prune(annotations, output, "--held-out", "0") == 0
+    said = capsys.readouterr().out
+    picture = portraits[0].path
+    boxes, scores, size = heads(output, picture, pruned=True, folder=tmp_path)
+    old_boxes, old_scores, old_size = heads(WEIGHTS, picture, pruned=False, folder=tmp_path)
+    # The picture is square in the list too, so this is the first view of it.
+    np.testing.assert_allclose(boxes, old_boxes, atol=1e-5)
+    np.testing.assert_allclose(scores, old_scores, atol=1e-5)
+    assert size < 0.9 * old_size
+    old, new = weights.read(WEIGHTS), weights.read(output)
+    changed = {name for name in old if any(map(np.any, map(np.not_equal, old[name], new[name])))}
+    assert old.keys() == new.keys()
+    assert changed
+    for name in changed:
+        silent = (new[name][0] == 0).reshape(len(new[name][0]), -1).all(axis=1)
+        np.testing.assert_array_equal(new[name][0][~silent], old[name][0][~silent])
+        assert f"{name}: {silent.sum()} of {len(silent)} channels" in said
+
+
+def test_held_out_pictures_are_not_looked_at(
+    annotations: Path,
+    portraits: Sequence[LabelledImage],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = annotations.read_text().splitlines()
+    trained = split(portraits, 0.5)[0]
+    assert 0 < len(trained) < len(lines)
+    assert prune(annotations, tmp_path / "pruned.caffemodel", "--held-out", "0.5") == 0
+    assert f"{len(trained)} pictures activated none" in capsys.readouterr().out
+
+
+def test_a_file_is_never_overwritten(
+    annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "pruned.caffemodel"
+    output.write_bytes(b"precious")
+    assert prune(annotations, output) == 2
+    assert "exists: remove it" in capsys.readouterr().err
+    assert output.read_bytes() == b"precious"
+
+
+def test_a_missing_picture_is_named_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = tmp_path / "list.jsonl"
+    listed.write_text('{"image": "nowhere.jpg", "boxes": null}')
+    output = tmp_path / "pruned.caffemodel"
+    assert prune(listed, output, "--held-out", "0") == 1
+    assert "nowhere.jpg: check --images" in capsys.readouterr().err
+    assert not output.exists()
+
+
+def test_nothing_is_left_if_all_pictures_are_held_out(
+    annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert prune(annotations, tmp_path / "pruned.caffemodel", "--held-out", "0.999999") == 2
+    assert "lower --held-out" in capsys.readouterr().err
+
+
+def test_a_network_without_relu_is_refused(
+    annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deploy = tmp_path / "deploy.prototxt"
+    deploy.write_text(DEPLOY.read_text().replace('"ReLU"', '"TanH"'))
+    output = tmp_path / "pruned.caffemodel"
+    assert prune(annotations, output, "--held-out", "0", deploy=deploy) == 1
+    assert "nothing to prune" in capsys.readouterr().err

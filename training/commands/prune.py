@@ -1,0 +1,95 @@
+"""`sfd prune`: zeros for the channels that no training picture activates."""
+
+import argparse
+import os
+from pathlib import Path
+
+from tqdm import tqdm
+
+from convert.caffe import weights
+from convert.files import check_output, check_source
+from sfd.arguments import positive, share
+from sfd.errors import UsageError
+from sfd.terminal import say
+from training.data.dataset import check_files, read, split
+from training.pruning import Activity, observe, silenced
+
+DESCRIPTION = """\
+Set the weights of channels to zero that no picture of the training data activates, so that the
+converter leaves these channels out. The network computes the same, faster, for every picture that
+activates none of them; measure the new weights with `sfd evaluate`.
+
+  sfd prune DEPLOY.prototxt WEIGHTS.caffemodel --annotations FILE -o PRUNED.caffemodel
+
+Each picture is looked at three times: as a whole, a part of it enlarged, and small.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `sfd prune`."""
+    parser.add_argument("prototxt", type=Path, metavar="DEPLOY.prototxt")
+    parser.add_argument("weights", type=Path, metavar="WEIGHTS.caffemodel")
+    parser.add_argument(
+        "--annotations",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="FILE",
+        help="the list of images, as for `sfd train`; give it again for several lists",
+    )
+    parser.add_argument(
+        "--images",
+        type=Path,
+        metavar="DIR",
+        help="the folder that image names start from (default: the folder of each list)",
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="PRUNED.caffemodel", help="a new file"
+    )
+    parser.add_argument(
+        "--held-out",
+        type=share,
+        default=0.077,
+        metavar="SHARE",
+        help="share of the images that is not looked at, chosen by a hash of their names "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed", type=positive, default=1, metavar="N", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--threads", type=positive, metavar="N", help="number of threads (default: all cores)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Look at the pictures, then write the weights. Raises SfdError."""
+    sources = (arguments.prototxt, arguments.weights)
+    for source in sources:
+        check_source(source)
+    check_output(arguments.output, "caffemodel", sources)
+    if arguments.output.exists():
+        raise UsageError(f"{arguments.output} exists: remove it, or give the name of a new file")
+    listed = [
+        split(read(each, arguments.images), arguments.held_out)[0] for each in arguments.annotations
+    ]
+    pictures = [each for part in listed for each in part]
+    if not pictures:
+        raise UsageError("no picture is left to look at: lower --held-out, or check --annotations")
+    check_files(pictures)
+    activity = Activity(*sources, threads=arguments.threads or os.cpu_count() or 1)
+    with tqdm(total=len(pictures), unit="picture", disable=None, leave=False) as bar:
+        for _ in observe(activity, pictures, arguments.seed):
+            bar.update()
+    old, dead = weights.read_all(arguments.weights), activity.dead()
+    types = {layer.name: layer.type for layer in old.layers}
+    weights.write(arguments.output, old.name, silenced(old, dead), types)
+    for name, channels in dead.items():
+        if channels.any():
+            say(f"{name}: {int(channels.sum())} of {len(channels)} channels")
+    count = sum(int(channels.sum()) for channels in dead.values())
+    total = sum(len(channels) for channels in dead.values())
+    say(
+        f"{arguments.output}: {count} of {total} channels are zero now; "
+        f"{len(pictures)} pictures activated none of them"
+    )

@@ -1,0 +1,161 @@
+"""Pruning: finds channels that no training picture activates, and sets their weights to zero.
+
+Training leaves a ReLU network with channels whose inputs are below zero for every picture ("dead
+ReLUs"). They cost as much time as the others. Once their weights are zero, the converter leaves
+them out (`convert.prune`), and the network computes the same for pictures that activate none.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper
+from PIL import Image
+
+from convert.caffe import network as caffe_network
+from convert.caffe import weights as caffe_weights
+from convert.caffe.network import CaffeError, Layer, Network
+from convert.outputs.kinds import Built, Kind, build
+from detection.letterbox import letterbox
+from geometry.arrays import F32, U8, Bools
+from sfd.errors import SfdError
+from training.data.dataset import LabelledImage
+from training.data.images import MEAN_RGB, opened, upright
+
+SMALL = 0.4
+"""The size of the third view of a picture, in the input: as the second look sees it."""
+LEAST_CROP, LARGEST_CROP = 0.2, 0.9
+"""The side of the second view, a square, as a share of the picture's shorter side."""
+_AFFINE = frozenset(["Scale", "Convolution", "ConvolutionDepthwise", "DepthwiseConvolution"])
+"""Layers whose output channel is zero once their weights for it are."""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A ReLU whose channels can be silenced, and the layer before it."""
+
+    top: str
+    value: str
+    """The ONNX value of `top`."""
+    layer: Layer
+    """The layer whose weights determine the ReLU's input."""
+
+
+class Activity:
+    """Which channels of a network's ReLUs pictures have activated so far."""
+
+    def __init__(self, deploy: Path, weights: Path, threads: int) -> None:
+        """Raises SfdError for a network that is no detector, or has no ReLU to watch."""
+        network, problems = caffe_network.read(deploy, weights)
+        if problems:
+            raise CaffeError(str(deploy), problems)
+        built = build(network, Kind.HEADS, None, network.name, pruning=False, merging=False)
+        self.network = network
+        self.watched = _watched(network, built)
+        if not self.watched:
+            raise SfdError(f"{deploy}: has no ReLU after a layer with weights, so nothing to prune")
+        _, self._height, self._width, _ = built.model.graph.input[0].type.tensor_type.shape.dim
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(
+            _with_maxima(built.model, [each.value for each in self.watched]).SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+        )
+        self._maxima = [np.full(len(each.layer.blobs[0]), -np.inf) for each in self.watched]
+
+    def look(self, image: Image.Image, random: np.random.Generator) -> None:
+        """Count what three views of an upright RGB picture activate: all of it, a crop, a copy."""
+        for view in self._views(image, random):
+            found: Sequence[F32] = self._session.run(None, {"images": view[None]})
+            self._maxima = [
+                np.maximum(old, new) for old, new in zip(self._maxima, found, strict=True)
+            ]
+
+    def dead(self) -> Mapping[str, Bools]:
+        """For each layer before a watched ReLU, which channels no picture activated."""
+        return {
+            each.layer.name: maxima <= 0
+            for each, maxima in zip(self.watched, self._maxima, strict=True)
+        }
+
+    def _views(self, image: Image.Image, random: np.random.Generator) -> Iterator[U8]:
+        width, height = self._width.dim_value, self._height.dim_value
+        yield self._placed(image, width, height)
+        side = max(round(random.uniform(LEAST_CROP, LARGEST_CROP) * min(image.size)), 1)
+        left = int(random.integers(0, image.width - side + 1))
+        top = int(random.integers(0, image.height - side + 1))
+        crop = self._placed(image.crop((left, top, left + side, top + side)), width, height)
+        yield crop[:, ::-1].copy() if random.random() < 0.5 else crop
+        small = Image.new("RGB", (width, height), MEAN_RGB)
+        sides = max(round(width * SMALL), 1), max(round(height * SMALL), 1)
+        small.paste(Image.fromarray(self._placed(image, *sides)), (0, 0))
+        yield np.asarray(small)
+
+    def _placed(self, image: Image.Image, width: int, height: int) -> U8:
+        return letterbox(image, width, height, 3, MEAN_RGB)[0]
+
+
+def observe(activity: Activity, pictures: Sequence[LabelledImage], seed: int) -> Iterator[str]:
+    """Look at each picture; yields its name when that is done."""
+    random = np.random.default_rng(seed)
+    for each in pictures:
+        with opened(each.path) as image:
+            activity.look(upright(image), random)
+        yield each.name
+
+
+def silenced(
+    weights: caffe_weights.Weights, dead: Mapping[str, Bools]
+) -> dict[str, tuple[F32, ...]]:
+    """The blobs of all layers, with zeros for the dead channels of the layers that have some."""
+    made: dict[str, tuple[F32, ...]] = {}
+    for layer in weights.layers:
+        channels = dead.get(layer.name)
+        if channels is None:
+            made[layer.name] = layer.blobs
+            continue
+        blobs = [blob.copy() for blob in layer.blobs]
+        for blob in blobs:
+            blob[channels] = 0
+        made[layer.name] = tuple(blobs)
+    return made
+
+
+def _watched(network: Network, built: Built) -> list[Watched]:
+    """The ReLUs that alone read what a layer with weights computes."""
+    makers = {top: layer for layer in network.layers for top in layer.tops}
+    readers = [bottom for layer in network.layers for bottom in layer.bottoms]
+    found = []
+    for layer in network.layers:
+        if layer.type not in ("ReLU", "ReLU6") or layer.parameter.relu_param.negative_slope:
+            continue
+        maker = makers.get(layer.bottoms[0])
+        value = built.values.get(layer.tops[0])
+        if (
+            maker is not None
+            and maker.type in _AFFINE
+            and readers.count(layer.bottoms[0]) == 1
+            and value is not None
+            and len(maker.blobs[0]) == built.shapes[layer.tops[0]][1]
+        ):
+            found.append(Watched(layer.tops[0], value, maker))
+    return found
+
+
+def _with_maxima(model: onnx.ModelProto, values: Sequence[str]) -> onnx.ModelProto:
+    """The model with the largest number of each channel of the values as its only outputs."""
+    watching = onnx.ModelProto()
+    watching.CopyFrom(model)
+    del watching.graph.output[:]
+    for value in values:
+        name = f"{value}/maximum"
+        watching.graph.node.append(
+            helper.make_node("ReduceMax", [value], [name], axes=[0, 2, 3], keepdims=0)
+        )
+        watching.graph.output.append(helper.make_tensor_value_info(name, 1, None))
+    return watching
