@@ -6,6 +6,7 @@ OF_COMMAND = {
     "serve": ("service",),
     "detect": ("detect",),
     "train": ("train",),
+    "prune": ("detect",),
     "evaluate": ("detect",),
     "bench": ("models", "verify"),
 }
