@@ -64,8 +64,9 @@ def prune(graph: GraphBuilder) -> None:
         _fill(needed)
         kept |= dict.fromkeys(family.values, needed)
     kept = {name: mask for name, mask in kept.items() if not mask.all()}
+    names = {name: _smaller(graph, name, mask) for name, mask in kept.items()}
     if kept:
-        graph.nodes = [_pruned(graph, node, kept, constants) for node in nodes]
+        graph.nodes = [_pruned(graph, node, names, kept, constants) for node in nodes]
 
 
 def _families(graph: GraphBuilder, nodes: Sequence[Node]) -> list[_Family]:
@@ -76,7 +77,7 @@ def _families(graph: GraphBuilder, nodes: Sequence[Node]) -> list[_Family]:
         if _is_dense(graph, node):
             families.append(_Family(node, [node.outputs[0]]))
             of[node.outputs[0]] = families[-1]
-        elif node.inputs[0] in of and _keeps_channels(graph, node):
+        elif _keeps_channels(graph, node) and node.inputs[0] in of:
             family = of[node.outputs[0]] = of[node.inputs[0]]
             family.values.append(node.outputs[0])
             family.nodes.append(node)
@@ -155,14 +156,15 @@ def _needed(
 def _pruned(
     graph: GraphBuilder,
     node: Node,
+    names: Mapping[str, str],
     kept: Mapping[str, Mask],
     constants: Mapping[str, F64],
 ) -> Node:
-    """The node without the channels that are not kept."""
+    """The node without the channels that are not kept; `names` has the new names of values."""
     source, output = node.inputs[0] if node.inputs else "", node.outputs[0]
     if source not in kept and output not in kept:
         return node
-    inputs = [_renamed(graph, source, kept), *node.inputs[1:]]
+    inputs = [names.get(source, source), *node.inputs[1:]]
     attributes = dict(node.attributes)
     outputs = kept.get(output, np.ones(graph.values[output].static(1), bool))
     if node.operator == "Conv":
@@ -185,21 +187,18 @@ def _pruned(
     return replace(
         node,
         inputs=tuple(inputs),
-        outputs=(_renamed(graph, output, kept),),
+        outputs=(names.get(output, output),),
         attributes=attributes,
     )
 
 
-def _renamed(graph: GraphBuilder, name: str, kept: Mapping[str, Mask]) -> str:
-    """The name of a value after pruning."""
-    if name not in kept:
-        return name
-    pruned = f"{name}/pruned"
-    if pruned not in graph.values:
-        value = graph.values[name]
-        shape = (value.shape[0], int(kept[name].sum()), *value.shape[2:])
-        graph.values[pruned] = Value(pruned, shape, value.dtype)
-    return pruned
+def _smaller(graph: GraphBuilder, name: str, kept: Mask) -> str:
+    """Declare a value with the kept channels of another; returns its name."""
+    value = graph.values[name]
+    shape = (value.shape[0], int(kept.sum()), *value.shape[2:])
+    smaller = Value(graph.fresh(f"{name}/pruned"), shape, value.dtype)
+    graph.values[smaller.name] = smaller
+    return smaller.name
 
 
 def _is_dense(graph: GraphBuilder, node: Node) -> bool:
@@ -210,7 +209,7 @@ def _is_dense(graph: GraphBuilder, node: Node) -> bool:
 def _keeps_channels(graph: GraphBuilder, node: Node) -> bool:
     """Whether each output channel depends on the input channel of the same number alone."""
     if node.operator in _ACTIVATIONS:
-        return all(graph.values[name].constant is not None for name in node.inputs[1:])
+        return _has_constants(graph, node)
     if not _has_weights(graph, node):
         return False
     channels: int = graph.values[node.inputs[0]].static(1)
@@ -218,9 +217,12 @@ def _keeps_channels(graph: GraphBuilder, node: Node) -> bool:
 
 
 def _has_weights(graph: GraphBuilder, node: Node) -> bool:
-    return node.operator == "Conv" and all(
-        graph.values[name].constant is not None for name in node.inputs[1:]
-    )
+    return node.operator == "Conv" and _has_constants(graph, node)
+
+
+def _has_constants(graph: GraphBuilder, node: Node) -> bool:
+    """Whether all inputs but the first are given, as constants."""
+    return all(name and graph.values[name].constant is not None for name in node.inputs[1:])
 
 
 def _padded(node: Node) -> bool:

@@ -204,3 +204,19 @@ def test_a_caffemodel_with_channels_of_zeros_becomes_a_smaller_file(tmp_path: Pa
         sizes.append(made.stat().st_size)
     # 640 channels of Conv_1 read 320 inputs each, and 256 + 54 outputs read them.
     assert sizes[1] - sizes[0] > 0.9 * 640 * (320 + 256 + 54) * 4
+
+
+def test_names_of_the_network_stay_its_own() -> None:
+    layers = Layers()
+    wide = layers.conv("wide", layers.data, silent=silenced(0.0))
+    own = layers.conv("wide/pruned", layers.data, 3)
+    shapes = layers.finish(layers.conv("last", wide, 5), own)
+    assert shapes["last"] == [5, KEPT, 1, 1]
+
+
+def test_a_clip_without_an_upper_bound_keeps_every_channel() -> None:
+    layers = Layers()
+    wide = layers.conv("wide", layers.data, silent=silenced(0.0))
+    low = layers.graph.constant(0.0, "low")
+    clipped = layers.graph.node("Clip", [wide, low, None], wide.shape, name="clipped")
+    assert layers.finish(layers.conv("last", clipped, 5))["last"] == [5, WIDE, 1, 1]
