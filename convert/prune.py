@@ -89,11 +89,12 @@ def _constants(graph: GraphBuilder, nodes: Sequence[Node]) -> dict[str, F64]:
     found: dict[str, F64] = {}
     for node in nodes:
         if _is_dense(graph, node):
-            weights = _weights(graph, node)
-            varies = _varies(found.get(node.inputs[0]), weights.shape[1], padded=_padded(node))
-            weighs = (weights != 0).any(axis=tuple(range(2, weights.ndim)))
+            weighs, source = _weighs(graph, node), found.get(node.inputs[0])
+            varies = _varies(source, weighs.shape[1], padded=_padded(node))
             fixed = ~(weighs & varies).any(axis=1)
-            content = _bias(graph, node) + _shift(weights, found.get(node.inputs[0]))
+            content = _bias(graph, node)
+            if source is not None:
+                content += _shift(_weights(graph, node), source)
         elif not _keeps_channels(graph, node):
             continue
         elif node.operator == "Conv":
@@ -122,10 +123,8 @@ def _varies(constants: F64 | None, channels: int, *, padded: bool) -> Mask:
     return (constants != 0) if padded else np.isnan(constants)
 
 
-def _shift(weights: F64, constants: F64 | None) -> F64:
+def _shift(weights: F64, constants: F64) -> F64:
     """What the constant channels of the input add to each output."""
-    if constants is None:
-        return np.zeros(len(weights))
     sums = weights.reshape(*weights.shape[:2], -1).sum(axis=2)
     return np.asarray(sums @ np.nan_to_num(constants))
 
@@ -148,8 +147,7 @@ def _needed(
     channels = graph.values[name].static(1)
     if not _is_dense(graph, reader) or reader.inputs[0] != name:
         return np.ones(channels, bool)
-    weights = _weights(graph, reader)[kept[reader.outputs[0]]]
-    weighs = (weights != 0).any(axis=(0, *range(2, weights.ndim)))
+    weighs = _weighs(graph, reader)[kept[reader.outputs[0]]].any(axis=0)
     return np.asarray(weighs & _varies(constants.get(name), channels, padded=_padded(reader)))
 
 
@@ -213,11 +211,16 @@ def _keeps_channels(graph: GraphBuilder, node: Node) -> bool:
     if not _has_weights(graph, node):
         return False
     channels: int = graph.values[node.inputs[0]].static(1)
-    return channels == int(node.attributes.get("group", 1)) == len(_weights(graph, node))
+    outputs: int = graph.values[node.inputs[1]].static(0)
+    return channels == int(node.attributes.get("group", 1)) == outputs
 
 
 def _has_weights(graph: GraphBuilder, node: Node) -> bool:
-    return node.operator == "Conv" and _has_constants(graph, node)
+    if node.operator != "Conv" or not _has_constants(graph, node):
+        return False
+    kernels = graph.values[node.inputs[1]].constant
+    # Zero times infinity is not a number.
+    return kernels is not None and bool(np.isfinite(kernels).all())
 
 
 def _has_constants(graph: GraphBuilder, node: Node) -> bool:
@@ -234,11 +237,18 @@ def _weights(graph: GraphBuilder, node: Node) -> F64:
     return _content(graph, node.inputs[1])
 
 
+def _weighs(graph: GraphBuilder, node: Node) -> Mask:
+    """[outputs, inputs / groups]: where some weight is not zero."""
+    kernels = graph.values[node.inputs[1]].constant
+    assert kernels is not None
+    return np.asarray((kernels != 0).any(axis=tuple(range(2, kernels.ndim))))
+
+
 def _bias(graph: GraphBuilder, node: Node) -> F64:
     """A copy of the biases, or zeros."""
     if len(node.inputs) > 2:
         return _content(graph, node.inputs[2]).copy()
-    return np.zeros(len(_weights(graph, node)))
+    return np.zeros(graph.values[node.inputs[1]].static(0))
 
 
 def _activated(graph: GraphBuilder, node: Node, before: F64) -> F64:

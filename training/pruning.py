@@ -5,6 +5,7 @@ ReLUs"). They cost as much time as the others. Once their weights are zero, the 
 them out (`convert.prune`), and the network computes the same for pictures that activate none.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +30,7 @@ SMALL = 0.4
 """The size of the third view of a picture, in the input: as the second look sees it."""
 LEAST_CROP, LARGEST_CROP = 0.2, 0.9
 """The side of the second view, a square, as a share of the picture's shorter side."""
-_AFFINE = frozenset(["Scale", "Convolution", "ConvolutionDepthwise", "DepthwiseConvolution"])
-"""Layers whose output channel is zero once their weights for it are."""
+_CONVOLUTIONS = frozenset(["Convolution", "ConvolutionDepthwise", "DepthwiseConvolution"])
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Watched:
     """The ONNX value of `top`."""
     layer: Layer
     """The layer whose weights determine the ReLU's input."""
+    channels: int
 
 
 class Activity:
@@ -66,7 +67,7 @@ class Activity:
             options,
             providers=["CPUExecutionProvider"],
         )
-        self._maxima = [np.full(len(each.layer.blobs[0]), -np.inf) for each in self.watched]
+        self._maxima = [np.full(each.channels, -np.inf) for each in self.watched]
 
     def look(self, image: Image.Image, random: np.random.Generator) -> None:
         """Count what three views of an upright RGB picture activate: all of it, a crop, a copy."""
@@ -121,7 +122,8 @@ def silenced(
             continue
         blobs = [blob.copy() for blob in layer.blobs]
         for blob in blobs:
-            blob[channels] = 0
+            # Old files store a vector as [1, 1, 1, channels].
+            blob.reshape(len(channels), -1)[channels] = 0
         made[layer.name] = tuple(blobs)
     return made
 
@@ -130,21 +132,37 @@ def _watched(network: Network, built: Built) -> list[Watched]:
     """The ReLUs that alone read what a layer with weights computes."""
     makers = {top: layer for layer in network.layers for top in layer.tops}
     readers = [bottom for layer in network.layers for bottom in layer.bottoms]
+    shared = Counter(
+        param.name for layer in network.layers for param in layer.parameter.param if param.name
+    )
     found = []
     for layer in network.layers:
         if layer.type not in ("ReLU", "ReLU6") or layer.parameter.relu_param.negative_slope:
             continue
-        maker = makers.get(layer.bottoms[0])
-        value = built.values.get(layer.tops[0])
+        maker, value = makers.get(layer.bottoms[0]), built.values.get(layer.tops[0])
+        shape = built.shapes[layer.tops[0]]
         if (
             maker is not None
-            and maker.type in _AFFINE
-            and readers.count(layer.bottoms[0]) == 1
             and value is not None
-            and len(maker.blobs[0]) == built.shapes[layer.tops[0]][1]
+            and readers.count(layer.bottoms[0]) == 1
+            and len(shape) == 4
+            and _is_affine(maker)
+            # Zeros would silence the other layer that has the same weights.
+            and not any(shared[param.name] > 1 for param in maker.parameter.param)
         ):
-            found.append(Watched(layer.tops[0], value, maker))
+            channels = int(shape[1])
+            if all(blob.size % channels == 0 for blob in maker.blobs):
+                found.append(Watched(layer.tops[0], value, maker, channels))
     return found
+
+
+def _is_affine(layer: Layer) -> bool:
+    """Whether an output channel is zero everywhere once the layer's weights for it are zero."""
+    if len(layer.bottoms) != 1 or not layer.blobs:
+        return False
+    if layer.type == "Scale":
+        return layer.parameter.scale_param.axis in (1, -3)
+    return layer.type in _CONVOLUTIONS
 
 
 def _with_maxima(model: onnx.ModelProto, values: Sequence[str]) -> onnx.ModelProto:

@@ -7,6 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from convert.caffe import weights
+from convert.caffe.network import CaffeError
 from convert.files import check_output, check_source
 from sfd.arguments import positive, share
 from sfd.errors import UsageError
@@ -77,11 +78,15 @@ def run(arguments: argparse.Namespace) -> None:
     if not pictures:
         raise UsageError("no picture is left to look at: lower --held-out, or check --annotations")
     check_files(pictures)
+    old = weights.read_all(arguments.weights)
+    problems = [problem for layer in old.layers for problem in layer.problems]
+    if problems:
+        raise CaffeError(str(arguments.weights), problems)
     activity = Activity(*sources, threads=arguments.threads or os.cpu_count() or 1)
     with tqdm(total=len(pictures), unit="picture", disable=None, leave=False) as bar:
         for _ in observe(activity, pictures, arguments.seed):
             bar.update()
-    old, dead = weights.read_all(arguments.weights), activity.dead()
+    dead = activity.dead()
     types = {layer.name: layer.type for layer in old.layers}
     weights.write(arguments.output, old.name, silenced(old, dead), types)
     for name, channels in dead.items():

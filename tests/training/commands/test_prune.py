@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,14 @@ import pytest
 from PIL import Image
 
 from convert.caffe import weights
+from convert.caffe.diagnostics import Diagnostic
+from convert.caffe.weights import LayerWeights, Weights
 from convert.conversion import Options, convert_file
 from convert.outputs.kinds import Kind
 from geometry.arrays import F32
 from sfd.cli import main
 from training.data.dataset import LabelledImage, split
+from training.pruning import silenced
 
 MODEL = Path(__file__).parents[3] / "model_store" / "sfd-640-mobilenetv2-mod2"
 DEPLOY, WEIGHTS = MODEL / "deploy.prototxt", MODEL / "weights.caffemodel"
@@ -121,3 +125,47 @@ def test_a_network_without_relu_is_refused(
     output = tmp_path / "pruned.caffemodel"
     assert prune(annotations, output, "--held-out", "0", deploy=deploy) == 1
     assert "nothing to prune" in capsys.readouterr().err
+
+
+def test_layers_that_share_their_weights_are_left_alone(
+    annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = DEPLOY.read_text()
+    for name in ("conv_14/expand_/scale", "conv_15/expand_/scale"):
+        line = f'name: "{name}"\n'
+        assert text.count(line) == 1
+        text = text.replace(line, line + 'param { name: "one" } param { name: "two" }\n')
+    deploy = tmp_path / "deploy.prototxt"
+    deploy.write_text(text)
+    output = tmp_path / "pruned.caffemodel"
+    assert prune(annotations, output, "--held-out", "0", deploy=deploy) == 0
+    said = capsys.readouterr().out
+    assert "conv_16/expand_/scale: " in said
+    assert "conv_14/expand_/scale: " not in said
+    assert "conv_15/expand_/scale: " not in said
+
+
+@pytest.mark.parametrize("shape", [(4,), (1, 1, 1, 4)])
+def test_vectors_of_old_files_are_silenced_too(shape: tuple[int, ...]) -> None:
+    scale = np.arange(1, 5, dtype=np.float32).reshape(shape)
+    old = Weights("net", (LayerWeights("scale", "Scale", (scale, scale)),))
+    dead = np.asarray([True, False, False, True])
+    new = silenced(old, {"scale": dead})["scale"]
+    expected = np.asarray([0, 2, 3, 0], np.float32).reshape(shape)
+    np.testing.assert_array_equal(new, [expected, expected])
+
+
+def test_a_blob_that_cannot_be_read_is_refused_before_any_work(
+    annotations: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = weights.read_all(WEIGHTS)
+    first = replace(whole.layers[0], problems=(Diagnostic("the first blob is damaged"),))
+    broken = replace(whole, layers=(first, *whole.layers[1:]))
+    monkeypatch.setattr(weights, "read_all", lambda path: broken)
+    output = tmp_path / "pruned.caffemodel"
+    assert prune(annotations, output, "--held-out", "0") == 1
+    assert "the first blob is damaged" in capsys.readouterr().err
+    assert not output.exists()
