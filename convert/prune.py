@@ -14,16 +14,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from convert.graph import Array, GraphBuilder, Node, Value
 from convert.widen import BLOCK
-from geometry.arrays import F64
+from geometry.arrays import F64, Bools
 
 _ACTIVATIONS = frozenset(["Clip", "LeakyRelu", "PRelu", "Relu"])
 """Functions of one element that the channels of a convolution go through."""
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass
@@ -33,9 +30,9 @@ class _Family:
     All its values have the same channels.
     """
 
-    root: Node
     values: list[str]
     nodes: list[Node] = field(default_factory=list)
+    """The nodes between its values."""
 
 
 def prune(graph: GraphBuilder) -> None:
@@ -51,7 +48,7 @@ def prune(graph: GraphBuilder) -> None:
             readers[name].append(node)
     families = _families(graph, nodes)
     constants = _constants(graph, nodes)
-    kept: dict[str, Mask] = {}
+    kept: dict[str, Bools] = {}
     # Backwards, so that it is known which outputs of its readers a channel still matters for.
     for family in reversed(families):
         needed = np.zeros(graph.values[family.values[0]].static(1), bool)
@@ -75,7 +72,7 @@ def _families(graph: GraphBuilder, nodes: Sequence[Node]) -> list[_Family]:
     of: dict[str, _Family] = {}
     for node in nodes:
         if _is_dense(graph, node):
-            families.append(_Family(node, [node.outputs[0]]))
+            families.append(_Family([node.outputs[0]]))
             of[node.outputs[0]] = families[-1]
         elif _keeps_channels(graph, node) and node.inputs[0] in of:
             family = of[node.outputs[0]] = of[node.inputs[0]]
@@ -88,22 +85,17 @@ def _constants(graph: GraphBuilder, nodes: Sequence[Node]) -> dict[str, F64]:
     """For values with constant channels: the constant of each channel, NaN where it varies."""
     found: dict[str, F64] = {}
     for node in nodes:
-        if _is_dense(graph, node):
-            weighs, source = _weighs(graph, node), found.get(node.inputs[0])
-            varies = _varies(source, weighs.shape[1], padded=_padded(node))
+        if _is_dense(graph, node) or (node.operator == "Conv" and _keeps_channels(graph, node)):
+            source, weighs = found.get(node.inputs[0]), _weighs(graph, node)
+            channels = graph.values[node.inputs[0]].static(1)
+            varies = _varies(source, channels, padded=_padded(node))
+            if not _is_dense(graph, node):
+                varies = varies[:, None]
             fixed = ~(weighs & varies).any(axis=1)
             content = _bias(graph, node)
             if source is not None:
                 content += _shift(_weights(graph, node), source)
-        elif not _keeps_channels(graph, node):
-            continue
-        elif node.operator == "Conv":
-            weights = _weights(graph, node)
-            varies = _varies(found.get(node.inputs[0]), len(weights), padded=_padded(node))
-            fixed = ~((weights != 0).reshape(len(weights), -1).any(axis=1) & varies)
-            source = np.nan_to_num(found.get(node.inputs[0], np.zeros(len(weights))))
-            content = _bias(graph, node) + weights.reshape(len(weights), -1).sum(axis=1) * source
-        elif node.inputs[0] in found:
+        elif node.inputs and node.inputs[0] in found and _keeps_channels(graph, node):
             before = found[node.inputs[0]]
             fixed, content = ~np.isnan(before), _activated(graph, node, before)
         else:
@@ -113,7 +105,7 @@ def _constants(graph: GraphBuilder, nodes: Sequence[Node]) -> dict[str, F64]:
     return found
 
 
-def _varies(constants: F64 | None, channels: int, *, padded: bool) -> Mask:
+def _varies(constants: F64 | None, channels: int, *, padded: bool) -> Bools:
     """Which channels of a convolution's input are not the same number everywhere.
 
     Where zeros are added around the input, only zero is.
@@ -125,15 +117,18 @@ def _varies(constants: F64 | None, channels: int, *, padded: bool) -> Mask:
 
 def _shift(weights: F64, constants: F64) -> F64:
     """What the constant channels of the input add to each output."""
-    sums = weights.reshape(*weights.shape[:2], -1).sum(axis=2)
-    return np.asarray(sums @ np.nan_to_num(constants))
+    sums, constants = weights.reshape(*weights.shape[:2], -1).sum(axis=2), np.nan_to_num(constants)
+    if weights.shape[1] == len(constants):
+        return np.asarray(sums @ constants)
+    # A depthwise convolution has one input channel for each output.
+    return np.asarray(sums[:, 0] * constants)
 
 
-def _fill(needed: Mask) -> None:
+def _fill(needed: Bools) -> None:
     """Keep further channels, so that whole blocks are kept, and at least one."""
-    number = max(math.ceil(needed.sum() / BLOCK), 1) * BLOCK
-    spare = np.flatnonzero(~needed)
-    needed[spare[: max(number - int(needed.sum()), 0)]] = True
+    count = int(needed.sum())
+    filled = max(math.ceil(count / BLOCK), 1) * BLOCK
+    needed[np.flatnonzero(~needed)[: filled - count]] = True
 
 
 def _needed(
@@ -141,8 +136,8 @@ def _needed(
     reader: Node,
     name: str,
     constants: Mapping[str, F64],
-    kept: Mapping[str, Mask],
-) -> Mask:
+    kept: Mapping[str, Bools],
+) -> Bools:
     """The channels of a value that a node outside its family needs."""
     channels = graph.values[name].static(1)
     if not _is_dense(graph, reader) or reader.inputs[0] != name:
@@ -155,7 +150,7 @@ def _pruned(
     graph: GraphBuilder,
     node: Node,
     names: Mapping[str, str],
-    kept: Mapping[str, Mask],
+    kept: Mapping[str, Bools],
     constants: Mapping[str, F64],
 ) -> Node:
     """The node without the channels that are not kept; `names` has the new names of values."""
@@ -190,7 +185,7 @@ def _pruned(
     )
 
 
-def _smaller(graph: GraphBuilder, name: str, kept: Mask) -> str:
+def _smaller(graph: GraphBuilder, name: str, kept: Bools) -> str:
     """Declare a value with the kept channels of another; returns its name."""
     value = graph.values[name]
     shape = (value.shape[0], int(kept.sum()), *value.shape[2:])
@@ -237,7 +232,7 @@ def _weights(graph: GraphBuilder, node: Node) -> F64:
     return _content(graph, node.inputs[1])
 
 
-def _weighs(graph: GraphBuilder, node: Node) -> Mask:
+def _weighs(graph: GraphBuilder, node: Node) -> Bools:
     """[outputs, inputs / groups]: where some weight is not zero."""
     kernels = graph.values[node.inputs[1]].constant
     assert kernels is not None

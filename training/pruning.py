@@ -19,15 +19,15 @@ from PIL import Image
 from convert.caffe import network as caffe_network
 from convert.caffe import weights as caffe_weights
 from convert.caffe.network import CaffeError, Layer, Network
-from convert.outputs.kinds import Built, Kind, build
+from convert.outputs.kinds import Built, Kind, build, check_input, default_kind
+from convert.outputs.preprocessing import IMAGES, ChannelOrder, Preprocessing
 from detection.letterbox import letterbox
 from geometry.arrays import F32, U8, Bools
-from sfd.errors import SfdError
-from training.data.dataset import LabelledImage
-from training.data.images import MEAN_RGB, opened, upright
+from sfd.errors import SfdError, UsageError
+from store.model import Input
 
 SMALL = 0.4
-"""The size of the third view of a picture, in the input: as the second look sees it."""
+"""The share of the frame's sides that a picture takes in its third view: faces are small there."""
 LEAST_CROP, LARGEST_CROP = 0.2, 0.9
 """The side of the second view, a square, as a share of the picture's shorter side."""
 _CONVOLUTIONS = frozenset(["Convolution", "ConvolutionDepthwise", "DepthwiseConvolution"])
@@ -35,44 +35,67 @@ _CONVOLUTIONS = frozenset(["Convolution", "ConvolutionDepthwise", "DepthwiseConv
 
 @dataclass(frozen=True)
 class Watched:
-    """A ReLU whose channels can be silenced, and the layer before it."""
+    """A ReLU whose channels can be silenced."""
 
-    top: str
     value: str
-    """The ONNX value of `top`."""
+    """The ONNX value of its top."""
     layer: Layer
-    """The layer whose weights determine the ReLU's input."""
+    """The layer before it, whose weights determine what it gets."""
     channels: int
 
 
 class Activity:
     """Which channels of a network's ReLUs pictures have activated so far."""
 
-    def __init__(self, deploy: Path, weights: Path, threads: int) -> None:
-        """Raises SfdError for a network that is no detector, or has no ReLU to watch."""
+    def __init__(
+        self,
+        deploy: Path,
+        weights: Path,
+        threads: int,
+        *,
+        channel_order: ChannelOrder | None = None,
+        mean: tuple[float, ...] | None = None,
+        scale: float = 1.0,
+    ) -> None:
+        """Order, mean and scale are those that the network was trained with; see Preprocessing.
+
+        Raises SfdError for a network that is no detector, or has no ReLU to watch.
+        """
         network, problems = caffe_network.read(deploy, weights)
         if problems:
             raise CaffeError(str(deploy), problems)
-        built = build(network, Kind.HEADS, None, network.name, pruning=False, merging=False)
-        self.network = network
-        self.watched = _watched(network, built)
-        if not self.watched:
+        if default_kind(network) is not Kind.HEADS:
+            raise UsageError(
+                f"{deploy}: has no DetectionOutput layer, and only detectors are pruned"
+            )
+        check_input(network)
+        _, channels, height, width = next(iter(network.inputs.values()))
+        preprocessing = Preprocessing.of(channels, channel_order, mean, scale)
+        self._input = Input(
+            height=height,
+            width=width,
+            channels=1 if channels == 1 else 3,
+            channel_order=preprocessing.channel_order.value,
+            mean=preprocessing.mean,
+        )
+        built = build(network, Kind.HEADS, preprocessing, network.name, pruning=False)
+        self._watched = _watched(network, built)
+        if not self._watched:
             raise SfdError(f"{deploy}: has no ReLU after a layer with weights, so nothing to prune")
-        _, self._height, self._width, _ = built.model.graph.input[0].type.tensor_type.shape.dim
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(
-            _with_maxima(built.model, [each.value for each in self.watched]).SerializeToString(),
+            _with_maxima(built.model, [each.value for each in self._watched]).SerializeToString(),
             options,
             providers=["CPUExecutionProvider"],
         )
-        self._maxima = [np.full(each.channels, -np.inf) for each in self.watched]
+        self._maxima = [np.full(each.channels, -np.inf) for each in self._watched]
 
     def look(self, image: Image.Image, random: np.random.Generator) -> None:
-        """Count what three views of an upright RGB picture activate: all of it, a crop, a copy."""
+        """Look at an upright RGB picture: at all of it, at a part enlarged, and at a small copy."""
         for view in self._views(image, random):
-            found: Sequence[F32] = self._session.run(None, {"images": view[None]})
+            found: Sequence[F32] = self._session.run(None, {IMAGES: view[None]})
             self._maxima = [
                 np.maximum(old, new) for old, new in zip(self._maxima, found, strict=True)
             ]
@@ -81,33 +104,25 @@ class Activity:
         """For each layer before a watched ReLU, which channels no picture activated."""
         return {
             each.layer.name: maxima <= 0
-            for each, maxima in zip(self.watched, self._maxima, strict=True)
+            for each, maxima in zip(self._watched, self._maxima, strict=True)
         }
 
     def _views(self, image: Image.Image, random: np.random.Generator) -> Iterator[U8]:
-        width, height = self._width.dim_value, self._height.dim_value
-        yield self._placed(image, width, height)
+        yield self._placed(image)
         side = max(round(random.uniform(LEAST_CROP, LARGEST_CROP) * min(image.size)), 1)
         left = int(random.integers(0, image.width - side + 1))
         top = int(random.integers(0, image.height - side + 1))
-        crop = self._placed(image.crop((left, top, left + side, top + side)), width, height)
+        crop = self._placed(image.crop((left, top, left + side, top + side)))
         yield crop[:, ::-1].copy() if random.random() < 0.5 else crop
-        small = Image.new("RGB", (width, height), MEAN_RGB)
-        sides = max(round(width * SMALL), 1), max(round(height * SMALL), 1)
-        small.paste(Image.fromarray(self._placed(image, *sides)), (0, 0))
-        yield np.asarray(small)
+        own = self._input
+        width, height = round(own.width * SMALL), round(own.height * SMALL)
+        frame = Image.new("RGB", (own.width, own.height), own.mean_rgb)
+        frame.paste(Image.fromarray(letterbox(image, width, height, 3, own.mean_rgb)[0]))
+        yield self._placed(frame)
 
-    def _placed(self, image: Image.Image, width: int, height: int) -> U8:
-        return letterbox(image, width, height, 3, MEAN_RGB)[0]
-
-
-def observe(activity: Activity, pictures: Sequence[LabelledImage], seed: int) -> Iterator[str]:
-    """Look at each picture; yields its name when that is done."""
-    random = np.random.default_rng(seed)
-    for each in pictures:
-        with opened(each.path) as image:
-            activity.look(upright(image), random)
-        yield each.name
+    def _placed(self, image: Image.Image) -> U8:
+        own = self._input
+        return letterbox(image, own.width, own.height, own.channels, own.mean_rgb)[0]
 
 
 def silenced(
@@ -152,7 +167,7 @@ def _watched(network: Network, built: Built) -> list[Watched]:
         ):
             channels = int(shape[1])
             if all(blob.size % channels == 0 for blob in maker.blobs):
-                found.append(Watched(layer.tops[0], value, maker, channels))
+                found.append(Watched(value, maker, channels))
     return found
 
 

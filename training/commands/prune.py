@@ -4,21 +4,24 @@ import argparse
 import os
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from convert.caffe import weights
 from convert.caffe.network import CaffeError
 from convert.files import check_output, check_source
-from sfd.arguments import positive, share
+from convert.outputs.preprocessing import ChannelOrder
+from sfd.arguments import number, numbers, one_of, positive, share
 from sfd.errors import UsageError
 from sfd.terminal import say
 from training.data.dataset import check_files, read, split
-from training.pruning import Activity, observe, silenced
+from training.data.images import opened, upright
+from training.pruning import Activity, silenced
 
 DESCRIPTION = """\
-Set the weights of channels to zero that no picture of the training data activates, so that the
-converter leaves these channels out. The network computes the same, faster, for every picture that
-activates none of them; measure the new weights with `sfd evaluate`.
+Find the channels of a detector that no picture of the training data activates, and set their
+weights to zero. The converter then leaves these channels out, so the network is faster. Its results
+change only for pictures that activate one of them. Measure the new weights with `sfd evaluate`.
 
   sfd prune DEPLOY.prototxt WEIGHTS.caffemodel --annotations FILE -o PRUNED.caffemodel
 
@@ -56,6 +59,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: %(default)s)",
     )
     parser.add_argument(
+        "--mean",
+        type=numbers,
+        metavar="104,117,123",
+        help="mean that was subtracted in training, in the network's channel order "
+        "(default: 104,117,123 for blue, green, red)",
+    )
+    parser.add_argument(
+        "--scale",
+        type=number,
+        default=1.0,
+        metavar="1.0",
+        help="factor that pixels were multiplied by after that (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--channel-order",
+        type=one_of(ChannelOrder),
+        choices=list(ChannelOrder),
+        metavar="bgr|rgb|gray",
+        help="channel order of the network (default: bgr, or gray for one channel)",
+    )
+    parser.add_argument(
         "--seed", type=positive, default=1, metavar="N", help="default: %(default)s"
     )
     parser.add_argument(
@@ -82,10 +106,17 @@ def run(arguments: argparse.Namespace) -> None:
     problems = [problem for layer in old.layers for problem in layer.problems]
     if problems:
         raise CaffeError(str(arguments.weights), problems)
-    activity = Activity(*sources, threads=arguments.threads or os.cpu_count() or 1)
-    with tqdm(total=len(pictures), unit="picture", disable=None, leave=False) as bar:
-        for _ in observe(activity, pictures, arguments.seed):
-            bar.update()
+    activity = Activity(
+        *sources,
+        threads=arguments.threads or os.cpu_count() or 1,
+        channel_order=arguments.channel_order,
+        mean=arguments.mean,
+        scale=arguments.scale,
+    )
+    random = np.random.default_rng(arguments.seed)
+    for each in tqdm(pictures, unit="picture", disable=None, leave=False):
+        with opened(each.path) as image:
+            activity.look(upright(image), random)
     dead = activity.dead()
     types = {layer.name: layer.type for layer in old.layers}
     weights.write(arguments.output, old.name, silenced(old, dead), types)

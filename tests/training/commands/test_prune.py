@@ -35,8 +35,10 @@ def annotations(portraits: Sequence[LabelledImage], tmp_path: Path) -> Path:
     return path
 
 
-def prune(annotations: Path, output: Path, *arguments: str, deploy: Path = DEPLOY) -> int:
-    sources = [str(deploy), str(WEIGHTS), "--annotations", str(annotations)]
+def prune(
+    annotations: Path, output: Path, *arguments: str, deploy: Path = DEPLOY, source: Path = WEIGHTS
+) -> int:
+    sources = [str(deploy), str(source), "--annotations", str(annotations)]
     return main(["prune", *sources, "-o", str(output), *arguments])
 
 
@@ -169,3 +171,41 @@ def test_a_blob_that_cannot_be_read_is_refused_before_any_work(
     assert prune(annotations, output, "--held-out", "0") == 1
     assert "the first blob is damaged" in capsys.readouterr().err
     assert not output.exists()
+
+
+def test_pixels_are_preprocessed_as_in_training(annotations: Path, tmp_path: Path) -> None:
+    """One picture looks like another with another mean, and activates other channels."""
+    outputs = []
+    for number, arguments in enumerate([[], ["--mean", "0", "--scale", "0.01"]]):
+        outputs.append(tmp_path / f"{number}.caffemodel")
+        assert prune(annotations, outputs[-1], "--held-out", "0", *arguments) == 0
+    assert outputs[0].read_bytes() != outputs[1].read_bytes()
+
+
+def test_a_network_of_grey_pictures_is_pruned(
+    annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deploy, source = tmp_path / "deploy.prototxt", tmp_path / "grey.caffemodel"
+    deploy.write_text(DEPLOY.read_text().replace("  dim: 3\n", "  dim: 1\n", 1))
+    blobs = weights.read(WEIGHTS)
+    weights.write(source, "grey", {**blobs, "Conv": [blobs["Conv"][0].sum(axis=1, keepdims=True)]})
+    output = tmp_path / "pruned.caffemodel"
+    assert prune(annotations, output, "--held-out", "0", deploy=deploy, source=source) == 0
+    assert "pictures activated none of them" in capsys.readouterr().out
+    assert (
+        prune(
+            annotations, tmp_path / "other.caffemodel", "--channel-order", "bgr",
+            deploy=deploy, source=source,
+        )
+        == 2
+    )  # fmt: skip
+    assert "does not fit a network of 1 channel" in capsys.readouterr().err
+
+
+def test_a_network_that_is_no_detector_is_refused(
+    annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deploy = tmp_path / "deploy.prototxt"
+    deploy.write_text(DEPLOY.read_text().replace('"DetectionOutput"', '"Silence"'))
+    assert prune(annotations, tmp_path / "pruned.caffemodel", deploy=deploy) == 2
+    assert "only detectors are pruned" in capsys.readouterr().err
