@@ -1,11 +1,12 @@
 """Pruning: channels that are always zero, and channels that nothing reads, are removed.
 
 A convolution's output channel is constant if all its weights for the channels that vary are zero:
-then it has the value of its bias everywhere, and a ReLU makes 0 of a value below 0. Networks
-that were pruned by setting weights to zero have such channels. A reader does without them: a
-channel of zeros adds nothing to its sums, and another constant adds the same to each sum, so it
-becomes part of the bias. Channels that no reader weighs are removed too, and so on backwards. As
-many stay as fill the runtime's blocks of channels: onnxruntime computes other numbers slowly.
+then it equals its bias everywhere, and a ReLU turns a value below 0 into 0. Networks that were
+pruned by setting weights to zero have such channels. The convolution that reads them does not need
+them: a channel of zeros adds nothing to its sums, and another constant adds the same to each sum,
+so it becomes part of the bias. Channels for which all its weights are zero are removed too, and so
+on backwards. The number that stays is rounded up to whole blocks of channels, because onnxruntime
+is slow with other numbers.
 """
 
 import math
@@ -39,7 +40,7 @@ def prune(graph: GraphBuilder) -> None:
     """Remove channels of the graph, once its outputs are declared and constants are folded.
 
     The outputs keep their names, and their content up to rounding. Values that lose channels get
-    other names. Like `convert.widen`, it takes it that no input is infinite.
+    other names. Like `convert.widen`, this assumes that no input is infinite.
     """
     nodes = graph.needed_nodes()
     readers: dict[str, list[Node]] = defaultdict(list)
