@@ -1,7 +1,6 @@
 """`sfd prune`: zeros for the channels that no training picture activates."""
 
 import argparse
-import os
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from convert.caffe import weights
 from convert.caffe.network import CaffeError
 from convert.files import check_output, check_source
 from convert.outputs.preprocessing import ChannelOrder
+from detection.cpu import available_cpus
 from sfd.arguments import number, numbers, one_of, positive, share
 from sfd.errors import UsageError
 from sfd.terminal import say
@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise CaffeError(str(arguments.weights), problems)
     activity = Activity(
         *sources,
-        threads=arguments.threads or os.cpu_count() or 1,
+        threads=arguments.threads or available_cpus(),
         channel_order=arguments.channel_order,
         mean=arguments.mean,
         scale=arguments.scale,
