@@ -21,6 +21,7 @@ from detection.errors import (
 )
 from detection.formats import avif, bmp, gif, jpeg, libtiff, media_types, png, tiff, webp
 from detection.letterbox import Colour
+from detection.orientation import Turn, turn_of, turned, turned_size
 from detection.sizes import readable_pixels
 from geometry.arrays import F64, Floats
 
@@ -38,25 +39,6 @@ Besides the picture there may be transparency, a gain map, and previews."""
 _BAND = 256
 _MODES = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"}
 _ALPHA_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
-_ORIENTATION = 0x0112
-# EXIF 2.32, section 4.6.4: where row 0 and column 0 of the stored picture belong.
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-SWAPPING = {
-    Image.Transpose.TRANSPOSE,
-    Image.Transpose.ROTATE_270,
-    Image.Transpose.TRANSVERSE,
-    Image.Transpose.ROTATE_90,
-}
-"""The turns that exchange width and height."""
 
 OVERSAMPLING = 2
 """A reduced picture is at least this many times as large as its final size."""
@@ -77,26 +59,32 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A picture, maybe decoded at a reduced scale, and the size of the upright original."""
+    """A picture as it is stored, maybe decoded at a reduced scale."""
 
-    image: Image.Image
+    stored: Image.Image
+    turn: Turn
+    """What turns it upright."""
     width: int
+    """Of the upright original, as `height`."""
     height: int
+
+    def upright(self) -> Image.Image:
+        """The picture turned upright, at the scale at which it was decoded."""
+        return turned(self.stored, self.turn)
 
 
 def decode(data: bytes, *, max_pixels: int, background: Colour) -> Image.Image:
-    """The first frame of an image file at its full size; see `decode_to_fit`."""
-    return decode_to_fit(data, None, max_pixels=max_pixels, background=background).image
+    """The first frame of an image file, upright, at its full size; see `decode_to_fit`."""
+    return decode_to_fit(data, None, max_pixels=max_pixels, background=background).upright()
 
 
 def decode_to_fit(
     data: bytes, box: tuple[int, int] | None, *, max_pixels: int, background: Colour
 ) -> Decoded:
-    """The first frame of an image file, upright, as a Pillow image of mode RGB.
+    """The first frame of an image file, as a Pillow image of mode RGB, and how to turn it upright.
 
-    The format is recognised from the bytes. The EXIF orientation is applied, transparency
-    flattened on the colour `background`, 16-bit and floating-point samples scaled to 8 bits.
-    Colour profiles are ignored.
+    The format is recognised from the bytes. Transparency is flattened on the colour `background`,
+    16-bit and floating-point samples are scaled to 8 bits. Colour profiles are ignored.
 
     A picture that will be shrunk to fit `box` (width, height) may be decoded at a reduced scale, at
     least OVERSAMPLING times as large as needed. JPEG data decodes much faster at a half or a
@@ -159,31 +147,18 @@ def _lacks_memory(error: Exception, data: bytes) -> bool:
 def _decode(
     data: bytes, box: tuple[int, int] | None, max_pixels: int, background: Colour
 ) -> Decoded:
-    flat, (width, height), method = _stored(data, box, max_pixels, background)
-    if method in SWAPPING:
-        width, height = height, width
-    return Decoded(flat if method is None else flat.transpose(method), width, height)
-
-
-def _stored(
-    data: bytes, box: tuple[int, int] | None, max_pixels: int, background: Colour
-) -> tuple[Image.Image, tuple[int, int], Image.Transpose | None]:
-    """The stored picture in RGB, its full size, and the transpose that turns it upright.
-
-    Turning it is a separate step, so that at most two pictures of this size are in memory.
-    """
     check(data, max_pixels)
     with Image.open(BytesIO(data), formats=FORMATS) as image:
-        width, height = image.size
-        check_size(width, height, max_pixels)
+        size = image.size
+        check_size(*size, max_pixels)
         # MPO is JPEG with more pictures behind the first, as phones write it.
         is_jpeg = image.format in ("JPEG", "MPO")
         if box is not None and is_jpeg:
-            _reduce(image, box[::-1] if turning(image) in SWAPPING else box)
+            _reduce(image, turned_size(box, turn_of(image)))
         image.load()
-        flat = flatten(image, background)
+        flat, turn = flatten(image, background), turn_of(image)
         # Pillow turns a TIFF upright while loading it, so its size is known only then.
-        return flat, (width, height) if is_jpeg else flat.size, turning(image)
+        return Decoded(flat, turn, *turned_size(size if is_jpeg else flat.size, turn))
 
 
 def check(data: bytes, max_pixels: int) -> None:
@@ -232,22 +207,15 @@ def _reduce(image: Image.Image, box: tuple[int, int]) -> None:
         image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
 
 
-def turning(image: Image.Image) -> Image.Transpose | None:
-    """The transpose that the EXIF orientation asks for; None if there is none or it is broken."""
-    try:
-        orientation = image.getexif().get(_ORIENTATION)
-    except Exception:
-        # As above: a broken EXIF block can raise nearly anything, and the pixels are good.
-        return None
-    return _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-
-
 def flatten(image: Image.Image, background: Colour) -> Image.Image:
-    """A picture of any mode in RGB, as in `decode`. Raises UnsupportedMediaType."""
+    """A picture of any mode in RGB, as in `decode`; `image` itself if it is RGB already.
+
+    Raises UnsupportedMediaType.
+    """
     mode = image.mode
     alpha = mode in _ALPHA_MODES or (mode in _MODES and "transparency" in image.info)
     if mode == "RGB" and not alpha:
-        return image.copy()
+        return image
     if mode in ("I", "F"):
         low, high = _range(image)
     elif not (alpha or mode in _MODES or mode.startswith("I;16")):

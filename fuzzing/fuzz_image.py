@@ -39,10 +39,10 @@ def decode(data: bytes, box: tuple[int, int] | None) -> tuple[int, int] | str:
             if "detection" in frames[-1].filename and not isinstance(cause, MemoryError):
                 raise cause from None
         return type(error).__name__
-    assert found.image.mode == "RGB"
+    assert found.stored.mode == "RGB"
     assert 0 < found.width * found.height <= MAX_PIXELS
     size = found.width, found.height
-    pixels, _ = letterbox(found.image, SIDE, SIDE, 3, GRAY, full_size=size)
+    pixels, _ = letterbox(found.stored, SIDE, SIDE, 3, GRAY, turn=found.turn, full_size=size)
     assert pixels.shape == (SIDE, SIDE, 3)
     return size
 

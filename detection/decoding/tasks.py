@@ -63,18 +63,20 @@ class Prepare:
             data, box, max_pixels=self.max_pixels, background=self.background
         )
         decoded = time.perf_counter()
-        size = picture.width, picture.height
-        tiles = layout(*size, self.width, self.height, self.most_tiles)
+        tiles = layout(picture.width, picture.height, self.width, self.height, self.most_tiles)
+        # Tiles are cut from the upright picture; one alone is turned when it is small.
+        several = len(tiles) > 1
+        image, turn = (picture.upright(), None) if several else (picture.stored, picture.turn)
         pictures, placements = [], []
         for tile in tiles:
-            whole = (tile.width, tile.height) == size
             pixels, placement = letterbox(
-                picture.image if whole else crop(picture.image, tile),
+                crop(image, tile) if several else image,
                 self.width,
                 self.height,
                 self.channels,
                 self.background,
-                full_size=size if whole else None,
+                turn=turn,
+                full_size=(tile.width, tile.height),
             )
             pictures.append(pixels)
             placements.append(placement)

@@ -299,8 +299,8 @@ def test_a_much_larger_jpeg_is_decoded_at_a_reduced_scale(side: int, expected: i
     data = photograph(side, side // 2)
     found = images.decode_to_fit(data, (640, 640), max_pixels=10**8, background=(0, 0, 0))
     assert (found.width, found.height) == (side, side // 2)
-    assert found.image.width == expected
-    assert found.image.width >= min(side, 2 * 640)
+    assert found.upright().width == expected
+    assert found.upright().width >= min(side, 2 * 640)
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
@@ -309,9 +309,9 @@ def test_a_reduced_picture_is_turned_upright_and_keeps_its_full_size(orientation
     full = images.decode(data, max_pixels=10**8, background=(0, 0, 0))
     found = images.decode_to_fit(data, (640, 640), max_pixels=10**8, background=(0, 0, 0))
     assert (found.width, found.height) == full.size
-    assert found.image.size == (full.width // 2, full.height // 2)
-    small = full.resize(found.image.size, Image.Resampling.BOX)
-    difference = np.abs(np.asarray(small, np.int16) - np.asarray(found.image, np.int16))
+    assert found.upright().size == (full.width // 2, full.height // 2)
+    small = full.resize(found.upright().size, Image.Resampling.BOX)
+    difference = np.abs(np.asarray(small, np.int16) - np.asarray(found.upright(), np.int16))
     assert difference.mean() < 2
 
 
@@ -324,8 +324,8 @@ def test_a_phones_file_with_a_second_picture_is_reduced_too() -> None:
     main.save(file, "MPO", save_all=True, append_images=[behind], exif=exif)
     found = images.decode_to_fit(file.getvalue(), (640, 640), max_pixels=10**8, background=MEAN)
     assert (found.width, found.height) == (3000, 4000)
-    assert found.image.size == (1500, 2000)
-    assert np.allclose(np.asarray(found.image)[900, 700], (200, 10, 10), atol=3)
+    assert found.upright().size == (1500, 2000)
+    assert np.allclose(np.asarray(found.upright())[900, 700], (200, 10, 10), atol=3)
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK", "RGB"])
@@ -345,14 +345,14 @@ def test_a_jpeg_keeps_at_least_twice_the_resolution_of_the_network(
     upright = size if orientation == 1 else size[::-1]
     assert (found.width, found.height) == upright
     needed = min(1.0, 2 * 640 / max(upright))
-    assert found.image.width >= upright[0] * needed
-    assert found.image.height >= upright[1] * needed
+    assert found.upright().width >= upright[0] * needed
+    assert found.upright().height >= upright[1] * needed
 
 
 def test_other_formats_and_whole_pictures_are_not_reduced() -> None:
     data = photograph(4000, 1000, kind="PNG")
     found = images.decode_to_fit(data, (640, 640), max_pixels=10**8, background=(0, 0, 0))
-    assert found.image.size == (4000, 1000)
+    assert found.upright().size == (4000, 1000)
     jpeg = photograph(4000, 1000)
     assert images.decode(jpeg, max_pixels=10**8, background=(0, 0, 0)).size == (4000, 1000)
 

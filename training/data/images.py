@@ -6,7 +6,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from detection.images import FORMATS, SWAPPING, flatten, turning
+from detection.images import FORMATS, flatten
+from detection.orientation import Turn, turn_of, turned, turned_size
 from sfd.errors import SfdError
 
 MEAN_RGB = (123, 117, 104)
@@ -42,12 +43,12 @@ def opened(path: Path) -> Iterator[Image.Image]:
 
 def is_upright(image: Image.Image) -> bool:
     """Whether EXIF leaves the image as it is stored: neither rotated nor mirrored."""
-    return _rotation(image) is None
+    return _turn(image) is None
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Width and height of the picture that `upright` returns."""
-    return image.size[::-1] if _rotation(image) in SWAPPING else image.size
+    return turned_size(image.size, _turn(image))
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -55,11 +56,11 @@ def upright(image: Image.Image) -> Image.Image:
 
     The service sees the same picture, and boxes are given in its pixels.
     """
-    flat, method = flatten(image, MEAN_RGB), turning(image)
-    return flat if method is None else flat.transpose(method)
+    image.load()
+    return turned(flatten(image, MEAN_RGB), turn_of(image))
 
 
-def _rotation(image: Image.Image) -> Image.Transpose | None:
-    """How an image that is not yet decoded has to be rotated."""
-    # Pillow rotates a TIFF while it decodes it, and already reports the rotated size.
-    return None if image.format == "TIFF" else turning(image)
+def _turn(image: Image.Image) -> Turn:
+    """What turns an image upright that is not yet decoded."""
+    # Pillow turns a TIFF while it decodes it, and already reports the turned size.
+    return None if image.format == "TIFF" else turn_of(image)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,6 +45,13 @@ def image(width: int = 100, height: int = 50, kind: str = "PNG", **options: obje
     pixels = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, kind, **options)
+    return file.getvalue()
+
+
+def even(width: int, height: int, kind: str = "JPEG", **options: object) -> bytes:
+    """A picture of one colour: its file is small, and its pixels take memory all the same."""
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), (200, 10, 10)).save(file, kind, **options)
     return file.getvalue()
 
 
@@ -177,12 +185,10 @@ def test_an_image_over_its_cpu_time_is_stopped(make: Make) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits private memory")
-@pytest.mark.parametrize("options", [{"format": "PNG"}, {"format": "JPEG", "progressive": True}])
-def test_an_image_over_its_memory_is_refused(make: Make, options: dict[str, object]) -> None:
+@pytest.mark.parametrize("options", [{"kind": "PNG"}, {"progressive": True}])
+def test_an_image_over_its_memory_is_refused(make: Make, options: dict[str, Any]) -> None:
     decoder = make(memory=100 * 2**20)
-    file = io.BytesIO()
-    Image.new("RGB", (5000, 4000)).save(file, **options)  # type: ignore[arg-type]
-    data = file.getvalue()
+    data = even(7000, 5000, **options)
     with pytest.raises(TooExpensive, match="too much memory to decode or draw: more than 100 MiB"):
         decoder.prepare(SMALL, data, Job())
     decoder.prepare(SMALL, image(), Job())
@@ -192,11 +198,11 @@ def test_an_image_above_the_usual_memory_is_decoded_alone_by_a_worker_of_its_own
     make: Make,
 ) -> None:
     decoder = make(memory=400 * 2**20)
-    data = image(4000, 3000, "JPEG")
+    data = even(7000, 5000)
     decoder.prepare(SMALL, image(), Job())
     with ThreadPoolExecutor(4) as threads:
         done = list(threads.map(lambda _: decoder.prepare(SMALL, data, Job()), range(4)))
-    assert {each.tiles[0].width for each in done} == {4000}
+    assert {each.tiles[0].width for each in done} == {7000}
     eventually(lambda: len(workers(decoder)) <= 2)
 
 
@@ -511,7 +517,21 @@ def test_what_the_processes_use_is_known(make: Make) -> None:
 def test_too_many_large_images_are_refused(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "LARGE_LINE", 1)
     decoder = make(memory=600 * 2**20)
-    data = image(5000, 4000, "JPEG")
+    data = black(7000, 5000)
     with decoder._places.large(Job()), pytest.raises(OutOfMemory, match="too many large images"):
         decoder.prepare(SMALL, data, Job())
     decoder.prepare(SMALL, data, Job())
+
+
+@pytest.mark.parametrize("orientation", [1, 6], ids=["upright", "turned"])
+def test_a_photograph_of_24_megapixels_does_not_count_as_large(
+    make: Make, monkeypatch: pytest.MonkeyPatch, orientation: int
+) -> None:
+    """By the service's default limits it is decoded at the first try."""
+    monkeypatch.setattr(places, "LARGE_LINE", 0)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    decoder = make(memory=Limits.of(5, None, 50_000_000).memory)
+    prepared = decoder.prepare(SMALL, even(6000, 4000, exif=exif), Job())
+    across = prepared.pictures[0][:, 32] if orientation == 6 else prepared.pictures[0][32]
+    assert (np.abs(across - np.array((200, 10, 10))) <= 3).all()
