@@ -64,6 +64,8 @@ class Decoded:
     stored: Image.Image
     turn: Turn
     """What turns it upright."""
+    reduction: int
+    """Each of its pixels stands for so many pixels of the original's width, and of its height."""
     width: int
     """Of the upright original, as `height`."""
     height: int
@@ -153,12 +155,14 @@ def _decode(
         check_size(*size, max_pixels)
         # MPO is JPEG with more pictures behind the first, as phones write it.
         is_jpeg = image.format in ("JPEG", "MPO")
+        reduction = 1
         if box is not None and is_jpeg:
-            _reduce(image, turned_size(box, turn_of(image)))
+            reduction = _reduce(image, turned_size(box, turn_of(image)))
         image.load()
         flat, turn = flatten(image, background), turn_of(image)
         # Pillow turns a TIFF upright while loading it, so its size is known only then.
-        return Decoded(flat, turn, *turned_size(size if is_jpeg else flat.size, turn))
+        full_size = turned_size(size if is_jpeg else flat.size, turn)
+        return Decoded(flat, turn, reduction, *full_size)
 
 
 def check(data: bytes, max_pixels: int) -> None:
@@ -200,11 +204,18 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _reduce(image: Image.Image, box: tuple[int, int]) -> None:
-    """Let libjpeg decode at 1/2, 1/4 or 1/8 of the sides if that is large enough for `box`."""
+def _reduce(image: Image.Image, box: tuple[int, int]) -> int:
+    """Let libjpeg decode at 1/2, 1/4 or 1/8 of the sides if that is large enough for `box`.
+
+    Returns 2, 4 or 8, or 1 if it will decode in full.
+    """
     scale = OVERSAMPLING * min(box[0] / image.width, box[1] / image.height)
-    if scale < 1:
-        image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+    if scale >= 1:
+        return 1
+    width = image.width
+    drafted = image.draft(None, (math.ceil(width * scale), math.ceil(image.height * scale)))
+    # What of the reduced picture the original covers: its last pixels may stand for fewer.
+    return 1 if drafted is None else round(width / drafted[1][2])
 
 
 def flatten(image: Image.Image, background: Colour) -> Image.Image:

@@ -19,17 +19,21 @@ def letterbox(
     background: Colour,
     *,
     turn: Turn = None,
+    reduction: int = 1,
     full_size: tuple[int, int] | None = None,
 ) -> tuple[Pixels, Letterbox]:
     """The network's input as uint8 [height, width, channels], and the image's position in it.
 
     Resized with Pillow's BILINEAR, which averages over the source area when it shrinks, and centred
     on `background`: after the network's mean subtraction the padding is zero. `turn` turns the
-    image upright. For an image that was decoded at a reduced scale, `full_size` is the full width
-    and height of the upright picture, which determine its position.
+    image upright. If it was decoded at a reduced scale, each of its pixels stands for `reduction`
+    times `reduction` pixels, and `full_size` is the upright original's width and height.
     """
-    box = Letterbox.fit(*(full_size or turned_size(image.size, turn)), width, height)
-    resized = _resize_upright(image, turn, (box.width, box.height))
+    upright = full_size or turned_size(image.size, turn)
+    box = Letterbox.fit(*upright, width, height)
+    across, down = turned_size(upright, turn)
+    covered = across / reduction, down / reduction
+    resized = _resize_upright(image, covered, turn, (box.width, box.height))
     canvas = Image.new("RGB", (width, height), background)
     canvas.paste(resized, (box.left, box.top))
     if channels == 1:
@@ -37,14 +41,22 @@ def letterbox(
     return np.asarray(canvas), box
 
 
-def _resize_upright(image: Image.Image, turn: Turn, size: tuple[int, int]) -> Image.Image:
-    """The image, turned upright and resized to `size`.
+def _resize_upright(
+    image: Image.Image, covered: tuple[float, float], turn: Turn, size: tuple[int, int]
+) -> Image.Image:
+    """The `covered` width and height of the image, turned upright and resized to `size`.
 
     It is turned last, because turning a large picture costs as much as resizing it. The pixels are
     the same: Pillow resizes the width first and rounds, so here the side that will be the width
     comes first.
     """
     width, height = turned_size(size, turn)
+    right, bottom = covered
     if (width, height) != size:
-        image = image.resize((image.width, height), Image.Resampling.BILINEAR)
-    return turned(image.resize((width, height), Image.Resampling.BILINEAR), turn)
+        image = _resize(image, (image.width, height), (image.width, bottom))
+        bottom = height
+    return turned(_resize(image, (width, height), (right, bottom)), turn)
+
+
+def _resize(image: Image.Image, size: tuple[int, int], covered: tuple[float, float]) -> Image.Image:
+    return image.resize(size, Image.Resampling.BILINEAR, box=(0, 0, *covered))

@@ -42,7 +42,16 @@ def decode(data: bytes, box: tuple[int, int] | None) -> tuple[int, int] | str:
     assert found.stored.mode == "RGB"
     assert 0 < found.width * found.height <= MAX_PIXELS
     size = found.width, found.height
-    pixels, _ = letterbox(found.stored, SIDE, SIDE, 3, GRAY, turn=found.turn, full_size=size)
+    pixels, _ = letterbox(
+        found.stored,
+        SIDE,
+        SIDE,
+        3,
+        GRAY,
+        turn=found.turn,
+        reduction=found.reduction,
+        full_size=size,
+    )
     assert pixels.shape == (SIDE, SIDE, 3)
     return size
 

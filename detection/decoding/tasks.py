@@ -76,6 +76,7 @@ class Prepare:
                 self.channels,
                 self.background,
                 turn=turn,
+                reduction=picture.reduction,
                 full_size=(tile.width, tile.height),
             )
             pictures.append(pixels)

@@ -1,11 +1,16 @@
+import io
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from detection.images import decode_to_fit
 from detection.letterbox import letterbox
 from detection.orientation import Turn, turned
 
 MEAN = (123, 117, 104)
+PHOTO = Path(__file__).resolve().parents[2] / "service/static/sample.jpg"
 
 
 def test_the_padding_is_the_mean_colour_and_the_picture_is_centred() -> None:
@@ -66,3 +71,34 @@ def test_a_turned_picture_is_the_same_as_if_it_had_been_turned_first(
     expected, expected_box = letterbox(turned(stored, turn), 64, 48, 3, MEAN)
     assert np.array_equal(pixels, expected)
     assert box == expected_box
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("size", [(641, 427), (1281, 855), (640, 479), (515, 1023)], ids=str)
+def test_a_jpeg_decoded_at_a_reduced_scale_lies_where_the_full_one_does(
+    size: tuple[int, int], orientation: int
+) -> None:
+    """Also if its sides are not multiples of the reduction: libjpeg rounds the small sides up."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = io.BytesIO()
+    with Image.open(PHOTO) as photo:
+        photo.resize(size).save(file, "JPEG", quality=95, exif=exif)
+    seen = []
+    for box in (None, (64, 64)):
+        found = decode_to_fit(file.getvalue(), box, max_pixels=10**7, background=MEAN)
+        pixels, placed = letterbox(
+            found.stored,
+            64,
+            64,
+            3,
+            MEAN,
+            turn=found.turn,
+            reduction=found.reduction,
+            full_size=(found.width, found.height),
+        )
+        seen.append((found.reduction, placed, pixels.astype(int)))
+    (none, expected_place, expected), (reduction, place, pixels) = seen
+    assert (none, place) == (1, expected_place)
+    assert reduction > 1
+    assert np.abs(pixels - expected).mean() < 0.5
