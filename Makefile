@@ -37,7 +37,7 @@ run: models
 	@SFD_PORT=$(PORT) exec $(PY) -m sfd serve
 
 test: lint models
-	$(PY) -m pytest -m 'not docker and not soak' --numprocesses auto --maxprocesses 4 --dist loadscope
+	$(PY) -m pytest -m 'not docker and not soak' --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 # One test at a time: they measure what the service holds, and want the machine for themselves.
 soak: models

@@ -171,8 +171,11 @@ class Outcome:
 
 
 @contextmanager
-def load(url: str, photo: bytes, clients: int) -> Iterator[list[Outcome]]:
-    """Posts one picture again and again from several clients until the block ends."""
+def load(url: str, photo: bytes, clients: int, pause_s: float = 0.0) -> Iterator[list[Outcome]]:
+    """Posts one picture again and again from several clients until the block ends.
+
+    Each client waits `pause_s` after an answer.
+    """
     stop = threading.Event()
     outcomes: list[Outcome] = []
 
@@ -190,6 +193,7 @@ def load(url: str, photo: bytes, clients: int) -> Iterator[list[Outcome]]:
                 outcomes.append(found)
                 if answer.status_code == 503:
                     stop.wait(float(answer.headers["Retry-After"]))
+            stop.wait(pause_s)
 
     threads = [threading.Thread(target=post) for _ in range(clients)]
     for thread in threads:

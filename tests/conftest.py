@@ -31,7 +31,7 @@ hypothesis.settings.load_profile("patient")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Fixtures that several folders of tests use.
-pytest_plugins = ["tests.cells", "tests.clusters", "tests.servers"]
+pytest_plugins = ["tests.cells", "tests.clusters", "tests.scheduling", "tests.servers"]
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "sfd-640-mobilenetv2-mod2"

@@ -18,6 +18,8 @@ from tests.servers import post_head, problem_of
 
 PHOTO = ROOT / "service" / "static" / "sample.jpg"
 CLIENTS = 4
+PAUSE_S = 0.3
+"""Without it, the clients would take the CPU time that new replicas need to start."""
 NEW = "cells"
 PATIENT = {"SFD_TARGET_WAIT_S": 60, "SFD_REQUEST_TIMEOUT_S": 60}
 """On a busy machine the service would refuse some requests: here every 503 is one of Ray."""
@@ -70,7 +72,7 @@ def check(outcomes: list[Outcome]) -> None:
 def death(cluster: Cluster, what: str, kill: Callable[[], None]) -> None:
     """Kill something under load; check the answers, and that two replicas answer again."""
     before = {replica["replica_id"] for replica in cluster.replicas()}
-    with load(cluster.url, PHOTO.read_bytes(), CLIENTS) as outcomes:
+    with load(cluster.url, PHOTO.read_bytes(), CLIENTS, PAUSE_S) as outcomes:
         cluster.wait_until(lambda: len({o.headers.get("X-Replica") for o in outcomes}) == 2)
         kill()
         at = time.monotonic()
@@ -121,7 +123,7 @@ def test_a_new_version_takes_over_without_a_failed_request(
     cluster: Cluster, replicas: list[dict[str, object]]
 ) -> None:
     before = {replica["replica_id"] for replica in replicas}
-    with load(cluster.url, PHOTO.read_bytes(), CLIENTS) as outcomes:
+    with load(cluster.url, PHOTO.read_bytes(), CLIENTS, PAUSE_S) as outcomes:
         cluster.wait_until(lambda: len({o.headers.get("X-Replica") for o in outcomes}) == 2)
         cluster.start_deploy(replicas=2, num_cpus=1, settings=PATIENT | {"SFD_MODELS": NEW})
         at = time.monotonic()

@@ -43,7 +43,7 @@ def test_the_only_replica_is_replaced_while_requests_wait_for_the_next(
     cluster: Cluster, bright_cells: Cells
 ) -> None:
     before = cluster.replicas()[0]["replica_id"]
-    with load(cluster.url, bright_cells(1), clients=2) as outcomes:
+    with load(cluster.url, bright_cells(1), clients=2, pause_s=0.1) as outcomes:
         cluster.wait_until(lambda: len(outcomes) > 2)
         cluster.start_deploy(replicas=1, num_cpus=2, settings=NARROW | {"SFD_MAX_WAIT_MS": "4"})
         cluster.wait_until(

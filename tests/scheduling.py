@@ -1,0 +1,35 @@
+"""Which tests run side by side: those of a module one after another, and those of Ray alone.
+
+A Ray cluster is a dozen processes. Two clusters on two cores make each other several times as slow,
+so all modules that start one run one after another in one process, from the start of the run, while
+other processes do the rest.
+"""
+
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+RAY = (
+    "tests/service/on_ray/",
+    "tests/detection/bulk/test_cluster.py",
+    "tests/observability/test_live.py",
+)
+"""The modules that start Ray clusters."""
+
+
+class Scheduling(LoadScopeScheduling):
+    """A process takes a module at a time, or all modules of RAY."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "Ray" if nodeid.startswith(RAY) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """The scheduler for the tests of all processes."""
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest part first: otherwise the other processes wait for it at the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(RAY))
