@@ -158,7 +158,8 @@ def test_500_requests_at_once_get_documented_answers_in_bounded_memory(
         for answer in answers:
             if answer.status_code == 503:
                 assert answer.json()["type"] == "overloaded"
-                assert answer.headers["retry-after"] == "1"
+                # The predicted wait, which is longer on a busy machine.
+                assert int(answer.headers["retry-after"]) in range(1, 31)
             else:
                 assert len(answer.json()["faces"]) == 1
         assert metric(server.url, "sfd_queue_depth") == 0
