@@ -5,6 +5,7 @@ so all modules that start one run one after another in one process, from the sta
 other processes do the rest.
 """
 
+import os
 from typing import Any
 
 import pytest
@@ -23,6 +24,14 @@ class Scheduling(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return "Ray" if nodeid.startswith(RAY) else super()._split_scope(nodeid)
+
+
+def pytest_configure() -> None:
+    """Run Ray's workers at the usual priority.
+
+    By default it is 15 lower, and then they get hardly any time beside the other tests.
+    """
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - so it is spelt
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
