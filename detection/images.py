@@ -214,7 +214,7 @@ def _reduce(image: Image.Image, box: tuple[int, int]) -> int:
         return 1
     width = image.width
     drafted = image.draft(None, (math.ceil(width * scale), math.ceil(image.height * scale)))
-    # What of the reduced picture the original covers: its last pixels may stand for fewer.
+    # Pillow returns the original's size at this scale, not rounded up as the picture's is.
     return 1 if drafted is None else round(width / drafted[1][2])
 
 

@@ -64,7 +64,7 @@ class Prepare:
         )
         decoded = time.perf_counter()
         tiles = layout(picture.width, picture.height, self.width, self.height, self.most_tiles)
-        # Tiles are cut from the upright picture; one alone is turned when it is small.
+        # Tiles are cut from the upright picture. Without tiles it is turned once it is small.
         several = len(tiles) > 1
         image, turn = (picture.upright(), None) if several else (picture.stored, picture.turn)
         pictures, placements = [], []
