@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from convert.arguments import add_preprocessing
 from convert.conversion import (
     NOT_ASKED,
     STEPS,
@@ -13,9 +14,8 @@ from convert.conversion import (
     explain_file,
 )
 from convert.outputs.kinds import Kind
-from convert.outputs.preprocessing import ChannelOrder
 from convert.report import Report, Status
-from sfd.arguments import number, numbers, one_of, size, words
+from sfd.arguments import one_of, size, words
 from sfd.errors import UsageError
 from sfd.files import write_atomically
 from sfd.progress import Steps
@@ -73,28 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N | HxW",
         help="height and width of the input in pixels (default: the prototxt's)",
     )
-    parser.add_argument(
-        "--mean",
-        type=numbers,
-        metavar="104,117,123",
-        help="mean to subtract from each channel, in the network's channel order "
-        "(default: 104,117,123 for blue, green, red)",
-    )
-    parser.add_argument(
-        "--scale",
-        type=number,
-        default=1.0,
-        metavar="1.0",
-        help="factor that pixels are multiplied by after the mean is subtracted (default: 1.0)",
-    )
-    parser.add_argument(
-        "--channel-order",
-        type=one_of(ChannelOrder),
-        choices=list(ChannelOrder),
-        metavar="bgr|rgb|gray",
-        help="channel order that the network was trained with; the file always takes RGB or gray "
-        "(default: bgr, or gray for one channel)",
-    )
+    add_preprocessing(parser)
     parser.add_argument(
         "--output",
         type=one_of(Kind),

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from convert.arguments import add_preprocessing
 from convert.caffe import weights
 from convert.caffe.network import CaffeError
 from convert.files import check_output, check_source
-from convert.outputs.preprocessing import ChannelOrder
 from detection.cpu import available_cpus
-from sfd.arguments import number, numbers, one_of, positive, share
+from sfd.arguments import positive, share
 from sfd.errors import UsageError
 from sfd.terminal import say
 from training.data.dataset import check_files, read, split
@@ -58,27 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="share of the images that is not looked at, chosen by a hash of their names "
         "(default: %(default)s)",
     )
-    parser.add_argument(
-        "--mean",
-        type=numbers,
-        metavar="104,117,123",
-        help="mean that was subtracted in training, in the network's channel order "
-        "(default: 104,117,123 for blue, green, red)",
-    )
-    parser.add_argument(
-        "--scale",
-        type=number,
-        default=1.0,
-        metavar="1.0",
-        help="factor that pixels were multiplied by after that (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--channel-order",
-        type=one_of(ChannelOrder),
-        choices=list(ChannelOrder),
-        metavar="bgr|rgb|gray",
-        help="channel order of the network (default: bgr, or gray for one channel)",
-    )
+    add_preprocessing(parser)
     parser.add_argument(
         "--seed", type=positive, default=1, metavar="N", help="default: %(default)s"
     )
