@@ -65,7 +65,7 @@ class Decoded:
     turn: Turn
     """What turns it upright."""
     reduction: int
-    """Each of its pixels stands for so many pixels of the original's width, and of its height."""
+    """How many pixels of the original, in width and in height, each of its pixels stands for."""
     width: int
     """Of the upright original, as `height`."""
     height: int

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from detection.orientation import Turn, turned, turned_size
+from detection.orientation import Turn, swaps, turned, turned_size
 from geometry.arrays import U8
 from geometry.letterbox import Letterbox
 
@@ -52,7 +52,7 @@ def _resize_upright(
     """
     width, height = turned_size(size, turn)
     right, bottom = covered
-    if (width, height) != size:
+    if swaps(turn):
         image = _resize(image, (image.width, height), (image.width, bottom))
         bottom = height
     return turned(_resize(image, (width, height), (right, bottom)), turn)

@@ -39,6 +39,11 @@ def turned(image: Image.Image, turn: Turn) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
+def swaps(turn: Turn) -> bool:
+    """Whether a turn exchanges width and height."""
+    return turn in _SWAPPING
+
+
 def turned_size(size: tuple[int, int], turn: Turn) -> tuple[int, int]:
     """Width and height of the upright picture, from those of the stored one, or the reverse."""
-    return size[::-1] if turn in _SWAPPING else size
+    return size[::-1] if swaps(turn) else size
