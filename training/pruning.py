@@ -19,7 +19,7 @@ from PIL import Image
 from convert.caffe import network as caffe_network
 from convert.caffe import weights as caffe_weights
 from convert.caffe.network import CaffeError, Layer, Network
-from convert.outputs.kinds import Built, Kind, build, check_input, default_kind
+from convert.outputs.kinds import Built, Kind, build
 from convert.outputs.preprocessing import IMAGES, ChannelOrder, Preprocessing
 from detection.letterbox import letterbox
 from geometry.arrays import F32, U8, Bools
@@ -64,12 +64,18 @@ class Activity:
         network, problems = caffe_network.read(deploy, weights)
         if problems:
             raise CaffeError(str(deploy), problems)
-        if default_kind(network) is not Kind.HEADS:
+        detectors = sum(layer.type == "DetectionOutput" for layer in network.layers)
+        if detectors != 1:
             raise UsageError(
-                f"{deploy}: has no DetectionOutput layer, and only detectors are pruned"
+                f"{deploy}: has {detectors or 'no'} DetectionOutput layer{'s' * (detectors > 1)}, "
+                "and only detectors are pruned, which have one"
             )
-        check_input(network)
-        _, channels, height, width = next(iter(network.inputs.values()))
+        shapes = list(network.inputs.values())
+        if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] not in (1, 3):
+            raise UsageError(
+                f"{deploy}: only networks are pruned whose one input is an image of 1 or 3 channels"
+            )
+        _, channels, height, width = shapes[0]
         preprocessing = Preprocessing.of(channels, channel_order, mean, scale)
         self._input = Input(
             height=height,

@@ -48,7 +48,7 @@ class Preprocessing:
         order = channel_order or (ChannelOrder.GRAY if channels == 1 else ChannelOrder.BGR)
         if (order is ChannelOrder.GRAY) != (channels == 1):
             raise UsageError(
-                f"--channel-order {order} does not fit a network of {channels} channels"
+                f"--channel-order {order} does not fit a network of {_counted(channels)}"
             )
         if mean is None:
             bgr = CAFFE_MEAN
@@ -57,8 +57,8 @@ class Preprocessing:
             mean = mean * channels
         if len(mean) != channels:
             raise UsageError(
-                f"--mean has {len(mean)} values, but the network takes {channels} channels: "
-                f"give one value, or {channels}"
+                f"--mean has {len(mean)} values, but the network takes {_counted(channels)}: "
+                + ("give one value" if channels == 1 else f"give one value, or {channels}")
             )
         if not np.all(np.isfinite([*mean, scale])) or scale == 0:
             raise UsageError("--mean and --scale must be finite numbers, and --scale must not be 0")
@@ -97,3 +97,7 @@ class Preprocessing:
 
     def _mean(self) -> F32:
         return np.asarray(self.mean, np.float32).reshape(1, -1, 1, 1)
+
+
+def _counted(channels: int) -> str:
+    return "1 channel" if channels == 1 else f"{channels} channels"

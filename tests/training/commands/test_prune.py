@@ -199,13 +199,28 @@ def test_a_network_of_grey_pictures_is_pruned(
         )
         == 2
     )  # fmt: skip
-    assert "does not fit a network of 1 channel" in capsys.readouterr().err
+    assert "--channel-order bgr does not fit a network of 1 channel\n" in capsys.readouterr().err
 
 
-def test_a_network_that_is_no_detector_is_refused(
-    annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    deploy = tmp_path / "deploy.prototxt"
-    deploy.write_text(DEPLOY.read_text().replace('"DetectionOutput"', '"Silence"'))
-    assert prune(annotations, tmp_path / "pruned.caffemodel", deploy=deploy) == 2
-    assert "only detectors are pruned" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ('"DetectionOutput"', '"Silence"', "has no DetectionOutput layer, and only detectors"),
+        ("  dim: 3\n", "  dim: 4\n", "an image of 1 or 3 channels"),
+    ],
+)
+def test_a_network_that_is_no_detector_of_images_is_refused(
+    annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    old: str, new: str, complaint: str,
+) -> None:  # fmt: skip
+    deploy, source = tmp_path / "deploy.prototxt", tmp_path / "other.caffemodel"
+    deploy.write_text(DEPLOY.read_text().replace(old, new, 1))
+    blobs = weights.read(WEIGHTS)
+    if "4" in new:
+        blobs = {**blobs, "Conv": (np.zeros((len(blobs["Conv"][0]), 4, 3, 3), np.float32),)}
+    weights.write(source, "other", blobs)
+    output = tmp_path / "pruned.caffemodel"
+    assert prune(annotations, output, deploy=deploy, source=source) == 2
+    said = capsys.readouterr().err
+    assert complaint in said
+    assert str(deploy) in said
