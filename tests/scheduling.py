@@ -1,4 +1,4 @@
-"""Which tests run side by side: those of a module one after another, and those of Ray alone.
+"""Which tests run side by side: not those of one module, and not those that start Ray.
 
 A Ray cluster is a dozen processes. Two clusters on two cores make each other several times as slow,
 so all modules that start one run one after another in one process, from the start of the run, while
@@ -35,7 +35,7 @@ def pytest_configure() -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """The scheduler for the tests of all processes."""
+    """The scheduler for the tests of all processes, whatever --dist says."""
     return Scheduling(config, log)
 
 
