@@ -89,7 +89,11 @@ def test_a_short_run_fills_every_table_and_goes_on_where_it_was(
         *(f"saturation {clients}" for clients in CLIENTS),
         *("latency 30%", "latency 70%", "latency 100%", "overload"),
     ]
-    assert all(cell["answered"] > 0 for cell in ours[1:])
+    # How many are answered in a second, and not refused, depends on the machine.
+    assert all(cell["requests"] > 0 for cell in ours[1:])
+    assert all(
+        cell["answered"] > 0 for cell in ours if cell["cell"] in ("saturation 1", "latency 30%")
+    )
     assert "sfd serve" in tables.throughput(results)
     assert "sfd serve" in tables.latency(results)
     assert "sfd serve" in tables.overload(results)

@@ -33,6 +33,7 @@ from detection.errors import (
     TooExpensive,
     TooManyPixels,
 )
+from tests.reliability import processes
 
 MEAN = (123, 117, 104)
 SMALL = Prepare(64, 64, 3, MEAN, 50_000_000, 1, reduced=False)
@@ -91,15 +92,9 @@ def make() -> Iterator[Make]:
         decoder.close()
 
 
-def children(process: int) -> list[int]:
-    """Of all its threads."""
-    lists = [path.read_text() for path in Path(f"/proc/{process}/task").glob("*/children")]
-    return [int(number) for each in lists for number in each.split()]
-
-
 def workers(decoder: ProcessDecoder) -> list[int]:
     """The process numbers of its workers."""
-    return children(decoder._server.number)
+    return processes.descendants(decoder._server.number)
 
 
 def has_ended(process: int) -> bool:
@@ -366,10 +361,10 @@ def test_closing_ends_all_processes_and_fails_what_runs(make: Make) -> None:
     with ThreadPoolExecutor(1) as threads:
         running = threads.submit(decoder.make, SLOW, large(), Job())
         eventually(lambda: len(workers(decoder)) == 1)
-        processes = [decoder._server.number, *workers(decoder)]
+        both = [decoder._server.number, *workers(decoder)]
         decoder.close()
         assert isinstance(running.exception(30), Overloaded)
-    eventually(lambda: all(map(has_ended, processes)))
+    eventually(lambda: all(map(has_ended, both)))
 
 
 def test_images_that_wait_while_nothing_ends_are_a_stall(
