@@ -5,7 +5,7 @@ from pathlib import Path
 
 from convert.outputs.preprocessing import ChannelOrder, Preprocessing
 from convert.tensorflow.transfer import transfer
-from sfd.arguments import number, numbers
+from sfd.arguments import number, numbers, one_of
 from sfd.terminal import say
 
 DESCRIPTION = """\
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--channel-order",
-        type=ChannelOrder,
+        type=one_of(ChannelOrder),
         choices=list(ChannelOrder),
         metavar="bgr|rgb",
         help="the channel order of the Caffe network (default: bgr)",
