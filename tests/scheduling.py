@@ -34,6 +34,7 @@ def pytest_configure() -> None:
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - so it is spelt
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """The scheduler for the tests of all processes, whatever --dist says."""
     return Scheduling(config, log)

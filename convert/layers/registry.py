@@ -17,6 +17,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import convert.layers
@@ -89,9 +90,15 @@ def handler(
 
 def handlers() -> dict[str, Handler]:
     """Every handler by layer type, in alphabetical order."""
+    _import_modules()
+    return dict(sorted(_handlers.items()))
+
+
+@cache
+def _import_modules() -> None:
+    """Import each module of the package once, so that its handlers are registered."""
     for module in pkgutil.iter_modules(convert.layers.__path__):
         importlib.import_module(f"{convert.layers.__name__}.{module.name}")
-    return dict(sorted(_handlers.items()))
 
 
 def layer_types() -> dict[str, str]:

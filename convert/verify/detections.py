@@ -14,6 +14,7 @@ of float32. So the corners of boxes less than a pixel wide or high must agree wi
 No real detection is that small.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -221,7 +222,8 @@ def _unexplained(
     `left` has, for each side, its rows without counterpart and all rows of the other side.
     """
     waiting = [(row, other) for rows, other in left for row in rows]
-    explained: list[F32] = []
+    explained: set[tuple[float, ...]] = set()
+    count = 0
     while True:
         close = [
             (row, other)
@@ -229,8 +231,9 @@ def _unexplained(
             if _is_rounding(detection, bounds, candidates, row, other, explained)
         ]
         if not close:
-            return [row for row, _ in waiting], len(explained)
-        explained += [row for row, _ in close]
+            return [row for row, _ in waiting], count
+        explained |= {tuple(row.tolist()) for row, _ in close}
+        count += len(close)
         done = {id(row) for row, _ in close}
         waiting = [(row, other) for row, other in waiting if id(row) not in done]
 
@@ -241,9 +244,12 @@ def _is_rounding(
     candidates: Candidates,
     row: F32,
     other: F32,
-    explained: list[F32],
+    explained: Set[tuple[float, ...]],
 ) -> bool:
-    """Whether rounding can explain that the other side lacks this row."""
+    """Whether rounding can explain that the other side lacks this row.
+
+    `explained` has the rows for which it can already.
+    """
     score, slack = float(row[2]), 2 * bounds.score
     if not _is_candidate(detection, bounds, candidates, row):
         return False
@@ -266,9 +272,7 @@ def _is_rounding(
     on_threshold = blurred | (np.abs(overlap - detection.nms_threshold) <= bounds.overlap)
     over = blurred | (overlap > detection.nms_threshold - bounds.overlap)
     tied = np.abs(rivals[:, 2] - score) <= slack
-    absent_here = np.asarray(
-        [any(np.array_equal(rival, flipped) for flipped in explained) for rival in rivals], bool
-    )
+    absent_here = np.asarray([tuple(rival) in explained for rival in rivals.tolist()], bool)
     return bool((on_threshold | (over & (tied | absent_here))).any())
 
 

@@ -8,6 +8,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import convert.verify.reference as package
 from convert.caffe.network import Layer
@@ -51,6 +52,12 @@ def formula(
 
 def formulas() -> dict[str, Formula]:
     """Every formula by layer type, in alphabetical order."""
+    _import_modules()
+    return dict(sorted(_formulas.items()))
+
+
+@cache
+def _import_modules() -> None:
+    """Import each module of the package once, so that its formulas are registered."""
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")
-    return dict(sorted(_formulas.items()))
