@@ -18,7 +18,7 @@ TOO_OLD := import sys; v = sys.version_info; sys.exit("sfd needs Python 3.11 or 
 	% (sys.executable, v[0], v[1]) if v < (3, 11) else 0)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Nothing is compiled at installation, so keep what is compiled at the first import.
+# `make` installs without compiling, so keep what Python compiles at the first import.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run test soak lint models lock benchmark-setup benchmark clean
@@ -55,8 +55,8 @@ lint: $(VENV)/.installed
 models: $(VENV)/.installed
 	@$(PY) -m sfd models build
 
-# Updates an old .venv if it still fits, instead of creating a new one. To compile all modules would
-# take a third of the time; Python compiles each one when it is first imported.
+# Updates an old .venv if it still fits, instead of creating a new one. Compiling all
+# modules would take a third of the time; Python compiles each one at its first import instead.
 $(VENV)/.installed: requirements/dev.txt pyproject.toml | $(PY)
 	@$(PY) -c '$(TOO_OLD)'
 	@echo 'Installing the packages of requirements/dev.txt into $(VENV)'
