@@ -156,9 +156,9 @@ def test_opencvs_own_face_detector_converts_verified(
 def test_vgg_with_random_weights_converts_verified(
     shared: Path, tmp_path: Path, filler: Callable[..., Mapping[str, list[F32]]]
 ) -> None:
-    """As the default kind alone and at 160 pixels, to save minutes: the others have all kinds."""
+    """As the default kind alone and at 320 pixels, to save minutes: the others have all kinds."""
     prototxt = shared / "models" / "reference" / "sfd-640-vgg" / "deploy.prototxt"
     caffemodel, output = tmp_path / "random.caffemodel", tmp_path / "model.onnx"
     weights.write(caffemodel, "vgg", filler(prototxt, 7))
-    options = Options(output=Kind.HEADS, input_size=(160, 160))
+    options = Options(output=Kind.HEADS, input_size=(320, 320))
     check(convert_file(prototxt, caffemodel, output, options), output)
