@@ -12,17 +12,15 @@ convert/caffe/caffe.proto, and a formula in convert.verify.reference lets NumPy 
 OpenCV can't read.
 """
 
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 
 import convert.layers
 from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Value
+from sfd.packages import import_modules
 
 Weights = bool | Literal["one bottom"]
 """Whether a layer needs blobs: always, never, or unless a second bottom replaces them."""
@@ -90,15 +88,8 @@ def handler(
 
 def handlers() -> dict[str, Handler]:
     """Every handler by layer type, in alphabetical order."""
-    _import_modules()
+    import_modules(convert.layers)
     return dict(sorted(_handlers.items()))
-
-
-@cache
-def _import_modules() -> None:
-    """Import each module of the package once, so that its handlers are registered."""
-    for module in pkgutil.iter_modules(convert.layers.__path__):
-        importlib.import_module(f"{convert.layers.__name__}.{module.name}")
 
 
 def layer_types() -> dict[str, str]:

@@ -4,15 +4,13 @@ A formula takes the layer and its bottoms as float64 arrays, and returns its top
 that the layer is valid: the handlers have refused what is not.
 """
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import convert.verify.reference as package
 from convert.caffe.network import Layer
 from geometry.arrays import F64
+from sfd.packages import import_modules
 
 Compute = Callable[[Layer, Sequence[F64]], F64 | Sequence[F64]]
 
@@ -52,12 +50,5 @@ def formula(
 
 def formulas() -> dict[str, Formula]:
     """Every formula by layer type, in alphabetical order."""
-    _import_modules()
+    import_modules(package)
     return dict(sorted(_formulas.items()))
-
-
-@cache
-def _import_modules() -> None:
-    """Import each module of the package once, so that its formulas are registered."""
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
