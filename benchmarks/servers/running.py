@@ -60,7 +60,9 @@ def post(port: int, path: str, data: bytes, timeout: float) -> tuple[int, bytes]
 def environment(contender: Contender, mark: str, setup: Path, port: int = 0) -> dict[str, str]:
     """The variables of a contender's process: none of the caller's settings."""
     own = {name: value.format(port=port) for name, value in contender.environment.items()}
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("SFD_")}
+    # Modules that are not compiled yet would be compiled again at each start.
+    unwanted = ("SFD_", "PYTHONDONTWRITEBYTECODE")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
     return {
         **clean,
         **own,
