@@ -1,7 +1,7 @@
 """Parses command-line arguments: text to numbers, sizes and names, or a clear error."""
 
 from argparse import ArgumentTypeError
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import TypeVar
 
@@ -35,15 +35,14 @@ def number(text: str) -> float:
         raise ArgumentTypeError(f"{text!r} is not a number") from None
 
 
-def one_of(kind: type[Choice]) -> Callable[[str], Choice]:
-    """A function that reads a member of an enumeration by its value."""
+def one_of(choices: Iterable[Choice]) -> Callable[[str], Choice]:
+    """A function that reads one of these members of an enumeration by its value."""
+    known = {str(each.value): each for each in choices}
 
     def read(text: str) -> Choice:
-        try:
-            return kind(text)
-        except ValueError:
-            values = ", ".join(str(each.value) for each in kind)
-            raise ArgumentTypeError(f"{text!r} is not one of {values}") from None
+        if text not in known:
+            raise ArgumentTypeError(f"{text!r} is not one of {', '.join(known)}")
+        return known[text]
 
     return read
 

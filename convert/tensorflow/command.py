@@ -13,6 +13,7 @@ Read the frozen graph of an SSD MobileNet-V2 and write its weights as a caffemod
 names of the SFD MobileNet-V2 family. Training can start from that file. TensorFlow is not needed.
 """
 
+ORDERS = (ChannelOrder.BGR, ChannelOrder.RGB)
 FAMILY = "MobileNetv2-SSD"
 """The name of the family's networks."""
 
@@ -46,8 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--channel-order",
-        type=one_of(ChannelOrder),
-        choices=list(ChannelOrder),
+        type=one_of(ORDERS),
         metavar="bgr|rgb",
         help="the channel order of the Caffe network (default: bgr)",
     )

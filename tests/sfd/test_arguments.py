@@ -68,3 +68,5 @@ def test_a_choice_is_read_or_refused_with_all_values() -> None:
     assert one_of(Colour)("red") is Colour.RED
     with pytest.raises(ArgumentTypeError, match=r"^'blue' is not one of red, green$"):
         one_of(Colour)("blue")
+    with pytest.raises(ArgumentTypeError, match=r"^'green' is not one of red$"):
+        one_of([Colour.RED])("green")

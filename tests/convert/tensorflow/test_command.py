@@ -68,7 +68,6 @@ def test_a_warning_is_one_line(
 @pytest.mark.parametrize(
     "more",
     [
-        ["--channel-order", "gray"],
         ["--mean", "1,2"],
         ["--scale", "0"],
     ],
@@ -81,6 +80,15 @@ def test_options_that_do_not_fit_the_network_exit_2(
     assert said.startswith("sfd import-tensorflow: ")
     assert said.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["frozen.pb"]
+
+
+@pytest.mark.parametrize("order", ["gray", "xyz"])
+def test_a_channel_order_that_such_networks_do_not_have_is_refused(
+    frozen: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], order: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        sfd(frozen, tmp_path / "out.caffemodel", "--channel-order", order)
+    assert f"--channel-order: '{order}' is not one of bgr, rgb\n" in capsys.readouterr().err
 
 
 def test_an_output_that_makes_no_sense_exits_2(
