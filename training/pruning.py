@@ -68,12 +68,12 @@ class Activity:
         if detectors != 1:
             raise UsageError(
                 f"{deploy}: has {detectors or 'no'} DetectionOutput layer{'s' * (detectors > 1)}, "
-                "and only detectors are pruned, which have one"
+                "but needs exactly one"
             )
         shapes = list(network.inputs.values())
         if len(shapes) != 1 or len(shapes[0]) != 4 or shapes[0][1] not in (1, 3):
             raise UsageError(
-                f"{deploy}: only networks are pruned whose one input is an image of 1 or 3 channels"
+                f"{deploy}: is no network whose only input is an image of 1 or 3 channels"
             )
         _, channels, height, width = shapes[0]
         preprocessing = Preprocessing.of(channels, channel_order, mean, scale)

@@ -69,8 +69,8 @@ def test_a_turned_picture_is_the_same_as_if_it_had_been_turned_first(
 ) -> None:
     values = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     stored = Image.fromarray(values)
-    pixels, box = letterbox(stored, 64, 64, 3, MEAN, turn=turn)
-    expected, expected_box = letterbox(turned(stored, turn), 64, 64, 3, MEAN)
+    pixels, box = letterbox(stored, 64, 48, 3, MEAN, turn=turn)
+    expected, expected_box = letterbox(turned(stored, turn), 64, 48, 3, MEAN)
     assert np.array_equal(pixels, expected)
     assert box == expected_box
 

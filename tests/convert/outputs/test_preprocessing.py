@@ -60,7 +60,8 @@ def test_one_mean_serves_all_channels() -> None:
     [
         (4, None, None, 1.0, "takes 4 channels, but images have 1 or 3"),
         (3, ChannelOrder.GRAY, None, 1.0, "gray does not fit a network of 3 channels"),
-        (1, ChannelOrder.RGB, None, 1.0, "rgb does not fit a network of 1 channel"),
+        (1, ChannelOrder.RGB, None, 1.0, "rgb does not fit a network of 1 channel$"),
+        (1, None, (1.0, 2.0), 1.0, "takes 1 channel: give one value$"),
         (3, None, (1.0, 2.0), 1.0, "has 2 values, but the network takes 3 channels"),
         (3, None, (float("nan"),), 1.0, "must be finite"),
         (3, None, None, float("inf"), "must be finite"),

@@ -203,22 +203,26 @@ def test_a_network_of_grey_pictures_is_pruned(
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "complaint"),
+    ("old", "new", "channels", "complaint"),
     [
-        ('"DetectionOutput"', '"Silence"', "has no DetectionOutput layer, and only detectors"),
-        ("  dim: 3\n", "  dim: 4\n", "an image of 1 or 3 channels"),
+        (
+            '"DetectionOutput"',
+            '"Silence"',
+            3,
+            "has no DetectionOutput layer, but needs exactly one",
+        ),
+        ("  dim: 3\n", "  dim: 4\n", 4, "whose only input is an image of 1 or 3 channels"),
     ],
 )
 def test_a_network_that_is_no_detector_of_images_is_refused(
     annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
-    old: str, new: str, complaint: str,
+    old: str, new: str, channels: int, complaint: str,
 ) -> None:  # fmt: skip
     deploy, source = tmp_path / "deploy.prototxt", tmp_path / "other.caffemodel"
     deploy.write_text(DEPLOY.read_text().replace(old, new, 1))
     blobs = weights.read(WEIGHTS)
-    if "4" in new:
-        blobs = {**blobs, "Conv": (np.zeros((len(blobs["Conv"][0]), 4, 3, 3), np.float32),)}
-    weights.write(source, "other", blobs)
+    first = np.zeros((len(blobs["Conv"][0]), channels, 3, 3), np.float32)
+    weights.write(source, "other", {**blobs, "Conv": (first,)})
     output = tmp_path / "pruned.caffemodel"
     assert prune(annotations, output, deploy=deploy, source=source) == 2
     said = capsys.readouterr().err
