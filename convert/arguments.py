@@ -28,6 +28,6 @@ def add_preprocessing(parser: argparse.ArgumentParser) -> None:
         type=one_of(ChannelOrder),
         choices=list(ChannelOrder),
         metavar="bgr|rgb|gray",
-        help="channel order that the network was trained with; the images given to it are always "
-        "RGB or gray (default: bgr, or gray for one channel)",
+        help="channel order that the network was trained with; the converted file always takes RGB "
+        "or gray images (default: bgr, or gray for one channel)",
     )

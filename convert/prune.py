@@ -1,13 +1,12 @@
 """Pruning: channels that are always zero, and channels that nothing reads, are removed.
 
-A convolution's output channel is constant if all its weights for the channels that vary are zero:
-then it is the same number everywhere, its bias plus what constant channels of the input add, and a
-ReLU turns a value below 0 into 0. Networks that were
-pruned by setting weights to zero have such channels. The convolution that reads them does not need
-them: a channel of zeros adds nothing to its sums, and another constant adds the same to each sum,
-so it becomes part of the bias. Channels to which every reader gives zero weights are removed too,
-and so on backwards. The number that stays is rounded up to whole blocks of channels, because
-onnxruntime is slow with other numbers.
+A convolution's output channel is constant if all its weights for the channels that vary are zero.
+Its value is then its bias plus what the constant channels of the input add, or 0 if that is
+negative and a ReLU follows. Networks that were pruned by setting weights to zero have such
+channels. The convolution that reads them does not need them: a channel of zeros adds nothing to its
+sums, and another constant adds the same to each sum, so it becomes part of the bias. Channels to
+which every reader gives zero weights are removed too, and so on backwards. The number that stays is
+rounded up to whole blocks of channels, because onnxruntime is slow with other numbers.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Which tests run side by side: not those of one module, and not those that start Ray.
+"""Which tests run side by side: never two of one module, and never two that start Ray.
 
 A Ray cluster is a dozen processes. Two clusters on two cores make each other several times as slow,
 so all modules that start one run one after another in one process, from the start of the run, while
