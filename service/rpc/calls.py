@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from starlette.datastructures import Headers
 
 from detection.deadline import until
-from detection.errors import RequestError, Timeout
+from detection.errors import Overloaded, RequestError, Timeout
 from service import keys, logs, problems
 from service.access import Answered, record
 from service.body import Held
@@ -22,6 +22,7 @@ from service.errors import ClientGone, InvalidRequest
 from service.middleware import request_ids
 from service.openinference import protobuf
 from service.openinference.inference_pb2 import DESCRIPTOR
+from service.pace import Pace
 from service.rpc import statuses
 from service.runtime import Runtime
 from service.tracing import Attributes, Ended, Tracing
@@ -102,6 +103,7 @@ class Calls:
         self.runtime = runtime
         self.tracing = tracing
         self._turns = asyncio.Semaphore(READING)
+        self._pace = Pace()
         self._running: set[asyncio.Task[Any]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -178,6 +180,8 @@ class Calls:
                 context.set_trailing_metadata(tuple(call.trailing))
                 return answer
             trailing = (*call.trailing, *statuses.metadata(problem))
+            if self._is_paced(problem, context):
+                await self._pace.wait()
             await context.abort(statuses.of(problem), str(problem), trailing)
         finally:
             logs.request_id.reset(token)
@@ -241,6 +245,17 @@ class Calls:
             # Nothing tells which: gRPC has answered the client.
             return ClientGone("the client cancelled, or its message was longer than SFD_MAX_BYTES")
         return ClientGone("the client cancelled the call before its answer")
+
+    def _is_paced(self, problem: RequestError, context: Context) -> bool:
+        """Whether the client may repeat the call at once, and nothing else asks for haste.
+
+        As over HTTP: a call with a deadline does not wait, and none does while the service drains.
+        """
+        return (
+            type(problem) is Overloaded
+            and not self.runtime.draining
+            and context.time_remaining() is None
+        )
 
     def _span(
         self, method: Method, call: Call, status: Callable[[], int]

@@ -261,6 +261,38 @@ def test_a_full_queue_is_unavailable_and_says_when_to_come_back(
     assert (trailing["retry-after"], trailing["grpc-retry-pushback-ms"]) == ("1", "1000")
 
 
+ENDLESS = "from service.pace import Pace; Pace.delay = lambda self: 60.0"
+"""Python to run before the service: each refusal that is paced waits for a minute."""
+
+
+def test_only_a_refusal_without_a_deadline_is_paced(
+    start_server: Any,
+    holding: Callable[[Path], str],
+    tmp_path: Path,
+    bright_cells: Cells,
+    failed: Failed,
+) -> None:
+    gate = tmp_path / "gate"
+    limits = {"QUEUE_LIMIT": 1, "MAX_IMAGES": 1, "MAX_BATCH": 1, "GRPC_PORT": 0}
+    with (
+        start_server(f"{ENDLESS}\n{holding(gate)}", **limits) as server,
+        connect(server) as channel,
+    ):
+        stub = GRPCInferenceServiceStub(channel)
+        asked = [stub.ModelInfer.future(request(bright_cells(5)), timeout=60)]
+        server.wait_for("sfd_batch_size_count", 1)
+        asked += [stub.ModelInfer.future(request(bright_cells(5)), timeout=60)]
+        server.wait_for("sfd_queue_depth", 1)
+        paced = stub.ModelInfer.future(request(bright_cells(5)), metadata=(("x-request-id", "p"),))
+        assert logged(server, "p")["problem"] == "overloaded"
+        error = failed(stub.ModelInfer, request(bright_cells(5)))
+        assert error.code() is Code.UNAVAILABLE
+        assert not paced.done()
+        paced.cancel()
+        gate.touch()
+        assert all(len(floats(each.result(), 0)) == 1 for each in asked)
+
+
 # --- deadlines and cancellation
 
 
