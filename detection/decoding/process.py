@@ -35,6 +35,9 @@ ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(16 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(32 * 2**20),
     "MALLOC_ARENA_MAX": "1",
+    # glibc from 2.35 on: ask for huge pages, because many systems give them only on request.
+    # Otherwise getting pages takes a quarter of the CPU time that a photograph of 12 MP needs.
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
 }
 INHERITED = ("PATH", "HOME", "LANG", "LC_", "TMPDIR", "PYTHON", "LD_LIBRARY_PATH", "DYLD_")
 """Beginnings of the variables that the processes get. API keys are not among them."""

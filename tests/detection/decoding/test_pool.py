@@ -509,6 +509,30 @@ def test_what_the_processes_use_is_known(make: Make) -> None:
     assert decoder.cpu_seconds() - before > 0.4
 
 
+HUGE_PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(
+    not HUGE_PAGES.is_file() or "[madvise]" not in HUGE_PAGES.read_text(),
+    reason="this system does not give huge pages on request",
+)
+def test_a_large_picture_gets_huge_pages(make: Make) -> None:
+    decoder = make()
+    picture = even(4000, 3000)
+    decoder.prepare(SMALL, picture, Job())
+    (worker,) = workers(decoder)
+    before = page_faults(worker)
+    decoder.prepare(SMALL, picture, Job())
+    assert workers(decoder) == [worker]
+    pages = 4 * 4000 * 3000 / os.sysconf("SC_PAGESIZE")
+    assert page_faults(worker) - before < pages / 4
+
+
+def page_faults(number: int) -> int:
+    """How many pages a process has got from the system, field 10 of its stat file."""
+    return int(Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[10 - 3])
+
+
 def test_too_many_large_images_are_refused(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "LARGE_LINE", 1)
     decoder = make(memory=600 * 2**20)
