@@ -33,11 +33,15 @@ SMALL = {"SFD_MODELS": NAME, "SFD_WORKERS": "1", "SFD_MAX_BATCH": "8"}
 class Cluster:
     """A Ray cluster without an application at first. Its proxy runs on the head node."""
 
+    address: str
+    """Where a job finds it."""
+
     def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
         self.process = process
         self.folder = folder
         self.url = f"http://127.0.0.1:{free_port()}"
         self.head = self._answer()
+        self.address = self.head["address"]
         self.api = f"{self.head['dashboard']}/api/serve/applications/"
 
     def add_node(self, cpus: int) -> str:

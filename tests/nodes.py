@@ -22,7 +22,8 @@ def main() -> None:
     head = {"num_cpus": int(sys.argv[1]), "include_dashboard": True, "dashboard_port": 0}
     cluster = Cluster(initialize_head=True, head_node_args=options | head)
     nodes = {}
-    answer(dashboard=f"http://{cluster.head_node.webui_url}", node=cluster.head_node.node_id)
+    dashboard = f"http://{cluster.head_node.webui_url}"
+    answer(address=cluster.address, dashboard=dashboard, node=cluster.head_node.node_id)
     for line in sys.stdin:
         match line.split():
             case ["add", cpus]:
