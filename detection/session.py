@@ -61,7 +61,7 @@ class Session:
     """The network of the second look (`detection.second_look`), if it is used."""
     lone: "Session | None" = None
     """The same model with the threads of all workers, for an image that is alone; None if each
-    worker has all threads."""
+    worker has all threads. It shares the arena of this one."""
     _blank_sizes: set[int] = field(default_factory=set, compare=False)
     """The sizes of the batches that `run_blank` has run."""
 
@@ -129,22 +129,31 @@ class Session:
         reason, for a model that does not run.
         """
         if self.lone is not None:
-            self.lone.warm_up({1})
-        for size in sorted(batch_sizes - self._blank_sizes):
-            self.run_blank(size)
-        networks = [(self.onnx, self.blank())]
-        if self.second is not None and self.model.second_look is not None:
-            side, channels = self.model.second_look.side, self.model.input.channels
-            copy = np.zeros((side, side, channels), np.uint8)
-            networks.append((self.second, copy))
-            for size in sorted(batch_sizes):
-                self._try(partial(_infer, self.second), [copy] * size)
+            self.lone._run_new({1})
+        self._run_new(batch_sizes)
         if self.provider is ProviderName.CPU:
             # A choice that was measured and lost has run other batches. And after the first run of
             # a size, onnxruntime allocates by its pattern, and would keep both.
-            for network, image in networks:
-                self._try(partial(_infer, network, options=_SHRINKING), [image])
+            self._try(partial(_infer, self.onnx, options=_SHRINKING), [self.blank()])
+            for each in (self, self.lone):
+                if each is not None and each.second is not None:
+                    again = partial(_infer, each.second, options=_SHRINKING)
+                    self._try(again, [each._blank_copy()])
         _free_memory()
+
+    def _run_new(self, batch_sizes: Set[int]) -> None:
+        """Run the sizes that have not run yet, and the second look."""
+        for size in sorted(batch_sizes - self._blank_sizes):
+            self.run_blank(size)
+        if self.second is not None:
+            for size in sorted(batch_sizes):
+                self._try(partial(_infer, self.second), [self._blank_copy()] * size)
+
+    def _blank_copy(self) -> Pixels:
+        """An input of the second look's network."""
+        rules = self.model.second_look
+        assert rules is not None
+        return np.zeros((rules.side, rules.side, self.model.input.channels), np.uint8)
 
 
 def _free_memory() -> None:

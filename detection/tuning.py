@@ -168,10 +168,10 @@ class _Trial:
     pool: ThreadPoolExecutor
     clock: Callable[[], float]
 
-    def allocate(self) -> Cost:
-        """Run for the first times; the least cost, which is somewhat too high."""
-        costs = [self.cost() for _ in range(ALLOCATING)]
-        return min(costs, key=_seconds)
+    def allocate(self) -> None:
+        """Run for the first times."""
+        for _ in range(ALLOCATING):
+            self.cost()
 
     def settled(self, first: Cost, best: Cost) -> Cost:
         """The cost after the runs that allocate; no other run follows if `best` has won by now."""
@@ -210,18 +210,23 @@ class _Contest:
         """Try a choice. Returns whether it is worthwhile to try a larger batch after it.
 
         Unless it clearly loses, both are measured again, in turns. If there is no time for that, a
-        gain by workers counts. One by a larger batch, which takes more memory, is forgotten. A loss
+        gain by workers counts. One by a larger batch, which takes more memory, is forgotten. More
+        workers that are cheap enough although they allocate have won: later runs cost less. A loss
         by workers that was not clear while memory was allocated must be there twice: other load
         delays one of several workers more often than the only one.
         """
-        best, trial = self.best, self.open(workers, batch)
-        latest = trial.settled(trial.allocate(), best)
+        trial = self.open(workers, batch)
+        first = trial.cost()
+        if workers > self.best.workers and self._has_won(first):
+            self.costs.append(replace(first, at_most=True))
+            self.winner = trial
+            return True
+        best = self.best
+        latest = trial.settled(min(first, trial.cost(), key=_seconds), best)
         if workers > best.workers and not latest.at_most and latest.seconds >= _bound(latest, best):
             latest = min(latest, trial.cost(), key=_seconds)
         if latest.seconds <= CLEAR * _bound(latest, best) and not self.is_over():
-            again = min(best, self.winner.cost(), key=_seconds)
-            self.costs[self.costs.index(best)] = again
-            best = again
+            best = self._measure_again()
             latest = min(latest, trial.cost(), key=_seconds)
         elif latest.seconds < _bound(latest, best) and batch > best.batch:
             return False
@@ -229,6 +234,19 @@ class _Contest:
         if self.best is latest:
             self.winner = trial
         return latest.seconds <= best.seconds
+
+    def _has_won(self, first: Cost) -> bool:
+        """Whether more workers are cheap enough in their first run, in which they allocate."""
+        if first.seconds < _bound(first, self.best) and not self.is_over():
+            self._measure_again()
+        return first.seconds < _bound(first, self.best)
+
+    def _measure_again(self) -> Cost:
+        """Measure the winner once more; the best cost."""
+        best = self.best
+        again = min(best, self.winner.cost(), key=_seconds)
+        self.costs[self.costs.index(best)] = again
+        return again
 
 
 def _seconds(cost: Cost) -> float:

@@ -164,16 +164,29 @@ def test_more_workers_are_measured_though_the_first_measurement_took_long() -> N
     assert plan.workers == 2
 
 
-def test_a_gain_is_measured_again_in_turns() -> None:
+@pytest.mark.parametrize(
+    ("first", "measured"),
+    [(1, [(4, 3), (1, 4), (4, 1)]), (3, [(4, 3), (1, 3 * 4), (4, 1), (1, 4)])],
+    ids=["clear while it allocates", "clear later"],
+)
+def test_a_gain_is_measured_again_in_turns(first: float, measured: list[tuple[int, int]]) -> None:
     runs: list[int] = []
 
     def costs(threads: int, batch: int) -> float:
         runs.append(threads)
-        return float(20 / threads**0.5)
+        return float(20 / threads**0.5) * (first if 3 < len(runs) <= 7 else 1)
 
     assert Machine(costs).tune(max_batch=1).workers == 4
     turns = [(threads, len([*run])) for threads, run in itertools.groupby(runs)]
-    assert turns == [(4, 3), (1, 3 * 4), (4, 1), (1, 4)]
+    assert turns == measured
+
+
+def test_a_gain_over_a_disturbed_measurement_is_not_believed() -> None:
+    slow = iter((1, 1, 1.6))
+    machine = Machine(lambda threads, batch: 10 * next(slow, 1) if threads == 4 else 50)
+    plan = machine.tune(max_batch=1)
+    assert plan.workers == 1
+    assert plan.costs[0].seconds == pytest.approx(0.01)
 
 
 def test_a_gain_by_batches_is_not_believed_at_once_either() -> None:
@@ -257,11 +270,16 @@ def test_a_larger_batch_is_forgotten_if_there_is_no_time_to_confirm_its_gain() -
     assert "at batch 2" not in plan.reason
 
 
-def test_more_workers_count_if_there_is_no_time_to_confirm_their_gain() -> None:
-    machine = Machine(lambda threads, batch: 100 * batch / threads**0.5)
+@pytest.mark.parametrize(("first", "runs"), [(1, 1), (3, 3)])
+def test_more_workers_count_if_there_is_no_time_to_confirm_their_gain(
+    first: float, runs: int
+) -> None:
+    allocating = iter([1.0] * 3 + [first] * 4)
+    machine = Machine(lambda threads, batch: 300 * batch / threads**0.5 * next(allocating, 1))
     plan = machine.tune()
     assert plan.workers == 4
-    assert machine.runs == 3 + 3 * 4
+    assert machine.runs == 3 + runs * 4
+    assert ("up to 75.0 ms with 4 workers" in plan.reason) == (runs == 1)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
