@@ -228,3 +228,15 @@ def test_a_network_that_is_no_detector_of_images_is_refused(
     said = capsys.readouterr().err
     assert complaint in said
     assert str(deploy) in said
+
+
+def test_a_network_with_two_detectors_is_refused(
+    annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deploy = tmp_path / "deploy.prototxt"
+    text = DEPLOY.read_text()
+    last = text[text.index('layer {\n  name: "detection_out"') :]
+    deploy.write_text(text + last.replace('"detection_out"', '"another"'))
+    assert prune(annotations, tmp_path / "pruned.caffemodel", deploy=deploy) == 2
+    said = capsys.readouterr().err
+    assert f"{deploy}: has 2 DetectionOutput layers, but needs exactly one" in said
