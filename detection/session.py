@@ -61,7 +61,8 @@ class Session:
     """The network of the second look (`detection.second_look`), if it is used."""
     lone: "Session | None" = None
     """The same model with the threads of all workers, for an image that is alone; None if each
-    worker has all threads. It shares the arena of this one."""
+    worker has all threads. With the provider `cpu` both are opened with `shares_arena`: `warm_up`
+    frees the memory of both in one run."""
     _blank_sizes: set[int] = field(default_factory=set, compare=False)
     """The sizes of the batches that `run_blank` has run."""
 
@@ -135,6 +136,7 @@ class Session:
             # A choice that was measured and lost has run other batches. And after the first run of
             # a size, onnxruntime allocates by its pattern, and would keep both.
             self._try(partial(_infer, self.onnx, options=_SHRINKING), [self.blank()])
+            # The networks of the second look have an arena each.
             for each in (self, self.lone):
                 if each is not None and each.second is not None:
                     again = partial(_infer, each.second, options=_SHRINKING)

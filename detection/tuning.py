@@ -34,10 +34,12 @@ cost about the same in these measurements, two workers answered 1.13 times as ma
 CLEAR = 1.05
 """A choice that costs more than this many times its bound is not measured again, except once for
 more workers. If there is time, a gain is measured again, in turns with the choice before it, so
-that other load does not decide."""
+that other load does not decide. If more workers win in their first run, only the choice before them
+is measured again."""
 ALLOCATING = 2
-"""Runs of a size that are not measured. onnxruntime allocates in the first one, and again in the
-second one, by the pattern of the first."""
+"""Runs of a size that cost too much, because onnxruntime allocates in the first one, and again in
+the second one, by the pattern of the first. They decide only a clear loss, or that more workers
+win."""
 LOST = 1.3
 """A choice that costs more than this many times its bound in the best of these runs has lost, and
 is not run again: the second one takes up to 1.3 times as long as those after it."""
@@ -83,7 +85,7 @@ class Plan:
 
     @property
     def image_seconds(self) -> float:
-        """The cost of an image with this plan; 0 if it was not measured."""
+        """The cost of an image with this plan, or a bound above it; 0 if it was not measured."""
         chosen = [c for c in self.costs if (c.workers, c.batch) == (self.workers, self.max_batch)]
         return chosen[0].seconds if chosen else 0.0
 
@@ -209,11 +211,12 @@ class _Contest:
     def attempt(self, workers: int, batch: int) -> bool:
         """Try a choice. Returns whether it is worthwhile to try a larger batch after it.
 
-        Unless it clearly loses, both are measured again, in turns. If there is no time for that, a
-        gain by workers counts. One by a larger batch, which takes more memory, is forgotten. More
-        workers that are cheap enough although they allocate have won: later runs cost less. A loss
-        by workers that was not clear while memory was allocated must be there twice: other load
-        delays one of several workers more often than the only one.
+        More workers that are cheap enough in their first run have won, because later runs, which do
+        not allocate, cost less; before that, the choice before them is measured again. Otherwise,
+        unless the new choice clearly loses, both are measured again, in turns. If there is no time
+        for that, a gain by workers counts, and one by a larger batch, which takes more memory, is
+        forgotten. A loss by workers that was not clear while memory was allocated must be there
+        twice: other load delays one of several workers more often than the only one.
         """
         trial = self.open(workers, batch)
         first = trial.cost()
@@ -244,6 +247,9 @@ class _Contest:
     def _measure_again(self) -> Cost:
         """Measure the winner once more; the best cost."""
         best = self.best
+        if best.at_most:
+            # It won in its first run, and its second one allocates, too.
+            self.winner.cost()
         again = min(best, self.winner.cost(), key=_seconds)
         self.costs[self.costs.index(best)] = again
         return again

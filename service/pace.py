@@ -10,7 +10,8 @@ MOST_S = 0.5
 """The longest delay, and how far a burst may run ahead of the pace, in seconds."""
 
 MOST = 64
-"""The most refusals that wait at a time; others are sent at once. Each holds a connection."""
+"""The most refusals that wait at a time; others are sent at once. Each holds a connection, or a
+call over gRPC."""
 
 
 class Pace:

@@ -1,4 +1,4 @@
-"""Runs the service on a Ray cluster of several nodes, all on this machine."""
+"""Runs a Ray cluster of several nodes on this machine, for the service and for bulk jobs."""
 
 import importlib.util
 import json

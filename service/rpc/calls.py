@@ -181,7 +181,9 @@ class Calls:
                 return answer
             trailing = (*call.trailing, *statuses.metadata(problem))
             if self._is_paced(problem, context):
-                await self._pace.wait()
+                # Its traceback holds the message, whose memory counts as free by now.
+                problem.__traceback__ = None
+                await self._wait()
             await context.abort(statuses.of(problem), str(problem), trailing)
         finally:
             logs.request_id.reset(token)
@@ -245,6 +247,14 @@ class Calls:
             # Nothing tells which: gRPC has answered the client.
             return ClientGone("the client cancelled, or its message was longer than SFD_MAX_BYTES")
         return ClientGone("the client cancelled the call before its answer")
+
+    async def _wait(self) -> None:
+        """Wait for the pace of refusals, or for the end of the grace time."""
+        try:
+            await self._pace.wait()
+        except asyncio.CancelledError:
+            if not self._cut_off:
+                raise
 
     def _is_paced(self, problem: RequestError, context: Context) -> bool:
         """Whether the client may repeat the call at once, and nothing else asks for haste.

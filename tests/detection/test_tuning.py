@@ -149,8 +149,9 @@ def test_other_load_during_one_measurement_of_more_workers_does_not_change_the_c
     def costs(threads: int, batch: int) -> float:
         if threads == 2:
             return 104
-        # Two runs that allocate, then the first one that counts; two workers each.
-        return 2 * (138 if next(runs) in (4, 5) else 95)
+        # Two rounds that allocate, then the first one that counts; two workers each.
+        run = next(runs)
+        return 2 * (120 if run < 4 else 138 if run < 6 else 95)
 
     assert Machine(costs).tune(threads=2, max_batch=1).workers == 2
 
@@ -195,6 +196,20 @@ def test_a_gain_by_batches_is_not_believed_at_once_either() -> None:
     plan = machine.tune(workers=1, threads=1)
     assert plan.max_batch == 1
     assert plan.costs[0].seconds == pytest.approx(0.02), "measured again too"
+
+
+def test_a_batch_is_not_compared_with_workers_that_still_allocate() -> None:
+    """They won in their first round; the first two are slower."""
+    rounds = itertools.count()
+
+    def costs(threads: int, batch: int) -> float:
+        if threads == 4:
+            return 5
+        allocates = next(rounds) < 2 * 4
+        return 10 * (batch if batch == 1 else batch * 1.05) * (1.3 if allocates else 1)
+
+    plan = Machine(costs).tune()
+    assert (plan.workers, plan.max_batch) == (4, 1)
 
 
 def test_what_gains_nothing_is_measured_once() -> None:

@@ -17,7 +17,7 @@ COUNT = 500
 COUNT_OF_LARGE = 100
 """Of a real prototxt, which takes a tenth of a second to parse."""
 SECONDS = 1.0
-"""Of processor time for one file; a whole one of these takes milliseconds."""
+"""Of processor time for one file; a whole one takes a tenth of this at most."""
 WORDS = [
     b"{", b"}", b"[", b"]", b"<", b">", b":", b'"', b"'", b"#", b"\\", b"\n", b"\0", b"-1", b"0",
     b"1e999", b"nan", b"99999999999999999999", b"0x", b"layer", b"layers", b"input_dim", b"type",

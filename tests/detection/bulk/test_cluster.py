@@ -39,16 +39,22 @@ def cluster(has_ray: None, settings: dict[str, str]) -> Iterator[Cluster]:
 @pytest.fixture
 def on_ray(
     cluster: Cluster, command: Command, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> OnRay:
-    """Starts `sfd detect --ray` on the cluster."""
+) -> Iterator[OnRay]:
+    """Starts `sfd detect --ray` on the cluster; it ends with the test."""
+    jobs: list[subprocess.Popen[str]] = []
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
 
     def start(*arguments: object) -> "subprocess.Popen[str]":
         environment = {"RAY_ADDRESS": cluster.address, "RAY_AUTH_MODE": "disabled"}
-        return command(*arguments, "--ray", **environment)
+        jobs.append(command(*arguments, "--ray", **environment))
+        return jobs[-1]
 
-    return start
+    yield start
+    for job in jobs:
+        if job.poll() is None:
+            job.kill()
+            job.communicate()
 
 
 def finish(job: "subprocess.Popen[str]") -> tuple[int, str]:
@@ -130,6 +136,7 @@ def test_a_killed_actor_is_replaced_and_each_picture_is_there_once(
     assert len(rows_of(tmp_path / "out")) == 2000
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_node_that_dies_loses_no_picture(
     on_ray: OnRay,
     cluster: Cluster,
@@ -141,7 +148,9 @@ def test_a_node_that_dies_loses_no_picture(
     node = cluster.add_node(1)
     job = on_ray("--bulk", tmp_path / "in", "--out", tmp_path / "out", "--shard-size", 20)
     wait_for_parts(job, tmp_path / "out", 5)
+    before = set(actors_of(cluster))
     cluster.kill_node(node)
+    assert before - set(actors_of(cluster)), "no actor ran on the node"
     assert len(list(tmp_path.glob("out/results/part-*"))) < 150
     code, said = finish(job)
     assert code == 0, said

@@ -1,6 +1,7 @@
 """Calls over a socket: tensors, errors, keys, limits, ids, metrics, log lines."""
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -291,6 +292,31 @@ def test_only_a_refusal_without_a_deadline_is_paced(
         paced.cancel()
         gate.touch()
         assert all(len(floats(each.result(), 0)) == 1 for each in asked)
+
+
+def test_a_paced_refusal_is_sent_when_the_grace_time_ends(
+    start_server: Any, holding: Callable[[Path], str], tmp_path: Path, bright_cells: Cells
+) -> None:
+    gate = tmp_path / "gate"
+    limits = {"QUEUE_LIMIT": 1, "MAX_IMAGES": 1, "MAX_BATCH": 1, "GRPC_PORT": 0}
+    before = f"{ENDLESS}\n{holding(gate)}"
+    with (
+        start_server(before, **limits, SHUTDOWN_GRACE_S=1) as server,
+        connect(server) as channel,
+    ):
+        stub = GRPCInferenceServiceStub(channel)
+        asked = [stub.ModelInfer.future(request(bright_cells(5)), timeout=60)]
+        server.wait_for("sfd_batch_size_count", 1)
+        asked += [stub.ModelInfer.future(request(bright_cells(5)), timeout=60)]
+        server.wait_for("sfd_queue_depth", 1)
+        paced = stub.ModelInfer.future(request(bright_cells(5)), metadata=(("x-request-id", "p"),))
+        assert logged(server, "p")["problem"] == "overloaded"
+        server.process.send_signal(signal.SIGTERM)
+        error = paced.exception()
+        gate.touch()
+        assert error.code() is Code.UNAVAILABLE
+        assert error.details() == "the queue of 1 images is full"
+        assert [each.exception().code() for each in asked] == [Code.UNAVAILABLE] * 2
 
 
 # --- deadlines and cancellation
