@@ -1,1 +1,3 @@
 """Side-by-side measurements."""
+
+import sfd.telemetry  # noqa: F401 - before any module imports onnxruntime

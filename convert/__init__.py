@@ -35,6 +35,8 @@ reference where OpenCV can't. Without OpenCV 4 the status is `unverified`. Every
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+import sfd.telemetry  # noqa: F401 - before any module imports onnxruntime
+
 if TYPE_CHECKING:
     from convert.conversion import (
         ConversionError,

@@ -5,3 +5,5 @@
 `opening.open_detector` makes a `Detector` from a model folder. Nothing in this package uses HTTP,
 metrics or traces: a `Detector` reports to an `Observer`, and `service` counts.
 """
+
+import sfd.telemetry  # noqa: F401 - before any module imports onnxruntime

@@ -14,6 +14,7 @@ from benchmarks.servers import environments, usage
 from benchmarks.servers.contenders import Contender
 from benchmarks.servers.peers import setup as setups
 from benchmarks.servers.peers.setup import Setup
+from sfd import telemetry
 from sfd.distribution import HOME
 from sfd.errors import SfdError
 
@@ -65,6 +66,8 @@ def environment(contender: Contender, mark: str, setup: Path, port: int = 0) -> 
     clean = {name: value for name, value in os.environ.items() if not name.startswith(unwanted)}
     return {
         **clean,
+        # As in ours, so that no server measures the telemetry of onnxruntime.
+        telemetry.VARIABLE: "1",
         **own,
         "PYTHONPATH": str(HOME),
         "PYTHONUNBUFFERED": "1",
