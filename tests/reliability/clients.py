@@ -110,7 +110,8 @@ class Clients:
             await asyncio.wait(list(self._running))
 
     def _session(self) -> httpx.AsyncClient:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=16)
+        # The kept connections count as descriptors of the service, so there are few.
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=4)
         return httpx.AsyncClient(base_url=self.url, timeout=60, limits=limits, trust_env=False)
 
     def _note(self, kind: str) -> Sent:

@@ -115,6 +115,8 @@ async def live(process: Process, life: Life, clients: Clients, seconds: float) -
             rate = clients.rate
             clients.set_rate(0)
             await clients.rest()
+            # The latest kill may have left no decoders, which come back with the next pictures.
+            await clients.measure(FILL_S, FILLING)
             await asyncio.to_thread(process.wait_until_idle)
             life.rest.append(processes.held(process.pid))
             clients.set_rate(rate)

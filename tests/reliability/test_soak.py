@@ -30,8 +30,7 @@ def test_a_short_soak_breaks_no_promise(
     assert found["failures"] == []
     assert set(found["outcomes"]) == set(MIX)
     assert found["outcomes"]["good"]["200"] > 20
-    # Only a few pictures are poison. On a busy machine all of them may be refused.
-    assert set(found["outcomes"]["poison"]) <= {"500", "503", "refused"}
+    assert found["outcomes"]["poison"]["500"] > 0
 
 
 @pytest.mark.soak
