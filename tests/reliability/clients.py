@@ -98,7 +98,8 @@ class Clients:
             await self.rest()
 
     def _kinds(self) -> Iterator[str]:
-        """Kinds in the proportions of MIX, also within each fifty requests; in random order."""
+        """One of each kind; then the proportions of MIX in each fifty requests, in random order."""
+        yield from MIX
         fifty = [kind for kind, share in MIX.items() for _ in range(share // 2)]
         while True:
             self.chance.shuffle(fifty)
