@@ -36,9 +36,13 @@ class Cluster:
     address: str
     """Where a job finds it."""
 
+    raylets: dict[str, int]
+    """The process that starts a node's workers, for each node that was added, by its id."""
+
     def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
         self.process = process
         self.folder = folder
+        self.raylets: dict[str, int] = {}
         self.url = f"http://127.0.0.1:{free_port()}"
         self.head = self._answer()
         self.address = self.head["address"]
@@ -46,7 +50,9 @@ class Cluster:
 
     def add_node(self, cpus: int) -> str:
         """Start a node; its id."""
-        return str(self._ask(f"add {cpus}")["node"])
+        started = self._ask(f"add {cpus}")
+        self.raylets[started["node"]] = started["raylet"]
+        return str(started["node"])
 
     def kill_node(self, node: str) -> None:
         """Kill all processes of a node with SIGKILL."""
@@ -100,18 +106,18 @@ class Cluster:
             assert time.monotonic() < give_up, self.application()
             time.sleep(0.1)
 
-    def _ask(self, line: str) -> dict[str, str]:
+    def _ask(self, line: str) -> dict[str, Any]:
         assert self.process.stdin is not None
         self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
         return self._answer()
 
-    def _answer(self) -> dict[str, str]:
+    def _answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             # Ray prints too.
             if line.startswith("{"):
-                answer: dict[str, str] = json.loads(line)
+                answer: dict[str, Any] = json.loads(line)
                 return answer
         raise AssertionError((self.folder / "nodes.log").read_text("utf-8"))
 

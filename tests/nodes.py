@@ -29,14 +29,15 @@ def main() -> None:
             case ["add", cpus]:
                 node = cluster.add_node(num_cpus=int(cpus), **options)
                 nodes[node.node_id] = node
-                answer(node=node.node_id)
+                (raylet,) = node.all_processes["raylet"]
+                answer(node=node.node_id, raylet=raylet.process.pid)
             case ["kill", name]:
                 cluster.remove_node(nodes.pop(name), allow_graceful=False)
                 answer(node=name)
     cluster.shutdown()
 
 
-def answer(**values: str) -> None:
+def answer(**values: object) -> None:
     """Print an answer."""
     print(json.dumps(values), flush=True)
 
