@@ -238,6 +238,15 @@ def test_more_images_than_a_request_may_have_are_refused(stub: Any, failed: Fail
     assert error.details() == "the request has 33 images; the limit is 32"
 
 
+def fill_queue(server: Server, stub: Any, image: bytes, waiting: int) -> list[Any]:
+    """Send a service that holds its inferences one call to infer, and then calls that wait."""
+    calls = [stub.ModelInfer.future(request(image), timeout=60)]
+    server.wait_for("sfd_batch_size_count", 1)
+    calls += [stub.ModelInfer.future(request(image), timeout=60) for _ in range(waiting)]
+    server.wait_for("sfd_queue_depth", waiting)
+    return calls
+
+
 def test_a_full_queue_is_unavailable_and_says_when_to_come_back(
     start_server: Any,
     holding: Callable[[Path], str],
@@ -249,10 +258,7 @@ def test_a_full_queue_is_unavailable_and_says_when_to_come_back(
     limits = {"QUEUE_LIMIT": 2, "MAX_IMAGES": 2, "MAX_BATCH": 1}
     with start_server(holding(gate), GRPC_PORT=0, **limits) as server, connect(server) as channel:
         stub = GRPCInferenceServiceStub(channel)
-        asked = [stub.ModelInfer.future(request(bright_cells(5)), timeout=60)]
-        server.wait_for("sfd_batch_size_count", 1)
-        asked += [stub.ModelInfer.future(request(bright_cells(5)), timeout=60) for _ in range(2)]
-        server.wait_for("sfd_queue_depth", 2)
+        asked = fill_queue(server, stub, bright_cells(5), 2)
         error = failed(stub.ModelInfer, request(bright_cells(5)))
         gate.touch()
         assert all(len(floats(each.result(), 0)) == 1 for each in asked)
@@ -260,6 +266,13 @@ def test_a_full_queue_is_unavailable_and_says_when_to_come_back(
     assert error.details() == "the queue of 2 images is full"
     trailing = dict(error.trailing_metadata())
     assert (trailing["retry-after"], trailing["grpc-retry-pushback-ms"]) == ("1", "1000")
+
+
+def refused_call(server: Server, stub: Any, image: bytes) -> Any:
+    """A call without a deadline that the service has refused, perhaps without an answer yet."""
+    call = stub.ModelInfer.future(request(image), metadata=(("x-request-id", "p"),))
+    assert logged(server, "p")["problem"] == "overloaded"
+    return call
 
 
 ENDLESS = "from service.pace import Pace; Pace.delay = lambda self: 60.0"
@@ -280,12 +293,8 @@ def test_only_a_refusal_without_a_deadline_is_paced(
         connect(server) as channel,
     ):
         stub = GRPCInferenceServiceStub(channel)
-        asked = [stub.ModelInfer.future(request(bright_cells(5)), timeout=60)]
-        server.wait_for("sfd_batch_size_count", 1)
-        asked += [stub.ModelInfer.future(request(bright_cells(5)), timeout=60)]
-        server.wait_for("sfd_queue_depth", 1)
-        paced = stub.ModelInfer.future(request(bright_cells(5)), metadata=(("x-request-id", "p"),))
-        assert logged(server, "p")["problem"] == "overloaded"
+        asked = fill_queue(server, stub, bright_cells(5), 1)
+        paced = refused_call(server, stub, bright_cells(5))
         error = failed(stub.ModelInfer, request(bright_cells(5)))
         assert error.code() is Code.UNAVAILABLE
         assert not paced.done()
@@ -305,12 +314,8 @@ def test_a_paced_refusal_is_sent_when_the_grace_time_ends(
         connect(server) as channel,
     ):
         stub = GRPCInferenceServiceStub(channel)
-        asked = [stub.ModelInfer.future(request(bright_cells(5)), timeout=60)]
-        server.wait_for("sfd_batch_size_count", 1)
-        asked += [stub.ModelInfer.future(request(bright_cells(5)), timeout=60)]
-        server.wait_for("sfd_queue_depth", 1)
-        paced = stub.ModelInfer.future(request(bright_cells(5)), metadata=(("x-request-id", "p"),))
-        assert logged(server, "p")["problem"] == "overloaded"
+        asked = fill_queue(server, stub, bright_cells(5), 1)
+        paced = refused_call(server, stub, bright_cells(5))
         server.process.send_signal(signal.SIGTERM)
         error = paced.exception()
         gate.touch()
