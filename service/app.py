@@ -119,7 +119,7 @@ def middleware(runtime: Runtime, traces: tracing.Tracing | None) -> list[Middlew
         )
     others = apis(runtime)
     shapes = (*(api.shape for api in others), *problems.SHAPES)
-    key_in_body = tuple(f"{api.shape.path}/" for api in others if api.key_in_body)
+    key_in_body = {api.key_in_body for api in others if api.key_in_body}
     routes = [route for router in routers(runtime) for route in router.routes]
     # Inside CORS, so that a page of another origin can read why its request failed.
     return [

@@ -24,8 +24,8 @@ class Api:
     """The format of its errors, and the common prefix of its paths."""
     models: Sequence[type[BaseModel]]
     """Schemas that only the OpenAPI document refers to."""
-    key_in_body: bool = False
-    """Whether its clients send the API key in the body; its routes then check the key."""
+    key_in_body: str = ""
+    """The path to which its clients POST the API key in the body; its route checks the key."""
 
 
 def refuse(router: APIRouter, path: str, methods: Sequence[str], detail: str) -> None:

@@ -56,6 +56,7 @@ class Parameters(BaseModel):
     min_confidence: Annotated[float | None, Field(ge=0, le=1), blank_is_absent] = None
 
 
+PATH = "/v1/vision/face"
 SHAPE = Shape(
     "/v1/vision",
     lambda error, _: {"success": False, "error": str(error)},
@@ -107,7 +108,7 @@ FORM: dict[str, Any] = {
 
 
 @router.post(
-    "/v1/vision/face",
+    PATH,
     summary="Find the faces in an image, like DeepStack",
     openapi_extra=FORM,
     responses={
@@ -158,4 +159,4 @@ refuse(
     "finds no other objects",
 )
 
-API = Api(router, SHAPE, [DeepStackError], key_in_body=True)
+API = Api(router, SHAPE, [DeepStackError], key_in_body=PATH)

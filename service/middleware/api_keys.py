@@ -1,6 +1,6 @@
 """API keys: if any are set, each request must carry one, except to the open paths."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Match
@@ -19,8 +19,8 @@ OPEN_PATHS = PROBES | {"/", "/docs", "/openapi.json"}
 class ApiKeys:
     """Accepts requests with a key in `X-API-Key` or as `Authorization: Bearer`.
 
-    Under `key_in_body` (such as /v1/vision/) a key may also be in the body. A request there that
-    has none in its headers passes, and its route must check the key.
+    A POST to a path in `key_in_body` (such as /v1/vision/face) may have its key in the body. If it
+    has none in its headers it passes, and its route must check the key.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class ApiKeys:
         app: ASGIApp,
         keys: Keys,
         routes: Sequence[BaseRoute],
-        key_in_body: tuple[str, ...] = (),
+        key_in_body: Set[str] = frozenset(),
     ) -> None:
         self.app = app
         self.keys = keys
@@ -39,7 +39,8 @@ class ApiKeys:
         """Answer one request, or raise Unauthorized."""
         if scope["type"] == "http" and self.keys and not _is_open(scope["path"]):
             given = keys.in_headers(Headers(scope=scope))
-            if given is not None or not scope["path"].startswith(self.key_in_body):
+            is_in_body = scope["method"] == "POST" and scope["path"] in self.key_in_body
+            if given is not None or not is_in_body:
                 try:
                     self.keys.check(given)
                 except Unauthorized:

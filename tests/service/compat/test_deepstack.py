@@ -286,12 +286,27 @@ def test_without_a_key_nothing_is_detected(
 
 
 @pytest.mark.parametrize(
-    "path", ["/detect", "/v1/visions", "/v1/vision/../../detect", "/v1/vision%2F..%2F..%2Fdetect"]
+    ("method", "path"),
+    [
+        ("POST", "/detect"),
+        ("POST", "/v1/visions"),
+        ("POST", "/v1/vision/../../detect"),
+        ("POST", "/v1/vision%2F..%2F..%2Fdetect"),
+        ("POST", f"{PATH}/recognize"),
+        ("GET", PATH),
+        ("PUT", PATH),
+    ],
 )
-def test_no_other_path_bypasses_the_middleware(guarded: Any, path: str) -> None:
-    response = guarded.post(path, files={"image": b"x"}, data={"api_key": KEY})
-    assert response.status_code in (401, 404, 501)
+def test_the_key_is_in_the_body_of_no_other_request(guarded: Any, method: str, path: str) -> None:
+    response = guarded.request(method, path, files={"image": b"x"}, data={"api_key": KEY})
+    assert response.status_code == 401
     assert "sfd_batch_size_count 0.0" in guarded.get("/metrics").text
+
+
+def test_with_a_key_in_a_header_the_other_calls_are_a_501(guarded: Any) -> None:
+    headers = {"X-API-Key": KEY}
+    response = guarded.post(f"{PATH}/recognize", files={"image": b"x"}, headers=headers)
+    assert response.status_code == 501
 
 
 # --- limits
