@@ -24,6 +24,7 @@ from service.openinference import protobuf
 from service.openinference.inference_pb2 import DESCRIPTOR
 from service.pace import Pace
 from service.rpc import statuses
+from service.rpc.turns import Turns
 from service.runtime import Runtime
 from service.tracing import Attributes, Ended, Tracing
 
@@ -57,7 +58,9 @@ class Call:
     headers: Headers
     """Its metadata."""
     requests: AsyncIterator[bytes]
-    turns: asyncio.Semaphore
+    peer: str
+    """The client's address."""
+    turns: Turns
     is_arriving: bool = False
     """Whether the message is awaited."""
     log_fields: dict[str, object] = field(default_factory=dict)
@@ -76,7 +79,7 @@ class Call:
 
     async def _receive(self) -> bytes:
         self.is_arriving = True
-        async with self.turns:
+        async with self.turns.take(self.peer):
             async for data in self.requests:
                 self.is_arriving = False
                 return data
@@ -102,7 +105,7 @@ class Calls:
     def __init__(self, runtime: Runtime, tracing: Tracing | None) -> None:
         self.runtime = runtime
         self.tracing = tracing
-        self._turns = asyncio.Semaphore(READING)
+        self._turns = Turns(READING)
         self._pace = Pace()
         self._running: set[asyncio.Task[Any]] = set()
         self._idle = asyncio.Event()
@@ -194,7 +197,8 @@ class Calls:
         if remaining is not None:
             seconds = min(seconds, remaining)
         deadline = asyncio.get_running_loop().time() + seconds
-        return Call(self.runtime, deadline, headers, requests, self._turns)
+        peer = _address(context.peer())
+        return Call(self.runtime, deadline, headers, requests, peer, self._turns)
 
     async def _observe(
         self, method: Method, call: Call, context: Context
@@ -202,7 +206,6 @@ class Calls:
         """The answer, or the problem; either is counted, logged and traced."""
         metrics = self.runtime.metrics
         path = f"/{SERVICE}/{method.name}"
-        client = _address(context.peer())
         answer, problem, status = b"", None, 200
         started = time.perf_counter()
         metrics.in_flight.inc()
@@ -228,7 +231,7 @@ class Calls:
                 route=path,
                 status=status,
                 seconds=time.perf_counter() - started,
-                client=client,
+                client=call.peer,
                 is_probe=method.is_open,
                 fields={"grpc_status": code.name, **call.log_fields},
             )

@@ -553,18 +553,26 @@ def test_many_clients_get_their_own_answers(server: Server, bright_cells: Cells)
             assert corners == {(cell % 4, cell // 4) for cell in cells}
 
 
-def test_clients_that_send_nothing_do_not_stop_probes(server: Server, stub: Any) -> None:
+def test_clients_that_send_nothing_do_not_stop_others(
+    start_server: Any, bright_cells: Cells
+) -> None:
     ended = threading.Event()
 
     def silence() -> Iterator[bytes]:
         ended.wait(60)
         yield from ()
 
-    with connect(server) as channel:
+    before = "import service.rpc.turns as turns; turns.LONGEST_S = 0.5"
+    with start_server(before, GRPC_PORT=0) as server, connect(server) as channel:
         calls = [channel.stream_unary(INFER).future(silence()) for _ in range(50)]
-        server.wait_for("sfd_in_flight", 51)
+        server.wait_for("sfd_in_flight", 10)
+        stub = GRPCInferenceServiceStub(channel)
         assert stub.ServerReady(pb.ServerReadyRequest(), timeout=20).ready
+        assert len(floats(stub.ModelInfer(request(bright_cells(5)), timeout=20), 0)) == 1
+        # The first ones had to leave.
+        assert calls[0].exception(timeout=20).code() is Code.UNAVAILABLE
+        assert "other calls wait" in calls[0].exception().details()
         for call in calls:
             call.cancel()
         ended.set()
-    server.wait_until_idle()
+        server.wait_until_idle()
