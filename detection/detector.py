@@ -18,7 +18,7 @@ from detection.deadline import until
 from detection.decoding.job import Job
 from detection.decoding.pool import Decoder
 from detection.decoding.tasks import Crop, Draw, Prepare, Prepared
-from detection.errors import RequestError
+from detection.errors import RequestError, Timeout
 from detection.observer import ImageDone, Observer
 from detection.predictions import Predictions
 from detection.rendering import Style
@@ -175,7 +175,8 @@ class Detector:
         """The faces of each file in order, or its problem; places for all are taken first.
 
         A file that is already a RequestError is returned as it is. Tiled images are processed one
-        after the other, so that one request does not fill the queue. Raises Overloaded.
+        after the other, so that one request does not fill the queue. Raises Overloaded, and Timeout
+        if the deadline passes before all files have been processed.
         """
         good = sum(not isinstance(data, RequestError) for data in files)
         most_tiles = self._most_tiles(good) if query.tiles else 1
@@ -192,8 +193,14 @@ class Detector:
                     return problem
 
             if query.tiles:
-                return [await one(data) for data in files]
-            return await asyncio.gather(*map(one, files))
+                found = [await one(data) for data in files]
+            else:
+                found = await asyncio.gather(*map(one, files))
+        for each in found:
+            # The deadline is the request's, not the file's. All have ended by now.
+            if isinstance(each, Timeout):
+                raise each
+        return found
 
     async def close(self) -> None:
         """Finish the accepted requests, then end the threads and processes."""

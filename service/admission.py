@@ -1,6 +1,6 @@
 """Admits requests to detect, for every API."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -27,20 +27,23 @@ class Admission:
     """A time of the event loop's clock."""
     held: body.Held
 
-    async def read(self, *, max_images: int, read_json: JsonReader = from_json) -> Uploads:
-        """The image files and parameters in the body, within the limits of the settings."""
-        headers = self.request.headers
-        chunks = body.stream(
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives, within the limits of the settings."""
+        return body.stream(
             self.request.receive,
-            headers,
+            self.request.headers,
             max_bytes=self.runtime.settings.max_bytes,
             deadline=self.deadline,
             held=self.held,
         )
+
+    async def read(self, *, max_images: int, read_json: JsonReader = from_json) -> Uploads:
+        """The image files and parameters in the body, within the limits of the settings."""
+        headers = self.request.headers
         return await uploads.read(
             headers.get("content-type", ""),
             headers.get("content-encoding", ""),
-            chunks,
+            self.chunks(),
             max_images=max_images,
             deadline=self.deadline,
             read_json=read_json,

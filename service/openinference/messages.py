@@ -43,9 +43,9 @@ class WantedOutput(BaseModel):
 
 
 class InferenceRequest(BaseModel):
-    """What to infer. `parameters` are those of POST /detect: min_score, nms_iou, max_faces, tiles.
+    """What to infer: either `image`, image files, or `images`, pixels as the network takes them.
 
-    The input is either `image`, image files, or `images`, pixels as the network takes them.
+    `parameters` are those of POST /detect: min_score, nms_iou, max_faces, min_size and tiles.
     """
 
     id: str | None = None

@@ -7,7 +7,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from detection.detector import Detector
-from service import body, openapi
+from service import openapi
+from service.admission import admit
 from service.disconnects import unless_client_goes
 from service.errors import DETECTION, InvalidRequest, Unauthorized, UnknownModel
 from service.openinference import calls, compression, inference, messages, tensors
@@ -25,7 +26,6 @@ from service.openinference.openapi import (
     infer_request,
 )
 from service.problems import INFERENCE
-from service.runtime import Runtime
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
 
@@ -167,29 +167,18 @@ async def model_version_infer(request: Request, name: str, version: str) -> Resp
 
 
 async def _infer(request: Request, detector: Detector) -> Response:
-    runtime: Runtime = request.app.state.runtime
-    settings = runtime.settings
-    deadline = asyncio.get_running_loop().time() + settings.request_timeout_s
-    runtime.check_open()
-    detector.batcher.check_room(deadline=deadline)
-    with runtime.memory.hold() as held:
-        chunks = body.stream(
-            request.receive,
-            request.headers,
-            max_bytes=settings.max_bytes,
-            deadline=deadline,
-            held=held,
-        )
+    with admit(request, detector) as admission:
+        settings = admission.runtime.settings
         content = await compression.read(
-            chunks,
+            admission.chunks(),
             request.headers.get("content-encoding", ""),
             max_bytes=settings.max_bytes,
-            held=held,
+            held=admission.held,
         )
         header, binary = tensors.split(content, request.headers.get(HEADER_LENGTH))
         # In threads, because the largest bodies take a while and would block the event loop.
         message = await asyncio.to_thread(messages.parse, header)
-        call = calls.Inference.of(detector, message, deadline)
+        call = calls.Inference.of(detector, message, admission.deadline)
         (received,) = tensors.assign(message, binary)
         inferred = await unless_client_goes(
             request.receive, call.run(received, settings.max_images)

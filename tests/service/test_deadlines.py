@@ -50,15 +50,32 @@ def test_an_invalid_deadline_is_refused(client: TestClient, bright_cells: Cells,
     )  # fmt: skip
 
 
+SLOW = "2 * max(image.max() == 255 for image in images)"
+"""Seconds of an inference: 2 with a bright cell, otherwise none."""
+
+
+@pytest.mark.parametrize("kind", ["one image", "several images", "tensors"])
 def test_a_client_gets_a_504_at_its_own_deadline(
-    start_server: Any, bright_cells: Cells, sleeping: Callable[[object], str]
+    start_server: Any,
+    bright_cells: Cells,
+    as_base64: Callable[[bytes], str],
+    sleeping: Callable[[object], str],
+    kind: str,
 ) -> None:
-    with start_server(before=sleeping("2 * (images[0].max() == 255)")) as server:
+    slow = bright_cells(1)
+    tensor = {"name": "image", "shape": [1], "datatype": "BYTES", "data": [as_base64(slow)]}
+    requests: dict[str, tuple[str, dict[str, Any]]] = {
+        "one image": ("/detect", {"content": slow}),
+        # The first one has its faces in time.
+        "several images": ("/detect", {"files": {"a": bright_cells(), "b": slow}}),
+        "tensors": ("/v2/models/cells/infer", {"json": {"inputs": [tensor]}}),
+    }
+    path, content = requests[kind]
+    with start_server(before=sleeping(SLOW), MAX_BATCH=1) as server:
         answer = httpx.post(
-            f"{server.url}/detect",
-            content=bright_cells(1),
-            headers={"X-Request-Timeout": "0.3"},
-            timeout=20,
+            f"{server.url}{path}", **content, headers={"X-Request-Timeout": "0.3"}, timeout=20
         )
-    assert answer.status_code == 504
+        counted = server.metrics()
+    assert answer.status_code == 504, answer.text
     assert answer.elapsed.total_seconds() < 1.9
+    assert counted['sfd_rejected_total{reason="timeout"}'] == 1
