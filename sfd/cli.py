@@ -4,6 +4,7 @@ import argparse
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -150,28 +151,27 @@ def _run(name: str, argv: Sequence[str] | None, given: argparse.Namespace | None
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         command.run(arguments)
-    except SfdError as error:
-        if arguments.debug:
-            raise
-        _complain(prog, str(error))
-        return error.exit_code
     except KeyboardInterrupt:
         _complain(prog, "interrupted")
         return 1
     except BrokenPipeError:
         return 1
-    except ModuleNotFoundError as error:
-        if arguments.debug:
-            raise
-        _complain(prog, extras.lacking(name, error))
-        return 1
     except Exception as error:
         if arguments.debug:
-            raise
-        detail = " ".join(f"unexpected {type(error).__name__}: {error}".split())
-        _complain(prog, f"{detail} (a bug: run again with --debug and report the traceback)")
-        return 1
+            traceback.print_exc()
+        _complain(prog, _explanation(error, name))
+        return error.exit_code if isinstance(error, SfdError) else 1
     return 0
+
+
+def _explanation(error: Exception, name: str) -> str:
+    """What to say when the command `name` failed."""
+    if isinstance(error, SfdError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return extras.lacking(name, error)
+    detail = " ".join(f"unexpected {type(error).__name__}: {error}".split())
+    return f"{detail} (a bug: run again with --debug and report the traceback)"
 
 
 def _complain(prog: str, message: str) -> None:

@@ -92,11 +92,18 @@ def test_a_reader_that_closes_the_pipe_ends_the_command_silently(
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("error", [SfdError("x"), ValueError("x"), ModuleNotFoundError("x")])
-def test_debug_shows_the_traceback(install: Install, error: Exception) -> None:
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(SfdError("x"), 1), (UsageError("x"), 2), (ValueError("x"), 1), (ModuleNotFoundError("x"), 1)],
+)
+def test_debug_adds_the_traceback(
+    install: Install, capsys: pytest.CaptureFixture[str], error: Exception, code: int
+) -> None:
     install(failing(error))
-    with pytest.raises(type(error)):
-        cli.main(["work", "--debug"])
+    assert cli.main(["work", "--debug"]) == code
+    printed = capsys.readouterr().err
+    assert printed.startswith("Traceback (most recent call last):")
+    assert printed.splitlines()[-1].startswith("sfd work: ")
 
 
 def test_a_command_names_a_missing_library(
