@@ -44,7 +44,7 @@ class Settings(DetectionSettings):
     """Largest request body, in bytes."""
 
     max_images: Annotated[int, Ge(1), Le(1024)] = 32
-    """Most images in one request."""
+    """Most images in one request; at most SFD_QUEUE_LIMIT, and if not set, lowered to it."""
 
     api_keys: Keys = ()
     """API keys, separated by commas. If any are set, every request must carry one, except to the
@@ -89,8 +89,14 @@ class Settings(DetectionSettings):
 
     @model_validator(mode="after")
     def _a_request_fits_the_queue(self) -> Self:
+        if "max_images" not in self.model_fields_set:
+            # Settings are frozen, and this is not one that somebody set.
+            self.__dict__["max_images"] = min(self.max_images, self.queue_limit)
         if self.max_images > self.queue_limit:
-            raise ValueError("SFD_MAX_IMAGES: must not be more than SFD_QUEUE_LIMIT")
+            raise ValueError(
+                f"SFD_MAX_IMAGES: must not be more than SFD_QUEUE_LIMIT, which is "
+                f"{self.queue_limit}"
+            )
         return self
 
     @model_validator(mode="after")

@@ -45,6 +45,14 @@ def test_a_variable_sets_its_field(
     assert getattr(settings.load(), field) == value
 
 
+def test_a_short_queue_lowers_the_default_limit_of_a_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("SFD_QUEUE_LIMIT", "16")
+    loaded = settings.load()
+    assert (loaded.queue_limit, loaded.max_images) == (16, 16)
+
+
 def test_the_defaults_are_the_documented_ones() -> None:
     loaded = settings.load()
     assert loaded.max_bytes == 20 * 2**20
@@ -97,7 +105,11 @@ def test_the_defaults_are_the_documented_ones() -> None:
         ("SFD_FETCH_HOSTS", "a.org:0", "SFD_FETCH_HOSTS: must be host names separated by commas"),
         ("SFD_FETCH_HOSTS", "[::1]", "SFD_FETCH_HOSTS: must be host names separated by commas"),
         ("SFD_FETCH_HOSTS", "a b.org", "SFD_FETCH_HOSTS: must be host names separated by commas"),
-        ("SFD_MAX_IMAGES", "200", "SFD_MAX_IMAGES: must not be more than SFD_QUEUE_LIMIT"),
+        (
+            "SFD_MAX_IMAGES",
+            "200",
+            "SFD_MAX_IMAGES: must not be more than SFD_QUEUE_LIMIT, which is 128",
+        ),
     ],
 )
 def test_a_wrong_value_is_refused_with_the_variable_and_what_it_accepts(
