@@ -6,7 +6,6 @@ from pathlib import Path
 
 from convert.arguments import add_preprocessing
 from convert.conversion import (
-    NOT_ASKED,
     STEPS,
     Options,
     VerificationError,
@@ -14,7 +13,7 @@ from convert.conversion import (
     explain_file,
 )
 from convert.outputs.kinds import Kind
-from convert.report import Report, Status
+from convert.report import Report
 from sfd.arguments import one_of, size, words
 from sfd.errors import UsageError
 from sfd.files import write_atomically
@@ -193,10 +192,8 @@ def _check_report(report: Path, others: Sequence[Path]) -> None:
 
 def _summarize(report: Report, path: Path) -> None:
     verification = report.verification
-    for warning in report.warnings:
-        say(f"sfd convert: warning: {warning}", error=True)
-    if verification.status is Status.UNVERIFIED and verification.reason != NOT_ASKED:
-        say(f"sfd convert: warning: {path} is {verification}", error=True)
+    for advice in report.advice(str(path)):
+        say(f"sfd convert: warning: {advice}", error=True)
     inputs = ", ".join(f"{name} {shape}" for name, shape in report.inputs.items())
     at = f" at {verification.input_size}" if verification.input_size else ""
     outputs = ", ".join(f"{name} {shape}" for name, shape in report.outputs.items())

@@ -23,7 +23,7 @@ from convert.outputs.kinds import Built, Kind, build, default_kind, input_proble
 from convert.outputs.preprocessing import ChannelOrder, Preprocessing
 from convert.outputs.stated import differences, fractions
 from convert.reduction import reduced
-from convert.report import Report, Status, Verification
+from convert.report import NOT_ASKED, Report, Status, Verification
 from convert.simulation import simulate
 from convert.storage import stored
 from convert.translate import problems_of
@@ -40,8 +40,6 @@ STEPS = (
 )  # fmt: skip
 """The step names that `progress` gets, in order. "simulating" occurs only without weights, and the
 steps from OpenCV to scene only with verification."""
-
-NOT_ASKED = "verification was switched off"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
+NOT_ASKED = "verification was switched off"
+"""The reason of a file that is unverified because nobody wanted it verified."""
+
 
 class Status(StrEnum):
     """Whether a conversion has been verified."""
@@ -75,6 +78,13 @@ class Report:
     warnings: tuple[str, ...]
     verification: Verification
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def advice(self, file: str) -> list[str]:
+        """The warnings, and why `file` is unverified unless nobody wanted it verified."""
+        verification = self.verification
+        if verification.status is not Status.UNVERIFIED or verification.reason == NOT_ASKED:
+            return list(self.warnings)
+        return [*self.warnings, f"{file} is {verification}"]
 
     def to_json(self) -> str:
         """The report as indented JSON; infinity and NaN become null."""

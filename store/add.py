@@ -52,16 +52,16 @@ def add(
     """Create the model `store/name` from a deploy prototxt and its weights, and return it.
 
     Input, classes and thresholds come from the network unless `options` override them. Each warning
-    of the converter is passed to `warn`. Raises ModelError if the name is taken or invalid or the
-    service can't serve the detector, and SfdError if the converter refuses the files. The store is
-    unchanged then.
+    of the converter is passed to `warn`, also that the file is unverified. Raises ModelError if the
+    name is taken or invalid or the service can't serve the detector, and SfdError if the converter
+    refuses the files. The store is unchanged then.
     """
     card = card or Card()
     with staged(store, name) as folder:
         made = replace(options or Options(), output=Kind.HEADS, name=name)
         report = convert_file(prototxt, caffemodel, folder / ONNX_FILE, made, progress)
-        for warning in report.warnings:
-            warn(warning)
+        for advice in report.advice(ONNX_FILE):
+            warn(advice)
         names = json.loads(report.metadata["sfd.class_names"])
         if len(names) != 1:
             raise ModelError(

@@ -12,6 +12,7 @@ from sfd.files import temporary_beside, write_atomically
 from store.int8 import Int8
 from store.model import (
     BUILD_FILE,
+    ONNX_FILE,
     Build,
     Model,
     ModelError,
@@ -32,8 +33,16 @@ def is_built(model: Model) -> bool:
         return False
 
 
-def build(model: Model, *, verify: bool = True, progress: Progress = lambda _: None) -> Build:
+def build(
+    model: Model,
+    *,
+    verify: bool = True,
+    progress: Progress = lambda _: None,
+    warn: Callable[[str], object] = lambda _: None,
+) -> Build:
     """Convert a folder's sources to its ONNX files in heads form and write `build.json`.
+
+    Each warning of the converter is passed to `warn`, also that the file is unverified.
 
     A conversion that fails leaves all files as they were. Each file is written whole or not at all;
     if the process dies before the last, `check` reports that they don't match. Raises ModelError if
@@ -46,6 +55,7 @@ def build(model: Model, *, verify: bool = True, progress: Progress = lambda _: N
         report = convert_file(model.deploy, model.weights, model.onnx, options, progress)
         made = record(model, report)
         model.second_look_onnx.unlink(missing_ok=True)
+        _pass_on(report, warn)
         return made
     side = model.second_look.side
     smaller = conversion(model, verify=verify, size=(side, side))
@@ -53,7 +63,13 @@ def build(model: Model, *, verify: bool = True, progress: Progress = lambda _: N
         second = convert_file(model.deploy, model.weights, path, smaller, progress)
         report = convert_file(model.deploy, model.weights, model.onnx, options, progress)
         path.replace(model.second_look_onnx)
+    _pass_on(report, warn)
     return record(model, report, second)
+
+
+def _pass_on(report: Report, warn: Callable[[str], object]) -> None:
+    for advice in report.advice(ONNX_FILE):
+        warn(advice)
 
 
 def conversion(

@@ -3,7 +3,7 @@
 import argparse
 import json
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -178,8 +178,8 @@ def _build(arguments: argparse.Namespace) -> None:
             if is_built(model) and not arguments.force:
                 say(f"{model.name}: {model.onnx.name} is up to date")
                 continue
-            with progress_bar(model.name) as progress:
-                made = build(model, verify=arguments.verify, progress=progress)
+            with _warnings() as warn, progress_bar(model.name) as progress:
+                made = build(model, verify=arguments.verify, progress=progress, warn=warn)
             say(f"{model.name}: built {model.onnx}, {made.verification}")
         except SfdError as error:
             failures.append(f"{folder.name}: {error}")
@@ -207,22 +207,16 @@ def _add(arguments: argparse.Namespace) -> None:
         default_score=arguments.score,
     )
     sources = arguments.prototxt, arguments.caffemodel
-    warnings: list[str] = []
-    try:
-        with _terminable(), progress_bar(arguments.name) as progress:
-            model = add(
-                store_for(arguments.name, arguments.store),
-                arguments.name,
-                *sources,
-                options=options,
-                card=about,
-                progress=progress,
-                warn=warnings.append,
-            )
-    finally:
-        # Shown below the progress line, and also for a model that is refused: they may explain why.
-        for warning in warnings:
-            say(f"sfd models: warning: {warning}", error=True)
+    with _terminable(), _warnings() as warn, progress_bar(arguments.name) as progress:
+        model = add(
+            store_for(arguments.name, arguments.store),
+            arguments.name,
+            *sources,
+            options=options,
+            card=about,
+            progress=progress,
+            warn=warn,
+        )
     say(f"{model.name}: added in {model.folder}")
 
 
@@ -230,7 +224,7 @@ def _pull(arguments: argparse.Namespace) -> None:
     from store.pull import pull
 
     path = arguments.catalog or default_catalog(arguments.store)
-    with _terminable(), progress_bar(arguments.name) as progress:
+    with _terminable(), _warnings() as warn, progress_bar(arguments.name) as progress:
         model = pull(
             store_for(arguments.name, arguments.store),
             arguments.name,
@@ -238,6 +232,7 @@ def _pull(arguments: argparse.Namespace) -> None:
             input_size=arguments.input_size,
             verify=arguments.verify,
             progress=progress,
+            warn=warn,
         )
     say(f"{model.name}: pulled into {model.folder}")
 
@@ -270,6 +265,20 @@ def _complain(failures: Sequence[str]) -> None:
 def _json(value: object) -> str:
     # In ASCII: a terminal obeys some of the other characters.
     return json.dumps(value, indent=2)
+
+
+@contextmanager
+def _warnings() -> Iterator[Callable[[str], object]]:
+    """Collects warnings, and shows them below the progress bar.
+
+    Also for a model that is refused, because they may explain why.
+    """
+    warnings: list[str] = []
+    try:
+        yield warnings.append
+    finally:
+        for warning in warnings:
+            say(f"sfd models: warning: {warning}", error=True)
 
 
 @contextmanager

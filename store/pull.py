@@ -1,5 +1,6 @@
 """Pulls a published model into the store: downloads, checks, converts and verifies it."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,10 +20,12 @@ def pull(
     verify: bool = True,
     timeout: float = TIMEOUT_S,
     progress: Progress = lambda _: None,
+    warn: Callable[[str], object] = lambda _: None,
 ) -> Model:
     """Download a catalog's model and build it in the store. A failure leaves nothing behind.
 
-    `input_size` (height, width) overrides the catalog's. Raises ModelError if the catalog lacks the
+    `input_size` (height, width) overrides the catalog's. Each warning of the converter is passed to
+    `warn`, also that the file is unverified. Raises ModelError if the catalog lacks the
     name or the store already has it, if the download fails or differs from what the catalog states,
     or if the disk is full. Raises SfdError if the conversion fails.
     """
@@ -38,5 +41,5 @@ def pull(
         for source in entry.sources.values():
             fetch(source, folder / source.file, timeout=timeout)
         write_description(entry, folder)
-        build(load(folder), verify=verify, progress=progress)
+        build(load(folder), verify=verify, progress=progress, warn=warn)
     return load(target)

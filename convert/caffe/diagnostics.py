@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from sfd.errors import SfdError
 
-MAX_SHOWN = 100
+MAX_SHOWN = 1000
+"""More than the layers of the deepest networks that we know; a damaged file may have any number."""
 MAX_LENGTH = 300
 
 
@@ -32,7 +33,7 @@ class CaffeError(SfdError):
     """A Caffe file that can't be used, with every problem found in it.
 
     The message is one line for one problem, else a line that counts them and one line for each of
-    the first hundred.
+    the first MAX_SHOWN.
     """
 
     def __init__(self, source: str, diagnostics: Sequence[Diagnostic]) -> None:

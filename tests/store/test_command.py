@@ -158,6 +158,21 @@ def test_add_shows_the_converters_warnings(
     assert "purpose" in told
 
 
+def test_without_opencv_a_built_or_added_model_comes_with_a_warning(
+    unbuilt: Model,
+    detector: Detector,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert main(["models", "build"]) == 0
+    files = [str(detector.prototxt), str(detector.caffemodel)]
+    assert main(["models", "add", *files, "--name", "mine"]) == 0
+    warnings = capsys.readouterr().err.splitlines()
+    expected = "sfd models: warning: model.onnx is unverified: install OpenCV 4"
+    assert [line.startswith(expected) for line in warnings] == [True, True]
+
+
 def test_add_shows_warnings_for_a_refused_model_too(
     store: Path, of_three: Detector, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

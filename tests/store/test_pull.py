@@ -187,6 +187,15 @@ def test_a_pulled_model_is_verified_and_intact(store: Path, offered: Catalog) ->
     assert pulled.origin == "made by a test"
 
 
+def test_without_opencv_a_pulled_model_comes_with_a_warning(
+    store: Path, offered: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    warnings: list[str] = []
+    pull(store, "tiny", offered, warn=warnings.append)
+    assert [text.partition(":")[0] for text in warnings] == ["model.onnx is unverified"]
+
+
 def test_another_input_size_can_be_chosen(store: Path, offered: Catalog) -> None:
     pulled = pull(store, "tiny", offered, input_size=(32, 96), verify=False)
     assert (pulled.input.height, pulled.input.width) == (32, 96)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from google.protobuf import text_format
 
-from convert.caffe import caffe_pb2, network
+from convert.caffe import caffe_pb2, network, weights
 from convert.caffe.network import Layer, Network
 from convert.graph import GraphBuilder
 from convert.layers.blobs import NO_WEIGHTS
@@ -82,3 +82,18 @@ def test_the_vgg_net_without_weights_names_every_layer_that_lacks_them(shared: P
         build_graph(network.load(path, model), GraphBuilder())
     assert all("no weights" in problem.message for problem in caught.value.diagnostics)
     assert len(caught.value.diagnostics) == 34
+
+
+def test_the_default_net_without_weights_names_every_layer_that_lacks_them(
+    built_model: Path, tmp_path: Path
+) -> None:
+    weights.write(tmp_path / "none.caffemodel", "empty", {})
+    path = built_model.parent / "deploy.prototxt"
+    with pytest.raises(TranslationError) as caught:
+        build_graph(network.load(path, tmp_path / "none.caffemodel"), GraphBuilder())
+    layers = text_format.Parse(path.read_text(), caffe_pb2.NetParameter()).layer
+    lacking = {
+        layer.name for layer in layers if layer.type in ("Convolution", "BatchNorm", "Scale")
+    }
+    assert len(lacking) > 100
+    assert {name for name in lacking if f"layer {name}: " in str(caught.value)} == lacking
