@@ -91,7 +91,7 @@ class ForkServer:
         self._descriptor = descriptor
         self._lock = threading.Lock()
         self._closed = False
-        self._used = 0.0
+        self._used = self._used_before = 0.0
         if getattr(sys, "frozen", False) or not sys.executable:
             raise StartError(
                 "this program has no Python interpreter that it could start to decode images: set "
@@ -155,9 +155,10 @@ class ForkServer:
         return status
 
     def cpu_seconds(self) -> float:
-        """The CPU time of the server and all its workers."""
-        # A worker that ends in between is missing for a moment; a new server starts at zero.
-        self._used = max(self._used, total_cpu_seconds(self.number))
+        """The CPU time of all servers so far and their workers."""
+        # A worker that ends in between is missing for a moment.
+        now = self._used_before + total_cpu_seconds(self.number)
+        self._used = max(self._used, now)
         return self._used
 
     def memory(self) -> int:
@@ -174,6 +175,8 @@ class ForkServer:
         if self._closed:
             raise OSError("the decoding processes have ended")
         self._end()
+        # The new server starts at zero.
+        self._used_before = self._used
         self._start()
 
     def _start(self) -> None:

@@ -342,10 +342,13 @@ def test_an_idle_worker_that_was_killed_is_replaced_without_an_error(make: Make)
 def test_a_fork_server_that_was_killed_is_replaced_without_an_error(make: Make) -> None:
     decoder = make()
     decoder.prepare(SMALL, image(), Job())
+    before = decoder.cpu_seconds()
     os.kill(decoder._server.number, signal.SIGKILL)
     with ThreadPoolExecutor(2) as threads:
         done = list(threads.map(lambda _: decoder.prepare(SMALL, image(), Job()), range(8)))
     assert len(done) == 8
+    # The new one starts at zero, and its time comes on top.
+    assert decoder.cpu_seconds() > before > 0
 
 
 def test_workers_ignore_the_signals_of_a_terminal(make: Make) -> None:
