@@ -31,6 +31,7 @@ from typing import Generic
 
 from detection.batch import Answer, Call, Entry, Item, Result, Take, fail
 from detection.clock import Clock, Handle
+from detection.deadline import NEVER
 from detection.errors import InferenceFailed, Overloaded, Timeout
 from detection.overload import Overload
 
@@ -141,7 +142,7 @@ class Batcher(Generic[Item, Result]):
         with self._lock:
             return self.depth + self._inferring
 
-    def check_room(self, places: int = 1, deadline: float = math.inf) -> None:
+    def check_room(self, places: int = 1, deadline: float = NEVER) -> None:
         """Raise Overloaded if `reserve(places, deadline=deadline)` would now.
 
         An idle batcher accepts whatever fits the queue, whatever the prediction. A refusal because
@@ -157,17 +158,18 @@ class Batcher(Generic[Item, Result]):
             return
         wait = unanswered * self.image_seconds
         self.overload.check(wait)
-        if deadline == math.inf:
+        if deadline == NEVER:
             return
         if self.clock.time() + wait + places * self.image_seconds > deadline:
             raise Overloaded(
-                f"the wait would be {wait:.1f} s, longer than the deadline of the request allows",
+                f"the wait would be {wait:.1f} s, longer than the deadline of the request allows; "
+                "try again later",
                 retry_after_s=max(1, math.ceil(wait)),
             )
 
     @contextmanager
     def reserve(
-        self, places: int, *, at_once: bool = True, deadline: float = math.inf
+        self, places: int, *, at_once: bool = True, deadline: float = NEVER
     ) -> Iterator[Reservation[Item, Result]]:
         """Take places for items that are being prepared; unused places are released at the end.
 
@@ -186,7 +188,7 @@ class Batcher(Generic[Item, Result]):
 
     def _check_depth(self, places: int) -> None:
         if self.depth + places > self.queue_limit:
-            raise Overloaded(f"the queue of {self.queue_limit} images is full")
+            raise Overloaded(f"the queue of {self.queue_limit} images is full; try again later")
 
     async def drain(self) -> None:
         """Accept no more items, and return when every accepted item has its answer."""
@@ -377,7 +379,7 @@ class Batcher(Generic[Item, Result]):
             batch = self._begin(call)
             self.on_failure(error)
             if len(batch) == 1:
-                fail(batch, InferenceFailed("the model failed on this image"))
+                fail(batch, InferenceFailed("the model failed on this image; the log says more"))
             return error
         finally:
             self._end(call)

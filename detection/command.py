@@ -7,18 +7,21 @@ import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 from PIL import Image
+from tqdm import tqdm
 
 from detection import settings, sources
 from detection.bulk import arguments as bulk
 from detection.bulk.settings import BulkSettings
+from detection.deadline import NEVER
 from detection.detector import Detection, Detector, Query
-from detection.errors import RequestError
+from detection.errors import Overloaded, RequestError
 from detection.opening import find_model, open_detector
 from detection.providers import ProviderName
 from detection.rendering import Style, UnwritableFile
+from detection.retries import detect_alone
 from detection.settings import DetectionSettings, Kind
 from detection.sources import Source
 from sfd.arguments import fraction, nonnegative, positive
@@ -35,8 +38,6 @@ With --bulk, writes the faces of any number of pictures to Parquet files instead
 
 # Enough files to keep a batch full while the next ones are decoded.
 FILES_AT_ONCE = 16
-# No server's deadline applies to a file on a slow disk.
-NEVER = float("inf")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -183,21 +184,35 @@ async def detect_files(
     query = query_of(arguments)
     failed = 0
     at_once = detector.group(FILES_AT_ONCE, query)
-    for start in range(0, len(files), at_once):
-        group = files[start : start + at_once]
-        contents = [file.read() for file in group]
-        found = await detector.detect_all(contents, query, NEVER)
-        outs = drawings[start : start + at_once]
-        for file, content, one, out in zip(group, contents, found, outs, strict=True):
-            error = one if isinstance(one, RequestError) else None
-            if isinstance(one, Detection) and isinstance(content, bytes) and out is not None:
-                error = await write_drawing(content, one, detector, out, arguments.style or "boxes")
-            show(file, one, as_json=arguments.json)
-            if error is not None:
-                failed += 1
-                say(f"sfd detect: {printable(file.name)}: {error}", error=True)
+    with progress_bar(len(files)) as bar:
+        for start in range(0, len(files), at_once):
+            group = files[start : start + at_once]
+            contents = [file.read() for file in group]
+            found = await detector.detect_all(contents, query, NEVER)
+            found = [
+                await detect_alone(detector, content, query) if isinstance(one, Overloaded) else one
+                for content, one in zip(contents, found, strict=True)
+            ]
+            outs = drawings[start : start + at_once]
+            for file, content, one, out in zip(group, contents, found, outs, strict=True):
+                error = one if isinstance(one, RequestError) else None
+                if isinstance(one, Detection) and isinstance(content, bytes) and out is not None:
+                    style: Style = arguments.style or "boxes"
+                    error = await write_drawing(content, one, detector, out, style)
+                with bar.external_write_mode(sys.stderr):
+                    show(file, one, as_json=arguments.json)
+                    if error is not None:
+                        failed += 1
+                        say(f"sfd detect: {printable(file.name)}: {error}", error=True)
+                bar.update()
     await detector.close()
     return failed
+
+
+def progress_bar(files: int) -> "tqdm[NoReturn]":
+    """A progress bar on stderr, if that is a terminal and the results go elsewhere."""
+    hidden = sys.stdout.isatty() or not sys.stderr.isatty()
+    return tqdm(total=files, unit="file", disable=hidden, leave=False)
 
 
 async def write_drawing(

@@ -1,10 +1,14 @@
 """The time by which a request must be answered."""
 
 import asyncio
+import math
 from collections.abc import Awaitable
 from typing import TypeVar
 
 from detection.errors import Timeout
+
+NEVER = math.inf
+"""The deadline of work that may take as long as it takes: no server's limit applies to it."""
 
 T = TypeVar("T")
 

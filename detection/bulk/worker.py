@@ -14,16 +14,14 @@ from detection.bulk.plan import Plan
 from detection.bulk.rows import Row, parquet
 from detection.bulk.settings import BulkSettings
 from detection.bulk.shards import Picture, shards_of
+from detection.deadline import NEVER
 from detection.errors import InferenceFailed, Overloaded, RequestError, Timeout
 from detection.opening import find_model, open_detector
+from detection.retries import detect_alone
 
 READERS = 8
 """Threads that read files. Reading from an object store is mostly waiting."""
 LEAST_WINDOW = 16
-RETRIES = 5
-"""How often a picture is tried again for which there was no room."""
-# No server's deadline applies here.
-NEVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +135,9 @@ class Worker:
         loop = asyncio.get_running_loop()
         data, digest = await loop.run_in_executor(self._reading, _read, picture)
         [found] = await self._detector.detect_all([data], self._query, NEVER)
-        for _ in range(RETRIES):
-            if not isinstance(found, Overloaded):
-                break
-            # It took long or much memory beside others that did, too.
+        if isinstance(found, Overloaded):
             async with self._retrying:
-                [found] = await self._detector.detect_all([data], self._query, NEVER)
+                found = await detect_alone(self._detector, data, self._query)
         if isinstance(found, Overloaded | Timeout):
             # Not the picture's fault: it must not become its row.
             raise found

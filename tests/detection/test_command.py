@@ -5,11 +5,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from detection.detector import Detector
+from detection.errors import Overloaded
 from sfd.cli import main
 
 Cells = Callable[..., bytes]
@@ -203,6 +206,39 @@ def test_more_files_than_the_queue_holds_are_all_processed(
     monkeypatch.setenv("SFD_MAX_IMAGES", "2")
     assert main(["detect", *[str(one)] * 5]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 5
+
+
+def test_a_file_refused_beside_others_is_done_alone(
+    one: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detect_all = Detector.detect_all
+
+    async def crowded(self: Detector, files: Any, *rest: Any) -> Any:
+        refused: list[Any] = [Overloaded("too many images that take long")] * len(files)
+        return refused if len(files) > 1 else await detect_all(self, files, *rest)
+
+    monkeypatch.setattr(Detector, "detect_all", crowded)
+    assert main(["detect", *[str(one)] * 3]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a pseudo-terminal")
+def test_a_terminal_shows_the_progress_unless_the_results_go_there(one: Path) -> None:
+    import termios
+
+    shown, terminal = os.openpty()
+    termios.tcsetwinsize(terminal, (24, 80))
+    command = [sys.executable, "-m", "sfd", "detect", *[str(one)] * 3]
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=terminal, check=True)
+    assert len(result.stdout.splitlines()) == 3
+    assert b"0/3" in os.read(shown, 10_000)
+    subprocess.run(command, stdout=terminal, stderr=terminal, check=True)
+    # The results end the wait for what the terminal shows.
+    printed = os.read(shown, 10_000)
+    assert printed.count(b"one.png") == 3
+    assert b"/3" not in printed
+    os.close(shown)
+    os.close(terminal)
 
 
 def test_a_picture_without_faces_is_reported_as_such(
