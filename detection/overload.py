@@ -31,7 +31,8 @@ class Overload:
             self._has_begun = True
         if wait > longest:
             raise Overloaded(
-                f"the wait would be {wait:.1f} s, longer than the {longest:g} s allowed",
+                f"the wait would be {wait:.1f} s, longer than the {longest:g} s allowed; "
+                "try again later",
                 # When it is as short as an overload allows.
                 retry_after_s=max(1, math.ceil(wait - LIMIT * self.target_wait)),
             )

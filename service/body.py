@@ -39,7 +39,7 @@ class Held:
     def add(self, count: int) -> None:
         """Count more bytes; Overloaded if all requests together hold too many."""
         if self.memory.held + count > self.memory.limit:
-            raise Overloaded("too many uploads at the same time")
+            raise Overloaded("too many uploads at the same time; try again later")
         self.memory.held += count
         self.count += count
 

@@ -151,12 +151,12 @@ DETAILS = {
     "too-many-pixels": "the image has 280 megapixels (20000 x 14000); the limit is 50 megapixels",
     "unsupported-media-type": "this is PDF, not one of JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF",
     "invalid-parameter": "min_score: Input should be less than or equal to 1",
-    "internal-error": "the model failed on this image",
+    "internal-error": "the model failed on this image; the log says more",
     "fetch-failed": "images.example.org answered 404",
     "not-supported": "this service finds faces; it does not recognise people, and keeps no faces",
     "too-expensive": "this image takes too long to decode or draw: more than 10 s of CPU time",
     "out-of-memory": "too little memory is left for this image; try again later",
-    "overloaded": "the queue of 128 images is full",
+    "overloaded": "the queue of 128 images is full; try again later",
     "timeout": "the deadline of the request passed",
 }
 """An example of a problem's detail, by slug."""

@@ -249,9 +249,12 @@ class ProcessDecoder:
             used = now - started if used is None or before is None else used - before
             if used > job.used:
                 job.used, moved = used, now
-            if job.used > self._limits.cpu_seconds or now - moved > HANG_S:
+            if job.used > self._limits.cpu_seconds:
                 self._on_end("cpu")
                 raise self._too_expensive()
+            if now - moved > HANG_S:
+                self._on_end("cpu")
+                raise TooExpensive("decoding this image makes no progress; it may be broken")
             try:
                 job.check()
             except Timeout:
@@ -306,7 +309,9 @@ class ProcessDecoder:
             return self._server.fork()
         except OSError as error:
             log.error("cannot start a decoder: %s", error)
-            raise Overloaded("no process for decoding the image can be started") from None
+            raise Overloaded(
+                "no process for decoding the image can be started; try again later"
+            ) from None
 
     def _return(self, process: Process, *, reusable: bool) -> bool:
         """Keep a worker, or end one with a low priority, much memory or a task left.

@@ -56,7 +56,9 @@ class Budget:
     def expect(self, count: int) -> None:
         """Raise PayloadTooLarge if this many more bytes are too many."""
         if self.fetched + count > self.max_bytes:
-            raise PayloadTooLarge(f"the images are larger than {self.max_bytes} bytes")
+            raise PayloadTooLarge(
+                "the images and the body of the request together are larger than SFD_MAX_BYTES"
+            )
 
     def add(self, count: int) -> None:
         """Count received bytes. Raises PayloadTooLarge or Overloaded."""
@@ -132,8 +134,7 @@ class Fetcher:
             except OSError as problem:
                 error = problem
         log.info("no image from %s: %s", url.host, error)
-        reason = "its certificate is not valid" if isinstance(error, ssl.SSLError) else "no answer"
-        raise FetchFailed(f"{url.authority}: {reason}")
+        raise FetchFailed(f"{url.authority}: {_reason(error)}")
 
     async def _addresses(self, url: Url) -> list[str]:
         """All addresses of a host. Refuses the host if one of them is not allowed."""
@@ -171,6 +172,14 @@ class Redirect:
     """The new location of an image."""
 
     location: str
+
+
+def _reason(error: Exception | None) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return "its certificate is not valid"
+    if isinstance(error, ssl.SSLError):
+        return "the TLS connection failed; does this port speak https?"
+    return "no answer"
 
 
 async def _exchange(

@@ -103,7 +103,7 @@ def test_inference_that_fails_for_one_image_fails_that_image_alone(
         problem = answers[1].json()
         assert answers[1].headers["content-type"] == "application/problem+json"
         assert problem["type"] == "internal-error"
-        assert problem["detail"] == "the model failed on this image"
+        assert problem["detail"] == "the model failed on this image; the log says more"
 
         files = [("a", good), ("b", bad)]
         several = httpx.post(f"{server.url}/detect", files=files, timeout=20)

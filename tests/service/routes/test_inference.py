@@ -134,7 +134,7 @@ def test_inference_that_raises_is_an_error_without_its_text(
     with serve(lambda runtime: setattr(runtime.default.batcher, "infer", fail)) as client:
         answer = client.post(INFER, json=body)
     assert answer.status_code == 500
-    assert answer.json() == {"error": "the model failed on this image"}
+    assert answer.json() == {"error": "the model failed on this image; the log says more"}
 
 
 def test_pixels_that_do_not_fit_are_refused_together(serve: Serve) -> None:

@@ -263,7 +263,7 @@ def test_a_full_queue_is_unavailable_and_says_when_to_come_back(
         gate.touch()
         assert all(len(floats(each.result(), 0)) == 1 for each in asked)
     assert error.code() is Code.UNAVAILABLE
-    assert error.details() == "the queue of 2 images is full"
+    assert error.details() == "the queue of 2 images is full; try again later"
     trailing = dict(error.trailing_metadata())
     assert (trailing["retry-after"], trailing["grpc-retry-pushback-ms"]) == ("1", "1000")
 
@@ -320,7 +320,7 @@ def test_a_paced_refusal_is_sent_when_the_grace_time_ends(
         error = paced.exception()
         gate.touch()
         assert error.code() is Code.UNAVAILABLE
-        assert error.details() == "the queue of 1 images is full"
+        assert error.details() == "the queue of 1 images is full; try again later"
         assert [each.exception().code() for each in asked] == [Code.UNAVAILABLE] * 2
 
 
@@ -398,7 +398,10 @@ def test_a_model_that_fails_is_an_internal_error_without_its_text(
     with start_server(before, GRPC_PORT=0) as server, connect(server) as channel:
         stub = GRPCInferenceServiceStub(channel)
         error = failed(stub.ModelInfer, request(bright_cells(5)))
-    assert (error.code(), error.details()) == (Code.INTERNAL, "the model failed on this image")
+    assert (error.code(), error.details()) == (
+        Code.INTERNAL,
+        "the model failed on this image; the log says more",
+    )
 
 
 def test_a_bug_is_an_internal_error_and_its_traceback_is_in_the_log(
