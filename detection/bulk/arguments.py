@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "many pictures",
         "Write the faces of any number of pictures to Parquet files (docs/bulk.md). If the job is\n"
-        "stopped, the same command goes on where it was. A picture that fails is a row with its\n"
-        "error, and the exit code is 0.",
+        "stopped, the same command continues where it stopped. A picture that fails is a row with\n"
+        "its error, and the exit code is 0.",
     )
     group.add_argument(
         "--bulk",
@@ -74,8 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--keep-listing",
         action="store_true",
-        help="with --bulk: go on with the pictures listed at the first start, without looking at "
-        "SOURCE again",
+        help="with --bulk: continue with the pictures listed at the first start, without looking "
+        "at SOURCE again",
     )
     group.add_argument(
         "--ray",

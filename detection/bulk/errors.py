@@ -8,7 +8,7 @@ from sfd.errors import SfdError
 
 
 class BulkError(SfdError):
-    """The job can't go on. What is written stays, and the same command goes on from there."""
+    """The job can't go on. What is written stays, and the same command continues from there."""
 
 
 class FileTooLarge(RequestError):
