@@ -66,7 +66,7 @@ class UnsupportedMediaType(RequestError):
 
 
 class InferenceFailed(RequestError):
-    """The model raised an exception; the details are in the log."""
+    """The model failed, or the service has a bug; the details are in the log."""
 
 
 class Overloaded(RequestError):

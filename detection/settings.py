@@ -151,8 +151,9 @@ class DetectionSettings(BaseSettings):
     """Largest image, in pixels."""
 
     reduced_decoding: bool = False
-    """true: decode a JPEG at least four times the network's size at 1/2 to 1/8 of its sides,
-    which takes a third of the time. Boxes move a little (docs/sizing.md)."""
+    """true: a JPEG that is at least four times as wide or as high as the network's input is decoded
+    at 1/2, 1/4 or 1/8 of its width and height. That takes less time. Boxes move a little
+    (docs/sizing.md)."""
 
     second_look: bool = True
     """Whether an image that seems to have a large face is looked at a second time, at a smaller
