@@ -54,8 +54,8 @@ def parser() -> argparse.ArgumentParser:
         type=one_of(Graph),
         default=Graph.UNMERGED,
         metavar="|".join(Graph),
-        help="the ONNX file that peers get: of `sfd convert --no-merge --no-widen`, or ours "
-        "(default: %(default)s)",
+        help="the ONNX file that peers get: of `sfd convert --no-prune --no-merge --no-widen`, or "
+        "ours (default: %(default)s)",
     )
     run.add_argument(
         "--photo",
@@ -76,12 +76,13 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--out", type=Path, default=OUT, metavar="FILE", help="default: %(default)s")
     run.add_argument(
-        "--resume", action="store_true", help="go on with an interrupted run of the same settings"
+        "--resume", action="store_true", help="continue an interrupted run of the same settings"
     )
     report = commands.add_parser("report", help="print the tables of a run as Markdown")
     report.add_argument("results", type=Path, nargs="?", default=OUT, metavar="FILE")
     publish = commands.add_parser(
-        "publish", help="put a run and its pictures into docs/performance/, and update the page"
+        "publish",
+        help="put a run and its pictures into docs/performance/; then run docs/generate.py",
     )
     publish.add_argument("results", type=Path, nargs="?", default=OUT, metavar="FILE")
     return made

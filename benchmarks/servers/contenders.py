@@ -17,9 +17,9 @@ class Graph(StrEnum):
     """Which ONNX file a server runs."""
 
     MERGED = "merged"
-    """What `sfd convert` writes: convolutions of one input are joined, narrow ones widened."""
+    """What `sfd convert` writes: useless channels are removed, convolutions joined and widened."""
     UNMERGED = "unmerged"
-    """What `sfd convert --no-merge --no-widen` writes."""
+    """What `sfd convert --no-prune --no-merge --no-widen` writes."""
 
 
 class Kind(StrEnum):

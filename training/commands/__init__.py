@@ -1,1 +1,1 @@
-"""The commands `sfd train` and `sfd evaluate`."""
+"""The commands `sfd train`, `sfd prune` and `sfd evaluate`."""
