@@ -8,7 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from benchmarks.contest import measure, table
-from benchmarks.peers import onnx_peers, opencv_peer
+from benchmarks.runtimes import onnx_contestants, opencv_contestant
 from sfd.errors import UsageError
 from store.model import check, load
 from store.places import locate
@@ -49,8 +49,8 @@ def run(arguments: argparse.Namespace) -> None:
     model = load(locate(arguments.model, arguments.store))
     check(model)
     contestants = [
-        opencv_peer(model, arguments.threads),
-        *onnx_peers(model, arguments.batch, arguments.threads),
+        opencv_contestant(model, arguments.threads),
+        *onnx_contestants(model, arguments.batch, arguments.threads),
     ]
     with tqdm(total=arguments.rounds, unit="round", disable=None, leave=False) as bar:
         timings = measure(contestants, arguments.rounds, bar.update)

@@ -23,7 +23,7 @@ from benchmarks.arithmetic import Size, size
 from benchmarks.contest import Contestant, measure
 from benchmarks.downloads import CENTERFACE, RES10
 from benchmarks.ending import exit_code
-from benchmarks.peers import onnx_peers, pictures
+from benchmarks.runtimes import onnx_contestants, pictures
 from sfd.arguments import positive
 from sfd.errors import UsageError
 from sfd.files import write_atomically
@@ -52,7 +52,7 @@ def of_store(name: str, store: Path | None) -> Entrant:
     """A model of the store, through the detector of this project on the CPU."""
     model = load(locate(name, store))
     predictor = LocalPredictor.open(name, store, "cpu")
-    (contestant,) = onnx_peers(model, [1], 1)
+    (contestant,) = onnx_contestants(model, [1], 1)
     own = size(onnx.load(str(model.onnx)), {"images": pictures(model, 1)})
     return Entrant(predictor, Contestant(name, 1, contestant.run), own)
 

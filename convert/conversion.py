@@ -22,12 +22,12 @@ from convert.metadata import class_names, metadata
 from convert.outputs.kinds import Built, Kind, build, default_kind, input_problems
 from convert.outputs.preprocessing import ChannelOrder, Preprocessing
 from convert.outputs.stated import differences, fractions
-from convert.reduction import reduced
 from convert.report import NOT_ASKED, Report, Status, Verification
 from convert.simulation import simulate
 from convert.storage import stored
 from convert.translate import problems_of
 from convert.verify import verify
+from convert.verify.smaller_input import reduced
 from sfd.errors import SfdError, UsageError
 from sfd.files import sha256
 

@@ -33,7 +33,6 @@ from store.model import Thresholds
 
 T = TypeVar("T")
 Work = TypeVar("Work", Prepare, Draw | Crop)
-Places = Reservation[Picture, Predictions]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +114,12 @@ class Detector:
     """Ends the other threads and processes, if only this detector uses them."""
 
     async def detect(
-        self, data: bytes, query: Query, deadline: float, places: Places, most_tiles: int
+        self,
+        data: bytes,
+        query: Query,
+        deadline: float,
+        places: Reservation[Picture, Predictions],
+        most_tiles: int,
     ) -> Detection:
         """The faces of one image file, using one of the reserved `places`, or one for each tile.
 

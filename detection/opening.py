@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 from detection.batch import Take
 from detection.batcher import Batcher
-from detection.choice import choose_provider
 from detection.clock import LoopClock
 from detection.decoding.limits import Limits
 from detection.decoding.pixels import PixelMemory
@@ -24,6 +23,7 @@ from detection.detector import Detector
 from detection.observer import Observer
 from detection.overload import Overload
 from detection.predictions import Predictions
+from detection.provider_choice import choose_provider
 from detection.session import Picture, Session, has_cuda, open_second_look, open_session
 from detection.settings import DetectionSettings
 from detection.tiles import MOST

@@ -29,7 +29,7 @@ def niceness(used: float) -> int:
 
 
 @dataclass(eq=False, slots=True)
-class Turn:
+class Place:
     """A place among the quick tasks, until the task gives way or ends."""
 
     _quick: threading.Semaphore
@@ -75,21 +75,21 @@ class Places:
         return oldest is not None and time.monotonic() - max(oldest, self._progress) > STALL_S
 
     @contextmanager
-    def turn(self, job: Job) -> Iterator[Turn]:
+    def take(self, job: Job) -> Iterator[Place]:
         """Wait for a place among the quick tasks. Raises Timeout."""
         self._wait(job, self._quick)
-        turn = Turn(self._quick)
+        place = Place(self._quick)
         try:
             job.begin()
             job.check()
-            yield turn
+            yield place
         finally:
             with self._lock:
                 self._progress = time.monotonic()
                 self._beyond.discard(job)
-                if turn.has_left:
+                if place.has_left:
                     self._gone -= 1
-            turn.leave()
+            place.leave()
 
     @contextmanager
     def large(self, job: Job) -> Iterator[None]:
@@ -105,14 +105,14 @@ class Places:
         finally:
             self._line.release()
 
-    def give_way(self, job: Job, turn: Turn) -> None:
+    def give_way(self, job: Job, place: Place) -> None:
         """Let the next task in, or stop the slowest one for those that wait. For a slow task."""
         with self._lock:
-            turn.is_slow = True
+            place.is_slow = True
             self._beyond.add(job)
             if self._gone < MOST_SLOW:
                 self._gone += 1
-                turn.leave()
+                place.leave()
             elif self._waiting:
                 slowest = max(self._beyond, key=lambda each: each.used)
                 slowest.evicted = slowest.used > PATIENCE_S

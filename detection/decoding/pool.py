@@ -18,8 +18,8 @@ from detection.decoding.places import (
     LARGE_LINE,
     MOST_SLOW,
     QUICK_S,
+    Place,
     Places,
-    Turn,
     niceness,
 )
 from detection.decoding.process import ForkServer, Process, ending
@@ -192,14 +192,14 @@ class ProcessDecoder:
         An idle worker may be about to die, with its fork server, so a second try asks for a `fresh`
         one.
         """
-        with self._places.turn(job) as turn:
+        with self._places.take(job) as place:
             process = self._worker(fresh=fresh)
             slots = self._pixels.take(task.most_tiles if isinstance(task, Prepare) else 0)
             kept, reusable = 0, False
             try:
                 offsets = [slot * self._pixels.slot_bytes for slot in slots]
-                reply = self._ask(process, Order(task, data, offsets, large), job, turn)
-                reusable = reply.is_reusable and not (large or turn.is_slow)
+                reply = self._ask(process, Order(task, data, offsets, large), job, place)
+                reusable = reply.is_reusable and not (large or place.is_slow)
                 reply.check()
                 if not isinstance(task, Prepare):
                     return reply, None
@@ -221,12 +221,12 @@ class ProcessDecoder:
                 if self._return(process, reusable=reusable):
                     self._pixels.give_back(slots[kept:])
 
-    def _ask(self, process: Process, order: Order, job: Job, turn: Turn) -> Reply:
+    def _ask(self, process: Process, order: Order, job: Job, place: Place) -> Reply:
         """A worker's reply. Raises RequestError, which stops it, or DecoderCrashed."""
         try:
             before = process.cpu_seconds()
             messages.send_order(process.connection, order)
-            self._watch(process, before, job, turn)
+            self._watch(process, before, job, place)
             return messages.receive_reply(process.connection, order.task.most_files)
         except (EOFError, OSError) as error:
             # A worker that stops in the middle of a message still runs.
@@ -236,7 +236,7 @@ class ProcessDecoder:
             log.warning("stopped a decoder at %d bytes: %s", len(order.data), problem)
             raise
 
-    def _watch(self, process: Process, before: float | None, job: Job, turn: Turn) -> None:
+    def _watch(self, process: Process, before: float | None, job: Job, place: Place) -> None:
         """Wait for a worker's reply. Raises RequestError for what stops it."""
         started = moved = time.monotonic()
         if process.connection.poll(QUICK_S):
@@ -266,8 +266,8 @@ class ProcessDecoder:
             if (wanted := niceness(job.used)) > level:
                 level = wanted
                 process.be_nice(level)
-            if level and not turn.has_left:
-                self._places.give_way(job, turn)
+            if level and not place.has_left:
+                self._places.give_way(job, place)
 
     def _too_expensive(self) -> TooExpensive:
         return TooExpensive(

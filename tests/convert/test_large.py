@@ -9,13 +9,13 @@ from typing import Protocol
 import numpy as np
 import pytest
 
-from convert import reduction
 from convert.caffe import network, weights, wire
 from convert.caffe.diagnostics import CaffeError
 from convert.conversion import Options, convert_file
 from convert.graph import MAX_FOLDED, GraphBuilder
 from convert.report import Status
 from convert.simulation import simulate
+from convert.verify import smaller_input
 from tests.convert import networks
 from tests.convert.zoo.writer import Net
 
@@ -83,7 +83,7 @@ def test_a_large_input_is_verified_at_a_smaller_size(tmp_path: Path) -> None:
 def test_a_network_whose_graph_depends_on_its_input_is_verified_at_its_size(
     tiny: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reduction, "MAX_ELEMENTS", 1000)
+    monkeypatch.setattr(smaller_input, "MAX_ELEMENTS", 1000)
     model = tiny()
     report = convert_file(
         model.prototxt, model.caffemodel, tmp_path / "out.onnx", Options(input_size=(320, 320))

@@ -221,7 +221,7 @@ def test_a_caller_that_no_longer_waits_stops_its_worker(make: Make) -> None:
 
 def test_a_deadline_passes_while_an_image_waits_for_a_place(make: Make) -> None:
     decoder = make(width=1)
-    with decoder._places.turn(Job()), pytest.raises(Timeout):
+    with decoder._places.take(Job()), pytest.raises(Timeout):
         decoder.prepare(SMALL, image(), Job(expires=time.monotonic() + 0.1))
 
 
@@ -380,7 +380,7 @@ def test_images_that_wait_while_nothing_ends_are_a_stall(
     decoder = make(width=1)
     assert not decoder.stalled
     with ThreadPoolExecutor(1) as threads:
-        with decoder._places.turn(Job()):
+        with decoder._places.take(Job()):
             waiting = threads.submit(decoder.prepare, SMALL, image(), Job())
             eventually(lambda: decoder.stalled)
         waiting.result(30)

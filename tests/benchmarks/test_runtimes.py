@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import peers
+from benchmarks import runtimes
 from benchmarks.contest import Contestant
-from benchmarks.peers import onnx_peers, opencv_peer, pictures
+from benchmarks.runtimes import onnx_contestants, opencv_contestant, pictures
 from geometry.arrays import U8, Floats
 from service.routes.pages import SAMPLE
 from sfd.errors import SfdError
@@ -43,7 +43,7 @@ def test_pictures_are_repeatable_noise_of_the_networks_size(model: Model) -> Non
 
 
 def test_each_batch_size_is_a_contestant_with_that_many_images(model: Model) -> None:
-    one, two = onnx_peers(model, [1, 2], threads=1)
+    one, two = onnx_contestants(model, [1, 2], threads=1)
     assert [(one.name, one.images), (two.name, two.images)] == [
         ("onnxruntime, batch 1", 1),
         ("onnxruntime, batch 2", 2),
@@ -56,9 +56,9 @@ def test_each_batch_size_is_a_contestant_with_that_many_images(model: Model) -> 
 def test_both_see_the_same_face_with_the_same_score(
     model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(peers, "pictures", photograph)
-    (ours,) = onnx_peers(model, [1], threads=1)
-    theirs = opencv_peer(model, threads=1)
+    monkeypatch.setattr(runtimes, "pictures", photograph)
+    (ours,) = onnx_contestants(model, [1], threads=1)
+    theirs = opencv_contestant(model, threads=1)
     assert theirs.images == 1
     boxes, scores = predictions(ours)
     best = int(scores[0, :, 0].argmax())
@@ -71,5 +71,5 @@ def test_both_see_the_same_face_with_the_same_score(
 
 def test_a_network_that_opencv_cannot_read_is_a_one_line_error(store: Path) -> None:
     with pytest.raises(SfdError, match=r"cells: OpenCV cannot read .*deploy\.prototxt") as caught:
-        opencv_peer(load(store / "cells"), threads=1)
+        opencv_contestant(load(store / "cells"), threads=1)
     assert "\n" not in str(caught.value)

@@ -24,22 +24,22 @@ def pictures(model: Model, count: int, seed: int = 0) -> Images:
     return noise.astype(np.uint8)
 
 
-def onnx_peers(model: Model, batches: Sequence[int], threads: int) -> list[Contestant]:
+def onnx_contestants(model: Model, batches: Sequence[int], threads: int) -> list[Contestant]:
     """The converted file in onnxruntime's CPU provider, at several batch sizes."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(
         str(model.onnx), options, providers=["CPUExecutionProvider"]
     )
-    peers = []
+    made = []
     for batch in batches:
         feed = {"images": pictures(model, batch)}
         run = partial(session.run, None, feed)
-        peers.append(Contestant(f"onnxruntime, batch {batch}", batch, run))
-    return peers
+        made.append(Contestant(f"onnxruntime, batch {batch}", batch, run))
+    return made
 
 
-def opencv_peer(model: Model, threads: int) -> Contestant:
+def opencv_contestant(model: Model, threads: int) -> Contestant:
     """The caffemodel in OpenCV 4's importer, one image at a time.
 
     Raises SfdError for a network that OpenCV cannot read.

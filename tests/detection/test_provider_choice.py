@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from detection import choice
-from detection.choice import Choice, choose_provider, fastest
+from detection import provider_choice
 from detection.errors import StartError
 from detection.letterbox import Pixels
 from detection.precision import Precision
 from detection.predictions import Predictions
+from detection.provider_choice import Choice, choose_provider, fastest
 from detection.providers import ProviderName
 from detection.session import Session, open_session
 from detection.settings import DetectionSettings
@@ -122,8 +122,8 @@ def test_nothing_is_compared_where_there_is_no_choice(
     model: Model, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], cuda: bool,
     openvino: bool,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(choice, "has_cuda", lambda: cuda)
-    monkeypatch.setattr(choice, "has_openvino", lambda: openvino)
+    monkeypatch.setattr(provider_choice, "has_cuda", lambda: cuda)
+    monkeypatch.setattr(provider_choice, "has_openvino", lambda: openvino)
     measure = options.pop("measure", True)
     settings = DetectionSettings(**options)
     assert choose_provider(model, settings, measure=measure) == Choice(settings.provider)
@@ -138,8 +138,8 @@ def test_other_work_of_the_start_ends_before_providers_are_compared(
         order.append("compared")
         return Choice(CPU)
 
-    monkeypatch.setattr(choice, "has_openvino", lambda: True)
-    monkeypatch.setattr(choice, "fastest", compare)
+    monkeypatch.setattr(provider_choice, "has_openvino", lambda: True)
+    monkeypatch.setattr(provider_choice, "fastest", compare)
     found = choose_provider(
         model, DetectionSettings(), measure=True, before_measuring=lambda: order.append("ended")
     )
