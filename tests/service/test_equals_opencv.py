@@ -68,9 +68,10 @@ def in_pixels(boxes: F32, scores: F32, placement: Letterbox, image: Image.Image)
     return pixels[inside], scores[inside]
 
 
-@pytest.mark.parametrize("max_batch", [1, 8])
+@pytest.mark.parametrize(("max_batch", "every"), [(1, 4), (8, 1)])
 def test_the_service_finds_the_faces_that_opencv_finds_under_16_clients(
     max_batch: int,
+    every: int,
     image_files: list[Path],
     expected: list[Detections],
     start_real_server: Callable[..., AbstractContextManager[Any]],
@@ -80,14 +81,15 @@ def test_the_service_finds_the_faces_that_opencv_finds_under_16_clients(
                    "SFD_REQUEST_TIMEOUT_S": "120", "SFD_TARGET_WAIT_S": "120",
                    "SFD_SECOND_LOOK": "false"}  # fmt: skip
     with start_real_server(tmp_path, environment) as server:
-        answers = ask_for_all(server.url, image_files)
+        answers = ask_for_all(server.url, image_files[::every])
     if max_batch > 1:
         assert max(answer["batch_size"] for answer in answers) == max_batch
     else:
         assert {answer["batch_size"] for answer in answers} == {1}
 
     total = edges = 0
-    for file, answer, wanted in zip(image_files, answers, expected, strict=True):
+    pictures = zip(image_files[::every], answers, expected[::every], strict=True)
+    for file, answer, wanted in pictures:
         found = detections_of(answer)
         matched, left_found, left_wanted = match(found, wanted)
         total += matched + len(left_wanted)
@@ -95,7 +97,7 @@ def test_the_service_finds_the_faces_that_opencv_finds_under_16_clients(
         assert not unexplained, f"{file.name}: {unexplained} boxes without a partner"
         edges += len(left_found) + len(left_wanted)
     print(f"\nmax_batch {max_batch}: {total} boxes, {edges} without a partner, each on an edge")
-    assert total > 1000
+    assert total > 1000 / every
     assert edges <= total * 0.001
 
 
