@@ -95,11 +95,11 @@ lock: $(PY)
 		requirements/*.txt requirements/peers/*.txt; then echo 'a lock file names a package index' >&2; exit 1; fi
 
 benchmark-setup: models
-	@$(PY) -m benchmarks.servers setup
+	@$(PY) -m sfd bench servers setup
 
 # ARGS='--servers ours,mosec --rounds 1' is passed on.
 benchmark: benchmark-setup
-	@$(PY) -m benchmarks.servers run $(ARGS)
+	@$(PY) -m sfd bench servers run $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -9,17 +9,20 @@ from tqdm import tqdm
 
 from benchmarks.contest import measure, table
 from benchmarks.runtimes import onnx_contestants, opencv_contestant
+from sfd.cli import add_subcommands
 from sfd.errors import UsageError
 from store.model import check, load
 from store.places import locate
 
 DESCRIPTION = """Compare inference speed in one run: the converted model in onnxruntime at
 several batch sizes, and the caffemodel itself in OpenCV 4. Prints the median milliseconds per
-image, and the median ratio to the first line. Needs the extra `verify`."""
+image, and the median ratio to the first line. Needs the extra `verify`.
+`sfd bench servers` compares whole servers."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `sfd bench`."""
+    add_subcommands("bench", parser.add_subparsers(metavar="ACTION"))
     parser.add_argument(
         "--model", default="sfd-640-mobilenetv2-mod2", metavar="NAME", help="default: %(default)s"
     )

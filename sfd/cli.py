@@ -43,6 +43,10 @@ COMMANDS = {
     ),
     "evaluate": ("training.commands.evaluate", "measure a detector on labelled images"),
     "bench": ("benchmarks.command", "measure a model's speed in onnxruntime and in OpenCV"),
+    "bench servers": (
+        "benchmarks.servers.command",
+        "compare the service with other servers of the same model",
+    ),
 }
 """The module and the summary of each command.
 

@@ -9,6 +9,7 @@ OF_COMMAND = {
     "prune": ("detect",),
     "evaluate": ("detect",),
     "bench": ("models", "verify"),
+    "bench servers": ("bench",),
 }
 """The extras that each command needs. A command that is not listed needs none."""
 

@@ -1,12 +1,7 @@
-"""`python -m benchmarks.servers`."""
+"""`python -m benchmarks.servers` runs `sfd bench servers`."""
 
 import sys
 
-from sfd.extras import lacking
+from sfd.cli import run_command
 
-try:
-    from benchmarks.servers.command import main
-except ModuleNotFoundError as error:
-    sys.exit(f"benchmarks: {lacking('bench', error)}")
-
-sys.exit(main())
+sys.exit(run_command("bench servers"))

@@ -1,12 +1,11 @@
-"""`python -m benchmarks.servers`: sets up, runs and reports the comparison of whole servers."""
+"""`sfd bench servers`: sets up, runs and reports the comparison of whole servers."""
 
 import argparse
+import subprocess
 import sys
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from benchmarks.ending import exit_code
 from benchmarks.servers import environments, publishing, quiet, saturation, tables
 from benchmarks.servers.comparison import PARTS, Comparison, Plan
 from benchmarks.servers.contenders import CONTENDERS, ENVIRONMENTS, Graph
@@ -23,15 +22,20 @@ from store.places import locate
 DESCRIPTION = """Compare this service with other servers of the same network, on this machine.
 docs/performance.md explains what is measured."""
 OUT = ENVIRONMENTS / "results.json"
+RESULTS_HELP = "what `run` has written (default: as for `run`)"
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    made = argparse.ArgumentParser(prog="python -m benchmarks.servers", description=DESCRIPTION)
-    commands = made.add_subparsers(dest="command", required=True)
-    setup = commands.add_parser("setup", help="make the environments of the servers")
-    _choose_servers(setup)
-    run = commands.add_parser("run", help="measure")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the subcommands of `sfd bench servers`."""
+    commands = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+
+    def command(name: str, summary: str) -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+        )
+
+    _choose_servers(command("setup", "make the environments of the servers"))
+    run = command("run", "measure the servers")
     _choose_servers(run)
     run.add_argument("--rounds", type=positive, default=3, metavar="N", help="default: %(default)s")
     run.add_argument(
@@ -74,18 +78,26 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="where the servers listen, one after the other (default: any free one)",
     )
-    run.add_argument("--out", type=Path, default=OUT, metavar="FILE", help="default: %(default)s")
+    run.add_argument(
+        "--out",
+        type=Path,
+        default=OUT,
+        metavar="FILE",
+        help="default: build/benchmarks/results.json of the checkout",
+    )
     run.add_argument(
         "--resume", action="store_true", help="continue an interrupted run of the same settings"
     )
-    report = commands.add_parser("report", help="print the tables of a run as Markdown")
-    report.add_argument("results", type=Path, nargs="?", default=OUT, metavar="FILE")
-    publish = commands.add_parser(
-        "publish",
-        help="put a run and its pictures into docs/performance/; then run docs/generate.py",
+    report = command("report", "print the tables of a run as Markdown")
+    report.add_argument(
+        "results", type=Path, nargs="?", default=OUT, metavar="FILE", help=RESULTS_HELP
     )
-    publish.add_argument("results", type=Path, nargs="?", default=OUT, metavar="FILE")
-    return made
+    publish = command(
+        "publish", "put a run and its pictures into docs/performance/; then run docs/generate.py"
+    )
+    publish.add_argument(
+        "results", type=Path, nargs="?", default=OUT, metavar="FILE", help=RESULTS_HELP
+    )
 
 
 def _choose_servers(command: argparse.ArgumentParser) -> None:
@@ -98,29 +110,30 @@ def _choose_servers(command: argparse.ArgumentParser) -> None:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code."""
-    given = parser().parse_args(arguments)
+def run(arguments: argparse.Namespace) -> None:
+    """Run a subcommand. Raises SfdError if it fails."""
     try:
-        return exit_code("benchmarks", lambda: _run(given))
+        _run(arguments)
     except KeyboardInterrupt:
-        rest = "; `run --resume` goes on" if given.command == "run" else ""
-        print(f"benchmarks: interrupted{rest}", file=sys.stderr)
-        return 130
+        if arguments.action != "run":
+            raise
+        raise SfdError("interrupted; `run --resume` continues") from None
+    except (OSError, subprocess.SubprocessError) as error:
+        raise SfdError(str(error)) from error
 
 
 def _run(given: argparse.Namespace) -> None:
     if sys.platform != "linux" or CHECKOUT is None:
         raise SfdError("runs only on Linux, in a checkout of sfd")
-    if given.command == "report":
+    if given.action == "report":
         print(tables.report(Results.read(given.results)))
         return
-    if given.command == "publish":
+    if given.action == "publish":
         publishing.publish(Results.read(given.results))
         return
     if unknown := set(given.servers) - set(CONTENDERS):
         raise UsageError(f"no server {', '.join(sorted(unknown))}; {', '.join(CONTENDERS)} exist")
-    if given.command == "setup":
+    if given.action == "setup":
         environments.make(CONTENDERS[name] for name in given.servers)
         return
     if unknown := set(given.only) - set(PARTS):

@@ -75,7 +75,7 @@ class Results:
         except OSError as error:
             raise SfdError(f"{path}: cannot be read: {error.strerror}") from None
         except (ValueError, KeyError, TypeError):
-            raise SfdError(f"{path}: is not a file of `python -m benchmarks.servers run`") from None
+            raise SfdError(f"{path}: is not a file of `sfd bench servers run`") from None
         return cls(path, data)
 
     def has(self, turn: int, server: str, cell: str) -> bool:

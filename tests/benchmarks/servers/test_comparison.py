@@ -12,7 +12,6 @@ import pytest
 
 from benchmarks.servers import environments, graphs, quiet, running, tables, usage
 from benchmarks.servers.answers import OtherAnswer, check
-from benchmarks.servers.command import main
 from benchmarks.servers.comparison import CLIENTS
 from benchmarks.servers.contenders import CONTENDERS, Contender, Graph, Kind
 from benchmarks.servers.peers.work import Answer, Detector
@@ -20,6 +19,7 @@ from benchmarks.servers.ports import free
 from benchmarks.servers.results import Results
 from detection.agreement import PHOTOGRAPH
 from detection.precision import Precision, lacking, processor_features
+from sfd import cli
 from sfd.errors import SfdError
 from store.model import Model, load
 
@@ -64,6 +64,11 @@ def test_cpu_and_memory_include_the_processes_that_decode(model: Model, tmp_path
     assert memory > 50e6
     assert seconds > 0.1
     assert not usage.processes(server.mark)
+
+
+def main(arguments: list[str]) -> int:
+    """Run `sfd bench servers`; its exit code."""
+    return cli.main(["bench", "servers", *arguments])
 
 
 @pytest.fixture

@@ -108,4 +108,4 @@ def test_a_p50_of_refusals_is_not_shown() -> None:
 @pytest.mark.parametrize("name", PLOTS)
 def test_the_published_pictures_were_drawn_from_the_published_results(name: str) -> None:
     drawn = (PUBLISHED / f"{name}.svg").read_text("utf-8")
-    assert digest(Results.read(RESULTS)) in drawn, "run `python -m benchmarks.servers publish`"
+    assert digest(Results.read(RESULTS)) in drawn, "run `sfd bench servers publish`"
