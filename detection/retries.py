@@ -12,7 +12,7 @@ async def detect_alone(
 ) -> Detection | RequestError:
     """The faces of a file that took long or much memory beside others that did, too.
 
-    It should be the only one in the detector. The result is Overloaded if that does not help.
+    No other file should be tried again meanwhile. The result is Overloaded if that does not help.
     """
     for _ in range(RETRIES):
         [found] = await detector.detect_all([data], query, NEVER)

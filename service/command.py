@@ -134,7 +134,10 @@ async def dry_run(configured: Settings) -> None:
         if session.fallback:
             print(f"  not on a faster provider: {session.fallback}")
         deadline = asyncio.get_running_loop().time() + configured.request_timeout_s
-        (found,) = await detector.detect_all([SAMPLE.read_bytes()], Query(), deadline)
+        try:
+            (found,) = await detector.detect_all([SAMPLE.read_bytes()], Query(), deadline)
+        except RequestError as problem:
+            found = problem
         if isinstance(found, RequestError):
             raise StartError(f"{session.model.name}: the built-in photograph failed: {found}")
         print(f"  {_describe(found)}")

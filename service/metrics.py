@@ -63,7 +63,7 @@ class Metrics:
         self.decoders_stopped = Counter(
             "sfd_decoders_stopped",
             "Processes stopped while they decoded an image: it took too much CPU time, its request "
-            "ended, others waited, or the process crashed.",
+            "ended, others waited, or the process hung or crashed.",
             ["reason"],
             registry=registry,
         )

@@ -163,19 +163,22 @@ def _run(name: str, argv: Sequence[str] | None, given: argparse.Namespace | None
     except Exception as error:
         if arguments.debug:
             traceback.print_exc()
-        _complain(prog, _explanation(error, name))
+        _complain(prog, _explanation(error, name, debug=arguments.debug))
         return error.exit_code if isinstance(error, SfdError) else 1
     return 0
 
 
-def _explanation(error: Exception, name: str) -> str:
+def _explanation(error: Exception, name: str, *, debug: bool) -> str:
     """What to say when the command `name` failed."""
     if isinstance(error, SfdError):
         return str(error)
     if isinstance(error, ModuleNotFoundError):
         return extras.lacking(name, error)
     detail = " ".join(f"unexpected {type(error).__name__}: {error}".split())
-    return f"{detail} (a bug: run again with --debug and report the traceback)"
+    what_to_do = (
+        "report the traceback" if debug else "run again with --debug and report the traceback"
+    )
+    return f"{detail} (a bug: {what_to_do})"
 
 
 def _complain(prog: str, message: str) -> None:

@@ -178,7 +178,7 @@ def _build(arguments: argparse.Namespace) -> None:
             if is_built(model) and not arguments.force:
                 say(f"{model.name}: {model.onnx.name} is up to date")
                 continue
-            with _warnings() as warn, progress_bar(model.name) as progress:
+            with _warnings(model.name) as warn, progress_bar(model.name) as progress:
                 made = build(model, verify=arguments.verify, progress=progress, warn=warn)
             say(f"{model.name}: built {model.onnx}, {made.verification}")
         except SfdError as error:
@@ -207,7 +207,7 @@ def _add(arguments: argparse.Namespace) -> None:
         default_score=arguments.score,
     )
     sources = arguments.prototxt, arguments.caffemodel
-    with _terminable(), _warnings() as warn, progress_bar(arguments.name) as progress:
+    with _terminable(), _warnings(arguments.name) as warn, progress_bar(arguments.name) as progress:
         model = add(
             store_for(arguments.name, arguments.store),
             arguments.name,
@@ -224,7 +224,7 @@ def _pull(arguments: argparse.Namespace) -> None:
     from store.pull import pull
 
     path = arguments.catalog or default_catalog(arguments.store)
-    with _terminable(), _warnings() as warn, progress_bar(arguments.name) as progress:
+    with _terminable(), _warnings(arguments.name) as warn, progress_bar(arguments.name) as progress:
         model = pull(
             store_for(arguments.name, arguments.store),
             arguments.name,
@@ -268,8 +268,8 @@ def _json(value: object) -> str:
 
 
 @contextmanager
-def _warnings() -> Iterator[Callable[[str], object]]:
-    """Collects warnings, and shows them below the progress bar.
+def _warnings(name: str) -> Iterator[Callable[[str], object]]:
+    """Collects warnings of a model, and shows them below the progress bar.
 
     Also for a model that is refused, because they may explain why.
     """
@@ -278,7 +278,7 @@ def _warnings() -> Iterator[Callable[[str], object]]:
         yield warnings.append
     finally:
         for warning in warnings:
-            say(f"sfd models: warning: {warning}", error=True)
+            say(f"sfd models: warning: {name}: {warning}", error=True)
 
 
 @contextmanager

@@ -21,7 +21,6 @@ import httpx
 import hypothesis
 import pytest
 
-from detection.cpu import available_cpus
 from training.architecture.family import Architecture, Block, Extra, Head
 
 # Machines are busy, so the time of an example means nothing.
@@ -52,11 +51,6 @@ def pytest_configure() -> None:
     for name in [name for name in os.environ if name.startswith("SFD_")]:
         if name not in FOR_TESTS:
             del os.environ[name]
-
-
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are CPUs: meanwhile, some tests wait for pip, Ray or a time limit."""
-    return available_cpus() + 1
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

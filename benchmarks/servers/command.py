@@ -118,6 +118,8 @@ def run(arguments: argparse.Namespace) -> None:
         if arguments.action != "run":
             raise
         raise SfdError("interrupted; `run --resume` continues") from None
+    except BrokenPipeError:
+        raise
     except (OSError, subprocess.SubprocessError) as error:
         raise SfdError(str(error)) from error
 

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 ENDINGS = ("cpu", "timeout", "overload", "crash")
 """Why a worker was stopped: its image took too much CPU time, the request ended, other images
-waited, or it ended by itself."""
+waited, or it hung or ended by itself."""
 HANG_S = 120
 """A worker that uses no CPU time for so long hangs."""
 
@@ -253,7 +253,7 @@ class ProcessDecoder:
                 self._on_end("cpu")
                 raise self._too_expensive()
             if now - moved > HANG_S:
-                self._on_end("cpu")
+                self._on_end("crash")
                 raise TooExpensive("decoding this image makes no progress; it may be broken")
             try:
                 job.check()

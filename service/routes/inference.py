@@ -6,11 +6,18 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
+from detection.deadline import until
 from detection.detector import Detector
 from service import openapi
 from service.admission import admit
 from service.disconnects import unless_client_goes
-from service.errors import DETECTION, InvalidRequest, Unauthorized, UnknownModel
+from service.errors import (
+    DETECTION,
+    InvalidParameter,
+    InvalidRequest,
+    Unauthorized,
+    UnknownModel,
+)
 from service.openinference import calls, compression, inference, messages, tensors
 from service.openinference.messages import (
     InferenceResponse,
@@ -56,7 +63,9 @@ INFER: dict[str, Any] = {
                 },
             },
         },
-        **openapi.responses(*DETECTION, InvalidRequest, UnknownModel, shape=INFERENCE),
+        **openapi.responses(
+            *DETECTION, InvalidRequest, InvalidParameter, UnknownModel, shape=INFERENCE
+        ),
     },
 }
 
@@ -177,16 +186,18 @@ async def _infer(request: Request, detector: Detector) -> Response:
         )
         header, binary = tensors.split(content, request.headers.get(HEADER_LENGTH))
         # In threads, because the largest bodies take a while and would block the event loop.
-        message = await asyncio.to_thread(messages.parse, header)
+        parsing = asyncio.to_thread(messages.parse, header)
+        message = await until(admission.deadline, parsing)
         call = calls.Inference.of(detector, message, admission.deadline)
         (received,) = tensors.assign(message, binary)
         inferred = await unless_client_goes(
             request.receive, call.run(received, settings.max_images)
         )
     binary_data_output = call.parameters.binary_data_output
-    json, data = await asyncio.to_thread(
+    responding = asyncio.to_thread(
         inference.respond, detector, message, inferred.outputs, binary_data_output
     )
+    json, data = await until(call.deadline, responding)
     request.state.log_fields = call.log_fields(inferred)
     headers = {}
     if inferred.timings is not None:

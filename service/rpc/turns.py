@@ -26,7 +26,7 @@ class _Turn:
 class Turns:
     """Gives a number of turns; who waits longest is next, of the peers that have the fewest.
 
-    So clients that open many calls and send nothing cost the others at most LONGEST_S.
+    So clients that open many calls and send nothing delay the others by LONGEST_S at most.
     """
 
     def __init__(self, count: int) -> None:
@@ -38,7 +38,7 @@ class Turns:
     async def take(self, peer: str) -> AsyncIterator[None]:
         """A turn of a client for the block, which waits for its message.
 
-        Raises Overloaded if the block takes longer than LONGEST_S while others wait.
+        Raises Overloaded if the block takes longer than LONGEST_S and another call needs the turn.
         """
         turn = _Turn(peer, asyncio.get_running_loop().create_future())
         self._waiting.append(turn)
@@ -80,6 +80,11 @@ class Turns:
         self._set_limits()
 
     def _set_limits(self) -> None:
-        for turn in self._held:
-            if turn.is_running and not turn.limit.expired():
-                turn.limit.reschedule(turn.since + LONGEST_S if self._waiting else None)
+        """Limit as many turns as others wait for: first those of the peers that have the most."""
+        held = Counter(turn.peer for turn in self._held)
+        ending = sum(turn.limit.expired() for turn in self._held)
+        wanted = sum(not turn.given.cancelled() for turn in self._waiting) - ending
+        running = [turn for turn in self._held if turn.is_running and not turn.limit.expired()]
+        running.sort(key=lambda turn: (-held[turn.peer], turn.since))
+        for number, turn in enumerate(running):
+            turn.limit.reschedule(turn.since + LONGEST_S if number < wanted else None)

@@ -50,6 +50,14 @@ def test_an_invalid_deadline_is_refused(client: TestClient, bright_cells: Cells,
     )  # fmt: skip
 
 
+def test_an_invalid_deadline_is_refused_under_v2_too(client: TestClient) -> None:
+    headers = {"X-Request-Timeout": "soon"}
+    answer = client.post("/v2/models/cells/infer", content=b"{}", headers=headers)
+    assert (answer.status_code, answer.json()["error"]) == (
+        422, "X-Request-Timeout: must be a number of seconds above 0"
+    )  # fmt: skip
+
+
 SLOW = "2 * max(image.max() == 255 for image in images)"
 """Seconds of an inference: 2 with a bright cell, otherwise none."""
 

@@ -104,6 +104,7 @@ def test_debug_adds_the_traceback(
     printed = capsys.readouterr().err
     assert printed.startswith("Traceback (most recent call last):")
     assert printed.splitlines()[-1].startswith("sfd work: ")
+    assert "run again" not in printed
 
 
 def test_a_command_names_a_missing_library(

@@ -169,8 +169,9 @@ def test_without_opencv_a_built_or_added_model_comes_with_a_warning(
     files = [str(detector.prototxt), str(detector.caffemodel)]
     assert main(["models", "add", *files, "--name", "mine"]) == 0
     warnings = capsys.readouterr().err.splitlines()
-    expected = "sfd models: warning: model.onnx is unverified: install OpenCV 4"
-    assert [line.startswith(expected) for line in warnings] == [True, True]
+    for name, line in zip(["tiny", "mine"], warnings, strict=True):
+        expected = f"sfd models: warning: {name}: model.onnx is unverified: install OpenCV 4"
+        assert line.startswith(expected)
 
 
 def test_add_shows_warnings_for_a_refused_model_too(

@@ -36,10 +36,10 @@ def test_a_turn_that_nobody_waits_for_may_take_long() -> None:
 
 def test_a_turn_ends_when_another_call_waits() -> None:
     async def scenario() -> None:
-        places, never, order = Turns(1), asyncio.Event(), list[str]()
-        silent = asyncio.create_task(hold(places, "a", never, order))
+        shared, never, order = Turns(1), asyncio.Event(), list[str]()
+        silent = asyncio.create_task(hold(shared, "a", never, order))
         await asyncio.sleep(0.2)
-        async with places.take("b"):
+        async with shared.take("b"):
             order.append("b")
         with pytest.raises(Overloaded, match="did not arrive within"):
             await silent
@@ -50,9 +50,9 @@ def test_a_turn_ends_when_another_call_waits() -> None:
 
 def test_the_limit_goes_when_the_call_that_waits_goes() -> None:
     async def scenario() -> None:
-        places, ended, order = Turns(1), asyncio.Event(), list[str]()
-        first = asyncio.create_task(hold(places, "a", ended, order))
-        second = asyncio.create_task(hold(places, "b", ended, order))
+        shared, ended, order = Turns(1), asyncio.Event(), list[str]()
+        first = asyncio.create_task(hold(shared, "a", ended, order))
+        second = asyncio.create_task(hold(shared, "b", ended, order))
         await asyncio.sleep(0)
         second.cancel()
         await asyncio.sleep(0.2)
@@ -64,35 +64,63 @@ def test_the_limit_goes_when_the_call_that_waits_goes() -> None:
     run(scenario())
 
 
+def test_only_as_many_turns_end_as_others_wait_for() -> None:
+    async def scenario() -> None:
+        shared, ended, order = Turns(3), asyncio.Event(), list[str]()
+        slow = [asyncio.create_task(hold(shared, "a", ended, order)) for _ in range(3)]
+        # Longer than a turn may take while others wait.
+        await asyncio.sleep(0.2)
+        async with shared.take("b"):
+            order.append("b")
+        ended.set()
+        results = await asyncio.gather(*slow, return_exceptions=True)
+        assert [type(each) for each in results] == [Overloaded, type(None), type(None)]
+
+    run(scenario())
+
+
 def test_a_peer_with_fewer_turns_comes_first() -> None:
     async def scenario() -> None:
-        places, ended, order = Turns(2), asyncio.Event(), list[str]()
-        greedy = [asyncio.create_task(hold(places, "a", ended, order)) for _ in range(20)]
+        shared, ended, order = Turns(2), asyncio.Event(), list[str]()
+        greedy = [asyncio.create_task(hold(shared, "a", ended, order)) for _ in range(20)]
         await asyncio.sleep(0)
-        other = asyncio.create_task(hold(places, "b", ended, order))
-        while "b" not in order:
-            await asyncio.sleep(0.01)
+        async with shared.take("b"):
+            order.append("b")
         assert order[:3] == ["a", "a", "b"]
         ended.set()
-        await other
-        first, second, *others = await asyncio.gather(*greedy, return_exceptions=True)
-        assert {type(first), type(second)} == {Overloaded}
-        assert others.count(None) >= 17
+        results = await asyncio.gather(*greedy, return_exceptions=True)
+        assert type(results[0]) is Overloaded
+        assert results[-1] is None
+
+    run(scenario())
+
+
+def test_a_peer_with_more_turns_gives_one_up() -> None:
+    async def scenario() -> None:
+        shared, ended, order = Turns(3), asyncio.Event(), list[str]()
+        peers = ["b", "a", "a"]
+        tasks = [asyncio.create_task(hold(shared, peer, ended, order)) for peer in peers]
+        await asyncio.sleep(0)
+        async with shared.take("c"):
+            order.append("c")
+        ended.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(each) for each in results] == [type(None), Overloaded, type(None)]
 
     run(scenario())
 
 
 def test_a_cancelled_call_gives_its_turn_back() -> None:
     async def scenario() -> None:
-        places, never, order = Turns(1), asyncio.Event(), list[str]()
-        first = asyncio.create_task(hold(places, "a", never, order))
-        second = asyncio.create_task(hold(places, "b", never, order))
+        shared, never, order = Turns(1), asyncio.Event(), list[str]()
+        first = asyncio.create_task(hold(shared, "a", never, order))
+        second = asyncio.create_task(hold(shared, "b", never, order))
         await asyncio.sleep(0)
         # The turn is free at the moment when the one that waits is cancelled.
         first.cancel()
         second.cancel()
         await asyncio.gather(first, second, return_exceptions=True)
-        async with places.take("c"):
+        async with shared.take("c"):
             order.append("c")
         assert order == ["a", "c"]
 
