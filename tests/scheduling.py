@@ -1,4 +1,4 @@
-"""How many tests run side by side, and which: never two of a module, and never two that start Ray.
+"""Which tests run side by side: never two of one module, and never two that start Ray.
 
 A Ray cluster is a dozen processes. Two clusters on two cores make each other several times as slow,
 so all modules that start one run one after another in one process, from the start of the run, while
@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
-
-from detection.cpu import available_cpus
 
 RAY = (
     "tests/service/on_ray/",
@@ -34,12 +32,6 @@ def pytest_configure() -> None:
     By default it is 15 lower, and then they get hardly any time beside the other tests.
     """
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - so it is spelt
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are CPUs: meanwhile, some tests wait for pip, Ray or a time limit."""
-    return available_cpus() + 1
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -45,7 +45,7 @@ def test_a_service_whose_decoders_make_no_progress_is_not_ready(
     with ThreadPoolExecutor(1) as threads:
         with ExitStack() as stack:
             for _ in range(taken.width):
-                stack.enter_context(taken.turn(Job()))
+                stack.enter_context(taken.take(Job()))
             waiting = threads.submit(client.post, "/detect", content=bright_cells(1))
             latest = time.monotonic() + 20
             while client.get("/readyz").json() != {"status": "stalled"}:
