@@ -17,11 +17,11 @@ from detection.bulk import arguments as bulk
 from detection.bulk.settings import BulkSettings
 from detection.deadline import NEVER
 from detection.detector import Detection, Detector, Query
-from detection.errors import Overloaded, RequestError
+from detection.errors import RequestError
 from detection.opening import find_model, open_detector
 from detection.providers import ProviderName
 from detection.rendering import Style, UnwritableFile
-from detection.retries import detect_alone
+from detection.retries import detect_group
 from detection.settings import DetectionSettings, Kind
 from detection.sources import Source
 from sfd.arguments import fraction, nonnegative, positive
@@ -188,11 +188,7 @@ async def detect_files(
         for start in range(0, len(files), at_once):
             group = files[start : start + at_once]
             contents = [file.read() for file in group]
-            found = await detector.detect_all(contents, query, NEVER)
-            found = [
-                await detect_alone(detector, content, query) if isinstance(one, Overloaded) else one
-                for content, one in zip(contents, found, strict=True)
-            ]
+            found = await detect_group(detector, contents, query)
             outs = drawings[start : start + at_once]
             for file, content, one, out in zip(group, contents, found, outs, strict=True):
                 error = one if isinstance(one, RequestError) else None

@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from detection import settings
-from detection.deadline import NEVER
 from detection.detector import Detector, Query
-from detection.errors import Overloaded, RequestError
+from detection.errors import RequestError
 from detection.opening import find_model, open_detector
-from detection.retries import detect_alone
+from detection.retries import detect_group
 from detection.settings import DetectionSettings
 from training.evaluation.curves import Detections
 from training.evaluation.fingerprint import fingerprint
@@ -78,10 +77,8 @@ class LocalPredictor:
         for start in range(0, len(files), at_once):
             group = files[start : start + at_once]
             contents = [read_file(file) for file in group]
-            answers = await self.detector.detect_all(contents, query, NEVER)
-            for file, content, answer in zip(group, contents, answers, strict=True):
-                if isinstance(answer, Overloaded):
-                    answer = await detect_alone(self.detector, content, query)
+            answers = await detect_group(self.detector, contents, query)
+            for file, answer in zip(group, answers, strict=True):
                 if isinstance(answer, RequestError):
                     raise EvaluationError(f"{file}: {answer}")
                 boxes = np.asarray(answer.boxes, np.float64)

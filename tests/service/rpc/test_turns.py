@@ -26,6 +26,11 @@ async def hold(turns: Turns, peer: str, ended: asyncio.Event, order: list[str]) 
         await ended.wait()
 
 
+async def endings(tasks: list[asyncio.Task[None]]) -> list[type]:
+    """The types of what the tasks returned or raised."""
+    return [type(each) for each in await asyncio.gather(*tasks, return_exceptions=True)]
+
+
 def test_a_turn_that_nobody_waits_for_may_take_long() -> None:
     async def scenario() -> None:
         async with Turns(1).take("a"):
@@ -73,8 +78,7 @@ def test_only_as_many_turns_end_as_others_wait_for() -> None:
         async with shared.take("b"):
             order.append("b")
         ended.set()
-        results = await asyncio.gather(*slow, return_exceptions=True)
-        assert [type(each) for each in results] == [Overloaded, type(None), type(None)]
+        assert await endings(slow) == [Overloaded, type(None), type(None)]
 
     run(scenario())
 
@@ -88,9 +92,8 @@ def test_a_peer_with_fewer_turns_comes_first() -> None:
             order.append("b")
         assert order[:3] == ["a", "a", "b"]
         ended.set()
-        results = await asyncio.gather(*greedy, return_exceptions=True)
-        assert type(results[0]) is Overloaded
-        assert results[-1] is None
+        first, *_, last = await endings(greedy)
+        assert (first, last) == (Overloaded, type(None))
 
     run(scenario())
 
@@ -104,8 +107,7 @@ def test_a_peer_with_more_turns_gives_one_up() -> None:
         async with shared.take("c"):
             order.append("c")
         ended.set()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [type(each) for each in results] == [type(None), Overloaded, type(None)]
+        assert await endings(tasks) == [type(None), Overloaded, type(None)]
 
     run(scenario())
 
