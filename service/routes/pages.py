@@ -6,7 +6,7 @@ from typing import Any
 
 import fastapi_offline
 from fastapi import APIRouter
-from fastapi.responses import FileResponse, HTMLResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
@@ -70,6 +70,12 @@ async def page() -> WholeFile:
 async def docs() -> HTMLResponse:
     """Swagger UI on our OpenAPI document."""
     return HTMLResponse(_DOCS)
+
+
+@router.get("/docs/")
+async def docs_folder() -> RedirectResponse:
+    """To the page without the slash, because its addresses are relative, also behind a prefix."""
+    return RedirectResponse("../docs")
 
 
 @router.get("/docs/start.js")

@@ -19,6 +19,13 @@ def test_every_other_endpoint_works_with_a_slash_at_the_end(client: TestClient, 
     assert client.get(path).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/docs/", "/static/", "/nothing/"])
+def test_the_page_of_the_api_is_one_redirect_away(client: TestClient) -> None:
+    answer = client.get("/docs/")
+    assert [each.headers["Location"] for each in answer.history] == ["../docs"]
+    assert answer.url.path == "/docs"
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/static/", "/nothing/"])
 def test_folders_and_unknown_paths_are_not_found(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
