@@ -38,6 +38,9 @@ def settings(store: Path) -> Callable[..., Settings]:
             "workers": 1,
             "max_batch": 8,
             "provider": "cpu",
+            # Processes take a quarter of a second to start, and do the same, as
+            # decoding/test_pool.py shows. Services in a process of their own use them.
+            "decoding": "threads",
         }
         return Settings(**(defaults | options))
 

@@ -1,5 +1,5 @@
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from detection.decoding import places
 from detection.decoding.job import Job
+from tests.servers import Serve
 
 
 def samples(client: TestClient) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -37,9 +38,17 @@ def test_readiness_follows_the_warm_up_and_the_draining(client: TestClient) -> N
     assert (response.status_code, response.json()) == (503, {"status": "draining"})
 
 
+@pytest.fixture
+def with_processes(serve: Serve) -> Iterator[TestClient]:
+    """A warm service in this process that decodes in other processes."""
+    with serve(decoding="processes") as started:
+        yield started
+
+
 def test_a_service_whose_decoders_make_no_progress_is_not_ready(
-    client: TestClient, bright_cells: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
+    with_processes: TestClient, bright_cells: Callable[..., bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    client = with_processes
     monkeypatch.setattr(places, "STALL_S", 0.1)
     taken = client.app.state.runtime.pools.decoder._places  # type: ignore[attr-defined]
     with ThreadPoolExecutor(1) as threads:
@@ -59,8 +68,9 @@ def test_a_service_whose_decoders_make_no_progress_is_not_ready(
 
 
 def test_what_the_decoders_use_is_measured(
-    client: TestClient, bright_cells: Callable[..., bytes]
+    with_processes: TestClient, bright_cells: Callable[..., bytes]
 ) -> None:
+    client = with_processes
     client.post("/detect", content=bright_cells(1))
     found = samples(client)
     assert found["sfd_decoders_memory_bytes", ()] > 2**20
