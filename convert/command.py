@@ -14,9 +14,10 @@ from convert.conversion import (
 )
 from convert.outputs.kinds import Kind
 from convert.report import Report
+from convert.storage import data_path
 from sfd.arguments import one_of, size, words
 from sfd.errors import UsageError
-from sfd.files import write_atomically
+from sfd.files import destination, write_atomically
 from sfd.progress import Steps
 from sfd.terminal import say
 
@@ -147,7 +148,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise UsageError("the file to write is missing: give -o OUT.onnx, or --explain")
     sources = [path for path in (arguments.prototxt, arguments.weights) if path is not None]
     if arguments.report:
-        _check_report(arguments.report, (*sources, arguments.onnx))
+        onnx = arguments.onnx
+        _check_report(arguments.report, (*sources, onnx, data_path(onnx)))
     with Steps(STEPS) as progress:
         try:
             report = convert_file(
@@ -188,6 +190,7 @@ def _check_report(report: Path, others: Sequence[Path]) -> None:
         raise UsageError(f"can't write the report {report}: give a file in an existing folder")
     if report.resolve() in [other.resolve() for other in others]:
         raise UsageError(f"--report {report} is a source or the ONNX file: give another name")
+    destination(report)
 
 
 def _summarize(report: Report, path: Path) -> None:

@@ -105,7 +105,7 @@ def convert_file(
     if caffemodel is not None and options.simulated_weights is not None:
         raise UsageError("--simulate-weights takes the place of the .caffemodel: leave one out")
     sources = (prototxt,) if caffemodel is None else (prototxt, caffemodel)
-    check_output(output, "ONNX file", sources)
+    output = check_output(output, "ONNX file", sources)
     for source in sources:
         check_source(source)
     with clock.step("reading"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from convert.caffe.diagnostics import CaffeError, Diagnostic
 from sfd.errors import UsageError
-from sfd.files import WriteError, open_regular
+from sfd.files import WriteError, destination, open_regular
 
 MAX_PROTOBUF = (1 << 31) - 1
 """A protobuf message can't be larger."""
@@ -53,10 +53,12 @@ def _check_size(path: Path, limit: int, kind: str, error: type[CaffeError] = Caf
         raise error(str(path), [Diagnostic(what)])
 
 
-def check_output(path: Path, kind: str, sources: Sequence[Path]) -> None:
+def check_output(path: Path, kind: str, sources: Sequence[Path]) -> Path:
     """Refuse an output path that can't be written, before any work is done. `kind` says what it is.
 
-    Raises UsageError for a folder and for one of the sources, WriteError if its folder is missing.
+    Returns where the file will be: at the end of links.
+    Raises UsageError for a folder and for one of the sources, WriteError if its folder is missing,
+    and for a device or a pipe.
     """
     if path.is_dir():
         raise UsageError(f"{path} is a folder: give the name of the {kind}")
@@ -64,3 +66,4 @@ def check_output(path: Path, kind: str, sources: Sequence[Path]) -> None:
         raise UsageError(f"{path} is one of the sources: give another name to the {kind}")
     if not path.parent.is_dir():
         raise WriteError(f"there is no folder {path.parent}: create it, or choose another")
+    return destination(path)

@@ -13,6 +13,8 @@ from typing import BinaryIO
 
 from sfd.errors import SfdError
 
+_NO_FILE = "it is a device or a pipe, not a file"
+
 
 class WriteError(SfdError):
     """A file can't be written. An existing file is unchanged."""
@@ -24,11 +26,25 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
     Content that is too large for memory may come in parts. Raises WriteError if it can't be
     written.
     """
+    path = destination(path)
     with temporary_beside(path) as temporary:
         with temporary.open("wb") as file:
             file.writelines([content] if isinstance(content, bytes) else content)
             sync(file)
         temporary.replace(path)
+
+
+def destination(path: Path) -> Path:
+    """Where the file is that a write to `path` replaces: at the end of links.
+
+    Raises WriteError for what is no regular file: a rename would put a file in the place of a
+    device such as /dev/null, or of a pipe.
+    """
+    end = Path(os.path.realpath(path))
+    if end.exists() and not end.is_file():
+        what = "it is a folder" if end.is_dir() else _NO_FILE
+        raise WriteError(f"can't write {path}: {what}")
+    return end
 
 
 @contextmanager
@@ -76,7 +92,7 @@ def open_regular(path: Path) -> BufferedReader:
         os.close(descriptor)
         if stat.S_ISDIR(mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        raise OSError(errno.EINVAL, "it is a device or a pipe, not a file", str(path))
+        raise OSError(errno.EINVAL, _NO_FILE, str(path))
     return os.fdopen(descriptor, "rb")
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -176,17 +177,32 @@ def test_a_missing_file_exits_1(
     assert str(getattr(model, missing)) in said
 
 
-@pytest.mark.parametrize("taken", ["prototxt", "caffemodel", "output"])
+@pytest.mark.parametrize("taken", ["prototxt", "caffemodel", "output", "data"])
 def test_a_report_overwrites_neither_a_source_nor_the_onnx_file(
     tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], taken: str
 ) -> None:
     model, output = tiny(), tmp_path / "out.onnx"
-    report = output if taken == "output" else getattr(model, taken)
+    written = {"output": output, "data": tmp_path / "out.onnx.data"}
+    report = written.get(taken) or getattr(model, taken)
     before = model.prototxt.read_bytes(), model.caffemodel.read_bytes()
     assert sfd(model, output, "--no-verify", "--report", str(report)) == 2
     assert "is a source or the ONNX file" in capsys.readouterr().err
     assert (model.prototxt.read_bytes(), model.caffemodel.read_bytes()) == before
     assert not output.exists()
+
+
+@pytest.mark.parametrize("option", ["-o", "--report"])
+def test_no_file_takes_the_place_of_a_pipe(
+    tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    output = pipe if option == "-o" else tmp_path / "out.onnx"
+    more = ["--report", str(pipe)] if option == "--report" else []
+    assert sfd(tiny(), output, "--no-verify", *more) == 1
+    assert f"can't write {pipe}: it is a device or a pipe" in capsys.readouterr().err
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
 
 
 def test_a_report_that_cannot_be_written_is_explained_before_anything_is_done(

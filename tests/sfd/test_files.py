@@ -69,6 +69,27 @@ def test_a_device_or_a_pipe_is_refused_at_once(pipe: Path, name: str) -> None:
         sha256(pipe.parent / name)
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_file_never_takes_the_place_of_a_pipe(pipe: Path, linked: bool) -> None:
+    path = pipe
+    if linked:
+        path = pipe.with_name("link")
+        path.symlink_to(pipe)
+    with pytest.raises(WriteError, match="it is a device or a pipe, not a file"):
+        write_atomically(path, b"content")
+    assert pipe.is_fifo()
+    assert set(pipe.parent.iterdir()) == {pipe, path}
+
+
+def test_a_write_to_a_link_replaces_the_file_at_its_end(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder/file")
+    for content in (b"first", b"second"):
+        write_atomically(tmp_path / "link", content)
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "folder" / "file").read_bytes() == content
+
+
 def test_a_folder_is_refused_as_such(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         open_regular(tmp_path)
