@@ -100,6 +100,8 @@ def convert_file(
     options or paths that don't fit, ConversionError, VerificationError, and WriteError.
     """
     clock = _Clock(progress)
+    if options.output is not None:
+        options = replace(options, output=_kind(options.output))
     if caffemodel is None and options.simulated_weights is None:
         raise UsageError("the weights are missing: give the .caffemodel, or --simulate-weights 1")
     if caffemodel is not None and options.simulated_weights is not None:
@@ -275,6 +277,13 @@ def _build(network: Network, options: Options, name: str) -> Built:
     )  # fmt: skip
 
 
+def _kind(name: str) -> Kind:
+    """A kind of output, also by its name, as Python code may give it."""
+    if name not in list(Kind):
+        raise UsageError(f"output {name!r} is not one of {', '.join(Kind)}")
+    return Kind(name)
+
+
 def _frame(network: Network, options: Options) -> tuple[Kind, Preprocessing | None]:
     """The kind of output, and how pixels become input; None for raw, and if the inputs don't fit.
 
@@ -332,6 +341,11 @@ def _warnings(network: Network, built: Built) -> list[Diagnostic]:
         warnings.append(
             Diagnostic(f"left out because they serve only training and testing: {names}")
         )
+    if built.heads is not None and built.kind is not Kind.RAW:
+        others = ", ".join(top for top in network.outputs if top != built.heads.top)
+        if others:
+            text = f"left out because {built.kind} have no place for them: {others}"
+            warnings.append(Diagnostic(f"{text}; --output raw has all outputs"))
     return warnings
 
 

@@ -111,6 +111,7 @@ def _of_other_phases(
             )
             text = f"input {layer.top[0]} is what this layer of the other phase would read"
             roles.warnings.append(Diagnostic(text, entry.line, layer=layer.name))
+            roles.training_only.append(entry)
             found.append(entry)
     return found
 

@@ -1,5 +1,6 @@
 """Shape checks of a layer's blobs and bottoms, and reshaping, for all handlers."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,12 +20,19 @@ class BlobsMissingError(LayerError):
         self.shapes = tuple(shapes)
 
 
+_MOST_NUMBERS = 2**31 - 1
+"""Of a blob: Caffe counts them with an int (`Blob::Reshape`)."""
+
+
 def check_blobs(layer: Layer, expected: Sequence[tuple[int, ...]]) -> None:
     """Raise LayerError unless the layer's blobs have these shapes and finite numbers.
 
     Shapes match as Caffe's do (Blob::ShapeEquals): the legacy form writes four dimensions, so that
     a bias of shape (n) reads as (1, 1, 1, n).
     """
+    for shape in expected:
+        if math.prod(shape) > _MOST_NUMBERS:
+            raise LayerError(f"the weights {text(shape)} are more than a blob of Caffe can hold")
     if expected and not layer.blobs:
         raise BlobsMissingError(expected)
     if len(layer.blobs) != len(expected):

@@ -24,7 +24,7 @@ def inner_product(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) ->
     outputs = parameter.num_output
     if outputs < 1:
         raise LayerError("num_output is missing; state how many outputs the layer makes")
-    count = math.prod(int(dim) for dim in x.shape[axis:])
+    count = math.prod(x.static(each) for each in range(axis, x.rank))
     shape = (count, outputs) if parameter.transpose else (outputs, count)
     check_blobs(layer, [shape] + [(outputs,)] * parameter.bias_term)
     weight = layer.blobs[0].reshape(shape)

@@ -6,7 +6,7 @@ import numpy as np
 
 from convert.caffe import caffe_pb2
 from convert.caffe.network import Layer
-from convert.graph import BATCH, GraphBuilder, Value
+from convert.graph import GraphBuilder, Value
 from convert.layers.blobs import canonical_axis
 from convert.layers.registry import LayerError, handler
 
@@ -27,7 +27,7 @@ def reduction(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Val
     (x,) = inputs
     parameter = layer.parameter.reduction_param
     axis = canonical_axis(parameter.axis, x.rank)
-    if BATCH in x.shape[axis:]:
+    if any(isinstance(dim, str) for dim in x.shape[axis:]):
         raise LayerError(f"axis is {parameter.axis}, which mixes images; use axis 1 or higher")
     axes = list(range(axis, x.rank))
     shape = x.shape[:axis]

@@ -36,7 +36,7 @@ def scale(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     other = inputs[1].shape
     if BATCH in other:
         raise LayerError("the bias would span the batch; use an axis after the batch")
-    shape = tuple(int(dim) for dim in other)
+    shape = tuple(inputs[1].static(each) for each in range(inputs[1].rank))
     check_blobs(layer, [shape])
     product = _combine(graph, "Mul", x, inputs[1], axis, None)
     return affine(
@@ -76,7 +76,7 @@ def _weights_shape(x: Value, axis: int, num_axes: int) -> tuple[int, tuple[int, 
     dims = x.shape[start:end]
     if BATCH in dims:
         raise LayerError("the weights would span the batch; use an axis after the batch")
-    return start, tuple(int(dim) for dim in dims)
+    return start, tuple(x.static(each) for each in range(start, end))
 
 
 def _split(

@@ -59,6 +59,11 @@ def read(layer: Layer) -> DetectionOutput:
             problems.append(
                 f"{name} is 0, which keeps nothing: give a positive number, or -1 for all"
             )
+    if len(layer.bottoms) > 4:
+        problems.append(
+            f"has {len(layer.bottoms)} bottoms: it refines boxes in two steps, as RefineDet, which "
+            "is not supported; only loc, conf and priors are"
+        )
     if nms.eta != 1:
         problems.append(f"eta is {nms.eta:g} (adaptive NMS), which ONNX can't express: remove eta")
     if not parameter.normalized_bbox:

@@ -164,7 +164,9 @@ def input_problems(network: Network, kind: Kind) -> list[Diagnostic]:
     if not network.inputs:
         return [Diagnostic("the network has no input: give its deploy prototxt")]
     if kind is Kind.RAW:
-        return []
+        if network.outputs:
+            return []
+        return [Diagnostic("the network has no output: all tops are silenced; remove a Silence")]
     blob, shape = next(iter(network.inputs.items()))
     if len(network.inputs) > 1:
         names = ", ".join(network.inputs)

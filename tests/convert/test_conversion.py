@@ -474,3 +474,44 @@ def test_warnings_of_the_sources_reach_the_report(tiny: Make, tmp_path: Path) ->
     assert any("surplus" in warning for warning in report.warnings)
     assert isinstance(report.verification, Verification)
     assert network.load(model.prototxt, model.caffemodel).warnings
+
+
+def with_landmarks(model: Files) -> None:
+    """Let the network have another output, beside its detections."""
+    text = model.prototxt.read_text()
+    landmarks = 'layer { name: "marks" type: "TanH" bottom: "loc_flat" top: "marks" }\n'
+    model.prototxt.write_text(text + landmarks)
+
+
+def test_outputs_that_a_kind_has_no_place_for_are_named(tiny: Make, tmp_path: Path) -> None:
+    model = tiny()
+    with_landmarks(model)
+    for kind in (Kind.HEADS, Kind.DETECTIONS):
+        report = run_conversion(model, tmp_path / f"{kind}.onnx", Options(output=kind))
+        (warning,) = report.warnings
+        assert warning == (
+            f"left out because {kind} have no place for them: marks; --output raw has all outputs"
+        )
+    report = run_conversion(model, tmp_path / "raw.onnx", Options(output=Kind.RAW))
+    assert set(report.outputs) == {"detection_out", "marks"}
+    assert not report.warnings
+
+
+def test_a_kind_may_be_given_by_its_name(tiny: Make, tmp_path: Path) -> None:
+    options = Options(output="raw", verify=False)  # type: ignore[arg-type]
+    report = run_conversion(tiny(), tmp_path / "out.onnx", options)
+    assert set(report.outputs) == {"detection_out"}
+    with pytest.raises(UsageError, match="'rows' is not one of heads, detections, raw"):
+        run_conversion(tiny(), tmp_path / "rows.onnx", Options(output="rows"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_boxes_that_are_refined_twice_are_refused(tiny: Make, tmp_path: Path, kind: Kind) -> None:
+    model = tiny()
+    text = model.prototxt.read_text()
+    last = text.index('layer { name: "detection_out"')
+    more = text[last:].replace('bottom: "priors"', 'bottom: "priors" bottom: "conf" bottom: "loc"')
+    model.prototxt.write_text(text[:last] + more)
+    with pytest.raises(SfdError, match="has 5 bottoms: it refines boxes in two steps"):
+        run_conversion(model, tmp_path / "out.onnx", Options(output=kind))
+    assert not list(tmp_path.iterdir())

@@ -128,6 +128,21 @@ def test_the_command_prints_it_and_writes_nothing(
     assert "--explain writes no file" in capsys.readouterr().err
 
 
+def test_weights_that_no_memory_holds_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    layer = 'layer { name: "p" type: "InnerProduct" bottom: "data" top: "p" PARAM }'
+    dense = layer.replace("PARAM", "inner_product_param { num_output: 2000000000 }")
+    path = write(tmp_path, f'input: "data" input_shape {{ dim: 1 dim: 3 }} {dense}')
+    run_command("convert", [str(path), "--explain"])
+    said = capsys.readouterr()
+    assert "[2000000000, 3] are more than a blob of Caffe can hold" in said.out + said.err
+    output = str(tmp_path / "out.onnx")
+    assert run_command("convert", [str(path), "--simulate-weights", "1", "-o", output]) == 1
+    said = capsys.readouterr()
+    assert "more than a blob of Caffe can hold" in said.err
+
+
 def test_a_prototxt_without_layers_is_explained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

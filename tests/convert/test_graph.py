@@ -53,6 +53,23 @@ def test_constants_on_constants_are_computed_now(graph: GraphBuilder) -> None:
     assert not graph.nodes
 
 
+def test_operators_on_windows_are_computed_as_onnxruntime_does(graph: GraphBuilder) -> None:
+    """ONNX's reference implementation gets LRN, and groups of ConvTranspose, wrong."""
+    twos = graph.constant(np.full((1, 4, 3, 3), 2, np.float32), "twos")
+    alike = graph.node("LRN", [twos], twos.shape, alpha=1.0, beta=0.75, bias=1.0, size=5)
+    assert alike.constant is not None
+    sums = np.asarray([3, 4, 4, 3]) * 4 / 5 + 1
+    found = alike.constant[0, :, 0, 0].astype(np.float64)
+    np.testing.assert_allclose(found, 2 / sums**0.75, rtol=1e-5)
+
+    each = graph.constant(np.arange(1, 5, dtype=np.float32).reshape(4, 1, 1, 1), "each")
+    shape = (1, 4, 5, 5)
+    wide = graph.node("ConvTranspose", [twos, each], shape, group=4, strides=[2, 2])
+    assert wide.constant is not None
+    np.testing.assert_array_equal(wide.constant[0, :, 0, 0], [2, 4, 6, 8])
+    assert not wide.constant[:, :, 1].any()
+
+
 def test_a_computed_operator_may_have_several_outputs_and_inputs_left_out(
     graph: GraphBuilder,
 ) -> None:

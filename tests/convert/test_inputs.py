@@ -15,7 +15,7 @@ from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder
 from convert.report import Report, Status
 from geometry.arrays import F32
-from sfd.errors import UsageError
+from sfd.errors import SfdError, UsageError
 
 
 class Files(Protocol):
@@ -220,6 +220,30 @@ def test_regions_have_an_open_number_of_their_own(tmp_path: Path) -> None:
     (found,) = session.run(None, {"data": random(2, 3, 24, 32), "rois": rois})
     assert found.shape == (3, 3)
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_weights_over_an_open_axis_are_refused(tmp_path: Path) -> None:
+    text = FAST_RCNN[: FAST_RCNN.index('layer { name: "s"')]
+    scale = 'layer { name: "m" type: "Scale" bottom: "p" top: "m" scale_param { axis: 0 } }'
+    dense = 'layer { name: "m" type: "InnerProduct" bottom: "p" top: "m" inner_product_param { '
+    total = 'layer { name: "m" type: "Reduction" bottom: "p" top: "m" }'
+    for layer, expected in (
+        (scale, "axis 0 of p is the rois, whose size is dynamic"),
+        (f"{dense}num_output: 2 axis: 0 }} }}", "axis 0 of p is the rois, whose size is dynamic"),
+        (total, "axis is 0, which mixes images"),
+    ):
+        model = write_model(tmp_path, text + layer, FAST_RCNN_BLOBS)
+        with pytest.raises(SfdError, match=expected):
+            run_conversion(model, tmp_path / "out.onnx")
+
+
+def test_a_network_without_outputs_is_refused(tmp_path: Path) -> None:
+    text = 'layer { name: "a" type: "AbsVal" bottom: "data" top: "a" }\n'
+    text = 'input: "data" input_shape { dim: 1 dim: 3 }\n' + text
+    model = write_model(tmp_path, text + 'layer { name: "s" type: "Silence" bottom: "a" }', {})
+    with pytest.raises(SfdError, match="the network has no output"):
+        run_conversion(model, tmp_path / "out.onnx")
+    assert not (tmp_path / "out.onnx").exists()
 
 
 GOOGLENET_LIKE = """\

@@ -1,4 +1,4 @@
-"""Functions of each element: ReLU, ReLU6, PReLU, ELU, Sigmoid, TanH, AbsVal, Power, Exp, Log."""
+"""Functions of each element: ReLU, Clip, PReLU, ELU, Sigmoid, TanH, AbsVal, Power, Exp, Log."""
 
 from collections.abc import Sequence
 
@@ -22,6 +22,13 @@ def relu(layer: Layer, bottoms: Sequence[F64]) -> F64:
 def relu6(layer: Layer, bottoms: Sequence[F64]) -> F64:
     """min(max(x, 0), 6)."""
     return np.clip(bottoms[0], 0, 6)
+
+
+@formula("Clip")
+def clip(layer: Layer, bottoms: Sequence[F64]) -> F64:
+    """min(max(x, min), max) (clip_layer.cpp)."""
+    limits = layer.parameter.clip_param
+    return np.clip(bottoms[0], limits.min, limits.max)
 
 
 @formula("PReLU")

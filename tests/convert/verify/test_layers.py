@@ -61,6 +61,7 @@ PROPOSAL = (
 CASES: dict[str, tuple[str | None, str, Blobs]] = {
     "BN": (None, layer("BN"), {"x": [normal(6), normal(6), normal(6), abs(normal(6)) + 0.1]}),
     "BNLL": (None, layer("BNLL"), {}),
+    "Clip": (None, layer("Clip", "clip_param { min: -0.5 max: 0.7 }"), {}),
     "Swish": (None, layer("Swish", "swish_param { beta: 0.5 }"), {}),
     "HardSwish": (None, layer("HardSwish"), {}),
     "Mish": (None, layer("Mish"), {}),
