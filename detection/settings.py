@@ -259,7 +259,7 @@ def accepts(field: FieldInfo) -> str:
     if item is str:
         return "names separated by commas"
     return (
-        "keys of at least 8 characters, separated by commas"
+        "keys of at least 8 printable ASCII characters, separated by commas"
         if getattr(item, "__origin__", item) is SecretStr
         else "origins separated by commas"
     )

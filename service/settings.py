@@ -4,7 +4,14 @@ import sys
 from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le, MinLen
-from pydantic import BeforeValidator, Field, SecretStr, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    StringConstraints,
+    model_validator,
+)
 from pydantic_settings import NoDecode
 
 from detection import settings
@@ -14,8 +21,25 @@ from service.fetching.urls import ALLOWED_HOST
 HANG_S = 5.0
 """How long a running batch may take after `shutdown_grace_s`; threads cannot be stopped."""
 
-Key = Annotated[SecretStr, MinLen(8)]
-Keys = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(split)]
+
+def split_keys(value: object) -> object:
+    """`a, b` as a list. ValueError for text without a key: the service would be open to all."""
+    keys = split(value)
+    if value and not keys:
+        raise ValueError("no key")
+    return keys
+
+
+def printable(key: SecretStr) -> SecretStr:
+    """Keys that a header can carry: HTTP clients encode other characters in different ways."""
+    text = key.get_secret_value()
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("not printable ASCII")
+    return key
+
+
+Key = Annotated[SecretStr, MinLen(8), AfterValidator(printable)]
+Keys = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(split_keys)]
 Compat = Literal["deepstack", "compreface"]
 Compats = Annotated[tuple[Compat, ...], NoDecode, BeforeValidator(split_lower)]
 FetchHost = Annotated[str, StringConstraints(pattern=ALLOWED_HOST)]

@@ -15,6 +15,9 @@ from service.tracing import Tracing
 MOST_CALLS = 2048
 """At the same time. Each that waits takes some kilobytes; more are refused by gRPC."""
 
+MOST_BYTES = 2**31 - 1
+"""Of a message, which gRPC counts with an int."""
+
 KEEP_ALIVE_MS = 60_000
 """After so long without a byte the server asks whether the client is still there."""
 
@@ -34,7 +37,7 @@ class RpcServer:
         self._published: bool | None = None
         self._server = grpc.aio.server(
             options=[
-                ("grpc.max_receive_message_length", runtime.settings.max_bytes),
+                ("grpc.max_receive_message_length", min(runtime.settings.max_bytes, MOST_BYTES)),
                 # Otherwise a second service could listen on the same port without an error.
                 ("grpc.so_reuseport", 0),
                 ("grpc.keepalive_time_ms", KEEP_ALIVE_MS),

@@ -139,6 +139,22 @@ def test_a_wrong_api_key_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "a-good-long-key" not in repr(settings.load())
 
 
+@pytest.mark.parametrize("keys", [",", " , ", "a-good-long-key,schlüssel-123"])
+def test_api_keys_that_would_not_protect_or_never_match_are_refused(
+    monkeypatch: pytest.MonkeyPatch, keys: str
+) -> None:
+    monkeypatch.setenv("SFD_API_KEYS", keys)
+    with pytest.raises(StartError) as caught:
+        settings.load()
+    expected = "SFD_API_KEYS: must be keys of at least 8 printable ASCII characters, separated by"
+    assert str(caught.value) == f"{expected} commas"
+
+
+def test_no_api_keys_leave_the_service_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SFD_API_KEYS", "")
+    assert settings.load().api_keys == ()
+
+
 def test_every_setting_has_a_description_and_says_what_it_accepts() -> None:
     described = settings.describe()
     assert len(described) == len(settings.Settings.model_fields)

@@ -56,6 +56,15 @@ def test_the_health_of_an_unknown_service_is_not_found(channel: Any, failed: Fai
     assert failed(health(channel).Check, asked).code() is Code.NOT_FOUND
 
 
+def test_it_starts_with_the_largest_body(start_server: Any) -> None:
+    """One byte more than gRPC can count."""
+    with (
+        start_server(GRPC_PORT=0, MAX_BYTES=2**31) as server,
+        connect(server) as channel,
+    ):
+        assert health(channel).Check(health_pb2.HealthCheckRequest()).status == SERVING
+
+
 def test_health_and_reflection_need_no_key(start_server: Any) -> None:
     with start_server(GRPC_PORT=0, API_KEYS="12345678") as server, connect(server) as channel:
         health(channel).Check(health_pb2.HealthCheckRequest())
