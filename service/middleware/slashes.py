@@ -2,13 +2,14 @@
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.paths import FOLDERS
+from service.paths import FOLDERS, METRICS, METRICS_TARGETS
 
 
 class Slashes:
     """Drops a slash at the end of a path; a redirect would lose most uploads.
 
-    Paths under /static/ and /docs/ keep it, because their pages use relative paths.
+    Paths under /static/ and /docs/ keep it, because their pages use relative paths. Those of the
+    metrics keep it too: a proxy that hides exactly /metrics must hide all there is.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -19,5 +20,7 @@ class Slashes:
         if scope["type"] == "http":
             path: str = scope["path"]
             if len(path) > 1 and path.endswith("/") and not path.startswith(FOLDERS):
-                scope["path"] = path.rstrip("/") or "/"
+                shorter = path.rstrip("/") or "/"
+                if shorter not in (METRICS, METRICS_TARGETS):
+                    scope["path"] = shorter
         await self.app(scope, receive, send)

@@ -38,7 +38,8 @@ def test_photograph_posted_from_the_host_gets_its_face(
 
 def test_balancer_shows_the_page_and_hides_the_metrics(stack: "Stack") -> None:
     assert httpx.get(f"{stack.balancer}/").status_code == 200
-    assert httpx.get(f"{stack.balancer}/metrics").status_code == 404
+    for path in ("/metrics", "/metrics/", "/metrics/targets"):
+        assert httpx.get(f"{stack.balancer}{path}").status_code == 404
 
 
 def test_balancer_lets_the_service_state_its_own_byte_limit(stack: "Stack") -> None:

@@ -189,6 +189,7 @@ def test_body_at_the_services_limit_passes_and_a_far_larger_one_does_not(
     assert _post(proxied, bytes(33 * 2**20)).status_code == 413
 
 
-def test_the_proxy_hides_the_metrics(proxied: Proxied) -> None:
-    answer = proxied.client.get("/metrics", extensions={"sni_hostname": "faces.example.org"})
+@pytest.mark.parametrize("path", ["/metrics", "/metrics/", "/metrics//", "/metrics/targets"])
+def test_the_proxy_hides_the_metrics(proxied: Proxied, path: str) -> None:
+    answer = proxied.client.get(path, extensions={"sni_hostname": "faces.example.org"})
     assert answer.status_code == 404

@@ -29,3 +29,11 @@ def test_the_page_of_the_api_is_one_redirect_away(client: TestClient) -> None:
 @pytest.mark.parametrize("path", ["/static/", "/nothing/"])
 def test_folders_and_unknown_paths_are_not_found(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/metrics/", "/metrics//", "/metrics/targets/", "/metrics%2F"])
+def test_the_metrics_have_one_path_so_that_a_proxy_can_hide_it(
+    client: TestClient, path: str
+) -> None:
+    assert client.get("/metrics").status_code == 200
+    assert client.get(path).status_code == 404
