@@ -21,6 +21,7 @@ from service.middleware.observations import Observations
 from service.middleware.request_ids import HEADER, RequestIds
 from service.middleware.security_headers import SecurityHeaders
 from service.middleware.slashes import Slashes
+from service.middleware.targets import Targets
 from service.middleware.traces import Traces
 from service.routes import detect, health, inference, models, pages
 from service.runtime import Runtime
@@ -87,6 +88,7 @@ def middleware(runtime: Runtime, traces: tracing.Tracing | None) -> list[Middlew
     """The middleware of every request, outermost first."""
     settings = runtime.settings
     stack = [
+        Middleware(Targets),
         Middleware(RequestIds),
         Middleware(Closing, runtime=runtime),
         *([] if traces is None else [Middleware(Traces, tracing=traces)]),
@@ -139,7 +141,7 @@ def middleware(runtime: Runtime, traces: tracing.Tracing | None) -> list[Middlew
 # FastAPI handles its own exceptions here; raised again, `Failures` renders them like all others.
 async def _raise_http(request: Request, error: Exception) -> NoReturn:
     assert isinstance(error, HTTPException)
-    raise problems.of_http(error, request.url.path, request.method) from None
+    raise problems.of_http(error, request.scope["path"], request.method) from None
 
 
 async def _raise_validation(request: Request, error: Exception) -> NoReturn:

@@ -70,14 +70,15 @@ PROBLEM = Shape("", body, "Problem", MEDIA_TYPE)
 INFERENCE = Shape("/v2", lambda error, _: {"error": str(error)}, "InferenceError")
 """Of the Open Inference Protocol."""
 SHAPES = (INFERENCE, PROBLEM)
-"""Of each path the first that covers it; the last one covers all."""
+"""Of each path the first that covers it. PROBLEM is also the form for a target that is no path,
+such as `*`."""
 
 
 def response(
     error: RequestError, request_id: str, path: str, shapes: Sequence[Shape] = SHAPES
 ) -> JSONResponse:
     """The answer to a request that failed, in the shape of its path."""
-    shape = next(each for each in shapes if each.covers(path))
+    shape = next((each for each in shapes if each.covers(path)), PROBLEM)
     return JSONResponse(
         shape.body(error, request_id),
         shape.status(error),

@@ -32,7 +32,7 @@ def refuse(router: APIRouter, path: str, methods: Sequence[str], detail: str) ->
     """Refuse features that this service lacks with 501, in the product's own format."""
 
     async def not_supported(request: Request) -> None:
-        raise NotSupported(f"{request.url.path[:200]}: {detail}")
+        raise NotSupported(f"{request.scope['path'][:200]}: {detail}")
 
     router.add_api_route(path, not_supported, methods=list(methods), include_in_schema=False)
 

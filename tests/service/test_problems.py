@@ -11,7 +11,7 @@ from service import problems
 from service.errors import InvalidParameter, MethodNotAllowed, NotFound, Unauthorized
 
 
-@pytest.mark.parametrize("path", ["/detect", "/", "/v2ray", "/v20/models"])
+@pytest.mark.parametrize("path", ["/detect", "/", "/v2ray", "/v20/models", "*", "host:443", ""])
 def test_problem_json_has_the_id_of_its_request(path: str) -> None:
     answer = problems.response(InvalidImage("the file is empty"), "id-1", path)
     assert answer.status_code == 400
