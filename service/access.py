@@ -1,5 +1,6 @@
 """Logs and counts a request once, when its answer has ended, whatever its protocol."""
 
+import ipaddress
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,7 +26,7 @@ class Answered:
     """The HTTP status, also of an answer over gRPC."""
     seconds: float
     client: str
-    """The client's address."""
+    """The client's address; behind a proxy, what it says. Logged only if it is an IP address."""
     is_probe: bool
     fields: Mapping[str, Any] = field(default_factory=dict)
     """More members of the log line."""
@@ -44,8 +45,21 @@ def record(metrics: Metrics, answered: Answered) -> None:
         "route": answered.route,
         "status": answered.status,
         "duration_ms": round(answered.seconds * 1000, 3),
-        "client": answered.client,
+        "client": ip_address(answered.client),
     }
     fields |= answered.fields
     log.log(level, "%s %s %s", answered.method, path, answered.status,
             extra={"fields": fields})  # fmt: skip
+
+
+def ip_address(text: str) -> str:
+    """Text that is an IP address, in its usual form; otherwise an empty text.
+
+    A zone (fe80::1%eth0) is dropped, because it may be of any length. IPv4 stays IPv4 on a socket
+    for both.
+    """
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return ""
+    return str(getattr(address, "ipv4_mapped", None) or address)

@@ -10,6 +10,8 @@ import asyncio
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from service.access import ip_address
+
 HEAD_S = 20.0
 """Most seconds for the head of a request, from the connection or from the request's first byte."""
 STALL_S = 30.0
@@ -28,6 +30,10 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Expect the first request."""
         super().connection_made(transport)
+        if self.client is not None:
+            # A socket for IPv4 and IPv6 has ::ffff:127.0.0.1, which uvicorn does not take for the
+            # proxy 127.0.0.1.
+            self.client = (ip_address(self.client[0]), self.client[1])
         self._time_head()
 
     def data_received(self, data: bytes) -> None:

@@ -181,6 +181,17 @@ def test_proxy_keeps_its_password_and_passes_the_request_id_on(proxied: Proxied)
     assert len(proxied.serving.headers[-1]["x-request-id"]) == 32
 
 
+def test_the_proxy_says_the_clients_address_and_not_what_the_client_says(proxied: Proxied) -> None:
+    proxied.client.post(
+        "/detect",
+        content=b"image",
+        auth=("alice", "secret"),
+        headers={"X-Forwarded-For": "10.9.8.7"},
+        extensions={"sni_hostname": "faces.example.org"},
+    )
+    assert proxied.serving.headers[-1]["x-forwarded-for"] == "127.0.0.1"
+
+
 def test_body_at_the_services_limit_passes_and_a_far_larger_one_does_not(
     proxied: Proxied,
 ) -> None:
