@@ -80,6 +80,15 @@ def test_the_query_may_not_contradict_itself(client: TestClient, bright_cells: C
     assert "given twice" in answer.json()["detail"]
 
 
+def test_json_may_not_contradict_itself(
+    client: TestClient, bright_cells: Cells, as_base64: Base64
+) -> None:
+    body = f'{{"image": "{as_base64(bright_cells(1))}", "max_faces": 1, "max_faces": 2}}'
+    answer = client.post("/detect", content=body)
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "max_faces: is given twice, as '1' and '2'; give it once"
+
+
 def test_null_in_json_means_that_the_parameter_is_left_out(ask: Callable[..., Any]) -> None:
     assert len(ask("json", max_faces=None).json()["faces"]) == 3
 

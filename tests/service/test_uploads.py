@@ -124,6 +124,26 @@ def test_json_that_is_not_images_and_parameters_is_refused(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("members", "problem"),
+    [
+        ('"p": 0.5, "p": 0.3', "p: is given twice, as '0.5' and '0.3'; give it once"),
+        ('"p": 1, "\\u0070": true', "p: is given twice, as '1' and 'true'; give it once"),
+        ('"p": null, "p": "a"', "p: is given twice, as 'null' and 'a'; give it once"),
+        ('"image": "YQ=="', "image: is given twice, as 'YWJj' and 'YQ=='; give it once"),
+    ],
+)
+def test_a_json_member_may_not_contradict_itself(members: str, problem: str) -> None:
+    with pytest.raises(InvalidParameter) as caught:
+        from_json(f'{{"image": "YWJj", {members}}}'.encode(), max_images=2)
+    assert str(caught.value) == problem
+
+
+@pytest.mark.parametrize("members", ['"p": 1, "p": 1.0', '"p": "a:b"', '"image": "YWJj"'])
+def test_a_json_member_may_be_repeated(members: str) -> None:
+    assert from_json(f'{{"image": "YWJj", {members}}}'.encode(), max_images=2).files == [b"abc"]
+
+
 @pytest.mark.parametrize("text", ["YWJj", " YW\r\nJj\t", "data:image/png;base64,YWJj"])
 def test_base64_may_have_blanks_and_be_a_url(text: str) -> None:
     assert decode_base64(text) == b"abc"
