@@ -14,6 +14,7 @@ from sfd import collector, extras
 from sfd.distribution import VERSION
 from sfd.errors import SfdError
 from sfd.search_path import put_current_folder_last
+from sfd.streams import open_closed_streams
 from sfd.terminal import Parser, say
 
 COMMANDS = {
@@ -68,6 +69,7 @@ class Command(Protocol):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `sfd` with argv (default: the process's) and return its exit code: 0, 1 or 2."""
+    open_closed_streams()
     parser = Parser(
         prog="sfd",
         description="Face detectors trained in Caffe, converted to ONNX and served over HTTP.",
@@ -102,6 +104,7 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
     Only the module of this subcommand is imported: `sfd serve` starts without the converter's
     libraries, and `sfd convert` without the web framework.
     """
+    open_closed_streams()
     put_current_folder_last()
     with _ended_by_sigterm():
         return _run(name, argv)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -350,3 +351,34 @@ def test_the_help_lists_every_setting() -> None:
     for variable, _, text in describe():
         assert variable in done.stdout
         assert text in done.stdout
+
+
+@pytest.mark.parametrize("log_format", [None, "json"])
+@pytest.mark.usefixtures("plain")
+def test_the_service_runs_without_stderr(log_format: str | None, bright_cells: Cells) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    chosen = {"SFD_LOG_FORMAT": log_format} if log_format else {}
+    process = subprocess.Popen(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", sys.executable, "-m", "sfd", "serve"],
+        env=os.environ | {"SFD_PORT": str(port)} | chosen,
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 60
+        while True:
+            with suppress(httpx.TransportError):
+                if httpx.get(f"{url}/readyz").status_code == 200:
+                    break
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        answer = httpx.post(f"{url}/detect", content=bright_cells(1), timeout=20)
+        assert len(answer.json()["faces"]) == 1
+        if sys.platform == "linux":
+            assert os.readlink(f"/proc/{process.pid}/fd/2") == os.devnull
+        process.terminate()
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.wait()
