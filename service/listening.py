@@ -15,16 +15,19 @@ sends a request into a connection that is being closed here."""
 
 @contextmanager
 def listen(host: str, port: int, variable: str = "SFD_PORT") -> Iterator[socket.socket]:
-    """A socket bound to the address; StartError if that fails."""
+    """A socket bound to the address; StartError if that fails. `::` is IPv4 too, as for gRPC."""
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=2048)
+        both = host == "::" and socket.has_dualstack_ipv6()
+        listener = socket.create_server(
+            (host, port), family=family, backlog=2048, dualstack_ipv6=both
+        )
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             reason = f"the port is in use; stop the program that uses it, or set {variable}"
         else:
             reason = f"{error.strerror or error} (SFD_HOST, {variable})"
-        raise StartError(f"cannot listen on {host}:{port}: {reason}") from None
+        raise StartError(f"cannot listen on {address_of(host, port)}: {reason}") from None
     with listener:
         yield listener
 

@@ -102,7 +102,7 @@ class Settings(DetectionSettings):
     """The lowest level to log; info logs a line for each request."""
 
     host: str = "127.0.0.1"
-    """The address to listen on; 0.0.0.0 means all."""
+    """The address to listen on; 0.0.0.0 means all of IPv4, and :: all of IPv6 too."""
 
     port: Annotated[int, Ge(0), Le(65535)] = 8000
     """The port to listen on; 0 lets the system choose."""

@@ -65,6 +65,16 @@ def test_it_starts_with_the_largest_body(start_server: Any) -> None:
         assert health(channel).Check(health_pb2.HealthCheckRequest()).status == SERVING
 
 
+def test_all_addresses_are_those_of_ipv4_and_ipv6(start_server: Any) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no socket for both IPv4 and IPv6")
+    with start_server(GRPC_PORT=0, HOST="::") as server:
+        port = server.grpc.rpartition(":")[2]
+        for address in (server.grpc, f"127.0.0.1:{port}", f"[::1]:{port}"):
+            with grpc.insecure_channel(address) as channel:
+                health(channel).Check(health_pb2.HealthCheckRequest(), timeout=20)
+
+
 def test_health_and_reflection_need_no_key(start_server: Any) -> None:
     with start_server(GRPC_PORT=0, API_KEYS="12345678") as server, connect(server) as channel:
         health(channel).Check(health_pb2.HealthCheckRequest())
