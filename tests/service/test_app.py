@@ -20,11 +20,11 @@ MakeSettings = Callable[..., Settings]
 
 
 def test_the_middleware_is_in_the_right_order(settings: MakeSettings) -> None:
-    """An id before all that logs; counts around errors; keys inside what answers errors."""
+    """The id before all that logs; counts around errors; keys inside what answers errors."""
     runtime = runtimes.load(settings(cors_origins=("https://a.org",)))
     names = [each.cls.__name__ for each in middleware(runtime, None)]  # type: ignore[attr-defined]
     assert names == [
-        "RequestIds", "Closing", "Observations", "SecurityHeaders", "CORSMiddleware",
+        "Targets", "RequestIds", "Closing", "Observations", "SecurityHeaders", "CORSMiddleware",
         "Failures", "HeadRequests", "Slashes", "ApiKeys",
     ]  # fmt: skip
 
