@@ -26,6 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--output", type=Path, required=True, metavar="DIR", help="folder to write the files into"
     )
     parser.add_argument(
+        "--force", action="store_true", help="overwrite files that have other contents"
+    )
+    parser.add_argument(
         "--architecture",
         choices=PUBLISHED,
         default="mod2",
@@ -77,7 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.width_multiplier is not None:
         architecture = variation.widened(architecture, arguments.width_multiplier)
     name = arguments.name or arguments.output.resolve().name
-    for path in files.write(architecture, name, arguments.output):
+    for path in files.write(architecture, name, arguments.output, force=arguments.force):
         say(path)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from convert.caffe import prototxt
-from sfd.errors import SfdError
+from sfd.errors import SfdError, UsageError
 from sfd.files import write_atomically
 from training.architecture import networks
 from training.architecture.family import Architecture
@@ -31,18 +31,35 @@ def texts(architecture: Architecture, name: str, folder: str) -> Mapping[str, st
     return {file: _HEADER + prototxt.write(message) for file, message in messages.items()}
 
 
-def write(architecture: Architecture, name: str, folder: Path) -> tuple[Path, ...]:
+def write(
+    architecture: Architecture, name: str, folder: Path, *, force: bool = False
+) -> tuple[Path, ...]:
     """Write the files into `folder`, which is created if needed; returns their paths.
 
-    Raises DesignError or WriteError if they can't be written.
+    Raises DesignError or WriteError if they can't be written, and UsageError if some exist with
+    other content and `force` is not set. Nothing is written then.
     """
+    contents = {
+        folder / file: text.encode()
+        for file, text in texts(architecture, name, folder.as_posix()).items()
+    }
+    if not force and (others := [path.name for path in contents if _differs(path, contents[path])]):
+        raise UsageError(
+            f"--output {folder}: already has other contents in {', '.join(others)}; choose another "
+            "folder, or add --force to overwrite"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DesignError(f"--output {folder}: can't be made: {error.strerror}") from error
-    written = []
-    for file, text in texts(architecture, name, folder.as_posix()).items():
-        path = folder / file
-        write_atomically(path, text.encode())
-        written.append(path)
-    return tuple(written)
+    for path, content in contents.items():
+        write_atomically(path, content)
+    return tuple(contents)
+
+
+def _differs(path: Path, content: bytes) -> bool:
+    """Whether a file exists that has other content, or that can't be read."""
+    try:
+        return path.is_file() and path.read_bytes() != content
+    except OSError:
+        return True

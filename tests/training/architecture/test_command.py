@@ -30,6 +30,25 @@ def test_it_writes_four_files_and_prints_their_paths(
     assert Path(solver.snapshot_prefix).name == "new"
 
 
+def test_files_that_were_edited_are_overwritten_only_with_force(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["design", "--output", str(tmp_path)]
+    assert main(command) == 0
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    assert main(command) == 0
+    (tmp_path / "deploy.prototxt").unlink()
+    for name in ("train.prototxt", "solver.prototxt"):
+        (tmp_path / name).write_text("edited\n")
+    capsys.readouterr()
+    assert main(command) == 2
+    assert "has other contents in train.prototxt, solver.prototxt" in capsys.readouterr().err
+    assert not (tmp_path / "deploy.prototxt").exists()
+    assert (tmp_path / "solver.prototxt").read_text() == "edited\n"
+    assert main([*command, "--force"]) == 0
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 @pytest.mark.parametrize("size", ["0", "640x", "-1", "wide", "640x480x3"])
 def test_a_malformed_size_is_wrong_usage(size: str, tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as stopped:

@@ -12,7 +12,7 @@ DEFAULT = "model_store/sfd-640-mobilenetv2-mod2"
 def test_the_committed_files_of_the_default_model_are_what_the_generator_writes() -> None:
     for file, text in files.texts(MOD2, Path(DEFAULT).name, DEFAULT).items():
         assert (ROOT / DEFAULT / file).read_text(encoding="utf-8") == text, (
-            f"run `sfd design --output {DEFAULT}`"
+            f"run `sfd design --force --output {DEFAULT}`"
         )
 
 
