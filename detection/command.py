@@ -22,7 +22,7 @@ from detection.opening import find_model, open_detector
 from detection.providers import ProviderName
 from detection.rendering import Style, UnwritableFile
 from detection.retries import detect_group
-from detection.settings import DetectionSettings, Kind
+from detection.settings import Kind
 from detection.sources import Source
 from sfd.arguments import fraction, nonnegative, positive
 from sfd.errors import SfdError, UsageError
@@ -179,7 +179,7 @@ async def detect_files(
 
     Returns how many files failed.
     """
-    configured = configure(DetectionSettings, arguments)
+    configured = configure(BulkSettings, arguments)
     detector = open_detector(find_model(configured, configured.served_models[0]), configured)
     query = query_of(arguments)
     failed = 0
@@ -187,7 +187,7 @@ async def detect_files(
     with progress_bar(len(files)) as bar:
         for start in range(0, len(files), at_once):
             group = files[start : start + at_once]
-            contents = [file.read() for file in group]
+            contents = [file.read(configured.max_bytes) for file in group]
             found = await detect_group(detector, contents, query)
             outs = drawings[start : start + at_once]
             for file, content, one, out in zip(group, contents, found, outs, strict=True):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detection.errors import RequestError
+from detection.sizes import readable_bytes
 from sfd.errors import UsageError
 
 STDIN = "-"
@@ -25,6 +26,19 @@ class UnreadableFile(RequestError):
     title = "Unreadable file"
 
 
+class FileTooLarge(RequestError):
+    """The file has more bytes than the limit."""
+
+    status = 413
+    slug = "file-too-large"
+    title = "File too large"
+
+
+def too_large(most: int) -> FileTooLarge:
+    """The error of a file with more than `most` bytes."""
+    return FileTooLarge(f"the file is larger than {readable_bytes(most)} (SFD_MAX_BYTES)")
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """One image file."""
@@ -34,8 +48,8 @@ class Source:
     relative: Path
     """The path relative to the named folder; the file name if the file itself was named."""
 
-    def read(self) -> bytes | RequestError:
-        """The bytes of the file, or an error that says why it can't be read.
+    def read(self, most: int) -> bytes | RequestError:
+        """The bytes of the file, at most `most` of them, or an error that says why not.
 
         A pipe is read, too: shells make one for `<(curl …)`. A device is not: it can be endless.
         """
@@ -44,9 +58,14 @@ class Source:
                 Path(self.name).is_char_device() or Path(self.name).is_block_device()
             ):
                 return UnreadableFile("is a device, not a file; use - for standard input")
-            return sys.stdin.buffer.read() if self.name == STDIN else Path(self.name).read_bytes()
+            if self.name == STDIN:
+                data = sys.stdin.buffer.read(most + 1)
+            else:
+                with open(self.name, "rb") as file:
+                    data = file.read(most + 1)
         except OSError as error:
             return UnreadableFile(f"cannot be read: {error.strerror or error}")
+        return too_large(most) if len(data) > most else data
 
 
 def find(arguments: Sequence[str]) -> list[Source]:

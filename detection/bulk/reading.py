@@ -6,11 +6,10 @@ import time
 
 from fsspec.core import url_to_fs
 
-from detection.bulk.errors import BulkError, FileTooLarge
+from detection.bulk.errors import BulkError
 from detection.bulk.names import is_url
 from detection.errors import RequestError
-from detection.sizes import readable_bytes
-from detection.sources import UnreadableFile
+from detection.sources import UnreadableFile, too_large
 
 ATTEMPTS = 3
 """How often a URL is tried: a network may fail for a moment."""
@@ -25,11 +24,6 @@ def read(name: str, most: int) -> bytes | RequestError:
     Raises BulkError if the package that reads this kind of URL is missing.
     """
     return _read_url(name, most) if is_url(name) else _read_file(name, most)
-
-
-def too_large(most: int) -> FileTooLarge:
-    """The error of a file with more than `most` bytes."""
-    return FileTooLarge(f"the file is larger than {readable_bytes(most)} (SFD_MAX_BYTES)")
 
 
 def _read_file(path: str, most: int) -> bytes | RequestError:

@@ -1,4 +1,4 @@
-"""The settings of a bulk job, from the same environment variables as the service's."""
+"""The settings of `sfd detect`, from the same environment variables as the service's."""
 
 from detection.settings import Bytes, DetectionSettings
 

@@ -9,10 +9,10 @@ from detection.bulk.listing import Listing
 from detection.bulk.names import beside
 from detection.bulk.output import Output, listing_name
 from detection.bulk.plan import Plan
-from detection.bulk.reading import read, too_large
+from detection.bulk.reading import read
 from detection.bulk.tables import ByteTable
 from detection.errors import RequestError
-from detection.sources import UnreadableFile
+from detection.sources import UnreadableFile, too_large
 
 
 @dataclass(frozen=True, slots=True)

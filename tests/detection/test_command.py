@@ -87,6 +87,26 @@ def test_json_reports_failures_too(tmp_path: Path, capsys: pytest.CaptureFixture
     assert json.loads(capsys.readouterr().out)["error"]["type"] == "unreadable-file"
 
 
+def test_a_file_above_the_limit_is_not_read(
+    one: Path,
+    two: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """As in a bulk job. The same holds for standard input."""
+    with (tmp_path / "huge.png").open("wb") as file:
+        file.truncate(10**12)
+    monkeypatch.setenv("SFD_MAX_BYTES", str(one.stat().st_size))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(two.read_bytes() * 10)))
+    command = ["detect", "--json", str(tmp_path / "huge.png"), str(one), "-"]
+    assert main(command) == 1
+    huge, fits, stdin = map(json.loads, capsys.readouterr().out.splitlines())
+    assert huge["error"]["type"] == stdin["error"]["type"] == "file-too-large"
+    assert huge["error"]["detail"].endswith("(SFD_MAX_BYTES)")
+    assert len(fits["faces"]) == 1
+
+
 def test_the_boxes_are_drawn(one: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "drawn.png"
     assert main(["detect", str(one), "--draw", str(out)]) == 0

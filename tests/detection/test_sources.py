@@ -26,7 +26,7 @@ def test_a_folder_means_all_images_below_it(folder: Path) -> None:
     found = find([str(folder)])
     assert names(found) == ["a.png", "b.JPG", "deep/c.webp"]
     assert found[0].name == str(folder / "a.png")
-    assert found[0].read() == b"x"
+    assert found[0].read(1) == b"x"
 
 
 def test_a_pattern_means_the_files_that_match(folder: Path) -> None:
@@ -85,7 +85,7 @@ def test_pictures_of_a_folder_keep_their_subfolders(folder: Path, tmp_path: Path
 
 def test_a_name_that_is_too_long_fails_when_it_is_read(tmp_path: Path) -> None:
     (source,) = find(["x" * 300])
-    problem = source.read()
+    problem = source.read(1)
     assert isinstance(problem, RequestError)
     assert "File name too long" in str(problem)
     with pytest.raises(UsageError, match="no file matches"):
@@ -108,6 +108,6 @@ def test_two_sources_with_one_target_are_refused(folder: Path, tmp_path: Path) -
 
 def test_a_device_is_not_read_without_end() -> None:
     (device,) = find(["/dev/zero"])
-    problem = device.read()
+    problem = device.read(1)
     assert isinstance(problem, RequestError)
     assert str(problem) == "is a device, not a file; use - for standard input"

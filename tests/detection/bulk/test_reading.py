@@ -6,9 +6,9 @@ import fsspec
 import pytest
 
 from detection.bulk import reading
-from detection.bulk.errors import BulkError, FileTooLarge
+from detection.bulk.errors import BulkError
 from detection.bulk.reading import read
-from detection.sources import UnreadableFile
+from detection.sources import FileTooLarge, UnreadableFile
 
 
 @pytest.fixture
