@@ -97,7 +97,7 @@ def prepare(request: Request, output: Output, settings: BulkSettings) -> Plan:
 
 def _listed(request: Request, output: Output, shard_size: int | None) -> SourcePlan:
     """List the source. With a shard size, write the listing to the folder."""
-    source = sources.find(request.source, request.column, request.key)
+    source = sources.find(request.source, request.column, request.key, request.out)
     if source.kind == "bytes":
         files, fingerprint = tables.describe(source.files)
         count = sum(file.rows for file in files)

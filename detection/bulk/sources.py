@@ -2,12 +2,14 @@
 
 import glob
 import os
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from fsspec import get_filesystem_class
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from detection.bulk import tables
 from detection.bulk.errors import BulkError
@@ -37,13 +39,16 @@ class Source:
     """The files of a table, each an absolute path or a URL."""
 
 
-def find(name: str, column: str | None, key: str | None) -> Source:
-    """What the argument SOURCE means. Raises UsageError if it is nothing of this kind."""
+def find(name: str, column: str | None, key: str | None, out: str | None = None) -> Source:
+    """What the argument SOURCE means. Raises UsageError if it is nothing of this kind.
+
+    Tables below `out`, the folder for the results, are not part of a source that has others too.
+    """
     where = name if is_url(name) else os.path.abspath(name)
     try:
         fs, path = url_to_fs(where)
         if column is not None:
-            files = tuple(_table_files(fs, path, where))
+            files = tuple(_table_files(fs, path, where, out))
             kind = tables.kind_of(files[0], column, key)
             base = where.rstrip("/") if fs.isdir(path) else _parent(where)
             return Source(kind, where, base, column, key, files)
@@ -80,17 +85,25 @@ def _parent(name: str) -> str:
     return name.rpartition("/")[0] or "/"
 
 
-def _table_files(fs: Any, path: str, name: str) -> list[str]:
+def _table_files(fs: Any, path: str, name: str, out: str | None) -> list[str]:
     if fs.isdir(path):
         found = fs.glob(f"{glob.escape(path)}/**/*{TABLE}")
     elif glob.has_magic(path) and not fs.exists(path):
         found = fs.glob(path)
     else:
         found = [path] if fs.exists(path) else []
+    if out is not None and found != [path]:
+        results = _resolved(*url_to_fs(out)).rstrip("/") + "/"
+        found = [file for file in found if not _resolved(fs, file).startswith(results)]
     files = [file for file in sorted(found) if fs.isfile(file)]
     if not files:
         raise UsageError(f"--bulk {name}: there is no Parquet file")
     return [fs.unstrip_protocol(file) if is_url(name) else file for file in files]
+
+
+def _resolved(fs: Any, path: str) -> str:
+    """A path that can be compared with others: without links, or with its protocol."""
+    return os.path.realpath(path) if isinstance(fs, LocalFileSystem) else fs.unstrip_protocol(path)
 
 
 def _in_folder(name: str) -> Iterator[str]:
@@ -127,7 +140,8 @@ def _lines(name: str) -> Iterator[str]:
             number = 0
             while line := file.readline(LONGEST_NAME):
                 number += 1
-                text = line.rstrip(b"\r\n")
+                # Some editors begin a text file with a byte order mark.
+                text = (line.removeprefix(BOM_UTF8) if number == 1 else line).rstrip(b"\r\n")
                 if b"\0" in text or len(line) == LONGEST_NAME:
                     raise UsageError(f"--bulk {name}: line {number} is no path; is it a list?")
                 if text:

@@ -74,6 +74,12 @@ def test_a_list_has_a_name_in_each_line(tmp_path: Path) -> None:
     assert find(str(tmp_path / "list.txt"), None, None).base == str(tmp_path)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_name(tmp_path: Path) -> None:
+    mark = b"\xef\xbb\xbf"
+    (tmp_path / "list.txt").write_bytes(mark + b"a.png\n" + mark + b"b.png\n")
+    assert found(tmp_path / "list.txt") == ["a.png", "\ufeffb.png"]
+
+
 def test_a_remote_list_is_read(tmp_path: Path) -> None:
     fsspec.filesystem("memory").pipe_file("/sources/list.txt", b"a.png\n")
     source = find("memory://sources/list.txt", None, None)
@@ -108,6 +114,28 @@ def test_tables_are_files_patterns_and_folders(tmp_path: Path) -> None:
     for name in (one, tmp_path / "t", tmp_path / "t/*.parquet"):
         assert find(str(name), "path", None).base == str(tmp_path / "t")
     assert found(tmp_path / "t/*.parquet", "path") == ["1.png", "2.png"]
+
+
+def test_results_among_the_tables_are_left_out(tmp_path: Path) -> None:
+    one = table(tmp_path / "t/a.parquet", path=["1.png"])
+    two = table(tmp_path / "t/out-2/b.parquet", path=["2.png"])
+    result = table(tmp_path / "t/out/results/part.parquet", path=["x.png"])
+    (tmp_path / "link").symlink_to(tmp_path / "t")
+    for name, out in (("t", "t/out"), ("t/**/*.parquet", "t/out"), ("t", "link/out/")):
+        source = find(f"{tmp_path}/{name}", "path", None, f"{tmp_path}/{out}")
+        assert source.files == (str(one), str(two))
+    # A table that is named itself is meant.
+    assert find(str(result), "path", None, f"{tmp_path}/t/out").files == (str(result),)
+
+
+def test_remote_results_among_the_tables_are_left_out() -> None:
+    memory = fsspec.filesystem("memory")
+    for name in ("a.parquet", "out/results/part.parquet"):
+        memory.makedirs(f"/among/{name}".rpartition("/")[0], exist_ok=True)
+        with memory.open(f"/among/{name}", "wb") as file:
+            pq.write_table(pa.table({"path": ["1.png"]}), file)
+    source = find("memory://among", "path", None, "memory://among/out")
+    assert source.files == ("memory:///among/a.parquet",)
 
 
 def test_a_remote_table_is_read() -> None:
