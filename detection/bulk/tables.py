@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
 from detection.bulk.errors import BulkError
+from detection.bulk.names import from_bytes
 from detection.bulk.plan import Kind, TableFile
 from detection.bulk.reading import reason
 from sfd.errors import SfdError, UsageError
@@ -143,8 +144,13 @@ class ByteTable:
             keys = None if self._key is None else _leaf(part, self._key)
             for index in range(part.num_rows):
                 key = None if keys is None else keys[index].as_py()
-                yield f"{name}#{row}" if key is None else str(key), contents[index].as_py()
+                yield f"{name}#{row}" if key is None else _text(key), contents[index].as_py()
                 row += 1
+
+
+def _text(key: object) -> str:
+    """A key as a name."""
+    return from_bytes(key) if isinstance(key, bytes) else str(key)
 
 
 def _leaf(batch: pa.RecordBatch, column: str) -> Any:

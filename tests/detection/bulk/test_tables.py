@@ -99,6 +99,12 @@ def test_shards_are_read_in_any_order_over_files_and_row_groups(
         assert read(table, shard * 6, 6) == rows[shard * 6 : shard * 6 + 6]
 
 
+def test_a_key_of_bytes_is_a_name(write: Write) -> None:
+    path = write(image=[b"1", b"2"], key=[b"cam1/a.jpg", b"\xff.jpg"])
+    table = ByteTable([TableFile(path, 2)], "image", "key")
+    assert [key for key, _ in table.rows(0, 2)] == ["cam1/a.jpg", "\udcff.jpg"]
+
+
 def test_a_row_without_a_key_is_named_by_its_file_and_number(write: Write) -> None:
     one = write("a.parquet", image=content(4), id=[7, None, 9, 9])
     other = write("b.parquet", image=content(2))
