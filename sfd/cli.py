@@ -133,6 +133,15 @@ def _ended_by_sigterm() -> Iterator[None]:
 
 def _run(name: str, argv: Sequence[str] | None, given: argparse.Namespace | None = None) -> int:
     """Run a command. `given` has the options that stood before the subcommand's name."""
+    try:
+        return _run_module(name, argv, given)
+    except KeyboardInterrupt:
+        _complain(f"sfd {name}", "interrupted")
+        return 1
+
+
+def _run_module(name: str, argv: Sequence[str] | None, given: argparse.Namespace | None) -> int:
+    """Import a command's module, read its arguments and let it work."""
     module, _ = COMMANDS[name]
     prog = f"sfd {name}"
     try:
@@ -158,9 +167,6 @@ def _run(name: str, argv: Sequence[str] | None, given: argparse.Namespace | None
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         command.run(arguments)
-    except KeyboardInterrupt:
-        _complain(prog, "interrupted")
-        return 1
     except BrokenPipeError:
         return 1
     except Exception as error:

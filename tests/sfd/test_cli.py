@@ -177,6 +177,16 @@ def test_a_command_imports_only_what_it_needs(name: str, never: set[str]) -> Non
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+def test_an_interrupt_during_the_imports_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "the_slow_command.py").write_text("raise KeyboardInterrupt\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(cli.COMMANDS, "work", ("the_slow_command", "do some work"))
+    assert cli.main(["work"]) == 1
+    assert capsys.readouterr().err == "sfd work: interrupted\n"
+
+
 def test_sigterm_lets_a_command_clean_up(tmp_path: Path) -> None:
     (tmp_path / "tidy.py").write_text(
         "import time\n"
