@@ -1,6 +1,7 @@
 """The console command `sfd`: runs a subcommand's module and turns errors into exit codes."""
 
 import argparse
+import errno
 import signal
 import sys
 import threading
@@ -53,6 +54,10 @@ COMMANDS = {
 
 The module of `models quantize` stands above that of `models`, which therefore does not import it.
 """
+
+
+_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+"""What a full or broken disk answers, also when results are printed into a file."""
 
 
 class Command(Protocol):
@@ -183,6 +188,8 @@ def _explanation(error: Exception, name: str, *, debug: bool) -> str:
         return str(error)
     if isinstance(error, ModuleNotFoundError):
         return extras.lacking(name, error)
+    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        return ": ".join(str(part) for part in (error.filename, error.strerror) if part is not None)
     detail = " ".join(f"unexpected {type(error).__name__}: {error}".split())
     what_to_do = (
         "report the traceback" if debug else "run again with --debug and report the traceback"

@@ -1,5 +1,6 @@
 """The console command: the module that runs, and the exit code of each outcome."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -61,6 +62,13 @@ def test_success_is_exit_code_0_and_the_command_gets_its_arguments(install: Inst
             1,
             "needs the Python package 'scipy'",
         ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            1,
+            "sfd work: No space left on device\n",
+        ),
+        (OSError(errno.EIO, "Input/output error", "a"), 1, "sfd work: a: Input/output error\n"),
+        (OSError(errno.EBADF, "Bad file descriptor"), 1, "Bad file descriptor (a bug: "),
         (
             ValueError("two\nlines"),
             1,
