@@ -3,15 +3,30 @@
 import hashlib
 import sqlite3
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from itertools import groupby, islice
 from pathlib import Path
 from typing import IO, Self
 
 import pyarrow as pa
 
+from detection.bulk.errors import BulkError
 from detection.bulk.names import from_bytes, to_bytes
+from detection.bulk.reading import reason
 
 _SCHEMA = pa.schema([pa.field("name", pa.binary(), nullable=False)])
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Raise BulkError where a temporary file of the listing can't be written."""
+    try:
+        yield
+    except (sqlite3.OperationalError, OSError) as error:
+        raise BulkError(
+            f"can't list the pictures in TMPDIR ({reason(error)}): set TMPDIR to a folder with "
+            "enough space"
+        ) from error
 
 
 class SortedNames:
@@ -23,34 +38,38 @@ class SortedNames:
     def __init__(self, names: Iterable[str]) -> None:
         # An empty name means a temporary database, which SQLite writes to disk and deletes.
         self._database = sqlite3.connect("", isolation_level=None)
-        self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.execute("CREATE TABLE names (name BLOB NOT NULL)")
-        self._database.execute("BEGIN")
         try:
-            self._database.executemany(
-                "INSERT INTO names VALUES (?)", ((to_bytes(name),) for name in names)
-            )
-            self._database.execute("COMMIT")
-            digest = hashlib.sha256()
-            self.count = 0
-            for raw in self._sorted():
-                digest.update(len(raw).to_bytes(4, "little") + raw)
-                self.count += 1
-            (given,) = self._database.execute("SELECT COUNT(*) FROM names").fetchone()
+            with explained():
+                self._fill(names)
         except BaseException:
             self._database.close()
             raise
+
+    def _fill(self, names: Iterable[str]) -> None:
+        self._database.execute("PRAGMA journal_mode = OFF")
+        self._database.execute("CREATE TABLE names (name BLOB NOT NULL)")
+        self._database.execute("BEGIN")
+        self._database.executemany(
+            "INSERT INTO names VALUES (?)", ((to_bytes(name),) for name in names)
+        )
+        self._database.execute("COMMIT")
+        digest = hashlib.sha256()
+        self.count = 0
+        for raw in self._sorted():
+            digest.update(len(raw).to_bytes(4, "little") + raw)
+            self.count += 1
+        (given,) = self._database.execute("SELECT COUNT(*) FROM names").fetchone()
         self.repeated = given - self.count
         self.fingerprint = digest.hexdigest()
         """SHA-256 of all names."""
 
     def write(self, path: Path, shard_size: int) -> None:
         """Write them as an Arrow file with one record batch for each shard."""
-        names = self._sorted()
         options = pa.ipc.IpcWriteOptions(compression="zstd")
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(
+        with explained(), pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(
             sink, _SCHEMA, options=options
         ) as file:  # fmt: skip
+            names = self._sorted()
             while batch := list(islice(names, shard_size)):
                 file.write_batch(pa.record_batch([pa.array(batch, pa.binary())], schema=_SCHEMA))
 

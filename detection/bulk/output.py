@@ -24,6 +24,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from detection.bulk.errors import BulkError
+from detection.bulk.listing import explained
 from detection.bulk.names import is_url
 from detection.bulk.reading import reason
 from sfd.errors import UsageError
@@ -198,7 +199,8 @@ def listing_name(fingerprint: str) -> str:
 
 def scratch() -> "TemporaryDirectory[str]":
     """A temporary folder for a listing that is being made."""
-    return TemporaryDirectory(prefix="sfd-bulk-")
+    with explained():
+        return TemporaryDirectory(prefix="sfd-bulk-")
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

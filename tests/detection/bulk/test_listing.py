@@ -1,6 +1,25 @@
+import resource
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+from detection.bulk.errors import BulkError
 from detection.bulk.listing import Listing, SortedNames
+from detection.bulk.output import scratch
+
+
+@contextmanager
+def small_files() -> Iterator[None]:
+    """No file can become larger than 4 KB."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_names_are_sorted_by_their_bytes_and_listed_once(tmp_path: Path) -> None:
@@ -27,3 +46,17 @@ def test_the_fingerprint_depends_on_the_names_and_not_on_their_order() -> None:
 def test_no_names_are_a_listing_too() -> None:
     with SortedNames([]) as names:
         assert (names.count, names.repeated) == (0, 0)
+
+
+def test_a_temporary_folder_without_space_ends_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{number:0100}" for number in range(50_000)]
+    says = r"can't list the pictures in TMPDIR \(.*\): set TMPDIR to a folder with enough space"
+    with small_files(), pytest.raises(BulkError, match=says):
+        SortedNames(names)
+    with SortedNames(names) as known, small_files(), pytest.raises(BulkError, match=says):
+        known.write(tmp_path / "listing", 1000)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    with pytest.raises(BulkError, match=says):
+        scratch()
