@@ -165,6 +165,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Train as the arguments say, and print the path of the weights."""
+    if arguments.resume and arguments.weights:
+        raise UsageError(
+            "--weights: a run that is resumed continues with its own weights; remove --weights, or "
+            "start in another --output without --resume"
+        )
     if importlib.util.find_spec("torch") is None:
         raise SfdError(f"training needs PyTorch: {extras.install('train')}")
     steps = Steps(STEPS)

@@ -75,6 +75,8 @@ def test_a_solver_file_trains(
     assert "Conv" in weights.read(written)
     assert main([*arguments, "--weights", str(written)]) == 1
     assert "--resume" in capsys.readouterr().err
+    assert main([*arguments, "--weights", str(written), "--resume"]) == 2
+    assert "remove --weights, or start in another --output" in capsys.readouterr().err
     assert main([*arguments, "--resume"]) == 0
 
 
