@@ -1,7 +1,6 @@
 """Trains a network by its solver file, and resumes after any stop."""
 
 import functools
-import json
 import math
 import resource
 import time
@@ -10,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from training import state
 from training.data.annotated import AnnotatedData
 from training.data.dataset import LabelledImage
 from training.data.images import DatasetError
+from training.log import Log
 from training.network.multibox import MultiBoxLoss
 from training.network.network import CaffeNetwork, channels_last
 from training.solver import Updater
@@ -63,7 +63,7 @@ def train(job: Job, *, resume: bool, progress: Callable[[int, float], object]) -
     recent: deque[float] = deque(maxlen=max(solver.average_loss, 1))
     saved = time.monotonic()
     with (
-        (job.folder / "log.jsonl").open("a", encoding="utf-8") as log,
+        Log(job.folder) as log,
         stopping() as stop,
         ThreadPoolExecutor(2) as pool,
     ):
@@ -74,7 +74,7 @@ def train(job: Job, *, resume: bool, progress: Callable[[int, float], object]) -
                 if _due(iteration, solver.test_interval) and (
                     iteration or solver.test_initialization
                 ):
-                    _test(job, iteration, log)
+                    _test(job, updater, iteration, log)
                     began = time.monotonic()
                 location, confidence = _accumulate(job, batches)
             except DatasetError as error:
@@ -89,8 +89,9 @@ def train(job: Job, *, resume: bool, progress: Callable[[int, float], object]) -
                     f"and {state.advice(job.folder)}"
                 )
             rate = updater.step(iteration)
+            done = iteration + 1
             recent.append(loss)
-            progress(iteration + 1, sum(recent) / len(recent))
+            progress(done, sum(recent) / len(recent))
             if _due(iteration, max(solver.display, 1)):
                 entry = {
                     "iteration": iteration,
@@ -101,8 +102,7 @@ def train(job: Job, *, resume: bool, progress: Callable[[int, float], object]) -
                     "seconds": round(time.monotonic() - began, 3),
                     "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
                 }
-                _write(log, entry)
-            done = iteration + 1
+                log.write(entry, functools.partial(_save, job, updater, done))
             if stop.asked or time.monotonic() - saved > job.save_minutes * 60:
                 _save(job, updater, done)
                 saved = time.monotonic()
@@ -112,7 +112,7 @@ def train(job: Job, *, resume: bool, progress: Callable[[int, float], object]) -
                 _snapshot(job, updater, done)
         last = _snapshot(job, updater, solver.max_iter)
         if job.validation and _due(solver.max_iter, solver.test_interval):
-            _test(job, solver.max_iter, log)
+            _test(job, updater, solver.max_iter, log)
     return last
 
 
@@ -159,10 +159,11 @@ def _batches(
         yield images.contiguous(memory_format=torch.channels_last), [each for _, each in examples]
 
 
-def _test(job: Job, iteration: int, log: IO[str]) -> None:
+def _test(job: Job, updater: Updater, iteration: int, log: Log) -> None:
     if job.validation and job.held_out:
         area = validate(job.network, job.data, job.held_out, job.validation)
-        _write(log, {"iteration": iteration, "average_precision": area})
+        entry = {"iteration": iteration, "average_precision": area}
+        log.write(entry, functools.partial(_save, job, updater, iteration))
 
 
 def _snapshot(job: Job, updater: Updater, iteration: int) -> Path:
@@ -221,8 +222,3 @@ def _restore(before: dict[str, Any], job: Job, updater: Updater) -> int:
 
 def _due(iteration: int, interval: int) -> bool:
     return interval > 0 and iteration % interval == 0
-
-
-def _write(log: IO[str], entry: dict[str, float]) -> None:
-    log.write(json.dumps(entry) + "\n")
-    log.flush()

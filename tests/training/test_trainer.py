@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -197,6 +198,21 @@ def test_a_truncated_image_costs_no_iteration(job: Make, tmp_path: Path) -> None
         train(dataclasses.replace(own, dataset=some), resume=False, progress=silent)
     again = dataclasses.replace(job(max_iter=4), dataset=some[:-1])
     train(again, resume=True, progress=silent)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
+def test_a_log_that_cannot_be_written_costs_no_iteration(job: Make) -> None:
+    own = job()
+    log = own.folder / "log.jsonl"
+    own.folder.mkdir()
+    log.symlink_to("/dev/full")
+    advice = "log.jsonl: No space left on device; repair this, then --resume from the last state"
+    with pytest.raises(TrainingError, match=advice):
+        train(own, resume=False, progress=silent)
+    log.unlink()
+    log.write_text('{"iteration": 0, "loss": 1.0}\n{"iterat')
+    train(job(), resume=True, progress=silent)
+    assert entries(own, "iteration") == [0, 1, 2, 3]
 
 
 def test_a_run_is_not_overwritten(job: Make) -> None:

@@ -1,6 +1,5 @@
 """The training loop of a distillation."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from training.distillation.batches import Batch, batches
 from training.distillation.loss import distillation_loss
 from training.distillation.muon import Muon
 from training.distillation.teacher import Teacher
+from training.log import Log
 from training.network.network import CaffeNetwork, channels_last
 from training.network.operators import BatchNorm
 from training.precision import autocast
@@ -70,12 +70,12 @@ def distil(
     started = saved = clock()
     before = run.spent
     with (
-        (folder / "log.jsonl").open("a", encoding="utf-8") as log,
+        Log(folder) as log,
         stopping() as stop,
         ThreadPoolExecutor(1) as pool,
     ):
         upcoming = batches(teachers, dataset, recipe, run.step, pool)
-        log.write(json.dumps(asdict(recipe)) + "\n")
+        log.write(asdict(recipe))
         recent: list[tuple[float, float]] = []
         while run.spent < limit:
             rate = recipe.rate_at(run.step, run.spent / limit)
@@ -108,8 +108,7 @@ def distil(
                     "confidence": confidence,
                     "location": location,
                 }
-                log.write(json.dumps(entry) + "\n")
-                log.flush()
+                log.write(entry, run.save)
                 recent.clear()
             if stop.asked and run.spent < limit:
                 run.save()

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from convert.caffe import network as caffe  # noqa: E402
 from convert.caffe import weights  # noqa: E402
 from training.data.dataset import LabelledImage  # noqa: E402
 from training.distillation.distiller import distil  # noqa: E402
+from training.log import Log  # noqa: E402
 from training.network.network import CaffeNetwork  # noqa: E402
 from training.recipe import Recipe  # noqa: E402
 from training.state import TrainingError  # noqa: E402
@@ -95,6 +97,29 @@ def test_a_student_approaches_its_teacher_also_after_a_stop(
     assert steps[-1]["location"] < steps[0]["location"]
     assert steps[-1]["confidence"] < steps[0]["confidence"]
     CaffeNetwork(caffe.load(tiny / "deploy.prototxt", path))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
+def test_a_log_that_cannot_be_written_costs_no_step(
+    network: Make, portraits: list[LabelledImage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log.jsonl"
+    log.symlink_to("/dev/full")
+    with pytest.raises(TrainingError, match=r"log.jsonl: No space left on device; .* start again"):
+        distilled(network, portraits, tmp_path, 2)
+    log.unlink()
+    whole = Log.write
+
+    def write(own: Log, entry: dict[str, Any], *save: Callable[[], object]) -> None:
+        whole(own, entry, *save)
+        # Only the recipe, the first line, can be written.
+        with open("/dev/full", "ab") as full:
+            os.dup2(full.fileno(), own._file.fileno())
+
+    monkeypatch.setattr(Log, "write", write)
+    with pytest.raises(TrainingError, match=r"log.jsonl: No space .* --resume from the last state"):
+        distilled(network, portraits, tmp_path, 20)
+    assert torch.load(tmp_path / "latest.pt")["step"] == 10
 
 
 def test_a_resumed_run_restores_the_whole_state(
