@@ -14,7 +14,9 @@ from geometry.boxes import iou
 from sfd.errors import SfdError
 from training.data.dataset import read_json_lines, split
 from training.data.images import opened, upright
+from training.data.wider import GroundTruthError
 from training.evaluation.curves import Detections
+from training.evaluation.ground_truth import nothing_listed
 
 SHARES = (0.2, 0.4, 0.6, 0.8, 0.95)
 """The face's height as a share of the height of the cut."""
@@ -47,6 +49,8 @@ def choose(
     listed = read_json_lines(path, images)
     if held_out is not None:
         listed = split(listed, held_out)[1]
+        if not listed:
+            raise GroundTruthError(nothing_listed(path, held_out))
     random.Random(0).shuffle(listed)
     faces = []
     for each in listed:

@@ -90,7 +90,7 @@ def read(path: Path, images: Path, held_out: float | None = None) -> GroundTruth
             if held_out is None or is_held_out(f"{each.name}.jpg", held_out)
         ]
         if not listed:
-            raise GroundTruthError(_nothing(path, held_out))
+            raise GroundTruthError(nothing_listed(path, held_out))
         of_faces = {each.name: attributes.of_text(each) for each in listed}
         rules = "WIDER FACE (annotation text, every valid face as hard, 1000 thresholds)"
     present = [each for each in listed if (images / f"{each.name}.jpg").is_file()]
@@ -110,8 +110,14 @@ def _json_lines(path: Path, images: Path, held_out: float | None) -> GroundTruth
     if held_out is not None:
         listed = split(listed, held_out)[1]
         if not listed:
-            raise GroundTruthError(_nothing(path, held_out))
+            raise GroundTruthError(nothing_listed(path, held_out))
     labelled = [each for each in listed if each.boxes is not None]
+    if not labelled:
+        share = " of the held-out share" if held_out is not None else ""
+        raise GroundTruthError(
+            f'{path}: no image{share} has labels, because all "boxes" are null; give a list with '
+            "labelled faces"
+        )
     present = [each for each in labelled if each.path.is_file()]
     _check(present, path, images)
     boxes = [np.asarray(each.boxes, np.float64).reshape(-1, 4) for each in present]
@@ -120,7 +126,8 @@ def _json_lines(path: Path, images: Path, held_out: float | None) -> GroundTruth
     return GroundTruth(rules, files, len(labelled) - len(present), boxes=boxes)
 
 
-def _nothing(path: Path, held_out: float | None) -> str:
+def nothing_listed(path: Path, held_out: float | None) -> str:
+    """The message for a list, or for a held-out share of it, that has no images."""
     if held_out is None:
         return f"{path}: lists no images"
     return f"{path}: a share of {held_out:g} holds out no image; give a larger --held-out"

@@ -44,6 +44,11 @@ def test_a_list_without_such_a_face_is_refused(listed: Path) -> None:
         closeup.choose(listed, listed.parent)
 
 
+def test_a_share_that_holds_out_no_image_is_refused_as_such(listed: Path) -> None:
+    with pytest.raises(SfdError, match="a share of 0 holds out no image; give a larger --held-out"):
+        closeup.choose(listed, listed.parent, 0.0)
+
+
 @pytest.mark.parametrize("share", closeup.SHARES)
 def test_the_face_takes_its_share_of_the_height(listed: Path, share: float) -> None:
     (face,) = closeup.choose(listed, listed.parent)

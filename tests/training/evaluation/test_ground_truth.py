@@ -44,6 +44,19 @@ def test_missing_and_unlabelled_images_are_left_out(tmp_path: Path) -> None:
     assert [boxes.tolist() for boxes in read.boxes] == [[[1, 2, 3, 4]]]
 
 
+@pytest.mark.parametrize(
+    ("held_out", "says"),
+    [(None, "no image has labels"), (0.99, "no image of the held-out share has labels")],
+)
+def test_a_list_without_labels_is_refused_as_such(
+    tmp_path: Path, held_out: float | None, says: str
+) -> None:
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "list.jsonl").write_text('{"image": "a.jpg", "boxes": null}\n')
+    with pytest.raises(GroundTruthError, match=says):
+        ground_truth.read(tmp_path / "list.jsonl", tmp_path, held_out)
+
+
 def test_the_rules_follow_the_format(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").touch()
     (tmp_path / "list.jsonl").write_text('{"image": "a.jpg", "boxes": []}\n')
