@@ -8,7 +8,9 @@ from pathlib import Path
 
 from convert.conversion import Options, convert_file
 from convert.outputs.kinds import Kind
+from convert.outputs.preprocessing import ONLY_RAW
 from convert.report import Report
+from sfd.errors import SfdError
 from sfd.files import sha256
 from store.build import Progress, record
 from store.model import (
@@ -25,6 +27,7 @@ from store.staging import staged, write_description
 
 DEPLOY_FILE = "deploy.prototxt"
 WEIGHTS_FILE = "weights.caffemodel"
+_ONLY_DETECTORS = "the service serves only detectors; use `sfd convert --output raw`"
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,13 @@ def add(
     card = card or Card()
     with staged(store, name) as folder:
         made = replace(options or Options(), output=Kind.HEADS, name=name)
-        report = convert_file(prototxt, caffemodel, folder / ONNX_FILE, made, progress)
+        try:
+            report = convert_file(prototxt, caffemodel, folder / ONNX_FILE, made, progress)
+        except SfdError as error:
+            if ONLY_RAW not in str(error):
+                raise
+            # That is an option of `sfd convert`.
+            raise ModelError(str(error).replace(ONLY_RAW, _ONLY_DETECTORS)) from error
         for advice in report.advice(ONNX_FILE):
             warn(advice)
         names = json.loads(report.metadata["sfd.class_names"])

@@ -16,7 +16,7 @@ from convert.layers.registry import Handler, LayerError, handlers
 from convert.merge import merge
 from convert.outputs.decoding import decode_values
 from convert.outputs.detection_output import DetectionOutput, read
-from convert.outputs.preprocessing import IMAGES, Preprocessing
+from convert.outputs.preprocessing import IMAGES, ONLY_RAW, Preprocessing
 from convert.outputs.suppression import suppress
 from convert.prune import prune
 from convert.translate import TranslationError, build_graph, input_shapes, problems_of
@@ -130,7 +130,7 @@ def frame(
     detectors = _detectors(network)
     if kind is not Kind.RAW and len(detectors) != 1:
         ends = "several DetectionOutput layers" if detectors else "no DetectionOutput layer"
-        raise UsageError(f"the network has {ends}, which {kind} needs: convert with --output raw")
+        raise UsageError(f"the network has {ends}, which {kind} needs: {ONLY_RAW}")
     network = _renamed(network, _own_names(kind))
     overrides = {name: wrap(handler) for name, handler in handlers().items()}
     blob, shape = next(iter(network.inputs.items()))
@@ -175,7 +175,7 @@ def input_problems(network: Network, kind: Kind) -> list[Diagnostic]:
         what = f"{kind} need an image, but input {blob} has {len(shape)} dimensions, not 4"
     else:
         return []
-    return [Diagnostic(f"{what}: convert with --output raw")]
+    return [Diagnostic(f"{what}: {ONLY_RAW}")]
 
 
 def _detectors(network: Network) -> list[Layer]:

@@ -10,6 +10,8 @@ from geometry.arrays import F32, U8
 from sfd.errors import UsageError
 
 IMAGES = "images"
+ONLY_RAW = "convert with --output raw"
+"""What an error advises for a network that reads no images, or that is no detector."""
 CAFFE_MEAN = (104.0, 117.0, 123.0)
 """The mean colour, blue first, that SSD and SFD subtract."""
 
@@ -42,8 +44,7 @@ class Preprocessing:
         """The given values, checked against the network, with defaults for those that are None."""
         if channels not in (1, 3):
             raise UsageError(
-                f"the network takes {channels} channels, but images have 1 or 3: "
-                "convert it with --output raw"
+                f"the network takes {channels} channels, but images have 1 or 3: {ONLY_RAW}"
             )
         order = channel_order or (ChannelOrder.GRAY if channels == 1 else ChannelOrder.BGR)
         if (order is ChannelOrder.GRAY) != (channels == 1):

@@ -48,6 +48,21 @@ def test_a_detector_that_cannot_be_served_is_not_added(store: Path, of_three: De
     assert list(store.iterdir()) == []
 
 
+def test_a_network_that_is_no_detector_is_not_added(
+    store: Path, detector: Detector, tmp_path: Path
+) -> None:
+    text = detector.prototxt.read_text()
+    classifier = tmp_path / "classifier.prototxt"
+    classifier.write_text(text.replace('"DetectionOutput"', '"Silence"'))
+    assert classifier.read_text() != text
+    with pytest.raises(ModelError) as caught:
+        add(store, "mine", classifier, detector.caffemodel, options=UNVERIFIED)
+    assert str(caught.value) == (
+        "the network has no DetectionOutput layer, which heads needs: the service serves only "
+        "detectors; use `sfd convert --output raw`"
+    )
+
+
 def test_the_options_appear_in_the_description(store: Path, detector: Detector) -> None:
     options = Options(
         input_size=(32, 48), mean=(1, 2.5, 3), scale=0.5, class_names=("head",), verify=False
