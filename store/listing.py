@@ -157,35 +157,35 @@ def _card(row: Listed) -> Iterator[str]:
     if isinstance(about, Entry):
         facts = {**facts, "to fetch": f"{about.size:,} bytes"}
     for name, fact in facts.items():
-        yield f"{name + ':':<12}{fact}"
+        yield f"{name + ':':<13}{fact}"
     for source in about.sources.values():
-        yield f"{'file:':<12}{source.file}, sha256 {source.sha256}"
+        yield f"{'file:':<13}{source.file}, sha256 {source.sha256}"
     if row.build:
-        yield f"{'file:':<12}{ONNX_FILE}, sha256 {row.build.sha256}"
-        yield f"{'build:':<12}{row.build.verification}, by sfd {row.build.converter}"
+        yield f"{'file:':<13}{ONNX_FILE}, sha256 {row.build.sha256}"
+        yield f"{'build:':<13}{row.build.verification}, by sfd {row.build.converter}"
         if row.build.second_look:
-            yield f"{'file:':<12}{SECOND_LOOK_FILE}, sha256 {row.build.second_look}"
+            yield f"{'file:':<13}{SECOND_LOOK_FILE}, sha256 {row.build.second_look}"
         if row.build.int8:
             yield from _int8_card(row.build.int8)
     for result in about.results:
         values = ", ".join(f"{name} {value:g}" for name, value in result.values.items())
-        yield f"{'result:':<12}{result.dataset}, {result.protocol}, {result.metric}:"
-        yield f"{'':<12}{values or 'not yet measured'}" + (
+        yield f"{'result:':<13}{result.dataset}, {result.protocol}, {result.metric}:"
+        yield f"{'':<13}{values or 'not yet measured'}" + (
             f" ({result.measured})" if result.measured else ""
         )
 
 
 def _int8_card(int8: Int8) -> Iterator[str]:
     calibration, agreement, speed = int8.calibration, int8.agreement, int8.speed
-    yield f"{'file:':<12}{INT8_FILE}, sha256 {int8.sha256}"
-    yield f"{'int8:':<12}{calibration.method}, calibrated on {calibration.images} images"
+    yield f"{'file:':<13}{INT8_FILE}, sha256 {int8.sha256}"
+    yield f"{'int8:':<13}{calibration.method}, calibrated on {calibration.images} images"
     yield (
-        f"{'':<12}{agreement.matched:.1%} of {agreement.faces} faces of {agreement.images} other "
+        f"{'':<13}{agreement.matched:.1%} of {agreement.faces} faces of {agreement.images} other "
         f"images matched, {agreement.extra} extra, IoU {agreement.iou_median:.3f} in the median, "
         f"{agreement.iou_p5:.3f} p5, scores differ by up to {agreement.score_difference:.3f}"
     )
     yield (
-        f"{'':<12}{speed.ratio:.2f} times as fast as float32 ({speed.int8_ms:.1f} ms against "
+        f"{'':<13}{speed.ratio:.2f} times as fast as float32 ({speed.int8_ms:.1f} ms against "
         f"{speed.float32_ms:.1f} ms, threads {speed.threads}, {speed.processor})"
     )
 

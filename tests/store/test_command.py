@@ -84,7 +84,7 @@ def test_show_says_how_the_onnx_file_was_built(
 ) -> None:
     assert main(["models", "show", "tiny"]) == 0
     out = capsys.readouterr().out
-    assert "build:      unverified: verification was switched off, by sfd " in out
+    assert "build:       unverified: verification was switched off, by sfd " in out
 
 
 def test_show_as_json_has_the_contents_of_the_toml(
@@ -234,6 +234,9 @@ def test_all_models_that_do_not_match_are_named(
         ["add", "a", "b", "--name", "c", "--channel-order", "cmyk"],
         ["add", "a", "b", "--name", "c", "--licence", " "],
         ["add", "a", "b", "--name", "c", "--title", ""],
+        ["add", "a", "b", "--name", "c", "--title", "two\nlines"],
+        ["add", "a", "b", "--name", "c", "--title", "a\ttab"],
+        ["add", "a", "b", "--name", "c", "--licence", "two\u2028lines"],
         ["add", "a", "b", "--name", "c", "--class-names", "face,"],
         ["pull", "a", "--input-size", "0"],
         ["pull", "a", "--input-size", "640x"],

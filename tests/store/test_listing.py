@@ -8,7 +8,7 @@ import pytest
 from sfd.files import sha256
 from store.catalog import Catalog, Download, Entry
 from store.listing import Listed, card, data, examine, listing, table
-from store.model import Description, Model
+from store.model import Description, Model, SecondLook
 
 
 @pytest.fixture
@@ -85,13 +85,21 @@ def test_json_of_an_available_model_has_its_origin(catalog: Catalog) -> None:
 
 def test_a_card_says_what_is_downloaded_or_how_it_was_built(catalog: Catalog, built: Model) -> None:
     offered = card(Listed("tiny", "available", description=catalog["tiny"]))
-    assert "to fetch:   2,000 bytes" in offered
+    assert "to fetch:    2,000 bytes" in offered
     assert "folder:" not in offered
     installed = card(examine(built.folder))
-    assert f"folder:     {built.folder}" in installed
+    assert f"folder:      {built.folder}" in installed
     assert "to fetch" not in installed
-    assert f"file:       model.onnx, sha256 {sha256(built.onnx)}" in installed
-    assert "input:      64x64 (height x width), bgr, mean 104, 117, 123, scale 1" in installed
+    assert f"file:        model.onnx, sha256 {sha256(built.onnx)}" in installed
+    assert "input:       64x64 (height x width), bgr, mean 104, 117, 123, scale 1" in installed
+
+
+def test_each_name_of_a_card_ends_before_its_value(description: Description) -> None:
+    about = replace(
+        description, second_look=SecondLook(side=64, scale=0.5, min_side=20, trigger=0.5)
+    )
+    lines = card(Listed("tiny", "ready", description=about)).splitlines()
+    assert "second look: at 64x64, for faces from 20 pixels" in lines
 
 
 def test_a_description_of_several_lines_is_one_line_of_the_card(description: Description) -> None:
