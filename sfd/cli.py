@@ -140,9 +140,18 @@ def _run(name: str, argv: Sequence[str] | None, given: argparse.Namespace | None
     """Run a command. `given` has the options that stood before the subcommand's name."""
     try:
         return _run_module(name, argv, given)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ImportError) as error:
+        if not _is_interrupt(error):
+            raise
         _complain(f"sfd {name}", "interrupted")
         return 1
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether an error is an interrupt, or what a library in C made of one during its import."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _run_module(name: str, argv: Sequence[str] | None, given: argparse.Namespace | None) -> int:
@@ -175,6 +184,8 @@ def _run_module(name: str, argv: Sequence[str] | None, given: argparse.Namespace
     except BrokenPipeError:
         return 1
     except Exception as error:
+        if isinstance(error, ImportError) and _is_interrupt(error):
+            raise
         if arguments.debug:
             traceback.print_exc()
         _complain(prog, _explanation(error, name, debug=arguments.debug))

@@ -36,6 +36,12 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
     return install_
 
 
+def made_of(cause: BaseException) -> ImportError:
+    error = ImportError("initialization failed")
+    error.__cause__ = cause
+    return error
+
+
 def failing(error: BaseException) -> Work:
     def work(_: Namespace) -> None:
         raise error
@@ -57,6 +63,7 @@ def test_success_is_exit_code_0_and_the_command_gets_its_arguments(install: Inst
         (SfdError("the disk is full; free some"), 1, "the disk is full; free some"),
         (UsageError("--a and --b exclude each other"), 2, "--a and --b exclude each other"),
         (KeyboardInterrupt(), 1, "interrupted"),
+        (made_of(KeyboardInterrupt()), 1, "interrupted"),
         (
             ModuleNotFoundError("No module named 'scipy'", name="scipy"),
             1,
@@ -185,10 +192,17 @@ def test_a_command_imports_only_what_it_needs(name: str, never: set[str]) -> Non
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize(
+    "raised", ["KeyboardInterrupt", "ImportError('initialization failed') from KeyboardInterrupt()"]
+)
 def test_an_interrupt_during_the_imports_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    raised: str,
 ) -> None:
-    (tmp_path / "the_slow_command.py").write_text("raise KeyboardInterrupt\n")
+    """A library in C may turn the interrupt into an ImportError."""
+    (tmp_path / "the_slow_command.py").write_text(f"raise {raised}\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(cli.COMMANDS, "work", ("the_slow_command", "do some work"))
     assert cli.main(["work"]) == 1
