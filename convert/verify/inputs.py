@@ -13,6 +13,8 @@ from convert.translate import TIME
 from geometry.arrays import F32, F64, U8, Bools
 
 SEED = 20
+FLAT = "constant"
+"""The picture whose pixels are all alike, so that channels may have no variance."""
 REGIONS = 6
 """How many regions of interest an input of regions gets for each picture."""
 LONGEST = 8
@@ -142,7 +144,7 @@ def pictures(channels: int, height: int, width: int) -> Mapping[str, Images]:
     impulse[height // 2, width // 3] = 255
     return {
         "noise": random.integers(0, 256, shape, np.uint8),
-        "constant": np.full(shape, 200, np.uint8),
+        FLAT: np.full(shape, 200, np.uint8),
         "gradient": (rows * weights + columns * (1 - weights)).astype(np.uint8),
         "impulse": impulse,
         "scene": _scene(random, channels, height, width),

@@ -2,13 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from convert.caffe.network import Network
 from convert.verify.opencv import Feed, needed_for
-from convert.verify.reference.registry import formulas
+from convert.verify.reference.registry import ROUNDING, formulas
 from convert.verify.rewrites.piece import Shapes
 from geometry.arrays import F32, F64
 
@@ -17,9 +17,33 @@ MOST_PRODUCTS = 2e10
 
 NAME = "NumPy reference"
 
+ROUNDINGS = 4
+"""How many roundings a result may be off. Sums of many terms round more than once."""
+
+SEEDS = (1, 2, 3)
+"""For the runs with moved values: in one run alone a result may stay in place by chance."""
+
 
 class NumpyError(Exception):
     """The network can't be computed in NumPy; the message says why."""
+
+
+@dataclass(slots=True)
+class Rounded:
+    """Moves what layers read by up to one rounding, each layer's bottoms by themselves."""
+
+    random: np.random.Generator
+    largest: float = field(default=0.0, init=False)
+    """The largest magnitude that a layer read."""
+
+    def bottom(self, values: F64) -> F64:
+        """What a layer reads of a blob. Two layers that read it don't round alike."""
+        self.largest = max(self.largest, float(np.abs(values).max(initial=0.0)))
+        return np.asarray(values * (1 + ROUNDING * self.random.uniform(-1, 1, values.shape)))
+
+    def top(self, values: F64, inner: F64) -> F64:
+        """What a layer gives out that also rounds numbers inside."""
+        return values + inner * self.random.uniform(-1, 1, inner.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +71,14 @@ class NumpyReference:
         return cls(part, tuple(dict.fromkeys((*wanted, *read_by_jumps(part)))))
 
     @np.errstate(all="ignore")  # Untrained weights overflow; in Caffe as well.
-    def run(self, feed: Feed, found: Mapping[str, F32]) -> Mapping[str, F32]:
+    def run(
+        self, feed: Feed, found: Mapping[str, F32], rounded: Rounded | None = None
+    ) -> Mapping[str, F32]:
         """The blobs for one picture; NumpyError where a layer can't be computed for it.
 
         `found` are the file's blobs. Where a layer jumps, it is computed from those, which are
-        compared themselves: otherwise a rounding error would look like a wrong index.
+        compared themselves: otherwise a rounding error would look like a wrong index. `rounded`
+        moves the values in between, but not those.
         """
         known = formulas()
         values: dict[str, F64] = {
@@ -69,6 +96,8 @@ class NumpyReference:
                     else own
                     for name, own in zip(layer.bottoms, bottoms, strict=True)
                 ]
+            elif rounded:
+                bottoms = [rounded.bottom(bottom) for bottom in bottoms]
             try:
                 made = formula.compute(layer, bottoms)
             except (IndexError, ValueError) as error:
@@ -76,6 +105,8 @@ class NumpyReference:
                 raise NumpyError(f"layer {layer.name}: {error}") from error
             tops = [made] if isinstance(made, np.ndarray) else made
             for top, value in zip(layer.tops, tops, strict=True):
+                if rounded and formula.inner:
+                    value = rounded.top(value, formula.inner(layer, bottoms))
                 values[top] = value
                 if top in self.blobs:
                     results[top] = value.astype(np.float32)
@@ -84,6 +115,23 @@ class NumpyReference:
                 if not readers[name]:
                     values.pop(name, None)
         return results
+
+    @np.errstate(all="ignore")  # As in `run`.
+    def rounding(self, feed: Feed, found: Mapping[str, F32]) -> tuple[Mapping[str, float], float]:
+        """How far rounding to float32 may move each blob, and the largest value that was rounded.
+
+        It follows from the weights as we read them alone, so an error in the file can't widen it.
+        """
+        exact = self.run(feed, found)
+        amounts = dict.fromkeys(exact, 0.0)
+        largest = 0.0
+        for seed in SEEDS:
+            rounded = Rounded(np.random.default_rng(seed))
+            for blob, moved in self.run(feed, found, rounded).items():
+                away = float(np.abs(moved - exact[blob]).max(initial=0.0))
+                amounts[blob] = float(np.fmax(amounts[blob], ROUNDINGS * away))
+            largest = max(largest, rounded.largest)
+        return amounts, largest
 
 
 def read_by_jumps(network: Network) -> list[str]:

@@ -1,5 +1,6 @@
 """The expected values of each blob: from OpenCV, or from NumPy where OpenCV can't or is wrong."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -9,9 +10,10 @@ from convert.graph import BATCH
 from convert.outputs.kinds import Built
 from convert.verify import numpy_reference
 from convert.verify.deviations import deviations
+from convert.verify.inputs import FLAT
 from convert.verify.numpy_reference import NumpyError, NumpyReference, products, read_by_jumps
 from convert.verify.opencv import Feed, OpenCVReference, Weights, needed_for, opencv_reference
-from convert.verify.trial import Answers
+from convert.verify.trial import RELATIVE_BOUND, Answers
 from geometry.arrays import F32
 
 FAST_FROM = 2e9
@@ -116,6 +118,23 @@ class References:
         expected = {**answers.expected, **plain}
         twin = {**expected, **self.opencv.run(feed, winograd=True)}
         return replace(answers, expected=expected, twin=twin)
+
+    def rounded(self, answers: Answers, feed: Feed, blobs: Iterable[str]) -> Answers:
+        """The answers with how far rounding may move these blobs, where NumPy can compute them.
+
+        It may be more than the blob itself: where equal numbers are subtracted, their difference is
+        zero but for rounding. But it must be small in relation to what was rounded. Only on a flat
+        picture it may be large, where MVN divides a channel's rounding errors by themselves. The
+        other pictures show what those layers do.
+        """
+        try:
+            numpy = NumpyReference.of(self.built.network, self.built.shapes, blobs)
+            amounts, largest = numpy.rounding(feed, answers.blobs)
+        except NumpyError:
+            return answers
+        most = math.inf if answers.picture == FLAT else RELATIVE_BOUND * largest
+        bounds = {blob: amount for blob, amount in amounts.items() if amount <= most}
+        return replace(answers, rounding=bounds)
 
     def overruled(self, answers: Answers, feed: Feed, blobs: Iterable[str]) -> Answers | None:
         """The answers with NumPy's for these blobs; None where OpenCV may not be overruled.

@@ -36,6 +36,8 @@ class Answers:
     """The same by the file computed without optimizations: how sure it is. Or `blobs` itself."""
     notes: Mapping[str, str] = field(default_factory=dict)
     """Remarks on blobs, for the report."""
+    rounding: Mapping[str, float] = field(default_factory=dict)
+    """How far rounding to float32 may move some of these blobs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +61,15 @@ class Trial:
         twin: F32 | None = None,
         again: F32 | None = None,
         remark: str = "",
+        rounding: float = 0.0,
     ) -> None:
         """Compare arrays of one shape, value by value.
 
         `twin` is the reference's other answer, `again` the file's: what one network gives when its
         sums are taken in another order. If those differences together exceed the bound, float32
         can't hold the values to it, and the bound becomes their sum. An error in the graph is in
-        both answers of the file alike, so it does not widen the bound.
+        both answers of the file alike, so it does not widen the bound. `rounding` is the least that
+        the bound is: where a result is zero up to rounding, both sides may be sure of another zero.
         """
         if reference.startswith("OpenCV"):
             # OpenCV has no arrays of less than two axes: axes of one element may differ.
@@ -80,6 +84,9 @@ class Trial:
         if bound < theirs + ours < np.inf:
             bound = theirs + ours
             note = f"OpenCV's own answers differ by {theirs:.3g}, the file's by {ours:.3g}"
+        if bound < rounding:
+            bound = rounding
+            note = f"rounding may move it by {rounding:.3g}"
         note = "; ".join(text for text in (note, remark) if text)
         self._add(picture, output, reference, difference, bound, difference <= bound, note)
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from convert.caffe.network import Layer
-from convert.verify.reference.registry import formula
+from convert.verify.reference.registry import ROUNDING, formula
 from geometry.arrays import F64
 
 
@@ -41,7 +41,13 @@ def prelu(layer: Layer, bottoms: Sequence[F64]) -> F64:
     return np.where(x > 0, x, x * slopes.reshape(-1, *[1] * (x.ndim - 2)))
 
 
-@formula("ELU")
+def _exponential(layer: Layer, bottoms: Sequence[F64]) -> F64:
+    """A rounding of alpha · eˣ: Caffe and onnxruntime subtract alpha from it in float32."""
+    exponential = np.exp(np.minimum(bottoms[0], 0))
+    return np.asarray(ROUNDING * layer.parameter.elu_param.alpha * exponential)
+
+
+@formula("ELU", inner=_exponential)
 def elu(layer: Layer, bottoms: Sequence[F64]) -> F64:
     """Where x > 0, x; elsewhere alpha · (eˣ - 1) (elu_layer.cpp)."""
     (x,) = bottoms

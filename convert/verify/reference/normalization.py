@@ -6,7 +6,7 @@ import numpy as np
 
 from convert.caffe import caffe_pb2
 from convert.caffe.network import Layer
-from convert.verify.reference.registry import formula
+from convert.verify.reference.registry import ROUNDING, formula
 from geometry.arrays import F64
 
 
@@ -57,7 +57,30 @@ def softmax(layer: Layer, bottoms: Sequence[F64]) -> F64:
     return np.asarray(powers / powers.sum(axis=axis, keepdims=True))
 
 
-@formula("MVN")
+LANES = 8
+"""How many sums are kept side by side. The processor adds to them at once."""
+
+
+def _mean(layer: Layer, bottoms: Sequence[F64]) -> F64:
+    """How far the mean of a channel is off, and so all of the channel, if float32 sums it up.
+
+    Where a channel is flat, each step rounds the same way, so it may be thousands of roundings.
+    """
+    (x,) = bottoms
+    parameter = layer.parameter.mvn_param
+    rows = x.reshape(len(x), 1 if parameter.across_channels else x.shape[1], -1)
+    count = rows.shape[2]
+    padded = np.pad(rows, ((0, 0), (0, 0), (0, -count % LANES)))
+    lanes = padded.reshape(*rows.shape[:2], -1, LANES).astype(np.float32)
+    sums = np.add.accumulate(lanes, axis=2)[:, :, -1].astype(np.float64).sum(axis=2)
+    mean = rows.mean(axis=2)
+    off = np.abs(sums / count - mean) + ROUNDING * np.abs(mean)
+    if parameter.normalize_variance:
+        off = off / (rows.std(axis=2) + parameter.eps)
+    return np.asarray(off.reshape(*off.shape, *[1] * (x.ndim - 2)))
+
+
+@formula("MVN", inner=_mean)
 def mvn(layer: Layer, bottoms: Sequence[F64]) -> F64:
     """(x - mean) / (√variance + eps) of each channel, or of the image across_channels.
 

@@ -67,6 +67,31 @@ def test_another_shape_of_as_many_values_fails(
     assert (comparison.passed, comparison.note) == (passed, "" if passed else shapes)
 
 
+@pytest.mark.parametrize(
+    ("expected", "found", "rounding", "passed"),
+    [
+        # Zero but for rounding: no relation to the largest value holds.
+        (0.0, 2e-6, 3e-6, True),
+        (0.0, 4e-6, 3e-6, False),
+        (0.0, 1e-9, 0.0, False),
+        # Less than the bound: it does not become narrower.
+        (1.0, 1.00005, 3e-6, True),
+        (1.0, 1.0002, 3e-6, False),
+    ],
+)
+def test_the_bound_is_at_least_what_rounding_may_make(
+    expected: float, found: float, rounding: float, passed: bool
+) -> None:
+    built: Any = None
+    trial = Trial(built, None, Bounds((0.1, 0.1)))
+    one, other = (np.full(3, value, np.float32) for value in (expected, found))
+    trial.values("noise", "prob", "OpenCV", one, other, rounding=rounding)
+    (comparison,) = trial.comparisons
+    assert comparison.passed == passed
+    widened = comparison.note == f"rounding may move it by {rounding:.3g}"
+    assert widened == (expected == 0 and rounding > 0)
+
+
 def test_the_report_says_why_a_bound_is_wider() -> None:
     assert not compared(1e-5, 0, 1e-5).note
     wide = compared(6e-5, 3e-5, 2e-5)
