@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -41,11 +41,24 @@ Scenes = dict[str, tuple[Candidates, Bounds]]
 Rounding = dict[str, Mapping[str, float]]
 """How far rounding may move blobs, by picture and blob; only what was asked for."""
 
+PROPOSAL = "Proposal"
 BATCHED = ("noise", "gradient", "scene")
 """The pictures of the batch whose rows must be those of the single pictures."""
 BATCH_OF = f"a batch of {len(BATCHED)}"
 ON_ITS_OWN = "Caffe's DetectionOutput on the file's loc and conf"
 SINGLE = "the single picture"
+ALIKE = f"{BATCH_OF}, all the same picture"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What the file gives out for the pictures of BATCHED together, and for each of them."""
+
+    outputs: Mapping[str, F32]
+    singles: Sequence[Mapping[str, F32]]
+    alike: Callable[[], Sequence[Mapping[str, F32]]]
+    """For each picture what the file gives out for a batch of nothing but this picture."""
+    rounding: Rounding
 
 
 def verify(
@@ -88,7 +101,8 @@ def _try(
     inner = {blob: built.values[blob] for blob in references.blobs if blob in built.values}
     model, names, folder = built.model, list(inner.values()), built.folder
     references.ask_opencv({name: sample.feed for name, sample in inputs.items()})
-    file = ConvertedFile(model, folder=folder)
+    regions = _proposed(built)
+    file = ConvertedFile(model, list(regions.values()), folder=folder)
     singles = {name: file.run(sample.arrays) for name, sample in inputs.items()}
     batch: Mapping[str, F32] = {}
     if not is_sequence(built):
@@ -101,6 +115,12 @@ def _try(
         file = ConvertedFile(model, names, folder=folder)
     # Seldom needed and slow to make: made once, for the first picture that fails.
     plain = functools.cache(lambda: ConvertedFile(model, names, optimized=False, folder=folder))
+
+    @functools.cache
+    def alike() -> Sequence[Mapping[str, F32]]:
+        file = ConvertedFile(model, folder=folder)
+        return [file.run(together(built, [inputs[name]] * len(BATCHED))) for name in BATCHED]
+
     scenes: Scenes = {}
     rounding: Rounding = {}
     for name, sample in inputs.items():
@@ -134,7 +154,9 @@ def _try(
             if _compare_picture(trial, overruled, scenes):
                 trial.comparisons[start:] = refused
     if batch:
-        _compare_batch(trial, batch, singles, scenes, rounding)
+        parts = [_blobs(singles[name], singles[name], regions) for name in BATCHED]
+        outputs = _blobs(batch, batch, regions)
+        _compare_batch(trial, Batch(outputs, parts, alike, rounding), scenes)
 
 
 def _blobs(
@@ -142,6 +164,15 @@ def _blobs(
 ) -> Mapping[str, F32]:
     """The network's blobs that the file gives out, by their own names."""
     return {**outputs, **{blob: inside[value] for blob, value in inner.items()}}
+
+
+def _proposed(built: Built) -> Mapping[str, str]:
+    """The blobs of regions that Proposal layers find, with their ONNX values.
+
+    They are compared although the file may not give them out: each region must name its picture.
+    """
+    tops = [layer.tops[0] for layer in built.network.layers if layer.type == PROPOSAL]
+    return {top: built.values[top] for top in tops if top in built.values}
 
 
 def _compared_blobs(built: Built, deviates: str | None) -> tuple[list[str], list[str]]:
@@ -254,21 +285,13 @@ def _compare_detections(
 
 
 @np.errstate(all="ignore")
-def _compare_batch(
-    trial: Trial,
-    batch: Mapping[str, F32],
-    singles: Mapping[str, Mapping[str, F32]],
-    scenes: Scenes,
-    rounding: Rounding,
-) -> None:
+def _compare_batch(trial: Trial, batch: Batch, scenes: Scenes) -> None:
     """Each picture of a batch, against its own answer."""
     built, heads = trial.built, trial.built.heads
     row_tops = [DETECTIONS, *_row_tops(built)]
-    for output, array in batch.items():
-        parts = [singles[name][output] for name in BATCHED]
+    for output, array in batch.outputs.items():
         if output not in row_tops or built.kind is Kind.HEADS:
-            may_move = max(rounding.get(name, {}).get(output, 0.0) for name in BATCHED)
-            _compare_parts(trial, output, array, parts, may_move)
+            _compare_parts(trial, batch, output)
             continue
         for index, name in enumerate(BATCHED):
             if heads is not None and name in scenes:
@@ -276,38 +299,50 @@ def _compare_batch(
                 rows = _rows(array)
                 rows = rows[rows[:, 0] == index]
                 rows[:, 0] = 0
-                same = compare_rows(heads.detection, bounds, true, _rows(parts[index]), rows)
+                own = _rows(batch.singles[index][output])
+                same = compare_rows(heads.detection, bounds, true, own, rows)
                 trial.verdict(f"{name} in {BATCH_OF}", output, SINGLE, bounds, same)
 
 
-def _compare_parts(
-    trial: Trial, output: str, array: F32, parts: Sequence[F32], rounding: float
-) -> None:
+def _compare_parts(trial: Trial, batch: Batch, output: str) -> None:
     """An output of the batch against that of each picture.
 
     Where its open dimension counts regions instead of pictures, all regions are compared at once.
     So are rows of time · batch, as Lstm makes them: those of one step lie side by side.
     """
+    array = batch.outputs[output]
+    parts = [single[output] for single in batch.singles]
+    rounding = max(batch.rounding.get(name, {}).get(output, 0.0) for name in BATCHED)
+    compare = functools.partial(trial.values, rounding=rounding)
     shape = trial.built.shapes.get(output, (BATCH,))
     axis = shape.index(BATCH) if BATCH in shape else None
     if shape and isinstance(shape[0], str) and shape[0].endswith(f"*{BATCH}"):
         steps = np.stack(parts, axis=1)
-        trial.values(
-            BATCH_OF, output, SINGLE, steps.reshape(-1, *steps.shape[2:]), array, rounding=rounding
-        )
+        compare(BATCH_OF, output, SINGLE, steps.reshape(-1, *steps.shape[2:]), array)
         return
     if axis is None and shape and isinstance(shape[0], str):
-        expected = [part.copy() for part in parts]
-        if any(x.type == "Proposal" and x.tops[0] == output for x in trial.built.network.layers):
-            for index, rows in enumerate(expected):
+        if output in _proposed(trial.built):
+            numbered = [part.copy() for part in parts]
+            for index, rows in enumerate(numbered):
                 rows[:, 0] = index
-        trial.values(BATCH_OF, output, SINGLE, np.concatenate(expected), array, rounding=rounding)
+            compare(BATCH_OF, output, SINGLE, np.concatenate(numbered), array)
+            return
+        compare(BATCH_OF, output, SINGLE, np.concatenate(parts), array)
+        if not trial.comparisons[-1].passed:
+            # Does it have the numbers of the pictures, by which regions name them? Ask for each
+            # picture in the place that it has in the batch.
+            del trial.comparisons[-1]
+            places = [np.array_split(alike[output], len(BATCHED)) for alike in batch.alike()]
+            first = np.concatenate([place[0] for place in places])
+            compare(ALIKE, output, SINGLE, np.concatenate(parts), first)
+            own = np.concatenate([place[index] for index, place in enumerate(places)])
+            compare(BATCH_OF, output, ALIKE, own, array)
         return
     for index, (name, part) in enumerate(zip(BATCHED, parts, strict=True)):
         found = array
         if axis is not None and array.shape[axis] == len(BATCHED) * part.shape[axis]:
             found = np.split(array, len(BATCHED), axis=axis)[index]
-        trial.values(f"{name} in {BATCH_OF}", output, SINGLE, part, found, rounding=rounding)
+        compare(f"{name} in {BATCH_OF}", output, SINGLE, part, found)
 
 
 def _conclude(trial: Trial, references: References, given_up: str = "") -> Verification:
