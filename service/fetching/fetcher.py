@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -28,6 +28,8 @@ REDIRECTS = 3
 """The most redirects to follow, each to a listed host."""
 AT_ONCE = 32
 """The most images to fetch at the same time, over all requests."""
+EACH = 4
+"""The most of them for one request, so that one with slow hosts leaves places for others."""
 _REDIRECTING = (301, 302, 303, 307, 308)
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -81,21 +83,32 @@ class Fetcher:
     async def fetch_all(
         self, texts: Sequence[str], deadline: float, budget: Budget
     ) -> list[bytes | RequestError]:
-        """The file of each URL, or its problem."""
+        """The file of each URL, or its problem; at most `EACH` are fetched at the same time."""
+        share = asyncio.Semaphore(EACH)
 
         async def one(text: str) -> bytes | RequestError:
             try:
-                return await self.fetch(text, deadline, budget)
+                return await self.fetch(text, deadline, budget, share)
             except RequestError as problem:
                 return problem
 
         return list(await asyncio.gather(*map(one, texts)))
 
-    async def fetch(self, text: str, deadline: float, budget: Budget) -> bytes:
+    async def fetch(
+        self, text: str, deadline: float, budget: Budget, share: asyncio.Semaphore
+    ) -> bytes:
         """The file at a URL, before `deadline` of the event loop's clock.
 
-        Raises InvalidParameter, HostNotAllowed, FetchFailed, PayloadTooLarge, Overloaded, Timeout.
+        It takes a place of its request's `share`, then one of all places. Raises InvalidParameter,
+        HostNotAllowed, FetchFailed, PayloadTooLarge, Overloaded, Timeout.
         """
+        async with AsyncExitStack() as held:
+            for places in (share, self.places):
+                # Not counted if it comes too late: this fetch has not begun.
+                await until(deadline, held.enter_async_context(places))
+            return await self._counted(text, deadline, budget)
+
+    async def _counted(self, text: str, deadline: float, budget: Budget) -> bytes:
         try:
             data = await until(deadline, self._follow(text, budget))
         except HostNotAllowed:
@@ -108,21 +121,20 @@ class Fetcher:
         return data
 
     async def _follow(self, text: str, budget: Budget) -> bytes:
-        async with self.places:
-            url = urls.parse(text)
-            for _ in range(REDIRECTS + 1):
-                urls.check(url, self.allowed)
-                answer = await self._get(url, budget)
-                if isinstance(answer, bytes):
-                    return answer
-                try:
-                    following = urls.parse(url.join(answer.location))
-                except (InvalidParameter, ValueError):
-                    raise FetchFailed("a redirect leads to a URL that is not http") from None
-                if url.scheme == "https" and following.scheme == "http":
-                    raise FetchFailed("a redirect leads from https to http")
-                url = following
-            raise FetchFailed(f"there are more than {REDIRECTS} redirects")
+        url = urls.parse(text)
+        for _ in range(REDIRECTS + 1):
+            urls.check(url, self.allowed)
+            answer = await self._get(url, budget)
+            if isinstance(answer, bytes):
+                return answer
+            try:
+                following = urls.parse(url.join(answer.location))
+            except (InvalidParameter, ValueError):
+                raise FetchFailed("a redirect leads to a URL that is not http") from None
+            if url.scheme == "https" and following.scheme == "http":
+                raise FetchFailed("a redirect leads from https to http")
+            url = following
+        raise FetchFailed(f"there are more than {REDIRECTS} redirects")
 
     async def _get(self, url: Url, budget: Budget) -> "bytes | Redirect":
         addresses = await self._addresses(url)

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import httpx
 import pytest
 
 from service.errors import FetchFailed, HostNotAllowed
+from service.fetching.fetcher import EACH
 from service.runtime import Runtime
 
 Cells = Callable[..., bytes]
@@ -400,6 +402,31 @@ def test_a_slow_server_is_bounded_by_the_requests_deadline(
         assert answer.status_code == 504
         assert time.monotonic() - started < 10
         assert 'sfd_fetches_total{outcome="timeout"} 1.0' in client.get("/metrics").text
+
+
+def test_a_request_with_slow_hosts_leaves_places_for_others(
+    fetching: Any, site: Site, bright_cells: Cells
+) -> None:
+    done, begun = threading.Event(), threading.Semaphore(0)
+
+    def hang(file: Any) -> None:
+        begun.release()
+        done.wait(20)
+
+    site.answers |= {"/slow": hang, "/fast": ok(bright_cells(3))}
+    with fetching() as client, ThreadPoolExecutor(1) as pool:
+        listed = {"urls": [site.url("/slow")] * 32}
+        late = {"X-Request-Timeout": "4"}
+        slow = pool.submit(client.post, "/detect", json=listed, headers=late)
+        for _ in range(EACH):
+            assert begun.acquire(timeout=20)
+        assert client.post("/detect", json={"url": site.url("/fast")}).status_code == 200
+        assert not slow.done()
+        assert slow.result().status_code == 504
+        done.set()
+        assert len(site.heads) == EACH + 1
+        # Those that never began are no fetches.
+        assert f'sfd_fetches_total{{outcome="timeout"}} {EACH}.0' in client.get("/metrics").text
 
 
 def test_a_fetch_ends_when_its_client_disconnects(start_server: Any, site: Site) -> None:
