@@ -30,6 +30,10 @@ AT_ONCE = 32
 """The most images to fetch at the same time, over all requests."""
 EACH = 4
 """The most of them for one request, so that one with slow hosts leaves places for others."""
+CONNECT_S = 3.0
+"""The longest wait for a connection to one address, with TLS; then the next address is tried."""
+STALL_S = 10.0
+"""The longest wait for the next bytes of an answer."""
 _REDIRECTING = (301, 302, 303, 307, 308)
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -166,12 +170,14 @@ class Fetcher:
     async def _connected(self, url: Url, address: str) -> AsyncIterator[Streams]:
         """A connection to exactly this address; the name is not looked up again."""
         is_secure = url.scheme == "https"
-        reader, writer = await asyncio.open_connection(
-            address,
-            url.port,
-            ssl=self.tls if is_secure else None,
-            server_hostname=url.host if is_secure else None,
-        )
+        # TimeoutError is an OSError.
+        async with asyncio.timeout(CONNECT_S):
+            reader, writer = await asyncio.open_connection(
+                address,
+                url.port,
+                ssl=self.tls if is_secure else None,
+                server_hostname=url.host if is_secure else None,
+            )
         try:
             yield reader, writer
         finally:
@@ -219,7 +225,7 @@ async def _exchange(
         while True:
             event = connection.next_event()
             if event is h11.NEED_DATA:
-                connection.receive_data(await reader.read(65536))
+                connection.receive_data(await _read(url, reader))
             elif isinstance(event, h11.Response):
                 redirect = _judge(url, event, budget)
                 if redirect is not None:
@@ -233,6 +239,14 @@ async def _exchange(
                 raise FetchFailed(f"{url.authority}: the answer ended too early")
     except (h11.RemoteProtocolError, h11.LocalProtocolError):
         raise FetchFailed(f"{url.authority}: the answer is not valid HTTP") from None
+
+
+async def _read(url: Url, reader: asyncio.StreamReader) -> bytes:
+    try:
+        async with asyncio.timeout(STALL_S):
+            return await reader.read(65536)
+    except TimeoutError:
+        raise FetchFailed(f"{url.authority} sent nothing for {STALL_S:g} s") from None
 
 
 def _judge(url: Url, response: h11.Response, budget: Budget) -> Redirect | None:

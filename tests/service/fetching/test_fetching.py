@@ -2,14 +2,16 @@
 
 import asyncio
 import shutil
+import socket
 import socketserver
 import ssl
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import httpx
 import pytest
 
 from service.errors import FetchFailed, HostNotAllowed
+from service.fetching import fetcher
 from service.fetching.fetcher import EACH
 from service.runtime import Runtime
 
@@ -342,6 +345,54 @@ def test_an_unreachable_host_is_a_failed_fetch(fetching: Any, site: Site) -> Non
         assert problem(client, site.url("/"))[:2] == (424, "fetch-failed")
     with fetching(fetch_hosts=f"{HOST}:9") as client:
         assert problem(client, f"http://{HOST}:9/")[:2] == (424, "fetch-failed")
+
+
+@contextmanager
+def dropping(address: str, port: int) -> Iterator[None]:
+    """Let Linux answer no attempt to connect: the list of connections to accept is full."""
+    with socket.socket() as full, ExitStack() as waiting:
+        full.bind((address, port))
+        full.listen(0)
+        for _ in range(3):
+            client = waiting.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex((address, port))
+        yield
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has 127.0.0.2 and drops packets")
+def test_an_address_that_drops_packets_leaves_time_for_the_next(
+    fetching: Any, site: Site, bright_cells: Cells, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetcher, "CONNECT_S", 0.5)
+    site.answers["/"] = ok(bright_cells(3))
+    with dropping("127.0.0.2", site.port), fetching(["127.0.0.2", "127.0.0.1"]) as client:
+        assert client.post("/detect", json={"url": site.url("/")}).status_code == 200
+    with dropping("127.0.0.2", site.port), fetching(["127.0.0.2"]) as client:
+        status, kind, detail = problem(client, site.url("/"))
+        assert (status, kind) == (424, "fetch-failed")
+        assert "no answer" in detail
+    assert len(site.heads) == 1
+
+
+@pytest.mark.parametrize("begins", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nabc"])
+def test_an_answer_that_stalls_is_a_failed_fetch(
+    fetching: Any, site: Site, begins: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetcher, "STALL_S", 0.5)
+    done = threading.Event()
+
+    def stall(file: Any) -> None:
+        file.write(begins)
+        done.wait(20)
+
+    site.answers["/"] = stall
+    with fetching() as client:
+        status, kind, detail = problem(client, site.url("/"))
+        done.set()
+        assert (status, kind) == (424, "fetch-failed")
+        assert "sent nothing for 0.5 s" in detail
+        assert client.app.state.runtime.memory.held == 0
 
 
 def test_a_stated_length_over_the_limit_is_refused_at_once(fetching: Any, site: Site) -> None:
