@@ -37,6 +37,8 @@ from detection.overload import Overload
 
 LEARNING_RATE = 0.1
 """Weight of a batch's cost in the estimate of an item's cost."""
+RECENT = 16
+"""The batches among which `least_seconds` looks. A stall spoils only a few of them."""
 
 
 @dataclass(eq=False)
@@ -64,12 +66,17 @@ class Reservation(Generic[Item, Result]):
         self._unused -= 1
         return await self._batcher._enqueue(item, deadline)
 
-    def extend(self, places: int) -> None:
-        """Take more places, for an item that became several. All or none; else Overloaded.
+    def extend(self, places: int, deadline: float = NEVER) -> None:
+        """Take more places, for an item that became several. All or none.
 
-        This also works while draining, because the request was accepted.
+        Raises Overloaded when they do not fit, or when the items of this reservation would miss the
+        clock's time `deadline`. This also works while draining, because the request was accepted.
         """
+        if not places:
+            return
         self._batcher._check_depth(places)
+        others = self._batcher._unanswered() - self._unused
+        self._batcher._check_deadline(others, self._unused + places, deadline)
         self._unused += places
         self._batcher._expect(places)
 
@@ -123,9 +130,15 @@ class Batcher(Generic[Item, Result]):
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     """Held wherever the queue and the numbers above are changed, because `take` changes them in
     another thread; and wherever a decision needs several of them at one moment."""
+    _recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT), init=False)
+    """The cost of an item in the latest batches; at first the guess, if there is one."""
     _timer: Handle | None = field(default=None, init=False)
     _draining: bool = field(default=False, init=False)
     _drained: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+
+    def __post_init__(self) -> None:
+        if self.image_seconds:
+            self._recent.append(self.image_seconds)
 
     @property
     def depth(self) -> int:
@@ -137,6 +150,11 @@ class Batcher(Generic[Item, Result]):
         """The predicted wait for inference of an item accepted now, in seconds."""
         return self._unanswered() * self.image_seconds
 
+    @property
+    def least_seconds(self) -> float:
+        """The lowest cost of an item in the latest batches, in seconds; 0 if it is unknown."""
+        return min(self._recent, default=self.image_seconds)
+
     def _unanswered(self) -> int:
         """Accepted items that are being prepared, wait or are in inference."""
         with self._lock:
@@ -145,8 +163,8 @@ class Batcher(Generic[Item, Result]):
     def check_room(self, places: int = 1, deadline: float = NEVER) -> None:
         """Raise Overloaded if `reserve(places, deadline=deadline)` would now.
 
-        An idle batcher accepts whatever fits the queue, whatever the prediction. A refusal because
-        of `target_wait` begins an overload.
+        An idle batcher accepts one item whatever the prediction, and several unless they would miss
+        the deadline by themselves. A refusal because of `target_wait` begins an overload.
         """
         if self._draining:
             raise Overloaded("the service is shutting down")
@@ -155,12 +173,26 @@ class Batcher(Generic[Item, Result]):
         if not unanswered:
             # Only another batch can correct a prediction that one stalled batch has spoilt.
             self.overload.end()
+        else:
+            self.overload.check(unanswered * self.image_seconds)
+        self._check_deadline(unanswered, places, deadline)
+
+    def _check_deadline(self, others: int, places: int, deadline: float) -> None:
+        """Raise Overloaded if so many items of a request, after those of others, come too late."""
+        if deadline == NEVER or (not others and places == 1):
             return
-        wait = unanswered * self.image_seconds
-        self.overload.check(wait)
-        if deadline == NEVER:
-            return
-        if self.clock.time() + wait + places * self.image_seconds > deadline:
+        left = deadline - self.clock.time()
+        # With nothing to wait for, only what no recent batch makes possible is refused: no batch
+        # would correct an estimate that is too high.
+        cost = places * (self.image_seconds if others else self.least_seconds)
+        wait = others * self.image_seconds
+        if cost > max(left, 0):
+            raise Overloaded(
+                f"the inference of this request's {places} inputs would take {cost:.1f} s, longer "
+                "than the deadline of the request allows; send fewer images or allow more time",
+                retry_after_s=max(1, math.ceil(wait)),
+            )
+        if wait + cost > left:
             raise Overloaded(
                 f"the wait would be {wait:.1f} s, longer than the deadline of the request allows; "
                 "try again later",
@@ -327,6 +359,7 @@ class Batcher(Generic[Item, Result]):
         only lower the estimate, after a stalled batch has spoilt it.
         """
         old, new = self.image_seconds, seconds if call.alone else seconds / self.workers
+        self._recent.append(new)
         if old == 0:
             self.image_seconds = new
         elif new < old or not call.alone:

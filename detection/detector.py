@@ -129,7 +129,7 @@ class Detector:
         started = time.perf_counter()
         try:
             prepared = await self.prepare(data, most_tiles, deadline)
-            places.extend(len(prepared.pictures) - 1)
+            places.extend(len(prepared.pictures) - 1, deadline)
         except BaseException:
             places.give_up()
             raise

@@ -144,9 +144,14 @@ class BatcherMachine(RuleBasedStateMachine):
         elif wait <= overload.END * self.target_wait or not busy:
             self.is_overloaded = False
         longest = overload.LIMIT * self.target_wait if self.is_overloaded else self.target_wait
-        cost = places * self.batcher.image_seconds
-        late = deadline != math.inf and self.clock.now + wait + cost > deadline
-        return busy > 0 and (wait > longest or late)
+        return (busy > 0 and wait > longest) or self.is_late(busy, places, deadline)
+
+    def is_late(self, others: int, places: int, deadline: float) -> bool:
+        """Whether so many items would miss the deadline of their request."""
+        if not others:
+            least = self.batcher.least_seconds
+            return places > 1 and self.clock.now + places * least > deadline
+        return self.clock.now + (others + places) * self.batcher.image_seconds > deadline
 
     def expire(self) -> None:
         """Every item that waits or is in inference ends at its deadline."""
@@ -227,16 +232,19 @@ class BatcherMachine(RuleBasedStateMachine):
         self.run(request.reservation.begin)
 
     @precondition(lambda self: any(request.begun for request in self.requests))
-    @rule(which=pick, places=st.integers(0, 4))
-    def extend(self, which: int, places: int) -> None:
+    @rule(which=pick, places=st.integers(0, 4), within=st.sampled_from([1.0, math.inf, math.inf]))
+    def extend(self, which: int, places: int, within: float) -> None:
         request = self.one([each for each in self.requests if each.begun], which)
-        full = self.depth + places > self.queue_limit
+        deadline = self.clock.now + within
+        others = self.depth + self.inferring - request.unused
+        late = self.is_late(others, request.unused + places, deadline)
+        refused = places > 0 and (late or self.depth + places > self.queue_limit)
         try:
-            self.run(lambda: request.reservation.extend(places))
+            self.run(lambda: request.reservation.extend(places, deadline))
         except Overloaded:
-            assert full, "refused although there is room"
+            assert refused, "refused although there is room"
         else:
-            assert not full, "accepted although there is no room"
+            assert not refused, "accepted although there is no room"
             request.unused += places
 
     @precondition(lambda self: any(request.begun for request in self.requests))

@@ -60,9 +60,14 @@ MUTANTS = {
     ),
     "begin changes nothing": ("self._batcher._postpone(-1)", "self._batcher._postpone(0)"),
     "more places are taken without a check": (
-        "self._batcher._check_depth(places)\n        self._unused",
-        "self._unused",
+        "self._batcher._check_depth(places)\n        others",
+        "others",
     ),
+    "more places are taken although they come too late": (
+        "self._batcher._check_deadline(others, self._unused + places, deadline)",
+        "pass",
+    ),
+    "an idle batcher takes what comes too late": ("(not others and places == 1)", "(not others)"),
     "more places are taken but not counted": (
         "self._batcher._expect(places)",
         "self._batcher._expect(0)",
@@ -189,6 +194,10 @@ MUTANTS = {
     "an idle batcher refuses by its prediction": (
         "if not unanswered:",
         "if False:",
+    ),
+    "an idle batcher refuses a single item by its prediction": (
+        "(not others and places == 1)",
+        "False",
     ),
     "the wait forgets the items in inference": (
         "return self.depth + self._inferring",

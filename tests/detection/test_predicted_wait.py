@@ -106,6 +106,43 @@ async def test_an_item_that_would_miss_its_deadline_is_refused_at_once() -> None
 
 
 @bench_test
+async def test_items_that_miss_their_deadline_by_themselves_are_refused_by_an_idle_batcher() -> (
+    None
+):
+    bench = Bench(max_batch=1, image_seconds=0.5, queue_limit=100)
+    bench.batcher.check_room(32, deadline=16.0)
+    with pytest.raises(Overloaded, match=r"32 inputs would take 16\.0 s, longer than") as refused:
+        bench.batcher.check_room(32, deadline=15.0)
+    assert refused.value.retry_after_s == 1
+    # One item corrects a prediction that is wrong.
+    bench.batcher.check_room(1, deadline=0.1)
+    with bench.batcher.reserve(1, deadline=15.0) as places:
+        with pytest.raises(Overloaded, match=r"58 inputs would take 29\.0 s"):
+            places.extend(57, deadline=15.0)
+        assert bench.batcher.depth == 1
+        places.extend(29, deadline=15.0)
+        assert bench.batcher.depth == 30
+    with bench.batcher.reserve(10), bench.batcher.reserve(1, deadline=10.0) as places:
+        with pytest.raises(Overloaded, match=r"the wait would be 5\.0 s, longer than the deadline"):
+            places.extend(10, deadline=10.0)
+        places.extend(9, deadline=10.0)
+
+
+@bench_test
+async def test_several_items_are_accepted_soon_after_a_stall() -> None:
+    bench = Bench(max_batch=1, image_seconds=0.05)
+    for seconds in (0.05, 600):
+        task = bench.submit(1)
+        await bench.clock.advance(seconds)
+        await bench.model.finish()
+        await task
+    assert bench.batcher.image_seconds > 30
+    bench.batcher.check_room(32, deadline=bench.clock.now + 30)
+    with pytest.raises(Overloaded):
+        bench.batcher.check_room(32, deadline=bench.clock.now + 1)
+
+
+@bench_test
 async def test_the_images_of_one_request_do_not_wait_for_each_other() -> None:
     bench = Bench(image_seconds=1.0, target_wait=2.0)
     with bench.batcher.reserve(32):

@@ -99,6 +99,25 @@ def test_tiles_that_do_not_fit_are_refused_together(serve: Serve) -> None:
         assert detector.batcher.depth == 0
 
 
+def test_what_cannot_be_done_before_the_deadline_is_refused_at_once(serve: Serve) -> None:
+    def slow(runtime: Runtime) -> None:
+        runtime.default.batcher._recent.clear()
+        runtime.default.batcher.image_seconds = 1.0
+
+    with serve(slow) as client:
+        large = picture(1024, 1024)
+        files = [("image", picture(8, 8)) for _ in range(32)]
+        for answer in (
+            client.post("/detect?tiles=auto", content=large),
+            client.post("/detect", files=files),
+        ):
+            assert (answer.status_code, answer.json()["type"]) == (503, "overloaded")
+            assert "longer than the deadline" in answer.json()["detail"]
+            assert answer.headers["retry-after"] == "1"
+        assert client.app.state.runtime.default.batcher.depth == 0  # type: ignore[attr-defined]
+        assert client.post("/detect", content=large).status_code == 200
+
+
 @pytest.mark.parametrize("value", ["on", "", "OFF", "1"])
 def test_an_unknown_value_of_tiles_is_an_invalid_parameter(client: TestClient, value: str) -> None:
     answer = client.post(f"/detect?tiles={value}", content=picture(8, 8))
