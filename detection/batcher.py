@@ -16,6 +16,11 @@ an item that expires or whose client leaves is not inferred.
 With `runs_alone`, an item is inferred alone if no other is being prepared, waits or is in
 inference. It may use the threads of all workers, so they all count as busy until it ends.
 
+The items of an image that became several, its tiles, are held back: for all images together, only
+two batches for each worker may wait or be in inference at a time. So an item that comes later waits
+only for those. The places of the others are taken, but no batch and no prediction for an item that
+is not held back waits for them.
+
 There is no background task. Each event (an item, a freed worker, a released place, a timer of the
 clock) runs the same decision, so tests can use a clock of their own.
 """
@@ -26,14 +31,15 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic
 
 from detection.batch import Answer, Call, Entry, Item, Result, Take, fail
 from detection.clock import Clock, Handle
-from detection.deadline import NEVER
+from detection.deadline import NEVER, all_of
 from detection.errors import InferenceFailed, Overloaded, Timeout
 from detection.overload import Overload
+from detection.turns import Turns
 
 LEARNING_RATE = 0.1
 """Weight of a batch's cost in the estimate of an item's cost."""
@@ -66,8 +72,39 @@ class Reservation(Generic[Item, Result]):
         self._unused -= 1
         return await self._batcher._enqueue(item, deadline)
 
+    async def submit_all(self, items: Sequence[Item], deadline: float) -> list[Answer[Result]]:
+        """Use begun places for the items that one item became; `extend` has taken the others.
+
+        Several are held back: see the module. If one fails, raises its exception, drops the others
+        and gives their places back. A reservation may have one call of this at a time.
+        """
+        if len(items) == 1:
+            return [await self.submit(items[0], deadline)]
+        batcher = self._batcher
+        unused, later = self._unused - len(items), self._later - len(items) + 1
+        # The place of the image itself, which was being prepared.
+        self._later += 1
+        batcher._expect(0, later=1)
+        started = batcher.clock.stopwatch()
+
+        async def one(item: Item) -> Answer[Result]:
+            async with batcher._turns.turn(deadline):
+                self.begin()
+                # Others whose turn it is begin too, and share the batch.
+                await asyncio.sleep(0)
+                held_back = batcher.clock.stopwatch() - started
+                answer = await self.submit(item, deadline)
+            return replace(answer, queued=held_back + answer.queued)
+
+        try:
+            return await all_of(map(one, items))
+        finally:
+            left, left_later = self._unused - unused, self._later - later
+            self._unused, self._later = unused, later
+            batcher._expect(-left, later=-left_later)
+
     def extend(self, places: int, deadline: float = NEVER) -> None:
-        """Take more places, for an item that became several. All or none.
+        """Take more places, for an item that became several. All or none; they are not begun.
 
         Raises Overloaded when they do not fit, or when the items of this reservation would miss the
         clock's time `deadline`. This also works while draining, because the request was accepted.
@@ -78,7 +115,8 @@ class Reservation(Generic[Item, Result]):
         others = self._batcher._unanswered() - self._unused
         self._batcher._check_deadline(others, self._unused + places, deadline)
         self._unused += places
-        self._batcher._expect(places)
+        self._later += places
+        self._batcher._expect(places, later=places)
 
     def give_up(self) -> None:
         """Give one place back, because its item will not come."""
@@ -127,6 +165,8 @@ class Batcher(Generic[Item, Result]):
     """Whether a call that runs alone is in hand or begun."""
     _running: set[asyncio.Task[None]] = field(default_factory=set, init=False)
     """One task for each call in hand or begun."""
+    _turns: Turns = field(init=False)
+    """Of the items that are held back."""
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     """Held wherever the queue and the numbers above are changed, because `take` changes them in
     another thread; and wherever a decision needs several of them at one moment."""
@@ -137,6 +177,7 @@ class Batcher(Generic[Item, Result]):
     _drained: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     def __post_init__(self) -> None:
+        self._turns = Turns(2 * self.workers * self.max_batch, self.clock)
         if self.image_seconds:
             self._recent.append(self.image_seconds)
 
@@ -147,34 +188,38 @@ class Batcher(Generic[Item, Result]):
 
     @property
     def wait(self) -> float:
-        """The predicted wait for inference of an item accepted now, in seconds."""
-        return self._unanswered() * self.image_seconds
+        """The predicted wait for inference of an item accepted now, in seconds.
+
+        Not for those whose preparation has not begun: they come after it.
+        """
+        return self._unanswered(at_once=True) * self.image_seconds
 
     @property
     def least_seconds(self) -> float:
         """The lowest cost of an item in the latest batches, in seconds; 0 if it is unknown."""
         return min(self._recent, default=self.image_seconds)
 
-    def _unanswered(self) -> int:
-        """Accepted items that are being prepared, wait or are in inference."""
+    def _unanswered(self, *, at_once: bool = False) -> int:
+        """Accepted items without an answer; `at_once`, without those that are not begun."""
         with self._lock:
-            return self.depth + self._inferring
+            return self.depth + self._inferring - (self._later if at_once else 0)
 
-    def check_room(self, places: int = 1, deadline: float = NEVER) -> None:
-        """Raise Overloaded if `reserve(places, deadline=deadline)` would now.
+    def check_room(self, places: int = 1, deadline: float = NEVER, *, at_once: bool = True) -> None:
+        """Raise Overloaded if `reserve` would now, with the same arguments.
 
         An idle batcher accepts one item whatever the prediction, and several unless they would miss
-        the deadline by themselves. A refusal because of `target_wait` begins an overload.
+        the deadline by themselves. A refusal because of `target_wait` begins an overload, except of
+        what is not prepared `at_once`: it also waits for what is held back, and others do not.
         """
         if self._draining:
             raise Overloaded("the service is shutting down")
         self._check_depth(places)
-        unanswered = self._unanswered()
+        unanswered = self._unanswered(at_once=at_once)
         if not unanswered:
             # Only another batch can correct a prediction that one stalled batch has spoilt.
             self.overload.end()
         else:
-            self.overload.check(unanswered * self.image_seconds)
+            self.overload.check(unanswered * self.image_seconds, may_begin=at_once)
         self._check_deadline(unanswered, places, deadline)
 
     def _check_deadline(self, others: int, places: int, deadline: float) -> None:
@@ -205,11 +250,12 @@ class Batcher(Generic[Item, Result]):
     ) -> Iterator[Reservation[Item, Result]]:
         """Take places for items that are being prepared; unused places are released at the end.
 
-        Without `at_once`, each item is prepared only after its `begin`; until then no batch waits
-        for it. All or none: raises Overloaded when they do not fit, when they would wait too long
-        or miss the clock's time `deadline`, or after `drain`.
+        Without `at_once`, each item is prepared only after its `begin`. Until then no batch waits
+        for it, and it does not count in the wait of what is prepared at once. All or none: raises
+        Overloaded when they do not fit, when they would wait too long or miss the clock's time
+        `deadline`, or after `drain`.
         """
-        self.check_room(places, deadline)
+        self.check_room(places, deadline, at_once=at_once)
         reservation = Reservation(self, places, 0 if at_once else places)
         self._expect(places, later=reservation._later)
         try:

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine, Iterable
 from typing import TypeVar
 
 from detection.errors import Timeout
@@ -20,3 +20,13 @@ async def until(deadline: float, work: Awaitable[T]) -> T:
             return await work
     except TimeoutError:
         raise Timeout("the deadline of the request passed") from None
+
+
+async def all_of(work: Iterable[Coroutine[object, object, T]]) -> list[T]:
+    """All results. If a task fails, raises its exception and cancels the others."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -6,7 +6,7 @@
 import asyncio
 import contextvars
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -135,11 +135,11 @@ class Detector:
             raise
         waited = time.perf_counter() - started - prepared.decode - prepared.preprocess
         # Of tiles, only the whole image: a face that fills a tile is smaller in a coarser one.
-        pictures = (
+        pictures = [
             Picture(pixels, second_look=index == 0)
             for index, pixels in enumerate(prepared.pictures)
-        )
-        answers = await all_of(places.submit(each, deadline) for each in pictures)
+        ]
+        answers = await places.submit_all(pictures, deadline)
 
         selecting = time.perf_counter()
         boxes, scores = await self._in(
@@ -346,13 +346,3 @@ def faces_of(candidates: Predictions, thresholds: Thresholds, query: Query) -> I
 def min_score_of(thresholds: Thresholds, query: Query) -> float:
     """The score above which a candidate is a face."""
     return thresholds.default_score if query.min_score is None else query.min_score
-
-
-async def all_of(work: Iterable[Coroutine[object, object, T]]) -> list[T]:
-    """All results. If a task fails, raises its exception and cancels the others."""
-    tasks = [asyncio.ensure_future(each) for each in work]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()

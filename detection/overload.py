@@ -22,12 +22,15 @@ class Overload:
     target_wait: float
     _has_begun: bool = field(default=False, init=False)
 
-    def check(self, wait: float) -> None:
-        """Raise Overloaded if a predicted wait in seconds is too long now."""
+    def check(self, wait: float, *, may_begin: bool = True) -> None:
+        """Raise Overloaded if a predicted wait in seconds is too long now.
+
+        Without `may_begin`, a refusal begins no overload.
+        """
         if wait <= END * self.target_wait:
             self.end()
         longest = LIMIT * self.target_wait if self._has_begun else self.target_wait
-        if wait > self.target_wait:
+        if may_begin and wait > self.target_wait:
             self._has_begun = True
         if wait > longest:
             raise Overloaded(

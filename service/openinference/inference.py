@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detection import session
-from detection.deadline import until
-from detection.detector import Detection, Detector, Query, all_of
+from detection.deadline import all_of, until
+from detection.detector import Detection, Detector, Query
 from detection.errors import RequestError
 from detection.session import Picture
 from detection.timings import Timings, slowest

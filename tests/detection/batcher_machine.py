@@ -134,13 +134,18 @@ class BatcherMachine(RuleBasedStateMachine):
             and len(self.waiting) == 1
         )
 
-    def is_refused(self, places: int, deadline: float) -> bool:
+    @property
+    def later(self) -> int:
+        """Items that are not begun: others don't wait for them."""
+        return sum(request.later for request in self.requests)
+
+    def is_refused(self, places: int, at_once: bool, deadline: float) -> bool:
         if self.drains or self.depth + places > self.queue_limit:
             return True
-        busy = self.depth + self.inferring
+        busy = self.depth + self.inferring - (self.later if at_once else 0)
         wait = busy * self.batcher.image_seconds
         if wait > self.target_wait and busy:
-            self.is_overloaded = True
+            self.is_overloaded |= at_once
         elif wait <= overload.END * self.target_wait or not busy:
             self.is_overloaded = False
         longest = overload.LIMIT * self.target_wait if self.is_overloaded else self.target_wait
@@ -210,10 +215,10 @@ class BatcherMachine(RuleBasedStateMachine):
     @rule(places=st.integers(0, 4), at_once=st.booleans(), within=st.sampled_from([1.0, math.inf]))
     def reserve(self, places: int, at_once: bool, within: float) -> None:
         deadline = self.clock.now + within
-        refused = self.is_refused(places, deadline)
+        refused = self.is_refused(places, at_once, deadline)
         context = self.batcher.reserve(places, at_once=at_once, deadline=deadline)
         try:
-            self.run(lambda: self.batcher.check_room(places, deadline))
+            self.run(lambda: self.batcher.check_room(places, deadline, at_once=at_once))
             # Nothing is sent by a reservation: no event loop is needed.
             reservation = context.__enter__()
         except Overloaded:
@@ -246,6 +251,7 @@ class BatcherMachine(RuleBasedStateMachine):
         else:
             assert not refused, "accepted although there is no room"
             request.unused += places
+            request.later += places
 
     @precondition(lambda self: any(request.begun for request in self.requests))
     @rule(which=pick)
@@ -507,7 +513,7 @@ class BatcherMachine(RuleBasedStateMachine):
     def the_queue_is_as_the_model_says(self) -> None:
         assert self.batcher.depth == self.depth
         assert 0 <= self.depth <= self.queue_limit, "more items than the queue may hold"
-        busy = self.depth + self.inferring
+        busy = self.depth + self.inferring - self.later
         assert math.isclose(self.batcher.wait, busy * self.batcher.image_seconds)
         assert len(self.sizes) == self.calls
         assert len(self.failures) == self.failed_calls

@@ -186,6 +186,16 @@ class Bench:
         return asyncio.create_task(request())
 
 
+async def submit_tiles(
+    bench: Bench, items: Sequence[int], deadline: float = NEVER
+) -> list[Answer[int]]:
+    """The answers of an image that becomes several items."""
+    with bench.batcher.reserve(1, at_once=False) as places:
+        places.begin()
+        places.extend(len(items) - 1)
+        return await places.submit_all(items, deadline)
+
+
 def bench_test(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
     def run() -> None:
         asyncio.run(test())

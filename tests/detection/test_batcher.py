@@ -444,12 +444,12 @@ async def test_an_accepted_item_may_become_several_while_draining() -> None:
         draining = asyncio.create_task(bench.batcher.drain())
         await settle()
         places.extend(2)
-        tasks = [asyncio.create_task(places.submit(item, NEVER)) for item in (1, 2, 3)]
+        task = asyncio.create_task(places.submit_all([1, 2, 3], NEVER))
         await settle()
         assert bench.model.batches == [[1, 2, 3]]
         assert not draining.done()
         await bench.model.finish()
-        assert [(await task).result for task in tasks] == [2, 4, 6]
+        assert [answer.result for answer in await task] == [2, 4, 6]
     await draining
 
 

@@ -69,8 +69,8 @@ MUTANTS = {
     ),
     "an idle batcher takes what comes too late": ("(not others and places == 1)", "(not others)"),
     "more places are taken but not counted": (
-        "self._batcher._expect(places)",
-        "self._batcher._expect(0)",
+        "self._batcher._expect(places, later=places)",
+        "self._batcher._expect(0, later=places)",
     ),
     "a batch is one too large": (
         "1 if call.alone else self.max_batch",
@@ -202,6 +202,15 @@ MUTANTS = {
     "the wait forgets the items in inference": (
         "return self.depth + self._inferring",
         "return self.depth",
+    ),
+    "the wait counts items that are not begun": ("(self._later if at_once else 0)", "0"),
+    "nobody waits for items that are not begun": (
+        "(self._later if at_once else 0)",
+        "self._later",
+    ),
+    "a refusal of what others do not wait for begins an overload": (
+        "if may_begin and wait",
+        "if wait",
     ),
     "a refusal starts no overload": ("self._has_begun = True", "pass"),
     "an overload is never over": (

@@ -6,7 +6,7 @@ import pytest
 
 from detection.batch import Answer
 from detection.errors import InferenceFailed, Overloaded, Timeout
-from tests.detection.batching import Bench, bench_test, settle
+from tests.detection.batching import Bench, bench_test, settle, submit_tiles
 
 
 @bench_test
@@ -216,15 +216,21 @@ async def test_a_worker_that_failed_takes_the_next_batch_normally() -> None:
 
 
 @bench_test
-async def test_the_tiles_of_an_image_count_in_the_wait_of_other_images() -> None:
-    bench = Bench(image_seconds=0.5, target_wait=2.0, queue_limit=100)
-    with bench.batcher.reserve(1) as places:
+async def test_tiles_that_are_held_back_count_only_in_the_wait_of_other_tiles() -> None:
+    bench = Bench(max_batch=1, image_seconds=0.25, target_wait=2.0, queue_limit=100)
+    tiled = asyncio.create_task(submit_tiles(bench, range(20)))
+    await settle()
+    assert bench.batcher.depth == 19
+    assert bench.batcher.wait == pytest.approx(0.5), "one tile is in inference, one waits"
+    bench.batcher.check_room(deadline=0.8)
+    with pytest.raises(Overloaded, match=r"the wait would be 5\.0 s, longer than the 2 s"):
+        bench.batcher.check_room(at_once=False)
+    # That was no overload of the others.
+    with bench.batcher.reserve(6):
         bench.batcher.check_room()
-        places.extend(9)
-        assert bench.batcher.wait == pytest.approx(5)
-        with pytest.raises(Overloaded, match=r"the wait would be 5\.0 s"):
-            bench.batcher.check_room()
-        places.extend(1)
+    tiled.cancel()
+    await settle()
+    await bench.model.finish()
     assert bench.batcher.wait == 0
 
 

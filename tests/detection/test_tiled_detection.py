@@ -4,6 +4,7 @@ import asyncio
 import io
 import math
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -116,6 +117,32 @@ def test_what_cannot_be_done_before_the_deadline_is_refused_at_once(serve: Serve
             assert answer.headers["retry-after"] == "1"
         assert client.app.state.runtime.default.batcher.depth == 0  # type: ignore[attr-defined]
         assert client.post("/detect", content=large).status_code == 200
+
+
+def test_tiled_requests_do_not_shut_out_other_images(serve: Serve) -> None:
+    def slow(runtime: Runtime) -> None:
+        batcher = runtime.default.batcher
+        infer = batcher.infer
+
+        async def delayed(take: Take[Picture], alone: bool) -> Any:
+            results = await infer(take, alone)
+            await asyncio.sleep(0.05)
+            return results
+
+        batcher.infer, batcher.image_seconds = delayed, 0.05
+
+    large, small = picture(1024, 1024), picture(64, 64, (16, 16, 16))
+    with serve(slow, max_batch=1, target_wait_s=0.5) as client, ThreadPoolExecutor(1) as pool:
+        tiled = pool.submit(client.post, "/detect?tiles=auto", content=large)
+        batcher = client.app.state.runtime.default.batcher  # type: ignore[attr-defined]
+        while batcher.depth < 20:
+            assert not tiled.done()
+            time.sleep(0.005)
+        answers = [client.post("/detect", content=small) for _ in range(4)]
+        assert not tiled.done()
+        assert [answer.status_code for answer in answers] == [200] * 4
+        assert tiled.result().status_code == 200
+        assert batcher.depth == 0
 
 
 @pytest.mark.parametrize("value", ["on", "", "OFF", "1"])

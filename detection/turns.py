@@ -1,0 +1,58 @@
+"""Turns: at most so many may go at a time, in the order in which they came."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from detection.clock import Clock
+from detection.errors import Timeout
+
+
+@dataclass(eq=False)
+class Turns:
+    """A semaphore with a deadline by the clock. It may be used in one event loop after another."""
+
+    free: int
+    clock: Clock
+    _waiting: deque["asyncio.Future[None]"] = field(default_factory=deque, init=False)
+
+    @asynccontextmanager
+    async def turn(self, deadline: float) -> AsyncIterator[None]:
+        """Wait for a turn, and have it until the block ends. Raises Timeout."""
+        if self.free:
+            self.free -= 1
+        else:
+            await self._wait(deadline)
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    async def _wait(self, deadline: float) -> None:
+        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def expire() -> None:
+            if not mine.done():
+                mine.set_exception(Timeout("the deadline of the request passed"))
+
+        self._waiting.append(mine)
+        expiry = self.clock.call_at(deadline, expire)
+        try:
+            await mine
+        except asyncio.CancelledError:
+            # Cancelled after the turn came, and before it was taken.
+            if mine.done() and not mine.cancelled() and mine.exception() is None:
+                self._pass_on()
+            raise
+        finally:
+            expiry.cancel()
+
+    def _pass_on(self) -> None:
+        while self._waiting:
+            following = self._waiting.popleft()
+            if not following.done():
+                following.set_result(None)
+                return
+        self.free += 1
