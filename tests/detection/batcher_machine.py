@@ -212,7 +212,11 @@ class BatcherMachine(RuleBasedStateMachine):
     def one(self, of: list[Any], which: int) -> Any:
         return of[which % len(of)]
 
-    @rule(places=st.integers(0, 4), at_once=st.booleans(), within=st.sampled_from([1.0, math.inf]))
+    @rule(
+        places=st.integers(0, 4),
+        at_once=st.booleans(),
+        within=st.sampled_from([0.25, 1.0, math.inf]),
+    )
     def reserve(self, places: int, at_once: bool, within: float) -> None:
         deadline = self.clock.now + within
         refused = self.is_refused(places, at_once, deadline)
