@@ -6,7 +6,7 @@ from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Value
 from convert.layers.blobs import reshape
 from convert.layers.registry import handler
-from convert.outputs.decoding import decode_values
+from convert.outputs.decoding import decode_values, predictions
 from convert.outputs.detection_output import read
 from convert.outputs.suppression import ROWS, suppress
 
@@ -19,6 +19,6 @@ def detection_output(layer: Layer, graph: GraphBuilder, bottoms: Sequence[Value]
     SSD's Caffe). A fourth bottom, the image, only counts in forks with boxes in pixels.
     """
     detection = read(layer)
-    found = decode_values(detection, graph, *bottoms[:3])
+    found = decode_values(detection, graph, *predictions(bottoms))
     rows = suppress(detection, graph, found)
     return reshape(graph, rows, (1, 1, -1, 7), (1, 1, ROWS, 7), name=layer.tops[0])

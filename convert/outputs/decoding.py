@@ -1,6 +1,7 @@
 """The part of the graph that turns loc, conf and priors into boxes and scores."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,21 @@ class DecodedValues:
     def shared(self) -> bool:
         """Whether a prior has one box, not one for each class."""
         return self.boxes.rank == 3
+
+
+def predictions(bottoms: Sequence[Value]) -> tuple[Value, Value, Value]:
+    """Loc, conf and priors of a DetectionOutput. A fourth bottom must be the image, and is unused.
+
+    RefineDet's is the confidence of a first step, by which it drops priors.
+    """
+    loc, conf, priors, *more = bottoms
+    for other in more:
+        if other.rank != 4:
+            raise LayerError(
+                f"the fourth bottom is {other.name}, not the image: it refines boxes in two steps, "
+                "as RefineDet, which is not supported"
+            )
+    return loc, conf, priors
 
 
 def decode_values(

@@ -14,7 +14,7 @@ from convert.fold import fold
 from convert.graph import GraphBuilder, Shape, Value
 from convert.layers.registry import Handler, LayerError, handlers
 from convert.merge import merge
-from convert.outputs.decoding import decode_values
+from convert.outputs.decoding import decode_values, predictions
 from convert.outputs.detection_output import DetectionOutput, read
 from convert.outputs.preprocessing import IMAGES, ONLY_RAW, Preprocessing
 from convert.outputs.suppression import suppress
@@ -199,14 +199,16 @@ def _heads(layer: Layer, graph: GraphBuilder, bottoms: Sequence[Value]) -> Value
             f"share_location: false gives each of {len(detection.labels)} classes its own box at "
             "each prior, which heads can't express: convert with --output detections or raw"
         )
-    decoded = decode_values(detection, graph, *bottoms[:3], boxes_name=BOXES, scores_name=SCORES)
+    decoded = decode_values(
+        detection, graph, *predictions(bottoms), boxes_name=BOXES, scores_name=SCORES
+    )
     return decoded.scores
 
 
 def _rows(layer: Layer, graph: GraphBuilder, bottoms: Sequence[Value]) -> Value:
     """DetectionOutput rows."""
     detection = read(layer)
-    decoded = decode_values(detection, graph, *bottoms[:3])
+    decoded = decode_values(detection, graph, *predictions(bottoms))
     return suppress(detection, graph, decoded, DETECTIONS)
 
 

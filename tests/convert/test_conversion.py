@@ -506,12 +506,22 @@ def test_a_kind_may_be_given_by_its_name(tiny: Make, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_boxes_that_are_refined_twice_are_refused(tiny: Make, tmp_path: Path, kind: Kind) -> None:
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ('bottom: "conf_flat"', "the fourth bottom is conf_flat, not the image"),
+        ('bottom: "conf_flat" bottom: "loc_flat"', "has 5 bottoms: it refines boxes in two steps"),
+    ],
+)
+def test_boxes_that_are_refined_twice_are_refused(
+    tiny: Make, tmp_path: Path, more: str, expected: str, kind: Kind
+) -> None:
     model = tiny()
     text = model.prototxt.read_text()
     last = text.index('layer { name: "detection_out"')
-    more = text[last:].replace('bottom: "priors"', 'bottom: "priors" bottom: "conf" bottom: "loc"')
-    model.prototxt.write_text(text[:last] + more)
-    with pytest.raises(SfdError, match="has 5 bottoms: it refines boxes in two steps"):
+    model.prototxt.write_text(
+        text[:last] + text[last:].replace('bottom: "priors"', f'bottom: "priors" {more}')
+    )
+    with pytest.raises(SfdError, match=expected):
         run_conversion(model, tmp_path / "out.onnx", Options(output=kind))
     assert not list(tmp_path.iterdir())
