@@ -148,7 +148,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise UsageError("the file to write is missing: give -o OUT.onnx, or --explain")
     sources = [path for path in (arguments.prototxt, arguments.weights) if path is not None]
     if arguments.report:
-        onnx = arguments.onnx
+        onnx = arguments.onnx.resolve()
         _check_report(arguments.report, (*sources, onnx, data_path(onnx)))
     with Steps(STEPS) as progress:
         try:

@@ -100,8 +100,6 @@ def convert_file(
     options or paths that don't fit, ConversionError, VerificationError, and WriteError.
     """
     clock = _Clock(progress)
-    if options.output is not None:
-        options = replace(options, output=_kind(options.output))
     if caffemodel is None and options.simulated_weights is None:
         raise UsageError("the weights are missing: give the .caffemodel, or --simulate-weights 1")
     if caffemodel is not None and options.simulated_weights is not None:
@@ -289,7 +287,7 @@ def _frame(network: Network, options: Options) -> tuple[Kind, Preprocessing | No
 
     Raises UsageError for options that don't fit the model.
     """
-    kind = options.output or default_kind(network)
+    kind = default_kind(network) if options.output is None else _kind(options.output)
     if kind is Kind.RAW:
         _check_raw(network, options)
     elif not input_problems(network, kind):

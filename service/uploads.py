@@ -4,6 +4,7 @@ import asyncio
 import base64
 import binascii
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -20,6 +21,9 @@ MOST_BRACKETS = 16
 """A valid body opens two. For a few more, the parser's error is better than this limit's."""
 MOST_PARAMETERS = 64
 """The most members of a JSON body besides the images; there are fewer parameters than this."""
+_MEMBER = re.compile(rb'"[ \t\n\r]*:')
+"""The end of a member's name in JSON."""
+
 _GUESSED_TYPES = ("", "application/x-www-form-urlencoded", "text/plain", "text/json")
 """Content types of JSON without a JSON label; curl -d sends the second."""
 
@@ -149,8 +153,8 @@ def parse_json(kind: type[Body], body: bytes, *, max_images: int) -> Body:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"]))[:100] or "the JSON body"
         raise InvalidParameter(f"{where}: {first['msg']}") from None
-    # Each member has a colon. Few bodies have more, so few are parsed again.
-    if body.count(b":") > len(given.model_fields_set):
+    # Few bodies have more members than were read, so few are parsed again.
+    if len(_MEMBER.findall(body)) > len(given.model_fields_set):
         json.loads(body, object_pairs_hook=_once)
     return given
 

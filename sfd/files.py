@@ -40,11 +40,12 @@ def destination(path: Path) -> Path:
     Raises WriteError for what is no regular file: a rename would put a file in the place of a
     device such as /dev/null, or of a pipe.
     """
-    end = Path(os.path.realpath(path))
-    if end.exists() and not end.is_file():
-        what = "it is a folder" if end.is_dir() else _NO_FILE
+    # Not pathlib's tests: they raise OSError, for a name that is too long.
+    end = os.path.realpath(path)
+    if os.path.exists(end) and not os.path.isfile(end):
+        what = "it is a folder" if os.path.isdir(end) else _NO_FILE
         raise WriteError(f"can't write {path}: {what}")
-    return end
+    return Path(end)
 
 
 @contextmanager

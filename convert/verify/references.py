@@ -127,13 +127,17 @@ class References:
         picture it may be large, where MVN divides a channel's rounding errors by themselves. The
         other pictures show what those layers do.
         """
+        bounds: dict[str, float] = {}
         try:
-            numpy = NumpyReference.of(self.built.network, self.built.shapes, blobs)
-            amounts, largest = numpy.rounding(feed, answers.blobs)
+            # One by one: what another blob is computed from must not widen the bound.
+            for blob in blobs:
+                numpy = NumpyReference.of(self.built.network, self.built.shapes, [blob])
+                amounts, largest = numpy.rounding(feed, answers.blobs)
+                most = math.inf if answers.picture == FLAT else RELATIVE_BOUND * largest
+                if amounts[blob] <= most:
+                    bounds[blob] = amounts[blob]
         except NumpyError:
             return answers
-        most = math.inf if answers.picture == FLAT else RELATIVE_BOUND * largest
-        bounds = {blob: amount for blob, amount in amounts.items() if amount <= most}
         return replace(answers, rounding=bounds)
 
     def overruled(self, answers: Answers, feed: Feed, blobs: Iterable[str]) -> Answers | None:

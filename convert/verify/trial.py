@@ -84,7 +84,7 @@ class Trial:
         if bound < theirs + ours < np.inf:
             bound = theirs + ours
             note = f"OpenCV's own answers differ by {theirs:.3g}, the file's by {ours:.3g}"
-        if bound < rounding:
+        if bound < rounding < np.inf:
             bound = rounding
             note = f"rounding may move it by {rounding:.3g}"
         note = "; ".join(text for text in (note, remark) if text)

@@ -69,6 +69,11 @@ def test_a_device_or_a_pipe_is_refused_at_once(pipe: Path, name: str) -> None:
         sha256(pipe.parent / name)
 
 
+def test_a_name_that_is_too_long_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match="File name too long"):
+        write_atomically(tmp_path / ("x" * 300), b"content")
+
+
 @pytest.mark.parametrize("linked", [False, True])
 def test_a_file_never_takes_the_place_of_a_pipe(pipe: Path, linked: bool) -> None:
     path = pipe
