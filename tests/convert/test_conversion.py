@@ -21,6 +21,7 @@ from convert.conversion import (
     Options,
     VerificationError,
     convert_file,
+    explain_file,
 )
 from convert.outputs.kinds import Built, Kind
 from convert.outputs.preprocessing import ChannelOrder
@@ -499,8 +500,11 @@ def test_outputs_that_a_kind_has_no_place_for_are_named(tiny: Make, tmp_path: Pa
 
 def test_a_kind_may_be_given_by_its_name(tiny: Make, tmp_path: Path) -> None:
     options = Options(output="raw", verify=False)  # type: ignore[arg-type]
-    report = run_conversion(tiny(), tmp_path / "out.onnx", options)
+    model = tiny()
+    report = run_conversion(model, tmp_path / "out.onnx", options)
     assert set(report.outputs) == {"detection_out"}
+    explained = explain_file(model.prototxt, model.caffemodel, options)
+    assert "detection_out" in str(explained)
     with pytest.raises(UsageError, match="'rows' is not one of heads, detections, raw"):
         run_conversion(tiny(), tmp_path / "rows.onnx", Options(output="rows"))  # type: ignore[arg-type]
 

@@ -67,6 +67,14 @@ def test_another_shape_of_as_many_values_fails(
     assert (comparison.passed, comparison.note) == (passed, "" if passed else shapes)
 
 
+def test_an_infinite_rounding_allows_nothing() -> None:
+    built: Any = None
+    trial = Trial(built, None, Bounds((0.1, 0.1)))
+    one, other = np.zeros(3, np.float32), np.ones(3, np.float32)
+    trial.values("constant", "prob", "OpenCV", one, other, rounding=np.inf)
+    assert not trial.comparisons[-1].passed
+
+
 @pytest.mark.parametrize(
     ("expected", "found", "rounding", "passed"),
     [
