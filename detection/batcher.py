@@ -26,7 +26,6 @@ clock) runs the same decision, so tests can use a clock of their own.
 """
 
 import asyncio
-import math
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -34,17 +33,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Generic
 
+from detection.admission import Admission
 from detection.batch import Answer, Call, Entry, Item, Result, Take, fail
 from detection.clock import Clock, Handle
 from detection.deadline import NEVER, all_of
 from detection.errors import InferenceFailed, Overloaded, Timeout
-from detection.overload import Overload
 from detection.turns import Turns
-
-LEARNING_RATE = 0.1
-"""Weight of a batch's cost in the estimate of an item's cost."""
-RECENT = 16
-"""The batches among which `least_seconds` looks. A stall spoils only a few of them."""
 
 
 @dataclass(eq=False)
@@ -111,12 +105,13 @@ class Reservation(Generic[Item, Result]):
         """
         if not places:
             return
-        self._batcher._check_depth(places)
-        others = self._batcher._unanswered() - self._unused
-        self._batcher._check_deadline(others, self._unused + places, deadline)
+        batcher = self._batcher
+        batcher.admission.check_room(batcher.depth, places)
+        others, left = batcher._unanswered() - self._unused, deadline - batcher.clock.time()
+        batcher.admission.check_deadline(others, self._unused + places, left)
         self._unused += places
         self._later += places
-        self._batcher._expect(places, later=places)
+        batcher._expect(places, later=places)
 
     def give_up(self) -> None:
         """Give one place back, because its item will not come."""
@@ -140,14 +135,11 @@ class Batcher(Generic[Item, Result]):
     clock: Clock
     max_batch: int = 8
     max_wait: float = 0.005
-    queue_limit: int = 128
     workers: int = 1
     runs_alone: bool = False
     """Whether an item is inferred `alone` if it is the only one that is accepted."""
-    overload: Overload = field(default_factory=lambda: Overload(math.inf))
-    """The longest predicted wait with which an item is accepted."""
-    image_seconds: float = 0.0
-    """The cost of an item in seconds of all workers together: first a guess, then measured."""
+    admission: Admission = field(default_factory=Admission)
+    """Which items are accepted."""
     on_batch: Callable[[int], None] = lambda size: None
     """Called with the size of each batch when it begins, by the thread that calls `take`."""
     on_failure: Callable[[Exception], None] = lambda error: None
@@ -170,16 +162,12 @@ class Batcher(Generic[Item, Result]):
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
     """Held wherever the queue and the numbers above are changed, because `take` changes them in
     another thread; and wherever a decision needs several of them at one moment."""
-    _recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT), init=False)
-    """The cost of an item in the latest batches; at first the guess, if there is one."""
     _timer: Handle | None = field(default=None, init=False)
     _draining: bool = field(default=False, init=False)
     _drained: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
     def __post_init__(self) -> None:
         self._turns = Turns(2 * self.workers * self.max_batch, self.clock)
-        if self.image_seconds:
-            self._recent.append(self.image_seconds)
 
     @property
     def depth(self) -> int:
@@ -192,12 +180,7 @@ class Batcher(Generic[Item, Result]):
 
         Not for those whose preparation has not begun: they come after it.
         """
-        return self._unanswered(at_once=True) * self.image_seconds
-
-    @property
-    def least_seconds(self) -> float:
-        """The lowest cost of an item in the latest batches, in seconds; 0 if it is unknown."""
-        return min(self._recent, default=self.image_seconds)
+        return self._unanswered(at_once=True) * self.admission.image_seconds
 
     def _unanswered(self, *, at_once: bool = False) -> int:
         """Accepted items without an answer; `at_once`, without those that are not begun."""
@@ -213,36 +196,10 @@ class Batcher(Generic[Item, Result]):
         """
         if self._draining:
             raise Overloaded("the service is shutting down")
-        self._check_depth(places)
+        self.admission.check_room(self.depth, places)
         unanswered = self._unanswered(at_once=at_once)
-        if not unanswered:
-            # Only another batch can correct a prediction that one stalled batch has spoilt.
-            self.overload.end()
-        else:
-            self.overload.check(unanswered * self.image_seconds, may_begin=at_once)
-        self._check_deadline(unanswered, places, deadline)
-
-    def _check_deadline(self, others: int, places: int, deadline: float) -> None:
-        """Raise Overloaded if so many items of a request, after those of others, come too late."""
-        if deadline == NEVER or (not others and places == 1):
-            return
-        left = deadline - self.clock.time()
-        # With nothing to wait for, only what no recent batch makes possible is refused: no batch
-        # would correct an estimate that is too high.
-        cost = places * (self.image_seconds if others else self.least_seconds)
-        wait = others * self.image_seconds
-        if cost > max(left, 0):
-            raise Overloaded(
-                f"the inference of this request's {places} inputs would take {cost:.1f} s, longer "
-                "than the deadline of the request allows; send fewer images or allow more time",
-                retry_after_s=max(1, math.ceil(wait)),
-            )
-        if wait + cost > left:
-            raise Overloaded(
-                f"the wait would be {wait:.1f} s, longer than the deadline of the request allows; "
-                "try again later",
-                retry_after_s=max(1, math.ceil(wait)),
-            )
+        self.admission.check_wait(unanswered, may_begin=at_once)
+        self.admission.check_deadline(unanswered, places, deadline - self.clock.time())
 
     @contextmanager
     def reserve(
@@ -263,10 +220,6 @@ class Batcher(Generic[Item, Result]):
         finally:
             self._expect(-reservation._unused, later=-reservation._later)
             reservation._unused = reservation._later = 0
-
-    def _check_depth(self, places: int) -> None:
-        if self.depth + places > self.queue_limit:
-            raise Overloaded(f"the queue of {self.queue_limit} images is full; try again later")
 
     async def drain(self) -> None:
         """Accept no more items, and return when every accepted item has its answer."""
@@ -398,19 +351,6 @@ class Batcher(Generic[Item, Result]):
                 self._in_hand -= call.retried is None
             self._inferring -= len(call.batch)
 
-    def _learn(self, call: Call[Item, Result], seconds: float) -> None:
-        """Update the estimate with the latest cost: mostly the last ten batches count.
-
-        An item that runs alone costs more than one of several, which a queue consists of. So it can
-        only lower the estimate, after a stalled batch has spoilt it.
-        """
-        old, new = self.image_seconds, seconds if call.alone else seconds / self.workers
-        self._recent.append(new)
-        if old == 0:
-            self.image_seconds = new
-        elif new < old or not call.alone:
-            self.image_seconds = old + LEARNING_RATE * (new - old)
-
     def _worker_idle(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         # If a call was alone, it was this one.
@@ -467,7 +407,8 @@ class Batcher(Generic[Item, Result]):
         if not batch:
             return None
         inference = self.clock.stopwatch() - call.started
-        self._learn(call, inference / len(batch))
+        each = inference / len(batch)
+        self.admission.learn(each if call.alone else each / self.workers, alone=call.alone)
         for entry, result in zip(batch, results, strict=True):
             if not entry.future.done():
                 queued = call.started - entry.started

@@ -282,14 +282,14 @@ class Detector:
 
         With tiles it is one: the tiles of one image fill the batches.
         """
-        return 1 if query.tiles else min(most, self.batcher.queue_limit)
+        return 1 if query.tiles else min(most, self.batcher.admission.queue_limit)
 
     def _most_tiles(self, images: int) -> int:
         """The most tiles for each image of a request, so that all of them fit the queue.
 
         At most half the queue, so that other requests get in too.
         """
-        limit = self.batcher.queue_limit
+        limit = self.batcher.admission.queue_limit
         return max(1, min(MOST, limit // 2, limit - images + 1))
 
     def select(

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from detection.admission import Admission
 from detection.batch import Take
 from detection.batcher import Batcher
 from detection.clock import LoopClock
@@ -181,11 +182,9 @@ def _batcher(
         clock=LoopClock(),
         max_batch=plan.max_batch,
         max_wait=settings.max_wait_ms / 1000,
-        queue_limit=settings.queue_limit,
         workers=plan.workers,
         runs_alone=session.lone is not None,
-        overload=Overload(target_wait),
-        image_seconds=plan.image_seconds,
+        admission=Admission(settings.queue_limit, Overload(target_wait), plan.image_seconds),
         on_batch=observer.batch_started,
         on_failure=failed,
     )

@@ -68,7 +68,7 @@ class Runtime:
             self.metrics.model_workers.labels(model.name).set(detector.plan.workers)
             self.metrics.model_max_batch.labels(model.name).set(detector.plan.max_batch)
             cost = self.metrics.model_image_seconds.labels(model.name)
-            cost.set_function(partial(getattr, detector.batcher, "image_seconds"))
+            cost.set_function(partial(getattr, detector.batcher.admission, "image_seconds"))
             wait = self.metrics.predicted_wait.labels(model.name)
             wait.set_function(partial(getattr, detector.batcher, "wait"))
 

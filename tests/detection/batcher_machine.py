@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from detection import overload
+from detection.admission import Admission
 from detection.batch import Answer
 from detection.batcher import Batcher
 from detection.errors import InferenceFailed, Overloaded, Timeout
@@ -33,6 +34,7 @@ class BatcherMachine(RuleBasedStateMachine):
     """See the module."""
 
     batcher_type: type[Batcher[int, int]] = Batcher
+    admission_type: type[Admission] = Admission
     overload_type: type[overload.Overload] = overload.Overload
 
     def __init__(self) -> None:
@@ -67,17 +69,20 @@ class BatcherMachine(RuleBasedStateMachine):
     def make(self, **options: Any) -> None:
         self.target_wait: float = options.pop("target_wait")
         self.threads = FakeThreads(options["workers"], self.begin_call)
+        self.queue_limit: int = options.pop("queue_limit")
+        admission = self.admission_type(
+            self.queue_limit, self.overload_type(self.target_wait), options.pop("image_seconds")
+        )
         self.batcher = self.batcher_type(
             infer=self.threads.submit,
             clock=self.clock,
             on_batch=self.sizes.append,
             on_failure=self.failures.append,
-            overload=self.overload_type(self.target_wait),
+            admission=admission,
             **options,
         )
         self.max_batch: int = options["max_batch"]
         self.max_wait: float = options["max_wait"]
-        self.queue_limit: int = options["queue_limit"]
         self.workers: int = options["workers"]
         self.runs_alone: bool = options["runs_alone"]
         self.is_overloaded = False
@@ -143,7 +148,7 @@ class BatcherMachine(RuleBasedStateMachine):
         if self.drains or self.depth + places > self.queue_limit:
             return True
         busy = self.depth + self.inferring - (self.later if at_once else 0)
-        wait = busy * self.batcher.image_seconds
+        wait = busy * self.batcher.admission.image_seconds
         if wait > self.target_wait and busy:
             self.is_overloaded |= at_once
         elif wait <= overload.END * self.target_wait or not busy:
@@ -154,9 +159,9 @@ class BatcherMachine(RuleBasedStateMachine):
     def is_late(self, others: int, places: int, deadline: float) -> bool:
         """Whether so many items would miss the deadline of their request."""
         if not others:
-            least = self.batcher.least_seconds
+            least = self.batcher.admission.least_seconds
             return places > 1 and self.clock.now + places * least > deadline
-        return self.clock.now + (others + places) * self.batcher.image_seconds > deadline
+        return self.clock.now + (others + places) * self.batcher.admission.image_seconds > deadline
 
     def expire(self) -> None:
         """Every item that waits or is in inference ends at its deadline."""
@@ -518,7 +523,7 @@ class BatcherMachine(RuleBasedStateMachine):
         assert self.batcher.depth == self.depth
         assert 0 <= self.depth <= self.queue_limit, "more items than the queue may hold"
         busy = self.depth + self.inferring - self.later
-        assert math.isclose(self.batcher.wait, busy * self.batcher.image_seconds)
+        assert math.isclose(self.batcher.wait, busy * self.batcher.admission.image_seconds)
         assert len(self.sizes) == self.calls
         assert len(self.failures) == self.failed_calls
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from detection.admission import Admission
 from detection.batch import Answer, Take
 from detection.batcher import Batcher
 from detection.overload import Overload
@@ -157,6 +158,10 @@ class FakeModel:
         await settle()
 
 
+ADMISSION = {"queue_limit", "image_seconds"}
+"""The options of a bench that go to the admission of its batcher."""
+
+
 class Bench:
     """A batcher between a fake clock and a fake model."""
 
@@ -164,11 +169,13 @@ class Bench:
         self.clock = FakeClock()
         self.model = FakeModel(options.get("workers", 1))
         self.failures: list[Exception] = []
+        limits = {name: options.pop(name) for name in ADMISSION & options.keys()}
+        limits["overload"] = Overload(options.pop("target_wait", math.inf))
         self.batcher: Batcher[int, int] = Batcher(
             infer=self.model,
             clock=self.clock,
             on_failure=self.failures.append,
-            overload=Overload(options.pop("target_wait", math.inf)),
+            admission=Admission(**limits),
             **options,
         )
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from detection.admission import Admission
 from detection.batch import Answer, Take
 from detection.batcher import Batcher, Reservation
 from detection.clock import LoopClock
@@ -479,7 +480,7 @@ async def race(max_batch: int) -> None:
             infer=lambda take, alone: loop.run_in_executor(pool, work, take),
             clock=LoopClock(),
             max_batch=max_batch,
-            queue_limit=4000,
+            admission=Admission(queue_limit=4000),
             workers=3,
         )
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from detection import batcher, overload
+from detection import admission, batcher, overload
 from tests.detection.batcher_machine import BatcherMachine
 
 SHORT = settings(max_examples=150, stateful_step_count=40)
@@ -23,7 +23,7 @@ SEARCH = settings(
 )
 """To find a failure and not to simplify it. A mutant that is noticed ends its search early."""
 
-SOURCES = [Path(str(module.__file__)) for module in (batcher, overload)]
+SOURCES = [Path(str(module.__file__)) for module in (batcher, admission, overload)]
 """Where the mistakes are made."""
 MUTANTS = {
     "a cancelled item stays in the queue": (
@@ -39,12 +39,12 @@ MUTANTS = {
         "        pass",
     ),
     "the queue takes one more": (
-        "self.depth + places > self.queue_limit",
-        "self.depth + places > self.queue_limit + 1",
+        "depth + places > self.queue_limit",
+        "depth + places > self.queue_limit + 1",
     ),
     "the queue takes one less": (
-        "self.depth + places > self.queue_limit",
-        "self.depth + places >= self.queue_limit",
+        "depth + places > self.queue_limit",
+        "depth + places >= self.queue_limit",
     ),
     "a place that is given up is not returned": (
         "self._unused -= 1\n            self._batcher._expect(-1)",
@@ -60,17 +60,17 @@ MUTANTS = {
     ),
     "begin changes nothing": ("self._batcher._postpone(-1)", "self._batcher._postpone(0)"),
     "more places are taken without a check": (
-        "self._batcher._check_depth(places)\n        others",
-        "others",
+        "batcher.admission.check_room(batcher.depth, places)\n",
+        "\n",
     ),
     "more places are taken although they come too late": (
-        "self._batcher._check_deadline(others, self._unused + places, deadline)",
+        "batcher.admission.check_deadline(others, self._unused + places, left)",
         "pass",
     ),
     "an idle batcher takes what comes too late": ("(not others and places == 1)", "(not others)"),
     "more places are taken but not counted": (
-        "self._batcher._expect(places, later=places)",
-        "self._batcher._expect(0, later=places)",
+        "batcher._expect(places, later=places)",
+        "batcher._expect(0, later=places)",
     ),
     "a batch is one too large": (
         "1 if call.alone else self.max_batch",
@@ -192,7 +192,7 @@ MUTANTS = {
         "self._draining = True",
     ),
     "an idle batcher refuses by its prediction": (
-        "if not unanswered:",
+        "if not others:",
         "if False:",
     ),
     "an idle batcher refuses a single item by its prediction": (
@@ -240,7 +240,7 @@ def test_the_model_notices(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
     sources = {path: path.read_text("utf-8") for path in SOURCES}
     found = sum(source.count(old) for source in sources.values())
     assert found == 1, "the batcher was changed: adapt this mutant"
-    # The batcher last, because it imports the other.
+    # The batcher last, because it imports the others.
     for path in reversed(SOURCES):
         name = f"detection.{path.stem}"
         module = ModuleType(name)
@@ -249,7 +249,8 @@ def test_the_model_notices(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
     class Mutated(BatcherMachine):
         batcher_type = module.Batcher
-        overload_type = module.Overload
+        admission_type = module.Admission
+        overload_type = sys.modules["detection.overload"].Overload
 
     with pytest.raises(AssertionError):
         run(Mutated, SEARCH)

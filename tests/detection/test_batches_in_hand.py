@@ -53,7 +53,7 @@ async def test_items_in_hand_wait() -> None:
     bench.model.end()
     assert (bench.batcher.depth, sizes) == (1, [1, 1])
     await settle()
-    assert bench.batcher.wait == pytest.approx(2 * bench.batcher.image_seconds)
+    assert bench.batcher.wait == pytest.approx(2 * bench.batcher.admission.image_seconds)
     await bench.finish(2)
     await asyncio.gather(*tasks)
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from detection.admission import Admission
 from detection.batch import Take
 from detection.batcher import Batcher
 from detection.clock import LoopClock
@@ -138,7 +139,7 @@ async def mix(chance: random.Random) -> None:
             infer=lambda take, alone: loop.run_in_executor(pool, work, take),
             clock=LoopClock(),
             max_batch=2,
-            queue_limit=10_000,
+            admission=Admission(queue_limit=10_000),
             workers=2,
         )
 

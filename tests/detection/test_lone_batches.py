@@ -84,7 +84,7 @@ async def test_an_item_that_ran_alone_took_the_whole_machine() -> None:
     task = given.submit(1)
     await given.finish(each_takes=0.5)
     await task
-    assert given.batcher.image_seconds == 0.5
+    assert given.batcher.admission.image_seconds == 0.5
 
 
 @bench_test
@@ -94,7 +94,7 @@ async def test_an_item_that_ran_alone_only_lowers_what_an_item_of_a_queue_seems_
         task = given.submit(1)
         await given.finish(each_takes=0.5)
         await task
-        assert given.batcher.image_seconds == pytest.approx(learnt)
+        assert given.batcher.admission.image_seconds == pytest.approx(learnt)
 
 
 @bench_test

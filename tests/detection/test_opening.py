@@ -82,7 +82,7 @@ def test_a_model_runs_as_many_batches_at_a_time_as_it_has_workers(store: Path) -
     detector = opened(store, workers=3, max_batch=2, threads=4, max_wait_ms=7, queue_limit=50)
     assert (detector.plan.workers, detector.plan.threads, detector.plan.max_batch) == (3, 1, 2)
     batcher = detector.batcher
-    assert (batcher.workers, batcher.max_batch, batcher.queue_limit) == (3, 2, 50)
+    assert (batcher.workers, batcher.max_batch, batcher.admission.queue_limit) == (3, 2, 50)
     assert batcher.max_wait == pytest.approx(0.007)
     barrier = threading.Barrier(3)
     # None of the three gets through if fewer than three run side by side.
@@ -151,7 +151,7 @@ def test_a_thread_begins_its_next_batch_while_the_event_loop_is_busy(store: Path
 def test_measurements_predict_the_wait_from_the_start(store: Path) -> None:
     detector = opened(store, workers="auto", max_batch="auto", measure=True, target_wait=1e-9)
     assert detector.plan.reason.startswith("measured: ")
-    assert detector.batcher.image_seconds == detector.plan.image_seconds > 0
+    assert detector.batcher.admission.image_seconds == detector.plan.image_seconds > 0
     with detector.batcher.reserve(1), pytest.raises(Overloaded, match="longer than"):
         detector.batcher.check_room()
     asyncio.run(detector.close())
@@ -159,7 +159,7 @@ def test_measurements_predict_the_wait_from_the_start(store: Path) -> None:
 
 def test_a_commands_detector_refuses_no_image_because_of_the_wait(store: Path) -> None:
     detector = opened(store)
-    detector.batcher.image_seconds = 1e6
+    detector.batcher.admission.image_seconds = 1e6
     with detector.batcher.reserve(100):
         detector.batcher.check_room()
     asyncio.run(detector.close())

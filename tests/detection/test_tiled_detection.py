@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
+from detection.admission import Admission
 from detection.batch import Take
 from detection.detector import Detection, Query
 from detection.errors import RequestError
@@ -102,8 +103,7 @@ def test_tiles_that_do_not_fit_are_refused_together(serve: Serve) -> None:
 
 def test_what_cannot_be_done_before_the_deadline_is_refused_at_once(serve: Serve) -> None:
     def slow(runtime: Runtime) -> None:
-        runtime.default.batcher._recent.clear()
-        runtime.default.batcher.image_seconds = 1.0
+        runtime.default.batcher.admission = Admission(image_seconds=1.0)
 
     with serve(slow) as client:
         large = picture(1024, 1024)
@@ -129,7 +129,7 @@ def test_tiled_requests_do_not_shut_out_other_images(serve: Serve) -> None:
             await asyncio.sleep(0.05)
             return results
 
-        batcher.infer, batcher.image_seconds = delayed, 0.05
+        batcher.infer, batcher.admission.image_seconds = delayed, 0.05
 
     large, small = picture(1024, 1024), picture(64, 64, (16, 16, 16))
     with serve(slow, max_batch=1, target_wait_s=0.5) as client, ThreadPoolExecutor(1) as pool:
