@@ -5,6 +5,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterable, Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -32,16 +33,21 @@ EXTRAS = {
 LOCKED = {"benchmarks": "corruptions"}
 """Packages that may also import what a file of requirements/ adds, for those who measure."""
 
-DISTRIBUTIONS = {top: names[0].lower() for top, names in packages_distributions().items()} | {
-    # several distributions share these two; the SDK brings OpenTelemetry's others
-    "google": "protobuf",
-    "opentelemetry": "opentelemetry-sdk",
-    # not in every environment
-    "imagecorruptions": "imagecorruptions-imaug",
-    "ray": "ray",
-    "torch": "torch",
-}
-"""The distributions that install a module."""
+
+@cache
+def distributions() -> dict[str, str]:
+    """The distributions that install a module. A function, because it reads the data of all."""
+    found = {top: names[0].lower() for top, names in packages_distributions().items()}
+    return found | {
+        # several distributions share these two; the SDK brings OpenTelemetry's others
+        "google": "protobuf",
+        "opentelemetry": "opentelemetry-sdk",
+        # not in every environment
+        "imagecorruptions": "imagecorruptions-imaug",
+        "ray": "ray",
+        "torch": "torch",
+    }
+
 
 PEERS = {
     re.split(r"[<>=]", line)[0]
@@ -77,7 +83,7 @@ def imported(package: str) -> dict[str, set[str]]:
         # typeshed is for type checkers alone.
         if top in {*sys.stdlib_module_names, *PACKAGES, "_typeshed"}:
             continue
-        name = DISTRIBUTIONS.get(top, top).replace("_", "-")
+        name = distributions().get(top, top).replace("_", "-")
         found.setdefault(name, set()).add(str(path.relative_to(ROOT)))
     return found
 
