@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,20 +57,28 @@ class Cluster:
     def kill_node(self, node: str) -> None:
         """Kill all processes of a node with SIGKILL."""
         self._ask(f"kill {node}")
+        del self.raylets[node]
+
+    def clear(self, nodes: int) -> None:
+        """Remove the application, and have so many nodes, with one CPU each."""
+        if self.applications():
+            httpx.put(self.api, json={"applications": []}, timeout=60).raise_for_status()
+            self.wait_until(lambda: not self.applications())
+        for node in list(self.raylets):
+            self.kill_node(node)
+        for _ in range(nodes):
+            self.add_node(1)
 
     def deploy(self, **arguments: Any) -> None:
-        """`serve deploy` of the shipped file with these arguments, and wait until it is done."""
-        self.start_deploy(**arguments)
+        """Deploy the shipped file with these arguments, as KubeRay does; wait until it is done."""
+        config = self._config(arguments)
+        httpx.put(self.api, json=config, timeout=60).raise_for_status()
         self.wait_until(lambda: self.status() == "RUNNING")
 
     def start_deploy(self, **arguments: Any) -> None:
         """`serve deploy` of the shipped file with these arguments instead of its own."""
-        config = yaml.safe_load(CONFIG.read_text("utf-8"))
-        config["proxy_location"] = "HeadOnly"
-        config["http_options"] |= {"host": "127.0.0.1", "port": int(self.url.rpartition(":")[2])}
-        config["applications"][0]["args"] = arguments
         file = self.folder / "serve.yaml"
-        file.write_text(yaml.safe_dump(config), "utf-8")
+        file.write_text(yaml.safe_dump(self._config(arguments)), "utf-8")
         program = Path(sys.executable).with_name("serve")
         done = subprocess.run(
             [program, "deploy", "--address", self.head["dashboard"], file],
@@ -81,9 +89,21 @@ class Cluster:
         )
         assert done.returncode == 0, done.stdout + done.stderr
 
+    def _config(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        config: dict[str, Any] = yaml.safe_load(CONFIG.read_text("utf-8"))
+        config["proxy_location"] = "HeadOnly"
+        config["http_options"] |= {"host": "127.0.0.1", "port": int(self.url.rpartition(":")[2])}
+        config["applications"][0]["args"] = arguments
+        return config
+
+    def applications(self) -> dict[str, Any]:
+        """What Ray says of each application, by its name."""
+        found: dict[str, Any] = httpx.get(self.api, timeout=60).json()["applications"]
+        return found
+
     def application(self) -> dict[str, Any]:
         """What Ray says of the application."""
-        found: dict[str, Any] = httpx.get(self.api, timeout=60).json()["applications"]["sfd"]
+        found: dict[str, Any] = self.applications()["sfd"]
         return found
 
     def status(self) -> str:
@@ -103,7 +123,7 @@ class Cluster:
         """Poll a condition; AssertionError if it never holds."""
         give_up = time.monotonic() + PATIENCE_S
         while not condition():
-            assert time.monotonic() < give_up, self.application()
+            assert time.monotonic() < give_up, self.applications()
             time.sleep(0.1)
 
     def _ask(self, line: str) -> dict[str, Any]:

@@ -31,7 +31,9 @@ hypothesis.settings.load_profile("patient")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Fixtures that several folders of tests use.
-pytest_plugins = ["tests.cells", "tests.clusters", "tests.scheduling", "tests.servers"]
+pytest_plugins = [
+    "tests.cells", "tests.monitors", "tests.clusters", "tests.scheduling", "tests.servers",
+]  # fmt: skip
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "sfd-640-mobilenetv2-mod2"

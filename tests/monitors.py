@@ -1,19 +1,47 @@
-"""Runs a real Prometheus with the shipped rules."""
+"""Runs a real Prometheus with the shipped rules, and promtool."""
 
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
+NARROW = {"SFD_QUEUE_LIMIT": "1", "SFD_MAX_IMAGES": "1", "SFD_MAX_BATCH": "1"}
+"""Settings with one slot in the queue, so that it overflows."""
+
+Missing = Callable[[str], NoReturn]
+
+
+def _program(name: str, missing: Missing) -> str:
+    """A program of Prometheus: from PATH, or from the folder of the tests' Docker engine."""
+    engine = os.environ.get("SFD_ENGINE", "")
+    found = shutil.which(name) or shutil.which(name, path=f"{engine}/prom/usr/bin")
+    if not found:
+        missing(f"{name} is not installed (Debian: apt-get install prometheus)")
+    return found
+
+
+@pytest.fixture(scope="session")
+def promtool(missing: Missing) -> str:
+    """Prometheus's own checker of configurations and rules."""
+    return _program("promtool", missing)
+
+
+@pytest.fixture(scope="session")
+def prometheus(missing: Missing) -> str:
+    """The server of Prometheus."""
+    return _program("prometheus", missing)
 
 
 def free_port() -> int:
@@ -77,3 +105,26 @@ def run_prometheus(program: str, scrape: Mapping[str, Any], folder: Path) -> Ite
     ]
     with running(command, folder / "prometheus.log", f"{url}/-/ready"):
         yield url
+
+
+def check_queries(service: str, monitor: str) -> None:
+    """Send traffic until every query of dashboard and rules returns data."""
+    photo = (ROOT / "service" / "static" / "sample.jpg").read_bytes()
+
+    def post(content: bytes) -> int:
+        return httpx.post(f"{service}/detect", content=content, timeout=60).status_code
+
+    statuses: set[int] = set()
+    until = time.monotonic() + 60
+    while True:
+        with ThreadPoolExecutor(6) as clients:
+            statuses |= set(clients.map(post, [photo] * 6))
+        # Sent alone, so that the only slot in the queue is free.
+        statuses.add(post(b"no image"))
+        command = [sys.executable, str(ROOT / "docker" / "check_queries.py"), monitor]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode == 0 or time.monotonic() > until:
+            break
+        time.sleep(1)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr} after answers {sorted(statuses)}"
+    assert {200, 415, 503} <= statuses

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from detection.cpu import available_cpus
+
 RAY = (
     "tests/service/on_ray/",
     "tests/detection/bulk/test_cluster.py",
-    "tests/observability/test_live.py",
 )
 """The modules that start Ray clusters."""
 
@@ -32,6 +33,12 @@ def pytest_configure() -> None:
     By default it is 15 lower, and then they get hardly any time beside the other tests.
     """
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - so it is spelt
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: tests wait a sixth of their time for others."""
+    return available_cpus() + 1
 
 
 @pytest.hookimpl(optionalhook=True)

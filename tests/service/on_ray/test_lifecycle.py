@@ -5,14 +5,14 @@ import signal
 import socket
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.clusters import Cluster, Outcome, counts, load, run_cluster
+from tests.cells import NAME
+from tests.clusters import SMALL, Cluster, Outcome, counts, load
 from tests.conftest import MODEL, ROOT
 from tests.servers import post_head, problem_of
 
@@ -20,26 +20,8 @@ PHOTO = ROOT / "service" / "static" / "sample.jpg"
 CLIENTS = 4
 PAUSE_S = 0.3
 """Without it, the clients would take the CPU time that new replicas need to start."""
-NEW = "cells"
 PATIENT = {"SFD_TARGET_WAIT_S": 60, "SFD_REQUEST_TIMEOUT_S": 60}
 """On a busy machine the service would refuse some requests: here every 503 is one of Ray."""
-
-
-@pytest.fixture(scope="module")
-def cluster(
-    has_ray: None,
-    built_model: Path,
-    write_small_model: Callable[[Path], Path],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Cluster]:
-    """Two nodes for the replicas, and the head node without CPUs; two models."""
-    store = tmp_path_factory.mktemp("models")
-    (store / MODEL).symlink_to(built_model.parent)
-    write_small_model(store)
-    with run_cluster(0, {"SFD_MODEL_STORE": str(store)}) as started:
-        for _ in range(2):
-            started.add_node(1)
-        yield started
 
 
 @pytest.fixture
@@ -125,7 +107,7 @@ def test_a_new_version_takes_over_without_a_failed_request(
     before = {replica["replica_id"] for replica in replicas}
     with load(cluster.url, PHOTO.read_bytes(), CLIENTS, PAUSE_S) as outcomes:
         cluster.wait_until(lambda: len({o.headers.get("X-Replica") for o in outcomes}) == 2)
-        cluster.start_deploy(replicas=2, num_cpus=1, settings=PATIENT | {"SFD_MODELS": NEW})
+        cluster.start_deploy(replicas=2, num_cpus=1, settings=PATIENT | SMALL)
         at = time.monotonic()
         cluster.wait_until(
             lambda: (
@@ -138,8 +120,8 @@ def test_a_new_version_takes_over_without_a_failed_request(
         cluster.wait_until(lambda: len(outcomes) > until + CLIENTS)
     report("new version of the model", outcomes, took)
     assert counts(outcomes).keys() == {200}, [o for o in outcomes if o.status != 200]
-    assert {outcome.model for outcome in outcomes[:until]} == {MODEL, NEW}
-    assert outcomes[-1].model == NEW
+    assert {outcome.model for outcome in outcomes[:until]} == {MODEL, NAME}
+    assert outcomes[-1].model == NAME
 
 
 def test_the_death_of_a_replica_costs_only_the_requests_that_it_held(

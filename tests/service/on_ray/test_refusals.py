@@ -1,13 +1,12 @@
 """What a client sees when it is not a replica that answers."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import httpx
 import pytest
 
-from tests.clusters import PATIENCE_S, SMALL, Cluster, counts, load, run_cluster
+from tests.clusters import PATIENCE_S, SMALL, Cluster, counts, load
 from tests.servers import problem_of
 
 Cells = Callable[..., bytes]
@@ -17,12 +16,11 @@ TAKEN = 88
 
 
 @pytest.fixture(scope="module")
-def cluster(has_ray: None, store: Path) -> Iterator[Cluster]:
+def cluster(started: Cluster) -> Cluster:
     """One replica, on a node of its own."""
-    with run_cluster(0, {"SFD_MODEL_STORE": str(store)}) as started:
-        started.add_node(2)
-        started.deploy(replicas=1, num_cpus=2, settings=NARROW)
-        yield started
+    started.clear(nodes=1)
+    started.deploy(replicas=1, num_cpus=1, settings=NARROW)
+    return started
 
 
 def test_a_refusal_of_the_replica_reaches_the_client_as_it_is(
@@ -45,7 +43,7 @@ def test_the_only_replica_is_replaced_while_requests_wait_for_the_next(
     before = cluster.replicas()[0]["replica_id"]
     with load(cluster.url, bright_cells(1), clients=2, pause_s=0.1) as outcomes:
         cluster.wait_until(lambda: len(outcomes) > 2)
-        cluster.start_deploy(replicas=1, num_cpus=2, settings=NARROW | {"SFD_MAX_WAIT_MS": "4"})
+        cluster.start_deploy(replicas=1, num_cpus=1, settings=NARROW | {"SFD_MAX_WAIT_MS": "4"})
         cluster.wait_until(
             lambda: [each["replica_id"] != before for each in cluster.replicas()] == [True]
         )
@@ -77,7 +75,7 @@ def test_while_no_replica_runs_requests_wait_and_further_ones_are_refused_by_ray
                 waiting.append(asyncio.create_task(post()))
                 done, _ = await asyncio.wait(waiting, timeout=0.2)
                 refused = next(iter(done)).result() if done else None
-            await asyncio.to_thread(cluster.add_node, 2)
+            await asyncio.to_thread(cluster.add_node, 1)
             return refused, await asyncio.gather(*waiting)
 
     refused, answers = asyncio.run(fill_and_come_back())
