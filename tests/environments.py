@@ -1,5 +1,7 @@
 """Environments of their own for programs that the project's environment does not hold."""
 
+import ast
+import functools
 import json
 import subprocess
 import sys
@@ -10,18 +12,48 @@ from typing import NoReturn
 
 Missing = Callable[[str], NoReturn]
 PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--no-input")
+UV = (sys.executable, "-m", "uv", "--quiet", "--no-config", "--no-progress")
+UV_OPTIONS = {
+    "index-url": "--default-index",
+    "extra-index-url": "--index",
+    "find-links": "--find-links",
+    "trusted-host": "--allow-insecure-host",
+    "cert": "--cert",
+}
+"""pip's setting, and uv's option for it."""
 
 
 def python(folder: Path, missing: Missing, *installs: tuple[str, ...]) -> Path:
-    """The interpreter of a new environment; each of `installs` is the arguments of one install.
-
-    Our own pip installs there, and compiles nothing: most modules are never imported.
-    """
+    """The interpreter of a new environment; each of `installs` is the arguments of one install."""
     venv.create(folder)
     made = folder / "bin" / "python"
     for arguments in installs:
-        _run([*PIP, "--python", str(made), "install", "--no-compile", *arguments], folder, missing)
+        _run(install(made, *arguments), folder, missing)
     return made
+
+
+def install(python: Path, *arguments: str) -> list[str]:
+    """The command that installs packages into another environment, from pip's indexes.
+
+    uv takes a tenth of pip's processor time. It compiles nothing: most modules are never imported.
+    """
+    return [*UV, "pip", "install", "--python", str(python), *indexes(), *arguments]
+
+
+@functools.cache
+def indexes() -> tuple[str, ...]:
+    """uv's options for the package indexes that pip is set to: uv does not read pip's settings."""
+    command = [sys.executable, "-m", "pip", "config", "list"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    # As with pip, the newest version of all indexes wins.
+    options = ["--index-strategy", "unsafe-best-match"]
+    for name, option in UV_OPTIONS.items():
+        # A variable wins over a setting for `pip install`, and that over a setting for all of pip.
+        sections = (f"{section}.{name}" for section in (":env:", "install", "global"))
+        written = next((found[key] for key in sections if key in found), "''")
+        options += [f"{option}={value}" for value in ast.literal_eval(written).split()]
+    return tuple(options)
 
 
 def npm(program: str, folder: Path, missing: Missing) -> None:
