@@ -253,18 +253,20 @@ def test_kept_detections_give_the_same_result(evaluate: Evaluate, tmp_path: Path
 
 
 def test_results_that_are_replaced_are_named(
-    evaluate: Evaluate, capsys: pytest.CaptureFixture[str]
+    evaluate: Evaluate, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert evaluate() == 0
+    keep = ("--keep", str(tmp_path / "keep"))  # so that the second run is short
+    assert evaluate(*keep) == 0
     assert "(replaced)" not in capsys.readouterr().out
-    assert evaluate() == 0
+    assert evaluate(*keep) == 0
     assert "results.json (replaced), curves.png (replaced)" in capsys.readouterr().out
 
 
 def test_recall_is_measured_at_the_given_score(evaluate: Evaluate, tmp_path: Path) -> None:
     found = []
     for score in ("0.1", "0.9"):
-        assert evaluate("--score", score) == 0
+        # The images are looked at once.
+        assert evaluate("--score", score, "--keep", str(tmp_path / "keep")) == 0
         recall = json.loads((tmp_path / "out/results.json").read_text())["recall"]
         assert recall["score"] == float(score)
         assert sum(each["found"] for each in recall["height"].values()) == recall["all"]["found"]
