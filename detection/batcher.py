@@ -107,8 +107,8 @@ class Reservation(Generic[Item, Result]):
             return
         batcher = self._batcher
         batcher.admission.check_room(batcher.depth, places)
-        others, left = batcher._unanswered() - self._unused, deadline - batcher.clock.time()
-        batcher.admission.check_deadline(others, self._unused + places, left)
+        others = batcher._unanswered() - self._unused
+        batcher.admission.check_deadline(others, self._unused + places, batcher._left(deadline))
         self._unused += places
         self._later += places
         batcher._expect(places, later=places)
@@ -199,7 +199,11 @@ class Batcher(Generic[Item, Result]):
         self.admission.check_room(self.depth, places)
         unanswered = self._unanswered(at_once=at_once)
         self.admission.check_wait(unanswered, may_begin=at_once)
-        self.admission.check_deadline(unanswered, places, deadline - self.clock.time())
+        self.admission.check_deadline(unanswered, places, self._left(deadline))
+
+    def _left(self, deadline: float) -> float:
+        """Seconds until a deadline; without one, the clock's event loop need not run."""
+        return NEVER if deadline == NEVER else deadline - self.clock.time()
 
     @contextmanager
     def reserve(

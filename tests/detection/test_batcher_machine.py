@@ -64,7 +64,7 @@ MUTANTS = {
         "\n",
     ),
     "more places are taken although they come too late": (
-        "batcher.admission.check_deadline(others, self._unused + places, left)",
+        "batcher.admission.check_deadline(others, self._unused + places, batcher._left(deadline))",
         "pass",
     ),
     "an idle batcher takes what comes too late": ("(not others and places == 1)", "(not others)"),

@@ -162,7 +162,7 @@ def test_pixels_that_would_miss_their_deadline_are_refused_at_once(serve: Serve)
     headers = {"Inference-Header-Content-Length": str(len(header))}
     with serve(target_wait_s=100.0) as client:
         batcher = client.app.state.runtime.default.batcher  # type: ignore[attr-defined]
-        batcher.image_seconds = 4.0
+        batcher.admission.image_seconds = 4.0
         with batcher.reserve(1):
             answer = client.post(INFER, content=header + bytes(size), headers=headers)
         assert answer.status_code == 503
