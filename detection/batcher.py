@@ -202,7 +202,7 @@ class Batcher(Generic[Item, Result]):
         self.admission.check_deadline(unanswered, places, self._left(deadline))
 
     def _left(self, deadline: float) -> float:
-        """Seconds until a deadline; without one, the clock's event loop need not run."""
+        """Seconds until a deadline. NEVER needs no clock, and so no running event loop."""
         return NEVER if deadline == NEVER else deadline - self.clock.time()
 
     @contextmanager

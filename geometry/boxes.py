@@ -20,11 +20,7 @@ def area(boxes: Floats) -> Floats:
 
 def intersection(one: Floats, other: Floats) -> Floats:
     """Areas [N, M] of the intersections of `one` [N, 4] and `other` [M, 4]."""
-    top_left = np.maximum(one[:, None, :2], other[None, :, :2])
-    bottom_right = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    with np.errstate(over="ignore", invalid="ignore"):
-        sides = np.maximum(bottom_right - top_left, 0)
-        return np.asarray(sides[..., 0] * sides[..., 1])
+    return _common(one.T[:, :, None], other.T[:, None])
 
 
 def iou(one: Floats, other: Floats) -> Floats:
@@ -33,10 +29,28 @@ def iou(one: Floats, other: Floats) -> Floats:
     Caffe's `JaccardOverlap`, in the arrays' own precision and its order of operations:
     intersection / (area of one + area of other - intersection), and 0 without an intersection.
     """
-    common = intersection(one, other)
+    return iou_of_rows(rows(one)[:, :, None], rows(other)[:, None])
+
+
+def rows(boxes: Floats) -> Floats:
+    """A row [5, N] for each coordinate of `boxes` [N, 4], and one for the areas."""
+    return np.stack([*boxes.T, area(boxes)])
+
+
+def iou_of_rows(one: Floats, other: Floats) -> Floats:
+    """`iou` of boxes as `rows` gives them [5, ...], in shapes that broadcast."""
+    common = _common(one, other)
     with np.errstate(over="ignore", invalid="ignore"):
-        union = area(one)[:, None] + area(other)[None, :] - common
-        return np.divide(common, union, out=np.zeros_like(common), where=common > 0)
+        union = one[4] + other[4] - common
+        return np.asarray(np.divide(common, union, out=np.zeros_like(common), where=common > 0))
+
+
+def _common(one: Floats, other: Floats) -> Floats:
+    """Areas of intersections of boxes as rows of x1, y1, x2, y2, in shapes that broadcast."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        width = np.maximum(np.minimum(one[2], other[2]) - np.maximum(one[0], other[0]), 0)
+        height = np.maximum(np.minimum(one[3], other[3]) - np.maximum(one[1], other[1]), 0)
+        return np.asarray(width * height)
 
 
 def clip(boxes: Floats, width: float, height: float) -> Floats:

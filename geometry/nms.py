@@ -3,7 +3,7 @@
 import numpy as np
 
 from geometry.arrays import I64, Floats
-from geometry.boxes import area
+from geometry.boxes import iou_of_rows, rows
 
 
 def nms(
@@ -19,29 +19,15 @@ def nms(
     order = np.argsort(-scores, kind="stable")
     if top_k >= 0:
         order = order[:top_k]
-    # A row for each coordinate, and one for the areas, which stay the same.
-    rest = np.stack([*boxes[order].T, area(boxes[order])])
+    # Made once: the areas stay the same, and a coordinate of all boxes is read fast.
+    rest = rows(boxes[order])
     kept: list[int] = []
     while order.size and len(kept) != limit:
         kept.append(int(order[0]))
         best, rest, order = rest[:, 0], rest[:, 1:], order[1:]
-        overlap = _iou(best, rest)
+        overlap = iou_of_rows(best, rest)
         # Caffe compares two float32 values: with 0.3 as a double, an overlap of float32(0.3) would
         # be dropped.
         clear = np.flatnonzero(overlap <= overlap.dtype.type(iou_threshold))
         rest, order = rest[:, clear], order[clear]
     return np.asarray(kept, np.int64)
-
-
-def _iou(one: Floats, others: Floats) -> Floats:
-    """What `geometry.boxes.iou` gives [N], in half its time.
-
-    Of `one` [5] and `others` [5, N] as x1, y1, x2, y2, area.
-    """
-    with np.errstate(over="ignore", invalid="ignore"):
-        width = np.maximum(np.minimum(one[2], others[2]) - np.maximum(one[0], others[0]), 0)
-        height = np.maximum(np.minimum(one[3], others[3]) - np.maximum(one[1], others[1]), 0)
-        common = width * height
-        union = one[4] + others[4] - common
-        shares: Floats = np.divide(common, union, out=np.zeros_like(common), where=common > 0)
-        return shares
