@@ -33,12 +33,13 @@ class Rounded:
     """Moves what layers read by up to one rounding, each layer's bottoms by themselves."""
 
     random: np.random.Generator
-    largest: float = field(default=0.0, init=False)
-    """The largest magnitude that a layer read."""
+    largest: dict[str, float] = field(default_factory=dict, init=False)
+    """The largest magnitude that each layer read, by its name."""
 
-    def bottom(self, values: F64) -> F64:
+    def bottom(self, layer: str, values: F64) -> F64:
         """What a layer reads of a blob. Two layers that read it don't round alike."""
-        self.largest = max(self.largest, float(np.abs(values).max(initial=0.0)))
+        magnitude = float(np.abs(values).max(initial=0.0))
+        self.largest[layer] = max(self.largest.get(layer, 0.0), magnitude)
         return np.asarray(values * (1 + ROUNDING * self.random.uniform(-1, 1, values.shape)))
 
     def top(self, values: F64, inner: F64) -> F64:
@@ -70,6 +71,15 @@ class NumpyReference:
             raise NumpyError("the network is too large for NumPy")
         return cls(part, tuple(dict.fromkeys((*wanted, *read_by_jumps(part)))))
 
+    @classmethod
+    def has(cls, network: Network, shapes: Shapes, blob: str) -> bool:
+        """Whether a blob can be computed, by itself."""
+        try:
+            cls.of(network, shapes, [blob])
+        except NumpyError:
+            return False
+        return True
+
     @np.errstate(all="ignore")  # Untrained weights overflow; in Caffe as well.
     def run(
         self, feed: Feed, found: Mapping[str, F32], rounded: Rounded | None = None
@@ -97,7 +107,7 @@ class NumpyReference:
                     for name, own in zip(layer.bottoms, bottoms, strict=True)
                 ]
             elif rounded:
-                bottoms = [rounded.bottom(bottom) for bottom in bottoms]
+                bottoms = [rounded.bottom(layer.name, bottom) for bottom in bottoms]
             try:
                 made = formula.compute(layer, bottoms)
             except (IndexError, ValueError) as error:
@@ -117,21 +127,29 @@ class NumpyReference:
         return results
 
     @np.errstate(all="ignore")  # As in `run`.
-    def rounding(self, feed: Feed, found: Mapping[str, F32]) -> tuple[Mapping[str, float], float]:
-        """How far rounding to float32 may move each blob, and the largest value that was rounded.
+    def rounding(self, feed: Feed, found: Mapping[str, F32]) -> Mapping[str, tuple[float, float]]:
+        """How far rounding to float32 may move each blob, and the largest value it depends on.
 
         It follows from the weights as we read them alone, so an error in the file can't widen it.
         """
         exact = self.run(feed, found)
         amounts = dict.fromkeys(exact, 0.0)
-        largest = 0.0
+        largest: dict[str, float] = {}
         for seed in SEEDS:
             rounded = Rounded(np.random.default_rng(seed))
             for blob, moved in self.run(feed, found, rounded).items():
                 away = float(np.abs(moved - exact[blob]).max(initial=0.0))
                 amounts[blob] = float(np.fmax(amounts[blob], ROUNDINGS * away))
-            largest = max(largest, rounded.largest)
-        return amounts, largest
+            largest = {
+                layer: max(largest.get(layer, 0.0), value)
+                for layer, value in rounded.largest.items()
+            }
+
+        def read(blob: str) -> float:
+            layers = needed_for(self.network, [blob]).layers
+            return max((largest.get(layer.name, 0.0) for layer in layers), default=0.0)
+
+        return {blob: (amount, read(blob)) for blob, amount in amounts.items()}
 
 
 def read_by_jumps(network: Network) -> list[str]:

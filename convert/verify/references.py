@@ -1,6 +1,5 @@
 """The expected values of each blob: from OpenCV, or from NumPy where OpenCV can't or is wrong."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -127,17 +126,17 @@ class References:
         picture it may be large, where MVN divides a channel's rounding errors by themselves. The
         other pictures show what those layers do.
         """
-        bounds: dict[str, float] = {}
+        network, shapes = self.built.network, self.built.shapes
+        wanted = [blob for blob in blobs if NumpyReference.has(network, shapes, blob)]
         try:
-            # One by one: what another blob is computed from must not widen the bound.
-            for blob in blobs:
-                numpy = NumpyReference.of(self.built.network, self.built.shapes, [blob])
-                amounts, largest = numpy.rounding(feed, answers.blobs)
-                most = math.inf if answers.picture == FLAT else RELATIVE_BOUND * largest
-                if amounts[blob] <= most:
-                    bounds[blob] = amounts[blob]
+            found = NumpyReference.of(network, shapes, wanted).rounding(feed, answers.blobs)
         except NumpyError:
             return answers
+        bounds: dict[str, float] = {}
+        for blob in wanted:
+            amount, largest = found[blob]
+            if answers.picture == FLAT or amount <= RELATIVE_BOUND * largest:
+                bounds[blob] = amount
         return replace(answers, rounding=bounds)
 
     def overruled(self, answers: Answers, feed: Feed, blobs: Iterable[str]) -> Answers | None:

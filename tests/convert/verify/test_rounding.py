@@ -11,6 +11,7 @@ from onnx import numpy_helper
 from convert.report import Status
 from convert.verify import verify
 from convert.verify.inputs import FLAT, samples
+from convert.verify.reference.registry import formulas
 from convert.verify.references import References
 from convert.verify.trial import Answers
 from geometry.arrays import F64
@@ -126,11 +127,13 @@ def test_a_wrong_result_of_the_same_network_is_refused(make: Make, name: str) ->
     assert verify(case.built, case.weights).status is Status.FAILED
 
 
-def rounding(case: Any, picture: str) -> float | None:
+def rounding(case: Any, picture: str, *others: str) -> float | None:
+    """The bound of x, if other blobs fail as well."""
+    blobs = ["x", *others]
     feed = samples(case.built)[picture].feed
-    references = References.of(case.built, case.weights, ["x"], [], feed)
+    references = References.of(case.built, case.weights, blobs, [], feed)
     answers = Answers(picture, {}, {}, {}, {}, {}, {})
-    return references.rounded(answers, feed, ["x"]).rounding.get("x")
+    return references.rounded(answers, feed, blobs).rounding.get("x")
 
 
 def test_rounding_that_outgrows_its_bottoms_counts_on_a_flat_picture_only(make: Make) -> None:
@@ -158,3 +161,26 @@ def test_a_network_that_is_too_large_for_numpy_gets_no_wider_bound(
     monkeypatch.setattr("convert.verify.numpy_reference.MOST_PRODUCTS", 1000)
     case = make(convolution("c") + MVN, BLOBS, alone=True, header=image(20))
     assert rounding(case, FLAT) is None
+
+
+def test_large_values_of_another_blob_widen_no_bound(make: Make) -> None:
+    weights = SHARED[0].copy()
+    weights[0] = 0
+    blobs = {**BLOBS, "c": [weights, np.full(4, 0.1)]}
+    large = tiny(1e6, "TanH").replace('"x"', '"t"')
+    case = make(convolution("c") + MVN + large, blobs, alone=True, header=image(20))
+    assert rounding(case, "noise", "t") is None
+
+
+def test_a_blob_without_a_formula_does_not_keep_another_from_its_bound(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = (
+        convolution("c") + convolution("d") + DIFFERENCE + tiny(1, "TanH").replace('"x"', '"t"')
+    )
+    case = make(layers, BLOBS, alone=True, header=image(8))
+    alone = rounding(case, "noise")
+    known = {kind: each for kind, each in formulas().items() if kind != "TanH"}
+    monkeypatch.setattr("convert.verify.numpy_reference.formulas", lambda: known)
+    assert alone is not None
+    assert (rounding(case, "noise", "t") or 0) > alone / 4
