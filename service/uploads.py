@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -153,8 +154,10 @@ def parse_json(kind: type[Body], body: bytes, *, max_images: int) -> Body:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"]))[:100] or "the JSON body"
         raise InvalidParameter(f"{where}: {first['msg']}") from None
-    # Few bodies have more members than were read, so few are parsed again.
-    if len(_MEMBER.findall(body)) > len(given.model_fields_set):
+    # Few bodies have more members than were read, so few are parsed again. The search ends with the
+    # first one more, because a body may have millions of these characters.
+    members = islice(_MEMBER.finditer(body), len(given.model_fields_set), None)
+    if next(members, None) is not None:
         json.loads(body, object_pairs_hook=_once)
     return given
 

@@ -92,6 +92,12 @@ BOMBS: dict[str, tuple[str, Callable[[], bytes], int, str]] = {
         400,
         "invalid-image",
     ),
+    "json of quotes and colons": (
+        JSON,
+        lambda: b'{"image":"' + b'\\":' * (6 * MIB) + b'"}',
+        400,
+        "invalid-image",
+    ),
     "json of many pixels": (
         JSON,
         lambda: b'{"image":"' + base64.b64encode(png(W, H, pixels=b"x")) + b'"}',
