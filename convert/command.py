@@ -1,6 +1,7 @@
 """`sfd convert`: a Caffe model in, a verified ONNX file out."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -148,7 +149,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise UsageError("the file to write is missing: give -o OUT.onnx, or --explain")
     sources = [path for path in (arguments.prototxt, arguments.weights) if path is not None]
     if arguments.report:
-        onnx = arguments.onnx.resolve()
+        onnx = Path(os.path.realpath(arguments.onnx))
         _check_report(arguments.report, (*sources, onnx, data_path(onnx)))
     with Steps(STEPS) as progress:
         try:
@@ -186,9 +187,9 @@ class _Moved(argparse.Action):
 
 
 def _check_report(report: Path, others: Sequence[Path]) -> None:
-    if report.is_dir() or not report.parent.is_dir():
+    if os.path.isdir(report) or not os.path.isdir(report.parent):
         raise UsageError(f"can't write the report {report}: give a file in an existing folder")
-    if report.resolve() in [other.resolve() for other in others]:
+    if os.path.realpath(report) in map(os.path.realpath, others):
         raise UsageError(f"--report {report} is a source or the ONNX file: give another name")
     destination(report)
 

@@ -1,6 +1,7 @@
 """Reads whole files up to a size limit, and checks the paths of files to write."""
 
 import mmap
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,10 +61,10 @@ def check_output(path: Path, kind: str, sources: Sequence[Path]) -> Path:
     Raises UsageError for a folder and for one of the sources, WriteError if its folder is missing,
     and for a device or a pipe.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         raise UsageError(f"{path} is a folder: give the name of the {kind}")
-    if path.resolve() in [source.resolve() for source in sources]:
+    if os.path.realpath(path) in map(os.path.realpath, sources):
         raise UsageError(f"{path} is one of the sources: give another name to the {kind}")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise WriteError(f"there is no folder {path.parent}: create it, or choose another")
     return destination(path)

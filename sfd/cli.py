@@ -56,8 +56,12 @@ The module of `models quantize` stands above that of `models`, which therefore d
 """
 
 
-_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
-"""What a full or broken disk answers, also when results are printed into a file."""
+_NO_BUGS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG,
+    errno.ENAMETOOLONG, errno.ELOOP,
+)  # fmt: skip
+"""What a full or broken disk answers, also when results are printed into a file; and what a name
+that no file can have gets."""
 
 
 class Command(Protocol):
@@ -199,7 +203,7 @@ def _explanation(error: Exception, name: str, *, debug: bool) -> str:
         return str(error)
     if isinstance(error, ModuleNotFoundError):
         return extras.lacking(name, error)
-    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+    if isinstance(error, OSError) and error.errno in _NO_BUGS:
         return ": ".join(str(part) for part in (error.filename, error.strerror) if part is not None)
     detail = " ".join(f"unexpected {type(error).__name__}: {error}".split())
     what_to_do = (

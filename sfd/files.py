@@ -38,12 +38,17 @@ def destination(path: Path) -> Path:
     """Where the file is that a write to `path` replaces: at the end of links.
 
     Raises WriteError for what is no regular file: a rename would put a file in the place of a
-    device such as /dev/null, or of a pipe.
+    device such as /dev/null, or of a pipe. And for a name that no file can have.
     """
-    # Not pathlib's tests: they raise OSError, for a name that is too long.
     end = os.path.realpath(path)
-    if os.path.exists(end) and not os.path.isfile(end):
-        what = "it is a folder" if os.path.isdir(end) else _NO_FILE
+    try:
+        mode = os.stat(end).st_mode
+    except FileNotFoundError:
+        return Path(end)
+    except OSError as error:
+        raise WriteError(f"can't write {path}: {error.strerror}") from error
+    if not stat.S_ISREG(mode):
+        what = "it is a folder" if stat.S_ISDIR(mode) else _NO_FILE
         raise WriteError(f"can't write {path}: {what}")
     return Path(end)
 

@@ -205,6 +205,22 @@ def test_no_file_takes_the_place_of_a_pipe(
     assert list(tmp_path.iterdir()) == [pipe]
 
 
+@pytest.mark.parametrize("option", ["-o", "--report"])
+@pytest.mark.parametrize("name", ["x" * 300, "link"])
+def test_a_name_that_no_file_can_have_is_refused_before_anything_is_done(
+    tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, option: str
+) -> None:
+    (tmp_path / "link").symlink_to("link")
+    path = tmp_path / name
+    output = path if option == "-o" else tmp_path / "out.onnx"
+    more = ["--report", str(path)] if option == "--report" else []
+    assert sfd(tiny(), output, "--no-verify", *more) == 1
+    said = capsys.readouterr().err
+    assert f"can't write {path}: " in said
+    assert "bug" not in said
+    assert [each.name for each in tmp_path.iterdir()] == ["link"]
+
+
 def test_a_report_that_cannot_be_written_is_explained_before_anything_is_done(
     tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
