@@ -40,7 +40,7 @@ class Admission:
         return min(self._recent, default=self.image_seconds)
 
     def learn(self, seconds: float, *, alone: bool) -> None:
-        """Update the estimate with the cost of an item in a batch: mostly the last ten count.
+        """Update the estimate by the cost of an item in a batch. Mostly the last ten batches count.
 
         An item that ran alone cost more than one of several, which a queue consists of. So it can
         only lower the estimate, after a stalled batch has spoilt it.
@@ -53,12 +53,12 @@ class Admission:
             self.image_seconds = old + LEARNING_RATE * (seconds - old)
 
     def check_room(self, depth: int, places: int) -> None:
-        """Raise Overloaded if so many more items do not fit a queue of this depth."""
+        """Raise Overloaded if `places` more items do not fit a queue that holds `depth`."""
         if depth + places > self.queue_limit:
             raise Overloaded(f"the queue of {self.queue_limit} images is full; try again later")
 
     def check_wait(self, others: int, *, may_begin: bool) -> None:
-        """Raise Overloaded if the items of others make the wait too long.
+        """Raise Overloaded if the wait for `others` items would be too long.
 
         With `may_begin`, a refusal begins an overload.
         """
@@ -69,7 +69,7 @@ class Admission:
             self.overload.check(others * self.image_seconds, may_begin=may_begin)
 
     def check_deadline(self, others: int, places: int, left: float) -> None:
-        """Raise Overloaded if a request's items, after those of others, take over `left` seconds.
+        """Raise Overloaded if `places` items, after `others`, need more than `left` seconds.
 
         A single item is always accepted if there are no others.
         """

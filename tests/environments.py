@@ -20,7 +20,7 @@ UV_OPTIONS = {
     "trusted-host": "--allow-insecure-host",
     "cert": "--cert",
 }
-"""pip's setting, and uv's option for it."""
+"""pip's setting, and uv's option for it. uv takes no constraints beside hashes."""
 
 
 def python(folder: Path, missing: Missing, *installs: tuple[str, ...]) -> Path:

@@ -6,21 +6,21 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import httpx
 import pytest
 import yaml
 
+from tests.environments import Missing
+
 ROOT = Path(__file__).resolve().parents[1]
 NARROW = {"SFD_QUEUE_LIMIT": "1", "SFD_MAX_IMAGES": "1", "SFD_MAX_BATCH": "1"}
 """Settings with one slot in the queue, so that it overflows."""
-
-Missing = Callable[[str], NoReturn]
 
 
 def _program(name: str, missing: Missing) -> str:

@@ -37,7 +37,7 @@ def pytest_configure() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One process more than there are cores: tests wait a sixth of their time for others."""
+    """One process more than there are cores: tests often wait for other processes."""
     return available_cpus() + 1
 
 

@@ -1,14 +1,13 @@
 """A test that lacks something is skipped, and fails only if SFD_REQUIRE_ALL is set."""
 
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
+from tests.environments import Missing
+
 TESTS = Path(__file__).parent
-Missing = Callable[[str], NoReturn]
 
 
 @pytest.mark.parametrize("ci", ["true", ""])

@@ -35,13 +35,12 @@ def predictions(bottoms: Sequence[Value]) -> tuple[Value, Value, Value]:
 
     RefineDet's is the confidence of a first step, by which it drops priors.
     """
-    loc, conf, priors, *more = bottoms
-    for other in more:
-        if other.rank != 4:
-            raise LayerError(
-                f"the fourth bottom is {other.name}, not the image: it refines boxes in two steps, "
-                "as RefineDet, which is not supported"
-            )
+    loc, conf, priors, *image = bottoms
+    if image and image[0].rank != 4:
+        raise LayerError(
+            f"the fourth bottom is {image[0].name}, not the image: it refines boxes in two steps, "
+            "as RefineDet does, which is not supported"
+        )
     return loc, conf, priors
 
 

@@ -61,8 +61,8 @@ def read(layer: Layer) -> DetectionOutput:
             )
     if len(layer.bottoms) > 4:
         problems.append(
-            f"has {len(layer.bottoms)} bottoms: it refines boxes in two steps, as RefineDet, which "
-            "is not supported; only loc, conf and priors are"
+            f"has {len(layer.bottoms)} bottoms: it refines boxes in two steps, as RefineDet does, "
+            "which is not supported; give loc, conf and priors, and at most the image"
         )
     if nms.eta != 1:
         problems.append(f"eta is {nms.eta:g} (adaptive NMS), which ONNX can't express: remove eta")

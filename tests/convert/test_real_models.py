@@ -68,7 +68,7 @@ def check(report: Report, path: Path) -> None:
     ("name", "size", "kind"),
     [
         *((name, 320, kind) for name in DETECTORS for kind in Kind),
-        # What another size changes, it changes in all of them alike, and at any size.
+        # Another size is handled alike in all of them, so two and a small size are enough.
         ("sfd-320-mod5-bn", 384, Kind.HEADS),
         ("sfd-320-mod11g", 384, Kind.HEADS),
     ],

@@ -15,7 +15,7 @@ OPTIONS = ("--framework", "kubernetes", "--skip-download", "--quiet", "--output"
 
 
 def check(file: str) -> None:
-    """Check a file. Checkov prints its report, so standard output becomes the file for it."""
+    """Check a file. Checkov prints its report, so standard output is redirected to a file."""
     with open(f"{file}.json", "wb") as report:
         os.dup2(report.fileno(), sys.stdout.fileno())
     checkov.Checkov(["--file", file, *OPTIONS]).run()
@@ -24,7 +24,10 @@ def check(file: str) -> None:
 if __name__ == "__main__":
     checkov = importlib.import_module("checkov.main")
     processes = multiprocessing.get_context("fork")
+    failed = False
     for file in sys.argv[1:]:
         process = processes.Process(target=check, args=(file,))
         process.start()
         process.join()
+        failed |= process.exitcode != 0
+    sys.exit(failed)

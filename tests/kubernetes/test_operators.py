@@ -11,18 +11,18 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
 from tests import environments
+from tests.environments import Missing
 from tests.kubernetes.manifests import OVERLAYS, Manifest, of_kind, only
 
 pytestmark = pytest.mark.slow
 
 Overlay = Callable[[str], list[Manifest]]
 Check = Callable[[list[Manifest]], str]
-Missing = Callable[[str], NoReturn]
 
 HERE = Path(__file__).parent
 OPERATOR = "@kubernetes-models/prometheus-operator/monitoring.coreos.com"

@@ -9,16 +9,16 @@ import importlib
 import importlib.util
 import warnings
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 import yaml
 
 from service.settings import Settings
+from tests.environments import Missing
 from tests.kubernetes.manifests import ROOT, Manifest, only, pods
 
 Overlay = Callable[[str], list[Manifest]]
-Missing = Callable[[str], NoReturn]
 
 # From KubeRay's API reference for ray.io/v1: the fields that this project uses, or might use next.
 SERVICE = {"serveConfigV2", "rayClusterConfig", "serveService", "upgradeStrategy"}

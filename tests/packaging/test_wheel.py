@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING
 import pytest
 import tomli_w
 
+from tests.environments import PIP
+
 if TYPE_CHECKING:
     from tests.packaging.conftest import Installation
 
@@ -59,6 +61,14 @@ def test_the_wheel_has_every_package_with_its_types_and_nothing_else(wheel: Path
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {*PACKAGES, f"sfd-{VERSION}.dist-info"}
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
+
+
+def test_pip_installs_the_wheel(wheel: Path, tmp_path: Path) -> None:
+    """The other tests install it by uv, which is faster."""
+    options = ["--no-deps", "--no-index", "--no-compile", "--target", str(tmp_path)]
+    subprocess.run([*PIP, "install", *options, f"{wheel}[service,verify]"], check=True)
+    assert (tmp_path / "sfd/cli.py").is_file()
+    assert (tmp_path / "bin/sfd").is_file()
 
 
 def test_the_wheel_has_the_catalog_and_the_default_model_built_and_verified(wheel: Path) -> None:

@@ -46,7 +46,7 @@ def check_contract(url: str, folder: Path, *options: str) -> None:
 @pytest.mark.parametrize(
     ("keys", "compat", "options"),
     [
-        # The other service gets the thousand requests of the phase "coverage", too.
+        # The other service has all endpoints of this one, and gets all phases.
         ("", "", ("--phases=examples,fuzzing", "--max-examples=10")),
         ("a-good-long-key", "deepstack,compreface", ("--max-examples=50",)),
     ],

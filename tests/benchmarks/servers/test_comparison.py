@@ -81,7 +81,7 @@ def wrk(missing: Callable[[str], NoReturn]) -> None:
 def test_a_short_run_fills_every_table_and_goes_on_where_it_was(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Its first seconds may decide here.
+    # A shorter overload is enough for this test.
     monkeypatch.setattr(comparison, "OVERLOAD_LASTS", comparison.OPEN_LOOP)
     out = tmp_path / "results.json"
     run = ["run", "--servers", "loop,ours", "--rounds", "1", "--seconds", "1", "--out", str(out)]
@@ -97,8 +97,10 @@ def test_a_short_run_fills_every_table_and_goes_on_where_it_was(
         *("latency 30%", "latency 70%", "latency 100%", "overload"),
     ]
     # How many are answered in a second, and not refused, depends on what else the machine does.
-    # A cell of a second may have none: at 30 % of a busy machine's ceiling, few arrive.
-    assert sum(cell["requests"] for cell in ours[1:]) > 0
+    # On a busy machine a cell of a second may have none. Only the overload always has some.
+    *others, overload = ours[1:]
+    assert overload["requests"] > 0
+    assert sum(cell["requests"] for cell in others) > 0
     assert sum(cell["answered"] for cell in ours[1:]) > 0
     assert "sfd serve" in tables.throughput(results)
     assert "sfd serve" in tables.latency(results)

@@ -265,7 +265,7 @@ def test_results_that_are_replaced_are_named(
 def test_recall_is_measured_at_the_given_score(evaluate: Evaluate, tmp_path: Path) -> None:
     found = []
     for score in ("0.1", "0.9"):
-        # The images are looked at once.
+        # What was detected in the first run is used again.
         assert evaluate("--score", score, "--keep", str(tmp_path / "keep")) == 0
         recall = json.loads((tmp_path / "out/results.json").read_text())["recall"]
         assert recall["score"] == float(score)
