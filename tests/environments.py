@@ -1,4 +1,7 @@
-"""Environments of their own for programs that the project's environment does not hold."""
+"""Environments of their own for programs that the project's environment does not hold.
+
+`python -m tests.environments ARGUMENTS` installs into this environment, as uv's `pip install` does.
+"""
 
 import ast
 import functools
@@ -82,3 +85,7 @@ def _run(command: list[str], folder: Path, missing: Missing) -> None:
         missing(f"{what} takes longer than ten minutes")
     if done.returncode:
         missing(f"{what} fails: {done.stderr.strip()[-300:]}")
+
+
+if __name__ == "__main__":
+    sys.exit(subprocess.call(install(Path(sys.executable), *sys.argv[1:])))
