@@ -59,9 +59,10 @@ The module of `models quantize` stands above that of `models`, which therefore d
 _NO_BUGS = (
     errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG,
     errno.ENAMETOOLONG, errno.ELOOP,
+    errno.EACCES, errno.EPERM, errno.EROFS,
 )  # fmt: skip
-"""What a full or broken disk answers, also when results are printed into a file; and what a name
-that no file can have gets."""
+"""What a full or broken disk answers, also when results are printed into a file; what a name that
+no file can have gets; and what is not allowed."""
 
 
 class Command(Protocol):

@@ -102,6 +102,19 @@ def open_regular(path: Path) -> BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
+def may_be_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a regular file, or may be one in a folder that can't be searched.
+
+    Whoever reads such a file gets the reason. Without it, the file would be left out in silence.
+    """
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+
+
 def sha256(path: Path) -> str:
     """The SHA-256 of a regular file, in hexadecimal."""
     digest = hashlib.sha256()

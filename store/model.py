@@ -16,7 +16,7 @@ from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from sfd.errors import SfdError
-from sfd.files import open_regular, sha256
+from sfd.files import may_be_file, open_regular, sha256
 from store.fields import STRICT, Fraction, Sha256
 from store.int8 import Int8
 
@@ -252,7 +252,7 @@ def find(store: Path) -> tuple[Path, ...]:
     return tuple(
         entry
         for entry in entries
-        if re.fullmatch(NAME_PATTERN, entry.name) and (entry / MODEL_FILE).is_file()
+        if re.fullmatch(NAME_PATTERN, entry.name) and may_be_file(entry / MODEL_FILE)
     )
 
 

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from sfd.distribution import CHECKOUT, HOME
+from sfd.files import may_be_file
 from store.model import MODEL_FILE, ModelError, find, folder_of
 
 ENVIRONMENT = "SFD_MODEL_STORE"
@@ -63,7 +64,7 @@ def locate(name: str, chosen: Path | None = None) -> Path:
     searched = stores(chosen)
     folders = [folder_of(store, name) for store in searched]
     for folder in folders:
-        if (folder / MODEL_FILE).is_file():
+        if may_be_file(folder / MODEL_FILE):
             return folder
     listed = " or ".join(map(str, searched))
     raise ModelError(f"no model {name!r} in {listed} (`sfd models list` shows what is there)")

@@ -22,8 +22,8 @@ def staged(store: Path, name: str) -> Iterator[Path]:
     already exists, or if the disk is full or not writable, also within the block.
     """
     target = folder_of(store, name)
-    refuse_existing(target)
     try:
+        refuse_existing(target)
         store.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{name}-", suffix=".tmp", dir=store) as around:
             folder = Path(around) / name

@@ -4,6 +4,7 @@
 lacks something fails instead of being skipped.
 """
 
+import builtins
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import httpx
 import hypothesis
@@ -42,6 +43,29 @@ FOR_TESTS = {
     "SFD_SHARED", "SFD_SOAK_MINUTES",
 }  # fmt: skip
 """Variables for the tests themselves; the others are settings of sfd."""
+
+
+@pytest.fixture
+def close(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """A function that denies access to what lies in a folder, also to root."""
+
+    def deny(folder: Path) -> None:
+        def denied(call: Callable[..., Any], *, itself: bool = False) -> Callable[..., Any]:
+            def guarded(path: Any, *arguments: Any, **named: Any) -> Any:
+                if isinstance(path, str | Path):
+                    wanted = Path(path)
+                    if folder in wanted.parents or (itself and folder == wanted):
+                        raise PermissionError(13, "Permission denied", str(path))
+                return call(path, *arguments, **named)
+
+            return guarded
+
+        monkeypatch.setattr(os, "stat", denied(os.stat))
+        monkeypatch.setattr(os, "open", denied(os.open, itself=True))
+        monkeypatch.setattr(os, "scandir", denied(os.scandir, itself=True))
+        monkeypatch.setattr(builtins, "open", denied(builtins.open, itself=True))
+
+    return deny
 
 
 def pytest_configure() -> None:

@@ -75,6 +75,12 @@ def test_success_is_exit_code_0_and_the_command_gets_its_arguments(install: Inst
             "sfd work: No space left on device\n",
         ),
         (OSError(errno.EIO, "Input/output error", "a"), 1, "sfd work: a: Input/output error\n"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "a"),
+            1,
+            "sfd work: a: Permission denied\n",
+        ),
+        (OSError(errno.EROFS, "Read-only file system", "a"), 1, "a: Read-only file system\n"),
         (OSError(errno.EBADF, "Bad file descriptor"), 1, "Bad file descriptor (a bug: "),
         (
             ValueError("two\nlines"),

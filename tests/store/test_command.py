@@ -1,5 +1,6 @@
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -47,6 +48,25 @@ def test_list_reports_a_broken_model_and_continues(
     assert "is not valid TOML" in out
     assert "tiny: " in out
     assert "run `sfd models build tiny`" in out
+
+
+def test_a_model_in_a_folder_that_may_not_be_read_is_unusable(
+    built: Model,
+    store: Path,
+    close: Callable[[Path], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (store / "closed").mkdir()
+    close(store / "closed")
+    assert main(["models", "list"]) == 0
+    out = capsys.readouterr().out
+    assert f"closed: {store}/closed/model.toml: cannot be read: Permission denied\n" in out
+    assert "ready" in next(line for line in out.splitlines() if line.startswith("tiny"))
+    for action in (["verify"], ["show", "closed"], ["build", "closed"]):
+        assert main(["models", *action]) == 1
+        err = capsys.readouterr().err
+        assert "Permission denied" in err
+        assert "a bug" not in err
 
 
 def test_list_as_json_has_every_model_with_its_state(

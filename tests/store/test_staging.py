@@ -1,5 +1,6 @@
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,14 @@ def test_disk_errors_are_explained(store: Path, number: int, reason: str) -> Non
     with pytest.raises(ModelError, match=f"new cannot be written: {reason}"), staged(store, "new"):
         raise OSError(number, os.strerror(number))
     assert list(store.iterdir()) == []
+
+
+def test_a_store_that_may_not_be_searched_is_explained(
+    store: Path, close: Callable[[Path], None]
+) -> None:
+    close(store)
+    with pytest.raises(ModelError, match="new cannot be written: Perm"), staged(store, "new"):
+        pass
 
 
 def test_a_model_created_in_the_meantime_is_kept(store: Path) -> None:
