@@ -3,13 +3,14 @@
 import glob
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from detection.errors import RequestError
 from detection.sizes import readable_bytes
-from sfd.errors import UsageError
+from sfd.errors import SfdError, UsageError
+from sfd.files import may_be_file
 
 STDIN = "-"
 ENDINGS = frozenset(
@@ -72,7 +73,8 @@ def find(arguments: Sequence[str]) -> list[Source]:
     """The named files in order: paths, folders with all files below, patterns, or "-".
 
     Raises UsageError for a folder or a pattern without image files, for an empty name, and for "-"
-    given twice. A missing file fails when it is read.
+    given twice; SfdError for a folder that can't be listed. A missing file fails when it is read,
+    and so does a folder below a named one that can't be listed.
     """
     if list(arguments).count(STDIN) > 1:
         raise UsageError("standard input (-) can be named only once")
@@ -87,19 +89,36 @@ def _find(argument: str) -> list[Source]:
         return [Source(STDIN, Path("stdin"))]
     # The functions of os.path: those of Path raise OSError for a name that is too long.
     if os.path.isdir(path):
-        found = sorted(
-            file for file in path.rglob("*") if file.suffix.lower() in ENDINGS and file.is_file()
-        )
+        found = sorted(_below(path))
         if not found:
             raise UsageError(f"{argument}: the folder has no image files")
         return [Source(str(file), file.relative_to(path)) for file in found]
     if glob.has_magic(argument) and not os.path.exists(path):
         found = sorted(Path(name) for name in glob.glob(argument, recursive=True))
-        files = [file for file in found if file.is_file()]
+        files = [file for file in found if may_be_file(file)]
         if not files:
             raise UsageError(f"{argument}: no file matches this pattern")
         return [Source(str(file), Path(file.name)) for file in files]
     return [Source(argument, Path(path.name))]
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """The image files below a folder, and each folder in it that can't be listed.
+
+    Such a folder fails when it is read, so that its images are not left out in silence. Raises
+    SfdError if the folder itself can't be listed.
+    """
+    closed: list[OSError] = []
+    for name, _, files in os.walk(folder, onerror=closed.append):
+        for file in files:
+            path = Path(name, file)
+            if path.suffix.lower() in ENDINGS and may_be_file(path):
+                yield path
+    for error in closed:
+        path = Path(error.filename)
+        if path == folder:
+            raise SfdError(f"{folder}: cannot be listed: {error.strerror}")
+        yield path
 
 
 def targets(sources: Sequence[Source], out: Path, *, force: bool) -> list[Path]:

@@ -18,6 +18,7 @@ from detection.bulk.plan import Kind
 from detection.bulk.reading import reason
 from detection.sources import ENDINGS
 from sfd.errors import SfdError, UsageError
+from sfd.files import may_be_file
 
 TABLE = ".parquet"
 LONGEST_NAME = 65_536
@@ -118,7 +119,7 @@ def _in_folder(name: str) -> Iterator[str]:
                 path
                 for file in files
                 if os.path.splitext(file)[1].lower() in ENDINGS
-                and os.path.isfile(path := os.path.join(folder, file))
+                and may_be_file(path := os.path.join(folder, file))
             )
         return
     fs, root = url_to_fs(name)

@@ -1,12 +1,14 @@
 """Which image files the arguments of `sfd detect` name."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from detection.errors import RequestError
 from detection.sources import Source, find, targets
-from sfd.errors import UsageError
+from sfd.errors import SfdError, UsageError
 
 
 @pytest.fixture
@@ -27,6 +29,29 @@ def test_a_folder_means_all_images_below_it(folder: Path) -> None:
     assert names(found) == ["a.png", "b.JPG", "deep/c.webp"]
     assert found[0].name == str(folder / "a.png")
     assert found[0].read(1) == b"x"
+
+
+def test_images_that_may_not_be_read_are_not_left_out(
+    folder: Path, close: Callable[[Path], None]
+) -> None:
+    close(folder / "deep")
+    found = find([str(folder)])
+    assert names(found) == ["a.png", "b.JPG", "deep"]
+    failed = found[2].read(1)
+    assert isinstance(failed, RequestError)
+    assert str(failed) == "cannot be read: Permission denied"
+    with pytest.raises(SfdError, match="deep: cannot be listed: Permission denied"):
+        find([str(folder / "deep")])
+
+
+def test_images_of_a_folder_that_may_only_be_listed_are_not_left_out(
+    folder: Path, close: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+    close(folder / "deep")
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert names(find([str(folder)])) == ["a.png", "b.JPG", "deep/c.webp"]
+    assert names(find([f"{folder}/deep/*"])) == ["c.webp"]
 
 
 def test_a_pattern_means_the_files_that_match(folder: Path) -> None:

@@ -1,5 +1,6 @@
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,15 @@ def test_a_folder_that_cannot_be_listed_ends_the_job(
     monkeypatch.setattr("os.scandir", refuse)
     with pytest.raises(BulkError, match=r"deep/more: cannot be listed: Permission denied"):
         found(folder)
+
+
+def test_pictures_of_a_folder_that_may_only_be_listed_are_not_left_out(
+    folder: Path, close: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, scandir = found(folder), os.scandir
+    close(folder / "deep")
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert found(folder) == expected
 
 
 def test_a_list_has_a_name_in_each_line(tmp_path: Path) -> None:
