@@ -99,7 +99,7 @@ def _listed(request: Request, output: Output, shard_size: int | None) -> SourceP
     """List the source. With a shard size, write the listing to the folder."""
     source = sources.find(request.source, request.column, request.key, request.out)
     if source.kind == "bytes":
-        files, fingerprint = tables.describe(source.files)
+        files, fingerprint = tables.describe(source.files, source.column or "", source.key)
         count = sum(file.rows for file in files)
         _check_some(request.source, count)
         return SourcePlan(

@@ -41,9 +41,16 @@ def opened(name: str) -> Iterator[pq.ParquetFile]:
 def kind_of(name: str, column: str, key: str | None) -> Kind:
     """Whether a table's column has names or bytes. Raises UsageError for any other column."""
     with opened(name) as file:
-        schema = file.schema_arrow
+        return _kind(file.schema_arrow, name, column, key)
+
+
+def _kind(schema: pa.Schema, name: str, column: str, key: str | None) -> Kind:
     for wanted in (column, key):
-        if wanted is not None and _type(schema, wanted) is None:
+        if wanted is None:
+            continue
+        if schema.names.count(wanted) > 1:
+            raise UsageError(f"{name}: has more than one column {wanted!r}")
+        if _type(schema, wanted) is None:
             raise UsageError(f"{name}: has no column {wanted!r}, only {', '.join(schema.names)}")
     found = _type(schema, column)
     if _is_binary(found):
@@ -57,26 +64,48 @@ def kind_of(name: str, column: str, key: str | None) -> Kind:
         more = "; name a field of it, such as " + " or ".join(
             f"{column}.{field.name}" for field in found
         )
-    raise UsageError(f"--column {column}: has {found}, neither bytes nor paths{more}")
+    raise UsageError(f"{name}: column {column!r} has {found}, neither bytes nor paths{more}")
+
+
+def _check(file: pq.ParquetFile, name: str, column: str, key: str | None, kind: Kind) -> None:
+    """Raise UsageError if the column of a file is not of the kind of the first file's.
+
+    A column of nulls alone, which pandas writes without a type, is of either kind.
+    """
+    schema = file.schema_arrow
+    found = _type(schema, column)
+    if found is not None and pa.types.is_null(found) and (key is None or _type(schema, key)):
+        return
+    found = _kind(schema, name, column, key)
+    if found != kind:
+        raise UsageError(f"{name}: column {column!r} has {found}, but {kind} in the first file")
 
 
 def names(files: Sequence[str], column: str) -> Iterator[str]:
-    """The names in a column of text, of all files. Rows without one are left out."""
+    """The names in a column of text, of all files. Rows without one are left out.
+
+    Raises UsageError for a file whose column has no text.
+    """
     for name in files:
         with opened(name) as file:
+            _check(file, name, column, None, "paths")
             for batch in file.iter_batches(_NAMES_AT_ONCE, columns=[column]):
                 yield from filter(None, pc.cast(_leaf(batch, column), pa.string()).to_pylist())
 
 
-def describe(files: Sequence[str]) -> tuple[tuple[TableFile, ...], str]:
-    """The files of a table with their numbers of rows, and a hash of their footers.
+def describe(
+    files: Sequence[str], column: str, key: str | None
+) -> tuple[tuple[TableFile, ...], str]:
+    """The files of a table of bytes with their numbers of rows, and a hash of their footers.
 
     A footer has the place, size and statistics of each column, so other contents nearly always
-    change it. The contents themselves may be terabytes.
+    change it. The contents themselves may be terabytes. Raises UsageError for a file that lacks a
+    column, or whose column has no bytes.
     """
     found, digest = [], hashlib.sha256()
     for name in files:
         with opened(name) as file:
+            _check(file, name, column, key, "bytes")
             sink = pa.BufferOutputStream()
             file.metadata.write_metadata_file(sink)
             digest.update(sink.getvalue())

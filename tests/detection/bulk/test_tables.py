@@ -68,6 +68,43 @@ def test_another_column_is_refused(
         kind_of(path, column, key)
 
 
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        (["a"], r"b\.parquet: column 'image' has paths, but bytes in the first file"),
+        ([1], r"b\.parquet: column 'image' has int64, neither bytes nor paths"),
+    ],
+)
+def test_every_file_must_have_a_column_of_the_same_kind(
+    write: Write, image: list[Any], says: str
+) -> None:
+    one, other = write("a.parquet", image=[b"1"]), write("b.parquet", image=image)
+    with pytest.raises(UsageError, match=says):
+        describe([one, other], "image", None)
+    with pytest.raises(UsageError, match=r"b\.parquet: has no column 'id', only image"):
+        describe([other], "image", "id")
+
+
+def test_every_file_must_have_a_column_of_names(write: Write) -> None:
+    one, other = write("a.parquet", path=["a"]), write("b.parquet", path=[1])
+    with pytest.raises(UsageError, match=r"b\.parquet: column 'path' has int64"):
+        list(names([one, other], "path"))
+
+
+def test_a_file_without_any_value_is_of_either_kind(write: Write) -> None:
+    nulls = write("b.parquet", image=pa.nulls(2))
+    assert list(names([write(image=["a"]), nulls], "image")) == ["a"]
+    files, _ = describe([write(image=[b"1"]), nulls], "image", None)
+    assert read(ByteTable(files, "image", None), 0, 3) == [b"1", None, None]
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    twice = pa.Table.from_arrays([pa.array([b"1"]), pa.array(["a"])], ["image", "image"])
+    pq.write_table(twice, tmp_path / "a.parquet")
+    with pytest.raises(UsageError, match="has more than one column 'image'"):
+        kind_of(str(tmp_path / "a.parquet"), "image", None)
+
+
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"nothing")
     with pytest.raises(BulkError, match=r"a\.parquet: cannot be read"):
@@ -121,7 +158,7 @@ def test_a_table_that_has_changed_ends_the_job(write: Write) -> None:
 
 
 def test_other_contents_have_another_fingerprint(write: Write) -> None:
-    files, before = describe([write(image=[b"a", b"b"])])
+    files, before = describe([write(image=[b"a", b"b"])], "image", None)
     assert [file.rows for file in files] == [2]
-    assert describe([write(image=[b"a", b"b"])]) == (files, before)
-    assert describe([write(image=[b"a", b"c"])]) != (files, before)
+    assert describe([write(image=[b"a", b"b"])], "image", None) == (files, before)
+    assert describe([write(image=[b"a", b"c"])], "image", None) != (files, before)
