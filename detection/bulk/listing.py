@@ -89,11 +89,28 @@ class SortedNames:
 
 
 class Listing:
-    """The names of each shard, read from the file that `SortedNames.write` wrote."""
+    """The names of each shard, read from the file that `SortedNames.write` wrote.
+
+    Raises BulkError if it is not that file.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._batches = pa.ipc.open_file(file)
+        with _whole():
+            self._batches = pa.ipc.open_file(file)
 
     def names(self, shard: int) -> list[str]:
         """The names of one shard, in order."""
-        return [from_bytes(raw) for raw in self._batches.get_batch(shard).column(0).to_pylist()]
+        with _whole():
+            batch = self._batches.get_batch(shard)
+            return [from_bytes(raw) for raw in batch.column(0).to_pylist()]
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Raise BulkError for a listing that something else has cut or changed."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise BulkError(
+            f"the listing is broken ({reason(error)}): put it back, or choose another --out"
+        ) from error

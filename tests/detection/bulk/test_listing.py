@@ -34,6 +34,34 @@ def test_names_are_sorted_by_their_bytes_and_listed_once(tmp_path: Path) -> None
         assert listing.names(0) == ["a", "a-1", "a/1", "b"]
 
 
+@pytest.mark.parametrize("kept", [0, 100, 300])
+def test_a_listing_that_was_cut_ends_the_job(tmp_path: Path, kept: int) -> None:
+    with SortedNames(map(str, range(1000))) as names:
+        names.write(tmp_path / "listing", 100)
+    content = (tmp_path / "listing").read_bytes()
+    (tmp_path / "listing").write_bytes(content[:kept])
+    with (
+        (tmp_path / "listing").open("rb") as file,
+        pytest.raises(BulkError, match=r"the listing is broken \(.+\): put it back, or choose"),
+    ):
+        Listing(file).names(9)
+
+
+def test_a_listing_with_other_bytes_inside_ends_the_job(tmp_path: Path) -> None:
+    with SortedNames(map(str, range(1000))) as names:
+        names.write(tmp_path / "listing", 1000)
+    content = (tmp_path / "listing").read_bytes()
+    middle = len(content) // 2
+    (tmp_path / "listing").write_bytes(
+        content[: middle - 200] + bytes(400) + content[middle + 200 :]
+    )
+    with (
+        (tmp_path / "listing").open("rb") as file,
+        pytest.raises(BulkError, match="the listing is broken"),
+    ):
+        Listing(file).names(0)
+
+
 def test_the_fingerprint_depends_on_the_names_and_not_on_their_order() -> None:
     prints = []
     for given in (["a", "bc"], ["bc", "a", "a"], ["ab", "c"], ["a"]):
