@@ -70,7 +70,7 @@ class SortedNames:
             sink, _SCHEMA, options=options
         ) as file:  # fmt: skip
             names = self._sorted()
-            while batch := list(islice(names, shard_size)):
+            while batch := list(islice(names, min(shard_size, self.count))):
                 file.write_batch(pa.record_batch([pa.array(batch, pa.binary())], schema=_SCHEMA))
 
     def close(self) -> None:

@@ -34,6 +34,13 @@ def test_names_are_sorted_by_their_bytes_and_listed_once(tmp_path: Path) -> None
         assert listing.names(0) == ["a", "a-1", "a/1", "b"]
 
 
+def test_a_shard_may_be_larger_than_any_number_of_the_machine(tmp_path: Path) -> None:
+    with SortedNames(["a", "b"]) as names:
+        names.write(tmp_path / "listing", 10**20)
+    with (tmp_path / "listing").open("rb") as file:
+        assert Listing(file).names(0) == ["a", "b"]
+
+
 @pytest.mark.parametrize("kept", [0, 100, 300])
 def test_a_listing_that_was_cut_ends_the_job(tmp_path: Path, kept: int) -> None:
     with SortedNames(map(str, range(1000))) as names:
