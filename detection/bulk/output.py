@@ -12,7 +12,6 @@ Two jobs in one folder need no lock: they write the same rows under the same nam
 file replaces the earlier one whole.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,12 +19,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
 
-from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from detection.bulk.errors import BulkError
 from detection.bulk.listing import explained
-from detection.bulk.names import is_url
+from detection.bulk.names import file_system
 from detection.bulk.reading import reason
 from sfd.errors import UsageError
 from sfd.files import WriteError, write_atomically
@@ -48,7 +46,7 @@ class Output:
 
     def __init__(self, name: str) -> None:
         try:
-            self._fs, self._root = url_to_fs(name if is_url(name) else os.path.abspath(name))
+            self._fs, self._root = file_system(name)
         except (ImportError, ValueError) as error:
             raise UsageError(f"--out {name}: {reason(error)}") from None
         self.is_local = isinstance(self._fs, LocalFileSystem)

@@ -8,12 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from fsspec import get_filesystem_class
-from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from detection.bulk import tables
 from detection.bulk.errors import BulkError
-from detection.bulk.names import beside, from_bytes, is_url, protocols
+from detection.bulk.names import (
+    archive_of,
+    beside,
+    file_system,
+    from_bytes,
+    is_url,
+    parent,
+    protocols,
+)
 from detection.bulk.plan import Kind
 from detection.bulk.reading import reason
 from detection.sources import ENDINGS
@@ -47,11 +54,11 @@ def find(name: str, column: str | None, key: str | None, out: str | None = None)
     """
     where = name if is_url(name) else os.path.abspath(name)
     try:
-        fs, path = url_to_fs(where)
+        fs, path = file_system(where)
         if column is not None:
             files = tuple(_table_files(fs, path, where, out))
             kind = tables.kind_of(files[0], column, key)
-            base = where.rstrip("/") if fs.isdir(path) else _parent(where)
+            base = where.rstrip("/") if fs.isdir(path) else parent(where)
             return Source(kind, where, base, column, key, files)
         if fs.isdir(path):
             return Source("folder", where.rstrip("/") or "/", where)
@@ -67,7 +74,7 @@ def find(name: str, column: str | None, key: str | None, out: str | None = None)
         raise UsageError(f"--bulk {name}: there is no such folder, list or table")
     if os.path.splitext(where)[1].lower() in ENDINGS:
         raise UsageError(f"--bulk {name}: is one picture; leave --bulk out")
-    return Source("list", where, _parent(where))
+    return Source("list", where, parent(where))
 
 
 def names(source: Source) -> Iterator[str]:
@@ -82,10 +89,6 @@ def names(source: Source) -> Iterator[str]:
     return _readable(found, source.base)
 
 
-def _parent(name: str) -> str:
-    return name.rpartition("/")[0] or "/"
-
-
 def _table_files(fs: Any, path: str, name: str, out: str | None) -> list[str]:
     if fs.isdir(path):
         found = fs.glob(f"{glob.escape(path)}/**/*{TABLE}")
@@ -94,12 +97,14 @@ def _table_files(fs: Any, path: str, name: str, out: str | None) -> list[str]:
     else:
         found = [path] if fs.exists(path) else []
     if out is not None and found != [path]:
-        results = _resolved(*url_to_fs(out)).rstrip("/") + "/"
+        results = _resolved(*file_system(out)).rstrip("/") + "/"
         found = [file for file in found if not _resolved(fs, file).startswith(results)]
     files = [file for file in sorted(found) if fs.isfile(file)]
     if not files:
         raise UsageError(f"--bulk {name}: there is no Parquet file")
-    return [fs.unstrip_protocol(file) if is_url(name) else file for file in files]
+    if not is_url(name):
+        return files
+    return [fs.unstrip_protocol(file) + archive_of(name) for file in files]
 
 
 def _resolved(fs: Any, path: str) -> str:
@@ -122,12 +127,13 @@ def _in_folder(name: str) -> Iterator[str]:
                 and may_be_file(path := os.path.join(folder, file))
             )
         return
-    fs, root = url_to_fs(name)
+    fs, root = file_system(name)
     try:
         for folder, _, files in fs.walk(root, on_error="raise"):
             for file in files:
                 if os.path.splitext(file)[1].lower() in ENDINGS:
-                    yield fs.unstrip_protocol(f"{folder.rstrip('/')}/{file}")
+                    path = f"{folder.rstrip('/')}/{file}"
+                    yield fs.unstrip_protocol(path) + archive_of(name)
     except Exception as error:
         # Each file system has exceptions of its own.
         raise BulkError(f"{name}: cannot be listed: {reason(error)}") from error
@@ -135,7 +141,7 @@ def _in_folder(name: str) -> Iterator[str]:
 
 def _lines(name: str) -> Iterator[str]:
     """The lines of a list that are not empty."""
-    fs, path = url_to_fs(name)
+    fs, path = file_system(name)
     try:
         with fs.open(path, "rb") as file:
             number = 0

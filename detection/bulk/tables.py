@@ -10,10 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from fsspec.core import url_to_fs
 
 from detection.bulk.errors import BulkError
-from detection.bulk.names import from_bytes
+from detection.bulk.names import file_system, from_bytes
 from detection.bulk.plan import Kind, TableFile
 from detection.bulk.reading import reason
 from sfd.errors import SfdError, UsageError
@@ -27,7 +26,7 @@ _PICTURES_AT_ONCE = 16
 def opened(name: str) -> Iterator[pq.ParquetFile]:
     """A Parquet file, from a path or a URL. Raises BulkError if it can't be read."""
     try:
-        fs, path = url_to_fs(name)
+        fs, path = file_system(name)
         # Without a buffer, pyarrow reads a column of a whole row group into memory.
         with fs.open(path, "rb") as raw, pq.ParquetFile(raw, buffer_size=_BUFFER) as file:
             yield file

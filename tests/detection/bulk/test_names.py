@@ -1,6 +1,14 @@
 import pytest
 
-from detection.bulk.names import beside, from_bytes, is_url, protocols, readable, to_bytes
+from detection.bulk.names import (
+    beside,
+    from_bytes,
+    is_url,
+    parent,
+    protocols,
+    readable,
+    to_bytes,
+)
 
 
 @pytest.mark.parametrize("raw", [b"a.png", "ü.png".encode(), b"\xff\xfe.png"])
@@ -22,6 +30,8 @@ def test_a_byte_that_is_not_utf_8_is_written_as_an_escape() -> None:
         ("simplecache::s3://bucket/a.png", ["simplecache", "s3"]),
         ("s3://bucket/a.png", ["s3"]),
         ("zip://a.png::s3://bucket/b.zip", ["zip", "s3"]),
+        ("zip://a.png::/data/b.zip", ["zip"]),
+        ("/data/a::b/c.png", []),
     ],
 )
 def test_a_url_has_protocols(name: str, expected: list[str]) -> None:
@@ -36,7 +46,24 @@ def test_a_url_has_protocols(name: str, expected: list[str]) -> None:
         ("/lists", "/a.png", "/a.png"),
         ("/lists", "memory://a.png", "memory://a.png"),
         ("s3://bucket/lists", "a.png", "s3://bucket/lists/a.png"),
+        ("zip://lists::/data/b.zip", "a.png", "zip://lists/a.png::/data/b.zip"),
+        ("zip://::/data/b.zip", "a.png", "zip:///a.png::/data/b.zip"),
     ],
 )
 def test_a_relative_name_lies_beside_its_list(base: str, name: str, expected: str) -> None:
     assert beside(base, name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("/list.txt", "/"),
+        ("/a::b/list.txt", "/a::b"),
+        ("s3://bucket/list.txt", "s3://bucket"),
+        ("zip://lists/list.txt::/data/b.zip", "zip://lists::/data/b.zip"),
+        ("zip://list.txt::/data/b.zip", "zip://::/data/b.zip"),
+        ("memory://list.txt", "memory://"),
+    ],
+)
+def test_a_list_has_a_folder(name: str, expected: str) -> None:
+    assert parent(name) == expected

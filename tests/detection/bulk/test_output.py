@@ -150,3 +150,8 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 def test_an_unknown_protocol_is_refused() -> None:
     with pytest.raises(UsageError, match="teapot"):
         Output("teapot://out")
+
+
+def test_a_local_folder_may_have_colons_in_its_name(tmp_path: Path) -> None:
+    Output(f"{tmp_path}/a::b").write(PLAN, b"{}")
+    assert (tmp_path / "a::b" / PLAN).read_bytes() == b"{}"

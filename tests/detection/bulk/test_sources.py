@@ -3,6 +3,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import fsspec
 import pyarrow as pa
@@ -10,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from detection.bulk.errors import BulkError
+from detection.bulk.names import beside
+from detection.bulk.reading import read
 from detection.bulk.sources import Source, find, names
 from sfd.errors import UsageError
 
@@ -51,6 +54,32 @@ def test_a_remote_folder_means_all_pictures_below_it() -> None:
         "memory:///sources/b.JPG",
         "memory:///sources/deep/c.webp",
     ]
+
+
+def test_an_archive_is_a_folder_of_pictures_and_of_tables(tmp_path: Path) -> None:
+    inside = table(tmp_path / "paths.parquet", path=["a.png"])
+    archive = tmp_path / "b.zip"
+    with ZipFile(archive, "w") as file:
+        file.writestr("deep/a.png", b"x")
+        file.write(inside, "deep/paths.parquet")
+    picture = f"zip://deep/a.png::{archive}"
+    assert found(f"zip://deep::{archive}") == [picture]
+    assert read(picture, 10) == b"x"
+    assert found(f"zip://::{archive}") == [picture]
+    for name in ("deep/paths.parquet", "deep", "deep/*.parquet"):
+        source = find(f"zip://{name}::{archive}", "path", None)
+        assert source.files == (f"zip://deep/paths.parquet::{archive}",)
+        assert list(names(source)) == ["a.png"]
+        assert beside(source.base, "a.png") == picture
+
+
+def test_a_local_name_may_hold_colons(folder: Path, tmp_path: Path) -> None:
+    other = folder.rename(tmp_path / "a::b")
+    assert found(other)[0] == f"{other}/a.png"
+    path = table(other / "a.parquet", path=["a.png"])
+    assert found(path, "path") == ["a.png"]
+    (other / "list.txt").write_text("a.png\n")
+    assert found(other / "list.txt") == ["a.png"]
 
 
 def test_a_folder_that_cannot_be_listed_ends_the_job(
