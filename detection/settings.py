@@ -77,6 +77,7 @@ class Listed:
     """The items of a list of texts, for the settings' documentation."""
 
     name: str
+    form: str
 
 
 Bytes = Annotated[int, BeforeValidator(quantity), Ge(1), Le(2**31), Unit("bytes", "20MB or 20MiB")]
@@ -240,7 +241,7 @@ def accepts(field: FieldInfo) -> str:
             if isinstance(rule, Unit):
                 return f"a number of {rule.name} {_bounds(rules)}, such as {rule.example}"
             if isinstance(rule, Listed):
-                return f"{rule.name} separated by commas"
+                return f"{rule.name} separated by commas, each {rule.form}"
     if annotation is bool:
         return "true | false"
     for kind, words in ((int, "a whole number"), (float, "a number")):
@@ -258,11 +259,7 @@ def accepts(field: FieldInfo) -> str:
         return f"any of {', '.join(get_args(item))}, separated by commas"
     if item is str:
         return "names separated by commas"
-    return (
-        "keys of at least 8 printable ASCII characters, separated by commas"
-        if getattr(item, "__origin__", item) is SecretStr
-        else "origins separated by commas"
-    )
+    return "keys of at least 8 printable ASCII characters, separated by commas"
 
 
 def _bounds(rules: Iterable[object]) -> str:

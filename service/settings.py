@@ -16,7 +16,7 @@ from pydantic_settings import NoDecode
 
 from detection import settings
 from detection.settings import Bytes, DetectionSettings, Listed, lower, split, split_lower
-from service.fetching.urls import ALLOWED_HOST
+from service.fetching.urls import ALLOWED_HOST, ORIGIN
 
 HANG_S = 5.0
 """How long a running batch may take after `shutdown_grace_s`; threads cannot be stopped."""
@@ -38,16 +38,34 @@ def printable(key: SecretStr) -> SecretStr:
     return key
 
 
+def as_browsers_send(origin: str) -> str:
+    """An origin without its scheme's own port, which browsers leave out."""
+    return origin.removesuffix(":443" if origin.startswith("https:") else ":80")
+
+
 Key = Annotated[SecretStr, MinLen(8), AfterValidator(printable)]
 Keys = Annotated[tuple[Key, ...], NoDecode, BeforeValidator(split_keys)]
 Compat = Literal["deepstack", "compreface"]
 Compats = Annotated[tuple[Compat, ...], NoDecode, BeforeValidator(split_lower)]
 FetchHost = Annotated[str, StringConstraints(pattern=ALLOWED_HOST)]
 FetchHosts = Annotated[
-    tuple[FetchHost, ...], NoDecode, BeforeValidator(split_lower), Listed("host names")
+    tuple[FetchHost, ...],
+    NoDecode,
+    BeforeValidator(split_lower),
+    Listed("host names", "HOST, HOST:PORT or *.HOST"),
 ]
-Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[^/\s]+)$")]
-Origins = Annotated[tuple[Origin, ...], NoDecode, BeforeValidator(split)]
+Origin = Annotated[
+    str, StringConstraints(pattern=rf"^(?:\*|{ORIGIN})$"), AfterValidator(as_browsers_send)
+]
+Origins = Annotated[
+    tuple[Origin, ...],
+    NoDecode,
+    BeforeValidator(split_lower),
+    Listed(
+        "origins",
+        "like https://example.org or http://localhost:3000, without a path or closing /, or *",
+    ),
+]
 
 
 class Settings(DetectionSettings):
@@ -76,7 +94,7 @@ class Settings(DetectionSettings):
     Default: open."""
 
     cors_origins: Origins = ()
-    """Origins (https://example.org, or *) whose pages may call the service, separated by commas."""
+    """Origins whose pages may call the service; * means all. Default: none."""
 
     compat: Compats = ()
     """Other products' APIs to offer too, separated by commas: deepstack for POST /v1/vision/face,

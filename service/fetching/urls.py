@@ -12,8 +12,13 @@ LONGEST = 2048
 PORTS = {"http": 80, "https": 443}
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
 HOST = rf"{_LABEL}(?:\.{_LABEL})*"
-ALLOWED_HOST = rf"^(?:\*\.{_LABEL}\.)?{HOST}(?::[1-9][0-9]{{0,4}})?$"
+_PORT = (  # 1 to 65535
+    "(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+)
+ALLOWED_HOST = rf"^(?:\*\.{_LABEL}\.)?{HOST}(?::{_PORT})?$"
 """An item of SFD_FETCH_HOSTS, in lower case. A wildcard needs two labels after it."""
+ORIGIN = rf"https?://(?:{HOST}|\[[0-9a-f:.]+\])(?::{_PORT})?"
+"""An origin as browsers send it, in lower case; an address of IPv6 is in brackets."""
 # Stricter than RFC 3986, so that all programs read a URL in the same way: only printable ASCII, no
 # user, no IPv6 literal, no escapes in the host, no backslash.
 _URL = re.compile(

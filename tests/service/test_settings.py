@@ -27,6 +27,19 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
         ("SFD_MAX_BYTES", "1.5 MiB", "max_bytes", 3 * 2**19),
         ("SFD_MAX_BYTES", "2048", "max_bytes", 2048),
         ("SFD_CORS_ORIGINS", "https://a.org,*", "cors_origins", ("https://a.org", "*")),
+        ("SFD_CORS_ORIGINS", "HTTPS://A.org", "cors_origins", ("https://a.org",)),
+        (
+            "SFD_CORS_ORIGINS",
+            "https://a.org:443,http://a.org:80",
+            "cors_origins",
+            ("https://a.org", "http://a.org"),
+        ),
+        (
+            "SFD_CORS_ORIGINS",
+            "http://localhost:3000,http://[::1]:8080",
+            "cors_origins",
+            ("http://localhost:3000", "http://[::1]:8080"),
+        ),
         ("SFD_COMPAT", "DeepStack, compreface", "compat", ("deepstack", "compreface")),
         (
             "SFD_FETCH_HOSTS",
@@ -77,8 +90,16 @@ def test_the_defaults_are_the_documented_ones() -> None:
         (
             "SFD_CORS_ORIGINS",
             "example.org",
-            "must be origins separated by commas",
+            "must be origins separated by commas, each like https://",
         ),
+        (
+            "SFD_CORS_ORIGINS",
+            "https://a.org/",
+            "without a path or closing /, or *, not 'https://a.org/'",
+        ),
+        ("SFD_CORS_ORIGINS", "https://*.a.org", "must be origins separated by commas"),
+        ("SFD_CORS_ORIGINS", "https://a.org:99999", "must be origins separated by commas"),
+        ("SFD_CORS_ORIGINS", "https://b\u00fccher.de", "must be origins separated by commas"),
         (
             "SFD_MAX_BYTES",
             "20 MO",
@@ -103,6 +124,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         ("SFD_FETCH_HOSTS", "a.org/x", "SFD_FETCH_HOSTS: must be host names separated by commas"),
         ("SFD_FETCH_HOSTS", "a.*.org", "SFD_FETCH_HOSTS: must be host names separated by commas"),
         ("SFD_FETCH_HOSTS", "a.org:0", "SFD_FETCH_HOSTS: must be host names separated by commas"),
+        ("SFD_FETCH_HOSTS", "a.org:65536", "each HOST, HOST:PORT or *.HOST, not 'a.org:65536'"),
         ("SFD_FETCH_HOSTS", "[::1]", "SFD_FETCH_HOSTS: must be host names separated by commas"),
         ("SFD_FETCH_HOSTS", "a b.org", "SFD_FETCH_HOSTS: must be host names separated by commas"),
         (
