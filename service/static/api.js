@@ -1,12 +1,12 @@
 // The requests of the page. Addresses are relative, so that the page works below a proxy's prefix.
 
-import { fromResponse, fromSilence } from "./problems.js";
+import { fromResponse, fromSilence, fromStranger } from "./problems.js";
 
 const ROOT = new URL("../", import.meta.url);
 
 // The models that the service has loaded: [{name, version, thresholds, …}], the default first.
 export async function listModels(key) {
-  const { models } = await ask("models", { key });
+  const { models } = await ask("models", "models", { key });
   return models.toSorted((a, b) => Number(b.default ?? false) - Number(a.default ?? false));
 }
 
@@ -22,7 +22,7 @@ export function detectAddress({ model = "", minScore, tiles = false }) {
 // The answer of POST /detect for one picture, and the milliseconds until it arrived.
 export async function detect(picture, parameters, { key, signal }) {
   const start = performance.now();
-  const answer = await ask(detectAddress(parameters), {
+  const answer = await ask(detectAddress(parameters), "faces", {
     key,
     signal,
     method: "POST",
@@ -32,17 +32,22 @@ export async function detect(picture, parameters, { key, signal }) {
   return { answer, roundTrip: performance.now() - start };
 }
 
-async function ask(path, { key, headers = {}, ...options }) {
+// The answer, an object that has the list `member`.
+async function ask(path, member, { key, headers = {}, ...options }) {
   let response;
+  let answer = null;
   try {
     response = await fetch(new URL(path, ROOT), {
       ...options,
       headers: { Accept: "application/json", ...headers, ...(key ? { "X-API-Key": key } : {}) },
     });
+    if (response.ok) answer = await response.json();
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw fromSilence(options.body?.size);
+    // A SyntaxError: an answer came, but it is not JSON.
+    throw error.name === "SyntaxError" ? fromStranger() : fromSilence(options.body?.size);
   }
   if (!response.ok) throw await fromResponse(response, Boolean(key));
-  return response.json();
+  if (!Array.isArray(answer?.[member])) throw fromStranger();
+  return answer;
 }

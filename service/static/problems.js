@@ -29,7 +29,8 @@ export async function fromResponse(response, hadKey) {
   const retryAfter = Number.isFinite(seconds) ? seconds : null;
   const wait =
     retryAfter === null ? "" : `Try again in ${retryAfter} second${retryAfter === 1 ? "" : "s"}.`;
-  const parts = [sentence(said.title), sentence(said.detail), ADVICE[status] ?? "", wait];
+  const detail = typeof said.detail === "string" ? said.detail : "";
+  const parts = [sentence(said.title), sentence(detail), ADVICE[status] ?? "", wait];
   return new Problem(parts.filter(Boolean).join(" "), {
     status,
     again: status >= 500 || status === 429,
@@ -47,17 +48,26 @@ export function fromSilence(bytes = 0) {
   );
 }
 
+// The problem that an answer tells of which the service cannot have sent, such as a page to sign in.
+export function fromStranger() {
+  return new Problem(
+    "The answer is not from the face detector. If a proxy in front of it asks you to sign in, reload this page.",
+    { again: true },
+  );
+}
+
 async function problemOf(response) {
+  const unnamed = { title: `The service answered ${response.status} ${response.statusText}` };
   try {
     const { title, detail } = await response.json();
-    return { title: title ?? "", detail: typeof detail === "string" ? detail : "" };
+    return typeof title === "string" && title ? { title, detail } : unnamed;
   } catch {
-    return { title: `The service answered ${response.status} ${response.statusText}`, detail: "" };
+    return unnamed;
   }
 }
 
 function sentence(words) {
-  const text = String(words).trim().replaceAll("MiB", "MB");
+  const text = words.trim().replaceAll("MiB", "MB");
   if (text === "") return "";
   return `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 }

@@ -459,6 +459,32 @@ def test_an_overloaded_service_says_when_to_try_again(
     expect(alert).to_contain_text("Try again in 2 seconds.")
 
 
+@pytest.mark.parametrize("body", ["<html>Sign in</html>", "", "null", "{}"])
+def test_an_answer_that_is_not_from_the_service_is_explained(
+    page: Page, portrait: Path, body: str
+) -> None:
+    page.route("**/detect?*", lambda route: route.fulfill(status=200, body=body))
+    choose(page, portrait)
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text(f"{portrait.name}: The answer is not from the face detector.")
+    page.unroute("**/detect?*")
+    page.get_by_role("button", name="Try again").click()
+    wait_for_result(page)
+    expect(alert).to_be_empty()
+
+
+@pytest.mark.parametrize("body", ["<html></html>", "[]", '{"message": "no"}', '{"title": ""}'])
+def test_an_error_without_a_title_is_named_by_its_status(
+    page: Page, portrait: Path, expected_statuses: set[int], body: str
+) -> None:
+    expected_statuses.add(403)
+    page.route("**/detect?*", lambda route: route.fulfill(status=403, body=body))
+    choose(page, portrait)
+    expect(page.get_by_role("alert")).to_have_text(
+        f"{portrait.name}: The service answered 403 Forbidden."
+    )
+
+
 def test_the_key_is_asked_for_after_a_401_and_sent_from_then_on(
     open_page: OpenPage, guarded_service: str, portrait: Path, expected_statuses: set[int]
 ) -> None:
