@@ -7,16 +7,19 @@ import { readFile } from "node:fs/promises";
 const url = process.env.SFD_URL ?? "http://127.0.0.1:8000";
 const body = await readFile(process.argv[2]);
 
+function fail(words) {
+  console.error(words);
+  process.exit(1);
+}
+
 const answer = await fetch(`${url}/detect?min_score=0.8`, {
   method: "POST",
   headers: { "Content-Type": "application/octet-stream" },
   body,
-});
-const result = await answer.json();
-if (!answer.ok) {
-  console.error(`${result.status} ${result.title}: ${result.detail}`);
-  process.exit(1);
-}
+}).catch((error) => fail(`${url}: ${error.cause?.message || error.message}`));
+// Every error of the service is JSON; a proxy's own may be something else.
+const result = await answer.json().catch(() => fail(`${answer.status} ${answer.statusText}`));
+if (!answer.ok) fail(`${result.status} ${result.title}: ${result.detail}`);
 
 for (const { box, score } of result.faces) {
   const [x, y, width, height] = [box.x, box.y, box.width, box.height].map(Math.round);

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import tritonclient.http as triton
+from tritonclient.utils import InferenceServerException
 
 URL = os.environ.get("SFD_URL", "http://127.0.0.1:8000")
 MODEL = "sfd-640-mobilenetv2-mod2"
@@ -17,7 +18,12 @@ images = triton.InferInput("image", [len(files)], "BYTES")
 images.set_data_from_numpy(files)
 
 with triton.InferenceServerClient(URL.removeprefix("http://")) as client:
-    answer = client.infer(MODEL, [images], parameters={"min_score": 0.8})
+    try:
+        answer = client.infer(MODEL, [images], parameters={"min_score": 0.8})
+    except InferenceServerException as error:
+        sys.exit(f"{error.status()}: {error.message()}")
+    except OSError as error:
+        sys.exit(f"{URL}: {error}")
 
 # One row for each face: number of the image, corners in pixels, score.
 for image, x1, y1, x2, y2, score in answer.as_numpy("detections"):

@@ -4,9 +4,12 @@ import csv
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import NoReturn
 
@@ -68,6 +71,43 @@ def test_curl(service: str, tmp_path: Path, missing: Callable[[str], NoReturn]) 
         assert blurred.size == photo.size
 
 
+def test_curl_sends_a_photograph_whatever_its_name(
+    service: str, tmp_path: Path, missing: Callable[[str], NoReturn]
+) -> None:
+    if not shutil.which("curl"):
+        missing("curl is not installed")
+    shutil.copy(PHOTO, tmp_path / "a,b;type=c d.jpg")
+    done = run("sh", EXAMPLES / "curl.sh", "a,b;type=c d.jpg", folder=tmp_path, SFD_URL=service)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('"box"') == 4
+
+
+@pytest.mark.parametrize(
+    ("program", "file"),
+    [
+        ("sh", "curl.sh"),
+        ("node", "javascript.mjs"),
+        (sys.executable, "python_httpx.py"),
+        (sys.executable, "triton_client.py"),
+        (sys.executable, "triton_grpc_client.py"),
+    ],
+)
+def test_an_unreachable_service_is_one_line(
+    program: str, file: str, tmp_path: Path, missing: Callable[[str], NoReturn]
+) -> None:
+    if not shutil.which(program) or not shutil.which("curl"):
+        missing(f"{program} or curl is not installed")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        nowhere = f"127.0.0.1:{unused.getsockname()[1]}"
+    done = run(program, EXAMPLES / file, PHOTO, folder=tmp_path,
+               SFD_URL=f"http://{nowhere}", SFD_GRPC=nowhere)  # fmt: skip
+    assert done.returncode != 0
+    assert done.stdout.strip() == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "connect" in done.stderr.lower()
+
+
 def test_curl_ends_with_the_error_of_the_service(
     service: str, tmp_path: Path, missing: Callable[[str], NoReturn]
 ) -> None:
@@ -98,6 +138,11 @@ def test_triton_client(service: str, tmp_path: Path) -> None:
     for line in lines:
         assert line.startswith(f"{PHOTO}: ")
         assert printed_face(line)[0] == pytest.approx(FACE, abs=1)
+    (tmp_path / "text.jpg").write_text("no image")
+    failed = run(*command, "text.jpg", folder=tmp_path, SFD_URL=service)
+    assert failed.returncode == 1
+    assert "this is text" in failed.stderr
+    assert failed.stderr.count("\n") == 1
 
 
 def test_triton_grpc_client(grpc_service: str, tmp_path: Path) -> None:
@@ -144,6 +189,61 @@ def test_folder_to_csv(service: str, tmp_path: Path) -> None:
     done = run(*command, folder=tmp_path, SFD_URL=service)
     assert (done.returncode, done.stdout) == (1, "3 photographs, 1 failed\n")
     assert done.stderr.startswith("broken.jpg: ")
+
+
+def test_folder_to_csv_goes_on_after_a_bad_name_and_an_unreadable_file(
+    service: str, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    (photos / "a.jpg").mkdir(parents=True)
+    os.symlink("itself.jpg", photos / "itself.jpg")
+    shutil.copy(PHOTO, photos / "b\udcff.jpg")  # on the disk, the byte FF
+    shutil.copy(PHOTO, photos / "c.jpg")
+    command = sys.executable, EXAMPLES / "folder_to_csv.py"
+    done = run(*command, photos, "faces.csv", folder=tmp_path, SFD_URL=service)
+    assert (done.returncode, done.stdout) == (0, "2 photographs, 0 failed\n"), done.stderr
+    lines = (tmp_path / "faces.csv").read_bytes().splitlines()
+    assert [line.split(b",")[0] for line in lines] == [b"file", b"b\xff.jpg", b"c.jpg"]
+
+    done = run(*command, photos, "faces.csv", folder=tmp_path, SFD_URL="http://127.0.0.1:1")
+    assert (done.returncode, done.stdout) == (1, "0 photographs, 2 failed\n")
+    assert "c.jpg: ConnectError: " in done.stderr
+
+    done = run(*command, "nowhere", "other.csv", folder=tmp_path, SFD_URL=service)
+    assert (done.returncode, done.stderr) == (1, "nowhere: not a folder\n")
+    assert not (tmp_path / "other.csv").exists()
+
+
+def test_folder_to_csv_asks_again_when_the_service_is_busy(tmp_path: Path) -> None:
+    answers = [
+        (503, {"Retry-After": "0"}, '{"detail": "the queue is full"}'),
+        (502, {}, "<html>"),
+        (200, {}, '{"faces": []}'),
+    ]
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            status, headers, body = answers.pop(0)
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            """Nothing."""
+
+    shutil.copy(PHOTO, tmp_path / "a.jpg")
+    command = sys.executable, EXAMPLES / "folder_to_csv.py", ".", "faces.csv"
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        proxy = run(*command, folder=tmp_path, SFD_URL=url)
+        good = run(*command, folder=tmp_path, SFD_URL=url)
+        server.shutdown()
+    assert (proxy.returncode, proxy.stderr) == (1, "a.jpg: 502 Bad Gateway\n")
+    assert (good.returncode, good.stdout) == (0, "1 photographs, 0 failed\n")
 
 
 def test_onnx_runtime(built_model: Path, tmp_path: Path) -> None:
