@@ -27,8 +27,11 @@ VARIABLES = {"$__rate_interval": "1m", "$instance": ".*"}
 
 def ask(url: str, path: str, **parameters: str) -> Any:
     """Return `data` of an answer from Prometheus's HTTP API."""
-    with urlopen(f"{url}{path}?{urlencode(parameters)}", timeout=10) as answer:
-        return json.load(answer)["data"]
+    try:
+        with urlopen(f"{url}{path}?{urlencode(parameters)}", timeout=10) as answer:
+            return json.load(answer)["data"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        sys.exit(f"{url}{path}: {error} (give a Prometheus, such as http://127.0.0.1:9090)")
 
 
 def of_dashboard(path: Path) -> Iterator[tuple[str, str]]:

@@ -119,3 +119,12 @@ def test_queries_without_data_are_named_and_the_exit_code_is_1() -> None:
     assert "no data: alert Down: up\n" in done.stdout
     assert "no data: record job:a:rate: rate(a[5m])\n" in done.stdout
     assert done.stdout.count("no data") == 2
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "127.0.0.1:9090"])
+def test_an_address_without_prometheus_is_named_in_one_line(url: str) -> None:
+    done = check(url)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{url}/api/v1/rules: ")
+    assert "such as http://127.0.0.1:9090" in done.stderr
+    assert done.stderr.count("\n") == 1
