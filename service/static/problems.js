@@ -48,7 +48,7 @@ export function fromSilence(bytes = 0) {
   );
 }
 
-// The problem that an answer tells of which the service cannot have sent, such as a page to sign in.
+// The problem of an answer that the service cannot have sent, such as a proxy's page to sign in.
 export function fromStranger() {
   return new Problem(
     "The answer is not from the face detector. If a proxy in front of it asks you to sign in, reload this page.",
