@@ -194,10 +194,10 @@ def read(path: Path) -> list[dict[str, Any]]:
     """The lines of a list. Raises SfdError, with the line's number."""
     rows = []
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except UnicodeDecodeError:
         raise SfdError(f"{path}: is not UTF-8 text") from None
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         if not line.strip():
             continue
         try:

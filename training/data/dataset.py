@@ -47,7 +47,8 @@ def read_json_lines(path: Path, images: Path | None = None) -> list[LabelledImag
     folder = images or path.parent
     dataset = []
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        # Not splitlines: JSON allows U+2028 and other separators of lines inside a text.
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise DatasetError(f"{path}: can't read it: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -59,9 +60,14 @@ def read_json_lines(path: Path, images: Path | None = None) -> list[LabelledImag
             continue
         try:
             entry = json.loads(line)
+            # A half of a surrogate pair, which JSON can write, is in no file's name.
+            entry["image"].encode()
             boxes = None if entry["boxes"] is None else _boxes(entry["boxes"])
             dataset.append(LabelledImage(folder / entry["image"], entry["image"], boxes))
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        except (
+            *(ValueError, KeyError, TypeError, AttributeError),
+            *(OverflowError, RecursionError),
+        ) as error:
             raise DatasetError(
                 f"{path}, line {number}: needs an object with image and boxes "
                 f"([[x1, y1, x2, y2], …] or null): {error}"
@@ -73,11 +79,13 @@ def read_json_lines(path: Path, images: Path | None = None) -> list[LabelledImag
 
 def _boxes(listed: Any) -> F32:
     """Boxes [N, 4]; ValueError for rows that are not boxes, such as corners of polygons."""
-    boxes = np.asarray(listed, np.float32)
-    if boxes.size == 0:
+    if listed == []:
         return np.zeros((0, 4), np.float32)
-    if boxes.ndim != 2 or boxes.shape[1] != 4:
+    found = np.asarray(listed)
+    if found.ndim != 2 or found.shape[1] != 4 or found.dtype.kind not in "iuf":
         raise ValueError("a box has four numbers")
+    with np.errstate(over="ignore"):
+        boxes = found.astype(np.float32)
     if not np.isfinite(boxes).all():
         raise ValueError("a number of a box is not finite")
     if not (boxes[:, 2:] >= boxes[:, :2]).all():

@@ -38,6 +38,16 @@ def test_json_lines_distinguish_labelled_empty_and_unlabelled_images(tmp_path: P
         '{"image": "a.jpg", "boxes": [1, 2, 3, 4]}',
         '{"image": "a.jpg", "boxes": [[1, NaN, 3, 4]]}',
         '{"image": "a.jpg", "boxes": [[3, 2, 1, 4]]}',
+        # A box without numbers is no image without faces. Texts and truth values are no numbers.
+        '{"image": "a.jpg", "boxes": [[]]}',
+        '{"image": "a.jpg", "boxes": ""}',
+        '{"image": "a.jpg", "boxes": [["1", "2", "3", "4"]]}',
+        '{"image": "a.jpg", "boxes": [[false, false, true, true]]}',
+        '{"image": "a.jpg", "boxes": [[1, 2, 1e39, 4]]}',
+        f'{{"image": "a.jpg", "boxes": [[1.5, 2, 3, 1{"0" * 400}]]}}',
+        '{"image": "a.jpg", "boxes": [[1, 2, 3, null]]}',
+        '{"image": 5, "boxes": []}',
+        r'{"image": "\ud800.jpg", "boxes": []}',
         f'{{"image": "a.jpg", "boxes": [[1, 2, 3, 1{"0" * 400}]]}}',
         pytest.param("[" * 100_000, id="nested"),
     ],
@@ -47,6 +57,15 @@ def test_a_bad_line_is_refused_with_its_number(tmp_path: Path, line: str) -> Non
     path.write_text(f'{{"image": "a.jpg", "boxes": []}}\n{line}\n')
     with pytest.raises(DatasetError, match="line 2"):
         read(path)
+
+
+def test_a_line_ends_only_at_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "list.jsonl"
+    path.write_text(
+        '{"image": "a\u2028\x85b.jpg", "boxes": []}\r\n{"image": "c.jpg", "boxes": []}\r\n',
+        encoding="utf-8",
+    )
+    assert [each.name for each in read(path)] == ["a\u2028\x85b.jpg", "c.jpg"]
 
 
 @pytest.mark.parametrize("name", ["list.jsonl", "list.txt"])
