@@ -91,16 +91,20 @@ def _images(content: Mapping[str, Mapping[str, Any]]) -> list[Annotation]:
         names = face["file_list"][event, 0]
         for index in range(len(names)):
             faces = np.asarray(face["face_bbx_list"][event, 0][index, 0], np.float64)
+            if not faces.size:
+                faces = np.zeros((0, 4))
+            if faces.ndim != 2 or faces.shape[1] != 4 or not np.isfinite(faces).all():
+                raise ValueError("a face has four numbers")
             counted = {}
             for subset in SUBSETS:
-                kept = content[subset]["gt_list"][event, 0][index, 0]
-                mask = np.zeros(len(faces), np.bool_)
+                kept = np.asarray(content[subset]["gt_list"][event, 0][index, 0]).ravel()
                 # MATLAB counts from 1.
-                mask[np.asarray(kept, np.int64).ravel() - 1] = True
+                if not np.isin(kept, np.arange(len(faces)) + 1).all():
+                    raise ValueError(f"{subset} counts a face that is not there")
+                mask = np.zeros(len(faces), np.bool_)
+                mask[kept.astype(np.int64) - 1] = True
                 counted[subset] = mask
-            images.append(
-                Annotation(f"{title[0]}/{names[index, 0][0]}", faces.reshape(-1, 4), counted)
-            )
+            images.append(Annotation(f"{title[0]}/{names[index, 0][0]}", faces, counted))
     return images
 
 
@@ -126,7 +130,11 @@ def read_text(path: Path) -> list[Annotation]:
                 continue
             name, count = lines[at].strip(), int(lines[at + 1])
             rows = [[float(value) for value in row.split()] for row in lines[at + 2 :][:count]]
+            if len(rows) != count:
+                raise ValueError(f"{count} faces announced, {len(rows)} found")
             table = np.asarray(rows, np.float64).reshape(count, -1 if count else 10)
+            if not np.isfinite(table).all():
+                raise ValueError("a number is not finite")
             faces, invalid = table[:, :4], table[:, 7] != 0
             counted = (faces[:, 2:] > 0).all(1) & ~invalid
             stem = str(Path(name).with_suffix(""))

@@ -93,6 +93,13 @@ def read(path: Path, images: Path, held_out: float | None = None) -> GroundTruth
             raise GroundTruthError(nothing_listed(path, held_out))
         of_faces = {each.name: attributes.of_text(each) for each in listed}
         rules = "WIDER FACE (annotation text, every valid face as hard, 1000 thresholds)"
+    for image in listed:
+        for name, values in of_faces[image.name].items():
+            if len(values) != len(image.faces):
+                raise GroundTruthError(
+                    f"{path}: {image.name} has {len(image.faces)} faces, but {len(values)} values "
+                    f"of {name}; use the files of one release of WIDER FACE"
+                )
     present = [each for each in listed if (images / f"{each.name}.jpg").is_file()]
     _check(present, path, images)
     files = [images / f"{each.name}.jpg" for each in present]

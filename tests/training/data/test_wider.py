@@ -26,7 +26,18 @@ def test_the_annotation_text_ignores_invalid_faces(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a/b.jpg\n", "a/b.jpg\nmany\n", "a/b.jpg\n1\n1 2 x 4\n", f"a/b.jpg\n1{'0' * 40}\n"]
+    "text",
+    [
+        "a/b.jpg\n",
+        "a/b.jpg\nmany\n",
+        "a/b.jpg\n1\n1 2 x 4\n",
+        f"a/b.jpg\n1{'0' * 40}\n",
+        "a/b.jpg\n-1\n1 2 3 4 0 0 0 0 0 0\n",
+        # A file that was cut off: 4 rows of 10 numbers are also 5 of 8.
+        "a/b.jpg\n5\n" + "1 2 3 4 0 0 0 0 0 0\n" * 4,
+        "a/b.jpg\n1\n1 2 nan 4 0 0 0 0 0 0\n",
+        "a/b.jpg\n1\n1 2 3 inf 0 0 0 0 0 0\n",
+    ],
 )
 def test_malformed_annotation_text_is_refused_with_its_line(tmp_path: Path, text: str) -> None:
     path = tmp_path / "gt.txt"
@@ -146,9 +157,18 @@ def test_malformed_variables_are_refused(ground_truth: Path, variable: str, valu
 
 
 @pytest.mark.parametrize(
-    ("variable", "numbers"), [("gt_list", [[99.0]]), ("face_bbx_list", [[1.0, 2, 3]])]
+    ("variable", "numbers"),
+    [
+        ("gt_list", [[99.0]]),
+        ("gt_list", [[0.0]]),
+        ("gt_list", [[-1.0]]),
+        ("gt_list", [[1.5]]),
+        ("face_bbx_list", [[1.0, 2, 3]]),
+        ("face_bbx_list", [[1.0, 2, 3, 4, 5]] * 4),
+        ("face_bbx_list", [[1.0, 2, 3, float("nan")]] * 4),
+    ],
 )
-def test_indices_without_a_face_are_refused(
+def test_numbers_that_are_no_faces_are_refused(
     ground_truth: Path, variable: str, numbers: list[list[float]]
 ) -> None:
     replace(ground_truth, variable, cell(cell(np.asarray(numbers))))

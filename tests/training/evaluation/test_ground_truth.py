@@ -8,7 +8,7 @@ from PIL import Image
 
 from training.data import dataset
 from training.data.wider import GroundTruthError
-from training.evaluation import ground_truth
+from training.evaluation import attributes, ground_truth
 from training.evaluation.curves import Detections
 
 EMPTY = Detections(np.zeros((0, 4)), np.zeros(0))
@@ -80,3 +80,14 @@ def test_an_image_without_faces_may_have_a_blank_line_for_them(tmp_path: Path) -
     assert [len(each["blur"]) for each in read.attributes] == [0, 1]
     assert read.attributes[1]["blur"].tolist() == [2]
     assert read.attributes[1]["occlusion"].tolist() == [1]
+
+
+def test_a_column_of_attributes_for_other_faces_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jpg").touch()
+    labels = tmp_path / "gt.txt"
+    labels.write_text("a.jpg\n1\n1 2 30 40 0 0 0 0 0 0\n")
+    monkeypatch.setattr(attributes, "of_text", lambda _: {"blur": np.zeros(2, np.int64)})
+    with pytest.raises(GroundTruthError, match="a has 1 faces, but 2 values of blur"):
+        ground_truth.read(labels, tmp_path)
