@@ -98,7 +98,7 @@ def _wrong(parsed: Parsed[SolverParameter]) -> list[Diagnostic]:
             solver.lr_policy in POLICIES,
             f"lr_policy {solver.lr_policy!r}: {_choose(POLICIES)}",
         ),
-        ("base_lr", solver.base_lr > 0, "base_lr must be positive"),
+        ("base_lr", 0 < solver.base_lr < math.inf, "base_lr must be positive and finite"),
         ("max_iter", solver.max_iter > 0, "max_iter must be positive"),
         ("iter_size", solver.iter_size > 0, "iter_size must be positive"),
         (
@@ -110,6 +110,24 @@ def _wrong(parsed: Parsed[SolverParameter]) -> list[Diagnostic]:
             "regularization_type",
             solver.regularization_type in ("L1", "L2"),
             "regularization_type: choose L1 or L2",
+        ),
+        *(
+            (name, 0 <= getattr(solver, name) < 1, f"{name} must be at least 0 and below 1")
+            for name in ("momentum", "momentum2", "rms_decay")
+        ),
+        *(
+            (
+                name,
+                0 <= getattr(solver, name) < math.inf,
+                f"{name} must be at least 0, and finite",
+            )
+            for name in ("weight_decay", "delta")
+        ),
+        ("power", math.isfinite(solver.power), "power must be finite"),
+        (
+            "gamma",
+            math.isfinite(solver.gamma) and (solver.gamma >= 0 or solver.lr_policy == "sigmoid"),
+            "gamma must be finite, and at least 0 with another lr_policy than sigmoid",
         ),
         (
             "momentum",

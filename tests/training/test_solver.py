@@ -127,6 +127,14 @@ GOOD = 'base_lr: 0.1\nlr_policy: "fixed"\nmax_iter: 5\n'
     [
         ('ap_version: "12point"', "line 4: ap_version '12point': choose one of 11point, Integral"),
         ("iter_size: 0", "line 4: iter_size must be positive"),
+        ("momentum: 1", "line 4: momentum must be at least 0 and below 1"),
+        ("momentum: nan", "line 4: momentum must be at least 0 and below 1"),
+        ("momentum2: 1.5", "line 4: momentum2 must be at least 0 and below 1"),
+        ("rms_decay: 2", "line 4: rms_decay must be at least 0 and below 1"),
+        ("weight_decay: -1", "line 4: weight_decay must be at least 0, and finite"),
+        ("delta: inf", "line 4: delta must be at least 0, and finite"),
+        ("power: nan", "line 4: power must be finite"),
+        ("gamma: -1", "line 4: gamma must be finite, and at least 0"),
         ("test_state { stage: 'val' }", "line 4: the trainer does not support test_state"),
         ("min_lr: 0.001", "line 4: the trainer does not support min_lr"),
         (
