@@ -170,6 +170,7 @@ def _snapshot(job: Job, updater: Updater, iteration: int) -> Path:
     """Save the weights under Caffe's name for them, and the state; returns the former's path."""
     prefix = Path(job.solver.snapshot_prefix or job.network.source.name or "network").name
     path = job.folder / f"{prefix}_iter_{iteration}.caffemodel"
+    state.check_finite(job.folder, job.network)
     job.network.save(path)
     _save(job, updater, iteration)
     return path

@@ -31,6 +31,28 @@ def test_a_start_does_not_overwrite_a_state(tmp_path: Path) -> None:
         state.begin(tmp_path, resume=False)
 
 
+@pytest.mark.parametrize("name", ["net_iter_2.caffemodel", "average-000012.caffemodel"])
+def test_a_start_does_not_overwrite_weights(tmp_path: Path, name: str) -> None:
+    (tmp_path / "start.caffemodel").touch()
+    assert state.begin(tmp_path, resume=False) is None
+    (tmp_path / name).touch()
+    with pytest.raises(TrainingError, match=f"{name} already exists.* give another --output"):
+        state.begin(tmp_path, resume=False)
+
+
+def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
+    with state.only_run(tmp_path / "run"):
+        with (
+            pytest.raises(TrainingError, match="another training writes there"),
+            state.only_run(tmp_path / "run"),
+        ):
+            pass
+        with state.only_run(tmp_path / "other"):
+            pass
+    with state.only_run(tmp_path / "run"):
+        pass
+
+
 def test_without_a_state_there_is_nothing_to_resume(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"latest.pt to resume from: start without --resume"):
         state.begin(tmp_path, resume=True)
@@ -55,6 +77,9 @@ def test_a_damaged_state_says_what_to_do(tmp_path: Path) -> None:
     state.save(tmp_path, torch.nn.Linear(2, 3), {})
     whole = (tmp_path / "latest.pt").read_bytes()
     (tmp_path / "latest.pt").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TrainingError, match=r"latest.pt is damaged: start in another --output"):
+        state.begin(tmp_path, resume=True)
+    torch.save([1, 2], tmp_path / "latest.pt")
     with pytest.raises(TrainingError, match=r"latest.pt is damaged: start in another --output"):
         state.begin(tmp_path, resume=True)
 

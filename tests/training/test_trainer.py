@@ -227,3 +227,10 @@ def test_a_diverging_loss_stops_the_run_with_advice(job: Make) -> None:
         TrainingError, match=r"the loss became (nan|inf) at iteration \d+: lower base_lr"
     ):
         train(own, resume=False, progress=silent)
+
+
+def test_broken_weights_are_not_written(job: Make) -> None:
+    own = job(type="SGD", momentum=0, base_lr=1e38, max_iter=1)
+    with pytest.raises(TrainingError, match="weights became NaN or infinite"):
+        train(own, resume=False, progress=silent)
+    assert [each.name for each in own.folder.iterdir()] == ["log.jsonl"]

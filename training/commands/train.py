@@ -193,7 +193,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _train(arguments: argparse.Namespace, steps: Steps) -> Path:
     from convert.caffe import network as caffe
     from convert.caffe.network import CaffeError, Diagnostic
-    from training import solver
+    from training import solver, state
     from training.data import dataset
     from training.data.annotated import AnnotatedData
     from training.network.multibox import MultiBoxLoss
@@ -248,7 +248,10 @@ def _train(arguments: argparse.Namespace, steps: Steps) -> Path:
         bfloat16=arguments.bfloat16,
     )
     steps.clear()
-    with tqdm(total=settings.max_iter, unit="it", disable=not sys.stderr.isatty()) as bar:
+    with (
+        state.only_run(arguments.output),
+        tqdm(total=settings.max_iter, unit="it", disable=not sys.stderr.isatty()) as bar,
+    ):
         return train(job, resume=arguments.resume, progress=_shown_on(bar))
 
 
@@ -265,6 +268,7 @@ def _shown_on(bar: "tqdm[Any]") -> Callable[[float, float], None]:
 def _distil(arguments: argparse.Namespace, steps: Steps) -> Path:
     from convert.caffe import network as caffe
     from convert.layers.weights import unfilled
+    from training import state
     from training.data import dataset
     from training.distillation.distiller import distil
     from training.distillation.teacher import OnnxTeacher
@@ -296,9 +300,11 @@ def _distil(arguments: argparse.Namespace, steps: Steps) -> Path:
         raise SfdError(f"{arguments.annotations}: has no image to train on; lower --held-out")
     dataset.check_files(kept)
     steps.clear()
-    with tqdm(
-        total=1.0, disable=not sys.stderr.isatty(), bar_format="{l_bar}{bar}{postfix}"
-    ) as bar:
+    bar_format = "{l_bar}{bar}{postfix}"
+    with (
+        state.only_run(arguments.output),
+        tqdm(total=1.0, disable=not sys.stderr.isatty(), bar_format=bar_format) as bar,
+    ):
         return distil(
             student,
             teachers,

@@ -14,7 +14,7 @@ pytest.importorskip("torch", reason="training needs torch (extra train)")
 from convert.caffe import prototxt, weights
 from convert.caffe.caffe_pb2 import SolverParameter
 from sfd.cli import main
-from training import hyperparameters
+from training import hyperparameters, state
 from training.data import dataset
 from training.data.dataset import LabelledImage
 from training.recipe import Recipe
@@ -77,6 +77,9 @@ def test_a_solver_file_trains(
     assert "--resume" in capsys.readouterr().err
     assert main([*arguments, "--weights", str(written), "--resume"]) == 2
     assert "remove --weights, or start in another --output" in capsys.readouterr().err
+    with state.only_run(out):
+        assert main([*arguments, "--resume"]) == 1
+        assert "another training writes there" in capsys.readouterr().err
     assert main([*arguments, "--resume"]) == 0
 
 
