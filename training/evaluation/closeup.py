@@ -108,11 +108,18 @@ def measure(faces: Sequence[Face], score: float, find: Find) -> list[dict[str, A
 def cut(face: Face, share: float, path: Path) -> tuple[F64, int]:
     """Write a square around a face, without what lies outside of the picture.
 
-    Returns the box in the cut [4], and the height of the cut.
+    Returns the box in the cut [4], and the height of the cut. Raises GroundTruthError for a face
+    that lies outside of the picture.
     """
     with opened(face.path) as image:
         picture = upright(image)
     x1, y1, x2, y2 = face.box.tolist()
+    if min(x2, y2) <= 0 or x1 >= picture.width or y1 >= picture.height:
+        raise GroundTruthError(
+            f"{face.path}: has {picture.width} x {picture.height} pixels, but a face at "
+            f"{face.box.round().tolist()}: correct the list; boxes are in pixels of the picture "
+            "after its EXIF rotation"
+        )
     side = (y2 - y1) / share
     x, y = (x1 + x2) / 2, (y1 + y2) / 2
     left, top = max(0, round(x - side / 2)), max(0, round(y - side / 2))

@@ -49,6 +49,13 @@ def test_a_share_that_holds_out_no_image_is_refused_as_such(listed: Path) -> Non
         closeup.choose(listed, listed.parent, 0.0)
 
 
+def test_a_face_outside_of_its_picture_is_named(listed: Path) -> None:
+    listed.write_text('{"image": "fits.png", "boxes": [[800, 200, 900, 330]]}')
+    (face,) = closeup.choose(listed, listed.parent)
+    with pytest.raises(SfdError, match=r"fits\.png: has 800 x 600 pixels, but a face at \[800\.0"):
+        closeup.cut(face, 0.6, listed.parent / "cut.png")
+
+
 @pytest.mark.parametrize("share", closeup.SHARES)
 def test_the_face_takes_its_share_of_the_height(listed: Path, share: float) -> None:
     (face,) = closeup.choose(listed, listed.parent)
