@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from benchmarks.contest import measure, table
 from benchmarks.runtimes import onnx_contestants, opencv_contestant
+from sfd.arguments import threads
 from sfd.cli import add_subcommands
 from sfd.errors import UsageError
 from store.model import check, load
@@ -33,7 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the model store (default: as for `sfd models`)",
     )
     parser.add_argument("--rounds", type=int, default=15, metavar="N", help="default: %(default)s")
-    parser.add_argument("--threads", type=int, default=2, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--threads", type=threads, default=2, metavar="N", help="default: %(default)s"
+    )
     parser.add_argument(
         "--batch",
         type=int,
@@ -47,8 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure and print the results."""
-    if min(arguments.rounds, arguments.threads, *arguments.batch) < 1:
-        raise UsageError("--rounds, --threads and --batch take whole numbers of at least 1")
+    if min(arguments.rounds, *arguments.batch) < 1:
+        raise UsageError("--rounds and --batch take whole numbers of at least 1")
     model = load(locate(arguments.model, arguments.store))
     check(model)
     contestants = [

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import TypeVar
 
+MOST_THREADS = 1024
+"""Far more than any library here uses well. With many more, PyTorch crashes."""
 Choice = TypeVar("Choice", bound=Enum)
 
 _GREATEST_SIDE = 16_384
@@ -55,6 +57,14 @@ def positive(text: str) -> int:
         value = 0
     if value < 1:
         raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return value
+
+
+def threads(text: str) -> int:
+    """A number of threads."""
+    value = positive(text)
+    if value > MOST_THREADS:
+        raise ArgumentTypeError(f"{text!r} is above {MOST_THREADS}")
     return value
 
 

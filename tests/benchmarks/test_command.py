@@ -16,7 +16,7 @@ def arguments(*given: str) -> argparse.Namespace:
     return parser.parse_args(given)
 
 
-@pytest.mark.parametrize("option", ["--rounds", "--threads", "--batch"])
+@pytest.mark.parametrize("option", ["--rounds", "--batch"])
 def test_a_number_below_one_is_refused(option: str) -> None:
     with pytest.raises(UsageError, match=option):
         command.run(arguments(option, "0"))

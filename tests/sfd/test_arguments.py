@@ -6,7 +6,17 @@ from enum import StrEnum
 
 import pytest
 
-from sfd.arguments import fraction, number, numbers, one_of, positive, share, size, words
+from sfd.arguments import (
+    fraction,
+    number,
+    numbers,
+    one_of,
+    positive,
+    share,
+    size,
+    threads,
+    words,
+)
 
 
 class Colour(StrEnum):
@@ -23,6 +33,7 @@ class Colour(StrEnum):
         (numbers, "104,117,123.5", (104.0, 117.0, 123.5)),
         (number, "1e-3", 0.001),
         (positive, "1", 1),
+        (threads, "1024", 1024),
         (fraction, "0", 0.0),
         (fraction, "1", 1.0),
         (share, "0", 0.0),
@@ -39,6 +50,8 @@ def test_arguments_are_parsed(kind: Callable[[str], object], text: str, value: o
 @pytest.mark.parametrize(
     ("kind", "text"),
     [
+        (threads, "0"),
+        (threads, "1025"),
         (words, "face,"),
         (words, ""),
         (numbers, "104;117;123"),

@@ -11,7 +11,7 @@ from convert.caffe import weights
 from convert.caffe.network import CaffeError
 from convert.files import check_output, check_source
 from detection.cpu import available_cpus
-from sfd.arguments import positive, share
+from sfd.arguments import positive, share, threads
 from sfd.errors import UsageError
 from sfd.terminal import say
 from training.data.dataset import check_files, read, split
@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed", type=positive, default=1, metavar="N", help="default: %(default)s"
     )
     parser.add_argument(
-        "--threads", type=positive, metavar="N", help="number of threads (default: all cores)"
+        "--threads", type=threads, metavar="N", help="number of threads (default: all cores)"
     )
 
 

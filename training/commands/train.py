@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from sfd import extras
-from sfd.arguments import number, share
+from sfd.arguments import number, share, threads
 from sfd.errors import SfdError, UsageError
 from sfd.progress import Steps
 from sfd.terminal import say
@@ -84,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resume", action="store_true", help="continue from the state in --output")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="default: %(default)s")
     parser.add_argument(
-        "--threads", type=int, metavar="N", help="number of threads (default: all cores)"
+        "--threads", type=threads, metavar="N", help="number of threads (default: all cores)"
     )
     parser.add_argument(
         "--held-out",
@@ -177,11 +177,11 @@ def run(arguments: argparse.Namespace) -> None:
     import torch
 
     if arguments.threads is not None:
-        if arguments.threads < 1:
-            raise UsageError("--threads must be at least 1")
         torch.set_num_threads(arguments.threads)
     if arguments.seed < 0:
         raise UsageError("--seed can't be negative")
+    if arguments.seed >= 2**64:
+        raise UsageError("--seed must be below 2^64, because PyTorch takes no larger one")
     # Weights that start at random are drawn when the network is made.
     torch.manual_seed(arguments.seed)
     with steps:

@@ -263,12 +263,21 @@ def test_options_without_effect_are_refused(
     assert "--bfloat16: only with a solver file" in capsys.readouterr().err
 
 
-def test_a_seed_below_zero_is_wrong_usage(
-    solver: Path, annotations: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("seed", "says"),
+    [("-1", "--seed can't be negative"), (str(2**64), "--seed must be below 2^64")],
+)
+def test_a_seed_that_pytorch_does_not_take_is_wrong_usage(
+    solver: Path,
+    annotations: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    seed: str,
+    says: str,
 ) -> None:
     arguments = ["--annotations", str(annotations), "--output", str(tmp_path / "out")]
-    assert main(["train", str(solver), *arguments, "--seed", "-1"]) == 2
-    assert "--seed can't be negative" in capsys.readouterr().err
+    assert main(["train", str(solver), *arguments, "--seed", seed]) == 2
+    assert says in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
