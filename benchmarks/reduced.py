@@ -1,7 +1,8 @@
 """`python -m benchmarks.reduced`: how far boxes move if large JPEGs are decoded at a reduced scale.
 
 Each image is enlarged to `--side` pixels, as a JPEG. The faces of the full decode are compared with
-those of the reduced one, and, for scale, with those of the same picture saved once more.
+those of SFD_REDUCED_DECODING=auto and =true, and, for scale, with those of the same picture saved
+once more.
 """
 
 import argparse
@@ -28,6 +29,7 @@ from sfd.errors import SfdError
 from training.data.images import opened, upright
 from training.evaluation import ground_truth
 
+SAVED_AGAIN = "saved again"
 QUALITY = 95
 BOUND = 0.98
 
@@ -62,15 +64,16 @@ def overlaps(expected: Detection, found: Detection) -> list[float]:
 
 
 async def compare(
-    paths: Sequence[Path], side: int, full: Detector, reduced: Detector
+    paths: Sequence[Path], side: int, full: Detector, reduced: Mapping[str, Detector]
 ) -> Mapping[str, list[float]]:
     """The IoU of each face of the full decode, by what it is compared with. Raises SfdError."""
-    found: dict[str, list[float]] = {"saved again": [], "reduced": []}
+    found: dict[str, list[float]] = {name: [] for name in (SAVED_AGAIN, *reduced)}
     for path in tqdm(paths, unit="image", leave=False, disable=None):
         data = enlarged(path, side)
         expected = await _faces(full, path, data)
-        found["saved again"] += overlaps(expected, await _faces(full, path, saved_again(data)))
-        found["reduced"] += overlaps(expected, await _faces(reduced, path, data))
+        found[SAVED_AGAIN] += overlaps(expected, await _faces(full, path, saved_again(data)))
+        for name, detector in reduced.items():
+            found[name] += overlaps(expected, await _faces(detector, path, data))
     return found
 
 
@@ -109,7 +112,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(given: argparse.Namespace) -> None:
     truth = ground_truth.read(given.ground_truth, given.images)
     found = asyncio.run(_measure(given.model, truth.files, given.side))
-    print(f"faces: {len(found['reduced'])}")
+    print(f"faces: {len(found[SAVED_AGAIN])}")
     for name, values in found.items():
         share = np.mean(np.asarray(values) >= BOUND) if values else math.nan
         print(f"{name:12} IoU at least {BOUND} for {share:.2%}, 1st percentile "
@@ -117,14 +120,16 @@ def _run(given: argparse.Namespace) -> None:
 
 
 async def _measure(name: str, paths: Sequence[Path], side: int) -> Mapping[str, list[float]]:
-    detectors: list[Detector] = []
+    detectors: dict[str, Detector] = {}
     try:
-        for reduce in (False, True):
-            configured = settings.load(DetectionSettings, reduced_decoding=reduce)
-            detectors.append(open_detector(find_model(configured, name), configured))
-        return await compare(paths, side, *detectors)
+        for value in ("false", "auto", "true"):
+            configured = settings.load(DetectionSettings, reduced_decoding=value)
+            detectors[value] = open_detector(find_model(configured, name), configured)
+        full = detectors["false"]
+        reduced = {value: each for value, each in detectors.items() if each is not full}
+        return await compare(paths, side, full, reduced)
     finally:
-        for each in detectors:
+        for each in detectors.values():
             await each.close()
 
 

@@ -98,8 +98,8 @@ class Detector:
     """How the model is run, and why."""
     batcher: Batcher[Picture, Predictions]
     max_pixels: int
-    reduced_decoding: bool
-    """Whether large JPEGs are decoded at a reduced scale."""
+    oversampling: int | None
+    """See `Prepare`."""
     decoder: Decoder
     """Does the work on image files."""
     decoding: Executor
@@ -222,7 +222,7 @@ class Detector:
             model.mean_rgb,
             self.max_pixels,
             most_tiles,
-            self.reduced_decoding,
+            self.oversampling,
         )
         return await self._decode(self.decoder.prepare, task, data, deadline)
 

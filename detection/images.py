@@ -40,9 +40,6 @@ _BAND = 256
 _MODES = {"1", "L", "P", "RGB", "RGBX", "CMYK", "YCbCr", "HSV"}
 _ALPHA_MODES = {"LA", "La", "PA", "RGBA", "RGBa"}
 
-OVERSAMPLING = 2
-"""A reduced picture is at least this many times as large as its final size."""
-
 # Load the plugins now: otherwise Pillow imports them while it serves requests. Its `open` imports
 # those of `preinit`, if nobody has called that.
 Image.preinit()
@@ -88,9 +85,9 @@ def decode_to_fit(
     The format is recognised from the bytes. Transparency is flattened on the colour `background`,
     16-bit and floating-point samples are scaled to 8 bits. Colour profiles are ignored.
 
-    A picture that will be shrunk to fit `box` (width, height) may be decoded at a reduced scale, at
-    least OVERSAMPLING times as large as needed. JPEG data decodes much faster at a half or a
-    quarter of the sides.
+    JPEG data decodes much faster at a half or a quarter of the sides. With a `box` (width, height),
+    it may be decoded at a reduced scale, at which it is still at least as large as if it were
+    shrunk to fit the box.
 
     Raises InvalidImage, TooManyPixels (before decoding), UnsupportedMediaType or OutOfMemory,
     nothing else.
@@ -209,7 +206,7 @@ def _reduce(image: Image.Image, box: tuple[int, int]) -> int:
 
     Returns 2, 4 or 8, or 1 if it will decode in full.
     """
-    scale = OVERSAMPLING * min(box[0] / image.width, box[1] / image.height)
+    scale = min(box[0] / image.width, box[1] / image.height)
     if scale >= 1:
         return 1
     width = image.width

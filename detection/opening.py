@@ -147,7 +147,7 @@ def open_detector(
         plan=plan,
         batcher=_batcher(session, plan, settings, observer, inferring, target_wait),
         max_pixels=settings.max_pixels,
-        reduced_decoding=settings.reduced_decoding,
+        oversampling=settings.oversampling,
         decoder=used.decoder,
         decoding=used.decoding,
         selecting=used.selecting,

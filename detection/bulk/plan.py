@@ -69,7 +69,7 @@ class Options:
     tiles: bool
     max_bytes: int
     max_pixels: int
-    reduced_decoding: bool
+    reduced_decoding: bool | Literal["auto"]
     precision: str
     second_look: bool = False
     """False for a job of an sfd that had no second look."""

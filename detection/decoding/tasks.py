@@ -41,8 +41,9 @@ class Prepare:
     background: Colour
     max_pixels: int
     most_tiles: int
-    reduced: bool
-    """Whether a JPEG may be decoded at a reduced scale."""
+    oversampling: int | None
+    """How many times as large as the network's input a JPEG that is decoded at a reduced scale must
+    be at least; None for full scale."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -57,8 +58,10 @@ class Prepare:
     def run(self, data: bytes) -> Prepared:
         """Raises RequestError."""
         started = time.perf_counter()
+        box = None
         # Tiles are cut at full resolution.
-        box = (self.width, self.height) if self.reduced and self.most_tiles == 1 else None
+        if self.oversampling is not None and self.most_tiles == 1:
+            box = self.oversampling * self.width, self.oversampling * self.height
         picture = images.decode_to_fit(
             data, box, max_pixels=self.max_pixels, background=self.background
         )

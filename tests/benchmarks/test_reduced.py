@@ -42,7 +42,7 @@ def test_it_compares_the_faces_of_enlarged_images(
     assert reduced.main([*arguments, "--ground-truth", str(labels)]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "faces: 2"
-    assert [line.split()[0] for line in printed[1:]] == ["saved", "reduced"]
+    assert [line.split()[0] for line in printed[1:]] == ["saved", "auto", "true"]
     assert all("for 100.00%" in line for line in printed[1:])
 
 

@@ -295,19 +295,21 @@ def photograph(width: int, height: int, *, orientation: int = 1, kind: str = "JP
 @pytest.mark.parametrize(
     ("side", "expected"), [(600, 600), (1279, 1279), (2559, 2559), (2560, 1280), (6000, 1500)]
 )
-def test_a_much_larger_jpeg_is_decoded_at_a_reduced_scale(side: int, expected: int) -> None:
+def test_a_jpeg_is_decoded_at_the_smallest_scale_that_fills_the_box(
+    side: int, expected: int
+) -> None:
     data = photograph(side, side // 2)
-    found = images.decode_to_fit(data, (640, 640), max_pixels=10**8, background=(0, 0, 0))
+    found = images.decode_to_fit(data, (1280, 1280), max_pixels=10**8, background=(0, 0, 0))
     assert (found.width, found.height) == (side, side // 2)
     assert found.upright().width == expected
-    assert found.upright().width >= min(side, 2 * 640)
+    assert found.upright().width >= min(side, 1280)
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_reduced_picture_is_turned_upright_and_keeps_its_full_size(orientation: int) -> None:
     data = photograph(4000, 1000, orientation=orientation)
     full = images.decode(data, max_pixels=10**8, background=(0, 0, 0))
-    found = images.decode_to_fit(data, (640, 640), max_pixels=10**8, background=(0, 0, 0))
+    found = images.decode_to_fit(data, (1280, 1280), max_pixels=10**8, background=(0, 0, 0))
     assert (found.width, found.height) == full.size
     assert found.upright().size == (full.width // 2, full.height // 2)
     small = full.resize(found.upright().size, Image.Resampling.BOX)
@@ -322,7 +324,7 @@ def test_a_phones_file_with_a_second_picture_is_reduced_too() -> None:
     exif[0x0112] = 6
     file = io.BytesIO()
     main.save(file, "MPO", save_all=True, append_images=[behind], exif=exif)
-    found = images.decode_to_fit(file.getvalue(), (640, 640), max_pixels=10**8, background=MEAN)
+    found = images.decode_to_fit(file.getvalue(), (1280, 1280), max_pixels=10**8, background=MEAN)
     assert (found.width, found.height) == (3000, 4000)
     assert found.upright().size == (1500, 2000)
     assert np.allclose(np.asarray(found.upright())[900, 700], (200, 10, 10), atol=3)
@@ -334,24 +336,24 @@ def test_a_phones_file_with_a_second_picture_is_reduced_too() -> None:
 @pytest.mark.parametrize(
     "size", [(1, 1), (1, 5000), (5000, 1), (1281, 1281), (2559, 2561), (9000, 700)], ids=str
 )
-def test_a_jpeg_keeps_at_least_twice_the_resolution_of_the_network(
+def test_a_reduced_jpeg_is_not_smaller_than_if_it_fitted_the_box(
     size: tuple[int, int], mode: str, progressive: bool, orientation: int
 ) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     file = io.BytesIO()
     Image.new(mode, size).save(file, "JPEG", exif=exif, progressive=progressive)
-    found = images.decode_to_fit(file.getvalue(), (640, 640), max_pixels=10**8, background=MEAN)
+    found = images.decode_to_fit(file.getvalue(), (1280, 1280), max_pixels=10**8, background=MEAN)
     upright = size if orientation == 1 else size[::-1]
     assert (found.width, found.height) == upright
-    needed = min(1.0, 2 * 640 / max(upright))
+    needed = min(1.0, 1280 / max(upright))
     assert found.upright().width >= upright[0] * needed
     assert found.upright().height >= upright[1] * needed
 
 
 def test_other_formats_and_whole_pictures_are_not_reduced() -> None:
     data = photograph(4000, 1000, kind="PNG")
-    found = images.decode_to_fit(data, (640, 640), max_pixels=10**8, background=(0, 0, 0))
+    found = images.decode_to_fit(data, (1280, 1280), max_pixels=10**8, background=(0, 0, 0))
     assert found.upright().size == (4000, 1000)
     jpeg = photograph(4000, 1000)
     assert images.decode(jpeg, max_pixels=10**8, background=(0, 0, 0)).size == (4000, 1000)

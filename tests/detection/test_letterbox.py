@@ -87,7 +87,7 @@ def test_a_jpeg_decoded_at_a_reduced_scale_lies_where_the_full_one_does(
     with Image.open(PHOTO) as photo:
         photo.resize(size).save(file, "JPEG", quality=95, exif=exif)
     seen = []
-    for box in (None, (64, 64)):
+    for box in (None, (128, 128)):
         found = decode_to_fit(file.getvalue(), box, max_pixels=10**7, background=MEAN)
         pixels, placed = letterbox(
             found.stored,

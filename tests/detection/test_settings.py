@@ -56,6 +56,16 @@ def test_a_variable_sets_its_field(
 
 
 @pytest.mark.parametrize(
+    ("text", "factor"), [("", 4), ("auto", 4), ("AUTO", 4), ("true", 2), ("1", 2), ("False", None)]
+)
+def test_reduced_decoding_keeps_a_multiple_of_the_networks_input(
+    text: str, factor: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SFD_REDUCED_DECODING", text)
+    assert load(DetectionSettings).oversampling == factor
+
+
+@pytest.mark.parametrize(
     ("variable", "text", "says"),
     [
         ("SFD_PROVIDER", "gpu", "SFD_PROVIDER: must be auto | cpu | cuda | tensorrt | openvino"),
@@ -68,6 +78,7 @@ def test_a_variable_sets_its_field(
         ("SFD_MAX_PIXELS", "50 MPx", "SFD_MAX_PIXELS: must be a number of pixels from 1 to"),
         ("SFD_QUEUE_LIMIT", "0", "SFD_QUEUE_LIMIT: must be a whole number from 1 to 100000"),
         ("SFD_THREADS", "513", "SFD_THREADS: must be a whole number from 1 to 512"),
+        ("SFD_REDUCED_DECODING", "half", "SFD_REDUCED_DECODING: must be auto | true | false"),
     ],
 )
 def test_a_wrong_value_is_refused_with_the_variable_and_what_it_accepts(

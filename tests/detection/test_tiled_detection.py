@@ -239,9 +239,9 @@ def test_images_that_arrive_one_by_one_do_not_wait_for_each_other(store: Path) -
         assert len(found.boxes) == 1
 
 
-@pytest.mark.parametrize("reduced", [False, True])
+@pytest.mark.parametrize("reduced", [False, True, "auto"])
 def test_a_large_jpeg_gives_the_same_boxes_decoded_at_a_reduced_scale(
-    serve: Serve, bright_cells: Callable[..., bytes], reduced: bool
+    serve: Serve, bright_cells: Callable[..., bytes], reduced: bool | str
 ) -> None:
     data = bright_cells(5, 10, size=1000, kind="JPEG", quality=95)
     with serve(reduced_decoding=reduced) as client:

@@ -59,7 +59,7 @@ class LocalPredictor:
         session = self.detector.session
         how = (
             str(self.tiles),
-            str(self.detector.reduced_decoding),
+            str(self.detector.oversampling),
             str(session.second is not None),
         )
         return fingerprint(session.model, session.provider, session.precision, *how)

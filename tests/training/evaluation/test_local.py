@@ -37,9 +37,9 @@ def test_the_fingerprint_changes_with_reduced_decoding(
     built_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prints = set()
-    for value in ("false", "true"):
+    for value in ("false", "auto", "true"):
         monkeypatch.setenv("SFD_REDUCED_DECODING", value)
         predictor = LocalPredictor.open(built_model.parent.name, built_model.parent.parent, "cpu")
         prints.add(predictor.fingerprint)
         predictor.close()
-    assert len(prints) == 2
+    assert len(prints) == 3
