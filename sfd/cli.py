@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Protocol, cast
 
-from sfd import collector, extras
+from sfd import collector, extras, huge_pages
 from sfd.distribution import VERSION
 from sfd.errors import SfdError
 from sfd.search_path import put_current_folder_last
@@ -55,6 +55,8 @@ COMMANDS = {
 The module of `models quantize` stands above that of `models`, which therefore does not import it.
 """
 
+_INFERRING = {"serve", "detect", "evaluate"}
+"""The commands that may run a network thousands of times."""
 
 _NO_BUGS = (
     errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG,
@@ -91,7 +93,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if " " not in name:
             commands.add_parser(name, help=summary, add_help=False)
     arguments, rest = parser.parse_known_args(argv)
+    if argv is None:
+        _prepare(arguments.command)
     return run_command(arguments.command, rest)
+
+
+def _prepare(name: str) -> None:
+    """Prepare the process for a command that is all that it runs."""
+    if name in _INFERRING:
+        huge_pages.restart_with()
 
 
 def add_subcommands(
@@ -109,11 +119,13 @@ def add_subcommands(
 
 
 def run_command(name: str, argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand with its own arguments and return its exit code.
+    """Run one subcommand with its own arguments (default: the process's); returns its exit code.
 
     Only the module of this subcommand is imported: `sfd serve` starts without the converter's
     libraries, and `sfd convert` without the web framework.
     """
+    if argv is None:
+        _prepare(name)
     open_closed_streams()
     put_current_folder_last()
     with _ended_by_sigterm():

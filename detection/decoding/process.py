@@ -19,6 +19,7 @@ from detection.decoding.forkserver import ANSWER, END, FORK, REQUEST, UNKNOWN
 from detection.decoding.limits import Limits
 from detection.decoding.usage import cpu_seconds, total_cpu_seconds, total_memory
 from detection.errors import StartError
+from sfd import huge_pages
 
 # The path of modules is this process's own: an editable or a zipped installation works, too.
 _START = """\
@@ -35,9 +36,8 @@ ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(16 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(32 * 2**20),
     "MALLOC_ARENA_MAX": "1",
-    # glibc from 2.35 on: ask for huge pages, because many systems give them only on request.
     # Otherwise getting pages takes a quarter of the CPU time that a photograph of 12 MP needs.
-    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    huge_pages.VARIABLE: huge_pages.ASKING,
 }
 INHERITED = ("PATH", "HOME", "LANG", "LC_", "TMPDIR", "PYTHON", "LD_LIBRARY_PATH", "DYLD_")
 """Beginnings of the variables that the processes get. API keys are not among them."""

@@ -3,7 +3,6 @@
 import io
 import mmap
 import os
-import platform
 import re
 import signal
 import sys
@@ -36,11 +35,12 @@ from detection.errors import (
     TooExpensive,
     TooManyPixels,
 )
+from tests.pages import needs_huge_pages
 from tests.reliability import processes
 
 MEAN = (123, 117, 104)
-SMALL = Prepare(64, 64, 3, MEAN, 50_000_000, 1, reduced=False)
-TILES = Prepare(64, 64, 3, MEAN, 50_000_000, 20, reduced=False)
+SMALL = Prepare(64, 64, 3, MEAN, 50_000_000, 1, oversampling=None)
+TILES = Prepare(64, 64, 3, MEAN, 50_000_000, 20, oversampling=None)
 
 Make = Callable[..., ProcessDecoder]
 
@@ -517,21 +517,7 @@ def test_what_the_processes_use_is_known(make: Make) -> None:
     assert decoder.cpu_seconds() - before > 0.4
 
 
-def gives_huge_pages() -> bool:
-    """Whether glibc can ask this system for huge pages, and gets none without asking."""
-    enabled = Path("/sys/kernel/mm/transparent_hugepage/enabled")
-    library, version = platform.libc_ver()
-    return (
-        enabled.is_file()
-        and "[madvise]" in enabled.read_text()
-        # With larger pages, huge ones are larger than a picture.
-        and mmap.PAGESIZE == 4096
-        and library == "glibc"
-        and tuple(map(int, version.split("."))) >= (2, 35)
-    )
-
-
-@pytest.mark.skipif(not gives_huge_pages(), reason="this system gives no huge pages on request")
+@needs_huge_pages
 def test_a_large_picture_gets_huge_pages(make: Make) -> None:
     decoder = make()
     picture = even(4000, 3000)
