@@ -15,8 +15,10 @@ import math
 import re
 import sys
 from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
@@ -30,7 +32,10 @@ def ask(url: str, path: str, **parameters: str) -> Any:
     try:
         with urlopen(f"{url}{path}?{urlencode(parameters)}", timeout=10) as answer:
             return json.load(answer)["data"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except HTTPError as error:
+        said = error.read().decode(errors="replace").strip()
+        sys.exit(f"{url}{path} {parameters}: {error}: {said}")
+    except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
         sys.exit(f"{url}{path}: {error} (give a Prometheus, such as http://127.0.0.1:9090)")
 
 

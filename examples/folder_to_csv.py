@@ -17,24 +17,27 @@ import httpx
 
 URL = os.environ.get("SFD_URL", "http://127.0.0.1:8000")
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif"}
-TRIES = 10
+MORE_TRIES = 9
 folder, output = Path(sys.argv[1]), Path(sys.argv[2])
 
 
 def detect(photo: Path) -> dict[str, Any]:
     """The service's answer for one file: faces, or an error with its `detail`."""
     try:
-        for _ in range(TRIES):
-            answer = client.post("/detect", content=photo.read_bytes())
+        answer = client.post("/detect", content=photo.read_bytes())
+        for _ in range(MORE_TRIES):
             if answer.status_code != 503:
                 break
             time.sleep(float(answer.headers.get("Retry-After", 1)))
-        result: dict[str, Any] = answer.json()
-    except ValueError:  # not JSON: a proxy's own error
-        return {"detail": f"{answer.status_code} {answer.reason_phrase}"}
+            answer = client.post("/detect", content=photo.read_bytes())
+        result: Any = answer.json()
+    except ValueError:
+        result = None
     except (OSError, httpx.HTTPError) as error:
         return {"detail": f"{type(error).__name__}: {error}"}
-    return result
+    if isinstance(result, dict):
+        return result
+    return {"detail": f"{answer.status_code} {answer.reason_phrase}"}  # a proxy's own error
 
 
 if not folder.is_dir():

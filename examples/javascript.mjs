@@ -17,8 +17,10 @@ const answer = await fetch(`${url}/detect?min_score=0.8`, {
   headers: { "Content-Type": "application/octet-stream" },
   body,
 }).catch((error) => fail(`${url}: ${error.cause?.message || error.message}`));
-// Every error of the service is JSON; a proxy's own may be something else.
-const result = await answer.json().catch(() => fail(`${answer.status} ${answer.statusText}`));
+// Every error of the service is a problem of RFC 9457; a proxy's own is something else.
+const isProblem = answer.headers.get("Content-Type")?.includes("problem+json");
+if (!answer.ok && !isProblem) fail(`${answer.status} ${answer.statusText}`);
+const result = await answer.json();
 if (!answer.ok) fail(`${result.status} ${result.title}: ${result.detail}`);
 
 for (const { box, score } of result.faces) {

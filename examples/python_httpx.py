@@ -16,7 +16,7 @@ try:
 except httpx.HTTPError as error:
     sys.exit(f"{URL}: {error}")
 if answer.is_error:  # every error of the service is a JSON object of this form (RFC 9457)
-    if "json" not in answer.headers.get("Content-Type", ""):  # a proxy's own error
+    if "problem+json" not in answer.headers.get("Content-Type", ""):  # a proxy's own error
         sys.exit(f"{answer.status_code} {answer.reason_phrase}")
     problem = answer.json()
     sys.exit(f"{problem['status']} {problem['title']}: {problem['detail']}")

@@ -25,6 +25,10 @@ def listen(host: str, port: int, variable: str = "SFD_PORT") -> Iterator[socket.
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             reason = f"the port is in use; stop the program that uses it, or set {variable}"
+        elif error.errno in (socket.EAI_NONAME, socket.EAI_FAMILY, socket.EAI_AGAIN):
+            reason = (
+                "SFD_HOST must be an address or a name of this machine, without port or brackets"
+            )
         else:
             reason = f"{error.strerror or error} (SFD_HOST, {variable})"
         raise StartError(f"cannot listen on {address_of(host, port)}: {reason}") from None

@@ -61,10 +61,7 @@ Origins = Annotated[
     tuple[Origin, ...],
     NoDecode,
     BeforeValidator(split_lower),
-    Listed(
-        "origins",
-        "like https://example.org or http://localhost:3000, without a path or closing /, or *",
-    ),
+    Listed("* or origins", "SCHEME://HOST or SCHEME://HOST:PORT, with nothing after it"),
 ]
 
 
@@ -94,7 +91,8 @@ class Settings(DetectionSettings):
     Default: open."""
 
     cors_origins: Origins = ()
-    """Origins whose pages may call the service; * means all. Default: none."""
+    """Origins whose pages may call the service, such as https://example.org; * means all.
+    Default: none."""
 
     compat: Compats = ()
     """Other products' APIs to offer too, separated by commas: deepstack for POST /v1/vision/face,

@@ -55,9 +55,6 @@ COMMANDS = {
 The module of `models quantize` stands above that of `models`, which therefore does not import it.
 """
 
-_INFERRING = {"serve", "detect", "evaluate"}
-"""The commands that may run a network thousands of times."""
-
 _NO_BUGS = (
     errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG,
     errno.ENAMETOOLONG, errno.ELOOP,
@@ -80,7 +77,10 @@ class Command(Protocol):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run `sfd` with argv (default: the process's) and return its exit code: 0, 1 or 2."""
+    """Run `sfd` with argv (default: the process's) and return its exit code: 0, 1 or 2.
+
+    See `run_command` for what it may do to the process.
+    """
     open_closed_streams()
     parser = Parser(
         prog="sfd",
@@ -93,15 +93,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         if " " not in name:
             commands.add_parser(name, help=summary, add_help=False)
     arguments, rest = parser.parse_known_args(argv)
-    if argv is None:
-        _prepare(arguments.command)
+    if argv is None and _runs_long(arguments.command, rest):
+        huge_pages.restart_with()
     return run_command(arguments.command, rest)
 
 
-def _prepare(name: str) -> None:
-    """Prepare the process for a command that is all that it runs."""
-    if name in _INFERRING:
-        huge_pages.restart_with()
+def _runs_long(name: str, argv: Sequence[str]) -> bool:
+    """Whether a command runs a network so often that it is worth 0.1 s to start again."""
+    is_bulk = name == "detect" and any(each.startswith("--bulk") for each in argv)
+    return name in ("serve", "evaluate") or is_bulk
 
 
 def add_subcommands(
@@ -121,11 +121,14 @@ def add_subcommands(
 def run_command(name: str, argv: Sequence[str] | None = None) -> int:
     """Run one subcommand with its own arguments (default: the process's); returns its exit code.
 
+    Without `argv`, a command that runs long and is all that the process does may start the process
+    again (`sfd.huge_pages`).
+
     Only the module of this subcommand is imported: `sfd serve` starts without the converter's
     libraries, and `sfd convert` without the web framework.
     """
-    if argv is None:
-        _prepare(name)
+    if argv is None and _runs_long(name, sys.argv[1:]):
+        huge_pages.restart_with()
     open_closed_streams()
     put_current_folder_last()
     with _ended_by_sigterm():

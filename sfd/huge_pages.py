@@ -10,28 +10,58 @@ from contextlib import suppress
 from pathlib import Path
 
 VARIABLE = "GLIBC_TUNABLES"
-TUNABLE = "glibc.malloc.hugetlb"
-ASKING = f"{TUNABLE}=1"
+_TUNABLE = "glibc.malloc.hugetlb"
 _GIVEN = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+_OLDEST_GLIBC = (2, 35)
+_RESTARTED = "sfd_restarted"
+"""The option -X of Python that the second start has: the variable may be removed on the way."""
 
 
-def are_given_on_request() -> bool:
+def can_be_asked_for() -> bool:
     """Whether this system gives huge pages to programs that ask, and only to those."""
     try:
-        return "[madvise]" in _GIVEN.read_text()
-    except OSError:
+        given = _GIVEN.read_text()
+        library, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").split()
+    except (OSError, ValueError):
         return False
+    is_new = tuple(map(int, version.split(".")[:2])) >= _OLDEST_GLIBC
+    return "[madvise]" in given and library == "glibc" and is_new
+
+
+def asking(before: str) -> str:
+    """The value of the variable that asks for huge pages, unless the one before decides that."""
+    if _TUNABLE in before:
+        return before
+    return ":".join(filter(None, (before, f"{_TUNABLE}=1")))
 
 
 def restart_with() -> None:
     """Start this program again, as the same process, so that it asks for huge pages.
 
-    Returns if that would change nothing, or if the user has set what glibc does.
+    Does nothing if that would change nothing, or if this process does more than run the command: it
+    must have been started as `sfd COMMAND` or `python -m sfd COMMAND`.
     """
     before = os.environ.get(VARIABLE, "")
-    if TUNABLE in before or not are_given_on_request():
+    wanted = asking(before)
+    if wanted == before or _RESTARTED in sys._xoptions or not can_be_asked_for():
         return
-    os.environ[VARIABLE] = f"{before}:{ASKING}" if before else ASKING
-    # Without them, everything works too.
+    if not _is_whole_process():
+        return
+    # Without huge pages, everything works too.
     with suppress(OSError):
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+        program = [sys.executable, "-X", _RESTARTED, *sys.orig_argv[1:]]
+        os.execve(sys.executable, program, {**os.environ, VARIABLE: wanted})
+
+
+def _is_whole_process() -> bool:
+    """Whether the command line of this process is that of the command, and can run once more.
+
+    A notebook that runs the command has another one. A program read from standard input or a pipe
+    can't be read again.
+    """
+    given, arguments = sys.orig_argv[1:], sys.argv[1:]
+    count = len(given) - len(arguments)
+    program, rest = given[:count], given[count:]
+    is_module = program[-2:-1] == ["-m"]
+    is_script = program[-1:] == sys.argv[:1] and os.path.isfile(sys.argv[0])
+    return rest == arguments and (is_module or is_script)

@@ -22,7 +22,6 @@ from service import runtime as runtimes
 from service.app import create_app
 from service.runtime import Runtime
 from service.settings import Settings
-from sfd import huge_pages
 from tests.cells import NAME
 
 
@@ -177,8 +176,6 @@ def run_server(folder: Path, environment: dict[str, str], before: str = "") -> I
     serve = "import runpy; runpy.run_module('service', run_name='__main__', alter_sys=True)"
     log = folder / "server.log"
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SFD_")}
-    # Otherwise it would start again, and `before` would run twice.
-    clean[huge_pages.VARIABLE] = huge_pages.ASKING
     with log.open("w") as stderr:
         process = subprocess.Popen(
             [sys.executable, *(("-c", f"{before}\n{serve}") if before else ("-m", "service"))],

@@ -65,8 +65,8 @@ def begin(folder: Path, *, resume: bool) -> dict[str, Any] | None:
     if not resume:
         if old := sorted(each for name in WEIGHTS for each in folder.glob(name)):
             raise TrainingError(
-                f"{old[0]} already exists, and a new training may overwrite it: remove it, or give "
-                "another --output"
+                f"{old[0]} already exists, and a new training may overwrite it: move it to another "
+                "folder, or give another --output"
             )
         return None
     if not path.exists():

@@ -1,5 +1,6 @@
 """A whole network in NumPy, layer by layer, by the formulas of convert.verify.reference."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -56,10 +57,13 @@ class NumpyReference:
     blobs: tuple[str, ...]
 
     @classmethod
-    def of(cls, network: Network, shapes: Shapes, blobs: Iterable[str]) -> "NumpyReference":
-        """The reference for some blobs; NumpyError where a layer has no formula, or is too large.
+    def of(
+        cls, network: Network, shapes: Shapes, blobs: Iterable[str], most: float = math.inf
+    ) -> "NumpyReference":
+        """The reference for some blobs; NumpyError if a layer has no formula.
 
-        The blobs that layers with jumps read are added to those given.
+        Also if they need more than `most` products together. The blobs that layers with jumps read
+        are added to those given.
         """
         wanted = tuple(blobs)
         part = needed_for(network, wanted)
@@ -67,15 +71,15 @@ class NumpyReference:
         unknown = sorted({layer.type for layer in part.layers} - known.keys())
         if unknown:
             raise NumpyError(f"no formula for layers of type {', '.join(unknown)}")
-        if products(part, shapes) > MOST_PRODUCTS:
+        if products(part, shapes) > most:
             raise NumpyError("the network is too large for NumPy")
         return cls(part, tuple(dict.fromkeys((*wanted, *read_by_jumps(part)))))
 
     @classmethod
     def has(cls, network: Network, shapes: Shapes, blob: str) -> bool:
-        """Whether a blob can be computed, by itself."""
+        """Whether a blob can be computed, by itself, in reasonable time."""
         try:
-            cls.of(network, shapes, [blob])
+            cls.of(network, shapes, [blob], MOST_PRODUCTS)
         except NumpyError:
             return False
         return True

@@ -62,7 +62,7 @@ class References:
         missing: dict[str, str] = {}
         for blob in (*opencv.missing, *unasked):
             try:
-                NumpyReference.of(network, shapes, [blob])
+                NumpyReference.of(network, shapes, [blob], numpy_reference.MOST_PRODUCTS)
                 computable.append(blob)
             except NumpyError as error:
                 reason = opencv.missing.get(blob)

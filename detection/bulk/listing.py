@@ -112,5 +112,6 @@ def _whole() -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError, ValueError) as error:
         raise BulkError(
-            f"the listing is broken ({reason(error)}): put it back, or choose another --out"
+            f"the listing can't be read or is broken ({reason(error)}): start again, and if that "
+            "does not help, choose another --out"
         ) from error

@@ -44,6 +44,11 @@ def protocols(name: str) -> list[str]:
     return [first for first, separator, _ in parts if separator or _PROTOCOL.fullmatch(first)]
 
 
+def absolute(name: str) -> str:
+    """A path, or the path of the archive in a URL, as an absolute one."""
+    return beside(os.getcwd(), name) if is_url(name) else os.path.abspath(name)
+
+
 def archive_of(name: str) -> str:
     """What follows a path in an archive: `::b.zip` of zip://a.jpg::b.zip; else nothing."""
     inside, separator, archive = name.partition("::")
@@ -67,8 +72,15 @@ def file_system(name: str) -> tuple[Any, str]:
 
 
 def beside(base: str, name: str) -> str:
-    """A name as it is read: a relative path is relative to the folder `base`."""
-    if is_url(name) or os.path.isabs(name):
+    """A name as it is read: a relative path is relative to the folder `base`.
+
+    So is the path of an archive, if both are local: b.zip of zip://a.jpg::b.zip.
+    """
+    if is_url(name):
+        inside, separator, archive = name.rpartition("::")
+        is_path = separator and "://" not in archive and not _PROTOCOL.fullmatch(archive)
+        return f"{inside}::{beside(base, archive)}" if is_path and not is_url(base) else name
+    if os.path.isabs(name):
         return name
     if not is_url(base):
         return os.path.join(base, name)

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from detection.bulk.settings import BulkSettings
 from detection.detector import Query
+from detection.settings import variable
 from sfd.errors import UsageError
 from store.model import Build, Model
 
@@ -148,7 +149,8 @@ def options(query: Query, model: Model, settings: BulkSettings) -> Options:
         tiles=query.tiles,
         max_bytes=settings.max_bytes,
         max_pixels=settings.max_pixels,
-        reduced_decoding=settings.reduced_decoding,
+        # Tiles are cut from pictures that are decoded in full.
+        reduced_decoding=False if query.tiles else settings.reduced_decoding,
         precision=settings.precision,
         second_look=settings.second_look and model.second_look is not None,
     )
@@ -176,14 +178,21 @@ def _source_changes(before: SourcePlan, now: SourcePlan) -> list[str]:
 
 def _changes(whose: str, before: object, now: object, leave_out: tuple[str, ...] = ()) -> list[str]:
     return [
-        f"{whose}{field.name} {_text(old)} before, {_text(new)} now"
+        f"{whose}{_shown(field.name)} {_text(old)} before, {_text(new)} now"
         for field in fields(before)  # type: ignore[arg-type]
         if field.name not in leave_out
         and (old := getattr(before, field.name)) != (new := getattr(now, field.name))
     ]
 
 
+def _shown(name: str) -> str:
+    """The variable of an option that is a setting, so that the user can set it as before."""
+    return variable(name) if name in BulkSettings.model_fields else name
+
+
 def _text(value: object) -> str:
     if isinstance(value, str) and len(value) == 64:
         return value[:12]
+    if isinstance(value, bool):
+        return str(value).lower()
     return "not set" if value is None else str(value)

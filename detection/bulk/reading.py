@@ -2,12 +2,14 @@
 
 import os
 import stat
+import threading
 import time
+from typing import Any
 
 from fsspec.core import url_to_fs
 
 from detection.bulk.errors import BulkError
-from detection.bulk.names import is_url
+from detection.bulk.names import archive_of, is_url
 from detection.errors import RequestError
 from detection.sources import UnreadableFile, too_large
 
@@ -48,13 +50,35 @@ def _open(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
 
+class _Archive(threading.local):
+    """The archive that a thread has open: to open one, its whole list of files is read."""
+
+    name = ""
+    fs: Any = None
+
+
+_archive = _Archive()
+
+
+def _file_system(url: str) -> tuple[Any, str]:
+    """What reads a URL, and the path in it."""
+    archive = archive_of(url)
+    name = url.partition("://")[0] + archive
+    if archive and _archive.name == name:
+        return _archive.fs, _archive.fs._strip_protocol(url.removesuffix(archive))
+    fs, path = url_to_fs(url)
+    if archive:
+        _archive.name, _archive.fs = name, fs
+    return fs, path
+
+
 def _read_url(url: str, most: int) -> bytes | RequestError:
     failure: Exception | None = None
     for attempt in range(ATTEMPTS):
         if attempt:
             time.sleep(PAUSE_S * 2 ** (attempt - 1))
         try:
-            fs, path = url_to_fs(url)
+            fs, path = _file_system(url)
             data = bytes(fs.cat_file(path, start=0, end=most + 1))
         except ImportError as error:
             raise BulkError(f"{url}: {error}") from None
@@ -63,6 +87,8 @@ def _read_url(url: str, most: int) -> bytes | RequestError:
             failure = error
             if isinstance(error, _FINAL):
                 break
+            # It may be what is broken, as after a network's failure.
+            _archive.name = ""
         else:
             return too_large(most) if len(data) > most else data
     return UnreadableFile(f"cannot be read: {reason(failure)}")

@@ -13,6 +13,7 @@ from fsspec.implementations.local import LocalFileSystem
 from detection.bulk import tables
 from detection.bulk.errors import BulkError
 from detection.bulk.names import (
+    absolute,
     archive_of,
     beside,
     file_system,
@@ -52,12 +53,12 @@ def find(name: str, column: str | None, key: str | None, out: str | None = None)
 
     Tables below `out`, the folder for the results, are not part of a source that has others too.
     """
-    where = name if is_url(name) else os.path.abspath(name)
+    where = absolute(name)
     try:
         fs, path = file_system(where)
         if column is not None:
             files = tuple(_table_files(fs, path, where, out))
-            kind = tables.kind_of(files[0], column, key)
+            kind = tables.kind_of(files, column, key)
             base = where.rstrip("/") if fs.isdir(path) else parent(where)
             return Source(kind, where, base, column, key, files)
         if fs.isdir(path):

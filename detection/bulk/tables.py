@@ -37,13 +37,23 @@ def opened(name: str) -> Iterator[pq.ParquetFile]:
         raise BulkError(f"{name}: cannot be read: {reason(error)}") from error
 
 
-def kind_of(name: str, column: str, key: str | None) -> Kind:
-    """Whether a table's column has names or bytes. Raises UsageError for any other column."""
-    with opened(name) as file:
-        return _kind(file.schema_arrow, name, column, key)
+def kind_of(files: Sequence[str], column: str, key: str | None) -> Kind:
+    """Whether a table's column has names or bytes. Raises UsageError for any other column.
+
+    A column of nulls alone, which pandas writes without a type, is of either kind, so the first
+    file with others decides.
+    """
+    for name in files:
+        with opened(name) as file:
+            schema = file.schema_arrow
+        _check_columns(schema, name, column, key)
+        if not pa.types.is_null(_type(schema, column)):
+            return _kind(schema, name, column, key)
+    raise UsageError(f"{files[0]}: column {column!r} has only nulls")
 
 
-def _kind(schema: pa.Schema, name: str, column: str, key: str | None) -> Kind:
+def _check_columns(schema: pa.Schema, name: str, column: str, key: str | None) -> None:
+    """Raise UsageError for a column that a file has not, or more than once."""
     for wanted in (column, key):
         if wanted is None:
             continue
@@ -51,6 +61,9 @@ def _kind(schema: pa.Schema, name: str, column: str, key: str | None) -> Kind:
             raise UsageError(f"{name}: has more than one column {wanted!r}")
         if _type(schema, wanted) is None:
             raise UsageError(f"{name}: has no column {wanted!r}, only {', '.join(schema.names)}")
+
+
+def _kind(schema: pa.Schema, name: str, column: str, key: str | None) -> Kind:
     found = _type(schema, column)
     if _is_binary(found):
         return "bytes"
@@ -67,17 +80,14 @@ def _kind(schema: pa.Schema, name: str, column: str, key: str | None) -> Kind:
 
 
 def _check(file: pq.ParquetFile, name: str, column: str, key: str | None, kind: Kind) -> None:
-    """Raise UsageError if the column of a file is not of the kind of the first file's.
-
-    A column of nulls alone, which pandas writes without a type, is of either kind.
-    """
+    """Raise UsageError if the column of a file is not of the kind of the others'."""
     schema = file.schema_arrow
-    found = _type(schema, column)
-    if found is not None and pa.types.is_null(found) and (key is None or _type(schema, key)):
+    _check_columns(schema, name, column, key)
+    if pa.types.is_null(_type(schema, column)):
         return
     found = _kind(schema, name, column, key)
     if found != kind:
-        raise UsageError(f"{name}: column {column!r} has {found}, but {kind} in the first file")
+        raise UsageError(f"{name}: column {column!r} has {found}, but {kind} in other files")
 
 
 def names(files: Sequence[str], column: str) -> Iterator[str]:

@@ -36,8 +36,6 @@ ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(16 * 2**20),
     "MALLOC_TRIM_THRESHOLD_": str(32 * 2**20),
     "MALLOC_ARENA_MAX": "1",
-    # Otherwise getting pages takes a quarter of the CPU time that a photograph of 12 MP needs.
-    huge_pages.VARIABLE: huge_pages.ASKING,
 }
 INHERITED = ("PATH", "HOME", "LANG", "LC_", "TMPDIR", "PYTHON", "LD_LIBRARY_PATH", "DYLD_")
 """Beginnings of the variables that the processes get. API keys are not among them."""
@@ -217,7 +215,10 @@ class ForkServer:
 
 def _environment() -> dict[str, str]:
     inherited = {name: v for name, v in os.environ.items() if name.startswith(INHERITED)}
-    return inherited | ENVIRONMENT
+    # Without huge pages, getting memory takes a quarter of the CPU time that a photograph of 12 MP
+    # needs.
+    tunables = huge_pages.asking(os.environ.get(huge_pages.VARIABLE, ""))
+    return inherited | ENVIRONMENT | {huge_pages.VARIABLE: tunables}
 
 
 @contextmanager

@@ -42,8 +42,8 @@ class Prepare:
     max_pixels: int
     most_tiles: int
     oversampling: int | None
-    """How many times as large as the network's input a JPEG that is decoded at a reduced scale must
-    be at least; None for full scale."""
+    """A JPEG is decoded at the smallest scale at which it is still this many times as large as the
+    network's input; None for full scale."""
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -24,19 +24,26 @@ def script() -> dict[str, Any]:
 
 
 @contextmanager
-def prometheus(values: dict[str, list[str]], rules: list[dict[str, str]]) -> Iterator[str]:
-    """A server that answers as Prometheus: the values of each query, by default one number."""
+def prometheus(
+    values: dict[str, list[str]], rules: list[dict[str, str]], wrong: str = ""
+) -> Iterator[str]:
+    """A server that answers as Prometheus: the values of each query, by default one number.
+
+    It refuses the query `wrong`.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             parts = urlsplit(self.path)
+            query = ""
             if parts.path == "/api/v1/rules":
                 data: object = {"groups": [{"rules": rules}]}
             else:
                 (query,) = parse_qs(parts.query)["query"]
                 data = {"result": [{"value": [0, v]} for v in values.get(query, ["1"])]}
-            body = json.dumps({"data": data}).encode()
-            self.send_response(200)
+            is_wrong = bool(wrong) and query == wrong
+            body = json.dumps({"error": "parse error"} if is_wrong else {"data": data}).encode()
+            self.send_response(400 if is_wrong else 200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -128,3 +135,13 @@ def test_an_address_without_prometheus_is_named_in_one_line(url: str) -> None:
     assert done.stderr.startswith(f"{url}/api/v1/rules: ")
     assert "such as http://127.0.0.1:9090" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_query_that_prometheus_refuses_is_named_with_its_reason() -> None:
+    with prometheus({}, RULES, wrong="rate(a[5m])") as url:
+        done = check(url)
+    assert done.returncode == 1
+    assert "'rate(a[5m])'" in done.stderr
+    assert "400" in done.stderr
+    assert "parse error" in done.stderr
+    assert "such as" not in done.stderr

@@ -12,38 +12,49 @@ from tests.cells import NAME
 from tests.pages import needs_huge_pages
 from tests.servers import FIXED, run_server
 
-Started = list[list[str]]
+Started = list[tuple[list[str], str]]
+SERVE = ["/venv/bin/python", "-I", "-m", "sfd", "serve", "--dry-run"]
 
 
 @pytest.fixture
 def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Started:
-    """On a system that gives huge pages on request: the programs that would be started."""
+    """In `sfd serve --dry-run`, on a system that gives huge pages on request.
+
+    Collects the programs that would be started, with the variable.
+    """
     (tmp_path / "enabled").write_text("always [madvise] never\n")
     monkeypatch.setattr(huge_pages, "_GIVEN", tmp_path / "enabled")
+    monkeypatch.setattr(os, "confstr", lambda name: "glibc 2.36")
     monkeypatch.setenv(huge_pages.VARIABLE, "")
+    monkeypatch.setattr(sys, "orig_argv", SERVE)
+    monkeypatch.setattr(sys, "argv", ["/site-packages/sfd/__main__.py", "serve", "--dry-run"])
     programs: Started = []
-    monkeypatch.setattr(os, "execv", lambda path, argv: programs.append([path, *argv]))
+
+    def record(path: str, argv: list[str], environment: dict[str, str]) -> None:
+        assert path == argv[0] == sys.executable
+        programs.append((argv[1:], environment[huge_pages.VARIABLE]))
+
+    monkeypatch.setattr(os, "execve", record)
     return programs
 
 
-def test_the_same_program_is_started_again(
-    started: Started, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "orig_argv", ["python", "-I", "-m", "sfd", "serve", "--dry-run"])
+def test_the_same_program_is_started_again(started: Started) -> None:
     huge_pages.restart_with()
-    python = sys.executable
-    assert started == [[python, python, "-I", "-m", "sfd", "serve", "--dry-run"]]
-    assert os.environ[huge_pages.VARIABLE] == "glibc.malloc.hugetlb=1"
+    assert started == [(["-X", "sfd_restarted", *SERVE[1:]], "glibc.malloc.hugetlb=1")]
+
+
+def test_it_is_not_started_a_third_time(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if the variable was removed on the way, as from a program with file capabilities."""
+    monkeypatch.setitem(sys._xoptions, "sfd_restarted", True)
     huge_pages.restart_with()
-    assert len(started) == 1
+    assert started == []
 
 
 def test_other_tunables_are_kept(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(huge_pages.VARIABLE, "glibc.malloc.arena_max=2")
     huge_pages.restart_with()
-    expected = "glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1"
-    assert os.environ[huge_pages.VARIABLE] == expected
-    assert len(started) == 1
+    [(_, value)] = started
+    assert value == "glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1"
 
 
 @pytest.mark.parametrize("tunables", ["glibc.malloc.hugetlb=0", "glibc.malloc.hugetlb=2"])
@@ -53,42 +64,96 @@ def test_what_the_user_has_set_wins(
     monkeypatch.setenv(huge_pages.VARIABLE, tunables)
     huge_pages.restart_with()
     assert started == []
-    assert os.environ[huge_pages.VARIABLE] == tunables
+    assert huge_pages.asking(tunables) == tunables
 
 
-@pytest.mark.parametrize("given", ["[always] madvise never\n", "always madvise [never]\n", None])
+@pytest.mark.parametrize(
+    ("given", "library"),
+    [
+        ("[always] madvise never\n", "glibc 2.36"),
+        ("always madvise [never]\n", "glibc 2.36"),
+        (None, "glibc 2.36"),
+        ("always [madvise] never\n", "glibc 2.34"),
+        ("always [madvise] never\n", None),
+    ],
+)
 def test_nothing_is_started_where_it_would_change_nothing(
-    given: str | None, started: Started, tmp_path: Path
+    given: str | None,
+    library: str | None,
+    started: Started,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     enabled = tmp_path / "enabled"
     enabled.unlink() if given is None else enabled.write_text(given)
+    monkeypatch.setattr(os, "confstr", lambda name: library)
     huge_pages.restart_with()
     assert started == []
 
 
-def test_the_command_runs_even_if_it_cannot_be_started_again(
+@pytest.mark.parametrize(
+    ("command_line", "argv", "starts"),
+    [
+        (["python", "-m", "service"], ["/site-packages/service/__main__.py"], 1),
+        (["python", "{script}", "serve"], ["{script}", "serve"], 1),
+        # A notebook's %run.
+        (["python", "-m", "ipykernel_launcher", "-f", "a"], ["sfd", "detect", "a.jpg"], 0),
+        # A program of its own that calls main().
+        (["python", "launcher.py"], ["sfd", "serve"], 0),
+        (["python", "-c", "…", "serve"], ["-c", "serve"], 0),
+        (["python", "-", "serve"], ["-", "serve"], 0),
+        (["python", "{pipe}", "serve"], ["{pipe}", "serve"], 0),
+    ],
+)
+def test_only_the_program_of_the_command_is_started_again(
+    command_line: list[str],
+    argv: list[str],
+    starts: int,
+    started: Started,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "sfd").write_text("")
+    os.mkfifo(tmp_path / "pipe")
+    names = {"script": tmp_path / "sfd", "pipe": tmp_path / "pipe"}
+    monkeypatch.setattr(sys, "orig_argv", [each.format(**names) for each in command_line])
+    monkeypatch.setattr(sys, "argv", [each.format(**names) for each in argv])
+    huge_pages.restart_with()
+    assert len(started) == starts
+
+
+def test_it_goes_on_if_it_cannot_be_started_again(
     started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(path: str, argv: list[str]) -> None:
+    def fails(*arguments: object) -> None:
         raise PermissionError("not allowed here")
 
-    monkeypatch.setattr(os, "execv", fails)
+    monkeypatch.setattr(os, "execve", fails)
     huge_pages.restart_with()
+    assert os.environ[huge_pages.VARIABLE] == ""
 
 
 @pytest.mark.parametrize(
-    ("arguments", "starts"), [("serve", 1), ("detect", 1), ("evaluate", 1), ("models", 0)]
+    ("arguments", "starts"),
+    [
+        (["serve", "--help"], 1),
+        (["evaluate", "--help"], 1),
+        (["detect", "--bulk", "a", "--help"], 1),
+        (["detect", "--help"], 0),
+        (["models", "--help"], 0),
+    ],
 )
-def test_commands_that_infer_ask(
-    arguments: str, starts: int, started: Started, monkeypatch: pytest.MonkeyPatch
+def test_commands_that_run_long_ask(
+    arguments: list[str], starts: int, started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["sfd", arguments, "--help"])
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "sfd", *arguments])
+    monkeypatch.setattr(sys, "argv", ["sfd", *arguments])
     with pytest.raises(SystemExit):
         cli.main()
     assert len(started) == starts
 
 
-def test_a_command_within_another_program_does_not_ask(started: Started) -> None:
+def test_a_command_with_arguments_of_a_caller_does_not_ask(started: Started) -> None:
     with pytest.raises(SystemExit):
         cli.main(["serve", "--help"])
     with pytest.raises(SystemExit):

@@ -60,7 +60,7 @@ def read_json_lines(path: Path, images: Path | None = None) -> list[LabelledImag
             continue
         try:
             entry = json.loads(line)
-            # A half of a surrogate pair, which JSON can write, is in no file's name.
+            # JSON can write half a surrogate pair. Such a name has no bytes for --held-out to hash.
             entry["image"].encode()
             boxes = None if entry["boxes"] is None else _boxes(entry["boxes"])
             dataset.append(LabelledImage(folder / entry["image"], entry["image"], boxes))

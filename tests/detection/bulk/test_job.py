@@ -277,7 +277,7 @@ def test_the_same_command_does_only_what_is_missing(
         (["--min-score", "0.2"], "min_score 0.5 before, 0.2 now"),
         (["--shard-size", "5"], "shard_size 1000 before, 5 now"),
         (["--model", "others"], "model name cells before, others now"),
-        (["--tiles", "auto"], "tiles False before, True now"),
+        (["--tiles", "auto"], "tiles false before, true now"),
     ],
 )
 def test_another_option_is_refused_and_the_results_stay(

@@ -49,7 +49,9 @@ def test_a_listing_that_was_cut_ends_the_job(tmp_path: Path, kept: int) -> None:
     (tmp_path / "listing").write_bytes(content[:kept])
     with (
         (tmp_path / "listing").open("rb") as file,
-        pytest.raises(BulkError, match=r"the listing is broken \(.+\): put it back, or choose"),
+        pytest.raises(
+            BulkError, match=r"the listing can.t be read or is broken \(.+\): start again"
+        ),
     ):
         Listing(file).names(9)
 
@@ -64,7 +66,7 @@ def test_a_listing_with_other_bytes_inside_ends_the_job(tmp_path: Path) -> None:
     )
     with (
         (tmp_path / "listing").open("rb") as file,
-        pytest.raises(BulkError, match="the listing is broken"),
+        pytest.raises(BulkError, match=r"the listing can.t be read or is broken"),
     ):
         Listing(file).names(0)
 

@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 from detection.bulk.names import (
+    absolute,
     beside,
     from_bytes,
     is_url,
@@ -48,10 +51,24 @@ def test_a_url_has_protocols(name: str, expected: list[str]) -> None:
         ("s3://bucket/lists", "a.png", "s3://bucket/lists/a.png"),
         ("zip://lists::/data/b.zip", "a.png", "zip://lists/a.png::/data/b.zip"),
         ("zip://::/data/b.zip", "a.png", "zip:///a.png::/data/b.zip"),
+        ("/lists", "zip://a.png::b.zip", "zip://a.png::/lists/b.zip"),
+        ("/lists", "zip://a.png::/data/b.zip", "zip://a.png::/data/b.zip"),
+        ("/lists", "zip://a.png::s3://bucket/b.zip", "zip://a.png::s3://bucket/b.zip"),
+        ("/lists", "zip://a.png::tar://b.zip::c.tar", "zip://a.png::tar://b.zip::/lists/c.tar"),
+        ("/lists", "simplecache::s3://bucket/a.png", "simplecache::s3://bucket/a.png"),
     ],
 )
 def test_a_relative_name_lies_beside_its_list(base: str, name: str, expected: str) -> None:
     assert beside(base, name) == expected
+
+
+def test_a_relative_path_of_an_archive_becomes_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert absolute("zip://::b.zip") == f"zip://::{tmp_path}/b.zip"
+    assert absolute("b.zip") == f"{tmp_path}/b.zip"
+    assert absolute("s3://bucket/b.zip") == "s3://bucket/b.zip"
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,10 @@ def test_the_same_plan_goes_on() -> None:
             "min_score 0.5 before, 0.7 now; max_faces not set before, 3 now",
         ),
         (
+            replace(PLAN, options=replace(PLAN.options, reduced_decoding="auto")),
+            "SFD_REDUCED_DECODING false before, auto now",
+        ),
+        (
             replace(PLAN, model=replace(PLAN.model, sha256="c" * 64)),
             "model sha256 bbbbbbbbbbbb before, cccccccccccc now",
         ),

@@ -1,13 +1,17 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
 
 import fsspec
 import pytest
+from fsspec.core import url_to_fs
 
 from detection.bulk import reading
 from detection.bulk.errors import BulkError
 from detection.bulk.reading import read
+from detection.errors import RequestError
 from detection.sources import FileTooLarge, UnreadableFile
 
 
@@ -87,3 +91,29 @@ def test_a_missing_package_ends_the_job(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(__import__("sys").modules, "s3fs", None)
     with pytest.raises(BulkError, match="s3fs"):
         read("s3://bucket/a.png", 5)
+
+
+def test_an_archive_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.zip", "b.zip"):
+        with ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("folder/1", name + "1")
+            archive.writestr("2", name + "2")
+    opened: list[str] = []
+
+    def counted(url: str) -> tuple[Any, str]:
+        opened.append(url)
+        fs, path = url_to_fs(url)
+        return fs, path
+
+    monkeypatch.setattr(reading, "url_to_fs", counted)
+    monkeypatch.setattr(reading, "PAUSE_S", 0)
+
+    def content(name: str, archive: str) -> bytes | RequestError:
+        return read(f"zip://{name}::{tmp_path}/{archive}", 10)
+
+    assert content("folder/1", "a.zip") == b"a.zip1"
+    assert content("2", "a.zip") == b"a.zip2"
+    assert len(opened) == 1
+    assert content("2", "b.zip") == b"b.zip2"
+    assert isinstance(content("3", "b.zip"), UnreadableFile)
+    assert len(opened) == 2

@@ -37,13 +37,13 @@ def write(tmp_path: Path) -> Write:
     ],
 )
 def test_a_column_has_bytes_or_paths(write: Write, values: Any, expected: str) -> None:
-    assert kind_of(write(image=values), "image", None) == expected
+    assert kind_of([write(image=values)], "image", None) == expected
 
 
 def test_a_field_of_a_struct_is_named_with_a_dot(write: Write) -> None:
     path = write(image=[{"bytes": b"1", "path": "a"}, {"bytes": None, "path": "b"}, None])
-    assert kind_of(path, "image.bytes", None) == "bytes"
-    assert kind_of(path, "image.path", None) == "paths"
+    assert kind_of([path], "image.bytes", None) == "bytes"
+    assert kind_of([path], "image.path", None) == "paths"
     assert list(names([path], "image.path")) == ["a", "b"]
     table = ByteTable([TableFile(path, 3)], "image.bytes", "image.path")
     assert list(table.rows(0, 3)) == [("a", b"1"), ("b", None), (f"{path}#2", None)]
@@ -65,13 +65,13 @@ def test_another_column_is_refused(
 ) -> None:  # fmt: skip
     path = write(image=[{"bytes": b"1", "path": "a"}], number=[1], name=["a"])
     with pytest.raises(UsageError, match=says):
-        kind_of(path, column, key)
+        kind_of([path], column, key)
 
 
 @pytest.mark.parametrize(
     ("image", "says"),
     [
-        (["a"], r"b\.parquet: column 'image' has paths, but bytes in the first file"),
+        (["a"], r"b\.parquet: column 'image' has paths, but bytes in other files"),
         ([1], r"b\.parquet: column 'image' has int64, neither bytes nor paths"),
     ],
 )
@@ -98,17 +98,24 @@ def test_a_file_without_any_value_is_of_either_kind(write: Write) -> None:
     assert read(ByteTable(files, "image", None), 0, 3) == [b"1", None, None]
 
 
+def test_the_first_file_with_values_tells_the_kind(write: Write) -> None:
+    nulls, paths = write("a.parquet", image=pa.nulls(2)), write("b.parquet", image=["a"])
+    assert kind_of([nulls, paths], "image", None) == "paths"
+    with pytest.raises(UsageError, match=r"a\.parquet: column 'image' has only nulls"):
+        kind_of([nulls], "image", None)
+
+
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     twice = pa.Table.from_arrays([pa.array([b"1"]), pa.array(["a"])], ["image", "image"])
     pq.write_table(twice, tmp_path / "a.parquet")
     with pytest.raises(UsageError, match="has more than one column 'image'"):
-        kind_of(str(tmp_path / "a.parquet"), "image", None)
+        kind_of([str(tmp_path / "a.parquet")], "image", None)
 
 
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(b"nothing")
     with pytest.raises(BulkError, match=r"a\.parquet: cannot be read"):
-        kind_of(str(tmp_path / "a.parquet"), "image", None)
+        kind_of([str(tmp_path / "a.parquet")], "image", None)
 
 
 def test_rows_without_a_path_are_left_out(write: Write) -> None:
