@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             commands.add_parser(name, help=summary, add_help=False)
     arguments, rest = parser.parse_known_args(argv)
     if argv is None and _runs_long(arguments.command, rest):
-        huge_pages.restart_with()
+        huge_pages.restart_to_ask()
     return run_command(arguments.command, rest)
 
 
@@ -128,7 +128,7 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
     libraries, and `sfd convert` without the web framework.
     """
     if argv is None and _runs_long(name, sys.argv[1:]):
-        huge_pages.restart_with()
+        huge_pages.restart_to_ask()
     open_closed_streams()
     put_current_folder_last()
     with _ended_by_sigterm():

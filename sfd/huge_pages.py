@@ -35,7 +35,7 @@ def asking(before: str) -> str:
     return ":".join(filter(None, (before, f"{_TUNABLE}=1")))
 
 
-def restart_with() -> None:
+def restart_to_ask() -> None:
     """Start this program again, as the same process, so that it asks for huge pages.
 
     Does nothing if that would change nothing, or if this process does more than run the command: it

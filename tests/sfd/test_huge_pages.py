@@ -39,20 +39,20 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Started:
 
 
 def test_the_same_program_is_started_again(started: Started) -> None:
-    huge_pages.restart_with()
+    huge_pages.restart_to_ask()
     assert started == [(["-X", "sfd_restarted", *SERVE[1:]], "glibc.malloc.hugetlb=1")]
 
 
 def test_it_is_not_started_a_third_time(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even if the variable was removed on the way, as from a program with file capabilities."""
     monkeypatch.setitem(sys._xoptions, "sfd_restarted", True)
-    huge_pages.restart_with()
+    huge_pages.restart_to_ask()
     assert started == []
 
 
 def test_other_tunables_are_kept(started: Started, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(huge_pages.VARIABLE, "glibc.malloc.arena_max=2")
-    huge_pages.restart_with()
+    huge_pages.restart_to_ask()
     [(_, value)] = started
     assert value == "glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1"
 
@@ -62,7 +62,7 @@ def test_what_the_user_has_set_wins(
     tunables: str, started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(huge_pages.VARIABLE, tunables)
-    huge_pages.restart_with()
+    huge_pages.restart_to_ask()
     assert started == []
     assert huge_pages.asking(tunables) == tunables
 
@@ -87,7 +87,7 @@ def test_nothing_is_started_where_it_would_change_nothing(
     enabled = tmp_path / "enabled"
     enabled.unlink() if given is None else enabled.write_text(given)
     monkeypatch.setattr(os, "confstr", lambda name: library)
-    huge_pages.restart_with()
+    huge_pages.restart_to_ask()
     assert started == []
 
 
@@ -118,7 +118,7 @@ def test_only_the_program_of_the_command_is_started_again(
     names = {"script": tmp_path / "sfd", "pipe": tmp_path / "pipe"}
     monkeypatch.setattr(sys, "orig_argv", [each.format(**names) for each in command_line])
     monkeypatch.setattr(sys, "argv", [each.format(**names) for each in argv])
-    huge_pages.restart_with()
+    huge_pages.restart_to_ask()
     assert len(started) == starts
 
 
@@ -129,7 +129,7 @@ def test_it_goes_on_if_it_cannot_be_started_again(
         raise PermissionError("not allowed here")
 
     monkeypatch.setattr(os, "execve", fails)
-    huge_pages.restart_with()
+    huge_pages.restart_to_ask()
     assert os.environ[huge_pages.VARIABLE] == ""
 
 
