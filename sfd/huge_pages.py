@@ -13,6 +13,8 @@ VARIABLE = "GLIBC_TUNABLES"
 _TUNABLE = "glibc.malloc.hugetlb"
 _GIVEN = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _OLDEST_GLIBC = (2, 35)
+_PROGRAMS = {"sfd", "service", "detection"}
+"""The script and the modules that run a command and nothing else."""
 _RESTARTED = "sfd_restarted"
 """The option -X of Python that the second start has: the variable may be removed on the way."""
 
@@ -56,12 +58,13 @@ def restart_to_ask() -> None:
 def _is_whole_process() -> bool:
     """Whether the command line of this process is that of the command, and can run once more.
 
-    A notebook that runs the command has another one. A program read from standard input or a pipe
-    can't be read again.
+    A notebook or a program that calls the command has another one. A program that was read from
+    standard input or a pipe can't be read again.
     """
     given, arguments = sys.orig_argv[1:], sys.argv[1:]
     count = len(given) - len(arguments)
     program, rest = given[:count], given[count:]
+    if rest != arguments or not program or os.path.basename(program[-1]) not in _PROGRAMS:
+        return False
     is_module = program[-2:-1] == ["-m"]
-    is_script = program[-1:] == sys.argv[:1] and os.path.isfile(sys.argv[0])
-    return rest == arguments and (is_module or is_script)
+    return is_module or (program[-1] == sys.argv[0] and os.path.isfile(sys.argv[0]))

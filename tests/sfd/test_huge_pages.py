@@ -100,9 +100,11 @@ def test_nothing_is_started_where_it_would_change_nothing(
         (["python", "-m", "ipykernel_launcher", "-f", "a"], ["sfd", "detect", "a.jpg"], 0),
         # A program of its own that calls main().
         (["python", "launcher.py"], ["sfd", "serve"], 0),
+        (["python", "{launcher}", "serve"], ["{launcher}", "serve"], 0),
+        (["python", "-m", "launcher", "serve"], ["/launcher.py", "serve"], 0),
         (["python", "-c", "…", "serve"], ["-c", "serve"], 0),
         (["python", "-", "serve"], ["-", "serve"], 0),
-        (["python", "{pipe}", "serve"], ["{pipe}", "serve"], 0),
+        (["python", "{pipe}/sfd", "serve"], ["{pipe}/sfd", "serve"], 0),
     ],
 )
 def test_only_the_program_of_the_command_is_started_again(
@@ -113,9 +115,15 @@ def test_only_the_program_of_the_command_is_started_again(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "sfd").write_text("")
-    os.mkfifo(tmp_path / "pipe")
-    names = {"script": tmp_path / "sfd", "pipe": tmp_path / "pipe"}
+    names = {
+        "script": tmp_path / "sfd",
+        "launcher": tmp_path / "launcher.py",
+        "pipe": tmp_path / "a",
+    }
+    for name in ("script", "launcher"):
+        names[name].write_text("")
+    names["pipe"].mkdir()
+    os.mkfifo(names["pipe"] / "sfd")
     monkeypatch.setattr(sys, "orig_argv", [each.format(**names) for each in command_line])
     monkeypatch.setattr(sys, "argv", [each.format(**names) for each in argv])
     huge_pages.restart_to_ask()
