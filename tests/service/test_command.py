@@ -188,7 +188,7 @@ def test_clients_that_disconnect_do_not_affect_the_others(
 @pytest.mark.usefixtures("plain")
 def test_sigterm_during_the_start_cancels_it(store: Path) -> None:
     # As process 1 of a container, which the kernel protects from signals without a handler.
-    slow = "import time, service.runtime as r; r.load = lambda _: time.sleep(60)"
+    slow = "import time, service.runtime as r; r.load = lambda *_, **__: time.sleep(60)"
     serve = "import runpy; runpy.run_module('service', run_name='__main__', alter_sys=True)"
     with subprocess.Popen(
         [sys.executable, "-c", f"{slow}\n{serve}"], env=os.environ | {"SFD_PORT": "0"}
