@@ -33,10 +33,20 @@ def ask(url: str, path: str, **parameters: str) -> Any:
         with urlopen(f"{url}{path}?{urlencode(parameters)}", timeout=10) as answer:
             return json.load(answer)["data"]
     except HTTPError as error:
-        said = error.read().decode(errors="replace").strip()
-        sys.exit(f"{url}{path} {parameters}: {error}: {said}")
+        if refusal := _refusal(error):
+            sys.exit(f"{url}{path} {parameters}: {refusal}")
+        reason: Exception = error
     except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
-        sys.exit(f"{url}{path}: {error} (give a Prometheus, such as http://127.0.0.1:9090)")
+        reason = error
+    sys.exit(f"{url}{path}: {reason} (give a Prometheus, such as http://127.0.0.1:9090)")
+
+
+def _refusal(answer: HTTPError) -> str | None:
+    """Why Prometheus refuses a query; None if the answer is not from Prometheus."""
+    try:
+        return str(json.load(answer)["error"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def of_dashboard(path: Path) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,9 @@ KEEP_ALIVE_S = 75
 """Longer than proxies keep idle connections (nginx: 60 s), so that the proxy closes first and never
 sends a request into a connection that is being closed here."""
 
+_NO_ADDRESS = (socket.EAI_NONAME, socket.EAI_FAMILY, socket.EAI_AGAIN)
+"""What the system answers to a name that it can't resolve."""
+
 
 @contextmanager
 def listen(host: str, port: int, variable: str = "SFD_PORT") -> Iterator[socket.socket]:
@@ -22,13 +25,14 @@ def listen(host: str, port: int, variable: str = "SFD_PORT") -> Iterator[socket.
         listener = socket.create_server(
             (host, port), family=family, backlog=2048, dualstack_ipv6=both
         )
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            reason = f"the port is in use; stop the program that uses it, or set {variable}"
-        elif error.errno in (socket.EAI_NONAME, socket.EAI_FAMILY, socket.EAI_AGAIN):
+    except (OSError, TypeError) as error:
+        # TypeError: a name that IDNA can't encode.
+        if isinstance(error, TypeError) or error.errno in _NO_ADDRESS:
             reason = (
                 "SFD_HOST must be an address or a name of this machine, without port or brackets"
             )
+        elif error.errno == errno.EADDRINUSE:
+            reason = f"the port is in use; stop the program that uses it, or set {variable}"
         else:
             reason = f"{error.strerror or error} (SFD_HOST, {variable})"
         raise StartError(f"cannot listen on {address_of(host, port)}: {reason}") from None

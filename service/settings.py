@@ -52,7 +52,7 @@ FetchHosts = Annotated[
     tuple[FetchHost, ...],
     NoDecode,
     BeforeValidator(split_lower),
-    Listed("host names", "HOST, HOST:PORT or *.HOST"),
+    Listed("host names", "HOST, HOST:PORT, *.HOST or *.HOST:PORT"),
 ]
 Origin = Annotated[
     str, StringConstraints(pattern=rf"^(?:\*|{ORIGIN})$"), AfterValidator(as_browsers_send)
@@ -61,7 +61,7 @@ Origins = Annotated[
     tuple[Origin, ...],
     NoDecode,
     BeforeValidator(split_lower),
-    Listed("* or origins", "SCHEME://HOST or SCHEME://HOST:PORT, with nothing after it"),
+    Listed("origins", "SCHEME://HOST or SCHEME://HOST:PORT without a path, or *"),
 ]
 
 

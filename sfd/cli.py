@@ -58,10 +58,12 @@ The module of `models quantize` stands above that of `models`, which therefore d
 _NO_BUGS = (
     errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG,
     errno.ENAMETOOLONG, errno.ELOOP,
-    errno.EACCES, errno.EPERM, errno.EROFS,
+    errno.EROFS,
 )  # fmt: skip
-"""What a full or broken disk answers, also when results are printed into a file; what a name that
-no file can have gets; and what is not allowed."""
+"""Errors of the system that are no bugs: a full, broken or read-only disk, also when results are
+printed into a file, and a name that no file can have."""
+_FORBIDDEN = (errno.EACCES, errno.EPERM)
+"""No bug if the error names a file; otherwise nobody could tell what was not allowed."""
 
 
 class Command(Protocol):
@@ -219,7 +221,9 @@ def _explanation(error: Exception, name: str, *, debug: bool) -> str:
         return str(error)
     if isinstance(error, ModuleNotFoundError):
         return extras.lacking(name, error)
-    if isinstance(error, OSError) and error.errno in _NO_BUGS:
+    if isinstance(error, OSError) and (
+        error.errno in _NO_BUGS or (error.errno in _FORBIDDEN and error.filename is not None)
+    ):
         return ": ".join(str(part) for part in (error.filename, error.strerror) if part is not None)
     detail = " ".join(f"unexpected {type(error).__name__}: {error}".split())
     what_to_do = (

@@ -41,7 +41,7 @@ def restart_to_ask() -> None:
     """Start this program again, as the same process, so that it asks for huge pages.
 
     Does nothing if that would change nothing, or if this process does more than run the command: it
-    must have been started as `sfd COMMAND` or `python -m sfd COMMAND`.
+    must have been started as `sfd COMMAND`, or by `python -m` with one of _PROGRAMS.
     """
     before = os.environ.get(VARIABLE, "")
     wanted = asking(before)

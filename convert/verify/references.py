@@ -151,6 +151,8 @@ class References:
             if not known or answers.references.get(blob) == numpy_reference.NAME:
                 return None
             notes[blob] = known
+        if not all(NumpyReference.has(network, self.built.shapes, blob) for blob in notes):
+            return None
         try:
             numpy = NumpyReference.of(network, self.built.shapes, notes)
             others = numpy.run(feed, answers.blobs)

@@ -149,8 +149,7 @@ def options(query: Query, model: Model, settings: BulkSettings) -> Options:
         tiles=query.tiles,
         max_bytes=settings.max_bytes,
         max_pixels=settings.max_pixels,
-        # Tiles are cut from pictures that are decoded in full.
-        reduced_decoding=False if query.tiles else settings.reduced_decoding,
+        reduced_decoding=settings.reduced_decoding,
         precision=settings.precision,
         second_look=settings.second_look and model.second_look is not None,
     )

@@ -48,7 +48,10 @@ def kind_of(files: Sequence[str], column: str, key: str | None) -> Kind:
             schema = file.schema_arrow
         _check_columns(schema, name, column, key)
         if not pa.types.is_null(_type(schema, column)):
-            return _kind(schema, name, column, key)
+            kind = _kind(schema, name, column)
+            if kind == "paths" and key is not None:
+                raise UsageError(f"--key {key}: only for a column of bytes; a path is its own key")
+            return kind
     raise UsageError(f"{files[0]}: column {column!r} has only nulls")
 
 
@@ -63,12 +66,10 @@ def _check_columns(schema: pa.Schema, name: str, column: str, key: str | None) -
             raise UsageError(f"{name}: has no column {wanted!r}, only {', '.join(schema.names)}")
 
 
-def _kind(schema: pa.Schema, name: str, column: str, key: str | None) -> Kind:
+def _kind(schema: pa.Schema, name: str, column: str) -> Kind:
     found = _type(schema, column)
     if _is_binary(found):
         return "bytes"
-    if key is not None:
-        raise UsageError(f"--key {key}: only for a column of bytes; a path is its own key")
     if _is_text(found):
         return "paths"
     more = ""
@@ -85,7 +86,7 @@ def _check(file: pq.ParquetFile, name: str, column: str, key: str | None, kind: 
     _check_columns(schema, name, column, key)
     if pa.types.is_null(_type(schema, column)):
         return
-    found = _kind(schema, name, column, key)
+    found = _kind(schema, name, column)
     if found != kind:
         raise UsageError(f"{name}: column {column!r} has {found}, but {kind} in other files")
 

@@ -142,6 +142,5 @@ def test_a_query_that_prometheus_refuses_is_named_with_its_reason() -> None:
         done = check(url)
     assert done.returncode == 1
     assert "'rate(a[5m])'" in done.stderr
-    assert "400" in done.stderr
     assert "parse error" in done.stderr
     assert "such as" not in done.stderr

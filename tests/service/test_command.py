@@ -265,6 +265,7 @@ def test_a_missing_package_of_the_server_is_named_by_a_dry_run_too(arguments: li
         ({"SFD_MODEL_STORE": "/nowhere"}, "no model 'cells' in /nowhere"),
         ({"SFD_PROVIDER": "cuda"}, "SFD_PROVIDER=cuda does not work: "),
         ({"SFD_HOST": "256.0.0.1", "SFD_PORT": "0"}, "cannot listen on 256.0.0.1:0: "),
+        ({"SFD_HOST": "a..b"}, "SFD_HOST must be an address or a name of this machine"),
         ({"SFD_HOST": "localhost:8000"}, "SFD_HOST must be an address or a name of this machine"),
     ],
 )
