@@ -46,7 +46,11 @@ class Side:
         return self.triton is tritonclient.grpc
 
     def connect(self) -> Any:
-        return self.triton.InferenceServerClient(self.address)
+        # Triton's HTTP client reads an answer in `get_result`, and its connection is free only
+        # then. With its default of one connection, asynchronous requests that get it in another
+        # order than their results are asked for wait for each other: gevent's LoopExit.
+        options = {} if self.is_grpc else {"concurrency": 4}
+        return self.triton.InferenceServerClient(self.address, **options)
 
     def image(self, *files: bytes) -> Any:
         tensor = self.triton.InferInput("image", [len(files)], "BYTES")
