@@ -103,6 +103,6 @@ benchmark: benchmark-setup
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
-	rm -f model_store/*/model.onnx model_store/*/model.int8.onnx model_store/*/model.second_look.onnx model_store/*/build.json
+	rm -f model_store/*/model.onnx model_store/*/model.cpu.onnx model_store/*/model.int8.onnx model_store/*/model.second_look.onnx model_store/*/build.json
 	rm -rf model_store/.*.tmp model_store/*/.*.tmp
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

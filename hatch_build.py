@@ -19,7 +19,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 STORE = "model_store"
 INSTALLED_STORE = "sfd/model_store"
 """Folder of the models in the wheel: in sfd's own package, so no other project's files clash."""
-BUILT = ("model.onnx", "model.int8.onnx", "model.second_look.onnx", "build.json")
+BUILT = ("model.onnx", "model.int8.onnx", "model.cpu.onnx", "model.second_look.onnx", "build.json")
 
 
 class CustomBuildHook(BuildHookInterface[Any]):

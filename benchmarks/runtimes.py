@@ -8,9 +8,11 @@ import numpy as np
 import onnxruntime
 
 from benchmarks.contest import Contestant
+from detection.providers import ProviderName
+from detection.session import file_for
 from geometry.arrays import U8
 from sfd.errors import SfdError
-from store.model import Model
+from store.model import Model, check
 
 Images = U8
 
@@ -28,9 +30,8 @@ def onnx_contestants(model: Model, batches: Sequence[int], threads: int) -> list
     """The converted file in onnxruntime's CPU provider, at several batch sizes."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(
-        str(model.onnx), options, providers=["CPUExecutionProvider"]
-    )
+    path = file_for(model, check(model), ProviderName.CPU)
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     made = []
     for batch in batches:
         feed = {"images": pictures(model, batch)}

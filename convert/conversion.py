@@ -62,6 +62,8 @@ class Options:
     """Whether convolutions that read one value through the same window become one."""
     widen: bool = True
     """Whether convolutions with few outputs become a wide 1x1 convolution and a sum."""
+    partition: bool = False
+    """Whether wide values are computed in parts, for runtimes on a CPU."""
     simulated_weights: int | None = None
     """A seed for random weights instead of a caffemodel."""
 
@@ -171,6 +173,18 @@ def explain_file(prototxt: Path, caffemodel: Path | None, options: Options) -> E
     return explain(network, problems, kind, preprocessing, merging=options.merge)
 
 
+@np.errstate(all="ignore")
+def count_wide(prototxt: Path, caffemodel: Path, options: Options) -> int:
+    """How many values of a network `options.partition` computes in parts.
+
+    Raises CaffeError and TranslationError with all problems of the sources, and UsageError.
+    """
+    network, problems = _read(prototxt, caffemodel, options)
+    if problems:
+        raise CaffeError(str(prototxt), [*problems, *problems_of(network, problems)])
+    return _build(network, options, options.name or network.name or "caffe").wide
+
+
 def _read(
     prototxt: Path, caffemodel: Path | None, options: Options
 ) -> tuple[Network, list[Diagnostic]]:
@@ -272,6 +286,7 @@ def _build(network: Network, options: Options, name: str) -> Built:
     return build(
         network, kind, preprocessing, name,
         pruning=options.prune, merging=options.merge, widening=options.widen,
+        partitioning=options.partition,
     )  # fmt: skip
 
 
@@ -371,6 +386,7 @@ def _report(
         outputs={output.name: shapes[output.name] for output in graph.output},
         layers=len(network.layers),
         nodes=len(graph.node),
+        wide=built.wide,
         parameters=sum(blob.size for layer in network.layers for blob in layer.blobs),
         sources=sources,
         onnx_sha256="",

@@ -12,28 +12,14 @@ rounded up to whole blocks of channels, because onnxruntime is slow with other n
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
+from convert.families import families, is_dense, keeps_channels
 from convert.graph import Array, GraphBuilder, Node, Value
 from convert.widen import BLOCK
 from geometry.arrays import F64, Bools
-
-_ACTIVATIONS = frozenset(["Clip", "LeakyRelu", "PRelu", "Relu"])
-"""Functions of one element that the channels of a convolution go through."""
-
-
-@dataclass
-class _Family:
-    """The output of a convolution, and what elementwise nodes and depthwise ones make of it.
-
-    All its values have the same channels.
-    """
-
-    values: list[str]
-    nodes: list[Node] = field(default_factory=list)
-    """The nodes between its values."""
 
 
 def prune(graph: GraphBuilder) -> None:
@@ -47,11 +33,11 @@ def prune(graph: GraphBuilder) -> None:
     for node in nodes:
         for name in dict.fromkeys(node.inputs):
             readers[name].append(node)
-    families = _families(graph, nodes)
+    found = families(graph, nodes)
     constants = _constants(graph, nodes)
     kept: dict[str, Bools] = {}
     # Backwards, so that it is known which outputs of its readers a channel still matters for.
-    for family in reversed(families):
+    for family in reversed(found):
         needed = np.zeros(graph.values[family.values[0]].static(1), bool)
         for name in family.values:
             if name in graph.outputs:
@@ -67,36 +53,21 @@ def prune(graph: GraphBuilder) -> None:
         graph.nodes = [_pruned(graph, node, names, kept, constants) for node in nodes]
 
 
-def _families(graph: GraphBuilder, nodes: Sequence[Node]) -> list[_Family]:
-    """The families in the order of their convolutions."""
-    families: list[_Family] = []
-    of: dict[str, _Family] = {}
-    for node in nodes:
-        if _is_dense(graph, node):
-            families.append(_Family([node.outputs[0]]))
-            of[node.outputs[0]] = families[-1]
-        elif _keeps_channels(graph, node) and node.inputs[0] in of:
-            family = of[node.outputs[0]] = of[node.inputs[0]]
-            family.values.append(node.outputs[0])
-            family.nodes.append(node)
-    return families
-
-
 def _constants(graph: GraphBuilder, nodes: Sequence[Node]) -> dict[str, F64]:
     """For values with constant channels: the constant of each channel, NaN where it varies."""
     found: dict[str, F64] = {}
     for node in nodes:
-        if _is_dense(graph, node) or (node.operator == "Conv" and _keeps_channels(graph, node)):
+        if is_dense(graph, node) or (node.operator == "Conv" and keeps_channels(graph, node)):
             source, weighs = found.get(node.inputs[0]), _weighs(graph, node)
             channels = graph.values[node.inputs[0]].static(1)
             varies = _varies(source, channels, padded=_padded(node))
-            if not _is_dense(graph, node):
+            if not is_dense(graph, node):
                 varies = varies[:, None]
             fixed = ~(weighs & varies).any(axis=1)
             content = _bias(graph, node)
             if source is not None:
                 content += _shift(_weights(graph, node), source)
-        elif node.inputs and node.inputs[0] in found and _keeps_channels(graph, node):
+        elif node.inputs and node.inputs[0] in found and keeps_channels(graph, node):
             before = found[node.inputs[0]]
             fixed, content = ~np.isnan(before), _activated(graph, node, before)
         else:
@@ -141,7 +112,7 @@ def _needed(
 ) -> Bools:
     """The channels of a value that a node outside its family needs."""
     channels = graph.values[name].static(1)
-    if not _is_dense(graph, reader) or reader.inputs[0] != name:
+    if not is_dense(graph, reader) or reader.inputs[0] != name:
         return np.ones(channels, bool)
     weighs = _weighs(graph, reader)[kept[reader.outputs[0]]].any(axis=0)
     return np.asarray(weighs & _varies(constants.get(name), channels, padded=_padded(reader)))
@@ -163,7 +134,7 @@ def _pruned(
     outputs = kept.get(output, np.ones(graph.values[output].static(1), bool))
     if node.operator == "Conv":
         weights, bias = _weights(graph, node), _bias(graph, node)
-        if _is_dense(graph, node):
+        if is_dense(graph, node):
             taken = kept.get(source, np.ones(weights.shape[1], bool))
             if not _padded(node) and source in constants:
                 bias += _shift(weights, np.where(taken, np.nan, constants[source]))
@@ -193,35 +164,6 @@ def _smaller(graph: GraphBuilder, name: str, kept: Bools) -> str:
     smaller = Value(graph.fresh(f"{name}/pruned"), shape, value.dtype)
     graph.values[smaller.name] = smaller
     return smaller.name
-
-
-def _is_dense(graph: GraphBuilder, node: Node) -> bool:
-    """Whether it is a convolution without groups, whose weights are constants."""
-    return _has_weights(graph, node) and node.attributes.get("group", 1) == 1
-
-
-def _keeps_channels(graph: GraphBuilder, node: Node) -> bool:
-    """Whether each output channel depends on the input channel of the same number alone."""
-    if node.operator in _ACTIVATIONS:
-        return _has_constants(graph, node)
-    if not _has_weights(graph, node):
-        return False
-    channels: int = graph.values[node.inputs[0]].static(1)
-    outputs: int = graph.values[node.inputs[1]].static(0)
-    return channels == int(node.attributes.get("group", 1)) == outputs
-
-
-def _has_weights(graph: GraphBuilder, node: Node) -> bool:
-    if node.operator != "Conv" or not _has_constants(graph, node):
-        return False
-    kernels = graph.values[node.inputs[1]].constant
-    # Zero times infinity is not a number.
-    return kernels is not None and bool(np.isfinite(kernels).all())
-
-
-def _has_constants(graph: GraphBuilder, node: Node) -> bool:
-    """Whether all inputs but the first are given, as constants."""
-    return all(name and graph.values[name].constant is not None for name in node.inputs[1:])
 
 
 def _padded(node: Node) -> bool:

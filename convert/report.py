@@ -68,6 +68,8 @@ class Report:
     outputs: Mapping[str, list[int | str]]
     layers: int
     nodes: int
+    wide: int
+    """The number of values that `--partition` computes in parts."""
     parameters: int
     """The number of weights of all layers, including BatchNorm's statistics."""
     sources: Mapping[str, str]

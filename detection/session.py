@@ -69,8 +69,11 @@ class Session:
     @property
     def sha256(self) -> str:
         """Hash of the ONNX file that runs."""
-        int8 = self.build.int8 if self.precision.startswith(Precision.INT8) else None
-        return self.build.sha256 if int8 is None else int8.sha256
+        if self.precision.startswith(Precision.INT8) and self.build.int8 is not None:
+            return self.build.int8.sha256
+        if self.provider is ProviderName.CPU and self.build.cpu is not None:
+            return self.build.cpu
+        return self.build.sha256
 
     def look(self, pictures: Sequence[Picture]) -> list[Predictions]:
         """Infer a batch of pictures, and those again that need a second look."""
@@ -200,9 +203,7 @@ def open_session(
     features = processor_features()
     provider = check_precision(precision, provider, features)
     build = build or models.check(model)
-    path = model.onnx
-    if precision is Precision.INT8:
-        path = _int8_file(model, build)
+    int8 = _int8_file(model, build) if precision is Precision.INT8 else None
     if len(model.classes) != 1:
         raise StartError(
             f"{model.name}: has {len(model.classes)} classes; "
@@ -220,15 +221,22 @@ def open_session(
     )
 
     def open_on(name: ProviderName) -> ort.InferenceSession:
+        path = int8 or file_for(model, build, name)
         return open_file(path, name, use, shares_arena=shares_arena)
 
     available = ort.get_available_providers()
     onnx, chosen, fallback = choose(provider, available, open_on)
-    _check_signature(model, path, onnx, use.shape)
+    _check_signature(model, int8 or file_for(model, build, chosen), onnx, use.shape)
     runs: str = precision
     if precision is Precision.INT8 and chosen is ProviderName.OPENVINO and use.bfloat16:
         runs = f"{Precision.INT8}+{Precision.BFLOAT16}"
     return Session(model, build, onnx, chosen, fallback, use, runs)
+
+
+def file_for(model: Model, build: Build, provider: ProviderName) -> Path:
+    """The float32 file that a provider runs."""
+    for_cpu = provider is ProviderName.CPU and build.cpu is not None
+    return model.cpu_onnx if for_cpu else model.onnx
 
 
 def open_second_look(session: Session) -> Session:

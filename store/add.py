@@ -12,8 +12,9 @@ from convert.outputs.preprocessing import ONLY_RAW
 from convert.report import Report
 from sfd.errors import SfdError
 from sfd.files import sha256
-from store.build import Progress, record
+from store.build import Progress, pass_on, record
 from store.model import (
+    CPU_FILE,
     ONNX_FILE,
     Description,
     Input,
@@ -69,21 +70,24 @@ def add(
                 raise
             # That is an option of `sfd convert`.
             raise ModelError(str(error).replace(ONLY_RAW, _ONLY_DETECTORS)) from error
-        for advice in report.advice(ONNX_FILE):
-            warn(advice)
+        pass_on(report, warn)
         names = json.loads(report.metadata["sfd.class_names"])
         if len(names) != 1:
             raise ModelError(
                 f"{prototxt} detects {len(names)} classes, but the service serves only detectors "
                 "of one class. Use `sfd convert` instead"
             )
+        cpu = None
+        if report.wide:
+            in_parts = replace(made, partition=True)
+            cpu = convert_file(prototxt, caffemodel, folder / CPU_FILE, in_parts, progress)
         sources = {
             "deploy": _copied(prototxt, folder / DEPLOY_FILE, report.sources["prototxt"]),
             "weights": _copied(caffemodel, folder / WEIGHTS_FILE, report.sources["caffemodel"]),
         }
         origin = card.origin or f"added from {prototxt.name} and {caffemodel.name}"
         write_description(describe(report, name, sources, replace(card, origin=origin)), folder)
-        record(load(folder), report)
+        record(load(folder), report, cpu=cpu)
     return load(store / name)
 
 

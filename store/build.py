@@ -2,8 +2,11 @@
 
 import json
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 
-from convert.conversion import Options, convert_file
+from convert.conversion import Options, convert_file, count_wide
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder
 from convert.report import Report
@@ -51,37 +54,53 @@ def build(
     """
     check_sources(model)
     options = conversion(model, verify=verify)
-    if model.second_look is None:
+    further = _further(model, options)
+    reports: dict[Path, Report] = {}
+    with ExitStack() as stack:
+        temporary = {path: stack.enter_context(temporary_beside(path)) for path in further}
+        for path, changed in further.items():
+            reports[path] = convert_file(
+                model.deploy, model.weights, temporary[path], changed, progress
+            )
         report = convert_file(model.deploy, model.weights, model.onnx, options, progress)
-        made = record(model, report)
-        model.second_look_onnx.unlink(missing_ok=True)
-        _pass_on(report, warn)
-        return made
-    side = model.second_look.side
-    smaller = conversion(model, verify=verify, size=(side, side))
-    with temporary_beside(model.second_look_onnx) as path:
-        second = convert_file(model.deploy, model.weights, path, smaller, progress)
-        report = convert_file(model.deploy, model.weights, model.onnx, options, progress)
-        path.replace(model.second_look_onnx)
-    _pass_on(report, warn)
-    return record(model, report, second)
+        for path in further:
+            temporary[path].replace(path)
+    for path in {model.second_look_onnx, model.cpu_onnx} - further.keys():
+        path.unlink(missing_ok=True)
+    pass_on(report, warn)
+    return record(
+        model,
+        report,
+        second_look=reports.get(model.second_look_onnx),
+        cpu=reports.get(model.cpu_onnx),
+    )
 
 
-def _pass_on(report: Report, warn: Callable[[str], object]) -> None:
+def _further(model: Model, options: Options) -> dict[Path, Options]:
+    """The files beside `model.onnx`, and how each is converted."""
+    found: dict[Path, Options] = {}
+    if model.second_look is not None:
+        side = model.second_look.side
+        found[model.second_look_onnx] = replace(options, input_size=(side, side))
+    if count_wide(model.deploy, model.weights, options):
+        found[model.cpu_onnx] = replace(options, partition=True)
+    return found
+
+
+def pass_on(report: Report, warn: Callable[[str], object]) -> None:
+    """Pass the warnings of a conversion to `warn`, also that the file is unverified."""
     for advice in report.advice(ONNX_FILE):
         warn(advice)
 
 
-def conversion(
-    model: Model, *, verify: bool = True, plain: bool = False, size: tuple[int, int] | None = None
-) -> Options:
-    """How a model is converted to heads form; `size` (height, width) replaces its own.
+def conversion(model: Model, *, verify: bool = True, plain: bool = False) -> Options:
+    """How a model is converted to heads form.
 
     `plain` keeps the convolutions of the prototxt: none is pruned, merged or widened.
     """
     return Options(
         output=Kind.HEADS,
-        input_size=size or (model.input.height, model.input.width),
+        input_size=(model.input.height, model.input.width),
         channel_order=ChannelOrder(model.input.channel_order),
         mean=model.input.mean,
         scale=model.input.scale,
@@ -94,8 +113,14 @@ def conversion(
     )
 
 
-def record(model: Model, report: Report, second_look: Report | None = None) -> Build:
-    """Write `build.json` for a `model.onnx`, and a second look's network, just converted.
+def record(
+    model: Model,
+    report: Report,
+    *,
+    second_look: Report | None = None,
+    cpu: Report | None = None,
+) -> Build:
+    """Write `build.json` for a `model.onnx`, and the networks beside it, just converted.
 
     What it says about `model.int8.onnx` stays: `check_int8` finds out if that is out of date.
     """
@@ -110,6 +135,7 @@ def record(model: Model, report: Report, second_look: Report | None = None) -> B
         verification=report.metadata["sfd.verification"],
         int8=_int8_before(model),
         second_look=second_look.onnx_sha256 if second_look else None,
+        cpu=cpu.onnx_sha256 if cpu else None,
     )
     write(model, made)
     return made

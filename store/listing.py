@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from store.catalog import Catalog, Entry
 from store.int8 import Int8
 from store.model import (
+    CPU_FILE,
     INT8_FILE,
     ONNX_FILE,
     SECOND_LOOK_FILE,
@@ -163,6 +164,8 @@ def _card(row: Listed) -> Iterator[str]:
     if row.build:
         yield f"{'file:':<13}{ONNX_FILE}, sha256 {row.build.sha256}"
         yield f"{'build:':<13}{row.build.verification}, by sfd {row.build.converter}"
+        if row.build.cpu:
+            yield f"{'file:':<13}{CPU_FILE}, sha256 {row.build.cpu}"
         if row.build.second_look:
             yield f"{'file:':<13}{SECOND_LOOK_FILE}, sha256 {row.build.second_look}"
         if row.build.int8:

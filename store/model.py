@@ -22,6 +22,7 @@ from store.int8 import Int8
 
 MODEL_FILE = "model.toml"
 ONNX_FILE = "model.onnx"
+CPU_FILE = "model.cpu.onnx"
 INT8_FILE = "model.int8.onnx"
 SECOND_LOOK_FILE = "model.second_look.onnx"
 BUILD_FILE = "build.json"
@@ -165,6 +166,9 @@ class Build:
     """How `model.int8.onnx` was made; None if there is none."""
     second_look: Sha256 | None = None
     """Hash of `model.second_look.onnx`; None for a model without a second look."""
+    cpu: Sha256 | None = None
+    """Hash of `model.cpu.onnx`; None for a network without wide values, and for builds before
+    version 0.3."""
 
     def json(self) -> dict[str, Any]:
         """The members of `build.json`, without those of files that the model does not have."""
@@ -182,6 +186,11 @@ class Model(Description):
     def onnx(self) -> Path:
         """Path of the converted network, once it is built."""
         return self.folder / ONNX_FILE
+
+    @property
+    def cpu_onnx(self) -> Path:
+        """Path of the network for CPUs, whose wide values are computed in parts, if it has any."""
+        return self.folder / CPU_FILE
 
     @property
     def int8(self) -> Path:
@@ -269,9 +278,9 @@ def folder_of(store: Path, name: str) -> Path:
 def check(model: Model) -> Build:
     """Compare every file of a model with its hash, and return how `model.onnx` was built.
 
-    Raises ModelError if a source does not match `model.toml`, if `model.onnx` or the network of the
-    second look is missing or does not match `build.json`, or if `build.json` was made from other
-    sources.
+    Raises ModelError if a source does not match `model.toml`, if `model.onnx`, the network for CPUs
+    or that of the second look is missing or does not match `build.json`, or if `build.json` was
+    made from other sources.
     """
     check_sources(model)
     build = read_build(model)
@@ -279,6 +288,8 @@ def check(model: Model) -> Build:
     if not is_current(model, build):
         raise ModelError(f"{model.onnx}: was built from other sources or settings; {again}")
     _check_hash(model.onnx, build.sha256, again)
+    if build.cpu is not None:
+        _check_hash(model.cpu_onnx, build.cpu, again)
     if build.second_look is not None:
         _check_hash(model.second_look_onnx, build.second_look, again)
     return build

@@ -5,6 +5,8 @@ from pathlib import Path
 from benchmarks.servers.contenders import ENVIRONMENTS, Graph
 from benchmarks.servers.peers.setup import Setup
 from convert.conversion import convert_file
+from detection.providers import ProviderName
+from detection.session import file_for
 from sfd.files import sha256
 from store.build import conversion
 from store.model import Model, check
@@ -14,7 +16,7 @@ def onnx(model: Model, graph: Graph) -> Path:
     """The file of a built model; the unmerged one is converted if it is not there yet."""
     built = check(model)
     if graph is Graph.MERGED:
-        return model.onnx
+        return file_for(model, built, ProviderName.CPU)
     folder = ENVIRONMENTS / "graphs"
     folder.mkdir(parents=True, exist_ok=True)
     # Another build may come from another converter.

@@ -18,6 +18,7 @@ from convert.outputs.decoding import decode_values, predictions
 from convert.outputs.detection_output import DetectionOutput, read
 from convert.outputs.preprocessing import IMAGES, ONLY_RAW, Preprocessing
 from convert.outputs.suppression import suppress
+from convert.partition import count_wide, partition
 from convert.prune import prune
 from convert.translate import TranslationError, build_graph, input_shapes, problems_of
 from convert.widen import widen
@@ -65,6 +66,8 @@ class Built:
     """The ONNX value of each blob of the network that a node of the model makes."""
     shapes: Mapping[str, Shape]
     """The shape of each blob of the network, the batch open."""
+    wide: int = 0
+    """How many values are, or could be, computed in parts (`convert.partition`)."""
     folder: Path | None = None
     """Where the external data of `model` is; None where it has none."""
 
@@ -83,12 +86,14 @@ def build(
     pruning: bool = True,
     merging: bool = True,
     widening: bool = True,
+    partitioning: bool = False,
 ) -> Built:
     """Translate a network and frame it as a kind. Raises SfdError with every problem.
 
     `pruning` removes channels that change no output (`convert.prune`), `merging` joins convolutions
     that read one value through the same window (`convert.merge`), and `widening` computes those
-    with few outputs in another way (`convert.widen`).
+    with few outputs in another way (`convert.widen`). `partitioning` computes wide values in parts
+    (`convert.partition`).
     """
     problems = input_problems(network, kind)
     if problems:
@@ -104,6 +109,9 @@ def build(
         merge(graph)
     if widening:
         widen(graph)
+    wide = count_wide(graph)
+    if partitioning:
+        partition(graph)
     made = {output for node in graph.needed_nodes() for output in node.outputs}
     return Built(
         kind=kind,
@@ -113,6 +121,7 @@ def build(
         heads=_detector_blobs(_detectors(network), graph),
         values={blob: value.name for blob, value in graph.blobs.items() if value.name in made},
         shapes={blob: value.shape for blob, value in graph.blobs.items()},
+        wide=wide,
     )
 
 

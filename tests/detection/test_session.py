@@ -267,6 +267,26 @@ def test_int8_runs_its_own_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     assert load(folder).sha256 != digest
 
 
+def test_the_cpu_runs_the_file_for_cpus_and_other_providers_do_not(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = load(folder).sha256
+    digest = pretend_to_partition(folder)
+    paths: list[str] = []
+    opened = session.open_file
+
+    def open_on_the_cpu(path: Path, name: ProviderName, *given: Any, **options: Any) -> Any:
+        paths.append(path.name)
+        return opened(path, ProviderName.CPU, *given, **options)
+
+    monkeypatch.setattr(session, "open_file", open_on_the_cpu)
+    assert load(folder).sha256 == digest != whole
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    on_cuda = load(folder, ProviderName.CUDA)
+    assert (on_cuda.provider, on_cuda.sha256) == ("cuda", whole)
+    assert paths == ["model.cpu.onnx", "model.onnx"]
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -303,6 +323,17 @@ def pretend_to_quantize(folder: Path) -> str:
     }  # fmt: skip
     (folder / "build.json").write_text(json.dumps(build))
     return str(build["int8"]["sha256"])
+
+
+def pretend_to_partition(folder: Path) -> str:
+    """A copy of `model.onnx` as the file for CPUs; returns its hash. Its graph has another name."""
+    graph = onnx.load(folder / "model.onnx")
+    graph.graph.name = "in parts"
+    onnx.save(graph, folder / "model.cpu.onnx")
+    build = json.loads((folder / "build.json").read_text())
+    build["cpu"] = sha256(folder / "model.cpu.onnx")
+    (folder / "build.json").write_text(json.dumps(build))
+    return str(build["cpu"])
 
 
 def bless(folder: Path) -> None:

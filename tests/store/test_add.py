@@ -5,6 +5,7 @@ import pytest
 
 from convert.conversion import Options
 from sfd.errors import SfdError
+from sfd.files import sha256
 from store import model
 from store.add import Card, add
 from store.build import is_built
@@ -31,6 +32,15 @@ def test_an_added_model_is_verified_and_described_by_its_own_files(
     assert added.thresholds == model.Thresholds(0.5, 0.3, 5000, 750)
     assert added.origin == "added from tiny.prototxt and tiny.caffemodel"
     assert [path.name for path in store.iterdir()] == ["mine"]
+
+
+def test_an_added_model_with_wide_values_has_a_file_for_cpus(
+    store: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convert.partition.PART_BYTES", 1)
+    monkeypatch.setattr("convert.partition.LEAST_CHANNELS", 16)
+    added = add(store, "mine", detector.prototxt, detector.caffemodel)
+    assert model.check(added).cpu == sha256(added.cpu_onnx)
 
 
 def test_a_threshold_above_1_becomes_1(store: Path, detector: Detector, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from convert.conversion import convert_file
 from convert.report import Report
+from convert.widen import BLOCK
 from sfd.errors import SfdError
 from sfd.files import WriteError, sha256
 from store import model
@@ -128,13 +129,13 @@ def test_a_model_that_loses_its_second_look_is_built_again(built: Model) -> None
     assert not without.second_look_onnx.exists()
 
 
-@pytest.mark.parametrize("fails", ["model.onnx", "model.second_look.onnx"])
-def test_a_failed_conversion_of_either_network_changes_no_file(
-    built: Model, monkeypatch: pytest.MonkeyPatch, fails: str
+@pytest.mark.parametrize("fails", ["model.onnx", "model.cpu.onnx", "model.second_look.onnx"])
+def test_a_failed_conversion_of_any_network_changes_no_file(
+    wide: Model, monkeypatch: pytest.MonkeyPatch, fails: str
 ) -> None:
-    looking = with_second_look(built)
+    looking = with_second_look(wide)
     looking.onnx.write_bytes(b"made by an older converter")
-    before = {path.name: path.read_bytes() for path in built.folder.iterdir()}
+    before = {path.name: path.read_bytes() for path in wide.folder.iterdir()}
 
     def convert(*given: Any, **options: Any) -> Report:
         if given[2].name.strip(".").startswith(fails):
@@ -144,7 +145,46 @@ def test_a_failed_conversion_of_either_network_changes_no_file(
     monkeypatch.setattr("store.build.convert_file", convert)
     with pytest.raises(SfdError, match="does not convert"):
         build(looking, verify=False)
-    assert {path.name: path.read_bytes() for path in built.folder.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in wide.folder.iterdir()} == before
+
+
+@pytest.fixture
+def wide(built: Model, monkeypatch: pytest.MonkeyPatch) -> Model:
+    """The small model, as if its values were too wide for a cache."""
+    monkeypatch.setattr("convert.partition.PART_BYTES", 1)
+    monkeypatch.setattr("convert.partition.LEAST_CHANNELS", BLOCK)
+    return built
+
+
+def test_a_network_with_wide_values_has_a_file_for_cpus(wide: Model) -> None:
+    made = build(wide)
+    assert made.cpu == sha256(wide.cpu_onnx)
+    assert model.check(wide) == made
+    parts, whole = (onnx.load(path).graph for path in (wide.cpu_onnx, wide.onnx))
+    assert [each.name for each in parts.output] == [each.name for each in whole.output]
+    assert any("/part1" in node.name for node in parts.node)
+    assert not any("/part1" in node.name for node in whole.node)
+
+
+def test_a_network_that_loses_its_wide_values_loses_that_file(
+    wide: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(wide, verify=False)
+    monkeypatch.undo()
+    assert build(wide, verify=False).cpu is None
+    assert not wide.cpu_onnx.exists()
+    assert is_built(wide)
+
+
+@pytest.mark.parametrize("damage", ["missing", "does not match its sha256"])
+def test_a_damaged_file_for_cpus_is_found(wide: Model, damage: str) -> None:
+    build(wide, verify=False)
+    if damage == "missing":
+        wide.cpu_onnx.unlink()
+    else:
+        wide.cpu_onnx.write_bytes(b"other")
+    with pytest.raises(ModelError, match=rf"cpu\.onnx: .*{damage}.*sfd models build tiny"):
+        model.check(wide)
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(

@@ -24,7 +24,8 @@ def fingerprint(model: Model, *how: str) -> str:
     It changes with anything that may change a box or a score.
     """
     digest = hashlib.sha256(sha256(model.folder / MODEL_FILE).encode())
-    for path in (model.deploy, model.weights, model.onnx, model.int8, model.second_look_onnx):
+    networks = (model.onnx, model.cpu_onnx, model.int8, model.second_look_onnx)
+    for path in (model.deploy, model.weights, *networks):
         digest.update(sha256(path).encode() if path.is_file() else b"none")
     digest.update(code().encode())
     digest.update("\n".join(how).encode())
