@@ -30,7 +30,7 @@ def onnx_contestants(model: Model, batches: Sequence[int], threads: int) -> list
     """The converted file in onnxruntime's CPU provider, at several batch sizes."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    path = file_for(model, check(model), ProviderName.CPU)
+    path = file_for(model, check(model), ProviderName.CPU, threads)
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     made = []
     for batch in batches:

@@ -1,7 +1,7 @@
 """One conversion: read the files, translate, check, verify, and only then write the result."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -173,18 +173,6 @@ def explain_file(prototxt: Path, caffemodel: Path | None, options: Options) -> E
     return explain(network, problems, kind, preprocessing, merging=options.merge)
 
 
-@np.errstate(all="ignore")
-def count_wide(prototxt: Path, caffemodel: Path, options: Options) -> int:
-    """How many values of a network `options.partition` computes in parts.
-
-    Raises CaffeError and TranslationError with all problems of the sources, and UsageError.
-    """
-    network, problems = _read(prototxt, caffemodel, options)
-    if problems:
-        raise CaffeError(str(prototxt), [*problems, *problems_of(network, problems)])
-    return _build(network, options, options.name or network.name or "caffe").wide
-
-
 def _read(
     prototxt: Path, caffemodel: Path | None, options: Options
 ) -> tuple[Network, list[Diagnostic]]:
@@ -224,7 +212,7 @@ def _convert(
                 built,
                 store,
                 built.model,
-                lambda inputs: _build(replace(network, inputs=inputs), options, name),
+                lambda inputs: _build(replace(network, inputs=inputs), options, name, built.parts),
             )
             # From here on the weights are in the file alone.
             built = replace(built, model=store.light, folder=store.folder)
@@ -275,7 +263,12 @@ def _channels(options: Options) -> int | None:
     return 1 if options.channel_order is ChannelOrder.GRAY else 3
 
 
-def _build(network: Network, options: Options, name: str) -> Built:
+def _build(
+    network: Network,
+    options: Options,
+    name: str,
+    parts: Mapping[str, Sequence[int]] | None = None,
+) -> Built:
     for blob, shape in network.inputs.items():
         if len(shape) == 4 and max(shape[2:]) > LARGEST_SIDE:
             raise ConversionError(
@@ -286,7 +279,7 @@ def _build(network: Network, options: Options, name: str) -> Built:
     return build(
         network, kind, preprocessing, name,
         pruning=options.prune, merging=options.merge, widening=options.widen,
-        partitioning=options.partition,
+        partitioning=options.partition, parts=parts,
     )  # fmt: skip
 
 
@@ -386,7 +379,7 @@ def _report(
         outputs={output.name: shapes[output.name] for output in graph.output},
         layers=len(network.layers),
         nodes=len(graph.node),
-        wide=built.wide,
+        wide=len(built.parts),
         parameters=sum(blob.size for layer in network.layers for blob in layer.blobs),
         sources=sources,
         onnx_sha256="",

@@ -26,22 +26,52 @@ from convert.graph import Array, GraphBuilder, Node, Value
 from convert.widen import BLOCK
 
 PART_BYTES = 800_000
-"""The most that a part takes, unless it has LEAST_CHANNELS. Of 0.5 to 3.4 MB, 0.8 MB was fastest on
-a processor with 512 KiB of cache for each core and 32 MiB for all."""
-LEAST_CHANNELS = 2 * BLOCK
-"""Smaller parts add to all outputs of `project` too often."""
+"""The most that a part takes, if that allows more than MOST_CHANNELS. Of 0.5 to 3.4 MB, 0.8 MB was
+fastest on a processor with 512 KiB of cache for each core and 32 MiB for all."""
+MOST_CHANNELS = 2 * BLOCK
+"""The most channels of a part where channels are large. With fewer, parts are added to the outputs
+of `project` too often."""
 MOST_OUTPUTS = 0.5
 """A value is partitioned if the convolutions that read it make at most this fraction of its
 elements: each part reads and writes those again."""
 
 
-def partition(graph: GraphBuilder) -> None:
-    """Partition values of the graph, once its outputs are declared and constants are folded.
+def wide_values(graph: GraphBuilder) -> dict[str, tuple[int, ...]]:
+    """The values that are worth partitioning, with the channels of each of their parts.
 
-    Every other value keeps its name, and its content up to rounding.
+    They are named by the convolutions that make them. Call it once the graph's outputs are declared
+    and constants are folded.
     """
     nodes, readers = _nodes_and_readers(graph)
-    wide = _wide_families(graph, nodes, readers)
+    found: dict[str, tuple[int, ...]] = {}
+    reading: set[str] = set()
+    for family in families(graph, nodes):
+        root = family.root.outputs[0]
+        outside = _outside(family, readers)
+        # A convolution that reads parts does not make parts.
+        if root not in reading and _can_be_split(graph, family, outside):
+            sizes = _sizes(graph, family)
+            made = sum(_elements(graph, reader.outputs[0]) for reader in outside)
+            if len(sizes) > 1 and made <= MOST_OUTPUTS * _largest(graph, family):
+                found[root] = sizes
+                reading.update(reader.outputs[0] for reader in outside)
+    return found
+
+
+def partition(graph: GraphBuilder, parts: Mapping[str, Sequence[int]]) -> None:
+    """Compute values in parts, as `wide_values` names them for this graph.
+
+    The parts may also be those for the same network with an input of another size. Every other
+    value keeps its name, and its content up to rounding.
+    """
+    nodes, readers = _nodes_and_readers(graph)
+    wide = {
+        family.root.outputs[0]: _Wide(
+            family, _outside(family, readers), parts[family.root.outputs[0]]
+        )
+        for family in families(graph, nodes)
+        if family.root.outputs[0] in parts
+    }
     taken = {
         node.outputs[0] for each in wide.values() for node in (*each.family.nodes, *each.readers)
     }
@@ -52,11 +82,6 @@ def partition(graph: GraphBuilder) -> None:
         elif node.outputs[0] not in taken:
             partitioner.keep(node)
     graph.nodes = partitioner.nodes
-
-
-def count_wide(graph: GraphBuilder) -> int:
-    """How many values `partition` would compute in parts."""
-    return len(_wide_families(graph, *_nodes_and_readers(graph)))
 
 
 @dataclass(frozen=True)
@@ -80,56 +105,36 @@ def _nodes_and_readers(graph: GraphBuilder) -> tuple[list[Node], dict[str, list[
     return nodes, readers
 
 
-def _wide_families(
-    graph: GraphBuilder, nodes: Sequence[Node], readers: Mapping[str, Sequence[Node]]
-) -> dict[str, "_Wide"]:
-    """The families to partition, by the output of their convolution."""
-    found: dict[str, _Wide] = {}
-    reading: set[str] = set()
-    for family in families(graph, nodes):
-        root = family.root.outputs[0]
-        wide = _wide(graph, family, readers)
-        # A convolution that reads parts does not make parts.
-        if wide is not None and root not in reading:
-            found[root] = wide
-            reading.update(reader.outputs[0] for reader in wide.readers)
-    return found
-
-
-def _wide(
-    graph: GraphBuilder, family: Family, readers: Mapping[str, Sequence[Node]]
-) -> _Wide | None:
-    """The family in parts, if it is larger than a part, can be partitioned, and gains by it."""
-    sizes = _sizes(graph, family)
-    names = set(family.values)
+def _outside(family: Family, readers: Mapping[str, Sequence[Node]]) -> list[Node]:
+    """The nodes outside a family that read it."""
     inner = {node.outputs[0] for node in family.nodes}
-    outside = [
+    return [
         reader
         for name in family.values
         for reader in readers[name]
         if reader.outputs[0] not in inner
     ]
-    made = sum(_elements(graph, reader.outputs[0]) for reader in outside)
-    if (
-        len(sizes) > 1
-        and outside
+
+
+def _can_be_split(graph: GraphBuilder, family: Family, outside: Sequence[Node]) -> bool:
+    """Whether only convolutions that add over its channels read a family."""
+    names = set(family.values)
+    return (
+        bool(outside)
         and names.isdisjoint(graph.outputs)
         and all(is_dense(graph, reader) and reader.inputs[0] in names for reader in outside)
-        and made <= MOST_OUTPUTS * _largest(graph, family)
-    ):
-        return _Wide(family, outside, sizes)
-    return None
+    )
 
 
-def _sizes(graph: GraphBuilder, family: Family) -> list[int]:
+def _sizes(graph: GraphBuilder, family: Family) -> tuple[int, ...]:
     """Channels of each part: whole blocks, except in the last."""
     channels = graph.values[family.values[0]].static(1)
     of_channel = 4 * _largest(graph, family) // channels
-    most = max(PART_BYTES // of_channel // BLOCK * BLOCK, LEAST_CHANNELS)
+    most = max(PART_BYTES // of_channel // BLOCK * BLOCK, MOST_CHANNELS)
     count, blocks = math.ceil(channels / most), math.ceil(channels / BLOCK)
     ends = [min(blocks * index // count * BLOCK, channels) for index in range(count + 1)]
     ends[-1] = channels
-    return [end - start for start, end in pairwise(ends)]
+    return tuple(end - start for start, end in pairwise(ends))
 
 
 def _largest(graph: GraphBuilder, family: Family) -> int:
@@ -138,8 +143,7 @@ def _largest(graph: GraphBuilder, family: Family) -> int:
 
 def _elements(graph: GraphBuilder, name: str) -> int:
     """Elements of a value for one image."""
-    value = graph.values[name]
-    return math.prod(value.static(axis) for axis in range(1, value.rank))
+    return math.prod(dim for dim in graph.values[name].shape[1:] if isinstance(dim, int))
 
 
 class _Partitioner:

@@ -20,6 +20,9 @@ from store import model as models
 from store.model import Build, Model
 
 INPUT, OUTPUTS = "images", ["boxes", "scores"]
+MOST_THREADS_OF_PARTS = 2
+"""Two threads gain less by `model.cpu.onnx` than one (0.89 and 0.8 times the time): each has less
+of a part to compute. More threads have not been measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class Session:
         """Hash of the ONNX file that runs."""
         if self.precision.startswith(Precision.INT8) and self.build.int8 is not None:
             return self.build.int8.sha256
-        if self.provider is ProviderName.CPU and self.build.cpu is not None:
+        if self.build.cpu is not None and _takes_parts(self.provider, self.use.threads):
             return self.build.cpu
         return self.build.sha256
 
@@ -221,22 +224,27 @@ def open_session(
     )
 
     def open_on(name: ProviderName) -> ort.InferenceSession:
-        path = int8 or file_for(model, build, name)
+        path = int8 or file_for(model, build, name, threads)
         return open_file(path, name, use, shares_arena=shares_arena)
 
     available = ort.get_available_providers()
     onnx, chosen, fallback = choose(provider, available, open_on)
-    _check_signature(model, int8 or file_for(model, build, chosen), onnx, use.shape)
+    _check_signature(model, int8 or file_for(model, build, chosen, threads), onnx, use.shape)
     runs: str = precision
     if precision is Precision.INT8 and chosen is ProviderName.OPENVINO and use.bfloat16:
         runs = f"{Precision.INT8}+{Precision.BFLOAT16}"
     return Session(model, build, onnx, chosen, fallback, use, runs)
 
 
-def file_for(model: Model, build: Build, provider: ProviderName) -> Path:
-    """The float32 file that a provider runs."""
-    for_cpu = provider is ProviderName.CPU and build.cpu is not None
-    return model.cpu_onnx if for_cpu else model.onnx
+def file_for(model: Model, build: Build, provider: ProviderName, threads: int) -> Path:
+    """The file that a provider runs with a number of threads, where it does not run int8."""
+    has_parts = build.cpu is not None and _takes_parts(provider, threads)
+    return model.cpu_onnx if has_parts else model.onnx
+
+
+def _takes_parts(provider: ProviderName, threads: int) -> bool:
+    """Whether a session runs the file whose wide values are computed in parts."""
+    return provider is ProviderName.CPU and threads <= MOST_THREADS_OF_PARTS
 
 
 def open_second_look(session: Session) -> Session:

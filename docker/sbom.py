@@ -97,10 +97,10 @@ def debian_packages(status: str, documents: Path) -> Iterator[Component]:
 
 
 def models(store: Path) -> Iterator[Component]:
-    """The models of a store, each with the hash of its ONNX file."""
+    """The models of a store, each with the hash of its `model.onnx`, and its other networks."""
     for path in sorted(store.glob("*/model.toml")):
         described = tomllib.loads(path.read_text("utf-8"))
-        digest = hashlib.sha256(path.with_name("model.onnx").read_bytes()).hexdigest()
+        networks = {file.name: _hashes(file) for file in sorted(path.parent.glob("*.onnx"))}
         yield {
             "type": "machine-learning-model",
             "bom-ref": f"model:{described['name']}",
@@ -108,8 +108,21 @@ def models(store: Path) -> Iterator[Component]:
             "version": described["version"],
             "description": described["title"],
             "licenses": [{"license": {"name": described["licence"]}}],
-            "hashes": [{"alg": "SHA-256", "content": digest}],
+            "hashes": networks.pop("model.onnx"),
+            "components": [
+                {
+                    "type": "file",
+                    "bom-ref": f"model:{described['name']}/{name}",
+                    "name": name,
+                    "hashes": hashes,
+                }
+                for name, hashes in networks.items()
+            ],
         }
+
+
+def _hashes(file: Path) -> list[dict[str, str]]:
+    return [{"alg": "SHA-256", "content": hashlib.sha256(file.read_bytes()).hexdigest()}]
 
 
 def problems(components: Sequence[Component], installed: Installed, own: str) -> Iterator[str]:

@@ -12,9 +12,8 @@ from convert.outputs.preprocessing import ONLY_RAW
 from convert.report import Report
 from sfd.errors import SfdError
 from sfd.files import sha256
-from store.build import Progress, pass_on, record
+from store.build import Progress, convert_for_cpu, pass_on, record
 from store.model import (
-    CPU_FILE,
     ONNX_FILE,
     Description,
     Input,
@@ -77,10 +76,7 @@ def add(
                 f"{prototxt} detects {len(names)} classes, but the service serves only detectors "
                 "of one class. Use `sfd convert` instead"
             )
-        cpu = None
-        if report.wide:
-            in_parts = replace(made, partition=True)
-            cpu = convert_file(prototxt, caffemodel, folder / CPU_FILE, in_parts, progress)
+        cpu = convert_for_cpu(prototxt, caffemodel, folder, made, report, progress, warn)
         sources = {
             "deploy": _copied(prototxt, folder / DEPLOY_FILE, report.sources["prototxt"]),
             "weights": _copied(caffemodel, folder / WEIGHTS_FILE, report.sources["caffemodel"]),

@@ -1,21 +1,24 @@
 """Builds a model folder's ONNX files from its sources, and records what they were built from."""
 
 import json
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from convert.conversion import Options, convert_file, count_wide
+from convert.conversion import Options, VerificationError, convert_file
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder
 from convert.report import Report
 from sfd.distribution import VERSION
-from sfd.files import temporary_beside, write_atomically
+from sfd.files import WriteError, write_atomically
 from store.int8 import Int8
 from store.model import (
     BUILD_FILE,
+    CPU_FILE,
     ONNX_FILE,
+    SECOND_LOOK_FILE,
     Build,
     Model,
     ModelError,
@@ -47,44 +50,69 @@ def build(
 
     Each warning of the converter is passed to `warn`, also that the file is unverified.
 
-    A conversion that fails leaves all files as they were. Each file is written whole or not at all;
-    if the process dies before the last, `check` reports that they don't match. Raises ModelError if
-    the sources differ from `model.toml`, WriteError if the folder can't be written, and SfdError if
-    the converter refuses the sources.
+    A conversion that fails leaves all files as they were. All files are converted before the first
+    one is moved to its place; if the process dies between two, `check` reports that they don't
+    match. Raises ModelError if the sources differ from `model.toml`, WriteError if the folder can't
+    be written, and SfdError if the converter refuses the sources.
     """
     check_sources(model)
     options = conversion(model, verify=verify)
-    further = _further(model, options)
-    reports: dict[Path, Report] = {}
-    with ExitStack() as stack:
-        temporary = {path: stack.enter_context(temporary_beside(path)) for path in further}
-        for path, changed in further.items():
-            reports[path] = convert_file(
-                model.deploy, model.weights, temporary[path], changed, progress
-            )
-        report = convert_file(model.deploy, model.weights, model.onnx, options, progress)
-        for path in further:
-            temporary[path].replace(path)
-    for path in {model.second_look_onnx, model.cpu_onnx} - further.keys():
-        path.unlink(missing_ok=True)
+    with _moved_to(model.folder) as folder:
+        sources = model.deploy, model.weights
+        report = convert_file(*sources, folder / ONNX_FILE, options, progress)
+        second = None
+        if model.second_look is not None:
+            side = model.second_look.side
+            smaller = replace(options, input_size=(side, side))
+            second = convert_file(*sources, folder / SECOND_LOOK_FILE, smaller, progress)
+        cpu = convert_for_cpu(*sources, folder, options, report, progress, warn)
+    for path, made in ((model.second_look_onnx, second), (model.cpu_onnx, cpu)):
+        if made is None:
+            path.unlink(missing_ok=True)
     pass_on(report, warn)
-    return record(
-        model,
-        report,
-        second_look=reports.get(model.second_look_onnx),
-        cpu=reports.get(model.cpu_onnx),
-    )
+    return record(model, report, second_look=second, cpu=cpu)
 
 
-def _further(model: Model, options: Options) -> dict[Path, Options]:
-    """The files beside `model.onnx`, and how each is converted."""
-    found: dict[Path, Options] = {}
-    if model.second_look is not None:
-        side = model.second_look.side
-        found[model.second_look_onnx] = replace(options, input_size=(side, side))
-    if count_wide(model.deploy, model.weights, options):
-        found[model.cpu_onnx] = replace(options, partition=True)
-    return found
+def convert_for_cpu(
+    prototxt: Path,
+    caffemodel: Path,
+    folder: Path,
+    options: Options,
+    whole: Report,
+    progress: Progress,
+    warn: Callable[[str], object],
+) -> Report | None:
+    """Write `model.cpu.onnx` into a folder, for a network that was converted as `whole`.
+
+    None, and no file, if the network has no wide values. None and a warning if the file is not
+    verified as `whole` is: a model runs without it.
+    """
+    if not whole.wide:
+        return None
+    path = folder / CPU_FILE
+    in_parts = replace(options, partition=True)
+    try:
+        report = convert_file(prototxt, caffemodel, path, in_parts, progress)
+        verification = report.verification
+    except VerificationError as error:
+        verification = error.report.verification
+    if verification.status is whole.verification.status:
+        return report
+    path.unlink(missing_ok=True)
+    warn(f"{CPU_FILE} is left out, so a CPU runs {ONNX_FILE}: {verification}")
+    return None
+
+
+@contextmanager
+def _moved_to(target: Path) -> Iterator[Path]:
+    """An empty folder whose files move to `target` when the block ends. If it fails, none do."""
+    try:
+        with TemporaryDirectory(prefix=".build-", suffix=".tmp", dir=target) as around:
+            yield Path(around)
+            for path in sorted(Path(around).iterdir()):
+                path.replace(target / path.name)
+    except OSError as error:
+        raise WriteError(f"can't write into {target}: {error.strerror or error}") from error
 
 
 def pass_on(report: Report, warn: Callable[[str], object]) -> None:

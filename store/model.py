@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from sfd.errors import SfdError
@@ -149,9 +149,12 @@ class Description:
             raise ValueError("second_look: the copy of the image is larger than its side")
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, config=ConfigDict(extra="ignore"))
 class Build:
-    """The contents of `build.json`: what `model.onnx` was built from, and by which version."""
+    """The contents of `build.json`: what `model.onnx` was built from, and by which version.
+
+    A later version may write further members.
+    """
 
     sha256: Sha256
     """Hash of `model.onnx`."""

@@ -22,6 +22,7 @@ from service import runtime as runtimes
 from service.app import create_app
 from service.runtime import Runtime
 from service.settings import Settings
+from sfd import huge_pages
 from tests.cells import NAME
 
 
@@ -75,6 +76,8 @@ def client(serve: Serve) -> Iterator[TestClient]:
         yield started
 
 
+_TUNABLES = huge_pages.asking(os.environ.get(huge_pages.VARIABLE, ""))
+"""Set, as in the Docker image, so that a service need not start again for huge pages."""
 FIXED = {"SFD_THREADS": "1", "SFD_WORKERS": "1", "SFD_MAX_BATCH": "8"}
 
 
@@ -179,7 +182,7 @@ def run_server(folder: Path, environment: dict[str, str], before: str = "") -> I
     with log.open("w") as stderr:
         process = subprocess.Popen(
             [sys.executable, *(("-c", f"{before}\n{serve}") if before else ("-m", "service"))],
-            env=clean | {"SFD_PORT": "0"} | environment,
+            env=clean | {"SFD_PORT": "0", huge_pages.VARIABLE: _TUNABLES} | environment,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             text=True,

@@ -16,7 +16,8 @@ def onnx(model: Model, graph: Graph) -> Path:
     """The file of a built model; the unmerged one is converted if it is not there yet."""
     built = check(model)
     if graph is Graph.MERGED:
-        return file_for(model, built, ProviderName.CPU)
+        # Each process of the loop has one thread, and so has each worker of the service.
+        return file_for(model, built, ProviderName.CPU, threads=1)
     folder = ENVIRONMENTS / "graphs"
     folder.mkdir(parents=True, exist_ok=True)
     # Another build may come from another converter.

@@ -1,7 +1,7 @@
 """The three kinds of output, each a way to frame the same network in an ONNX graph."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from convert.outputs.decoding import decode_values, predictions
 from convert.outputs.detection_output import DetectionOutput, read
 from convert.outputs.preprocessing import IMAGES, ONLY_RAW, Preprocessing
 from convert.outputs.suppression import suppress
-from convert.partition import count_wide, partition
+from convert.partition import partition, wide_values
 from convert.prune import prune
 from convert.translate import TranslationError, build_graph, input_shapes, problems_of
 from convert.widen import widen
@@ -66,8 +66,8 @@ class Built:
     """The ONNX value of each blob of the network that a node of the model makes."""
     shapes: Mapping[str, Shape]
     """The shape of each blob of the network, the batch open."""
-    wide: int = 0
-    """How many values are, or could be, computed in parts (`convert.partition`)."""
+    parts: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """The channels of the parts in which values are or could be computed (`convert.partition`)."""
     folder: Path | None = None
     """Where the external data of `model` is; None where it has none."""
 
@@ -87,13 +87,14 @@ def build(
     merging: bool = True,
     widening: bool = True,
     partitioning: bool = False,
+    parts: Mapping[str, Sequence[int]] | None = None,
 ) -> Built:
     """Translate a network and frame it as a kind. Raises SfdError with every problem.
 
     `pruning` removes channels that change no output (`convert.prune`), `merging` joins convolutions
     that read one value through the same window (`convert.merge`), and `widening` computes those
     with few outputs in another way (`convert.widen`). `partitioning` computes wide values in parts
-    (`convert.partition`).
+    (`convert.partition`), those of `parts` if they are given.
     """
     problems = input_problems(network, kind)
     if problems:
@@ -109,9 +110,9 @@ def build(
         merge(graph)
     if widening:
         widen(graph)
-    wide = count_wide(graph)
+    parts = wide_values(graph) if parts is None else parts
     if partitioning:
-        partition(graph)
+        partition(graph, parts)
     made = {output for node in graph.needed_nodes() for output in node.outputs}
     return Built(
         kind=kind,
@@ -121,7 +122,7 @@ def build(
         heads=_detector_blobs(_detectors(network), graph),
         values={blob: value.name for blob, value in graph.blobs.items() if value.name in made},
         shapes={blob: value.shape for blob, value in graph.blobs.items()},
-        wide=wide,
+        parts=parts,
     )
 
 

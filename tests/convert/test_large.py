@@ -80,17 +80,20 @@ def test_memory_is_at_most_three_times_the_weights(
     output.unlink()
 
 
-def test_a_large_input_is_verified_at_a_smaller_size(tmp_path: Path) -> None:
+@pytest.mark.parametrize("partition", [False, True])
+def test_a_large_input_is_verified_at_a_smaller_size(tmp_path: Path, *, partition: bool) -> None:
     net = Net(2400)
     top = net.pool(net.conv_relu("data", 20, 5))
     net.layer("Softmax", net.conv(net.conv_relu(top, 40), 2, 1))
     files = write_model(tmp_path, net.text)
-    report = convert_file(*files, tmp_path / "out.onnx")
+    report = convert_file(*files, tmp_path / "out.onnx", Options(partition=partition))
+    assert report.wide == 1
     assert report.verification.status is Status.VERIFIED
     assert report.verification.input_size == "288x288"
     assert report.input["shape"] == ["batch", 3, 2400, 2400]
     if sys.platform == "linux":
-        assert peak(*files, "-o", tmp_path / "out.onnx") <= ALLOWANCE
+        option = "--partition" if partition else "--no-partition"
+        assert peak(*files, "-o", tmp_path / "out.onnx", option) <= ALLOWANCE
 
 
 def test_a_network_whose_graph_depends_on_its_input_is_verified_at_its_size(

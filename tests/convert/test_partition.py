@@ -11,7 +11,7 @@ import onnxruntime as ort
 import pytest
 
 from convert.graph import BATCH, GraphBuilder, Node, Value
-from convert.partition import count_wide, partition
+from convert.partition import partition, wide_values
 from geometry.arrays import F32
 from sfd.cli import main
 
@@ -69,7 +69,7 @@ class Layers:
         for value in outputs:
             self.graph.output(value.name, value)
         before = self.graph.model("before")
-        partition(self.graph)
+        partition(self.graph, wide_values(self.graph))
         after = self.graph.model("after")
         onnx.checker.check_model(after, full_check=True)
         feed = self.random.normal(size=(2, NARROW, SIDE, SIDE)).astype(np.float32)
@@ -91,7 +91,6 @@ def operators(nodes: list[Node]) -> list[str]:
 def test_each_part_is_used_before_the_next_one_is_made() -> None:
     layers = Layers()
     out = layers.residual("block", layers.data)
-    assert count_wide(layers.graph) == 0, "nothing is needed before there is an output"
     nodes = layers.finish(layers.add("out", layers.data, out))
     assert operators(nodes) == ["Conv", "Relu", "Conv", "Conv", "Add"] * 3
     assert [node.outputs[0] for node in nodes[4::5]] == [
@@ -203,8 +202,8 @@ def test_where_it_would_not_pay_nothing_changes(build: Any) -> None:
     for value in outputs:
         layers.graph.output(value.name, value)
     before = list(layers.graph.needed_nodes())
-    assert count_wide(layers.graph) == 0
-    partition(layers.graph)
+    assert not wide_values(layers.graph)
+    partition(layers.graph, {})
     assert layers.graph.nodes == before
 
 

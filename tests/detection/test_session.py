@@ -76,9 +76,10 @@ def load(
     folder: Path,
     provider: ProviderName = ProviderName.CPU,
     precision: Precision = Precision.FLOAT32,
+    threads: int = 1,
 ) -> session.Session:
     model = models.load(folder)
-    return session.open_session(model, provider, threads=1, max_batch=4, precision=precision)
+    return session.open_session(model, provider, threads, max_batch=4, precision=precision)
 
 
 def test_each_image_of_a_batch_gets_its_own_candidates(folder: Path) -> None:
@@ -267,7 +268,7 @@ def test_int8_runs_its_own_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     assert load(folder).sha256 != digest
 
 
-def test_the_cpu_runs_the_file_for_cpus_and_other_providers_do_not(
+def test_one_or_two_threads_of_a_cpu_run_the_file_for_cpus_and_nothing_else_does(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = load(folder).sha256
@@ -281,10 +282,11 @@ def test_the_cpu_runs_the_file_for_cpus_and_other_providers_do_not(
 
     monkeypatch.setattr(session, "open_file", open_on_the_cpu)
     assert load(folder).sha256 == digest != whole
+    assert load(folder, threads=3).sha256 == whole
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     on_cuda = load(folder, ProviderName.CUDA)
     assert (on_cuda.provider, on_cuda.sha256) == ("cuda", whole)
-    assert paths == ["model.cpu.onnx", "model.onnx"]
+    assert paths == ["model.cpu.onnx", "model.onnx", "model.onnx"]
 
 
 @pytest.mark.parametrize(

@@ -129,15 +129,19 @@ def test_python_and_every_model_of_the_image_are_listed(
     assert by_kind["python:cpython"]["version"] == version
     read = (
         "import hashlib, pathlib; "
-        "[print(p.parent.name, hashlib.sha256(p.read_bytes()).hexdigest())"
-        " for p in pathlib.Path('/models').glob('*/model.onnx')]"
+        "[print(p.parent.name, p.name, hashlib.sha256(p.read_bytes()).hexdigest())"
+        " for p in pathlib.Path('/models').glob('*/*.onnx')]"
     )
-    stored = dict(line.split() for line in run(*command, read).splitlines())
-    assert stored
+    stored = {tuple(line.split()) for line in run(*command, read).splitlines()}
+    assert {file for _, file, _ in stored} >= {"model.onnx", "model.cpu.onnx"}
     assert {
-        ref.removeprefix("model:"): each["hashes"][0]["content"]
-        for ref, each in by_kind.items()
+        (model["name"], file, part["hashes"][0]["content"])
+        for ref, model in by_kind.items()
         if ref.startswith("model:")
+        for file, part in [
+            ("model.onnx", model),
+            *((part["name"], part) for part in model["components"]),
+        ]
     } == stored
 
 
@@ -145,7 +149,11 @@ def test_the_hash_of_a_model_is_that_of_its_file(
     sbom: ModuleType, write_small_model: Callable[[Path], Path], tmp_path: Path
 ) -> None:
     folder = write_small_model(tmp_path)
+    (folder / "model.cpu.onnx").write_bytes(b"in parts")
     (found,) = sbom.models(tmp_path)
     digest = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
     assert found["hashes"] == [{"alg": "SHA-256", "content": digest}]
     assert found["version"] == "7"
+    (part,) = found["components"]
+    digest = hashlib.sha256(b"in parts").hexdigest()
+    assert (part["name"], part["hashes"][0]["content"]) == ("model.cpu.onnx", digest)

@@ -76,7 +76,12 @@ def test_the_wheel_has_the_catalog_and_the_default_model_built_and_verified(whee
     folder = f"sfd/model_store/{MODEL}"
     build = json.loads(archive.read(f"{folder}/build.json"))
     assert (build["verification"], build["converter"]) == ("verified", VERSION)
-    assert hashlib.sha256(archive.read(f"{folder}/model.onnx")).hexdigest() == build["sha256"]
+    for file, member in (
+        ("model.onnx", "sha256"),
+        ("model.cpu.onnx", "cpu"),
+        ("model.second_look.onnx", "second_look"),
+    ):
+        assert hashlib.sha256(archive.read(f"{folder}/{file}")).hexdigest() == build[member]
     assert (
         archive.read("sfd/model_store/catalog.toml")
         == (ROOT / "model_store/catalog.toml").read_bytes()

@@ -1,5 +1,6 @@
 """The service finds the same boxes as OpenCV with the caffemodel, on real photographs.
 
+`make test` compares every third photograph, and `make soak` all of them.
 OpenCV looks once at each, and so does the service here. `tests/detection/test_second_look.py`
 compares the network of the second look with OpenCV.
 """
@@ -9,6 +10,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +46,11 @@ def image_files(shared: Path) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def expected(image_files: list[Path]) -> list[Detections]:
-    """Boxes [N, 4] in pixels and scores [N] of each photograph, by OpenCV."""
+def expected() -> Callable[[Path], Detections]:
+    """Boxes [N, 4] in pixels and scores [N] of a photograph, by OpenCV. Each is computed once."""
     model = models.load(FOLDER)
     network = cv2.dnn.readNetFromCaffe(str(model.deploy), str(model.weights))
-    return [opencv_detections(network, model, file) for file in image_files]
+    return cache(partial(opencv_detections, network, model))
 
 
 def opencv_detections(network: Any, model: models.Model, file: Path) -> Detections:
@@ -68,12 +70,14 @@ def in_pixels(boxes: F32, scores: F32, placement: Letterbox, image: Image.Image)
     return pixels[inside], scores[inside]
 
 
-@pytest.mark.parametrize(("max_batch", "every"), [(1, 4), (8, 1)])
+@pytest.mark.parametrize(
+    ("max_batch", "every"), [(1, 6), (8, 3), pytest.param(8, 1, marks=pytest.mark.soak)]
+)
 def test_the_service_finds_the_faces_that_opencv_finds_under_16_clients(
     max_batch: int,
     every: int,
     image_files: list[Path],
-    expected: list[Detections],
+    expected: Callable[[Path], Detections],
     start_real_server: Callable[..., AbstractContextManager[Any]],
     tmp_path: Path,
 ) -> None:
@@ -88,9 +92,8 @@ def test_the_service_finds_the_faces_that_opencv_finds_under_16_clients(
         assert {answer["batch_size"] for answer in answers} == {1}
 
     total = edges = 0
-    pictures = zip(image_files[::every], answers, expected[::every], strict=True)
-    for file, answer, wanted in pictures:
-        found = detections_of(answer)
+    for file, answer in zip(image_files[::every], answers, strict=True):
+        found, wanted = detections_of(answer), expected(file)
         matched, left_found, left_wanted = match(found, wanted)
         total += matched + len(left_wanted)
         unexplained = without_reason((found, left_found), (wanted, left_wanted))

@@ -38,7 +38,7 @@ def test_an_added_model_with_wide_values_has_a_file_for_cpus(
     store: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("convert.partition.PART_BYTES", 1)
-    monkeypatch.setattr("convert.partition.LEAST_CHANNELS", 16)
+    monkeypatch.setattr("convert.partition.MOST_CHANNELS", 16)
     added = add(store, "mine", detector.prototxt, detector.caffemodel)
     assert model.check(added).cpu == sha256(added.cpu_onnx)
 

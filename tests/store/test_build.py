@@ -1,12 +1,13 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
 
-from convert.conversion import convert_file
-from convert.report import Report
+from convert.conversion import VerificationError, convert_file
+from convert.report import Report, Status
 from convert.widen import BLOCK
 from sfd.errors import SfdError
 from sfd.files import WriteError, sha256
@@ -152,7 +153,7 @@ def test_a_failed_conversion_of_any_network_changes_no_file(
 def wide(built: Model, monkeypatch: pytest.MonkeyPatch) -> Model:
     """The small model, as if its values were too wide for a cache."""
     monkeypatch.setattr("convert.partition.PART_BYTES", 1)
-    monkeypatch.setattr("convert.partition.LEAST_CHANNELS", BLOCK)
+    monkeypatch.setattr("convert.partition.MOST_CHANNELS", BLOCK)
     return built
 
 
@@ -176,6 +177,33 @@ def test_a_network_that_loses_its_wide_values_loses_that_file(
     assert is_built(wide)
 
 
+def test_a_file_for_cpus_that_is_not_verified_is_left_out_with_a_warning(
+    wide: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert(*given: Any, **options: Any) -> Report:
+        report = convert_file(*given, **options)
+        if not given[3].partition:
+            return report
+        failed = replace(report.verification, status=Status.FAILED, reason="scores differ")
+        raise VerificationError(replace(report, verification=failed))
+
+    monkeypatch.setattr("store.build.convert_file", convert)
+    warnings: list[str] = []
+    assert build(wide, warn=warnings.append).cpu is None
+    assert warnings == [
+        "model.cpu.onnx is left out, so a CPU runs model.onnx: failed: scores differ"
+    ]
+    assert not wide.cpu_onnx.exists()
+    assert is_built(wide)
+
+
+def test_members_of_a_later_version_are_ignored(built: Model) -> None:
+    path = built.folder / "build.json"
+    record = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps({**record, "npu": "0" * 64}), "utf-8")
+    assert is_built(built)
+
+
 @pytest.mark.parametrize("damage", ["missing", "does not match its sha256"])
 def test_a_damaged_file_for_cpus_is_found(wide: Model, damage: str) -> None:
     build(wide, verify=False)
@@ -195,8 +223,8 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(
     def refuse(**options: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("sfd.files.tempfile.mkstemp", refuse)
-    with pytest.raises(WriteError, match=r"can't write .*second_look\.onnx: Permission denied"):
+    monkeypatch.setattr("store.build.TemporaryDirectory", refuse)
+    with pytest.raises(WriteError, match=r"can't write into .*/tiny: Permission denied"):
         build(looking, verify=False)
 
 
