@@ -105,7 +105,7 @@ def convert_for_cpu(
 
 @contextmanager
 def _moved_to(target: Path) -> Iterator[Path]:
-    """An empty folder whose files move to `target` when the block ends. If it fails, none do."""
+    """An empty folder. Its files move to `target` when the block ends, and none if it fails."""
     try:
         with TemporaryDirectory(prefix=".build-", suffix=".tmp", dir=target) as around:
             yield Path(around)
