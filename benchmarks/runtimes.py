@@ -8,8 +8,8 @@ import numpy as np
 import onnxruntime
 
 from benchmarks.contest import Contestant
+from detection.network_file import network_file
 from detection.providers import ProviderName
-from detection.session import file_for
 from geometry.arrays import U8
 from sfd.errors import SfdError
 from store.model import Model, check
@@ -30,7 +30,7 @@ def onnx_contestants(model: Model, batches: Sequence[int], threads: int) -> list
     """The converted file in onnxruntime's CPU provider, at several batch sizes."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    path = file_for(model, check(model), ProviderName.CPU, threads)
+    path = network_file(model, check(model), ProviderName.CPU, threads).path
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     made = []
     for batch in batches:

@@ -113,8 +113,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--partition",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="compute wide values between convolutions in parts that fit a processor's cache, "
-        "which gives the same results faster on a CPU, up to rounding (default: no)",
+        help="compute wide values between convolutions in parts, which a processor's caches hold "
+        "better; gives the same results faster on a CPU, up to rounding (default: no)",
     )
     parser.add_argument(
         "--report", type=Path, metavar="REPORT.json", help="write every comparison to this file"

@@ -6,6 +6,7 @@ reads only constants is computed at once and is not written to the file, unless 
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -285,6 +286,15 @@ class GraphBuilder:
         return helper.make_tensor_value_info(
             name, helper.np_dtype_to_tensor_dtype(dtype), list(value.shape)
         )
+
+
+def readers_of(nodes: Sequence[Node]) -> dict[str, list[Node]]:
+    """The nodes that read each value, each of them once."""
+    readers: dict[str, list[Node]] = defaultdict(list)
+    for node in nodes:
+        for name in dict.fromkeys(node.inputs):
+            readers[name].append(node)
+    return readers
 
 
 def _run(model: onnx.ModelProto) -> list[Array]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from convert.graph import Array, GraphBuilder, Node, Value
+from convert.graph import Array, GraphBuilder, Node, Value, readers_of
 
 # Runtimes fuse these into the convolution before them; a Split between would prevent it.
 _FUSED = frozenset(
@@ -28,13 +28,10 @@ def merge(graph: GraphBuilder) -> None:
     result goes to an activation or an addition.
     """
     nodes = graph.needed_nodes()
-    consumers: dict[str, list[Node]] = defaultdict(list)
-    for node in nodes:
-        for name in node.inputs:
-            consumers[name].append(node)
+    readers = readers_of(nodes)
     groups: dict[object, list[int]] = defaultdict(list)
     for index, node in enumerate(nodes):
-        if _can_merge(graph, node, consumers):
+        if _can_merge(graph, node, readers):
             groups[_window(graph, node)].append(index)
     replaced: dict[int, Sequence[Node]] = {}
     for indices in groups.values():
@@ -47,12 +44,12 @@ def merge(graph: GraphBuilder) -> None:
     ]
 
 
-def _can_merge(graph: GraphBuilder, node: Node, consumers: Mapping[str, Sequence[Node]]) -> bool:
+def _can_merge(graph: GraphBuilder, node: Node, readers: Mapping[str, Sequence[Node]]) -> bool:
     return (
         node.operator == "Conv"
         and node.attributes.get("group", 1) == 1
         and all(graph.values[name].constant is not None for name in node.inputs[1:])
-        and not any(each.operator in _FUSED for each in consumers[node.outputs[0]])
+        and not any(each.operator in _FUSED for each in readers[node.outputs[0]])
     )
 
 

@@ -1,4 +1,4 @@
-"""Partitioning: a wide value between convolutions is computed in parts that fit a cache.
+"""Partitioning: a wide value between convolutions is computed in parts, which caches hold better.
 
     wide = activation(expand(x));  out = project(wide)
 
@@ -16,21 +16,20 @@ few large ones.
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from convert.families import Family, families, is_dense
-from convert.graph import Array, GraphBuilder, Node, Value
+from convert.graph import Array, GraphBuilder, Node, Value, readers_of
 from convert.widen import BLOCK
 
 PART_BYTES = 800_000
-"""The most that a part takes, if that allows more than MOST_CHANNELS. Of 0.5 to 3.4 MB, 0.8 MB was
-fastest on a processor with 512 KiB of cache for each core and 32 MiB for all."""
+"""The most that a part takes, unless MOST_CHANNELS take more. Of 0.5 to 3.4 MB, 0.8 MB was fastest
+on a processor with 512 KiB of cache for each core and 32 MiB for all."""
 MOST_CHANNELS = 2 * BLOCK
-"""The most channels of a part where channels are large. With fewer, parts are added to the outputs
-of `project` too often."""
+"""The most channels of a part whose channels are large. With fewer channels there are more parts,
+and each is added to all outputs of `project`."""
 MOST_OUTPUTS = 0.5
 """A value is partitioned if the convolutions that read it make at most this fraction of its
 elements: each part reads and writes those again."""
@@ -42,7 +41,8 @@ def wide_values(graph: GraphBuilder) -> dict[str, tuple[int, ...]]:
     They are named by the convolutions that make them. Call it once the graph's outputs are declared
     and constants are folded.
     """
-    nodes, readers = _nodes_and_readers(graph)
+    nodes = graph.needed_nodes()
+    readers = readers_of(nodes)
     found: dict[str, tuple[int, ...]] = {}
     reading: set[str] = set()
     for family in families(graph, nodes):
@@ -64,7 +64,8 @@ def partition(graph: GraphBuilder, parts: Mapping[str, Sequence[int]]) -> None:
     The parts may also be those for the same network with an input of another size. Every other
     value keeps its name, and its content up to rounding.
     """
-    nodes, readers = _nodes_and_readers(graph)
+    nodes = graph.needed_nodes()
+    readers = readers_of(nodes)
     wide = {
         family.root.outputs[0]: _Wide(
             family, _outside(family, readers), parts[family.root.outputs[0]]
@@ -93,16 +94,6 @@ class _Wide:
     """The convolutions outside the family that read it."""
     sizes: Sequence[int]
     """Channels of each part."""
-
-
-def _nodes_and_readers(graph: GraphBuilder) -> tuple[list[Node], dict[str, list[Node]]]:
-    """The nodes that the outputs depend on, and those that read each value."""
-    nodes = graph.needed_nodes()
-    readers: dict[str, list[Node]] = defaultdict(list)
-    for node in nodes:
-        for name in dict.fromkeys(node.inputs):
-            readers[name].append(node)
-    return nodes, readers
 
 
 def _outside(family: Family, readers: Mapping[str, Sequence[Node]]) -> list[Node]:
@@ -259,7 +250,7 @@ class _Sum:
         output = reader.outputs[0]
         if addition is None:
             return cls(reader, output, None)
-        other = next((name for name in addition.inputs if name != output), output)
+        (other,) = (name for name in addition.inputs if name != output)
         return cls(reader, addition.outputs[0], other)
 
 

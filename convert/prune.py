@@ -10,14 +10,13 @@ rounded up to whole blocks of channels, because onnxruntime is slow with other n
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from convert.families import families, is_dense, keeps_channels
-from convert.graph import Array, GraphBuilder, Node, Value
+from convert.graph import Array, GraphBuilder, Node, Value, readers_of
 from convert.widen import BLOCK
 from geometry.arrays import F64, Bools
 
@@ -29,10 +28,7 @@ def prune(graph: GraphBuilder) -> None:
     other names. Like `convert.widen`, this assumes that no input is infinite.
     """
     nodes = graph.needed_nodes()
-    readers: dict[str, list[Node]] = defaultdict(list)
-    for node in nodes:
-        for name in dict.fromkeys(node.inputs):
-            readers[name].append(node)
+    readers = readers_of(nodes)
     found = families(graph, nodes)
     constants = _constants(graph, nodes)
     kept: dict[str, Bools] = {}

@@ -69,7 +69,7 @@ class Report:
     layers: int
     nodes: int
     wide: int
-    """The number of values that `--partition` computes in parts."""
+    """The number of values that `--partition` computes, or would compute, in parts."""
     parameters: int
     """The number of weights of all layers, including BatchNorm's statistics."""
     sources: Mapping[str, str]

@@ -12,6 +12,7 @@ import onnxruntime as ort
 
 from detection.errors import StartError
 from detection.letterbox import Pixels
+from detection.network_file import NetworkFile, network_file
 from detection.precision import NEEDS, Precision, lacking, processor_features
 from detection.predictions import Predictions
 from detection.providers import PROVIDERS, ProviderName, Use, able
@@ -20,9 +21,6 @@ from store import model as models
 from store.model import Build, Model
 
 INPUT, OUTPUTS = "images", ["boxes", "scores"]
-MOST_THREADS_OF_PARTS = 2
-"""With one thread `model.cpu.onnx` takes 0.76 to 0.86 times as long as `model.onnx`, and with two
-0.89 to 0.95 times: each has less of a part to compute. More have not been measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +48,8 @@ class Session:
 
     model: Model
     build: Build
+    file: NetworkFile
+    """What is open."""
     onnx: ort.InferenceSession
     provider: ProviderName
     """The provider that runs it."""
@@ -72,11 +72,7 @@ class Session:
     @property
     def sha256(self) -> str:
         """Hash of the ONNX file that runs."""
-        if self.precision.startswith(Precision.INT8) and self.build.int8 is not None:
-            return self.build.int8.sha256
-        if self.build.cpu is not None and _takes_parts(self.provider, self.use.threads):
-            return self.build.cpu
-        return self.build.sha256
+        return self.file.sha256
 
     def look(self, pictures: Sequence[Picture]) -> list[Predictions]:
         """Infer a batch of pictures, and those again that need a second look."""
@@ -206,7 +202,12 @@ def open_session(
     features = processor_features()
     provider = check_precision(precision, provider, features)
     build = build or models.check(model)
-    int8 = _int8_file(model, build) if precision is Precision.INT8 else None
+    choose_file = partial(
+        network_file, model, build, threads=threads, int8=precision is Precision.INT8
+    )
+    if precision is Precision.INT8:
+        choose_file(provider)
+        models.check_int8(model, build)
     if len(model.classes) != 1:
         raise StartError(
             f"{model.name}: has {len(model.classes)} classes; "
@@ -224,27 +225,16 @@ def open_session(
     )
 
     def open_on(name: ProviderName) -> ort.InferenceSession:
-        path = int8 or file_for(model, build, name, threads)
-        return open_file(path, name, use, shares_arena=shares_arena)
+        return open_file(choose_file(name).path, name, use, shares_arena=shares_arena)
 
     available = ort.get_available_providers()
     onnx, chosen, fallback = choose(provider, available, open_on)
-    _check_signature(model, int8 or file_for(model, build, chosen, threads), onnx, use.shape)
+    file = choose_file(chosen)
+    _check_signature(model, file.path, onnx, use.shape)
     runs: str = precision
     if precision is Precision.INT8 and chosen is ProviderName.OPENVINO and use.bfloat16:
         runs = f"{Precision.INT8}+{Precision.BFLOAT16}"
-    return Session(model, build, onnx, chosen, fallback, use, runs)
-
-
-def file_for(model: Model, build: Build, provider: ProviderName, threads: int) -> Path:
-    """The file that a provider runs with a number of threads, where it does not run int8."""
-    has_parts = build.cpu is not None and _takes_parts(provider, threads)
-    return model.cpu_onnx if has_parts else model.onnx
-
-
-def _takes_parts(provider: ProviderName, threads: int) -> bool:
-    """Whether a session runs the file whose wide values are computed in parts."""
-    return provider is ProviderName.CPU and threads <= MOST_THREADS_OF_PARTS
+    return Session(model, build, file, onnx, chosen, fallback, use, runs)
 
 
 def open_second_look(session: Session) -> Session:
@@ -289,16 +279,6 @@ def check_precision(
     if reason is not None:
         raise StartError(f"SFD_PRECISION={precision} does not work: {reason}")
     return provider
-
-
-def _int8_file(model: Model, build: Build) -> Path:
-    if build.int8 is None:
-        raise StartError(
-            f"SFD_PRECISION=int8 does not work: {model.name} has no int8 file; run "
-            f"`{models.quantizing(model)}`"
-        )
-    models.check_int8(model, build)
-    return model.int8
 
 
 def has_cuda() -> bool:

@@ -107,12 +107,20 @@ def convert_for_cpu(
 def _moved_to(target: Path) -> Iterator[Path]:
     """An empty folder. Its files move to `target` when the block ends, and none if it fails."""
     try:
-        with TemporaryDirectory(prefix=".build-", suffix=".tmp", dir=target) as around:
-            yield Path(around)
-            for path in sorted(Path(around).iterdir()):
-                path.replace(target / path.name)
+        around = TemporaryDirectory(prefix=".build-", suffix=".tmp", dir=target)
     except OSError as error:
-        raise WriteError(f"can't write into {target}: {error.strerror or error}") from error
+        raise _cannot_write(target, error) from error
+    with around as name:
+        yield Path(name)
+        try:
+            for path in sorted(Path(name).iterdir()):
+                path.replace(target / path.name)
+        except OSError as error:
+            raise _cannot_write(target, error) from error
+
+
+def _cannot_write(target: Path, error: OSError) -> WriteError:
+    return WriteError(f"can't write into {target}: {error.strerror or error}")
 
 
 def pass_on(report: Report, warn: Callable[[str], object]) -> None:

@@ -170,8 +170,8 @@ class Build:
     second_look: Sha256 | None = None
     """Hash of `model.second_look.onnx`; None for a model without a second look."""
     cpu: Sha256 | None = None
-    """Hash of `model.cpu.onnx`; None for a network without wide values, and for builds before
-    version 0.3."""
+    """Hash of `model.cpu.onnx`; None for a network without wide values, and for builds of
+    version 0.2.0."""
 
     def json(self) -> dict[str, Any]:
         """The members of `build.json`, without those of files that the model does not have."""

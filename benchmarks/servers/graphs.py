@@ -5,8 +5,8 @@ from pathlib import Path
 from benchmarks.servers.contenders import ENVIRONMENTS, Graph
 from benchmarks.servers.peers.setup import Setup
 from convert.conversion import convert_file
+from detection.network_file import network_file
 from detection.providers import ProviderName
-from detection.session import file_for
 from sfd.files import sha256
 from store.build import conversion
 from store.model import Model, check
@@ -17,7 +17,7 @@ def onnx(model: Model, graph: Graph) -> Path:
     built = check(model)
     if graph is Graph.MERGED:
         # Each process of the loop has one thread, and so has each worker of the service.
-        return file_for(model, built, ProviderName.CPU, threads=1)
+        return network_file(model, built, ProviderName.CPU, threads=1).path
     folder = ENVIRONMENTS / "graphs"
     folder.mkdir(parents=True, exist_ok=True)
     # Another build may come from another converter.

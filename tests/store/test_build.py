@@ -204,17 +204,6 @@ def test_members_of_a_later_version_are_ignored(built: Model) -> None:
     assert is_built(built)
 
 
-@pytest.mark.parametrize("damage", ["missing", "does not match its sha256"])
-def test_a_damaged_file_for_cpus_is_found(wide: Model, damage: str) -> None:
-    build(wide, verify=False)
-    if damage == "missing":
-        wide.cpu_onnx.unlink()
-    else:
-        wide.cpu_onnx.write_bytes(b"other")
-    with pytest.raises(ModelError, match=rf"cpu\.onnx: .*{damage}.*sfd models build tiny"):
-        model.check(wide)
-
-
 def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(
     built: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,15 +217,16 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(
         build(looking, verify=False)
 
 
+@pytest.mark.parametrize("file", ["model.cpu.onnx", "model.second_look.onnx"])
 @pytest.mark.parametrize("damage", ["missing", "does not match its sha256"])
-def test_a_damaged_network_of_the_second_look_is_found(built: Model, damage: str) -> None:
-    looking = with_second_look(built)
+def test_a_damaged_network_beside_the_first_is_found(wide: Model, file: str, damage: str) -> None:
+    looking = with_second_look(wide)
     build(looking, verify=False)
     if damage == "missing":
-        looking.second_look_onnx.unlink()
+        (looking.folder / file).unlink()
     else:
-        looking.second_look_onnx.write_bytes(b"other")
-    with pytest.raises(ModelError, match=rf"second_look\.onnx: .*{damage}.*sfd models build tiny"):
+        (looking.folder / file).write_bytes(b"other")
+    with pytest.raises(ModelError, match=rf"{file}: .*{damage}.*sfd models build tiny"):
         model.check(looking)
 
 

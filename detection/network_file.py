@@ -1,0 +1,41 @@
+"""The ONNX file of a model that a session opens."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from detection.errors import StartError
+from detection.providers import ProviderName
+from store import model as models
+from store.model import Build, Model
+
+MOST_THREADS_OF_PARTS = 2
+"""With one thread `model.cpu.onnx` takes 0.76 to 0.86 times as long as `model.onnx`, and with two
+0.89 to 0.95 times: each has less of a part to compute. More have not been measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFile:
+    """An ONNX file and its hash in `build.json`."""
+
+    path: Path
+    sha256: str
+
+
+def network_file(
+    model: Model, build: Build, provider: ProviderName, threads: int, *, int8: bool = False
+) -> NetworkFile:
+    """The file that a provider runs with a number of threads, or the int8 file.
+
+    The CPU has a file of its own where that is faster. Raises StartError if there is no int8 file.
+    """
+    if int8:
+        if build.int8 is None:
+            raise StartError(
+                f"SFD_PRECISION=int8 does not work: {model.name} has no int8 file; run "
+                f"`{models.quantizing(model)}`"
+            )
+        return NetworkFile(model.int8, build.int8.sha256)
+    takes_parts = provider is ProviderName.CPU and threads <= MOST_THREADS_OF_PARTS
+    if takes_parts and build.cpu is not None:
+        return NetworkFile(model.cpu_onnx, build.cpu)
+    return NetworkFile(model.onnx, build.sha256)
