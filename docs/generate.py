@@ -27,6 +27,7 @@ from convert.layers import registry
 from service import errors, settings
 from service.metrics import Metrics
 from sfd.cli import COMMANDS, Command
+from sfd.terminal import Parser
 from training import hyperparameters
 from training.recipe import Recipe
 
@@ -97,7 +98,7 @@ def commands_list() -> str:
     sections = []
     for name, (module, summary) in COMMANDS.items():
         command = cast(Command, import_module(module))
-        parser = argparse.ArgumentParser(prog=f"sfd {name}")
+        parser = Parser(prog=f"sfd {name}")
         command.add_arguments(parser)
         level = "##" + "#" * name.count(" ")
         sections.append(f"{level} sfd {name}\n\n{summary[0].upper()}{summary[1:]}.\n")

@@ -17,6 +17,7 @@ from service.log_writer import LogWriter
 from service.settings import Settings
 from sfd import collector, extras
 from sfd.arguments import positive
+from sfd.terminal import Parser
 
 DESCRIPTION = """\
 Serve POST /detect and the demo page over HTTP, and the Open Inference Protocol over gRPC if
@@ -29,7 +30,7 @@ All settings are environment variables:
 log = logging.getLogger(__name__)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Declare the arguments; the help lists every setting from the model itself."""
     parser.add_argument(
         "--dry-run",
@@ -45,7 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="serve with Ray, on a cluster of this machine alone, for a first try: REPLICAS "
         "processes (default: 1) share the threads; needs the extra `ray` (docs/scaling.md)",
     )
-    parser.description = DESCRIPTION + "\n".join(
+    parser.more_help = _settings_help
+
+
+def _settings_help() -> str:
+    return "\n".join(
         f"\n  {name}  ({accepted})\n      {text}" for name, accepted, text in settings.describe()
     )
 

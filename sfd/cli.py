@@ -71,7 +71,7 @@ class Command(Protocol):
 
     DESCRIPTION: str
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+    def add_arguments(self, parser: Parser) -> None:
         """Declare the arguments of the subcommand."""
 
     def run(self, arguments: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ In the name of a file they can rewrite lines, set the title of the window, and m
 
 import argparse
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 
@@ -32,6 +33,16 @@ def _escaped(character: str) -> str:
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose complaints show arguments without control characters."""
+
+    more_help: Callable[[], str] | None = None
+    """Makes text that the help shows after the description. Other runs don't wait for it."""
+
+    def format_help(self) -> str:
+        """The help of this parser."""
+        if self.more_help is not None:
+            self.description = f"{self.description or ''}{self.more_help()}"
+            self.more_help = None
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         """Print the usage and a complaint, and exit with 2."""
