@@ -102,6 +102,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _runs_long(name: str, argv: Sequence[str]) -> bool:
     """Whether a command runs a network so often that it is worth 0.1 s to start again."""
+    if not {"-h", "--help"}.isdisjoint(argv):
+        return False
     is_bulk = name == "detect" and any(each.startswith("--bulk") for each in argv)
     return name in ("serve", "evaluate") or is_bulk
 
@@ -225,6 +227,8 @@ def _explanation(error: Exception, name: str, *, debug: bool) -> str:
         error.errno in _NO_BUGS or (error.errno in _FORBIDDEN and error.filename is not None)
     ):
         return ": ".join(str(part) for part in (error.filename, error.strerror) if part is not None)
+    if isinstance(error, MemoryError):
+        return " ".join(f"not enough memory: {error}".removesuffix(": ").split())
     detail = " ".join(f"unexpected {type(error).__name__}: {error}".split())
     what_to_do = (
         "report the traceback" if debug else "run again with --debug and report the traceback"

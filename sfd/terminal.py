@@ -23,6 +23,11 @@ def say(text: object, *, error: bool = False) -> None:
     print(shown, file=sys.stderr if error else sys.stdout, flush=True)
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things whose plural ends in -s: `1 picture`, `2 pictures`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 _BYTES = frozenset(map(chr, range(0xDC80, 0xDD00)))
 """How Python holds bytes that are not UTF-8 (PEP 383)."""
 

@@ -16,7 +16,7 @@ from detection.bulk.worker import Advance, Report, Worker
 from detection.detector import Query
 from detection.opening import find_model
 from sfd.errors import UsageError
-from sfd.terminal import say
+from sfd.terminal import counted, say
 from store import model as models
 
 WHOLE = Part(1, 1)
@@ -115,7 +115,8 @@ def _listed(request: Request, output: Output, shard_size: int | None) -> SourceP
     with SortedNames(sources.names(source)) as names, scratch() as folder:
         _check_some(request.source, names.count)
         if names.repeated:
-            _print(f"{request.source} names {names.repeated} pictures again; each is done once")
+            repeated = counted(names.repeated, "picture")
+            _print(f"{request.source} names {repeated} again; each is done once")
         if shard_size is not None:
             path = Path(folder) / "listing"
             names.write(path, shard_size)
@@ -174,11 +175,11 @@ def _here(
 
 def _summary(total: int, now: int, failures: Counter[str], rate: float) -> str:
     if not now:
-        return f"{total} pictures done"
+        return f"{counted(total, 'picture')} done"
     run = f", {now} of them in this run" if now < total else ""
     kinds = ", ".join(f"{count} {kind}" for kind, count in failures.most_common())
     failed = f"{failures.total()} failed ({kinds})" if failures else "none failed"
-    return f"{total} pictures done{run}, {failed}, {rate:.1f} per second"
+    return f"{counted(total, 'picture')} done{run}, {failed}, {rate:.1f} per second"
 
 
 def _print(text: str) -> None:

@@ -8,6 +8,8 @@ from typing import Self, TextIO
 
 from tqdm import tqdm
 
+from sfd.terminal import counted
+
 EVERY_S = 60.0
 """Seconds between two lines where stderr is not a terminal."""
 
@@ -33,7 +35,7 @@ class Progress:
         )
         if self._bar is None:
             again = f", {done} of them done before" if done else ""
-            self._print(f"{total} pictures{again}")
+            self._print(f"{counted(total, 'picture')}{again}")
 
     def advance(self, pictures: int) -> None:
         """So many more pictures are done."""
@@ -73,7 +75,8 @@ class Progress:
     def _text(self) -> str:
         rate = self.rate
         left = f", {_duration((self._total - self._done) / rate)} left" if rate else ""
-        return f"{self._done} of {self._total} pictures, {rate:.1f} per second{left}"
+        total = counted(self._total, "picture")
+        return f"{self._done} of {total}, {rate:.1f} per second{left}"
 
     def _print(self, text: str) -> None:
         print(f"sfd detect: {text}", file=self._stream, flush=True)

@@ -81,6 +81,8 @@ def test_success_is_exit_code_0_and_the_command_gets_its_arguments(install: Inst
             "sfd work: a: Permission denied\n",
         ),
         (OSError(errno.EROFS, "Read-only file system", "a"), 1, "a: Read-only file system\n"),
+        (MemoryError("Unable to allocate 9 TiB"), 1, "not enough memory: Unable to allocate 9 TiB"),
+        (MemoryError(), 1, "sfd work: not enough memory\n"),
         (OSError(errno.EBADF, "Bad file descriptor"), 1, "Bad file descriptor (a bug: "),
         (
             ValueError("two\nlines"),

@@ -144,11 +144,13 @@ def test_it_goes_on_if_it_cannot_be_started_again(
 @pytest.mark.parametrize(
     ("arguments", "starts"),
     [
-        (["serve", "--help"], 1),
-        (["evaluate", "--help"], 1),
-        (["detect", "--bulk", "a", "--help"], 1),
-        (["detect", "--help"], 0),
-        (["models", "--help"], 0),
+        (["serve", "--wrong"], 1),
+        (["evaluate", "--wrong"], 1),
+        (["detect", "--bulk", "a", "--wrong"], 1),
+        (["detect", "--wrong"], 0),
+        (["models", "--wrong"], 0),
+        (["serve", "--help"], 0),
+        (["evaluate", "-h"], 0),
     ],
 )
 def test_commands_that_run_long_ask(
@@ -163,9 +165,9 @@ def test_commands_that_run_long_ask(
 
 def test_a_command_with_arguments_of_a_caller_does_not_ask(started: Started) -> None:
     with pytest.raises(SystemExit):
-        cli.main(["serve", "--help"])
+        cli.main(["serve", "--wrong"])
     with pytest.raises(SystemExit):
-        cli.run_command("serve", ["--help"])
+        cli.run_command("serve", ["--wrong"])
     assert started == []
 
 

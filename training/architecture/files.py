@@ -39,6 +39,13 @@ def write(
     Raises DesignError or WriteError if they can't be written, and UsageError if some exist with
     other content and `force` is not set. Nothing is written then.
     """
+    try:
+        f"{folder}{name}".encode()
+    except UnicodeEncodeError:
+        raise DesignError(
+            f"--output {folder}: its name is not UTF-8, as the text of the solver must be; choose "
+            "another folder"
+        ) from None
     contents = {
         folder / file: text.encode()
         for file, text in texts(architecture, name, folder.as_posix()).items()

@@ -13,7 +13,7 @@ from convert.files import check_output, check_source
 from detection.cpu import available_cpus
 from sfd.arguments import positive, share, threads
 from sfd.errors import UsageError
-from sfd.terminal import say
+from sfd.terminal import counted, say
 from training.data.dataset import check_files, read, split
 from training.data.images import opened, upright
 from training.pruning import Activity, silenced
@@ -107,5 +107,5 @@ def run(arguments: argparse.Namespace) -> None:
     total = sum(len(channels) for channels in dead.values())
     say(
         f"{arguments.output}: {count} of {total} channels are zero now; "
-        f"{len(pictures)} pictures activated none of them"
+        f"{counted(len(pictures), 'picture')} activated none of them"
     )

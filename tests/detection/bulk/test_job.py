@@ -96,7 +96,7 @@ def test_a_list_becomes_one_row_for_each_name_and_paths_are_relative_to_it(
         "absent.png": "unreadable-file",
     }
     assert {row["path"] for row in rows} == set(map(str, lines)), "as they are in the list"
-    assert "list.txt names 1 pictures again; each is done once" in capsys.readouterr().err
+    assert "list.txt names 1 picture again; each is done once" in capsys.readouterr().err
 
 
 def test_a_table_of_paths_becomes_one_row_for_each_path(

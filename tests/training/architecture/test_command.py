@@ -1,5 +1,6 @@
 """`sfd design` from the console to its files."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -102,3 +103,13 @@ def test_the_package_runs_the_command(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "training.architecture", "--output", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert str(tmp_path / "deploy.prototxt") in done.stdout.split()
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = os.fsdecode(bytes(tmp_path) + b"/m\xff")
+    assert main(["design", "--output", folder]) == 1
+    said = capsys.readouterr().err
+    assert "its name is not UTF-8, as the text of the solver must be; choose another" in said
+    assert not Path(folder).exists()
