@@ -19,7 +19,7 @@ from detection.session import Session
 from detection.settings import DetectionSettings
 
 BATCHES = (1, 2, 4, 8)
-"""The sizes of batches that are tried."""
+"""The sizes of batches that are tried. A larger one that is set is not: it could take minutes."""
 ACCELERATOR_BATCH = 8
 BUDGET_S = 0.4
 """No measurement of a start begins after this time, except that of more workers."""
@@ -86,7 +86,8 @@ class Plan:
     @property
     def image_seconds(self) -> float:
         """The cost of an image with this plan, or a bound above it; 0 if it was not measured."""
-        chosen = [c for c in self.costs if (c.workers, c.batch) == (self.workers, self.max_batch)]
+        measured = (self.workers, min(self.max_batch, BATCHES[-1]))
+        chosen = [c for c in self.costs if (c.workers, c.batch) == measured]
         return chosen[0].seconds if chosen else 0.0
 
 
@@ -133,7 +134,8 @@ def tune(
         best = _best(costs)
         reason = "measured: " + ", ".join(map(str, costs))
         threads = _threads(settings, best.workers)
-        plan = Plan(best.workers, threads, best.batch, reason, costs=tuple(costs))
+        batch = best.batch if settings.max_batch == "auto" else settings.max_batch
+        plan = Plan(best.workers, threads, batch, reason, costs=tuple(costs))
     if not on_cpu or plan.threads == settings.threads:
         return session, plan
     # If the number of workers was measured, the first session has all threads.
@@ -159,13 +161,15 @@ def _best(costs: Sequence[Cost]) -> Cost:
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """A choice, with a session of its own, and as many threads as it has workers.
+    """A choice, with a session of its own, and a thread that waits for each of its workers.
 
     The session of a choice that loses is closed.
     """
 
     workers: int
     batch: int
+    threads: int
+    """Of all workers together."""
     session: Session
     pool: ThreadPoolExecutor
     clock: Callable[[], float]
@@ -182,13 +186,17 @@ class _Trial:
         return self.cost()
 
     def cost(self) -> Cost:
-        """The cost of an image if all workers run one batch each, at the same time."""
+        """The cost of an image if all workers run one batch each, at the same time.
+
+        More workers than threads share these, so an image costs what it costs with one for each.
+        """
         run = partial(self.session.run_blank, self.batch)
+        count = min(self.workers, self.threads)
         started = self.clock()
-        runs = [self.pool.submit(run) for _ in range(self.workers)]
+        runs = [self.pool.submit(run) for _ in range(count)]
         for done in runs:
             done.result()
-        seconds = (self.clock() - started) / (self.workers * self.batch)
+        seconds = (self.clock() - started) / (count * self.batch)
         return Cost(self.workers, self.batch, seconds)
 
 
@@ -272,14 +280,14 @@ def _measure(
     Tries each number of workers at the smallest batch, then the better one with growing batches,
     until a larger batch costs more.
     """
-    batches = BATCHES if settings.max_batch == "auto" else (settings.max_batch,)
+    batches = BATCHES if settings.max_batch == "auto" else (min(settings.max_batch, BATCHES[-1]),)
     fewest, *more = dict.fromkeys(_worker_choices(settings))
     with ExitStack() as stack:
 
         def begin(workers: int, batch: int, session: Session | None = None) -> _Trial:
             session = session or open_session(_threads(settings, workers), batch)
             pool = stack.enter_context(ThreadPoolExecutor(workers))
-            return _Trial(workers, batch, session, pool, clock)
+            return _Trial(workers, batch, settings.threads, session, pool, clock)
 
         trial = begin(fewest, batches[0], first)
         trial.allocate()

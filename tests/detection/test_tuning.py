@@ -219,6 +219,26 @@ def test_what_gains_nothing_is_measured_once() -> None:
     assert machine.runs == 3 + 3
 
 
+def test_a_large_batch_is_not_measured_at_its_size() -> None:
+    sizes: list[int] = []
+
+    def costs(threads: int, batch: int) -> float:
+        sizes.append(batch)
+        return float(20 * batch / threads**0.5)
+
+    plan = Machine(costs).tune(max_batch=256)
+    assert (plan.workers, plan.max_batch) == (4, 256)
+    assert max(sizes) == 8
+    assert plan.image_seconds == pytest.approx(0.005)
+
+
+def test_more_workers_than_threads_are_not_all_run() -> None:
+    machine = Machine(lambda threads, batch: 20 * batch**1.2 / threads)
+    plan = machine.tune(workers=64, threads=2)
+    assert (plan.workers, plan.threads, plan.max_batch) == (64, 1, 1)
+    assert machine.runs == 2 * (3 + 3)
+
+
 def test_what_has_lost_already_while_it_allocates_is_not_run_again() -> None:
     machine = Machine(lambda threads, batch: 20 * batch * batch / threads)
     plan = machine.tune(workers=1)
