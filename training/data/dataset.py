@@ -88,8 +88,8 @@ def _boxes(listed: Any) -> F32:
         boxes = found.astype(np.float32)
     if not np.isfinite(boxes).all():
         raise ValueError("a number of a box is not finite")
-    if not (boxes[:, 2:] >= boxes[:, :2]).all():
-        raise ValueError("a box has x2 below x1, or y2 below y1")
+    if not (boxes[:, 2:] > boxes[:, :2]).all():
+        raise ValueError("a box has no size: x2 must be greater than x1, and y2 than y1")
     return boxes
 
 

@@ -32,12 +32,13 @@ def test_json_lines_distinguish_labelled_empty_and_unlabelled_images(tmp_path: P
         "{",
         '{"image": "a.jpg"}',
         '{"image": "a.jpg", "boxes": [[1, 2]]}',
-        # A polygon, a score beside each box, not a number, swapped corners.
+        # A polygon, a score beside each box, not a number, swapped corners, no size.
         '{"image": "a.jpg", "boxes": [[1, 2, 11, 2, 11, 22, 1, 22]]}',
         '{"image": "a.jpg", "boxes": [[1, 2, 3, 4, 0.9, 1], [5, 6, 7, 8, 0.8, 1]]}',
         '{"image": "a.jpg", "boxes": [1, 2, 3, 4]}',
         '{"image": "a.jpg", "boxes": [[1, NaN, 3, 4]]}',
         '{"image": "a.jpg", "boxes": [[3, 2, 1, 4]]}',
+        '{"image": "a.jpg", "boxes": [[1, 2, 1, 2]]}',
         # A box without numbers is no image without faces. Texts and truth values are no numbers.
         '{"image": "a.jpg", "boxes": [[]]}',
         '{"image": "a.jpg", "boxes": ""}',
