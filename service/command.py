@@ -11,7 +11,7 @@ from importlib import import_module
 
 from detection.detector import Detection, Query
 from detection.errors import RequestError, StartError
-from service import logs, runtime, settings
+from service import logs, proxies, runtime, settings
 from service.listening import listen, listen_for_grpc
 from service.log_writer import LogWriter
 from service.settings import Settings
@@ -69,6 +69,11 @@ def run(arguments: argparse.Namespace) -> None:
 def _run(arguments: argparse.Namespace, configured: Settings, writer: LogWriter) -> None:
     for name in settings.unknown_variables():
         log.warning("%s", settings.not_a_setting(name))
+    for item in proxies.unknown():
+        log.warning(
+            "%s: %s is neither an address nor a network such as 10.0.0.0/8, and is ignored",
+            proxies.VARIABLE, item,
+        )  # fmt: skip
     check_grpc(configured)
     if arguments.dry_run:
         asyncio.run(dry_run(configured))

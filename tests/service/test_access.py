@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service import proxies
 from service.access import ip_address
 
 
@@ -46,6 +47,24 @@ def test_what_is_no_address_is_not_logged(hardened: Any) -> None:
 def test_another_proxy_is_believed_only_if_it_is_named(
     start_server: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.0/8")
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "10.0.0.0/8, nginx")
     with start_server() as server:
         assert client_of(server, "192.0.2.7") == "127.0.0.1"
+        assert "FORWARDED_ALLOW_IPS: nginx is neither an address nor" in server.complete_log()
+
+
+@pytest.mark.parametrize(
+    ("given", "ignored"),
+    [
+        ("", []),
+        ("*", []),
+        ("127.0.0.1, 10.0.0.0/8,::1", []),
+        ("10.0.0.7/8,nginx", ["10.0.0.7/8", "nginx"]),
+        ("*,127.0.0.1", ["*"]),
+    ],
+)
+def test_what_uvicorn_ignores_is_known(
+    given: str, ignored: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(proxies.VARIABLE, given)
+    assert proxies.unknown() == ignored
