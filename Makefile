@@ -38,8 +38,11 @@ help:
 run: models
 	@SFD_PORT=$(PORT) exec $(PY) -m sfd serve
 
+# The test processes share the processors. If OpenCV and NumPy had several threads in each of them,
+# these would wait for each other, and spin meanwhile.
 test: lint models
-	$(PY) -m pytest -m 'not docker and not soak' --numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
+	OMP_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1 $(PY) -m pytest -m 'not docker and not soak' \
+		--numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 # One test at a time: they measure what the service holds, and want the machine for themselves.
 soak: models
