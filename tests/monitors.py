@@ -112,19 +112,20 @@ def check_queries(service: str, monitor: str) -> None:
     photo = (ROOT / "service" / "static" / "sample.jpg").read_bytes()
 
     def post(content: bytes) -> int:
-        return httpx.post(f"{service}/detect", content=content, timeout=60).status_code
+        return client.post(f"{service}/detect", content=content).status_code
 
     statuses: set[int] = set()
     until = time.monotonic() + 60
-    while True:
-        with ThreadPoolExecutor(6) as clients:
-            statuses |= set(clients.map(post, [photo] * 6))
-        # Sent alone, so that the only slot in the queue is free.
-        statuses.add(post(b"no image"))
-        command = [sys.executable, str(ROOT / "docker" / "check_queries.py"), monitor]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode == 0 or time.monotonic() > until:
-            break
-        time.sleep(1)
+    with httpx.Client(timeout=60) as client:
+        while True:
+            with ThreadPoolExecutor(6) as clients:
+                statuses |= set(clients.map(post, [photo] * 6))
+            # Sent alone, so that the only slot in the queue is free.
+            statuses.add(post(b"no image"))
+            command = [sys.executable, str(ROOT / "docker" / "check_queries.py"), monitor]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode == 0 or time.monotonic() > until:
+                break
+            time.sleep(1)
     assert done.returncode == 0, f"{done.stdout}{done.stderr} after answers {sorted(statuses)}"
     assert {200, 415, 503} <= statuses

@@ -74,8 +74,8 @@ def death(cluster: Cluster, what: str, kill: Callable[[], None]) -> None:
 def totals(cluster: Cluster) -> Mapping[str, float]:
     """The samples of all replicas together."""
     total: defaultdict[str, float] = defaultdict(float)
-    for group in httpx.get(f"{cluster.url}/metrics/targets", timeout=60).json():
-        text = httpx.get(f"http://{group['targets'][0]}/metrics", timeout=60).text
+    for group in cluster.client.get(f"{cluster.url}/metrics/targets").json():
+        text = cluster.client.get(f"http://{group['targets'][0]}/metrics").text
         for line in text.splitlines():
             if line.startswith("sfd_"):
                 name, _, value = line.rpartition(" ")

@@ -13,9 +13,9 @@ from tests.conftest import MODEL
 from tests.monitors import NARROW, ROOT, check_queries, run_prometheus
 
 
-def by_replica(monitor: str, query: str) -> dict[str, float]:
+def by_replica(client: httpx.Client, monitor: str, query: str) -> dict[str, float]:
     """The values of a query for each replica."""
-    answer = httpx.get(f"{monitor}/api/v1/query", params={"query": query}, timeout=20).json()
+    answer = client.get(f"{monitor}/api/v1/query", params={"query": query}).json()
     found: list[dict[str, Any]] = answer["data"]["result"]
     return {each["metric"]["replica"]: float(each["value"][1]) for each in found}
 
@@ -32,11 +32,11 @@ def test_every_replica_reaches_one_prometheus(
     names = {first["replica_id"], second["replica_id"]}
     with run_prometheus(prometheus, scrape, tmp_path) as monitor:
         check_queries(cluster.url, monitor)
-        assert set(by_replica(monitor, 'up{job="sfd"} == 1')) == names
+        assert set(by_replica(cluster.client, monitor, 'up{job="sfd"} == 1')) == names
         answered = 'sfd_requests_total{job="sfd", route="/detect", status="200"}'
-        cluster.wait_until(lambda: set(by_replica(monitor, answered)) == names)
-        shown = httpx.get(f"{monitor}/api/v1/label/__name__/values", timeout=20).json()["data"]
-        alone = _names(httpx.get(f"{cluster.url}/metrics", timeout=20).text)
+        cluster.wait_until(lambda: set(by_replica(cluster.client, monitor, answered)) == names)
+        shown = cluster.client.get(f"{monitor}/api/v1/label/__name__/values").json()["data"]
+        alone = _names(cluster.client.get(f"{cluster.url}/metrics").text)
         assert alone <= set(shown)
 
         os.kill(first["pid"], signal.SIGKILL)
@@ -44,7 +44,8 @@ def test_every_replica_reaches_one_prometheus(
         up = 'up{job="sfd"} == 1'
         cluster.wait_until(
             lambda: (
-                len(found := set(by_replica(monitor, up)) - {first["replica_id"]}) == 2
+                len(found := set(by_replica(cluster.client, monitor, up)) - {first["replica_id"]})
+                == 2
                 and others < found
             )
         )
