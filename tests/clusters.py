@@ -20,14 +20,23 @@ import httpx
 import pytest
 import yaml
 
-from service.cluster import refusals
 from tests.cells import NAME
 from tests.monitors import ROOT, free_port
 
 CONFIG = ROOT / "docker" / "ray" / "serve.yaml"
 PATIENCE_S = 300
 SMALL = {"SFD_MODELS": NAME, "SFD_WORKERS": "1", "SFD_MAX_BATCH": "8"}
-"""Settings for the small model."""
+"""Settings for the small model. Nothing is measured at the start, as both numbers are given."""
+
+FRUGAL = {
+    "PYTHONWARNINGS": "ignore",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # No test reads Ray's own metrics.
+    "RAY_enable_metrics_collection": "0",
+    "REPORTER_UPDATE_INTERVAL_MS": "60000",
+}
+"""The environment of a cluster that spends little time on itself."""
 
 
 class Cluster:
@@ -66,19 +75,23 @@ class Cluster:
         if self.applications():
             self.client.put(self.api, json={"applications": []}).raise_for_status()
             self.wait_until(lambda: not self.applications())
-        for node in list(self.raylets):
+        # To start a node takes 6 s of CPU time.
+        for node in list(self.raylets)[nodes:]:
             self.kill_node(node)
-        for _ in range(nodes):
+        while len(self.raylets) < nodes:
             self.add_node(1)
 
+    def start_deploy(self, **arguments: Any) -> None:
+        """Deploy the shipped file with these arguments instead of its own, as KubeRay does."""
+        self.client.put(self.api, json=self._config(arguments)).raise_for_status()
+
     def deploy(self, **arguments: Any) -> None:
-        """Deploy the shipped file with these arguments, as KubeRay does; wait until it is done."""
-        config = self._config(arguments)
-        self.client.put(self.api, json=config).raise_for_status()
+        """`start_deploy`; wait until it is done."""
+        self.start_deploy(**arguments)
         self.wait_until(lambda: self.status() == "RUNNING")
 
-    def start_deploy(self, **arguments: Any) -> None:
-        """`serve deploy` of the shipped file with these arguments instead of its own."""
+    def serve_deploy(self, **arguments: Any) -> None:
+        """As `start_deploy`, with Ray's command `serve deploy`."""
         file = self.folder / "serve.yaml"
         file.write_text(yaml.safe_dump(self._config(arguments)), "utf-8")
         program = Path(sys.executable).with_name("serve")
@@ -145,23 +158,26 @@ class Cluster:
 
 
 @contextmanager
-def run_cluster(cpus: int, environment: dict[str, str]) -> Iterator[Cluster]:
-    """A cluster whose nodes have this environment; all its processes end with the block."""
+def run_cluster(environment: dict[str, str], *, dashboard: bool = True) -> Iterator[Cluster]:
+    """A head node without CPUs; all processes of the cluster end with the block.
+
+    Its nodes have this environment. Without the dashboard, no application can be deployed.
+    """
+    # Here, because its imports take two seconds, and most tests need no cluster.
+    from service.cluster import refusals
+
     clean = {name: value for name, value in os.environ.items() if not name.startswith("SFD_")}
     # Short, because paths of sockets have at most 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="sfd-ray-", dir="/tmp"))
     ray = {
         refusals.VARIABLE: refusals.VALUE,
-        "PYTHONWARNINGS": "ignore",
-        "RAY_AUTH_MODE": "disabled",
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
         "RAY_TMPDIR": str(folder),
-        "RAY_USAGE_STATS_ENABLED": "0",
     }
     with (folder / "nodes.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, ROOT / "tests" / "nodes.py", str(cpus)],
-            env=clean | ray | environment,
+            [sys.executable, ROOT / "tests" / "nodes.py", *["--dashboard"] * dashboard],
+            env=clean | FRUGAL | ray | environment,
             cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

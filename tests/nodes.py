@@ -1,6 +1,7 @@
 """Runs the nodes of a Ray cluster on this machine, as lines of standard input say.
 
-    python tests/nodes.py CPUS      the head node, with so many CPUs
+    python tests/nodes.py           the head node, without CPUs
+    python tests/nodes.py --dashboard       with the dashboard, which deploys applications
     add CPUS                        a further node
     kill NODE                       every process of a node, with SIGKILL
 
@@ -19,7 +20,14 @@ MEMORY = 100 * 2**20
 def main() -> None:
     """Start the head, then obey."""
     options: dict[str, Any] = {"object_store_memory": MEMORY}
-    head = {"num_cpus": int(sys.argv[1]), "include_dashboard": True, "dashboard_port": 0}
+    head = {
+        "num_cpus": 0,
+        "include_dashboard": "--dashboard" in sys.argv,
+        "dashboard_port": 0,
+        # Tests read no log of a worker, and let no autoscaler add nodes.
+        "include_log_monitor": False,
+        "no_monitor": True,
+    }
     cluster = Cluster(initialize_head=True, head_node_args=options | head)
     nodes = {}
     dashboard = f"http://{cluster.head_node.webui_url}"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sfd.cli import main
-from tests.clusters import Cluster, run_cluster
+from tests.clusters import FRUGAL, Cluster, run_cluster
 from tests.reliability.processes import descendants
 
 Rows = list[dict[str, Any]]
@@ -31,8 +31,9 @@ def settings(store: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def cluster(has_ray: None, settings: dict[str, str]) -> Iterator[Cluster]:
-    """A node with two CPUs."""
-    with run_cluster(2, settings) as started:
+    """A head node without CPUs and a node with two."""
+    with run_cluster(settings, dashboard=False) as started:
+        started.add_node(2)
         yield started
 
 
@@ -46,7 +47,7 @@ def on_ray(
         monkeypatch.setenv(name, value)
 
     def start(*arguments: object) -> "subprocess.Popen[str]":
-        environment = {"RAY_ADDRESS": cluster.address, "RAY_AUTH_MODE": "disabled"}
+        environment = FRUGAL | {"RAY_ADDRESS": cluster.address}
         jobs.append(command(*arguments, "--ray", **environment))
         return jobs[-1]
 

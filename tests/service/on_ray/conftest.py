@@ -16,7 +16,7 @@ def started(
     models = tmp_path_factory.mktemp("models")
     for folder in (*store.iterdir(), built_model.parent):
         (models / folder.name).symlink_to(folder)
-    with run_cluster(0, {"SFD_MODEL_STORE": str(models)}) as cluster:
+    with run_cluster({"SFD_MODEL_STORE": str(models)}) as cluster:
         yield cluster
 
 

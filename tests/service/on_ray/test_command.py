@@ -15,7 +15,7 @@ import pytest
 
 from sfd.cli import main
 from tests.cells import NAME
-from tests.clusters import PATIENCE_S
+from tests.clusters import FRUGAL, PATIENCE_S
 from tests.monitors import free_port
 
 Cells = Callable[..., bytes]
@@ -33,8 +33,7 @@ def test_it_serves_with_several_replicas_and_ends_with_sigterm(
 ) -> None:
     port = free_port()
     environment = {
-        "PYTHONWARNINGS": "ignore",
-        "RAY_AUTH_MODE": "disabled",
+        **FRUGAL,
         "SFD_MODELS": NAME,
         "SFD_MODEL_STORE": str(store),
         "SFD_PORT": str(port),
