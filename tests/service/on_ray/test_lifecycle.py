@@ -22,12 +22,14 @@ PAUSE_S = 0.3
 """Without it, the clients would take the CPU time that new replicas need to start."""
 PATIENT = {"SFD_TARGET_WAIT_S": 60, "SFD_REQUEST_TIMEOUT_S": 60}
 """On a busy machine the service would refuse some requests: here every 503 is one of Ray."""
+LARGE = PATIENT | {"SFD_MODELS": MODEL, "SFD_WORKERS": "1", "SFD_MAX_BATCH": "1"}
+"""Settings for the default model, without measuring at the start."""
 
 
 @pytest.fixture
 def replicas(cluster: Cluster) -> list[dict[str, object]]:
     """Two replicas of the default model, each on a node of its own."""
-    cluster.deploy(replicas=2, num_cpus=1, settings=PATIENT | {"SFD_MODELS": MODEL})
+    cluster.deploy(replicas=2, num_cpus=1, settings=LARGE)
     return cluster.replicas()
 
 
@@ -101,13 +103,28 @@ def test_clients_that_leave_are_counted_as_such(
     assert counted['sfd_rejected_total{reason="overloaded"}'] == 0
 
 
+def test_the_death_of_a_replica_costs_only_the_requests_that_it_held(
+    cluster: Cluster, replicas: list[dict[str, object]]
+) -> None:
+    pid = int(str(replicas[0]["pid"]))
+    death(cluster, "SIGKILL of a replica", lambda: os.kill(pid, signal.SIGKILL))
+
+
+def test_the_death_of_a_node_costs_only_the_requests_that_it_held(
+    cluster: Cluster, replicas: list[dict[str, object]]
+) -> None:
+    cluster.add_node(1)
+    node = str(replicas[0]["node_id"])
+    death(cluster, "death of a node", lambda: cluster.kill_node(node))
+
+
 def test_a_new_version_takes_over_without_a_failed_request(
     cluster: Cluster, replicas: list[dict[str, object]]
 ) -> None:
     before = {replica["replica_id"] for replica in replicas}
     with load(cluster.url, PHOTO.read_bytes(), CLIENTS, PAUSE_S) as outcomes:
         cluster.wait_until(lambda: len({o.headers.get("X-Replica") for o in outcomes}) == 2)
-        cluster.start_deploy(replicas=2, num_cpus=1, settings=PATIENT | SMALL)
+        cluster.serve_deploy(replicas=2, num_cpus=1, settings=PATIENT | SMALL)
         at = time.monotonic()
         cluster.wait_until(
             lambda: (
@@ -122,18 +139,3 @@ def test_a_new_version_takes_over_without_a_failed_request(
     assert counts(outcomes).keys() == {200}, [o for o in outcomes if o.status != 200]
     assert {outcome.model for outcome in outcomes[:until]} == {MODEL, NAME}
     assert outcomes[-1].model == NAME
-
-
-def test_the_death_of_a_replica_costs_only_the_requests_that_it_held(
-    cluster: Cluster, replicas: list[dict[str, object]]
-) -> None:
-    pid = int(str(replicas[0]["pid"]))
-    death(cluster, "SIGKILL of a replica", lambda: os.kill(pid, signal.SIGKILL))
-
-
-def test_the_death_of_a_node_costs_only_the_requests_that_it_held(
-    cluster: Cluster, replicas: list[dict[str, object]]
-) -> None:
-    cluster.add_node(1)
-    node = str(replicas[0]["node_id"])
-    death(cluster, "death of a node", lambda: cluster.kill_node(node))

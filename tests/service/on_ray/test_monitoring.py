@@ -23,7 +23,8 @@ def by_replica(client: httpx.Client, monitor: str, query: str) -> dict[str, floa
 def test_every_replica_reaches_one_prometheus(
     prometheus: str, cluster: Cluster, tmp_path: Path
 ) -> None:
-    cluster.deploy(replicas=2, num_cpus=1, settings=NARROW | {"SFD_MODELS": MODEL})
+    settings = NARROW | {"SFD_WORKERS": "1", "SFD_MODELS": MODEL}
+    cluster.deploy(replicas=2, num_cpus=1, settings=settings)
     shipped = yaml.safe_load((ROOT / "docker/ray/prometheus.yml").read_text("utf-8"))
     (scrape,) = shipped["scrape_configs"]
     (discovery,) = scrape["http_sd_configs"]
