@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sfd.cli import main
-from tests.clusters import FRUGAL, Cluster, run_cluster
+from tests.clusters import FRUGAL, SMALL, Cluster, run_cluster
 from tests.reliability.processes import descendants
 
 Rows = list[dict[str, Any]]
@@ -26,7 +26,7 @@ PATIENCE_S = 500
 @pytest.fixture(scope="module")
 def settings(store: Path) -> dict[str, str]:
     """Those of the small model, for this process, the jobs and the nodes."""
-    return {"SFD_MODEL_STORE": str(store), "SFD_MODELS": "cells"}
+    return SMALL | {"SFD_MODEL_STORE": str(store)}
 
 
 @pytest.fixture(scope="module")
@@ -104,12 +104,14 @@ def test_a_cluster_goes_on_where_a_process_was_stopped(
     assert [new == old for new, old in zip(again, times, strict=True)] == [True, True, False, True]
 
 
-def wait_for_actors(job: "subprocess.Popen[str]", pid: int) -> list[int]:
-    """Wait until actors below this process run shards; their processes."""
-    while not (found := [each for each in descendants(pid) if is_at_work(each)]):
+def wait_for_actors(job: "subprocess.Popen[str]", cluster: Cluster) -> tuple[str, list[int]]:
+    """Wait until actors run shards; the first node that has one, and its processes that do."""
+    while True:
+        for node, raylet in cluster.raylets.items():
+            if found := [each for each in descendants(raylet) if is_at_work(each)]:
+                return node, found
         assert job.poll() is None, finish(job)[1]
-        time.sleep(0.01)
-    return found
+        time.sleep(0.05)
 
 
 def is_at_work(pid: int) -> bool:
@@ -128,17 +130,18 @@ def test_a_killed_actor_is_replaced_and_each_picture_is_there_once(
     rows_of: RowsOf,
     many_pictures: Callable[[Path, int], None],
 ) -> None:
-    many_pictures(tmp_path / "in", 1000)
+    many_pictures(tmp_path / "in", 400)
     job = on_ray("--bulk", tmp_path / "in", "--out", tmp_path / "out", "--shard-size", 20)
     wait_for_parts(job, tmp_path / "out", 1)
-    for actor in wait_for_actors(job, cluster.process.pid):
+    _, actors = wait_for_actors(job, cluster)
+    for actor in actors:
         os.kill(actor, signal.SIGKILL)
-    assert len(list(tmp_path.glob("out/results/part-*"))) < 50
+    assert len(list(tmp_path.glob("out/results/part-*"))) < 20
     code, said = finish(job)
     assert code == 0, said
-    assert "1000 pictures done, 20 failed" in said
-    assert len({row["path"] for row in rows_of(tmp_path / "out")}) == 1000
-    assert len(rows_of(tmp_path / "out")) == 1000
+    assert "400 pictures done, 8 failed" in said
+    paths = [row["path"] for row in rows_of(tmp_path / "out")]
+    assert len(paths) == len(set(paths)) == 400
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -149,18 +152,18 @@ def test_a_node_that_dies_loses_no_picture(
     rows_of: RowsOf,
     many_pictures: Callable[[Path, int], None],
 ) -> None:
-    many_pictures(tmp_path / "in", 1500)
-    node = cluster.add_node(1)
+    many_pictures(tmp_path / "in", 400)
+    cluster.add_node(1)
     job = on_ray("--bulk", tmp_path / "in", "--out", tmp_path / "out", "--shard-size", 20)
-    # On a busy machine Ray starts the actor on this node a while after the first one.
-    wait_for_actors(job, cluster.raylets[node])
+    # The first one that works: Ray starts the actor on the other one any time later.
+    node, _ = wait_for_actors(job, cluster)
     cluster.kill_node(node)
-    assert len(list(tmp_path.glob("out/results/part-*"))) < 75
+    assert len(list(tmp_path.glob("out/results/part-*"))) < 20
     code, said = finish(job)
     assert code == 0, said
-    assert "1500 pictures done, 30 failed" in said
+    assert "400 pictures done, 8 failed" in said
     paths = [row["path"] for row in rows_of(tmp_path / "out")]
-    assert len(paths) == len(set(paths)) == 1500
+    assert len(paths) == len(set(paths)) == 400
 
 
 def test_an_error_of_an_actor_ends_the_job_in_one_line(
