@@ -1,6 +1,7 @@
 """Runs the service with the small model of `tests.cells`, in this process or in another."""
 
 import base64
+import json
 import os
 import re
 import socket
@@ -170,6 +171,10 @@ class Server:
         raise AssertionError(f"no {pattern!r} in\n{self.log.read_text()}")
 
 
+def _without_settings() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("SFD_")}
+
+
 @contextmanager
 def run_server(folder: Path, environment: dict[str, str], before: str = "") -> Iterator[Server]:
     """`python -m service` on a free port; killed at the end if it still runs.
@@ -178,11 +183,12 @@ def run_server(folder: Path, environment: dict[str, str], before: str = "") -> I
     """
     serve = "import runpy; runpy.run_module('service', run_name='__main__', alter_sys=True)"
     log = folder / "server.log"
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("SFD_")}
     with log.open("w") as stderr:
         process = subprocess.Popen(
             [sys.executable, *(("-c", f"{before}\n{serve}") if before else ("-m", "service"))],
-            env=clean | {"SFD_PORT": "0", huge_pages.VARIABLE: _TUNABLES} | environment,
+            env=_without_settings()
+            | {"SFD_PORT": "0", huge_pages.VARIABLE: _TUNABLES}
+            | environment,
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             text=True,
@@ -206,13 +212,93 @@ StartServer = Callable[..., AbstractContextManager[Server]]
 @pytest.fixture
 def start_server(store: Path, tmp_path: Path) -> StartServer:
     """Starts `python -m service` for the small model with the given SFD_ settings."""
+    return _starter(store, lambda: tmp_path)
 
+
+@pytest.fixture(scope="module")
+def start_for_module(store: Path, tmp_path_factory: pytest.TempPathFactory) -> StartServer:
+    """`start_server` for a service that several tests of a module share."""
+    return _starter(store, lambda: tmp_path_factory.mktemp("server"))
+
+
+def _starter(store: Path, folder: Callable[[], Path]) -> StartServer:
     def start(before: str = "", **settings: object) -> AbstractContextManager[Server]:
         environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": NAME} | FIXED
         environment |= {f"SFD_{name}": str(value) for name, value in settings.items()}
-        return run_server(tmp_path, environment, before)
+        return run_server(folder(), environment, before)
 
     return start
+
+
+_FORKING = """
+import gc, json, os, signal, sys
+import service.command, service.server
+from sfd.cli import main
+gc.freeze()
+for line in sys.stdin:
+    asked = json.loads(line)
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        os.environ.clear()
+        os.environ.update(asked["environment"])
+        for descriptor, path in enumerate(asked["outputs"], 1):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+        exec(asked["before"])
+        sys.exit(main(["serve", *asked["arguments"]]))
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Command:
+    """`sfd serve` that ends by itself within a minute, because it cannot start or is a dry run.
+
+    Each run is a process of its own, forked from one that has imported the service: importing it
+    takes most of the time of such a run. What was imported is frozen, so that no run collects it.
+    """
+
+    def __init__(self, store: Path, folder: Path) -> None:
+        self._settings = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": NAME, "SFD_PORT": "0"}
+        self._outputs = [folder / "stdout", folder / "stderr"]
+        self._parent = subprocess.Popen(
+            [sys.executable, "-c", _FORKING],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(
+        self, *arguments: str, before: str = "", **environment: str
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run it for the small model, with these arguments and variables besides.
+
+        `before` is Python that runs first. The service is imported already.
+        """
+        asked = {
+            "arguments": arguments,
+            "before": before,
+            "environment": _without_settings() | self._settings | environment,
+            "outputs": [str(path) for path in self._outputs],
+        }
+        assert self._parent.stdin
+        assert self._parent.stdout
+        self._parent.stdin.write(json.dumps(asked) + "\n")
+        self._parent.stdin.flush()
+        code = int(self._parent.stdout.readline())
+        out, err = (path.read_text() for path in self._outputs)
+        return subprocess.CompletedProcess(["sfd", "serve", *arguments], code, out, err)
+
+    def close(self) -> None:
+        """End the process that forks."""
+        self._parent.communicate()
+
+
+@pytest.fixture(scope="module")
+def command(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Command]:
+    """Runs `sfd serve` to its end."""
+    started = Command(store, tmp_path_factory.mktemp("command"))
+    yield started
+    started.close()
 
 
 SLEEPING = """
@@ -271,11 +357,9 @@ def as_base64() -> Callable[[bytes], str]:
 
 
 @pytest.fixture(scope="module")
-def hardened(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def hardened(start_for_module: StartServer) -> Iterator[Server]:
     """One service for all tests of a module that don't change it."""
-    environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": "cells"} | FIXED
-    limits = {"SFD_MAX_PIXELS": "4000000"}
-    with run_server(tmp_path_factory.mktemp("hardened"), environment | limits) as server:
+    with start_for_module(MAX_PIXELS=4_000_000) as server:
         yield server
 
 

@@ -16,9 +16,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from PIL import Image
 
 from sfd.files import sha256
 from tests.reliability import processes
+from tests.servers import Command, Server, StartServer
 
 Cells = Callable[..., bytes]
 Sleeping = Callable[[object], str]
@@ -140,18 +142,10 @@ def test_inference_that_fails_for_one_image_fails_that_image_alone(
     ids=["emptied", "cut", "gone", "build gone", "build broken", "toml broken", "other weights"],
 )
 def test_a_model_damaged_before_the_start_prevents_it_with_one_line(
-    own_store: Path, damage: Callable[[Path], object], says: str
+    command: Command, own_store: Path, damage: Callable[[Path], object], says: str
 ) -> None:
     damage(own_store / "cells")
-    done = subprocess.run(
-        [sys.executable, "-m", "service"],
-        env=os.environ
-        | {"SFD_MODEL_STORE": str(own_store), "SFD_MODELS": "cells", "SFD_PORT": "0"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = command(SFD_MODEL_STORE=str(own_store))
     assert done.returncode == 1
     (line,) = (each for each in done.stderr.splitlines() if not each.startswith("{"))
     assert line.startswith("sfd serve: ")
@@ -348,18 +342,24 @@ def test_a_hanging_inference_does_not_keep_the_process_alive(
         assert "an inference hangs" in server.log.read_text().splitlines()[-1]
 
 
-def test_an_image_over_its_cpu_time_is_refused_and_the_others_are_not(
-    start_server: Any, bright_cells: Cells
-) -> None:
+@cache
+def slow_image() -> bytes:
+    """A small file whose samples take seconds of CPU time to scale."""
     out = io.BytesIO()
     Image.fromarray(np.ones((6500, 6500), np.float32)).save(
         out, "TIFF", compression="tiff_adobe_deflate"
     )
+    return out.getvalue()
+
+
+def test_an_image_over_its_cpu_time_is_refused_and_the_others_are_not(
+    start_server: Any, bright_cells: Cells
+) -> None:
     with start_server(DECODE_CPU_S=0.3) as server, ThreadPoolExecutor(1) as pool:
         asked = pool.submit(
             httpx.post,
             f"{server.url}/detect",
-            content=out.getvalue(),
+            content=slow_image(),
             headers={"X-Request-ID": "slow"},
             timeout=60,
         )
@@ -380,19 +380,13 @@ def test_an_image_over_its_cpu_time_is_refused_and_the_others_are_not(
 def test_sigterm_ends_the_service_in_its_grace_time_while_images_are_decoded(
     start_server: Any,
 ) -> None:
-    # Each takes seconds of CPU time to scale its samples.
-    out = io.BytesIO()
-    Image.fromarray(np.ones((6500, 6500), np.float32)).save(
-        out, "TIFF", compression="tiff_adobe_deflate"
-    )
-    slow = out.getvalue()
     with (
         start_server(SHUTDOWN_GRACE_S=0.5, DECODE_CPU_S=60) as server,
         ThreadPoolExecutor(4) as pool,
     ):
 
         def post(_: int) -> int:
-            return httpx.post(f"{server.url}/detect", content=slow, timeout=60).status_code
+            return httpx.post(f"{server.url}/detect", content=slow_image(), timeout=60).status_code
 
         asked = [pool.submit(post, number) for number in range(4)]
         latest = time.monotonic() + 20
@@ -409,30 +403,50 @@ def test_sigterm_ends_the_service_in_its_grace_time_while_images_are_decoded(
     assert not any(processes.held(each).processes for each in decoders)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="limits another process, which only Linux can")
-@pytest.mark.parametrize(
-    ("path", "member"),
-    [("/detect", "type"), ("/v1/vision/face", "error"), ("/api/v1/detection/detect", "message")],
-)
-@pytest.mark.parametrize("decoding", ["processes", "threads"])
-def test_a_good_picture_for_which_memory_is_lacking_is_a_503(
-    start_server: Any, bright_cells: Cells, path: str, member: str, decoding: str
-) -> None:
+@cache
+def large_image() -> bytes:
+    """A small file whose pixels take 147 MB."""
     out = io.BytesIO()
-    Image.new("RGB", (7000, 7000), "red").save(out, "PNG")
-    with start_server(COMPAT="deepstack,compreface", DECODING=decoding) as server:
+    Image.new("RGB", (7000, 7000), "red").save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+@pytest.fixture(scope="module", params=["processes", "threads"])
+def lacking_memory(
+    start_for_module: StartServer, bright_cells: Cells, request: pytest.FixtureRequest
+) -> Iterator[Server]:
+    """A service that may take 60 MiB more memory, for all that decodes its images."""
+    if sys.platform != "linux":
+        pytest.skip("limits another process, which only Linux can")
+    with start_for_module(COMPAT="deepstack,compreface", DECODING=request.param) as server:
         assert httpx.post(f"{server.url}/detect", content=bright_cells(1)).status_code == 200
         # Of the process that forks the decoders, of these, or of the service itself.
         for each in processes.descendants(server.process.pid) or [server.process.pid]:
             status = Path(f"/proc/{each}/status").read_text()
             held = 1024 * int(status.split("VmSize:")[1].split()[0])
             resource.prlimit(each, resource.RLIMIT_AS, (held + 60 * 2**20, -1))
-        file = {"image": ("a.png", out.getvalue()), "file": ("a.png", out.getvalue())}
-        files = dict([list(file.items())[path.startswith("/api")]])
-        answer = httpx.post(f"{server.url}{path}", files=files, timeout=60)
-        assert answer.status_code == 503, answer.text
-        assert int(answer.headers["retry-after"]) >= 1
-        assert "memory" in answer.json()[member]
-        assert httpx.post(f"{server.url}/detect", content=bright_cells(1)).status_code == 200
-        assert server.metrics()['sfd_rejected_total{reason="out-of-memory"}'] == 1
-        assert "Traceback" not in server.complete_log()
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "member"),
+    [
+        ("/detect", "image", "type"),
+        ("/v1/vision/face", "image", "error"),
+        ("/api/v1/detection/detect", "file", "message"),
+    ],
+)
+def test_a_good_picture_for_which_memory_is_lacking_is_a_503(
+    lacking_memory: Server, bright_cells: Cells, path: str, field: str, member: str
+) -> None:
+    server = lacking_memory
+    refused = 'sfd_rejected_total{reason="out-of-memory"}'
+    before = server.metrics().get(refused, 0)
+    files = {field: ("a.png", large_image())}
+    answer = httpx.post(f"{server.url}{path}", files=files, timeout=60)
+    assert answer.status_code == 503, answer.text
+    assert int(answer.headers["retry-after"]) >= 1
+    assert "memory" in answer.json()[member]
+    assert httpx.post(f"{server.url}/detect", content=bright_cells(1)).status_code == 200
+    assert server.metrics()[refused] == before + 1
+    assert "Traceback" not in server.complete_log()

@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +18,7 @@ import httpx
 import pytest
 
 from service.pace import MOST_S, PER_SECOND
-from tests.servers import post_head, receive_answer
+from tests.servers import Server, StartServer, post_head, receive_answer
 
 MIB = 2**20
 Cells = Callable[..., bytes]
@@ -53,24 +53,31 @@ def test_a_client_that_leaves_while_it_waits_is_dropped_before_inference(
         assert found['sfd_rejected_total{reason="client-gone"}'] == 5
 
 
+@pytest.fixture(scope="module")
+def with_little_memory(start_for_module: StartServer, sleeping: Sleeping) -> Iterator[Server]:
+    """A slow service that holds few bytes of bodies."""
+    with start_for_module(sleeping(0.2), MAX_BYTES=2 * MIB, TARGET_WAIT_S=30) as server:
+        yield server
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0], ids=["head", "half a body", "whole body"])
 def test_a_client_that_resets_its_connection_leaves_nothing_behind(
-    start_server: Any, sleeping: Sleeping, bright_cells: Cells, share: float
+    with_little_memory: Server, bright_cells: Cells, share: float
 ) -> None:
+    server = with_little_memory
     data = bright_cells(3, size=800, kind="BMP")
-    with start_server(sleeping(0.2), MAX_BYTES=2 * MIB) as server:
-        # More bytes than memory may hold at the same time: none of them may stay counted.
-        for _ in range(20):
-            connection = server.connect()
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            connection.sendall(post_head(len(data)) + data[: int(len(data) * share)])
-            if share == 1:
-                time.sleep(0.02)
-            connection.close()
-        server.wait_until_idle()
-        with httpx.Client(base_url=server.url, timeout=20) as client:
-            assert [client.post("/detect", content=data).status_code for _ in range(3)] == [200] * 3
-        assert "Traceback" not in server.complete_log()
+    # More bytes than memory may hold at the same time: none of them may stay counted.
+    for _ in range(20):
+        connection = server.connect()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.sendall(post_head(len(data)) + data[: int(len(data) * share)])
+        if share == 1:
+            time.sleep(0.02)
+        connection.close()
+    server.wait_until_idle()
+    with httpx.Client(base_url=server.url, timeout=20) as client:
+        assert [client.post("/detect", content=data).status_code for _ in range(3)] == [200] * 3
+    assert "Traceback" not in server.complete_log()
 
 
 # --- slow clients
@@ -132,14 +139,13 @@ def test_500_simultaneous_requests_are_each_counted_as_answered(
     with start_server(sleeping(0.1), QUEUE_LIMIT=32) as server:
         before = server.memory("VmHWM")
 
+        async def post() -> httpx.Response:
+            # A client for each: one client takes ever longer to choose among its connections.
+            async with httpx.AsyncClient(timeout=60, trust_env=False) as client:
+                return await client.post(f"{server.url}/detect", content=data)
+
         async def storm() -> list[httpx.Response]:
-            limits = httpx.Limits(max_connections=500)
-            async with httpx.AsyncClient(
-                base_url=server.url, timeout=60, limits=limits, trust_env=False
-            ) as client:
-                return await asyncio.gather(
-                    *(client.post("/detect", content=data) for _ in range(500))
-                )
+            return await asyncio.gather(*(post() for _ in range(500)))
 
         answers = asyncio.run(storm())
         seen = Counter(answer.status_code for answer in answers)
@@ -147,7 +153,8 @@ def test_500_simultaneous_requests_are_each_counted_as_answered(
         for answer in answers:
             if answer.status_code == 503:
                 assert answer.json()["type"] == "overloaded"
-                assert int(answer.headers["retry-after"]) >= 1
+                # The predicted wait, which is longer on a busy machine.
+                assert int(answer.headers["retry-after"]) in range(1, 31)
             else:
                 assert len(answer.json()["faces"]) == 1
         server.wait_until_idle()
