@@ -6,17 +6,19 @@ process cannot hold two schemas of the same name.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
-from tests.servers import FIXED, Server, run_server
+from tests.servers import Server, StartServer
 
-INFER = "/inference.GRPCInferenceService/ModelInfer"
+SERVICE = "inference.GRPCInferenceService"
+INFER = f"/{SERVICE}/ModelInfer"
 
 
 @contextmanager
@@ -28,11 +30,9 @@ def connect(server: Server) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def server(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(start_for_module: StartServer) -> Iterator[Server]:
     """One service for all tests of a module that don't change it."""
-    environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": "cells"} | FIXED
-    environment |= {"SFD_GRPC_PORT": "0", "SFD_MAX_BYTES": "2MB"}
-    with run_server(tmp_path_factory.mktemp("server"), environment) as server:
+    with start_for_module(GRPC_PORT=0, MAX_BYTES="2MB") as server:
         yield server
 
 
@@ -73,3 +73,17 @@ def failed() -> Callable[..., Any]:
         return error
 
     return ask
+
+
+def ask_reflection(channel: Any, **asked: str) -> Any:
+    """The answer of the reflection service."""
+    message = reflection_pb2.ServerReflectionRequest(**asked)  # type: ignore[arg-type]
+    stub: Any = ServerReflectionStub(channel)
+    (answer,) = stub.ServerReflectionInfo(iter([message]))
+    return answer
+
+
+def services(channel: Any) -> list[str]:
+    """The services that reflection lists."""
+    answer = ask_reflection(channel, list_services="")
+    return [each.name for each in answer.list_services_response.service]

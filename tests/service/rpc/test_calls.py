@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ import grpc
 import httpx
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2
+from grpc_health.v1.health_pb2_grpc import HealthStub
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
-from tests.servers import Server
-from tests.service.rpc.conftest import INFER, connect, request
+from tests.servers import Server, StartServer
+from tests.service.rpc.conftest import INFER, SERVICE, connect, request, services
 
 Cells = Callable[..., bytes]
 Failed = Callable[..., Any]
@@ -238,32 +241,57 @@ def test_more_images_than_a_request_may_have_are_refused(stub: Any, failed: Fail
     assert error.details() == "the request has 33 images; the limit is 32"
 
 
+ENDLESS = "from service.pace import Pace; Pace.delay = lambda self: 60.0"
+"""Python to run before the service: each refusal that is paced waits for a minute."""
+FORGETFUL = "from detection.admission import Admission; Admission.learn = lambda *_, **__: None"
+"""Python to run before the service: a held inference does not make it predict long waits."""
+
+
+@pytest.fixture(scope="module")
+def holding_server(
+    start_for_module: StartServer,
+    holding: Callable[[Path], str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[tuple[Server, Path]]:
+    gate = tmp_path_factory.mktemp("gate") / "gate"
+    before = f"{ENDLESS}\n{FORGETFUL}\n{holding(gate)}"
+    limits = {"QUEUE_LIMIT": 3, "MAX_IMAGES": 3, "MAX_BATCH": 1}
+    with start_for_module(before, GRPC_PORT=0, **limits) as server:
+        yield server, gate
+
+
+@pytest.fixture
+def held(holding_server: tuple[Server, Path]) -> Iterator[tuple[Server, Path]]:
+    """A service whose inferences wait until a file exists, one image at a time."""
+    server, gate = holding_server
+    yield server, gate
+    gate.touch()
+    server.wait_until_idle()
+    gate.unlink()
+
+
 def fill_queue(server: Server, stub: Any, image: bytes, waiting: int) -> list[Any]:
     """Send a service that holds its inferences one call to infer, and then calls that wait."""
+    batches = server.metrics()["sfd_batch_size_count"]
     calls = [stub.ModelInfer.future(request(image), timeout=60)]
-    server.wait_for("sfd_batch_size_count", 1)
+    server.wait_for("sfd_batch_size_count", batches + 1)
     calls += [stub.ModelInfer.future(request(image), timeout=60) for _ in range(waiting)]
     server.wait_for("sfd_queue_depth", waiting)
     return calls
 
 
 def test_a_full_queue_is_unavailable_and_says_when_to_come_back(
-    start_server: Any,
-    holding: Callable[[Path], str],
-    tmp_path: Path,
-    bright_cells: Cells,
-    failed: Failed,
+    held: tuple[Server, Path], bright_cells: Cells, failed: Failed
 ) -> None:
-    gate = tmp_path / "gate"
-    limits = {"QUEUE_LIMIT": 2, "MAX_IMAGES": 2, "MAX_BATCH": 1}
-    with start_server(holding(gate), GRPC_PORT=0, **limits) as server, connect(server) as channel:
+    server, gate = held
+    with connect(server) as channel:
         stub = GRPCInferenceServiceStub(channel)
-        asked = fill_queue(server, stub, bright_cells(5), 2)
+        asked = fill_queue(server, stub, bright_cells(5), 3)
         error = failed(stub.ModelInfer, request(bright_cells(5)))
         gate.touch()
         assert all(len(floats(each.result(), 0)) == 1 for each in asked)
     assert error.code() is Code.UNAVAILABLE
-    assert error.details() == "the queue of 2 images is full; try again later"
+    assert error.details() == "the queue of 3 images is full; try again later"
     trailing = dict(error.trailing_metadata())
     assert (trailing["retry-after"], trailing["grpc-retry-pushback-ms"]) == ("1", "1000")
 
@@ -275,25 +303,13 @@ def refused_call(server: Server, stub: Any, image: bytes) -> Any:
     return call
 
 
-ENDLESS = "from service.pace import Pace; Pace.delay = lambda self: 60.0"
-"""Python to run before the service: each refusal that is paced waits for a minute."""
-
-
 def test_only_a_refusal_without_a_deadline_is_paced(
-    start_server: Any,
-    holding: Callable[[Path], str],
-    tmp_path: Path,
-    bright_cells: Cells,
-    failed: Failed,
+    held: tuple[Server, Path], bright_cells: Cells, failed: Failed
 ) -> None:
-    gate = tmp_path / "gate"
-    limits = {"QUEUE_LIMIT": 1, "MAX_IMAGES": 1, "MAX_BATCH": 1, "GRPC_PORT": 0}
-    with (
-        start_server(f"{ENDLESS}\n{holding(gate)}", **limits) as server,
-        connect(server) as channel,
-    ):
+    server, gate = held
+    with connect(server) as channel:
         stub = GRPCInferenceServiceStub(channel)
-        asked = fill_queue(server, stub, bright_cells(5), 1)
+        asked = fill_queue(server, stub, bright_cells(5), 3)
         paced = refused_call(server, stub, bright_cells(5))
         error = failed(stub.ModelInfer, request(bright_cells(5)))
         assert error.code() is Code.UNAVAILABLE
@@ -327,25 +343,14 @@ def test_a_paced_refusal_is_sent_when_the_grace_time_ends(
 # --- deadlines and cancellation
 
 
-@pytest.fixture
-def held(
-    start_server: Any, holding: Callable[[Path], str], tmp_path: Path
-) -> Iterator[tuple[Server, Path]]:
-    """A service whose inferences wait until a file exists, one image at a time."""
-    gate = tmp_path / "gate"
-    with start_server(holding(gate), GRPC_PORT=0, MAX_BATCH=1) as server:
-        yield server, gate
-        gate.touch()
-
-
 def test_a_client_that_cancels_frees_its_place(
     held: tuple[Server, Path], bright_cells: Cells
 ) -> None:
     server, gate = held
     with connect(server) as channel:
         stub = GRPCInferenceServiceStub(channel)
-        first = stub.ModelInfer.future(request(bright_cells(5)), timeout=60)
-        server.wait_for("sfd_batch_size_count", 1)
+        (first,) = fill_queue(server, stub, bright_cells(5), 0)
+        batches = server.metrics()["sfd_batch_size_count"]
         waiting = stub.ModelInfer.future(
             request(bright_cells(5)), timeout=60, metadata=(("x-request-id", "gone"),)
         )
@@ -358,26 +363,25 @@ def test_a_client_that_cancels_frees_its_place(
         gate.touch()
         assert len(floats(first.result(), 0)) == 1
         server.wait_until_idle()
-        assert server.metrics()["sfd_batch_size_count"] == 1
+        assert server.metrics()["sfd_batch_size_count"] == batches
 
 
-@pytest.mark.parametrize("whose", ["of gRPC", "of the protocol"])
+@pytest.mark.parametrize("whose", ["of-gRPC", "of-the-protocol"])
 def test_a_deadline_ends_the_call_and_frees_its_place(
     held: tuple[Server, Path], bright_cells: Cells, whose: str
 ) -> None:
     server, gate = held
     with connect(server) as channel:
         stub = GRPCInferenceServiceStub(channel)
-        first = stub.ModelInfer.future(request(bright_cells(5)), timeout=60)
-        server.wait_for("sfd_batch_size_count", 1)
+        (first,) = fill_queue(server, stub, bright_cells(5), 0)
         message = request(bright_cells(5))
-        if whose == "of the protocol":
+        if whose == "of-the-protocol":
             message.parameters["timeout"].int64_param = 1_000_000
-        seconds = 1 if whose == "of gRPC" else 60
+        seconds = 1 if whose == "of-gRPC" else 60
         with pytest.raises(grpc.RpcError) as caught:
-            stub.ModelInfer(message, timeout=seconds, metadata=(("x-request-id", "late"),))
+            stub.ModelInfer(message, timeout=seconds, metadata=(("x-request-id", whose),))
         assert caught.value.code() is Code.DEADLINE_EXCEEDED
-        line = logged(server, "late")
+        line = logged(server, whose)
         assert (line["status"], line["problem"]) == (504, "timeout")
         assert server.metrics()["sfd_queue_depth"] == 0
         gate.touch()
@@ -387,15 +391,30 @@ def test_a_deadline_ends_the_call_and_frees_its_place(
 # --- failures
 
 
+BROKEN = """
+import detection.session as s, service.openinference.calls as c
+run, find = s.Session.run, c.find
+def fail(self, images):
+    if images[0].max() == 255: raise RuntimeError('the secret')
+    return run(self, images)
+def find_none(runtime, name, *others):
+    if name == "bug": raise ZeroDivisionError('the secret')
+    return find(runtime, name, *others)
+s.Session.run, c.find = fail, find_none
+"""
+
+
+@pytest.fixture(scope="module")
+def broken(start_for_module: StartServer) -> Iterator[Server]:
+    """A service with a model that fails on each image, and with a bug for another model."""
+    with start_for_module(BROKEN, GRPC_PORT=0) as server:
+        yield server
+
+
 def test_a_model_that_fails_is_an_internal_error_without_its_text(
-    start_server: Any, bright_cells: Cells, failed: Failed
+    broken: Server, bright_cells: Cells, failed: Failed
 ) -> None:
-    before = (
-        "import detection.session as s\nrun = s.Session.run\ndef fail(self, images):\n"
-        "    if images[0].max() == 255: raise RuntimeError('the secret')\n"
-        "    return run(self, images)\ns.Session.run = fail"
-    )
-    with start_server(before, GRPC_PORT=0) as server, connect(server) as channel:
+    with connect(broken) as channel:
         stub = GRPCInferenceServiceStub(channel)
         error = failed(stub.ModelInfer, request(bright_cells(5)))
     assert (error.code(), error.details()) == (
@@ -405,17 +424,13 @@ def test_a_model_that_fails_is_an_internal_error_without_its_text(
 
 
 def test_a_bug_is_an_internal_error_and_its_traceback_is_in_the_log(
-    start_server: Any, failed: Failed
+    broken: Server, failed: Failed
 ) -> None:
-    before = (
-        "import service.openinference.calls as c\n"
-        "def find(*_): raise ZeroDivisionError('the secret')\nc.find = find"
-    )
-    with start_server(before, GRPC_PORT=0) as server, connect(server) as channel:
+    with connect(broken) as channel:
         stub = GRPCInferenceServiceStub(channel)
-        ask = pb.ModelReadyRequest(name="cells")
+        ask = pb.ModelReadyRequest(name="bug")
         error = failed(stub.ModelReady, ask, metadata=(("x-request-id", "bug"),))
-        line = next(line for line in log_lines(server, "bug") if line["level"] == "error")
+        line = next(line for line in log_lines(broken, "bug") if line["level"] == "error")
     assert error.code() is Code.INTERNAL
     assert error.details() == "internal error; look for the request id in the service's log"
     assert "the secret" in line["exception"]
@@ -424,8 +439,15 @@ def test_a_bug_is_an_internal_error_and_its_traceback_is_in_the_log(
 # --- keys
 
 
-def test_calls_need_a_key_where_http_does(start_server: Any, failed: Failed) -> None:
-    with start_server(GRPC_PORT=0, API_KEYS="12345678") as server, connect(server) as channel:
+@pytest.fixture(scope="module")
+def guarded(start_for_module: StartServer) -> Iterator[Server]:
+    """A service that wants a key."""
+    with start_for_module(GRPC_PORT=0, API_KEYS="12345678") as server:
+        yield server
+
+
+def test_calls_need_a_key_where_http_does(guarded: Server, failed: Failed) -> None:
+    with connect(guarded) as channel:
         stub = GRPCInferenceServiceStub(channel)
         assert stub.ServerLive(pb.ServerLiveRequest()).live
         assert stub.ServerReady(pb.ServerReadyRequest()).ready
@@ -441,11 +463,18 @@ def test_calls_need_a_key_where_http_does(start_server: Any, failed: Failed) -> 
                 assert "API key" in error.details()
         for key in (("x-api-key", "12345678"), ("authorization", "Bearer 12345678")):
             assert stub.ModelReady(pb.ModelReadyRequest(name="cells"), metadata=(key,)).ready
-        assert "12345678" not in server.complete_log()
+        assert "12345678" not in guarded.complete_log()
+
+
+def test_health_and_reflection_need_no_key(guarded: Server) -> None:
+    with connect(guarded) as channel:
+        health: Any = HealthStub(channel)
+        health.Check(health_pb2.HealthCheckRequest())
+        assert SERVICE in services(channel)
 
 
 def test_a_call_without_a_key_is_refused_before_its_message_comes(
-    start_server: Any, failed: Failed
+    guarded: Server, failed: Failed
 ) -> None:
     refused = threading.Event()
 
@@ -453,7 +482,7 @@ def test_a_call_without_a_key_is_refused_before_its_message_comes(
         refused.wait(60)
         yield from ()
 
-    with start_server(GRPC_PORT=0, API_KEYS="12345678") as server, connect(server) as channel:
+    with connect(guarded) as channel:
         error = failed(channel.stream_unary(INFER), message())
         refused.set()
     assert error.code() is Code.UNAUTHENTICATED
@@ -529,20 +558,19 @@ def test_a_clients_own_path_is_no_label(server: Server, channel: Any, failed: Fa
 # --- beside HTTP
 
 
-def test_both_protocols_share_one_queue(
-    start_server: Any, sleeping: Callable[[object], str], bright_cells: Cells
-) -> None:
+def test_both_protocols_share_one_queue(held: tuple[Server, Path], bright_cells: Cells) -> None:
     data = bright_cells(5)
-    slow = sleeping("3 * bool(images[0].max() == 255)")
-    with start_server(slow, GRPC_PORT=0, MAX_BATCH=1) as server, connect(server) as channel:
+    server, gate = held
+    with connect(server) as channel, ThreadPoolExecutor(1) as pool:
         stub = GRPCInferenceServiceStub(channel)
-        first = stub.ModelInfer.future(request(data), timeout=60)
-        server.wait_for("sfd_batch_size_count", 1)
-        others = [stub.ModelInfer.future(request(data), timeout=60) for _ in range(2)]
-        server.wait_for("sfd_queue_depth", 2)
-        answer = httpx.post(f"{server.url}/detect?min_score=0.5", content=data, timeout=60)
-        assert answer.json()["timings_ms"]["queue"] > 1000
-        assert all(len(floats(each.result(), 0)) == 1 for each in (first, *others))
+        asked = fill_queue(server, stub, data, 2)
+        url = f"{server.url}/detect?min_score=0.5"
+        posted = pool.submit(httpx.post, url, content=data, timeout=60)
+        server.wait_for("sfd_queue_depth", 3)
+        time.sleep(1.1)
+        gate.touch()
+        assert posted.result().json()["timings_ms"]["queue"] > 1000
+        assert all(len(floats(each.result(), 0)) == 1 for each in asked)
 
 
 def test_many_clients_get_their_own_answers(server: Server, bright_cells: Cells) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,18 +19,15 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
-from grpc_reflection.v1alpha import reflection_pb2
-from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
-from tests.servers import FIXED, Server
-from tests.service.rpc.conftest import connect, request
+from tests.servers import FIXED, Command, Server, StartServer
+from tests.service.rpc.conftest import SERVICE, ask_reflection, connect, request, services
 
 Cells = Callable[..., bytes]
 Failed = Callable[..., Any]
 Code = grpc.StatusCode
-SERVICE = "inference.GRPCInferenceService"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -56,12 +53,17 @@ def test_the_health_of_an_unknown_service_is_not_found(channel: Any, failed: Fai
     assert failed(health(channel).Check, asked).code() is Code.NOT_FOUND
 
 
-def test_it_starts_with_the_largest_body(start_server: Any) -> None:
-    """One byte more than gRPC can count."""
-    with (
-        start_server(GRPC_PORT=0, MAX_BYTES=2**31) as server,
-        connect(server) as channel,
-    ):
+@pytest.fixture(scope="module")
+def hasty(start_for_module: StartServer) -> Iterator[Server]:
+    """A service that waits shortly for a client to speak HTTP/2, and takes the largest body: one
+    byte more than gRPC can count."""
+    before = "import service.rpc.server as s; s.HANDSHAKE_MS = 1000"
+    with start_for_module(before, GRPC_PORT=0, MAX_BYTES=2**31) as server:
+        yield server
+
+
+def test_it_starts_with_the_largest_body(hasty: Server) -> None:
+    with connect(hasty) as channel:
         assert health(channel).Check(health_pb2.HealthCheckRequest()).status == SERVING
 
 
@@ -73,24 +75,6 @@ def test_all_addresses_are_those_of_ipv4_and_ipv6(start_server: Any) -> None:
         for address in (server.grpc, f"127.0.0.1:{port}", f"[::1]:{port}"):
             with grpc.insecure_channel(address) as channel:
                 health(channel).Check(health_pb2.HealthCheckRequest(), timeout=20)
-
-
-def test_health_and_reflection_need_no_key(start_server: Any) -> None:
-    with start_server(GRPC_PORT=0, API_KEYS="12345678") as server, connect(server) as channel:
-        health(channel).Check(health_pb2.HealthCheckRequest())
-        assert SERVICE in services(channel)
-
-
-def ask_reflection(channel: Any, **asked: str) -> Any:
-    message = reflection_pb2.ServerReflectionRequest(**asked)  # type: ignore[arg-type]
-    stub: Any = ServerReflectionStub(channel)
-    (answer,) = stub.ServerReflectionInfo(iter([message]))
-    return answer
-
-
-def services(channel: Any) -> list[str]:
-    answer = ask_reflection(channel, list_services="")
-    return [each.name for each in answer.list_services_response.service]
 
 
 def test_reflection_lists_the_services(channel: Any) -> None:
@@ -202,25 +186,10 @@ def grpc_address(log: Path) -> str:
     raise AssertionError(log.read_text())
 
 
-def command(store: Path, before: str = "", **environment: str) -> Any:
-    serve = "from sfd.cli import main; sys.exit(main(['serve']))"
-    return subprocess.run(
-        [sys.executable, "-c", f"import sys\n{before}\n{serve}"],
-        # Other variables SFD_… would be reported as unknown.
-        env={name: value for name, value in os.environ.items() if not name.startswith("SFD_")}
-        | {"SFD_PORT": "0", "SFD_MODEL_STORE": str(store), "SFD_MODELS": "cells"}
-        | environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def test_a_port_in_use_stops_the_start_in_one_line(store: Path) -> None:
+def test_a_port_in_use_stops_the_start_in_one_line(command: Command) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = command(store, SFD_GRPC_PORT=str(port))
+        done = command(SFD_GRPC_PORT=str(port))
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
         f"sfd serve: cannot listen on 127.0.0.1:{port}: the port is in use; "
@@ -229,17 +198,17 @@ def test_a_port_in_use_stops_the_start_in_one_line(store: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_second_service_on_the_same_port_does_not_start(server: Server, store: Path) -> None:
-    done = command(store, SFD_GRPC_PORT=server.grpc.rpartition(":")[2])
+def test_a_second_service_on_the_same_port_does_not_start(command: Command, server: Server) -> None:
+    done = command(SFD_GRPC_PORT=server.grpc.rpartition(":")[2])
     assert done.returncode == 1
     assert "the port is in use" in done.stderr
 
 
 @pytest.mark.parametrize("package", ["grpc", "grpc_health", "grpc_reflection"])
 def test_without_the_packages_the_start_names_the_extra_in_one_line(
-    store: Path, package: str
+    command: Command, package: str
 ) -> None:
-    done = command(store, f"sys.modules[{package!r}] = None", SFD_GRPC_PORT="0")
+    done = command(before=f"sys.modules[{package!r}] = None", SFD_GRPC_PORT="0")
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"sfd serve: SFD_GRPC_PORT needs the Python package '{package}")
@@ -261,14 +230,12 @@ def test_every_log_line_is_json(server: Server, channel: Any) -> None:
         assert "message" in json.loads(line)
 
 
-def test_a_connection_that_does_not_speak_http_2_is_closed_in_time(start_server: Any) -> None:
-    before = "import service.rpc.server as s; s.HANDSHAKE_MS = 1000"
-    with start_server(before, GRPC_PORT=0) as server:
-        host, _, port = server.grpc.rpartition(":")
-        with socket.create_connection((host, int(port)), timeout=30) as silent:
-            while silent.recv(65536):
-                pass
-        assert httpx.get(f"{server.url}/readyz").status_code == 200
+def test_a_connection_that_does_not_speak_http_2_is_closed_in_time(hasty: Server) -> None:
+    host, _, port = hasty.grpc.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as silent:
+        while silent.recv(65536):
+            pass
+    assert httpx.get(f"{hasty.url}/readyz").status_code == 200
 
 
 def test_it_listens_on_ipv6_too(
@@ -319,7 +286,12 @@ def test_sigterm_finishes_accepted_calls_and_refuses_new_ones(
     failed: Failed,
 ) -> None:
     gate = tmp_path / "gate"
-    with start_server(holding(gate), GRPC_PORT=0) as server, connect(server) as channel:
+    with (
+        start_server(holding(gate), GRPC_PORT=0) as server,
+        connect(server) as idle,
+        connect(server) as channel,
+    ):
+        assert GRPCInferenceServiceStub(idle).ServerLive(pb.ServerLiveRequest()).live
         stub = GRPCInferenceServiceStub(channel)
         watch = health(channel).Watch(health_pb2.HealthCheckRequest(), timeout=60)
         while next(watch).status != SERVING:
@@ -337,8 +309,9 @@ def test_sigterm_finishes_accepted_calls_and_refuses_new_ones(
         gate.touch()
         for each in asked:
             assert each.result().outputs[0].name == "detections"
-        # The client that watches the health does not hold up the end.
+        # Neither the client that watches the health nor an idle one holds up the end.
         assert server.process.wait(20) == 0
+        assert "Traceback" not in server.log.read_text()
 
 
 def test_clients_that_leave_when_it_drains_get_an_answer_to_each_call(
@@ -384,12 +357,3 @@ def test_a_call_that_outlasts_the_grace_time_is_answered_unavailable(
         assert error.code() is Code.UNAVAILABLE
         assert error.details() == "the service was shut down before the request was done"
         assert server.process.wait(20) == 0
-
-
-def test_an_idle_client_does_not_hold_up_the_end(start_server: Any) -> None:
-    with start_server(GRPC_PORT=0) as server, connect(server) as channel:
-        stub = GRPCInferenceServiceStub(channel)
-        assert stub.ServerLive(pb.ServerLiveRequest()).live
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(20) == 0
-        assert "Traceback" not in server.log.read_text()
