@@ -6,8 +6,9 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.servers import post_head, receive_answer
+from tests.servers import Server, StartServer, post_head, receive_answer
 
 MIB = 2**20
 Cells = Callable[..., bytes]
@@ -34,110 +35,115 @@ def was_closed(connection: socket.socket, seconds: float) -> bool:
     return True
 
 
+@pytest.fixture(scope="module")
+def impatient(start_for_module: StartServer) -> Iterator[Server]:
+    """A service that waits shortly for the head of a request and for the reader of an answer."""
+    before = "import service.connections as c; c.HEAD_S = 1.0; c.STALL_S = 2.0"
+    with start_for_module(before, MAX_BYTES=30 * MIB) as server:
+        yield server
+
+
 # --- the head of a request
 
 
-def test_connections_without_a_whole_request_head_are_closed_in_time(start_server: Any) -> None:
-    with start_server("import service.connections as c; c.HEAD_S = 1.0") as server:
-        files = server.open_files()
-        silent = [server.connect() for _ in range(100)]
-        half = [server.connect() for _ in range(20)]
-        for connection in half:
-            connection.sendall(b"POST /detect HTTP/1.1\r\nHost: x\r\nX-")
-        used = server.connect()
-        used.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert b"alive" in receive_answer(used)
-        crawling = server.connect()
-        started = time.monotonic()
-        with suppress(ConnectionError):
-            while time.monotonic() < started + 10:
-                used.sendall(b"G" if time.monotonic() < started + 0.3 else b"E")
-                crawling.sendall(b"x")
-                assert httpx.get(f"{server.url}/readyz").status_code == 200
-                time.sleep(0.1)
-        assert time.monotonic() - started < 5
-        assert all(was_closed(each, 5) for each in (*silent, *half, used, crawling))
-        assert server.open_files() < files + 5
-
-
-def test_a_head_in_two_pieces_and_an_idle_connection_are_fine(start_server: Any) -> None:
-    with start_server("import service.connections as c; c.HEAD_S = 1.0") as server:
-        connection = server.connect()
-        for _ in range(2):
-            connection.sendall(b"GET /livez HT")
+def test_connections_without_a_whole_request_head_are_closed_in_time(impatient: Server) -> None:
+    impatient.wait_until_idle()
+    files = impatient.open_files()
+    silent = [impatient.connect() for _ in range(100)]
+    half = [impatient.connect() for _ in range(20)]
+    for connection in half:
+        connection.sendall(b"POST /detect HTTP/1.1\r\nHost: x\r\nX-")
+    used = impatient.connect()
+    used.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert b"alive" in receive_answer(used)
+    crawling = impatient.connect()
+    started = time.monotonic()
+    with suppress(ConnectionError):
+        while time.monotonic() < started + 10:
+            used.sendall(b"G" if time.monotonic() < started + 0.3 else b"E")
+            crawling.sendall(b"x")
+            assert httpx.get(f"{impatient.url}/readyz").status_code == 200
             time.sleep(0.1)
-            connection.sendall(b"TP/1.1\r\nHost: x\r\n\r\n")
-            assert b"alive" in receive_answer(connection)
-            time.sleep(1.2)
+    assert time.monotonic() - started < 5
+    assert all(was_closed(each, 5) for each in (*silent, *half, used, crawling))
+    assert impatient.open_files() < files + 5
+
+
+def test_a_head_in_two_pieces_and_an_idle_connection_are_fine(impatient: Server) -> None:
+    connection = impatient.connect()
+    for _ in range(2):
+        connection.sendall(b"GET /livez HT")
+        time.sleep(0.1)
+        connection.sendall(b"TP/1.1\r\nHost: x\r\n\r\n")
+        assert b"alive" in receive_answer(connection)
+        time.sleep(1.2)
 
 
 # --- the reading of an answer
 
 
-def test_a_client_that_does_not_read_its_answer_is_disconnected(start_server: Any) -> None:
-    noise = io.BytesIO()
-    Image.frombytes("RGB", (2600, 2600), os.urandom(3 * 2600 * 2600)).save(noise, "BMP")
-    data = noise.getvalue()
-    with start_server(
-        "import service.connections as c; c.STALL_S = 1.0", MAX_BYTES=30 * MIB
-    ) as server:
-        files = server.open_files()
-        connection = server.connect()
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        head = b"POST /detect?render=boxes HTTP/1.1\r\nHost: x\r\nAccept: image/png\r\n"
-        connection.sendall(head + f"Content-Length: {len(data)}\r\n\r\n".encode() + data)
-        server.wait_for("sfd_batch_size_count", 1)
-        server.wait_until_idle()
-        # The kernel may still deliver its buffer; the service holds neither answer nor socket.
-        assert server.open_files() <= files + 2
-        assert httpx.get(f"{server.url}/readyz").status_code == 200
+@cache
+def noise() -> bytes:
+    """A picture whose file is large in every format."""
+    file = io.BytesIO()
+    Image.frombytes("RGB", (2600, 2600), os.urandom(3 * 2600 * 2600)).save(file, "BMP")
+    return file.getvalue()
+
+
+def test_a_client_that_does_not_read_its_answer_is_disconnected(impatient: Server) -> None:
+    data = noise()
+    batches = impatient.metrics()["sfd_batch_size_count"]
+    files = impatient.open_files()
+    connection = impatient.connect()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    head = b"POST /detect?render=boxes HTTP/1.1\r\nHost: x\r\nAccept: image/png\r\n"
+    connection.sendall(head + f"Content-Length: {len(data)}\r\n\r\n".encode() + data)
+    impatient.wait_for("sfd_batch_size_count", batches + 1)
+    impatient.wait_until_idle()
+    # The kernel may still deliver its buffer; the service holds neither answer nor socket.
+    assert impatient.open_files() <= files + 2
+    assert httpx.get(f"{impatient.url}/readyz").status_code == 200
 
 
 @pytest.mark.parametrize("fate", ["keep-alive", "close"])
 def test_a_client_that_reads_slowly_but_steadily_gets_its_whole_answer(
-    start_server: Any, fate: str
+    impatient: Server, fate: str
 ) -> None:
-    noise = io.BytesIO()
-    Image.frombytes("RGB", (2600, 2600), os.urandom(3 * 2600 * 2600)).save(noise, "BMP")
-    data = noise.getvalue()
-    before = "import service.connections as c; c.STALL_S = 2.0"
-    with start_server(before, MAX_BYTES=30 * MIB) as server:
-        connection = server.connect()
-        head = b"POST /detect?render=boxes HTTP/1.1\r\nHost: x\r\nAccept: image/png\r\n"
-        head += f"Connection: {fate}\r\nContent-Length: {len(data)}\r\n\r\n".encode()
-        connection.sendall(head + data)
-        answer = bytearray()
-        while b"\r\n\r\n" not in answer:
-            answer += connection.recv(4096)
-        length = int(answer.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
-        assert length > 15 * MIB
-        whole = answer.index(b"\r\n\r\n") + 4 + length
-        started = time.monotonic()
-        while len(answer) < whole:
-            # Five megabytes per second: the whole takes longer than a client may stall.
-            part = connection.recv(256 * 1024)
-            assert part, "cut off"
-            answer += part
-            time.sleep(0.05 * len(part) / (256 * 1024))
-        assert time.monotonic() - started > 3
+    data = noise()
+    connection = impatient.connect()
+    head = b"POST /detect?render=boxes HTTP/1.1\r\nHost: x\r\nAccept: image/png\r\n"
+    head += f"Connection: {fate}\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+    connection.sendall(head + data)
+    answer = bytearray()
+    while b"\r\n\r\n" not in answer:
+        answer += connection.recv(4096)
+    length = int(answer.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+    assert length > 15 * MIB
+    whole = answer.index(b"\r\n\r\n") + 4 + length
+    started = time.monotonic()
+    while len(answer) < whole:
+        # Five megabytes per second: the whole takes longer than a client may stall.
+        part = connection.recv(256 * 1024)
+        assert part, "cut off"
+        answer += part
+        time.sleep(0.05 * len(part) / (256 * 1024))
+    assert time.monotonic() - started > 3
+    connection.close()
 
 
 # --- what is not HTTP/1.1, or too much of it
 
 
 def test_an_offer_of_http_2_is_answered_by_http_1_without_a_log_line(
-    start_server: Any, bright_cells: Cells
+    hardened: Server, bright_cells: Cells
 ) -> None:
     data = bright_cells(1)
-    with start_server("") as server:
-        connection = server.connect()
-        offer = (
-            b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
-        )
-        head = post_head(len(data)).replace(b"\r\n\r\n", b"\r\n" + offer + b"\r\n")
-        connection.sendall(head + data)
-        assert connection.recv(12) == b"HTTP/1.1 200"
-        assert "pgrade" not in server.complete_log()
+    connection = hardened.connect()
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+    head = post_head(len(data)).replace(b"\r\n\r\n", b"\r\n" + offer + b"\r\n")
+    connection.sendall(head + data)
+    assert connection.recv(12) == b"HTTP/1.1 200"
+    assert "pgrade" not in hardened.complete_log()
 
 
 @pytest.mark.parametrize(
@@ -158,7 +164,9 @@ def test_an_offer_of_http_2_is_answered_by_http_1_without_a_log_line(
     ],
     ids=["pipelined requests", "a header", "headers", "a path", "trailers", "a chunk extension"],
 )
-def test_a_flood_before_the_app_is_bounded_too(hardened: Any, first: bytes, flood: bytes) -> None:
+def test_a_flood_before_the_app_is_bounded_too(
+    hardened: Server, first: bytes, flood: bytes
+) -> None:
     hardened.forget_peak()
     before = hardened.memory()
     with hardened.connect(timeout=0.2) as connection:
@@ -185,7 +193,7 @@ def test_a_flood_before_the_app_is_bounded_too(hardened: Any, first: bytes, floo
     ],
 )
 def test_input_that_is_not_http_gets_a_400_and_closes_the_connection(
-    hardened: Any, request_bytes: bytes
+    hardened: Server, request_bytes: bytes
 ) -> None:
     with hardened.connect(timeout=5) as connection:
         connection.sendall(request_bytes)
@@ -194,7 +202,7 @@ def test_input_that_is_not_http_gets_a_400_and_closes_the_connection(
     assert "Traceback" not in hardened.complete_log()
 
 
-def test_a_broken_chunk_ends_the_request_without_a_traceback(hardened: Any) -> None:
+def test_a_broken_chunk_ends_the_request_without_a_traceback(hardened: Server) -> None:
     with hardened.connect(timeout=5) as connection:
         connection.sendall(
             b"POST /detect HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -212,7 +220,7 @@ def test_a_broken_chunk_ends_the_request_without_a_traceback(hardened: Any) -> N
 @pytest.mark.parametrize(
     "path", ["/detect", "/v2/models/cells/infer", "/nowhere"], ids=["detect", "infer", "404"]
 )
-def test_what_follows_a_request_with_two_lengths_is_not_served(hardened: Any, path: str) -> None:
+def test_what_follows_a_request_with_two_lengths_is_not_served(hardened: Server, path: str) -> None:
     second = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
     with hardened.connect(timeout=5) as connection:
         connection.sendall(
@@ -252,5 +260,5 @@ def test_answers_while_the_service_drains_say_that_the_connection_ends(
         assert server.process.wait(20) == 0
 
 
-def test_answers_before_the_service_drains_keep_the_connection(hardened: Any) -> None:
+def test_answers_before_the_service_drains_keep_the_connection(hardened: Server) -> None:
     assert "connection" not in httpx.get(f"{hardened.url}/livez").headers

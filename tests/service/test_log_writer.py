@@ -20,7 +20,7 @@ import pytest
 
 from service.log_writer import LogWriter
 from tests.cells import NAME
-from tests.servers import FIXED
+from tests.servers import FIXED, StartServer
 
 
 def record(text: str, *arguments: object) -> logging.LogRecord:
@@ -168,16 +168,7 @@ def wait_until_ready(client: httpx.Client, process: subprocess.Popen[Any]) -> No
         time.sleep(0.05)
 
 
-def test_the_lines_of_the_end_are_written(start_server: Any) -> None:
-    with start_server() as server:
-        server.process.terminate()
-        assert server.process.wait(30) == 0
-        last = json.loads(server.log.read_text().splitlines()[-1])
-    assert last["message"].startswith("Finished server process")
-
-
-def test_warnings_and_failed_threads_are_lines_of_the_log(start_server: Any) -> None:
-    before = """
+ODD = """
 import threading, service.runtime as r
 load = r.load
 def warn(settings, **named):
@@ -188,9 +179,22 @@ def warn(settings, **named):
     return load(settings, **named)
 r.load = warn
 """
-    with start_server(before) as server:
-        found = [json.loads(line) for line in server.log.read_text().splitlines()]
-    messages = [each["message"] for each in found]
+
+
+@pytest.fixture(scope="module")
+def messages(start_for_module: StartServer) -> list[str]:
+    """The log of a service with a warning and a failed thread, from its start to its end."""
+    with start_for_module(ODD) as server:
+        server.process.terminate()
+        assert server.process.wait(30) == 0
+        return [json.loads(line)["message"] for line in server.log.read_text().splitlines()]
+
+
+def test_the_lines_of_the_end_are_written(messages: list[str]) -> None:
+    assert messages[-1].startswith("Finished server process")
+
+
+def test_warnings_and_failed_threads_are_lines_of_the_log(messages: list[str]) -> None:
     assert any("UserWarning: odd" in message for message in messages)
     assert "the thread extra failed" in messages
 

@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
@@ -22,8 +23,13 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
 from service import tracing
+from tests.servers import StartServer
 
-TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+ONE_IMAGE, THREE_IMAGES, WRONG, GRPC = (
+    f"{number}bf92f3577b34da6a3ce929d0e0e4736" for number in range(4, 8)
+)
+"""The traces of the requests that `traced` sends."""
+PARENT = "00f067aa0ba902b7"
 STAGES = ["decode", "preprocess", "queue", "inference", "postprocess"]
 Cells = Callable[..., bytes]
 
@@ -60,14 +66,18 @@ class Collector:
             span for each in self.received for scope in each.scope_spans for span in scope.spans
         ]
 
+    def of(self, trace: str) -> list[Span]:
+        """The spans of a trace."""
+        return [span for span in self.spans if span.trace_id.hex() == trace]
+
     def attributes(self, span: Span) -> dict[str, Any]:
         return {
             each.key: each.value.string_value or each.value.int_value for each in span.attributes
         }
 
 
-@pytest.fixture
-def collector() -> Iterator[Collector]:
+@contextmanager
+def run_collector() -> Iterator[Collector]:
     started = Collector()
     thread = threading.Thread(target=started.server.serve_forever)
     thread.start()
@@ -78,104 +88,94 @@ def collector() -> Iterator[Collector]:
 
 
 @pytest.fixture
-def traced(
-    collector: Collector, store: Path, tmp_path: Path, start_real_server: Any
-) -> Callable[[Callable[[str], object]], list[Span]]:
-    """The spans of what a function does with the service, complete after its SIGTERM."""
+def collector() -> Iterator[Collector]:
+    with run_collector() as started:
+        yield started
 
-    def run(ask: Callable[[str], object]) -> list[Span]:
-        environment = {
-            "SFD_MODEL_STORE": str(store),
-            "SFD_MODELS": "cells",
-            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
-        }
-        with start_real_server(tmp_path, environment) as server:
-            ask(server.url)
+
+def of_trace(trace: str) -> dict[str, str]:
+    return {"traceparent": f"00-{trace}-{PARENT}-01"}
+
+
+@pytest.fixture(scope="module")
+def traced(start_for_module: StartServer, bright_cells: Cells) -> Iterator[Collector]:
+    """All spans of a service that got some requests, complete after its SIGTERM."""
+    tensor = InferInput("image", [1], "BYTES")
+    tensor.set_data_from_numpy(np.asarray([bright_cells(1, 6)], np.object_))
+    with run_collector() as collector, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        with start_for_module(GRPC_PORT=0) as server:
+            with httpx.Client(base_url=server.url) as client:
+                answer = client.post(
+                    "/detect?min_score=0.4",
+                    content=bright_cells(1, 6),
+                    headers=of_trace(ONE_IMAGE),
+                )
+                assert answer.headers["x-request-id"] == ONE_IMAGE
+                files = [("image", bright_cells(n)) for n in range(3)]
+                answer = client.post("/detect", files=files, headers=of_trace(THREE_IMAGES))
+                assert answer.status_code == 200
+                for probe in ("/livez", "/metrics", "/v2/health/ready"):
+                    client.get(probe, headers=of_trace(WRONG))
+                answer = client.post("/detect", content=b"no image", headers=of_trace(WRONG))
+                assert answer.status_code == 415
+                assert client.get("/nothing-here", headers=of_trace(WRONG)).status_code == 404
+            with InferenceServerClient(server.grpc) as grpc:
+                assert grpc.is_server_ready()
+                grpc.infer("cells", [tensor], headers=of_trace(GRPC))
+                with pytest.raises(InferenceServerException):
+                    grpc.infer("nobody", [tensor], headers=of_trace(GRPC))
             server.process.send_signal(signal.SIGTERM)
             assert server.process.wait(20) == 0
-        return collector.spans
-
-    return run
-
-
-Traced = Callable[[Callable[[str], object]], list[Span]]
+        yield collector
 
 
 def test_a_request_is_a_span_of_its_clients_trace_with_its_stages_inside(
-    traced: Traced, collector: Collector, bright_cells: Cells
+    traced: Collector,
 ) -> None:
-    def ask(url: str) -> None:
-        answer = httpx.post(
-            f"{url}/detect?min_score=0.4",
-            content=bright_cells(1, 6),
-            headers={"traceparent": f"00-{TRACE}-{PARENT}-01"},
-        )
-        assert answer.headers["x-request-id"] == TRACE
-
-    spans = traced(ask)
-    assert collector.paths == {"/v1/traces"}
+    assert traced.paths == {"/v1/traces"}
+    assert {span.trace_id.hex() for span in traced.spans} == {ONE_IMAGE, THREE_IMAGES, WRONG, GRPC}
+    spans = traced.of(ONE_IMAGE)
     by_name = {span.name: span for span in spans}
     request, image = by_name["POST /detect"], by_name["image"]
-    assert {span.trace_id.hex() for span in spans} == {TRACE}
     assert request.parent_span_id.hex() == PARENT
     assert request.kind == Span.SPAN_KIND_SERVER
     assert image.parent_span_id == request.span_id
     assert [s.name for s in spans if s.parent_span_id == image.span_id][-5:] == STAGES
-    assert collector.attributes(request) == {
+    assert traced.attributes(request) == {
         "http.request.method": "POST",
         "http.route": "/detect",
         "http.response.status_code": 200,
         "url.path": "/detect",
         "url.scheme": "http",
-        "sfd.request_id": TRACE,
+        "sfd.request_id": ONE_IMAGE,
     }
-    assert collector.attributes(image)["sfd.faces"] == 2
-    assert collector.attributes(image)["sfd.image.width"] == 64
+    assert traced.attributes(image)["sfd.faces"] == 2
+    assert traced.attributes(image)["sfd.image.width"] == 64
 
 
-def test_a_call_over_grpc_is_such_a_span_too(
-    collector: Collector, store: Path, tmp_path: Path, start_real_server: Any, bright_cells: Cells
-) -> None:
-    environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": "cells", "SFD_GRPC_PORT": "0",
-                   "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}  # fmt: skip
-    tensor = InferInput("image", [1], "BYTES")
-    tensor.set_data_from_numpy(np.asarray([bright_cells(1, 6)], np.object_))
-    headers = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
-    with (
-        start_real_server(tmp_path, environment) as server,
-        InferenceServerClient(server.grpc) as client,
-    ):
-        assert client.is_server_ready()
-        client.infer("cells", [tensor], headers=headers)
-        with pytest.raises(InferenceServerException):
-            client.infer("nobody", [tensor], headers=headers)
-        server.process.send_signal(signal.SIGTERM)
-        assert server.process.wait(20) == 0
+def test_a_call_over_grpc_is_such_a_span_too(traced: Collector) -> None:
+    spans = traced.of(GRPC)
     name = "inference.GRPCInferenceService/ModelInfer"
     good, bad = sorted(
-        (span for span in collector.spans if span.name == name),
-        key=lambda span: span.start_time_unix_nano,
+        (span for span in spans if span.name == name), key=lambda span: span.start_time_unix_nano
     )
-    (image,) = (span for span in collector.spans if span.name == "image")
-    assert {span.trace_id.hex() for span in collector.spans} == {TRACE}
+    (image,) = (span for span in spans if span.name == "image")
     assert good.parent_span_id.hex() == PARENT
     assert image.parent_span_id == good.span_id
-    assert collector.attributes(good) == {
+    assert traced.attributes(good) == {
         "rpc.system": "grpc",
         "rpc.service": "inference.GRPCInferenceService",
         "rpc.method": "ModelInfer",
         "rpc.grpc.status_code": 0,
-        "sfd.request_id": TRACE,
+        "sfd.request_id": GRPC,
     }
-    assert collector.attributes(bad)["rpc.grpc.status_code"] == 5
+    assert traced.attributes(bad)["rpc.grpc.status_code"] == 5
     assert bad.status.code == Status.STATUS_CODE_UNSET
 
 
-def test_the_stages_follow_each_other_inside_the_request(
-    traced: Traced, bright_cells: Cells
-) -> None:
-    spans = traced(lambda url: httpx.post(f"{url}/detect", content=bright_cells(1)))
-    by_name = {span.name: span for span in spans}
+def test_the_stages_follow_each_other_inside_the_request(traced: Collector) -> None:
+    by_name = {span.name: span for span in traced.of(ONE_IMAGE)}
     stages = [by_name[name] for name in STAGES]
     for earlier, later in pairwise(stages):
         assert earlier.start_time_unix_nano <= earlier.end_time_unix_nano
@@ -187,13 +187,28 @@ def test_the_stages_follow_each_other_inside_the_request(
     assert stages[-1].end_time_unix_nano <= request.end_time_unix_nano + slack
 
 
-def test_spans_name_the_service(traced: Traced, collector: Collector, bright_cells: Cells) -> None:
-    traced(lambda url: httpx.post(f"{url}/detect", content=bright_cells(1)))
+def test_spans_name_the_service(traced: Collector) -> None:
     resource = {
-        each.key: each.value.string_value for each in collector.received[0].resource.attributes
+        each.key: each.value.string_value for each in traced.received[0].resource.attributes
     }
     assert resource["service.name"] == "sfd"
     assert resource["service.version"]
+
+
+def test_client_errors_are_not_failures_and_probes_are_not_traced(traced: Collector) -> None:
+    spans = traced.of(WRONG)
+    assert {span.name for span in spans} == {"POST /detect", "GET other"}
+    statuses = {traced.attributes(span)["http.response.status_code"] for span in spans}
+    assert statuses == {415, 404}
+    # A client's mistake is not an error of a server span.
+    assert {span.status.code for span in spans} == {Status.STATUS_CODE_UNSET}
+
+
+def test_each_image_of_a_request_has_its_own_span(traced: Collector) -> None:
+    names = [span.name for span in traced.of(THREE_IMAGES)]
+    assert names.count("image") == 3
+    assert names.count("inference") == 3
+    assert names.count("POST /detect") == 1
 
 
 def test_a_server_error_is_marked(
@@ -211,35 +226,6 @@ def test_a_server_error_is_marked(
     (request,) = [span for span in collector.spans if span.name == "POST /detect"]
     assert collector.attributes(request)["http.response.status_code"] == 504
     assert request.status.code == Status.STATUS_CODE_ERROR
-
-
-def test_client_errors_are_not_failures_and_probes_are_not_traced(
-    traced: Traced, collector: Collector
-) -> None:
-    def ask(url: str) -> None:
-        httpx.get(f"{url}/livez")
-        httpx.get(f"{url}/metrics")
-        httpx.get(f"{url}/v2/health/ready")
-        assert httpx.post(f"{url}/detect", content=b"no image").status_code == 415
-        assert httpx.get(f"{url}/nothing-here").status_code == 404
-
-    spans = traced(ask)
-    assert {span.name for span in spans} == {"POST /detect", "GET other"}
-    statuses = {collector.attributes(span)["http.response.status_code"] for span in spans}
-    assert statuses == {415, 404}
-    # A client's mistake is not an error of a server span.
-    assert {span.status.code for span in spans} == {Status.STATUS_CODE_UNSET}
-
-
-def test_each_image_of_a_request_has_its_own_span(traced: Traced, bright_cells: Cells) -> None:
-    def ask(url: str) -> None:
-        files = [("image", bright_cells(n)) for n in range(3)]
-        assert httpx.post(f"{url}/detect", files=files).status_code == 200
-
-    names = [span.name for span in traced(ask)]
-    assert names.count("image") == 3
-    assert names.count("inference") == 3
-    assert names.count("POST /detect") == 1
 
 
 def test_without_an_endpoint_nothing_is_traced(monkeypatch: pytest.MonkeyPatch) -> None:
