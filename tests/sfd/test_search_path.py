@@ -46,10 +46,23 @@ def run(folder: Path, *command: str | Path, **environment: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_python_m_sfd_runs_our_own_packages(folder: Path, command: str) -> None:
-    usage = run(folder, sys.executable, "-m", "sfd", *command.split(), "--help")
-    assert f"usage: sfd {command}" in usage
+def test_python_m_sfd_runs_our_own_packages(folder: Path) -> None:
+    assert "usage: sfd serve" in run(folder, sys.executable, "-m", "sfd", "serve", "--help")
+
+
+def test_all_commands_run_our_own_packages(folder: Path) -> None:
+    """In one process: to import each command's libraries again would take most of the time."""
+    program = (
+        "from contextlib import suppress\n"
+        "from sfd.cli import COMMANDS, main\n"
+        "for command in COMMANDS:\n"
+        "    with suppress(SystemExit):\n"
+        "        main([*command.split(), '--help'])\n"
+    )
+    # "" is the current folder, where `python -m sfd` puts it.
+    usages = run(folder, sys.executable, "-c", program).splitlines()
+    for command in COMMANDS:
+        assert any(line.startswith(f"usage: sfd {command} [") for line in usages), command
 
 
 def test_the_command_runs_our_own_packages_with_the_folder_in_pythonpath(folder: Path) -> None:

@@ -74,25 +74,34 @@ def large() -> bytes:
     return black(3000, 2000)
 
 
+def decoder_of(width: int, limits: Limits, on_end: Callable[[str], None]) -> ProcessDecoder:
+    memory = PixelMemory(64 * 64 * 3, 32, spare=running(width) * 20)
+    return ProcessDecoder(width, limits, memory, on_end)
+
+
 @pytest.fixture
 def make() -> Iterator[Make]:
     made = []
 
     def start(width: int = 2, cpu: float = 60, memory: int = 2**30) -> ProcessDecoder:
-        decoder = ProcessDecoder(
-            width,
-            Limits(cpu, memory),
-            PixelMemory(64 * 64 * 3, 32, spare=running(width) * 20),
-            endings.append,
-        )
-        made.append(decoder)
-        return decoder
+        made.append(decoder_of(width, Limits(cpu, memory), endings.append))
+        return made[-1]
 
     endings: list[str] = []
     start.endings = endings  # type: ignore[attr-defined]
     yield start
     for decoder in made:
         decoder.close()
+
+
+@pytest.fixture(scope="module")
+def usual() -> Iterator[ProcessDecoder]:
+    """A decoder for all tests that do not stop its workers or look at them."""
+    endings: list[str] = []
+    decoder = decoder_of(2, Limits(60, 2**30), endings.append)
+    yield decoder
+    decoder.close()
+    assert endings == []
 
 
 def workers(decoder: ProcessDecoder) -> list[int]:
@@ -116,10 +125,12 @@ def eventually(condition: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("task", [SMALL, TILES])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_a_worker_prepares_what_a_thread_does(make: Make, task: Prepare, kind: str) -> None:
+def test_a_worker_prepares_what_a_thread_does(
+    usual: ProcessDecoder, task: Prepare, kind: str
+) -> None:
     data = image(300, 200, kind)
     here = ThreadDecoder().prepare(task, data, Job())
-    there = make().prepare(task, data, Job())
+    there = usual.prepare(task, data, Job())
     assert (there.tiles, there.placements) == (list(here.tiles), list(here.placements))
     assert len(there.pictures) == len(here.pictures)
     for one, other in zip(here.pictures, there.pictures, strict=True):
@@ -134,15 +145,17 @@ def test_a_worker_prepares_what_a_thread_does(make: Make, task: Prepare, kind: s
         Crop([[10, 10, 30, 30], [40, 5, 60, 25]], 0.25, 64, 10**6, MEAN, 10**6),
     ],
 )
-def test_a_worker_makes_the_files_that_a_thread_makes(make: Make, task: Draw | Crop) -> None:
+def test_a_worker_makes_the_files_that_a_thread_makes(
+    usual: ProcessDecoder, task: Draw | Crop
+) -> None:
     data = image()
-    assert make().make(task, data, Job()) == ThreadDecoder().make(task, data, Job())
+    assert usual.make(task, data, Job()) == ThreadDecoder().make(task, data, Job())
 
 
-def test_crops_end_at_the_most_bytes(make: Make) -> None:
+def test_crops_end_at_the_most_bytes(usual: ProcessDecoder) -> None:
     boxes = [[10, 10, 30, 30]] * 50
-    everything = make().make(Crop(boxes, 0, 64, 10**6, MEAN, 10**6), image(), Job())
-    few = make().make(Crop(boxes, 0, 64, len(everything[0]) * 2, MEAN, 10**6), image(), Job())
+    everything = usual.make(Crop(boxes, 0, 64, 10**6, MEAN, 10**6), image(), Job())
+    few = usual.make(Crop(boxes, 0, 64, len(everything[0]) * 2, MEAN, 10**6), image(), Job())
     assert (len(everything), len(few)) == (50, 3)
 
 
@@ -155,9 +168,9 @@ def test_crops_end_at_the_most_bytes(make: Make) -> None:
     ],
 )
 def test_the_errors_of_a_file_are_those_of_a_thread(
-    make: Make, data: bytes, kind: type[Exception], message: str
+    usual: ProcessDecoder, data: bytes, kind: type[Exception], message: str
 ) -> None:
-    for decoder in (make(), ThreadDecoder()):
+    for decoder in (usual, ThreadDecoder()):
         with pytest.raises(kind, match=message):
             decoder.prepare(SMALL, data, Job())
 
@@ -388,14 +401,13 @@ def test_images_that_wait_while_nothing_ends_are_a_stall(
     assert not decoder.stalled
 
 
-def test_many_images_at_once_are_all_answered(make: Make) -> None:
-    decoder = make()
+def test_many_images_at_once_are_all_answered(usual: ProcessDecoder) -> None:
     files = [image(50 + number, 40) for number in range(60)]
     broken = image()[:200]
 
     def width(data: bytes) -> int | str:
         try:
-            return decoder.prepare(SMALL, data, Job()).tiles[0].width
+            return usual.prepare(SMALL, data, Job()).tiles[0].width
         except InvalidImage:
             return "broken"
 
@@ -405,11 +417,10 @@ def test_many_images_at_once_are_all_answered(make: Make) -> None:
     assert set(found[1::2]) == {"broken"}
 
 
-def test_more_tiled_images_than_slots_are_all_prepared(make: Make) -> None:
-    decoder = make()
+def test_more_tiled_images_than_slots_are_all_prepared(usual: ProcessDecoder) -> None:
     data = image(300, 200)
     with ThreadPoolExecutor(40) as threads:
-        done = list(threads.map(lambda _: decoder.prepare(TILES, data, Job()), range(40)))
+        done = list(threads.map(lambda _: usual.prepare(TILES, data, Job()), range(40)))
     expected = ThreadDecoder().prepare(TILES, data, Job())
     for each in done:
         assert len(each.pictures) == len(expected.pictures) > 10
