@@ -14,8 +14,10 @@ from playwright.sync_api import (
     Browser,
     BrowserContext,
     ConsoleMessage,
+    Error,
     Page,
     Request,
+    ViewportSize,
     expect,
     sync_playwright,
 )
@@ -59,16 +61,20 @@ def browser(missing: Callable[[str], NoReturn]) -> Iterator[Browser]:
         chromium.close()
 
 
+# Set, because measuring what is fastest takes as long as several tests.
+FIXED = {"WORKERS": "1", "MAX_BATCH": "1"}
+
+
 @pytest.fixture(scope="session")
 def service(running_service: RunningService) -> Iterator[str]:
-    with running_service() as address:
+    with running_service(**FIXED) as address:
         yield address
 
 
 @pytest.fixture(scope="session")
 def guarded_service(running_service: RunningService) -> Iterator[str]:
     """A service that asks for the key "open-sesame" and takes at most 100 kB."""
-    with running_service(API_KEYS="open-sesame", MAX_BYTES="100000") as address:
+    with running_service(API_KEYS="open-sesame", MAX_BYTES="100000", **FIXED) as address:
         yield address
 
 
@@ -78,17 +84,31 @@ def expected_statuses() -> set[int]:
     return set()
 
 
+@pytest.fixture(scope="module")
+def usual_page(browser: Browser) -> Page:
+    """A page that the tests of a module load one after the other.
+
+    A new profile for each test would take twice the processor time.
+    """
+    return browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+
+
 @pytest.fixture
 def open_page(
-    browser: Browser, service: str, expected_statuses: set[int]
+    browser: Browser, usual_page: Page, service: str, expected_statuses: set[int]
 ) -> Iterator[Callable[..., Page]]:
-    """Open the demo page in a fresh profile: open_page(address, width=…, color_scheme=…, …).
+    """Open the demo page: open_page(address, width=…, color_scheme=…, …).
+
+    Without arguments it is the usual page, loaded again and without what it had stored; otherwise
+    it opens in a fresh profile.
 
     Afterwards the test fails on any console error (Chromium reports violations of the content
     security policy there), any uncaught exception and any request to another host.
     """
     contexts: list[BrowserContext] = []
+    opened: list[Page] = []
     complaints: list[str] = []
+    addresses = [service]
 
     def hear(message: ConsoleMessage) -> None:
         status = re.search(r"responded with a status of (\d+)|net::(ERR)_", message.text)
@@ -96,27 +116,41 @@ def open_page(
         if message.type in ("error", "warning") and not provoked:
             complaints.append(message.text)
 
+    def hear_error(error: Error) -> None:
+        complaints.append(str(error))
+
+    def check_host(request: Request) -> None:
+        if not request.url.startswith((*addresses, "blob:", "data:")):
+            complaints.append(f"a request to {request.url}")
+
+    def new_page(width: int, height: int, **options: Any) -> Page:
+        viewport: ViewportSize = {"width": width, "height": height}
+        contexts.append(browser.new_context(viewport=viewport, **options))
+        return contexts[-1].new_page()
+
     def open_(
         address: str = service, *, width: int = 1280, height: int = 900, **options: Any
     ) -> Page:
-        context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        contexts.append(context)
-        page = context.new_page()
+        is_usual = (address, width, height, options) == (service, 1280, 900, {})
+        page = usual_page if is_usual else new_page(width, height, **options)
+        addresses[:] = [address]
         page.set_default_timeout(20_000)
         page.on("console", hear)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-
-        def check_host(request: Request) -> None:
-            if not request.url.startswith((address, "blob:", "data:")):
-                complaints.append(f"a request to {request.url}")
-
+        page.on("pageerror", hear_error)
         page.on("request", check_host)
+        opened.append(page)
         page.goto(address)
         return page
 
     yield open_
     for context in contexts:
         context.close()
+    if usual_page in opened:
+        usual_page.unroute_all(behavior="ignoreErrors")
+        usual_page.evaluate("localStorage.clear(), sessionStorage.clear()")
+        usual_page.remove_listener("console", hear)
+        usual_page.remove_listener("pageerror", hear_error)
+        usual_page.remove_listener("request", check_host)
     assert complaints == []
 
 
