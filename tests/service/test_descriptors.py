@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from service.descriptors import Descriptors
+from tests.servers import Server
 
 if sys.platform != "linux":
     pytest.skip("limits another process, which only Linux can", allow_module_level=True)
@@ -63,6 +64,13 @@ def test_a_limit_that_comes_and_goes_is_logged_rarely_and_always_counted(
     assert sum(record.levelno == logging.ERROR for record in caplog.records) == 2
 
 
+def wait_for_line(server: Server, text: str) -> None:
+    deadline = time.monotonic() + 30
+    while text not in server.log.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize("loop", ["default", "asyncio"])
 def test_a_service_at_its_limit_of_open_files_says_so_and_recovers(
     start_server: Any, loop: str
@@ -73,12 +81,11 @@ def test_a_service_at_its_limit_of_open_files_says_so_and_recovers(
         files = server.open_files() + 10
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (files, files + 1000))
         connections: list[socket.socket] = [server.connect() for _ in range(40)]
-        deadline = time.monotonic() + 30
-        while f"the limit of {files} open files is reached" not in server.log.read_text():
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_for_line(server, f"the limit of {files} open files is reached")
         for connection in connections:
             connection.close()
+        # Until it has noticed, uvloop may reset a new connection.
+        wait_for_line(server, "new connections are accepted again")
         assert httpx.get(f"{server.url}/livez", timeout=30).status_code == 200
         assert server.metrics()["sfd_file_limits_total"] >= 1
         server.process.terminate()
