@@ -38,8 +38,8 @@ help:
 run: models
 	@SFD_PORT=$(PORT) exec $(PY) -m sfd serve
 
-# The test processes share the processors. If OpenCV and NumPy had several threads in each of them,
-# these would wait for each other, and spin meanwhile.
+# If OpenCV and NumPy used several threads in each test process, these would compete for the
+# processors, and spin while they wait.
 test: lint models
 	OMP_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1 $(PY) -m pytest -m 'not docker and not soak' \
 		--numprocesses auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder

@@ -234,7 +234,7 @@ def describe(kind: type[DetectionSettings]) -> list[tuple[str, str, str]]:
     """All settings of a kind as (variable, what it accepts with its default, docstring)."""
     docstrings = _docstrings(kind)
     return [
-        (variable(name), f"{accepts(field)}{_default(field)}", docstrings[name])
+        (variable(name), f"{accepts(field)}{_default(field)}", docstrings.get(name, ""))
         for name, field in kind.model_fields.items()
     ]
 
@@ -247,7 +247,12 @@ def _docstrings(kind: type[DetectionSettings]) -> dict[str, str]:
     found = {}
     for parent in kind.__mro__:
         if issubclass(parent, DetectionSettings):
-            [body] = ast.parse(inspect.getsource(parent)).body
+            try:
+                source = inspect.getsource(parent)
+            except OSError:
+                # This installation has no source files.
+                continue
+            [body] = ast.parse(source).body
             for setting, docstring in pairwise(cast(ast.ClassDef, body).body):
                 match setting, docstring:
                     case (

@@ -19,7 +19,8 @@ from detection.session import Session
 from detection.settings import DetectionSettings
 
 BATCHES = (1, 2, 4, 8)
-"""The sizes of batches that are tried. A larger one that is set is not: it could take minutes."""
+"""The sizes of batches that are tried. If a larger one is set, the largest of these is measured
+instead, because a run could take minutes."""
 ACCELERATOR_BATCH = 8
 BUDGET_S = 0.4
 """No measurement of a start begins after this time, except that of more workers."""
@@ -188,7 +189,8 @@ class _Trial:
     def cost(self) -> Cost:
         """The cost of an image if all workers run one batch each, at the same time.
 
-        More workers than threads share these, so an image costs what it costs with one for each.
+        If there are more workers than threads, only as many run as there are threads: an image
+        costs the same.
         """
         run = partial(self.session.run_blank, self.batch)
         count = min(self.workers, self.threads)

@@ -58,10 +58,10 @@ The module of `models quantize` stands above that of `models`, which therefore d
 _NO_BUGS = (
     errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG,
     errno.ENAMETOOLONG, errno.ELOOP,
-    errno.EROFS,
+    errno.EROFS, errno.ENOMEM,
 )  # fmt: skip
 """Errors of the system that are no bugs: a full, broken or read-only disk, also when results are
-printed into a file, and a name that no file can have."""
+printed into a file, a name that no file can have, and a lack of memory."""
 _FORBIDDEN = (errno.EACCES, errno.EPERM)
 """No bug if the error names a file; otherwise nobody could tell what was not allowed."""
 

@@ -52,7 +52,6 @@ class Cluster:
         self.process = process
         self.folder = folder
         self.raylets: dict[str, int] = {}
-        # One for all requests: to make a client takes 40 ms of CPU time.
         self.client = httpx.Client(timeout=60)
         self.url = f"http://127.0.0.1:{free_port()}"
         self.head = self._answer()

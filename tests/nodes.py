@@ -24,8 +24,9 @@ def main() -> None:
         "num_cpus": 0,
         "include_dashboard": "--dashboard" in sys.argv,
         "dashboard_port": 0,
-        # Tests read no log of a worker, and let no autoscaler add nodes.
-        "include_log_monitor": False,
+        # Jobs must not show what workers print. Applications are not started from here.
+        "include_log_monitor": "--dashboard" not in sys.argv,
+        # Tests let no autoscaler add nodes.
         "no_monitor": True,
     }
     cluster = Cluster(initialize_head=True, head_node_args=options | head)

@@ -102,7 +102,7 @@ class Server:
         return self._wait_for(r'gRPC on ([^"\s]+)')
 
     def connect(self, timeout: float = 20) -> socket.socket:
-        """A bare connection, closed at the end of the test."""
+        """A bare connection, closed with the service."""
         parts = urlsplit(self.url)
         self.connections.append(socket.create_connection((parts.hostname, parts.port), timeout))
         return self.connections[-1]
@@ -255,6 +255,7 @@ class Command:
 
     Each run is a process of its own, forked from one that has imported the service: importing it
     takes most of the time of such a run. What was imported is frozen, so that no run collects it.
+    On macOS each run is a new interpreter, because the system's libraries don't work in a fork.
     """
 
     def __init__(self, store: Path, folder: Path) -> None:
@@ -274,10 +275,17 @@ class Command:
 
         `before` is Python that runs first. The service is imported already.
         """
+        environment = _without_settings() | self._settings | environment
+        if sys.platform == "darwin":
+            start = f"import sys, sfd.cli; sys.exit(sfd.cli.main({['serve', *arguments]}))"
+            return subprocess.run(
+                [sys.executable, "-c", f"{before}\n{start}"],
+                env=environment, capture_output=True, text=True, timeout=60, check=False,
+            )  # fmt: skip
         asked = {
             "arguments": arguments,
             "before": before,
-            "environment": _without_settings() | self._settings | environment,
+            "environment": environment,
             "outputs": [str(path) for path in self._outputs],
         }
         assert self._parent.stdin

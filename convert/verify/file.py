@@ -37,7 +37,7 @@ class ConvertedFile:
         options.log_severity_level = 3
         # The arena would keep the largest buffers of each run, twice as large as needed.
         options.enable_cpu_mem_arena = False
-        # Threads that wait must not spin: OpenCV computes in turns with this.
+        # Idle threads must not spin: OpenCV computes in turns with this session.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if folder is not None:
             options.add_session_config_entry(EXTERNAL_DATA, str(folder))

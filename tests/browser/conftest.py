@@ -85,12 +85,14 @@ def expected_statuses() -> set[int]:
 
 
 @pytest.fixture(scope="module")
-def usual_page(browser: Browser) -> Page:
+def usual_page(browser: Browser) -> Iterator[Page]:
     """A page that the tests of a module load one after the other.
 
     A new profile for each test would take twice the processor time.
     """
-    return browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    yield context.new_page()
+    context.close()
 
 
 @pytest.fixture
@@ -146,11 +148,14 @@ def open_page(
     for context in contexts:
         context.close()
     if usual_page in opened:
-        usual_page.unroute_all(behavior="ignoreErrors")
-        usual_page.evaluate("localStorage.clear(), sessionStorage.clear()")
-        usual_page.remove_listener("console", hear)
-        usual_page.remove_listener("pageerror", hear_error)
-        usual_page.remove_listener("request", check_host)
+        try:
+            usual_page.unroute_all(behavior="ignoreErrors")
+            # The answer comes after all messages of the console so far.
+            usual_page.evaluate("localStorage.clear(), sessionStorage.clear()")
+        finally:
+            usual_page.remove_listener("console", hear)
+            usual_page.remove_listener("pageerror", hear_error)
+            usual_page.remove_listener("request", check_host)
     assert complaints == []
 
 

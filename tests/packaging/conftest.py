@@ -32,7 +32,7 @@ class Installation:
         kept = {
             name: value
             for name, value in os.environ.items()
-            if not name.startswith(("SFD_", "PYTHON", "XDG_", "OTEL_"))
+            if not name.startswith(("SFD_", "PYTHON", "XDG_", "OTEL_", "OMP_", "OPENCV_"))
         }
         home = self.folder.parent / "home"
         return kept | {"HOME": str(home), "PATH": f"{self.python.parent}:{os.defpath}"}

@@ -224,11 +224,12 @@ def test_a_start_that_fails_says_why_in_one_line(
 
 
 @pytest.mark.usefixtures("plain")
-def test_a_port_in_use_is_reported() -> None:
+@pytest.mark.parametrize("program", [["sfd", "serve"], ["service"]], ids=" ".join)
+def test_a_port_in_use_is_reported(program: list[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = subprocess.run(
-            [sys.executable, "-m", "sfd", "serve"],
+            [sys.executable, "-m", *program],
             env=os.environ | {"SFD_PORT": str(port)},
             capture_output=True,
             text=True,

@@ -37,7 +37,7 @@ def was_closed(connection: socket.socket, seconds: float) -> bool:
 
 @pytest.fixture(scope="module")
 def impatient(start_for_module: StartServer) -> Iterator[Server]:
-    """A service that waits shortly for the head of a request and for the reader of an answer."""
+    """A service that waits only briefly for the head of a request, and for who reads an answer."""
     before = "import service.connections as c; c.HEAD_S = 1.0; c.STALL_S = 2.0"
     with start_for_module(before, MAX_BYTES=30 * MIB) as server:
         yield server
@@ -77,6 +77,7 @@ def test_a_head_in_two_pieces_and_an_idle_connection_are_fine(impatient: Server)
         connection.sendall(b"TP/1.1\r\nHost: x\r\n\r\n")
         assert b"alive" in receive_answer(connection)
         time.sleep(1.2)
+    connection.close()
 
 
 # --- the reading of an answer

@@ -145,7 +145,26 @@ def test_a_model_damaged_before_the_start_prevents_it_with_one_line(
     command: Command, own_store: Path, damage: Callable[[Path], object], says: str
 ) -> None:
     damage(own_store / "cells")
-    done = command(SFD_MODEL_STORE=str(own_store))
+    check_start_failed(command(SFD_MODEL_STORE=str(own_store)), says)
+
+
+def test_a_new_process_says_so_too(own_store: Path) -> None:
+    """In the forks of the other starts, the server is imported before the model is opened."""
+    (own_store / "cells" / "model.onnx").write_bytes(b"")
+    done = subprocess.run(
+        [sys.executable, "-m", "service"],
+        env=os.environ
+        | {"SFD_MODEL_STORE": str(own_store), "SFD_MODELS": "cells", "SFD_PORT": "0"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    check_start_failed(done, "sha256")
+
+
+def check_start_failed(done: "subprocess.CompletedProcess[str]", says: str) -> None:
+    """Beside the log, a single line says why."""
     assert done.returncode == 1
     (line,) = (each for each in done.stderr.splitlines() if not each.startswith("{"))
     assert line.startswith("sfd serve: ")
@@ -412,20 +431,27 @@ def large_image() -> bytes:
 
 
 @pytest.fixture(scope="module", params=["processes", "threads"])
-def lacking_memory(
-    start_for_module: StartServer, bright_cells: Cells, request: pytest.FixtureRequest
+def decoding_server(
+    start_for_module: StartServer, request: pytest.FixtureRequest
 ) -> Iterator[Server]:
-    """A service that may take 60 MiB more memory, for all that decodes its images."""
+    """A service that decodes in processes or in threads."""
+    with start_for_module(COMPAT="deepstack,compreface", DECODING=request.param) as server:
+        yield server
+
+
+@pytest.fixture
+def lacking_memory(decoding_server: Server, bright_cells: Cells) -> Server:
+    """A service of which whatever decodes may take only 60 MiB more memory."""
     if sys.platform != "linux":
         pytest.skip("limits another process, which only Linux can")
-    with start_for_module(COMPAT="deepstack,compreface", DECODING=request.param) as server:
-        assert httpx.post(f"{server.url}/detect", content=bright_cells(1)).status_code == 200
-        # Of the process that forks the decoders, of these, or of the service itself.
-        for each in processes.descendants(server.process.pid) or [server.process.pid]:
-            status = Path(f"/proc/{each}/status").read_text()
-            held = 1024 * int(status.split("VmSize:")[1].split()[0])
-            resource.prlimit(each, resource.RLIMIT_AS, (held + 60 * 2**20, -1))
-        yield server
+    server = decoding_server
+    assert httpx.post(f"{server.url}/detect", content=bright_cells(1)).status_code == 200
+    # Of the process that forks the decoders, of these, or of the service itself.
+    for each in processes.descendants(server.process.pid) or [server.process.pid]:
+        status = Path(f"/proc/{each}/status").read_text()
+        held = 1024 * int(status.split("VmSize:")[1].split()[0])
+        resource.prlimit(each, resource.RLIMIT_AS, (held + 60 * 2**20, -1))
+    return server
 
 
 @pytest.mark.parametrize(

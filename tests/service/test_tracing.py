@@ -102,31 +102,32 @@ def traced(start_for_module: StartServer, bright_cells: Cells) -> Iterator[Colle
     """All spans of a service that got some requests, complete after its SIGTERM."""
     tensor = InferInput("image", [1], "BYTES")
     tensor.set_data_from_numpy(np.asarray([bright_cells(1, 6)], np.object_))
-    with run_collector() as collector, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
-        with start_for_module(GRPC_PORT=0) as server:
-            with httpx.Client(base_url=server.url) as client:
-                answer = client.post(
-                    "/detect?min_score=0.4",
-                    content=bright_cells(1, 6),
-                    headers=of_trace(ONE_IMAGE),
-                )
-                assert answer.headers["x-request-id"] == ONE_IMAGE
-                files = [("image", bright_cells(n)) for n in range(3)]
-                answer = client.post("/detect", files=files, headers=of_trace(THREE_IMAGES))
-                assert answer.status_code == 200
-                for probe in ("/livez", "/metrics", "/v2/health/ready"):
-                    client.get(probe, headers=of_trace(WRONG))
-                answer = client.post("/detect", content=b"no image", headers=of_trace(WRONG))
-                assert answer.status_code == 415
-                assert client.get("/nothing-here", headers=of_trace(WRONG)).status_code == 404
-            with InferenceServerClient(server.grpc) as grpc:
-                assert grpc.is_server_ready()
-                grpc.infer("cells", [tensor], headers=of_trace(GRPC))
-                with pytest.raises(InferenceServerException):
-                    grpc.infer("nobody", [tensor], headers=of_trace(GRPC))
-            server.process.send_signal(signal.SIGTERM)
-            assert server.process.wait(20) == 0
+    with run_collector() as collector:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+            with start_for_module(GRPC_PORT=0) as server:
+                with httpx.Client(base_url=server.url) as client:
+                    answer = client.post(
+                        "/detect?min_score=0.4",
+                        content=bright_cells(1, 6),
+                        headers=of_trace(ONE_IMAGE),
+                    )
+                    assert answer.headers["x-request-id"] == ONE_IMAGE
+                    files = [("image", bright_cells(n)) for n in range(3)]
+                    answer = client.post("/detect", files=files, headers=of_trace(THREE_IMAGES))
+                    assert answer.status_code == 200
+                    for probe in ("/livez", "/metrics", "/v2/health/ready"):
+                        client.get(probe, headers=of_trace(WRONG))
+                    answer = client.post("/detect", content=b"no image", headers=of_trace(WRONG))
+                    assert answer.status_code == 415
+                    assert client.get("/nothing-here", headers=of_trace(WRONG)).status_code == 404
+                with InferenceServerClient(server.grpc) as grpc:
+                    assert grpc.is_server_ready()
+                    grpc.infer("cells", [tensor], headers=of_trace(GRPC))
+                    with pytest.raises(InferenceServerException):
+                        grpc.infer("nobody", [tensor], headers=of_trace(GRPC))
+                server.process.send_signal(signal.SIGTERM)
+                assert server.process.wait(20) == 0
         yield collector
 
 

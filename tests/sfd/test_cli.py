@@ -82,6 +82,7 @@ def test_success_is_exit_code_0_and_the_command_gets_its_arguments(install: Inst
         ),
         (OSError(errno.EROFS, "Read-only file system", "a"), 1, "a: Read-only file system\n"),
         (MemoryError("Unable to allocate 9 TiB"), 1, "not enough memory: Unable to allocate 9 TiB"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), 1, "work: Cannot allocate memory\n"),
         (MemoryError(), 1, "sfd work: not enough memory\n"),
         (OSError(errno.EBADF, "Bad file descriptor"), 1, "Bad file descriptor (a bug: "),
         (

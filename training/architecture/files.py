@@ -39,13 +39,13 @@ def write(
     Raises DesignError or WriteError if they can't be written, and UsageError if some exist with
     other content and `force` is not set. Nothing is written then.
     """
-    try:
-        f"{folder}{name}".encode()
-    except UnicodeEncodeError:
-        raise DesignError(
-            f"--output {folder}: its name is not UTF-8, as the text of the solver must be; choose "
-            "another folder"
-        ) from None
+    for option, text in (("--output", str(folder)), ("--name", name)):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise DesignError(
+                f"{option} {text}: is not UTF-8, as the text of the solver must be; choose another"
+            ) from None
     contents = {
         folder / file: text.encode()
         for file, text in texts(architecture, name, folder.as_posix()).items()

@@ -131,12 +131,12 @@ def test_a_killed_actor_is_replaced_and_each_picture_is_there_once(
     many_pictures: Callable[[Path, int], None],
 ) -> None:
     many_pictures(tmp_path / "in", 400)
-    job = on_ray("--bulk", tmp_path / "in", "--out", tmp_path / "out", "--shard-size", 20)
+    job = on_ray("--bulk", tmp_path / "in", "--out", tmp_path / "out", "--shard-size", 5)
     wait_for_parts(job, tmp_path / "out", 1)
     _, actors = wait_for_actors(job, cluster)
     for actor in actors:
         os.kill(actor, signal.SIGKILL)
-    assert len(list(tmp_path.glob("out/results/part-*"))) < 20
+    assert len(list(tmp_path.glob("out/results/part-*"))) < 80
     code, said = finish(job)
     assert code == 0, said
     assert "400 pictures done, 8 failed" in said
@@ -155,7 +155,7 @@ def test_a_node_that_dies_loses_no_picture(
     many_pictures(tmp_path / "in", 400)
     cluster.add_node(1)
     job = on_ray("--bulk", tmp_path / "in", "--out", tmp_path / "out", "--shard-size", 20)
-    # The first one that works: Ray starts the actor on the other one any time later.
+    # The first one that works, which may be either: Ray starts the other's actor any time later.
     node, _ = wait_for_actors(job, cluster)
     cluster.kill_node(node)
     assert len(list(tmp_path.glob("out/results/part-*"))) < 20

@@ -111,5 +111,5 @@ def test_a_folder_whose_name_is_not_utf_8_is_refused(
     folder = os.fsdecode(bytes(tmp_path) + b"/m\xff")
     assert main(["design", "--output", folder]) == 1
     said = capsys.readouterr().err
-    assert "its name is not UTF-8, as the text of the solver must be; choose another" in said
+    assert "is not UTF-8, as the text of the solver must be; choose another" in said
     assert not Path(folder).exists()
