@@ -4,11 +4,14 @@ The messages are those of Triton's client, so no test here imports the service's
 process cannot hold two schemas of the same name.
 """
 
+import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection_pb2_grpc import ServerReflectionStub
@@ -87,3 +90,27 @@ def services(channel: Any) -> list[str]:
     """The services that reflection lists."""
     answer = ask_reflection(channel, list_services="")
     return [each.name for each in answer.list_services_response.service]
+
+
+def log_lines(server: Server, request_id: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in server.complete_log().splitlines()]
+    return [line for line in lines if line.get("request_id") == request_id]
+
+
+def logged(server: Server, request_id: str) -> dict[str, Any]:
+    """The log line of a call, which may come after its answer."""
+    deadline = time.monotonic() + 20
+    while not (found := log_lines(server, request_id)):
+        assert time.monotonic() < deadline, request_id
+        time.sleep(0.02)
+    return found[0]
+
+
+def floats(response: Any, index: int) -> Any:
+    """An FP32 output, wherever its values are."""
+    output = response.outputs[index]
+    if response.raw_output_contents:
+        values = np.frombuffer(response.raw_output_contents[index], "<f4")
+    else:
+        values = np.asarray(output.contents.fp32_contents, np.float32)
+    return values.reshape(output.shape)
