@@ -1,4 +1,4 @@
-"""Everything that a visitor can do on the demo page, in Chromium."""
+"""Everything that a visitor can do on the demo page, in Chromium. Failures: test_problems.py."""
 
 import json
 import re
@@ -12,6 +12,19 @@ import httpx
 import pytest
 from PIL import Image, ImageChops
 from playwright.sync_api import Locator, Page, Route, expect
+
+from tests.browser.demo import (
+    answer_on,
+    choose,
+    drop,
+    faces_in,
+    faces_on,
+    pixels_of_canvas,
+    set_slider,
+    shown_score,
+    wait_for_frame,
+    wait_for_result,
+)
 
 OpenPage = Callable[..., Page]
 Detect = Callable[[bytes, float], Any]
@@ -27,75 +40,6 @@ POLICY = {
     "base-uri 'none'",
     "form-action 'none'",
 }
-
-
-def faces_on(page: Page) -> list[dict[str, float]]:
-    """The boxes and scores as the page lists them."""
-    listed: list[dict[str, str]] = page.locator("#faces li").evaluate_all(
-        "items => items.map(({dataset}) => ({...dataset}))"
-    )
-    return [{name: float(value) for name, value in face.items()} for face in listed]
-
-
-def answer_on(page: Page) -> Any:
-    """The answer of POST /detect as the page shows it."""
-    return json.loads(page.locator("#json").text_content() or "")
-
-
-def faces_in(answer: Any) -> list[dict[str, float]]:
-    return [{**face["box"], "score": face["score"]} for face in answer["faces"]]
-
-
-def drop(page: Page, *paths: Path) -> None:
-    """Drag files over the page and drop them, as from a file manager."""
-    session = page.context.new_cdp_session(page)
-    for kind in ("dragEnter", "dragOver", "drop"):
-        session.send(
-            "Input.dispatchDragEvent",
-            {
-                "type": kind,
-                "x": 300,
-                "y": 300,
-                "data": {"items": [], "files": [str(p) for p in paths], "dragOperationsMask": 1},
-            },
-        )
-
-
-def choose(page: Page, *paths: Path) -> None:
-    with page.expect_file_chooser() as chooser:
-        page.get_by_text("Choose photos").click()
-    chooser.value.set_files(paths)
-
-
-def wait_for_result(page: Page) -> None:
-    expect(page.locator("#status")).to_have_text(re.compile(r"^\d+ faces? found$"))
-
-
-def wait_for_frame(page: Page) -> None:
-    """The page draws in the frame after a change, so wait for two frames."""
-    page.evaluate("() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))")
-
-
-def set_slider(page: Page, score: float) -> None:
-    page.locator("#score").fill(f"{score:.2f}")
-
-
-def shown_score(page: Page) -> float:
-    return float(page.locator("#score").input_value())
-
-
-def pixels_of_canvas(page: Page, x: float, y: float, width: float, height: float) -> list[int]:
-    """RGBA of a part of the canvas; the part in fractions of the canvas."""
-    values: list[int] = page.locator("#canvas").evaluate(
-        """(canvas, [x, y, width, height]) => {
-            const copy = new OffscreenCanvas(width * canvas.width, height * canvas.height);
-            const context = copy.getContext("2d", {willReadFrequently: true});
-            context.drawImage(canvas, -x * canvas.width, -y * canvas.height);
-            return [...context.getImageData(0, 0, copy.width, copy.height).data];
-        }""",
-        [x, y, width, height],
-    )
-    return values
 
 
 def test_a_dropped_photograph_shows_what_the_service_answers(
@@ -347,34 +291,6 @@ def test_the_picture_is_sharp_on_a_dense_screen(open_page: OpenPage, portrait: P
     assert page.locator("#canvas").evaluate("canvas => canvas.width") == 2 * shown["width"]
 
 
-def test_a_file_that_is_not_an_image_is_explained(
-    page: Page, tmp_path: Path, expected_statuses: set[int]
-) -> None:
-    expected_statuses |= {400, 415}
-    (tmp_path / "notes.txt").write_text("no picture at all\n")
-    drop(page, tmp_path / "notes.txt")
-    alert = page.get_by_role("alert")
-    expect(alert).to_contain_text("notes.txt: ")
-    with_status = alert.inner_text()
-    assert len(with_status) > len("notes.txt: ") + 15
-    assert "{" not in with_status
-    expect(page.locator("#status")).to_have_text("No answer")
-
-
-def test_the_failed_pictures_among_several_are_named(
-    page: Page, portrait: Path, tmp_path: Path, expected_statuses: set[int]
-) -> None:
-    expected_statuses |= {400, 415}
-    (tmp_path / "notes.txt").write_text("not a picture at all\n")
-    (tmp_path / "page.pdf").write_bytes(b"%PDF-1.7 ")
-    choose(page, portrait, tmp_path / "notes.txt", tmp_path / "page.pdf")
-    wait_for_result(page)
-    alert = page.get_by_role("alert")
-    expect(alert).to_contain_text("2 of 3 pictures failed.")
-    expect(alert).to_contain_text("notes.txt: Unsupported media type. This is text")
-    expect(alert).to_contain_text("page.pdf: Unsupported media type. This is PDF")
-
-
 def test_the_curl_line_is_the_request_for_the_shown_answer(
     page: Page, portrait: Path, tmp_path: Path
 ) -> None:
@@ -412,140 +328,6 @@ def test_blurring_shows_a_warning_and_offers_a_lower_score(page: Page, portrait:
     page.get_by_role("button", name="Use a lower score").click()
     expect(page.locator("#score-value")).to_have_text("0.30")
     expect(page.get_by_role("button", name="Use a lower score")).to_be_hidden()
-
-
-def test_a_later_picture_clears_the_problem(
-    page: Page, portrait: Path, tmp_path: Path, expected_statuses: set[int]
-) -> None:
-    expected_statuses |= {400, 415}
-    (tmp_path / "notes.txt").write_text("no picture at all\n")
-    choose(page, tmp_path / "notes.txt")
-    expect(page.get_by_role("alert")).to_contain_text("notes.txt")
-    choose(page, portrait)
-    wait_for_result(page)
-    expect(page.get_by_role("alert")).to_be_empty()
-
-
-def test_an_unreachable_service_can_be_retried(
-    page: Page, portrait: Path, expected_statuses: set[int]
-) -> None:
-    expected_statuses.add(0)
-    page.route("**/detect?*", lambda route: route.abort())
-    choose(page, portrait)
-    expect(page.get_by_role("alert")).to_contain_text("The service cannot be reached")
-    page.unroute("**/detect?*")
-    page.get_by_role("button", name="Try again").click()
-    wait_for_result(page)
-    expect(page.get_by_role("alert")).to_be_empty()
-
-
-def test_an_overloaded_service_says_when_to_try_again(
-    page: Page, portrait: Path, expected_statuses: set[int]
-) -> None:
-    expected_statuses.add(503)
-
-    def refuse(route: Route) -> None:
-        route.fulfill(
-            status=503,
-            headers={"Retry-After": "2", "Content-Type": "application/problem+json"},
-            body='{"type": "overloaded", "title": "Overloaded", "status": 503, '
-            '"detail": "The queue is full."}',
-        )
-
-    page.route("**/detect?*", refuse)
-    choose(page, portrait)
-    alert = page.get_by_role("alert")
-    expect(alert).to_contain_text("The queue is full.")
-    expect(alert).to_contain_text("Try again in 2 seconds.")
-
-
-@pytest.mark.parametrize("body", ["<html>Sign in</html>", "", "null", "{}"])
-def test_an_answer_that_is_not_from_the_service_is_explained(
-    page: Page, portrait: Path, body: str
-) -> None:
-    page.route("**/detect?*", lambda route: route.fulfill(status=200, body=body))
-    choose(page, portrait)
-    alert = page.get_by_role("alert")
-    expect(alert).to_contain_text(f"{portrait.name}: The answer is not from the face detector.")
-    page.unroute("**/detect?*")
-    page.get_by_role("button", name="Try again").click()
-    wait_for_result(page)
-    expect(alert).to_be_empty()
-
-
-@pytest.mark.parametrize("body", ["<html></html>", "[]", '{"message": "no"}', '{"title": ""}'])
-def test_an_error_without_a_title_is_named_by_its_status(
-    page: Page, portrait: Path, expected_statuses: set[int], body: str
-) -> None:
-    expected_statuses.add(403)
-    page.route("**/detect?*", lambda route: route.fulfill(status=403, body=body))
-    choose(page, portrait)
-    expect(page.get_by_role("alert")).to_have_text(
-        f"{portrait.name}: The service answered 403 Forbidden."
-    )
-
-
-def test_the_key_is_asked_for_after_a_401_and_sent_from_then_on(
-    open_page: OpenPage, guarded_service: str, portrait: Path, expected_statuses: set[int]
-) -> None:
-    expected_statuses.add(401)
-    page = open_page(guarded_service)
-    choose(page, portrait)
-    key = page.get_by_label("This service asks for an API key")
-    key.fill("wrong")
-    key.press("Enter")
-    expect(page.get_by_role("alert")).to_contain_text("That API key was not accepted.")
-    key.fill("open-sesame")
-    key.press("Enter")
-    wait_for_result(page)
-    expect(key).to_be_hidden()
-    expect(page.get_by_role("alert")).to_be_empty()
-
-
-@pytest.mark.parametrize("unseen", ["\u200b", "\u00ad"])
-def test_a_key_with_an_invisible_character_is_asked_for_again(
-    open_page: OpenPage,
-    guarded_service: str,
-    portrait: Path,
-    expected_statuses: set[int],
-    unseen: str,
-) -> None:
-    expected_statuses.add(401)
-    page = open_page(guarded_service)
-    choose(page, portrait)
-    key = page.get_by_label("This service asks for an API key")
-    key.fill(f"open-{unseen}sesame")
-    key.press("Enter")
-    expect(key).to_be_visible()
-    assert "characters that no key has" in key.evaluate("field => field.validationMessage")
-    key.fill("open-sesame")
-    key.press("Enter")
-    wait_for_result(page)
-
-
-def test_no_key_is_asked_for_where_none_is_needed(page: Page, portrait: Path) -> None:
-    choose(page, portrait)
-    wait_for_result(page)
-    expect(page.locator("#key")).to_be_hidden()
-
-
-def test_a_picture_over_the_limit_is_explained(
-    open_page: OpenPage, guarded_service: str, portrait: Path, tmp_path: Path,
-    expected_statuses: set[int],
-) -> None:  # fmt: skip
-    expected_statuses |= {401, 413}
-    with Image.open(portrait) as image:
-        image.save(tmp_path / "large.png")
-    page = open_page(guarded_service)
-    choose(page, portrait)
-    key = page.get_by_label("This service asks for an API key")
-    key.fill("open-sesame")
-    key.press("Enter")
-    wait_for_result(page)
-    choose(page, tmp_path / "large.png")
-    alert = page.get_by_role("alert")
-    expect(alert).to_contain_text("Try a smaller picture.")
-    expect(alert).to_contain_text("The request body is larger than 100 KB.")
 
 
 def with_two_models(page: Page) -> tuple[Locator, list[str]]:
