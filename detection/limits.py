@@ -5,3 +5,5 @@ MAX_BATCH = 256
 MAX_THREADS = 512
 MAX_WORKERS = 64
 MAX_QUEUE = 100_000
+LEAST_DECODE_MEMORY = 2**24
+"""A smaller number most likely lacks its unit: `64` instead of `64MiB`."""

@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from detection.cpu import available_cpus
 from detection.errors import StartError
-from detection.limits import MAX_BATCH, MAX_QUEUE, MAX_THREADS, MAX_WORKERS
+from detection.limits import LEAST_DECODE_MEMORY, MAX_BATCH, MAX_QUEUE, MAX_THREADS, MAX_WORKERS
 from detection.precision import Precision
 from detection.providers import ProviderName
 
@@ -84,6 +84,13 @@ class Listed:
 
 
 Bytes = Annotated[int, BeforeValidator(quantity), Ge(1), Le(2**31), Unit("bytes", "20MB or 20MiB")]
+DecodeMemory = Annotated[
+    int,
+    BeforeValidator(quantity),
+    Ge(LEAST_DECODE_MEMORY),
+    Le(2**31),
+    Unit("bytes", "200MB or 200MiB"),
+]
 PixelCount = Annotated[int, BeforeValidator(quantity), Ge(1), Le(2**31), Unit("pixels", "50MP")]
 
 Auto = Literal["auto"]
@@ -172,7 +179,7 @@ class DetectionSettings(BaseSettings):
     decode_cpu_s: Annotated[float, Gt(0), Le(3600)] = 10.0
     """CPU seconds that decoding or drawing one image may take. No effect with threads."""
 
-    decode_memory: Bytes | None = None
+    decode_memory: DecodeMemory | None = None
     """Memory that decoding or drawing one image may take, on Linux. Default: 64 MiB and 20 bytes
     for each pixel of SFD_MAX_PIXELS. No effect with threads."""
 

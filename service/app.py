@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from service import compat, deadlines, openapi, problems, tracing
 from service.compat.api import Api
+from service.middleware import head_requests
 from service.middleware.api_keys import ApiKeys
 from service.middleware.closing import Closing
 from service.middleware.failures import Failures
@@ -103,6 +104,7 @@ def middleware(runtime: Runtime, traces: tracing.Tracing | None) -> list[Middlew
                 allow_methods=["GET", "POST"],
                 allow_headers=[
                     "Content-Type",
+                    "Content-Encoding",
                     "X-API-Key",
                     "Authorization",
                     HEADER,
@@ -141,7 +143,8 @@ def middleware(runtime: Runtime, traces: tracing.Tracing | None) -> list[Middlew
 # FastAPI handles its own exceptions here; raised again, `Failures` renders them like all others.
 async def _raise_http(request: Request, error: Exception) -> NoReturn:
     assert isinstance(error, HTTPException)
-    raise problems.of_http(error, request.scope["path"], request.method) from None
+    asked = request.scope.get(head_requests.ASKED, request.method)
+    raise problems.of_http(error, request.scope["path"], asked) from None
 
 
 async def _raise_validation(request: Request, error: Exception) -> NoReturn:

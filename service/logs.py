@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import sys
 import threading
 import time
@@ -20,6 +21,10 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that this task answers; empty outside of one."""
 
 
+_LINE_ENDS = re.compile("[\x7f-\x9f\u2028\u2029]")
+"""What JSON allows in a text, and what ends a line, or controls a terminal."""
+
+
 class JsonFormatter(logging.Formatter):
     """A record as one JSON object; `extra={"fields": {...}}` adds members."""
 
@@ -36,7 +41,9 @@ class JsonFormatter(logging.Formatter):
         line |= getattr(record, "fields", {})
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        text = json.dumps(line, ensure_ascii=False, default=str)
+        # So that a client's path can't end a line for those who split at any of these.
+        return _LINE_ENDS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class ConsoleFormatter(logging.Formatter):

@@ -67,6 +67,9 @@ async def read(content_type: str, chunks: AsyncIterator[bytes], *, max_files: in
     """
     form = Form([], [])
     async for part in _parts(content_type, chunks, max_files + MAX_FIELDS):
+        if part.filename == "" and not part.data:
+            # A browser sends this for a file input where nothing was selected.
+            continue
         if part.is_file:
             if len(form.files) == max_files:
                 raise PayloadTooLarge(f"the request has more than {max_files} images")

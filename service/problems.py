@@ -105,7 +105,11 @@ def of_exception(error: Exception | asyncio.CancelledError) -> RequestError:
 def of_http(error: HTTPException, path: str, method: str) -> RequestError:
     """The framework's own 404 and 405 as problems."""
     if error.status_code == 405:
-        allow = (error.headers or {}).get("Allow", "")
+        methods = (error.headers or {}).get("Allow", "").split(", ")
+        if "GET" in methods and "HEAD" not in methods:
+            # `HeadRequests` answers it.
+            methods.append("HEAD")
+        allow = ", ".join(methods)
         return MethodNotAllowed(
             f"{path[:200]} takes {allow or 'another method'}, not {method}", allow
         )

@@ -5,6 +5,7 @@ import base64
 import binascii
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from itertools import islice
@@ -108,7 +109,7 @@ async def read(
 
 def looks_like_json(body: bytes | bytearray) -> bool:
     """Whether a body begins like a JSON object; no image file does."""
-    return body[:100].lstrip().startswith(b"{")
+    return body[:100].removeprefix(BOM_UTF8).lstrip().startswith(b"{")
 
 
 def from_json(body: bytes, *, max_images: int) -> Uploads:
@@ -148,6 +149,8 @@ def parse_json(kind: type[Body], body: bytes, *, max_images: int) -> Body:
         raise InvalidParameter(f"the JSON body is nested; it must be {names} of texts")
     if body.count(b",") > 2 * max_images + MOST_BRACKETS + MOST_PARAMETERS:
         raise PayloadTooLarge(f"the JSON body has more values than {max_images} images need")
+    # RFC 8259, section 8.1, allows to ignore it.
+    body = body.removeprefix(BOM_UTF8)
     try:
         given = kind.model_validate_json(body)
     except ValidationError as error:
@@ -206,7 +209,7 @@ def single_file(text: str) -> bytes:
 
 def decode_base64(text: str) -> bytes | RequestError:
     """The bytes of base64 text (RFC 4648), or of a `data:` URL of it; line breaks are ignored."""
-    if text.startswith("data:"):
+    if text[:5].lower() == "data:":
         text = text.partition(",")[2]
     try:
         # In one step, because a list of the pieces between blanks takes many times their bytes.

@@ -217,6 +217,7 @@ async def _exchange(
             ("Connection", "close"),
         ],
     )
+    ended = False
     try:
         writer.write(connection.send(request) or b"")
         writer.write(connection.send(h11.EndOfMessage()) or b"")
@@ -225,7 +226,9 @@ async def _exchange(
         while True:
             event = connection.next_event()
             if event is h11.NEED_DATA:
-                connection.receive_data(await _read(url, reader))
+                received = await _read(url, reader)
+                ended = not received
+                connection.receive_data(received)
             elif isinstance(event, h11.Response):
                 redirect = _judge(url, event, budget)
                 if redirect is not None:
@@ -238,7 +241,8 @@ async def _exchange(
             elif isinstance(event, h11.ConnectionClosed):
                 raise FetchFailed(f"{url.authority}: the answer ended too early")
     except (h11.RemoteProtocolError, h11.LocalProtocolError):
-        raise FetchFailed(f"{url.authority}: the answer is not valid HTTP") from None
+        what = "ended too early" if ended else "is not valid HTTP"
+        raise FetchFailed(f"{url.authority}: the answer {what}") from None
 
 
 async def _read(url: Url, reader: asyncio.StreamReader) -> bytes:

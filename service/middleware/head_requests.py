@@ -2,6 +2,9 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+ASKED = "sfd.asked_method"
+"""The member of the scope with the method that the client sent, if the app sees another one."""
+
 
 class HeadRequests:
     """Answers HEAD like GET without the body; FastAPI's routes accept only their stated methods."""
@@ -21,6 +24,7 @@ class HeadRequests:
             await send(message)
 
         scope["method"] = "GET"
+        scope[ASKED] = "HEAD"
         try:
             await self.app(scope, receive, send_without_body)
         finally:

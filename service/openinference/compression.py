@@ -4,6 +4,7 @@ import zlib
 from collections.abc import AsyncIterator
 
 from detection.errors import UnsupportedMediaType
+from detection.sizes import readable_bytes
 from service.body import Held
 from service.errors import InvalidRequest, PayloadTooLarge
 
@@ -35,7 +36,7 @@ async def read(chunks: AsyncIterator[bytes], encoding: str, *, max_bytes: int, h
             raise InvalidRequest(f"the {encoding} data of the body is broken: {error}") from None
         left -= len(part)
         if left < 0:
-            raise PayloadTooLarge(f"the request body holds more than {max_bytes} bytes")
+            raise PayloadTooLarge(f"the request body holds more than {readable_bytes(max_bytes)}")
         held.add(len(part))
         body += part
     if not decompressor.eof or decompressor.unused_data:

@@ -165,3 +165,9 @@ def test_a_misspelt_variable_is_reported(monkeypatch: pytest.MonkeyPatch) -> Non
 )
 def test_a_misspelt_variable_gets_a_suggestion(name: str, meant: str | None) -> None:
     assert suggestion(DetectionSettings, name) == meant
+
+
+def test_a_decode_memory_without_its_unit_is_refused() -> None:
+    with pytest.raises(StartError, match=r"SFD_DECODE_MEMORY: .*from 16777216 to"):
+        load(DetectionSettings, decode_memory="64")
+    assert load(DetectionSettings, decode_memory="64MiB").decode_memory == 2**26

@@ -32,6 +32,15 @@ def lines() -> Iterator[list[dict[str, object]]]:
     root.setLevel(level)
 
 
+def test_no_character_of_a_client_ends_a_line() -> None:
+    message = "a\x85b\u2028c\u2029d\x9be"
+    record = logging.LogRecord("a", logging.INFO, "a.py", 1, message, None, None)
+    text = logs.JsonFormatter().format(record)
+    assert len(text.splitlines()) == 1
+    assert text.isprintable()
+    assert json.loads(text)["message"] == message
+
+
 def test_a_request_is_one_line_with_its_id(
     client: TestClient, bright_cells: Callable[..., bytes], lines: list[dict[str, object]]
 ) -> None:

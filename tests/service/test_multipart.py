@@ -126,3 +126,11 @@ def test_a_field_that_is_too_long_says_how_to_send_a_file() -> None:
 def test_too_many_fields_are_refused() -> None:
     with pytest.raises(PayloadTooLarge, match="more than 64 fields"):
         parse(form(*[part(FIELD, b"0.5")] * 65))
+
+
+def test_a_file_input_where_nothing_was_selected_is_no_file() -> None:
+    """Browsers send an empty part with an empty file name for it."""
+    head = b'--frontier\r\nContent-Disposition: form-data; name="b"; filename=""\r\n'
+    unselected = head + b"Content-Type: application/octet-stream\r\n\r\n\r\n"
+    assert parse(unselected + body_of([b"abc"])) == multipart.Form([b"abc"], [])
+    assert parse(unselected + b"--frontier--\r\n") == multipart.Form([], [])

@@ -144,7 +144,9 @@ def test_a_json_member_may_be_repeated(members: str) -> None:
     assert from_json(f'{{"image": "YWJj", {members}}}'.encode(), max_images=2).files == [b"abc"]
 
 
-@pytest.mark.parametrize("text", ["YWJj", " YW\r\nJj\t", "data:image/png;base64,YWJj"])
+@pytest.mark.parametrize(
+    "text", ["YWJj", " YW\r\nJj\t", "data:image/png;base64,YWJj", "DATA:;base64,YWJj"]
+)
 def test_base64_may_have_blanks_and_be_a_url(text: str) -> None:
     assert decode_base64(text) == b"abc"
 
@@ -224,4 +226,15 @@ def test_json_is_recognised_without_its_content_type(
     headers = {} if label is None else {"Content-Type": label}
     answer = client.post("/detect", content=body, headers=headers)
     assert answer.status_code == 200
+    assert len(answer.json()["faces"]) == 1
+
+
+@pytest.mark.parametrize("content_type", ["application/json", None])
+def test_a_byte_order_mark_before_json_is_ignored(
+    client: TestClient, bright_cells: Cells, as_base64: Base64, content_type: str | None
+) -> None:
+    body = b"\xef\xbb\xbf" + json.dumps({"image": as_base64(bright_cells(3))}).encode()
+    headers = {"Content-Type": content_type} if content_type else {}
+    answer = client.post("/detect", content=body, headers=headers)
+    assert answer.status_code == 200, answer.text
     assert len(answer.json()["faces"]) == 1

@@ -340,6 +340,23 @@ def test_an_answer_without_a_file_is_a_failed_fetch(
         assert client.app.state.runtime.memory.held == 0
 
 
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort", "ended too early"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", "ended too early"),
+        (b"", "ended too early"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "is not valid HTTP"),
+    ],
+)
+def test_an_answer_that_is_cut_off_is_not_called_invalid(
+    fetching: Any, site: Site, answer: bytes, says: str
+) -> None:
+    site.answers["/"] = answer
+    with fetching() as client:
+        assert f"the answer {says}" in problem(client, site.url("/"))[2]
+
+
 def test_an_unreachable_host_is_a_failed_fetch(fetching: Any, site: Site) -> None:
     with fetching([]) as client:
         assert problem(client, site.url("/"))[:2] == (424, "fetch-failed")

@@ -5,7 +5,7 @@ from starlette.testclient import TestClient
 ORIGIN = {"Origin": "https://app.example.org"}
 PREFLIGHT = ORIGIN | {
     "Access-Control-Request-Method": "POST",
-    "Access-Control-Request-Headers": "content-type,x-api-key",
+    "Access-Control-Request-Headers": "content-encoding,content-type,x-api-key",
 }
 
 

@@ -21,8 +21,15 @@ def test_head_answers_as_get_without_the_body(client: TestClient, path: str) -> 
 
 
 def test_head_of_a_post_route_is_a_405(client: TestClient) -> None:
-    assert client.head("/detect").status_code == 405
+    answer = client.head("/detect")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
     assert client.head("/nothing").status_code == 404
+
+
+def test_a_405_allows_head_where_it_allows_get(client: TestClient) -> None:
+    answer = client.delete("/livez")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+    assert answer.json()["detail"] == "/livez takes GET, HEAD, not DELETE"
 
 
 def test_a_connection_stays_usable_after_head(start_server: Any) -> None:
@@ -30,5 +37,7 @@ def test_a_connection_stays_usable_after_head(start_server: Any) -> None:
         for _ in range(3):
             assert client.head("/").status_code == 200
             assert client.get("/livez").json() == {"status": "alive"}
+        client.head("/detect")
         log = server.complete_log()
     assert '"method": "HEAD"' in log
+    assert "/detect takes POST, not HEAD" in log
