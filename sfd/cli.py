@@ -66,6 +66,10 @@ _FORBIDDEN = (errno.EACCES, errno.EPERM)
 """No bug if the error names a file; otherwise nobody could tell what was not allowed."""
 
 
+_sigterm = threading.Event()
+"""Set when SIGTERM has come."""
+
+
 class Command(Protocol):
     """The functions that a subcommand's module defines."""
 
@@ -147,8 +151,10 @@ def _ended_by_sigterm() -> Iterator[None]:
     """
 
     def end(*_: object) -> None:
+        _sigterm.set()
         sys.exit(128 + signal.SIGTERM)
 
+    _sigterm.clear()
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -167,15 +173,27 @@ def _run(name: str, argv: Sequence[str] | None, given: argparse.Namespace | None
     except (KeyboardInterrupt, ImportError) as error:
         if not _is_interrupt(error):
             raise
+        _exit_after_sigterm()
         _complain(f"sfd {name}", "interrupted")
         return 1
 
 
 def _is_interrupt(error: BaseException | None) -> bool:
-    """Whether an error is an interrupt, or what a library in C made of one during its import."""
-    while error is not None and not isinstance(error, KeyboardInterrupt):
+    """Whether an error is an interrupt, or what a library in C made of one during its import.
+
+    The signal's handler raises in the middle of an import, too.
+    """
+    if _sigterm.is_set():
+        return True
+    while error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
         error = error.__cause__ or error.__context__
     return error is not None
+
+
+def _exit_after_sigterm() -> None:
+    """Exit if SIGTERM has come: a library in C may have swallowed the exit during its import."""
+    if _sigterm.is_set():
+        sys.exit(128 + signal.SIGTERM)
 
 
 def _run_module(name: str, argv: Sequence[str] | None, given: argparse.Namespace | None) -> int:
@@ -185,6 +203,7 @@ def _run_module(name: str, argv: Sequence[str] | None, given: argparse.Namespace
     try:
         with collector.paused():
             command = cast(Command, import_module(module))
+        _exit_after_sigterm()
     except ModuleNotFoundError as error:
         _complain(prog, extras.lacking(name, error))
         return 1

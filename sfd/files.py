@@ -6,7 +6,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
@@ -38,18 +38,24 @@ def destination(path: Path) -> Path:
     """Where the file is that a write to `path` replaces: at the end of links.
 
     Raises WriteError for what is no regular file: a rename would put a file in the place of a
-    device such as /dev/null, or of a pipe. And for a name that no file can have.
+    device such as /dev/null, or of a pipe. For the file that this process prints to, such as
+    /dev/stdout in `>> build.log`: what is printed later would be lost. And for a name that no file
+    can have.
     """
     end = os.path.realpath(path)
     try:
-        mode = os.stat(end).st_mode
+        found = os.stat(end)
     except FileNotFoundError:
         return Path(end)
     except OSError as error:
         raise WriteError(f"can't write {path}: {error.strerror}") from error
-    if not stat.S_ISREG(mode):
-        what = "it is a folder" if stat.S_ISDIR(mode) else _NO_FILE
+    if not stat.S_ISREG(found.st_mode):
+        what = "it is a folder" if stat.S_ISDIR(found.st_mode) else _NO_FILE
         raise WriteError(f"can't write {path}: {what}")
+    for descriptor, name in ((1, "standard output"), (2, "standard error")):
+        with suppress(OSError):
+            if os.path.samestat(found, os.fstat(descriptor)):
+                raise WriteError(f"can't write {path}: {name} goes there; name another file")
     return Path(end)
 
 

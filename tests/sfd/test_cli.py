@@ -267,3 +267,32 @@ def test_a_command_runs_in_a_thread_too(install: Install) -> None:
     thread.start()
     thread.join()
     assert codes == [0]
+
+
+@pytest.mark.parametrize("what", ["raises", "swallows"])
+def test_sigterm_ends_the_command_also_in_the_import_of_a_library(
+    what: str, tmp_path: Path
+) -> None:
+    """A library in C makes an ImportError of the handler's exit, or ignores it."""
+    handled = "raise ImportError('initialization failed')" if what == "raises" else "pass"
+    (tmp_path / "tidy.py").write_text(
+        "import os, signal\n"
+        "DESCRIPTION = 'Work.'\n"
+        "add_arguments = lambda parser: None\n"
+        "run = lambda _: print('went on')\n"
+        "try:\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        f"except SystemExit: {handled}\n"
+    )
+    program = (
+        "import sys\n"
+        "from sfd import cli\n"
+        "cli.COMMANDS['work'] = ('tidy', '')\n"
+        "sys.exit(cli.main(['work']))\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGTERM, "", "")

@@ -2,7 +2,10 @@
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -84,6 +87,23 @@ def test_a_file_never_takes_the_place_of_a_pipe(pipe: Path, linked: bool) -> Non
         write_atomically(path, b"content")
     assert pipe.is_fifo()
     assert set(pipe.parent.iterdir()) == {pipe, path}
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_the_file_that_is_printed_to_is_not_replaced(tmp_path: Path, stream: str) -> None:
+    log = tmp_path / "build.log"
+    program = (
+        "from pathlib import Path\n"
+        "from sfd.files import write_atomically\n"
+        f"write_atomically(Path('/dev/{stream}'), b'content')\n"
+    )
+    with log.open("w") as file:
+        streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        streams[stream] = file
+        done = subprocess.run([sys.executable, "-c", program], **streams)
+    assert done.returncode == 1
+    assert "goes there; name another file" in (done.stderr or b"").decode() + log.read_text()
+    assert [each.name for each in tmp_path.iterdir()] == ["build.log"]
 
 
 def test_a_write_to_a_link_replaces_the_file_at_its_end(tmp_path: Path) -> None:
