@@ -35,6 +35,11 @@ def split(value: object) -> object:
     return value
 
 
+def strip(value: object) -> object:
+    """Text without the blanks around it."""
+    return value.strip() if isinstance(value, str) else value
+
+
 def lower(value: object) -> object:
     """Text in lower case: `CPU` is accepted for `cpu`."""
     return value.lower() if isinstance(value, str) else value
@@ -125,7 +130,7 @@ class DetectionSettings(BaseSettings):
     """Names of the models to serve, separated by commas. Default: only SFD_DEFAULT_MODEL.
     If neither is set: sfd-640-mobilenetv2-mod2."""
 
-    default_model: str = ""
+    default_model: Annotated[str, BeforeValidator(strip)] = ""
     """The model for requests that name no model. Default: the first of SFD_MODELS."""
 
     provider: Annotated[ProviderName, BeforeValidator(lower)] = ProviderName.AUTO

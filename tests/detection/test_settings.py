@@ -171,3 +171,7 @@ def test_a_decode_memory_without_its_unit_is_refused() -> None:
     with pytest.raises(StartError, match=r"SFD_DECODE_MEMORY: .*from 16777216 to"):
         load(DetectionSettings, decode_memory="64")
     assert load(DetectionSettings, decode_memory="64MiB").decode_memory == 2**26
+
+
+def test_blanks_around_the_default_model_do_not_matter() -> None:
+    assert load(DetectionSettings, default_model=" a ", models="a, b").default_model == "a"

@@ -205,7 +205,10 @@ def test_a_missing_package_of_the_server_is_named_by_a_dry_run_too(
         ({"SFD_PORT": "many"}, "SFD_PORT: must be a whole number from 0 to 65535, not 'many'"),
         ({"SFD_MODELS": "missing"}, "no model 'missing'"),
         ({"SFD_MODELS": "../x"}, "is not a model name"),
-        ({"SFD_MODEL_STORE": "/nowhere"}, "no model 'cells' in /nowhere"),
+        (
+            {"SFD_MODEL_STORE": "/nowhere"},
+            "the model store /nowhere (SFD_MODEL_STORE or --store) is not",
+        ),
         ({"SFD_PROVIDER": "cuda"}, "SFD_PROVIDER=cuda does not work: "),
         ({"SFD_HOST": "256.0.0.1", "SFD_PORT": "0"}, "cannot listen on 256.0.0.1:0: "),
         ({"SFD_HOST": "a..b"}, "SFD_HOST must be an address or a name of this machine"),
