@@ -7,7 +7,16 @@ parameter is refused, because a misspelt threshold must not be ignored.
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, FailFast, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    FailFast,
+    Field,
+    StrictBool,
+    ValidationError,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from service.errors import InvalidRequest, PayloadTooLarge
 from service.schemas import FaceParameters
@@ -19,7 +28,15 @@ MOST_LISTS = 500_000
 MOST_PARAMETERS = 32
 
 Parameters = dict[str, Any]
-Dimension = Annotated[int, Field(ge=0, le=2**31)]
+
+
+def _no_text(value: Any) -> Any:
+    if isinstance(value, bool | str):
+        raise PydanticCustomError("whole_number", "must be a whole number")
+    return value
+
+
+Dimension = Annotated[int, Field(ge=0, le=2**31), BeforeValidator(_no_text)]
 
 
 class InputTensor(BaseModel):
@@ -59,12 +76,12 @@ class InferenceRequest(BaseModel):
 
 
 class InferenceParameters(FaceParameters):
-    """The request parameters.
+    """The request parameters. A number may come as text, as in gRPC's `string_param`.
 
     Triton's parameters for models with state are accepted and ignored.
     """
 
-    binary_data_output: bool = False
+    binary_data_output: StrictBool = False
     timeout: Annotated[
         int | None, Field(ge=0, lt=2**63, description="Microseconds; 0 means none.")
     ] = None
@@ -72,6 +89,14 @@ class InferenceParameters(FaceParameters):
     sequence_id: Any = None
     sequence_start: Any = None
     sequence_end: Any = None
+
+    @field_validator("min_score", "nms_iou", "max_faces", "min_size", "timeout", mode="before")
+    @classmethod
+    def _no_bool(cls, value: Any) -> Any:
+        # Pydantic takes true as 1.
+        if isinstance(value, bool):
+            raise PydanticCustomError("number", "must be a number, not true or false")
+        return value
 
 
 class OutputTensor(BaseModel):

@@ -22,6 +22,19 @@ def test_parameters_are_those_of_detect() -> None:
     assert (query.min_score, query.max_faces, query.tiles) == (0.25, 3, True)
 
 
+def test_a_number_may_be_text() -> None:
+    given = parse_parameters(
+        {"min_score": "0.25", "nms_iou": "0.5", "max_faces": "3", "min_size": "8", "timeout": "9"}
+    )
+    assert (given.min_score, given.nms_iou, given.max_faces) == (0.25, 0.5, 3)
+    assert (given.min_size, given.timeout) == (8, 9)
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_binary_data_output_is_a_boolean(given: bool) -> None:
+    assert parse_parameters({"binary_data_output": given}).binary_data_output is given
+
+
 @pytest.mark.parametrize(
     "given", [{"priority": 3}, {"sequence_id": "a", "sequence_end": True}, {"triton_any": [1]}]
 )
@@ -39,6 +52,14 @@ def test_parameters_for_models_with_state_are_ignored(given: dict[str, Any]) -> 
         ({"timeout": 0.5}, "timeout: "),
         ({"min_score": float("nan")}, "min_score: "),
         ({"binary_data_output": "maybe"}, "binary_data_output: "),
+        ({"binary_data_output": "yes"}, "binary_data_output: "),
+        ({"binary_data_output": 1}, "binary_data_output: "),
+        ({"min_score": True}, "min_score: must be a number, not true or false"),
+        ({"nms_iou": False}, "nms_iou: must be a number, not true or false"),
+        ({"max_faces": True}, "max_faces: must be a number, not true or false"),
+        ({"min_size": True}, "min_size: must be a number, not true or false"),
+        ({"timeout": True}, "timeout: must be a number, not true or false"),
+        ({"min_score": "true"}, "min_score: "),
     ],
 )
 def test_the_error_for_a_wrong_parameter_names_it(given: dict[str, Any], says: str) -> None:
@@ -58,6 +79,18 @@ def test_json_that_is_not_a_request_is_invalid_in_one_line(header: bytes) -> Non
     with pytest.raises(InvalidRequest) as caught:
         parse(header)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [b"true", b"false", b'"1"', b'""'])
+def test_a_shape_has_only_numbers(size: bytes) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse(b'{"inputs":[{"name":"image","shape":[%b],"datatype":"BYTES"}]}' % size)
+    assert str(caught.value) == "the inference request: inputs.0.shape.0: must be a whole number"
+
+
+def test_a_whole_number_of_a_shape_may_have_a_point() -> None:
+    asked = parse(b'{"inputs":[{"name":"image","shape":[1.0],"datatype":"BYTES"}]}')
+    assert asked.inputs[0].shape == [1]
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,9 @@ def test_pixels_that_would_miss_their_deadline_are_refused_at_once(serve: Serve)
     [
         ({"inputs": []}, "inputs"),
         ({"parameters": {"min_score": 2}}, "min_score"),
+        ({"parameters": {"min_score": True}}, "min_score: must be a number"),
+        ({"parameters": {"timeout": True}}, "timeout: must be a number"),
+        ({"parameters": {"binary_data_output": "yes"}}, "binary_data_output: "),
         ({"parameters": {"render": "boxes"}}, "render: unknown parameter"),
         ({"parameters": {"model": "others"}}, "model: unknown parameter"),
         ({"outputs": [{"name": "faces"}]}, "no output 'faces'"),
@@ -196,6 +199,8 @@ def test_a_wrong_request_is_explained(
         ({"shape": [1, 2]}, "has the shape"),
         ({"shape": [2]}, "1 elements"),
         ({"shape": [0], "data": []}, "empty"),
+        ({"shape": [True]}, "shape.0: must be a whole number"),
+        ({"shape": ["1"]}, "shape.0: must be a whole number"),
         ({"name": "images", "datatype": "UINT8", "shape": [1, 32, 64, 3]}, "has the shape"),
     ],
 )

@@ -101,6 +101,14 @@ def shared_memory(message: Any) -> None:
     message.inputs[0].parameters["shared_memory_region"].string_param = "r"
 
 
+def truth_for_a_number(message: Any) -> None:
+    message.parameters["min_score"].bool_param = True
+
+
+def text_for_a_truth(message: Any) -> None:
+    message.parameters["binary_data_output"].string_param = "yes"
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
@@ -112,6 +120,8 @@ def shared_memory(message: Any) -> None:
         (no_inputs, "the inference request: inputs: "),
         (negative_shape, "the inference request: inputs.0.shape.0: "),
         (shared_memory, "image: shared memory is not supported"),
+        (truth_for_a_number, "the request parameters: min_score: must be a number"),
+        (text_for_a_truth, "the request parameters: binary_data_output: "),
     ],
 )
 def test_a_wrong_request_is_explained(
@@ -122,6 +132,12 @@ def test_a_wrong_request_is_explained(
     error = failed(stub.ModelInfer, message)
     assert error.code() is Code.INVALID_ARGUMENT
     assert error.details().startswith(says)
+
+
+def test_a_number_may_come_as_text(stub: Any, bright_cells: Cells) -> None:
+    message = request(bright_cells(5, 9))
+    message.parameters["max_faces"].string_param = "1"
+    assert len(floats(stub.ModelInfer(message), 0)) == 1
 
 
 def test_a_pixel_above_255_is_refused(stub: Any, failed: Failed) -> None:
