@@ -1,6 +1,6 @@
 """Admits requests to detect, for every API."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -37,8 +37,17 @@ class Admission:
             held=self.held,
         )
 
-    async def read(self, *, max_images: int, read_json: JsonReader = from_json) -> Uploads:
-        """The image files and parameters in the body, within the limits of the settings."""
+    async def read(
+        self,
+        *,
+        max_images: int,
+        read_json: JsonReader = from_json,
+        known: Collection[str] | None = None,
+    ) -> Uploads:
+        """The image files and parameters in the body, within the limits of the settings.
+
+        Where `known` is given, fields of a form with other names are ignored.
+        """
         headers = self.request.headers
         return await uploads.read(
             headers.get("content-type", ""),
@@ -47,6 +56,7 @@ class Admission:
             max_images=max_images,
             deadline=self.deadline,
             read_json=read_json,
+            known=known,
         )
 
     async def fetch(self, sent: Uploads) -> Uploads:

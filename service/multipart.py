@@ -1,7 +1,7 @@
 """The parts of a multipart/form-data body, parsed while it streams in (RFC 7578)."""
 
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass, field
 
 from python_multipart.exceptions import MultipartParseError
@@ -10,6 +10,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from detection.errors import InvalidImage, RequestError
 from detection.formats import media_types
 from service.errors import InvalidParameter, PayloadTooLarge
+from sfd.terminal import counted
 
 # RFC 2046, section 5.1.1.
 MAX_BOUNDARY = 70
@@ -17,6 +18,8 @@ MAX_FIELDS = 64
 """The most parts that are not files; there are fewer parameters than this."""
 MAX_FIELD_BYTES = 1024
 """Longest value of a parameter."""
+MAX_PARTS = 1000
+"""The most parts of a form whose unknown fields are ignored: each costs time to parse."""
 SMALLEST_IMAGE = 26
 """Bytes of the smallest image file: the name of a model may begin with "BM", as a BMP does."""
 _TEXT_TYPES = ("", "text/plain")
@@ -59,22 +62,31 @@ class Form:
     fields: list[tuple[str, str]]
 
 
-async def read(content_type: str, chunks: AsyncIterator[bytes], *, max_files: int) -> Form:
+async def read(
+    content_type: str,
+    chunks: AsyncIterator[bytes],
+    *,
+    max_files: int,
+    known: Collection[str] | None = None,
+) -> Form:
     """The files and fields of a form. The names of files do not matter.
+
+    Where `known` is given, fields with other names are ignored, whatever they contain.
 
     Raises InvalidImage for a body that is not valid multipart, PayloadTooLarge for too many files
     or fields, InvalidParameter for a field that is too long or not UTF-8.
     """
     form = Form([], [])
-    async for part in _parts(content_type, chunks, max_files + MAX_FIELDS):
+    max_parts = max_files + MAX_FIELDS if known is None else MAX_PARTS
+    async for part in _parts(content_type, chunks, max_parts):
         if part.filename == "" and not part.data:
             # A browser sends this for a file input where nothing was selected.
             continue
         if part.is_file:
             if len(form.files) == max_files:
-                raise PayloadTooLarge(f"the request has more than {max_files} images")
+                raise PayloadTooLarge(f"the request has more than {counted(max_files, 'image')}")
             form.files.append(bytes(part.data))
-        else:
+        elif known is None or part.name in known:
             if len(form.fields) == MAX_FIELDS:
                 raise PayloadTooLarge(f"the form has more than {MAX_FIELDS} fields")
             form.fields.append((part.name, _text(part)))

@@ -6,7 +6,7 @@ import binascii
 import json
 import re
 from codecs import BOM_UTF8
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol, TypeVar
@@ -17,6 +17,7 @@ from detection.deadline import until
 from detection.errors import InvalidImage, RequestError, UnsupportedMediaType
 from service import multipart
 from service.errors import InvalidParameter, PayloadTooLarge
+from sfd.terminal import counted
 
 BLANKS = b" \t\n\r\v\f"
 MOST_BRACKETS = 16
@@ -75,11 +76,13 @@ async def read(
     max_images: int,
     deadline: float,
     read_json: JsonReader,
+    known: Collection[str] | None = None,
 ) -> Uploads:
     """Read a body by its Content-Type: multipart, JSON, or else the bytes of one image.
 
     The format of a single file is recognised from its bytes, whatever its label. Raises Timeout
-    at `deadline` of the event loop's clock. `read_json` is `from_json`, or another API's.
+    at `deadline` of the event loop's clock. `read_json` is `from_json`, or another API's. `known`
+    names the fields of a form that the API has, if it ignores others.
     """
     if content_encoding.strip().lower() not in ("", "identity"):
         raise UnsupportedMediaType(
@@ -87,7 +90,7 @@ async def read(
         )
     media_type = content_type.partition(";")[0].strip().lower()
     if media_type == "multipart/form-data":
-        form = await multipart.read(content_type, chunks, max_files=max_images)
+        form = await multipart.read(content_type, chunks, max_files=max_images, known=known)
         if not form.files:
             raise InvalidImage(
                 "the form has no image; send a file with a file name, as "
@@ -112,10 +115,16 @@ def looks_like_json(body: bytes | bytearray) -> bool:
     return body[:100].removeprefix(BOM_UTF8).lstrip().startswith(b"{")
 
 
-def from_json(body: bytes, *, max_images: int) -> Uploads:
-    """The images of a JSON body; `images` and `urls` are answered by a list also for one image."""
+def from_json(body: bytes, *, max_images: int, known: Collection[str] | None = None) -> Uploads:
+    """The images of a JSON body; `images` and `urls` are answered by a list also for one image.
+
+    Where `known` is given, parameters with other names are ignored, whatever they contain.
+    """
     given = parse_json(JsonImages, body, max_images=max_images)
-    fields = tuple(_fields(given.model_extra or {}))
+    extra = given.model_extra or {}
+    fields = tuple(
+        _fields({name: v for name, v in extra.items() if known is None or name in known})
+    )
     members = (given.image, given.images, given.url, given.urls)
     if sum(member is not None for member in members) != 1:
         raise InvalidParameter(
@@ -128,7 +137,7 @@ def from_json(body: bytes, *, max_images: int) -> Uploads:
     name, listed = ("images", given.images) if given.images is not None else ("urls", given.urls)
     assert listed is not None
     if len(listed) > max_images:
-        raise PayloadTooLarge(f"the request has more than {max_images} images")
+        raise PayloadTooLarge(f"the request has more than {counted(max_images, 'image')}")
     if not listed:
         raise InvalidParameter(f"`{name}` is empty")
     if name == "urls":

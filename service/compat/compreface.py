@@ -192,7 +192,7 @@ async def compreface_detect(request: Request) -> Response:
             "leave it empty"
         )
     with admit(request, detector) as admission:
-        sent = await admission.read(max_images=1, read_json=from_json)
+        sent = await admission.read(max_images=1, read_json=from_json, known=())
         query = Query(min_score=given.det_prob_threshold)
         found = await admission.detect_one(detector, sent, query)
     headers = {"Server-Timing": found.timings.server_timing()}

@@ -1,5 +1,6 @@
 """DeepStack's face detection, as its clients and CodeProject.AI's send and read it."""
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
@@ -7,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
 from detection.detector import Query
-from service import keys, openapi, parameters
+from service import keys, openapi, parameters, uploads
 from service.admission import admit
 from service.compat.api import Api, blank_is_absent, refuse, whole_pixels
 from service.errors import DETECTION, InvalidParameter
@@ -56,6 +57,10 @@ class Parameters(BaseModel):
     min_confidence: Annotated[float | None, Field(ge=0, le=1), blank_is_absent] = None
 
 
+KEY = "api_key"
+FIELDS = frozenset({KEY, *Parameters.model_fields})
+"""All that is read of a form or JSON besides the image."""
+
 PATH = "/v1/vision/face"
 SHAPE = Shape(
     "/v1/vision",
@@ -94,7 +99,7 @@ FORM: dict[str, Any] = {
                             "maximum": 1,
                             "description": "Minimum confidence of a face (default: the model's).",
                         },
-                        "api_key": {
+                        KEY: {
                             "type": "string",
                             "description": "The API key, if the service has keys and no header "
                             "carries it.",
@@ -117,15 +122,16 @@ FORM: dict[str, Any] = {
     },
 )
 async def deepstack_face(request: Request) -> Response:
-    """Answers with whole pixels of the upright image; other fields of the form are ignored."""
+    """Answers with whole pixels of the upright image; other fields are ignored."""
     runtime: Runtime = request.app.state.runtime
     detector = runtime.default
     with admit(request, detector) as admission:
-        sent = await admission.read(max_images=1)
+        read_json = partial(uploads.from_json, known=FIELDS)
+        sent = await admission.read(max_images=1, read_json=read_json, known=FIELDS)
         fields = dict(sent.fields)
         header = keys.in_headers(request.headers)
-        key = header if header is not None else fields.get("api_key")
-        runtime.keys.check(key, "in the form field api_key")
+        key = header if header is not None else fields.get(KEY)
+        runtime.keys.check(key, f"in the form field {KEY}")
         given = parameters.validated(Parameters, fields)
         query = Query(min_score=given.min_confidence)
         found = await admission.detect_one(detector, sent, query)

@@ -20,12 +20,18 @@ def body_of(files: list[bytes]) -> bytes:
     return parts + b"--" + BOUNDARY.encode() + b"--\r\n"
 
 
-def parse(body: bytes, cut: int = 1 << 20, max_files: int = 100) -> multipart.Form:
+def parse(
+    body: bytes,
+    cut: int = 1 << 20,
+    max_files: int = 100,
+    known: tuple[str, ...] | None = None,
+) -> multipart.Form:
     async def chunks() -> AsyncIterator[bytes]:
         for start in range(0, len(body), cut):
             yield body[start : start + cut]
 
-    return asyncio.run(multipart.read(CONTENT_TYPE, chunks(), max_files=max_files))
+    reading = multipart.read(CONTENT_TYPE, chunks(), max_files=max_files, known=known)
+    return asyncio.run(reading)
 
 
 # A part may contain anything except its own boundary, even line ends and dashes.
@@ -53,6 +59,8 @@ def test_too_many_parts_are_refused_while_they_stream_in() -> None:
     assert len(parse(body_of([b"x"] * 3), max_files=3).files) == 3
     with pytest.raises(PayloadTooLarge, match="more than 3 images"):
         parse(body_of([b"x"] * 4), max_files=3)
+    with pytest.raises(PayloadTooLarge, match=r"more than 1 image$"):
+        parse(body_of([b"x"] * 2), max_files=1)
 
 
 def part(head: str, content: bytes) -> bytes:
@@ -134,3 +142,27 @@ def test_a_file_input_where_nothing_was_selected_is_no_file() -> None:
     unselected = head + b"Content-Type: application/octet-stream\r\n\r\n\r\n"
     assert parse(unselected + body_of([b"abc"])) == multipart.Form([b"abc"], [])
     assert parse(unselected + b"--frontier--\r\n") == multipart.Form([], [])
+
+
+@pytest.mark.parametrize("cut", [7, 1 << 20])
+def test_unknown_fields_are_ignored_whatever_they_contain(cut: int) -> None:
+    others = [
+        part(FIELD.replace("min_score", name), content)
+        for name, content in [("note", b"x" * 2000), ("blob", b"\xff"), ("", b"")] * 30
+    ]
+    found = parse(form(*others, part(FIELD, b"0.5")), cut, max_files=1, known=("min_score",))
+    assert found == multipart.Form([], [("min_score", "0.5")])
+
+
+def test_known_fields_keep_their_limits() -> None:
+    with pytest.raises(InvalidParameter, match="longer than 1024 bytes"):
+        parse(form(part(FIELD, b"x" * 2000)), known=("min_score",))
+    with pytest.raises(PayloadTooLarge, match="more than 64 fields"):
+        parse(form(*[part(FIELD, b"0.5")] * 65), known=("min_score",))
+
+
+def test_the_number_of_ignored_fields_is_limited() -> None:
+    other = part(FIELD, b"")
+    assert parse(form(*[other] * 1000), known=()) == multipart.Form([], [])
+    with pytest.raises(PayloadTooLarge, match="more than 1000 parts"):
+        parse(form(*[other] * 1001), known=())

@@ -99,6 +99,23 @@ def test_a_json_member_becomes_the_text_of_a_query(
     assert list(parse(image="YWJj", p=value).fields) == fields
 
 
+@pytest.mark.parametrize("other", [{"a": 1}, ["a"], "x" * 2000, 3, None])
+def test_unknown_members_may_be_ignored(other: object) -> None:
+    body = json.dumps({"image": "YWJj", "other": other, "p": 0.5}).encode()
+    found = from_json(body, max_images=1, known=("p",))
+    assert found == Uploads([b"abc"], several=False, fields=(("p", "0.5"),))
+
+
+def test_a_known_member_is_still_a_single_value() -> None:
+    with pytest.raises(InvalidParameter, match="p: must be a single value"):
+        from_json(b'{"image": "YWJj", "p": [1]}', max_images=1, known=("p",))
+
+
+def test_the_limit_of_one_image_is_in_the_singular() -> None:
+    with pytest.raises(PayloadTooLarge, match=r"more than 1 image$"):
+        from_json(b'{"images": ["YWJj", "YWJj"]}', max_images=1)
+
+
 @pytest.mark.parametrize(
     ("body", "error"),
     [

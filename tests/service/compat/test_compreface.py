@@ -139,6 +139,15 @@ def test_json_with_base64_is_read(open_server: Server, bright_cells: Cells, as_b
     assert len(response.json()["result"]) == 3
 
 
+def test_the_other_fields_of_a_form_are_ignored(open_server: Server, bright_cells: Cells) -> None:
+    response = httpx.post(
+        f"{open_server.url}{PATH}",
+        files={"file": ("a.jpg", bright_cells(3))},
+        data={"note": "x" * 2000} | {f"field{n}": "x" for n in range(70)},
+    )
+    assert response.status_code == 200, response.text
+
+
 def test_an_image_without_a_face_is_code_28(open_server: Server) -> None:
     file = io.BytesIO()
     Image.new("RGB", (64, 64)).save(file, "JPEG")

@@ -178,6 +178,35 @@ def test_a_wrong_min_confidence_is_a_400_in_deepstacks_format(
 
 
 @pytest.mark.parametrize(
+    "fields", [{"note": "x" * 2000}, {f"field{n}": "x" for n in range(70)}, {"min_score": "much"}]
+)
+def test_other_fields_of_a_form_are_ignored(
+    open_server: Server, bright_cells: Cells, fields: dict[str, str]
+) -> None:
+    response = post(open_server, bright_cells(3), **fields)
+    assert response.status_code == 200, response.text
+    assert response.json()["count"] == 1
+
+
+@pytest.mark.parametrize("other", [{"meta": {"a": 1}}, {"tags": ["a"]}, {"min_score": "much"}])
+def test_other_members_of_json_are_ignored(
+    open_server: Server, bright_cells: Cells, as_base64: Any, other: dict[str, Any]
+) -> None:
+    url = f"{open_server.url}{PATH}"
+    body = {"image": as_base64(bright_cells(3)), **other}
+    assert httpx.post(url, json=body).json()["count"] == 1
+    assert httpx.post(url, json=body | {"min_confidence": 1}).json()["count"] == 0
+    assert httpx.post(url, json=body | {"min_confidence": [1]}).status_code == 400
+
+
+def test_two_images_are_refused(open_server: Server, bright_cells: Cells) -> None:
+    files = [("image", ("a", bright_cells(3)))] * 2
+    response = httpx.post(f"{open_server.url}{PATH}", files=files)
+    assert response.status_code == 413
+    assert response.json()["error"] == "the request has more than 1 image"
+
+
+@pytest.mark.parametrize(
     ("content", "content_type", "status"),
     [
         (b"no image", "application/octet-stream", 415),
