@@ -1,4 +1,4 @@
-"""Notices that the process may open no more files or sockets, and that it may again."""
+"""Notices that the process has few files or sockets left to open, and that it has enough again."""
 
 import errno
 import logging
@@ -10,6 +10,8 @@ from collections.abc import Callable
 log = logging.getLogger(__name__)
 
 EXHAUSTED = (errno.EMFILE, errno.ENFILE)
+RESERVE = 100
+"""Most descriptors that connections leave to the rest of the service."""
 QUIET_S = 10.0
 """Least seconds between two lines that say that the limit is reached."""
 
@@ -17,8 +19,8 @@ QUIET_S = 10.0
 class Descriptors:
     """Watches the limit of open files; `on_limit` is called whenever it is reached.
 
-    At the limit no connection is accepted. uvloop does not report it, and asyncio's report is a
-    flood of tracebacks.
+    It counts as reached when a tenth of the files is left, or RESERVE if that is less. New
+    connections must wait then, so that the service can still open what it needs for the others.
     """
 
     def __init__(
@@ -30,31 +32,35 @@ class Descriptors:
         self._logged = -QUIET_S
         self._told = False
 
-    def check(self) -> None:
-        """Look whether a file can be opened. Takes microseconds."""
-        exhausted = not _can_open()
+    def check(self) -> bool:
+        """Whether a connection may be accepted. Takes microseconds."""
+        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        reserve = min(limit // 10, RESERVE)
+        exhausted = _lowest_free(limit) >= limit - reserve
         if exhausted == self.exhausted:
-            return
+            return not exhausted
         self.exhausted = exhausted
         if not exhausted:
             if self._told:
                 log.info("new connections are accepted again")
-            return
+            return True
         self.on_limit()
         self._told = self.clock() - self._logged >= QUIET_S
         if self._told:
             self._logged = self.clock()
-            limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
             log.error(
-                "the limit of %d open files is reached: new connections wait until others close; "
-                "raise it (ulimit -n, nofile)",
-                limit,
-            )
+                "the limit of %d open files is reached, except for a reserve of %d: new "
+                "connections wait until others close; raise it (ulimit -n, nofile)",
+                limit, reserve,
+            )  # fmt: skip
+        return False
 
 
-def _can_open() -> bool:
+def _lowest_free(limit: int) -> int:
+    """The number of the next descriptor: the system takes the lowest, so all below are in use."""
     try:
-        os.close(os.open(os.devnull, os.O_RDONLY))
+        number = os.open(os.devnull, os.O_RDONLY)
     except OSError as error:
-        return error.errno not in EXHAUSTED
-    return True
+        return limit if error.errno in EXHAUSTED else 0
+    os.close(number)
+    return number

@@ -9,13 +9,14 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import uvicorn
 
+from service.accepting import Acceptor
 from service.app import create_app
 from service.connections import HEAD_BYTES, Connection
-from service.descriptors import EXHAUSTED, Descriptors
+from service.descriptors import Descriptors
 from service.listening import KEEP_ALIVE_S, address_of, url_of
 from service.log_writer import LogWriter
 from service.runtime import Runtime
@@ -51,12 +52,12 @@ class Server(uvicorn.Server):
         self.descriptors = Descriptors(loaded.metrics.file_limits.inc)
         self.traces: Tracing | None = app.state.traces
         self.rpc: RpcServer | None = None
+        self._acceptors: list[Acceptor] = []
 
     async def run_until_signal(
         self, listener: socket.socket, grpc_listener: socket.socket | None = None
     ) -> None:
         """Serve on bound sockets. Raises StartError if the models do not run."""
-        asyncio.get_running_loop().set_exception_handler(self._loop_failed)
         if grpc_listener is not None:
             await self._start_rpc(grpc_listener)
         serving = asyncio.create_task(self.serve([listener]))
@@ -93,25 +94,34 @@ class Server(uvicorn.Server):
         self.runtime.before_close.append(self.rpc.stop)
         log.info("gRPC on %s", address)
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the app, and accept connections."""
+        # Without sockets, because the event loop's own servers fail at the limit of open files.
+        await super().startup(sockets=[])
+        for listener in sockets or []:
+            acceptor = Acceptor(
+                listener, self._protocol, self.descriptors, self.server_state.connections
+            )
+            acceptor.resume()
+            self._acceptors.append(acceptor)
+
+    def _protocol(self) -> Connection:
+        return Connection(self.config, self.server_state, self.lifespan.state)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more connections, and finish the requests of those there are."""
+        for acceptor in self._acceptors:
+            await acceptor.close()
+        await super().shutdown(sockets=sockets)
+
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second."""
         self.descriptors.check()
+        for acceptor in self._acceptors:
+            acceptor.resume()
         if self.rpc is not None:
             await self.rpc.publish()
         return await super().on_tick(counter)
-
-    def _loop_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Log what went wrong outside of requests, except what `Descriptors` reports.
-
-        At the limit of open files asyncio reports each attempt to accept a connection, and later
-        fails to listen again if the socket has been closed.
-        """
-        error = context.get("exception")
-        if isinstance(error, OSError) and error.errno in EXHAUSTED:
-            return
-        if self.should_exit and "_start_serving" in context.get("message", ""):
-            return
-        loop.default_exception_handler(context)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
