@@ -97,6 +97,7 @@ def _write(model: onnx.ModelProto, output: Path, temporary: list[Path]) -> Store
                 light = _write_whole(model, file, path.name)
                 sync(file)
                 return StoredModel(output, path, None, light)
+            _check_name(data_path(output))
             data, data_temporary = _create(data_path(output), temporary)
             with data:
                 light = _write_data(model, data, data_temporary.name)
@@ -193,6 +194,19 @@ def _relocated(model: onnx.ModelProto, location: str) -> onnx.ModelProto:
 
 
 def _create(path: Path, temporary: list[Path]) -> tuple[BinaryIO, Path]:
-    file, name = create_beside(path)
+    # The name becomes text of a message, and not every name of a file is UTF-8.
+    text = path.name.encode(errors="ignore").decode()
+    file, name = create_beside(path.with_name(text or "model"))
     temporary.append(name)
     return file, name
+
+
+def _check_name(data: Path) -> None:
+    """Raise WriteError for the name of a weights file that the model can't hold."""
+    try:
+        data.name.encode()
+    except UnicodeEncodeError as error:
+        raise WriteError(
+            f"can't write {data}: the model must name this file of its weights, and the name is "
+            "not UTF-8: choose another"
+        ) from error

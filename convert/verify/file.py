@@ -1,5 +1,6 @@
 """A converted file in onnxruntime."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -40,7 +41,8 @@ class ConvertedFile:
         # Idle threads must not spin: OpenCV computes in turns with this session.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if folder is not None:
-            options.add_session_config_entry(EXTERNAL_DATA, str(folder))
+            # As bytes: a path need not be UTF-8.
+            options.add_session_config_entry(EXTERNAL_DATA, os.fsencode(folder))
         if not optimized:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         content = _with_outputs(model, inner).SerializeToString()

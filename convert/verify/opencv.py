@@ -116,16 +116,16 @@ class OpenCVNetwork:
 
     def _parse(self) -> Any:
         read = self._cv2.dnn.readNetFromCaffe
-        if not isinstance(self._weights, Path):
-            # As arrays of bytes: OpenCV takes `bytes` for paths.
-            return read(
-                *(np.frombuffer(file, np.uint8) for file in (self._prototxt, self._weights))
-            )
-        # From the file itself OpenCV needs less memory.
-        with TemporaryDirectory(prefix="sfd-opencv-") as folder:
-            prototxt = Path(folder) / "deploy.prototxt"
-            prototxt.write_bytes(self._prototxt)
-            return read(str(prototxt), str(self._weights))
+        if isinstance(self._weights, Path):
+            # From the file itself OpenCV needs less memory.
+            with TemporaryDirectory(prefix="sfd-opencv-") as folder:
+                prototxt = Path(folder) / "deploy.prototxt"
+                if _is_utf8(prototxt) and _is_utf8(self._weights):
+                    prototxt.write_bytes(self._prototxt)
+                    return read(str(prototxt), str(self._weights))
+        weights = self._weights.read_bytes() if isinstance(self._weights, Path) else self._weights
+        # As arrays of bytes: OpenCV takes `bytes` for paths.
+        return read(*(np.frombuffer(file, np.uint8) for file in (self._prototxt, weights)))
 
     def release(self) -> None:
         """Free the memory of the network. The next run reads it again."""
@@ -256,3 +256,12 @@ def _reason(error: Exception) -> str:
     """OpenCV's message without its file names and lines, and not a whole file that it quotes."""
     text = " ".join(str(error).split())
     return (text.partition("error: ")[2] or text)[:200]
+
+
+def _is_utf8(path: Path) -> bool:
+    """Whether OpenCV can take this path: it crashes on a name that is not UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -253,6 +254,28 @@ def test_the_package_is_the_command(tiny: Make, tmp_path: Path) -> None:
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert (tmp_path / "out.onnx").is_file()
+
+
+@pytest.mark.parametrize("where", ["weights", "temporary files", "output"])
+def test_paths_need_not_be_utf_8(tiny: Make, tmp_path: Path, where: str) -> None:
+    model, odd = tiny(), tmp_path / os.fsdecode(b"odd\xfe")
+    odd.mkdir()
+    folder = odd if where == "weights" else tmp_path
+    caffemodel = Path(shutil.copy(model.caffemodel, folder / "w.caffemodel"))
+    name = os.fsdecode(b"odd\xfe/\xfe.onnx") if where == "output" else "out.onnx"
+    # In a process of its own: OpenCV crashes on such a path.
+    done = subprocess.run(
+        [sys.executable, "-m", "convert", model.prototxt, caffemodel, "-o", tmp_path / name],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TMPDIR": str(odd if where == "temporary files" else tmp_path)},
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "; verified (" in done.stdout
+    assert (tmp_path / name).is_file()
+    files = {path for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {caffemodel, tmp_path / name}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Models on disk: in one file, or beyond protobuf's limit in two."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from convert.conversion import Options, convert_bytes, convert_file
 from convert.graph import BATCH, GraphBuilder
 from convert.report import Status
 from convert.storage import stored
+from sfd.files import WriteError
 from tests.convert import networks
 
 
@@ -37,6 +39,23 @@ def test_a_name_may_be_almost_as_long_as_the_file_system_allows(tmp_path: Path) 
     with stored(model(), path) as store:
         store.finish([])
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_name_that_is_not_utf_8_is_refused_only_if_the_model_must_hold_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / os.fsdecode(b"o\xfe.onnx")
+    with stored(model(), path) as store:
+        store.finish([])
+    assert list(tmp_path.iterdir()) == [path]
+    path.unlink()
+    monkeypatch.setattr(storage, "MAX_INLINE", 1000)
+    with (
+        pytest.raises(WriteError, match="the name is not UTF-8: choose another"),
+        stored(model(), path),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_written_in_parts_is_what_protobuf_would_write(tmp_path: Path) -> None:
