@@ -22,6 +22,9 @@ Blobs = tuple[F32, ...]
 MAPPED_BYTES = 64 << 20
 """Of a file at least this large the blobs stay in the file, as read-only views of its pages."""
 
+_PART = 1 << 20
+_MOST_FINAL_ZEROS = 4096
+"""A damaged file that ends with more zeros than this was not written to its end."""
 _LAYER_TAGS = frozenset([100 << 3 | 2, 2 << 3 | 2])
 
 
@@ -137,7 +140,10 @@ def _parse(path: Path) -> tuple[caffe_pb2.NetParameter, Mapping[Place, F32]]:
         return caffe_pb2.NetParameter.FromString(bytes(message)), views
     except DecodeError as error:
         whole, cut = _count_layers(data)
-        if whole and cut:
+        zeros = _zeros_from(data)
+        if zeros < len(data) - _MOST_FINAL_ZEROS:
+            what = f"only zeros from byte {zeros} on: the download is incomplete"
+        elif whole and cut:
             what = f"truncated: {len(data)} bytes end inside the layer after the first {whole}"
         elif whole:
             what = f"damaged after its first {whole} layers"
@@ -176,6 +182,8 @@ def _count_layers(data: Buffer) -> tuple[int, bool]:
     try:
         while position < len(data):
             tag, position = _varint(data, position)
+            if tag >> 3 == 0:
+                return whole, False
             if tag & 7 == 2:
                 length, position = _varint(data, position)
                 position += length
@@ -191,6 +199,18 @@ def _count_layers(data: Buffer) -> tuple[int, bool]:
     except IndexError:
         return whole, True
     return whole, False
+
+
+def _zeros_from(data: Buffer) -> int:
+    """Where the zeros begin that a file ends with, as one does whose space was reserved."""
+    end = len(data)
+    while end:
+        part = data[max(0, end - _PART) : end]
+        rest = len(part.rstrip(b"\0"))
+        end -= len(part) - rest
+        if rest:
+            break
+    return end
 
 
 def _varint(data: Buffer, position: int) -> tuple[int, int]:

@@ -31,8 +31,8 @@ class WireError(ValueError):
 def cut(data: Buffer) -> tuple[bytes, Mapping[Place, F32]]:
     """The message without the `data` of its large blobs, and these as views of `data`.
 
-    Raises WireError where the bytes end early or have an unknown wire type. Then the parser of
-    protobuf says what is wrong.
+    Raises WireError where the bytes end early, or have a field of number 0 or of an unknown wire
+    type. Then the parser of protobuf says what is wrong.
     """
     view = memoryview(data)
     found: dict[Place, F32] = {}
@@ -118,6 +118,8 @@ def _fields(view: memoryview, position: int, end: int) -> Iterator[tuple[int, in
     while position < end:
         start = position
         tag, position = _read_varint(view, position, end)
+        if tag >> 3 == 0:
+            raise WireError("field number 0")
         content = -1
         match tag & 7:
             case 0:

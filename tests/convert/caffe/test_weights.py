@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from convert.caffe import caffe_pb2, weights
+from convert.caffe import caffe_pb2, weights, wire
 from convert.caffe.diagnostics import CaffeError
 from geometry.arrays import F32, F64
 
@@ -227,6 +227,31 @@ def test_the_error_of_a_damaged_file_names_the_last_whole_layer(
     data = encoded(small_blobs, "float").SerializeToString()
     path = tmp_path / "bad.caffemodel"
     path.write_bytes(data + b"\x07\x07")
+    with pytest.raises(CaffeError, match="damaged after its first 4 layers"):
+        weights.read(path)
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+def test_a_file_whose_download_was_interrupted_ends_with_zeros(
+    tmp_path: Path, small_blobs: Layers, monkeypatch: pytest.MonkeyPatch, mapped: bool
+) -> None:
+    if mapped:
+        monkeypatch.setattr(weights, "MAPPED_BYTES", 1)
+    path = tmp_path / "zeros.caffemodel"
+    for begin in (b"", encoded(small_blobs, "float").SerializeToString()):
+        begin = begin.rstrip(b"\0")
+        path.write_bytes(begin + bytes(3 << 20))
+        message = f"only zeros from byte {len(begin)} on: the download is incomplete; get the file"
+        with pytest.raises(CaffeError, match=message):
+            weights.read(path)
+
+
+def test_no_field_has_the_number_0(tmp_path: Path, small_blobs: Layers) -> None:
+    data = encoded(small_blobs, "float").SerializeToString()
+    with pytest.raises(wire.WireError, match="field number 0"):
+        wire.cut(data + b"\0\0")
+    path = tmp_path / "bad.caffemodel"
+    path.write_bytes(data + b"\0\0" + data)
     with pytest.raises(CaffeError, match="damaged after its first 4 layers"):
         weights.read(path)
 
