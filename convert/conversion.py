@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -40,6 +41,8 @@ STEPS = (
 )  # fmt: skip
 """The step names that `progress` gets, in order. "simulating" occurs only without weights, and the
 steps from OpenCV to scene only with verification."""
+
+Choice = TypeVar("Choice", Kind, ChannelOrder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,7 @@ def convert_file(
     options or paths that don't fit, ConversionError, VerificationError, and WriteError.
     """
     clock = _Clock(progress)
+    options = _checked(options)
     if caffemodel is None and options.simulated_weights is None:
         raise UsageError("the weights are missing: give the .caffemodel, or --simulate-weights 1")
     if caffemodel is not None and options.simulated_weights is not None:
@@ -168,6 +172,7 @@ def explain_file(prototxt: Path, caffemodel: Path | None, options: Options) -> E
     Raises CaffeError only for a text that isn't a prototxt, and UsageError for options that don't
     fit the model.
     """
+    options = _checked(options)
     network, problems = _read(prototxt, caffemodel, options)
     kind, preprocessing = _frame(network, options)
     return explain(network, problems, kind, preprocessing, merging=options.merge)
@@ -283,11 +288,41 @@ def _build(
     )  # fmt: skip
 
 
-def _kind(name: str) -> Kind:
-    """A kind of output, also by its name, as Python code may give it."""
-    if name not in list(Kind):
-        raise UsageError(f"output {name!r} is not one of {', '.join(Kind)}")
-    return Kind(name)
+def _checked(options: Options) -> Options:
+    """The options, of which Python code may give a choice by its name. Raises UsageError."""
+    if options.name is not None:
+        _check_text("--name", options.name)
+    for each in options.class_names or ():
+        if not each.strip():
+            raise UsageError("--class-names has an empty name")
+        _check_text("--class-names", each)
+    return replace(
+        options,
+        output=_choice("output", options.output, Kind),
+        channel_order=_choice("channel order", options.channel_order, ChannelOrder),
+        mean=_mean(options.mean),
+    )
+
+
+def _choice(what: str, given: Choice | None, choices: type[Choice]) -> Choice | None:
+    if given is not None and given not in list(choices):
+        raise UsageError(f"{what} {given!r} is not one of {', '.join(choices)}")
+    return None if given is None else choices(given)
+
+
+def _mean(given: Sequence[float] | None) -> tuple[float, ...] | None:
+    try:
+        return None if given is None else tuple(value + 0.0 for value in given)
+    except TypeError:
+        raise UsageError(f"mean {given!r} is not a tuple of numbers, such as (127.5,)") from None
+
+
+def _check_text(option: str, text: str) -> None:
+    """Refuse bytes that are not UTF-8, which the metadata can't hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{option} {text!r} is not UTF-8") from None
 
 
 def _frame(network: Network, options: Options) -> tuple[Kind, Preprocessing | None]:
@@ -295,7 +330,7 @@ def _frame(network: Network, options: Options) -> tuple[Kind, Preprocessing | No
 
     Raises UsageError for options that don't fit the model.
     """
-    kind = default_kind(network) if options.output is None else _kind(options.output)
+    kind = default_kind(network) if options.output is None else options.output
     if kind is Kind.RAW:
         _check_raw(network, options)
     elif not input_problems(network, kind):

@@ -308,6 +308,8 @@ def _size(text: str) -> tuple[int, int]:
 def _text(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("the text is empty: give a text, or leave the option out")
+    if any(unicodedata.category(character) == "Cs" for character in text):
+        raise argparse.ArgumentTypeError("the text is not UTF-8")
     if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text):
         raise argparse.ArgumentTypeError(
             "the text has a line break or another control character: give one line"

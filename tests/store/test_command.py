@@ -256,6 +256,7 @@ def test_all_models_that_do_not_match_are_named(
         ["add", "a", "b", "--name", "c", "--title", ""],
         ["add", "a", "b", "--name", "c", "--title", "two\nlines"],
         ["add", "a", "b", "--name", "c", "--title", "a\ttab"],
+        ["add", "a", "b", "--name", "c", "--title", "\udcff"],
         ["add", "a", "b", "--name", "c", "--licence", "two\u2028lines"],
         ["add", "a", "b", "--name", "c", "--class-names", "face,"],
         ["pull", "a", "--input-size", "0"],
