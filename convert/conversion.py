@@ -383,7 +383,9 @@ def _warnings(network: Network, built: Built) -> list[Diagnostic]:
             Diagnostic(f"left out because they serve only training and testing: {names}")
         )
     if built.heads is not None and built.kind is not Kind.RAW:
-        others = ", ".join(top for top in network.outputs if top != built.heads.top)
+        # By their names in the graph, where a top that is named like an output has another name.
+        tops = zip(network.outputs, built.network.outputs, strict=True)
+        others = ", ".join(top for top, renamed in tops if renamed != built.heads.top)
         if others:
             text = f"left out because {built.kind} have no place for them: {others}"
             warnings.append(Diagnostic(f"{text}; --output raw has all outputs"))

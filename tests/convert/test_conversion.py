@@ -378,6 +378,12 @@ def test_missing_weights_and_unknown_layers_are_reported_together(
         (Options(mean=(1.0, 2.0)), UsageError, "--mean has 2 values, but the network takes 3"),
         (Options(channel_order=ChannelOrder.GRAY), UsageError, "does not fit a network of 3"),
         (Options(scale=0), UsageError, "--scale must not be 0"),
+        (Options(scale=1e-60), UsageError, "--scale must not be 0, as 1e-60 is as a float32"),
+        (Options(mean=127.5), UsageError, r"mean 127.5 is not a tuple of numbers"),  # type: ignore[arg-type]
+        (Options(mean="127"), UsageError, "mean '127' is not a tuple of numbers"),  # type: ignore[arg-type]
+        (Options(class_names=("",)), UsageError, "--class-names has an empty name"),
+        (Options(class_names=("\udcff",)), UsageError, r"--class-names '.udcff' is not UTF-8"),
+        (Options(name="\udcff"), UsageError, r"--name '.udcff' is not UTF-8"),
         (Options(output=Kind.RAW, mean=(1.0,)), UsageError, "don't go with raw output"),
         (Options(class_names=("a", "b")), UsageError, "has 2 names, but the network has 1"),
         (Options(input_size=(20_000, 20)), ConversionError, "16384 pixels at most"),
@@ -498,6 +504,19 @@ def test_outputs_that_a_kind_has_no_place_for_are_named(tiny: Make, tmp_path: Pa
     assert not report.warnings
 
 
+def test_detections_that_are_named_like_an_output_are_not_left_out(
+    tiny: Make, tmp_path: Path
+) -> None:
+    model = tiny()
+    with_landmarks(model)
+    text = model.prototxt.read_text()
+    for top in ("boxes", "scores", "detections"):
+        model.prototxt.write_text(text.replace('top: "detection_out"', f'top: "{top}"'))
+        for kind in (Kind.HEADS, Kind.DETECTIONS):
+            (warning,) = run_conversion(model, tmp_path / "x.onnx", Options(output=kind)).warnings
+            assert "have no place for them: marks; --output raw" in warning
+
+
 def test_a_kind_may_be_given_by_its_name(tiny: Make, tmp_path: Path) -> None:
     options = Options(output="raw", verify=False)  # type: ignore[arg-type]
     model = tiny()
@@ -507,6 +526,30 @@ def test_a_kind_may_be_given_by_its_name(tiny: Make, tmp_path: Path) -> None:
     assert "detection_out" in str(explained)
     with pytest.raises(UsageError, match="'rows' is not one of heads, detections, raw"):
         run_conversion(tiny(), tmp_path / "rows.onnx", Options(output="rows"))  # type: ignore[arg-type]
+
+
+def test_a_channel_order_may_be_given_by_its_name(tiny: Make, tmp_path: Path) -> None:
+    options = Options(channel_order="rgb", verify=False)  # type: ignore[arg-type]
+    report = run_conversion(tiny(), tmp_path / "out.onnx", options)
+    assert report.metadata["sfd.channel_order"] == "rgb"
+    assert report.metadata["sfd.mean"] == "123,117,104"
+    wrong = Options(channel_order="gbr")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="channel order 'gbr' is not one of bgr, rgb, gray"):
+        run_conversion(tiny(), tmp_path / "gbr.onnx", wrong)
+
+
+def test_a_network_of_two_detectors_can_only_be_raw(tiny: Make, tmp_path: Path) -> None:
+    model = tiny()
+    text = model.prototxt.read_text()
+    start = text.index('layer { name: "detection_out"')
+    model.prototxt.write_text(text + text[start:].replace('"detection_out"', '"more"'))
+    for kind in (Kind.HEADS, Kind.DETECTIONS):
+        message = (
+            f"the network has several DetectionOutput layers, but {kind} need exactly one: "
+            "convert with --output raw"
+        )
+        with pytest.raises(UsageError, match=message):
+            run_conversion(model, tmp_path / "out.onnx", Options(output=kind))
 
 
 @pytest.mark.parametrize("kind", Kind)
