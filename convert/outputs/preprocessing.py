@@ -61,8 +61,16 @@ class Preprocessing:
                 f"--mean has {len(mean)} values, but the network takes {_counted(channels)}: "
                 + ("give one value" if channels == 1 else f"give one value, or {channels}")
             )
-        if not np.all(np.isfinite([*mean, scale])) or scale == 0:
-            raise UsageError("--mean and --scale must be finite numbers, and --scale must not be 0")
+        # As the file holds them: beyond float32, a number is infinite, or 0.
+        with np.errstate(all="ignore"):
+            means, factor = np.asarray(mean, np.float32), np.float32(scale)
+        if not np.isfinite(means).all():
+            given = ",".join(map(str, mean))
+            raise UsageError(f"--mean {given}: every value must be finite as a float32")
+        if not np.isfinite(factor):
+            raise UsageError(f"--scale {scale} must be finite as a float32")
+        if factor == 0:
+            raise UsageError(f"--scale must not be 0, as {scale} is as a float32")
         return cls(order, mean, scale)
 
     def add(self, graph: GraphBuilder, shape: tuple[int, int, int], name: str) -> Value:
