@@ -12,6 +12,8 @@ from sfd.files import WriteError, destination, open_regular
 
 MAX_PROTOBUF = (1 << 31) - 1
 """A protobuf message can't be larger."""
+_ONNX_FIELDS = frozenset([b"\x12", b"\x1a", b"\x22", b"\x28", b"\x32", b"\x3a", b"\x42"])
+"""The tags of ModelProto that can follow its first, `ir_version`."""
 
 
 def read_bytes(path: Path, limit: int, kind: str, error: type[CaffeError] = CaffeError) -> bytes:
@@ -37,6 +39,18 @@ def check_source(path: Path) -> None:
     """Raise CaffeError with the file's name if it can't be opened."""
     with _reading(path), open_regular(path):
         pass
+
+
+def other_kind(start: bytes) -> str:
+    """For the start of a file that is no file of Caffe: what it is, and what to do. Or empty."""
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the file itself; run `git lfs pull`"
+    if start.startswith((b"PK\x03\x04", b"\x1f\x8b")):
+        return "a compressed archive; unpack it first"
+    # The version of the format, of at least 3, and another field of a model.
+    if start[:1] == b"\x08" and b"\x03" <= start[1:2] < b"\x80" and start[2:3] in _ONNX_FIELDS:
+        return "an ONNX file, not one of Caffe's; give the prototxt and the trained .caffemodel"
+    return ""
 
 
 @contextmanager

@@ -38,6 +38,8 @@ With --bulk, writes the faces of any number of pictures to Parquet files instead
 
 # Enough files to keep a batch full while the next ones are decoded.
 FILES_AT_ONCE = 16
+DRAWN = ("PNG", "JPEG", "WEBP")
+"""The formats of drawings, by Pillow's names."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -126,8 +128,8 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _can_write(suffix: str) -> bool:
-    """Whether Pillow can write files with this ending; it can only read some formats."""
-    return Image.registered_extensions().get(suffix) in Image.SAVE
+    """Whether pictures with this ending are drawn. Pillow can write others, such as PDF."""
+    return Image.registered_extensions().get(suffix) in DRAWN
 
 
 def run_bulk(arguments: argparse.Namespace) -> None:

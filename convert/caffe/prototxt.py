@@ -18,7 +18,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 from convert.caffe.diagnostics import CaffeError, Diagnostic
-from convert.files import read_bytes
+from convert.files import other_kind, read_bytes
 
 M = TypeVar("M", bound=Message)
 
@@ -63,6 +63,8 @@ def read(path: Path, kind: type[M], *, defer: Collection[str] = ()) -> Parsed[M]
 def read_text(path: Path) -> str:
     """The file's text, as UTF-8 or else as Latin-1: comments come in any encoding."""
     data = read_bytes(path, MAX_BYTES, "prototxt")
+    if kind := other_kind(data[:64]):
+        raise CaffeError(str(path), [Diagnostic(kind)])
     if b"\0" in data:
         advice = "is this the caffemodel? The prototxt comes first"
         raise CaffeError(str(path), [Diagnostic(f"a binary file, not a prototxt; {advice}")])

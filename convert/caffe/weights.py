@@ -13,7 +13,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from convert.caffe import blobs, caffe_pb2, legacy, wire
 from convert.caffe.diagnostics import CaffeError, Diagnostic
 from convert.caffe.wire import Buffer, Place, WireError
-from convert.files import MAX_PROTOBUF, map_bytes, read_bytes
+from convert.files import MAX_PROTOBUF, map_bytes, other_kind, read_bytes
 from geometry.arrays import F32
 from sfd.files import write_atomically
 
@@ -167,10 +167,8 @@ def _other_kind(data: Buffer) -> str:
     start = data[:65536]
     if start.startswith(b"\x89HDF"):
         return "an HDF5 snapshot; save it from Caffe with snapshot_format: BINARYPROTO"
-    if start.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer, not the weights; run `git lfs pull`"
-    if start.startswith((b"PK\x03\x04", b"\x1f\x8b")):
-        return "a compressed archive; unpack it first"
+    if kind := other_kind(start):
+        return kind
     if b"\0" not in start[:4096] and b"layer" in start and b"{" in start:
         return "text, not weights; the prototxt comes first and the caffemodel second"
     return ""

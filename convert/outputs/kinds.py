@@ -140,7 +140,7 @@ def frame(
     detectors = _detectors(network)
     if kind is not Kind.RAW and len(detectors) != 1:
         ends = "several DetectionOutput layers" if detectors else "no DetectionOutput layer"
-        raise UsageError(f"the network has {ends}, which {kind} needs: {ONLY_RAW}")
+        raise UsageError(f"the network has {ends}, but {kind} need exactly one: {ONLY_RAW}")
     network = _renamed(network, _own_names(kind))
     overrides = {name: wrap(handler) for name, handler in handlers().items()}
     blob, shape = next(iter(network.inputs.items()))

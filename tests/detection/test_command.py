@@ -212,6 +212,16 @@ def test_wrong_usage_is_exit_code_2(arguments: list[str]) -> None:
     assert code == 2
 
 
+@pytest.mark.parametrize("ending", ["pdf", "gif", "tif", "bmp"])
+def test_only_png_jpeg_and_webp_are_drawn(
+    one: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], ending: str
+) -> None:
+    out = tmp_path / f"drawn.{ending}"
+    assert main(["detect", str(one), "--draw", str(out)]) == 2
+    assert f"--draw {out}: end it in .png, .jpg or .webp" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_options_reach_the_detector(two: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["detect", str(two), "--max-faces", "1", "--model", "others"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 1

@@ -195,7 +195,12 @@ def test_a_comment_may_have_another_encoding(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "can't read it: No such file"), (b"a\0b", "a binary file, not a prototxt")],
+    [
+        (None, "can't read it: No such file"),
+        (b"a\0b", "a binary file, not a prototxt"),
+        (b"\x1f\x8b\x08\0", "a compressed archive; unpack it first"),
+        (b"\x08\x0a\x3a\0", "an ONNX file, not one of Caffe's"),
+    ],
 )
 def test_a_file_that_is_not_a_prototxt_is_reported_as_such(
     tmp_path: Path, content: bytes | None, message: str

@@ -191,6 +191,7 @@ def test_a_name_may_be_bytes_that_are_not_text(tmp_path: Path) -> None:
         (b"\x89HDF\r\n\x1a\n", "snapshot_format: BINARYPROTO"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"PK\x03\x04abc", "unpack it first"),
+        (b"\x08\x08\x12\x03sfd:\x00", "an ONNX file, not one of Caffe's"),
         (b'name: "net"\nlayer {\n}\n', "the prototxt comes first"),
         (b"<html>Not found</html>", "not a caffemodel"),
         (b"\x0a\x03net", "it holds no layer"),
