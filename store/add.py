@@ -81,7 +81,9 @@ def add(
             "deploy": _copied(prototxt, folder / DEPLOY_FILE, report.sources["prototxt"]),
             "weights": _copied(caffemodel, folder / WEIGHTS_FILE, report.sources["caffemodel"]),
         }
-        origin = card.origin or f"added from {prototxt.name} and {caffemodel.name}"
+        # A name need not be UTF-8, but the description is.
+        names = f"{prototxt.name} and {caffemodel.name}".encode(errors="replace").decode()
+        origin = card.origin or f"added from {names}"
         write_description(describe(report, name, sources, replace(card, origin=origin)), folder)
         record(load(folder), report, cpu=cpu)
     return load(store / name)

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from typing import Protocol
 
@@ -129,6 +130,15 @@ def test_a_name_that_is_a_path_is_refused(store: Path, detector: Detector, name:
     with pytest.raises(ModelError, match="is not a model name"):
         add(store, name, detector.prototxt, detector.caffemodel)
     assert list(store.iterdir()) == []
+
+
+def test_a_source_may_have_a_name_that_is_not_utf_8(
+    store: Path, detector: Detector, tmp_path: Path
+) -> None:
+    odd = tmp_path / os.fsdecode(b"\xfe.prototxt")
+    odd.write_bytes(detector.prototxt.read_bytes())
+    added = add(store, "mine", odd, detector.caffemodel, options=UNVERIFIED)
+    assert added.origin == f"added from ?.prototxt and {detector.caffemodel.name}"
 
 
 def test_a_missing_store_is_created(tmp_path: Path, detector: Detector) -> None:
