@@ -128,6 +128,6 @@ def of_errors(errors: Iterable[Mapping[str, Any]]) -> InvalidParameter:
     listed = []
     for each in errors:
         name = ".".join(map(str, each["loc"])) or "a parameter without a name"
-        words = WORDS.get(each["type"], each["msg"])
+        words = WORDS.get(each["type"], each["msg"].removeprefix("Value error, "))
         listed.append(f"{name[:100]}: {words}")
     return InvalidParameter("; ".join(listed[:10]))

@@ -66,11 +66,11 @@ class Preprocessing:
             means, factor = np.asarray(mean, np.float32), np.float32(scale)
         if not np.isfinite(means).all():
             given = ",".join(map(str, mean))
-            raise UsageError(f"--mean {given}: every value must be finite as a float32")
+            raise UsageError(f"--mean {given}: a value is not finite in float32")
         if not np.isfinite(factor):
-            raise UsageError(f"--scale {scale} must be finite as a float32")
+            raise UsageError(f"--scale {scale} is not finite in float32")
         if factor == 0:
-            raise UsageError(f"--scale must not be 0, as {scale} is as a float32")
+            raise UsageError(f"--scale {scale} is 0 in float32, and it must not be 0")
         return cls(order, mean, scale)
 
     def add(self, graph: GraphBuilder, shape: tuple[int, int, int], name: str) -> Value:

@@ -16,7 +16,6 @@ from pydantic import (
     ValidationError,
     field_validator,
 )
-from pydantic_core import PydanticCustomError
 
 from service.errors import InvalidRequest, PayloadTooLarge
 from service.schemas import FaceParameters
@@ -32,7 +31,7 @@ Parameters = dict[str, Any]
 
 def _no_text(value: Any) -> Any:
     if isinstance(value, bool | str):
-        raise PydanticCustomError("whole_number", "must be a whole number")
+        raise ValueError("must be a whole number")
     return value
 
 
@@ -95,7 +94,7 @@ class InferenceParameters(FaceParameters):
     def _no_bool(cls, value: Any) -> Any:
         # Pydantic takes true as 1.
         if isinstance(value, bool):
-            raise PydanticCustomError("number", "must be a number, not true or false")
+            raise ValueError("must be a number, not true or false")
         return value
 
 
@@ -214,5 +213,9 @@ def _invalid(error: ValidationError) -> InvalidRequest:
 def _first(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     where = ".".join(str(part)[:100] for part in first["loc"])
-    words = "unknown parameter" if first["type"] == "extra_forbidden" else first["msg"]
+    words = (
+        "unknown parameter"
+        if first["type"] == "extra_forbidden"
+        else first["msg"].removeprefix("Value error, ")
+    )
     return f"{where}: {words}" if where else words

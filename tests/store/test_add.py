@@ -69,8 +69,8 @@ def test_a_network_that_is_no_detector_is_not_added(
     with pytest.raises(ModelError) as caught:
         add(store, "mine", classifier, detector.caffemodel, options=UNVERIFIED)
     assert str(caught.value) == (
-        "the network has no DetectionOutput layer, which heads needs: the service serves only "
-        "detectors; use `sfd convert --output raw`"
+        "the network has no DetectionOutput layer, but heads need exactly one: the service serves "
+        "only detectors; use `sfd convert --output raw`"
     )
 
 

@@ -63,11 +63,17 @@ def test_one_mean_serves_all_channels() -> None:
         (1, ChannelOrder.RGB, None, 1.0, "rgb does not fit a network of 1 channel$"),
         (1, None, (1.0, 2.0), 1.0, "takes 1 channel: give one value$"),
         (3, None, (1.0, 2.0), 1.0, "has 2 values, but the network takes 3 channels"),
-        (3, None, (float("nan"),), 1.0, "--mean nan,nan,nan: every value must be finite"),
-        (3, None, (1.0, 1e39, 1.0), 1.0, "--mean 1.0,1e[+]39,1.0: every value must be finite"),
-        (3, None, None, float("inf"), "--scale inf must be finite"),
-        (3, None, None, -1e39, "--scale -1e[+]39 must be finite as a float32"),
-        (3, None, None, 1e-60, "--scale must not be 0, as 1e-60 is"),
+        (3, None, (float("nan"),), 1.0, "--mean nan,nan,nan: a value is not finite"),
+        (
+            3,
+            None,
+            (1.0, 1e39, 1.0),
+            1.0,
+            "--mean 1.0,1e[+]39,1.0: a value is not finite in float32",
+        ),
+        (3, None, None, float("inf"), "--scale inf is not finite"),
+        (3, None, None, -1e39, "--scale -1e[+]39 is not finite in float32"),
+        (3, None, None, 1e-60, "--scale 1e-60 is 0 in float32"),
     ],
 )
 def test_options_that_do_not_fit_are_a_usage_error(
