@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from detection.deadline import NEVER
 from detection.errors import Overloaded
 from detection.overload import Overload
+from sfd.terminal import counted
 
 LEARNING_RATE = 0.1
 """Weight of a batch's cost in the estimate of an item's cost."""
@@ -55,7 +56,8 @@ class Admission:
     def check_room(self, depth: int, places: int) -> None:
         """Raise Overloaded if `places` more items do not fit a queue that holds `depth`."""
         if depth + places > self.queue_limit:
-            raise Overloaded(f"the queue of {self.queue_limit} images is full; try again later")
+            images = counted(self.queue_limit, "image")
+            raise Overloaded(f"the queue of {images} is full; try again later")
 
     def check_wait(self, others: int, *, may_begin: bool) -> None:
         """Raise Overloaded if the wait for `others` items would be too long.

@@ -16,6 +16,7 @@ import pytest
 
 from sfd import cli
 from sfd.errors import SfdError, UsageError
+from tests.conftest import ROOT
 
 Work = Callable[[Namespace], None]
 Install = Callable[[Work], None]
@@ -218,12 +219,30 @@ def test_an_interrupt_during_the_imports_is_one_line(
     assert capsys.readouterr().err == "sfd work: interrupted\n"
 
 
+def start(folder: Path, *lines: str) -> "subprocess.Popen[str]":
+    """Run the command of a module with these lines in a process of its own, in `folder`."""
+    declared = ("DESCRIPTION = 'Work.'", "add_arguments = lambda parser: None")
+    (folder / "work.py").write_text("\n".join((*declared, *lines)))
+    program = (
+        "import sys\n"
+        "from sfd import cli\n"
+        "cli.COMMANDS['work'] = ('work', '')\n"
+        "sys.exit(cli.main(['work']))\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", program],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
 def test_sigterm_lets_a_command_clean_up(tmp_path: Path) -> None:
-    (tmp_path / "tidy.py").write_text(
+    run = (
         "import time\n"
         "from pathlib import Path\n"
-        "DESCRIPTION = 'Work.'\n"
-        "add_arguments = lambda parser: None\n"
         "def run(_):\n"
         "    half = Path('half-written')\n"
         "    try:\n"
@@ -231,17 +250,7 @@ def test_sigterm_lets_a_command_clean_up(tmp_path: Path) -> None:
         "        time.sleep(60)\n"
         "    finally: half.unlink()\n"
     )
-    program = (
-        "import sys\n"
-        "from sfd import cli\n"
-        "cli.COMMANDS['work'] = ('tidy', '')\n"
-        "sys.exit(cli.main(['work']))\n"
-    )
-    root = Path(__file__).resolve().parents[2]
-    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
-    with subprocess.Popen(
-        [sys.executable, "-c", program], cwd=tmp_path, env=environment
-    ) as process:
+    with start(tmp_path, run) as process:
         give_up = time.monotonic() + 30
         while not (tmp_path / "half-written").exists():
             assert time.monotonic() < give_up
@@ -275,24 +284,12 @@ def test_sigterm_ends_the_command_also_in_the_import_of_a_library(
 ) -> None:
     """A library in C makes an ImportError of the handler's exit, or ignores it."""
     handled = "raise ImportError('initialization failed')" if what == "raises" else "pass"
-    (tmp_path / "tidy.py").write_text(
-        "import os, signal\n"
-        "DESCRIPTION = 'Work.'\n"
-        "add_arguments = lambda parser: None\n"
-        "run = lambda _: print('went on')\n"
-        "try:\n"
-        "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        f"except SystemExit: {handled}\n"
-    )
-    program = (
-        "import sys\n"
-        "from sfd import cli\n"
-        "cli.COMMANDS['work'] = ('tidy', '')\n"
-        "sys.exit(cli.main(['work']))\n"
-    )
-    root = Path(__file__).resolve().parents[2]
-    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGTERM, "", "")
+    with start(
+        tmp_path,
+        "import os, signal",
+        "run = lambda _: print('went on')",
+        "try: os.kill(os.getpid(), signal.SIGTERM)",
+        f"except SystemExit: {handled}",
+    ) as process:
+        assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == 128 + signal.SIGTERM
