@@ -31,6 +31,7 @@ from convert.verify import verify
 from convert.verify.smaller_input import reduced
 from sfd.errors import SfdError, UsageError
 from sfd.files import sha256
+from sfd.terminal import is_utf8
 
 LARGEST_SIDE = 16_384
 """The longest side of an input in pixels, so that a damaged prototxt does not fill the memory."""
@@ -319,10 +320,8 @@ def _mean(given: Sequence[float] | None) -> tuple[float, ...] | None:
 
 def _check_text(option: str, text: str) -> None:
     """Refuse bytes that are not UTF-8, which the metadata can't hold."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise UsageError(f"{option} {text!r} is not UTF-8") from None
+    if not is_utf8(text):
+        raise UsageError(f"{option} {text!r} is not UTF-8")
 
 
 def _frame(network: Network, options: Options) -> tuple[Kind, Preprocessing | None]:

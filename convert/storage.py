@@ -17,6 +17,7 @@ from onnx import TensorProto, helper
 
 from convert.caffe.wire import header
 from sfd.files import WriteError, create_beside, sha256, sync
+from sfd.terminal import is_utf8
 
 MAX_INLINE = (1 << 31) - (1 << 24)
 """The most bytes of weights within the model file; the rest of 2 GiB is left for the nodes."""
@@ -195,18 +196,15 @@ def _relocated(model: onnx.ModelProto, location: str) -> onnx.ModelProto:
 
 def _create(path: Path, temporary: list[Path]) -> tuple[BinaryIO, Path]:
     # The name becomes text of a message, and not every name of a file is UTF-8.
-    text = path.name.encode(errors="ignore").decode()
-    file, name = create_beside(path.with_name(text or "model"))
+    file, name = create_beside(path.with_name("model"))
     temporary.append(name)
     return file, name
 
 
 def _check_name(data: Path) -> None:
     """Raise WriteError for the name of a weights file that the model can't hold."""
-    try:
-        data.name.encode()
-    except UnicodeEncodeError as error:
+    if not is_utf8(data.name):
         raise WriteError(
             f"can't write {data}: the model must name this file of its weights, and the name is "
             "not UTF-8: choose another"
-        ) from error
+        )

@@ -23,6 +23,7 @@ from detection.errors import StartError
 from detection.limits import LEAST_DECODE_MEMORY, MAX_BATCH, MAX_QUEUE, MAX_THREADS, MAX_WORKERS
 from detection.precision import Precision
 from detection.providers import ProviderName
+from sfd.validation import words
 
 PREFIX = "SFD_"
 DEFAULT_MODEL = "sfd-640-mobilenetv2-mod2"
@@ -293,9 +294,9 @@ def accepts(field: FieldInfo) -> str:
         return "true | false"
     if bool in choices:
         return "auto | true | false"
-    for kind, words in ((int, "a whole number"), (float, "a number")):
+    for kind, name in ((int, "a whole number"), (float, "a number")):
         if annotation in (kind, kind | None):
-            return f"{words} {_bounds(field.metadata)}"
+            return f"{name} {_bounds(field.metadata)}"
     if annotation is str:
         return "text"
     if Path in choices:
@@ -336,7 +337,7 @@ def _mistakes(kind: type[DetectionSettings], error: ValidationError) -> list[str
     mistakes = {}
     for detail in error.errors(include_url=False, include_input=True):
         if not detail["loc"]:
-            mistakes[detail["msg"]] = detail["msg"].removeprefix("Value error, ")
+            mistakes[detail["msg"]] = words(detail)
             continue
         name = str(detail["loc"][0])
         field = kind.model_fields[name]

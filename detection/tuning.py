@@ -17,6 +17,7 @@ from functools import partial
 from detection.providers import PROVIDERS
 from detection.session import Session
 from detection.settings import DetectionSettings
+from sfd.terminal import counted
 
 BATCHES = (1, 2, 4, 8)
 """The sizes of batches that are tried. If a larger one is set, the largest of these is measured
@@ -58,7 +59,7 @@ class Cost:
     """Whether it was measured while memory was allocated: the real cost is lower."""
 
     def __str__(self) -> str:
-        workers = "1 worker" if self.workers == 1 else f"{self.workers} workers"
+        workers = counted(self.workers, "worker")
         most = "up to " if self.at_most else ""
         return f"{most}{self.seconds * 1000:.1f} ms with {workers} at batch {self.batch}"
 

@@ -70,7 +70,7 @@ class Acceptor:
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError:
-                # Files or memory are lacking. Trying again at once would not help.
+                # Files or memory are lacking, or the network fails: try again a little later.
                 self.pause()
                 return
             task = self._loop.create_task(self._start(connection))

@@ -71,8 +71,8 @@ def _run(arguments: argparse.Namespace, configured: Settings, writer: LogWriter)
         log.warning("%s", settings.not_a_setting(name))
     for item in proxies.unknown():
         log.warning(
-            "%s: %s is ignored: it is neither an address nor a network such as 10.0.0.0/8, nor is "
-            "it a single *",
+            "%s: %s is ignored: it is neither an address nor a network such as 10.0.0.0/8, where "
+            "the bits after the prefix are 0; * works only on its own",
             proxies.VARIABLE, item,
         )  # fmt: skip
     check_grpc(configured)

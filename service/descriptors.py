@@ -35,6 +35,8 @@ class Descriptors:
     def check(self) -> bool:
         """Whether a connection may be accepted. Takes microseconds."""
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if limit == resource.RLIM_INFINITY:
+            return True
         reserve = min(limit // 10, RESERVE)
         exhausted = _lowest_free(limit) >= limit - reserve
         if exhausted == self.exhausted:
@@ -49,8 +51,8 @@ class Descriptors:
         if self._told:
             self._logged = self.clock()
             log.error(
-                "the limit of %d open files is reached, except for a reserve of %d: new "
-                "connections wait until others close; raise it (ulimit -n, nofile)",
+                "the limit of %d open files is nearly reached, with %d left: new connections wait "
+                "until others close; raise the limit (ulimit -n, nofile)",
                 limit, reserve,
             )  # fmt: skip
         return False

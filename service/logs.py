@@ -22,7 +22,7 @@ request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
 _LINE_ENDS = re.compile("[\x7f-\x9f\u2028\u2029]")
-"""What JSON allows in a text, and what ends a line, or controls a terminal."""
+"""Characters that JSON leaves unescaped, but that end a line or control a terminal."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -42,7 +42,7 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         text = json.dumps(line, ensure_ascii=False, default=str)
-        # So that a client's path can't end a line for those who split at any of these.
+        # Otherwise a client's path could break a log line in two for some readers.
         return _LINE_ENDS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

@@ -83,7 +83,7 @@ class Metrics:
         )
         self.file_limits = Counter(
             "sfd_file_limits",
-            "Times that the limit of open files was reached, so that new connections had to wait.",
+            "Times that too few files were left to open, so that new connections had to wait.",
             registry=registry,
         )
         self.model_info = Gauge(

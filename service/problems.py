@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse
 
 from detection.errors import OutOfMemory, Overloaded, RequestError
 from service.errors import InvalidParameter, MethodNotAllowed, NotFound, Unauthorized
+from sfd.validation import words
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +129,6 @@ def of_errors(errors: Iterable[Mapping[str, Any]]) -> InvalidParameter:
     listed = []
     for each in errors:
         name = ".".join(map(str, each["loc"])) or "a parameter without a name"
-        words = WORDS.get(each["type"], each["msg"].removeprefix("Value error, "))
-        listed.append(f"{name[:100]}: {words}")
+        text = WORDS.get(each["type"], words(each))
+        listed.append(f"{name[:100]}: {text}")
     return InvalidParameter("; ".join(listed[:10]))

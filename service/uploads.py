@@ -18,6 +18,7 @@ from detection.errors import InvalidImage, RequestError, UnsupportedMediaType
 from service import multipart
 from service.errors import InvalidParameter, PayloadTooLarge
 from sfd.terminal import counted
+from sfd.validation import words
 
 BLANKS = b" \t\n\r\v\f"
 MOST_BRACKETS = 16
@@ -157,15 +158,17 @@ def parse_json(kind: type[Body], body: bytes, *, max_images: int) -> Body:
         names = " or ".join(f"`{name}`" for name in kind.model_fields)
         raise InvalidParameter(f"the JSON body is nested; it must be {names} of texts")
     if body.count(b",") > 2 * max_images + MOST_BRACKETS + MOST_PARAMETERS:
-        raise PayloadTooLarge(f"the JSON body has more values than {max_images} images need")
-    # RFC 8259, section 8.1, allows to ignore it.
+        raise PayloadTooLarge(
+            f"the JSON body has more values than {counted(max_images, 'image')} may need"
+        )
+    # A parser may ignore a byte order mark (RFC 8259, section 8.1).
     body = body.removeprefix(BOM_UTF8)
     try:
         given = kind.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"]))[:100] or "the JSON body"
-        raise InvalidParameter(f"{where}: {first['msg']}") from None
+        raise InvalidParameter(f"{where}: {words(first)}") from None
     # Few bodies have more members than were read, so few are parsed again. The search ends with the
     # first one more, because a body may have millions of these characters.
     members = islice(_MEMBER.finditer(body), len(given.model_fields_set), None)

@@ -66,8 +66,9 @@ _FORBIDDEN = (errno.EACCES, errno.EPERM)
 """No bug if the error names a file; otherwise nobody could tell what was not allowed."""
 
 
-_sigterm = threading.Event()
-"""Set when SIGTERM has come."""
+_received: list[int] = []
+"""SIGTERM, once it has come. Appending is all that its handler does, as a second one may interrupt
+the first."""
 
 
 class Command(Protocol):
@@ -151,13 +152,13 @@ def _ended_by_sigterm() -> Iterator[None]:
     """
 
     def end(*_: object) -> None:
-        _sigterm.set()
+        _received.append(signal.SIGTERM)
         sys.exit(128 + signal.SIGTERM)
 
-    _sigterm.clear()
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    _received.clear()
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
@@ -171,28 +172,23 @@ def _run(name: str, argv: Sequence[str] | None, given: argparse.Namespace | None
     try:
         return _run_module(name, argv, given)
     except (KeyboardInterrupt, ImportError) as error:
+        _exit_after_sigterm()
         if not _is_interrupt(error):
             raise
-        _exit_after_sigterm()
         _complain(f"sfd {name}", "interrupted")
         return 1
 
 
 def _is_interrupt(error: BaseException | None) -> bool:
-    """Whether an error is an interrupt, or what a library in C made of one during its import.
-
-    The signal's handler raises in the middle of an import, too.
-    """
-    if _sigterm.is_set():
-        return True
-    while error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
+    """Whether an error is an interrupt, or what a library in C made of one during its import."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__ or error.__context__
     return error is not None
 
 
 def _exit_after_sigterm() -> None:
-    """Exit if SIGTERM has come: a library in C may have swallowed the exit during its import."""
-    if _sigterm.is_set():
+    """Exit if SIGTERM has come. A library in C may make an error of the exit, or swallow it."""
+    if _received:
         sys.exit(128 + signal.SIGTERM)
 
 
@@ -227,6 +223,7 @@ def _run_module(name: str, argv: Sequence[str] | None, given: argparse.Namespace
     except BrokenPipeError:
         return 1
     except Exception as error:
+        _exit_after_sigterm()
         if isinstance(error, ImportError) and _is_interrupt(error):
             raise
         if arguments.debug:

@@ -37,10 +37,9 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
 def destination(path: Path) -> Path:
     """Where the file is that a write to `path` replaces: at the end of links.
 
-    Raises WriteError for what is no regular file: a rename would put a file in the place of a
-    device such as /dev/null, or of a pipe. For the file that this process prints to, such as
-    /dev/stdout in `>> build.log`: what is printed later would be lost. And for a name that no file
-    can have.
+    Raises WriteError for a device such as /dev/null or a pipe, which the rename would replace; for
+    the file that this process prints to, such as /dev/stdout in `>> build.log`, because later
+    output would be lost; and for a name that no file can have.
     """
     end = os.path.realpath(path)
     try:

@@ -23,6 +23,15 @@ def say(text: object, *, error: bool = False) -> None:
     print(shown, file=sys.stderr if error else sys.stdout, flush=True)
 
 
+def is_utf8(text: object) -> bool:
+    """Whether a name or an argument is text: those on Linux may have any bytes."""
+    try:
+        str(text).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def counted(count: int, noun: str) -> str:
     """A number of things whose plural ends in -s: `1 picture`, `2 pictures`."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

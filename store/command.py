@@ -12,7 +12,7 @@ from types import FrameType
 from sfd.arguments import fraction, number, numbers, size, words
 from sfd.cli import add_subcommands
 from sfd.errors import SfdError
-from sfd.terminal import say
+from sfd.terminal import is_utf8, say
 from store.catalog import default_catalog
 from store.catalog import load as load_catalog
 from store.listing import Listed, card, data, examine, listing, table
@@ -308,7 +308,7 @@ def _size(text: str) -> tuple[int, int]:
 def _text(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("the text is empty: give a text, or leave the option out")
-    if any(unicodedata.category(character) == "Cs" for character in text):
+    if not is_utf8(text):
         raise argparse.ArgumentTypeError("the text is not UTF-8")
     if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text):
         raise argparse.ArgumentTypeError(

@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from sfd.errors import SfdError
 from sfd.files import may_be_file, open_regular, sha256
+from sfd.validation import words
 from store.fields import STRICT, Fraction, Sha256
 from store.int8 import Int8
 
@@ -396,7 +397,7 @@ def problems(error: ValidationError) -> str:
     listed = []
     for problem in error.errors(include_url=False):
         key = ".".join(map(str, problem["loc"]))
-        message = problem["msg"].removeprefix("Value error, ")
+        message = words(problem)
         listed.append(f"{key}: {message}" if key else message)
     return _line("; ".join(listed))
 

@@ -66,8 +66,9 @@ def locate(name: str, chosen: Path | None = None) -> Path:
     for folder in folders:
         if may_be_file(folder / MODEL_FILE):
             return folder
-    if chosen is not None and not chosen.is_dir():
-        raise ModelError(f"the model store {chosen} (SFD_MODEL_STORE or --store) is not a folder")
+    if len(searched) == 1:
+        # Says if this store can't be read.
+        find(searched[0])
     listed = " or ".join(map(str, searched))
     raise ModelError(f"no model {name!r} in {listed} (`sfd models list` shows what is there)")
 

@@ -142,7 +142,7 @@ def _parse(path: Path) -> tuple[caffe_pb2.NetParameter, Mapping[Place, F32]]:
         whole, cut = _count_layers(data)
         zeros = _zeros_from(data)
         if zeros < len(data) - _MOST_FINAL_ZEROS:
-            what = f"only zeros from byte {zeros} on: the download is incomplete"
+            what = f"only zeros from byte {zeros} on, so the download is probably incomplete"
         elif whole and cut:
             what = f"truncated: {len(data)} bytes end inside the layer after the first {whole}"
         elif whole:

@@ -8,6 +8,7 @@ import numpy as np
 from convert.graph import BATCH, GraphBuilder, Value
 from geometry.arrays import F32, U8
 from sfd.errors import UsageError
+from sfd.terminal import counted
 
 IMAGES = "images"
 ONLY_RAW = "convert with --output raw"
@@ -49,7 +50,7 @@ class Preprocessing:
         order = channel_order or (ChannelOrder.GRAY if channels == 1 else ChannelOrder.BGR)
         if (order is ChannelOrder.GRAY) != (channels == 1):
             raise UsageError(
-                f"--channel-order {order} does not fit a network of {_counted(channels)}"
+                f"--channel-order {order} does not fit a network of {counted(channels, 'channel')}"
             )
         if mean is None:
             bgr = CAFFE_MEAN
@@ -57,8 +58,9 @@ class Preprocessing:
         if len(mean) == 1:
             mean = mean * channels
         if len(mean) != channels:
+            takes = counted(channels, "channel")
             raise UsageError(
-                f"--mean has {len(mean)} values, but the network takes {_counted(channels)}: "
+                f"--mean has {len(mean)} values, but the network takes {takes}: "
                 + ("give one value" if channels == 1 else f"give one value, or {channels}")
             )
         # As the file holds them: beyond float32, a number is infinite, or 0.
@@ -70,7 +72,7 @@ class Preprocessing:
         if not np.isfinite(factor):
             raise UsageError(f"--scale {scale} is not finite in float32")
         if factor == 0:
-            raise UsageError(f"--scale {scale} is 0 in float32, and it must not be 0")
+            raise UsageError(f"--scale {scale} is 0 in float32; it must not be 0")
         return cls(order, mean, scale)
 
     def add(self, graph: GraphBuilder, shape: tuple[int, int, int], name: str) -> Value:
@@ -106,7 +108,3 @@ class Preprocessing:
 
     def _mean(self) -> F32:
         return np.asarray(self.mean, np.float32).reshape(1, -1, 1, 1)
-
-
-def _counted(channels: int) -> str:
-    return "1 channel" if channels == 1 else f"{channels} channels"

@@ -22,6 +22,7 @@ from convert.verify.opencv_copy import opencv_copy
 from convert.verify.rewrites.piece import Shapes
 from geometry.arrays import F32
 from sfd import extras
+from sfd.terminal import is_utf8
 
 Feed = Mapping[str, F32]
 """One picture as the inputs of the network, by name, with batch 1."""
@@ -120,7 +121,8 @@ class OpenCVNetwork:
             # From the file itself OpenCV needs less memory.
             with TemporaryDirectory(prefix="sfd-opencv-") as folder:
                 prototxt = Path(folder) / "deploy.prototxt"
-                if _is_utf8(prototxt) and _is_utf8(self._weights):
+                # It crashes on a path that is not UTF-8.
+                if is_utf8(prototxt) and is_utf8(self._weights):
                     prototxt.write_bytes(self._prototxt)
                     return read(str(prototxt), str(self._weights))
         weights = self._weights.read_bytes() if isinstance(self._weights, Path) else self._weights
@@ -256,12 +258,3 @@ def _reason(error: Exception) -> str:
     """OpenCV's message without its file names and lines, and not a whole file that it quotes."""
     text = " ".join(str(error).split())
     return (text.partition("error: ")[2] or text)[:200]
-
-
-def _is_utf8(path: Path) -> bool:
-    """Whether OpenCV can take this path: it crashes on a name that is not UTF-8."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -14,6 +14,7 @@ from service.compat.api import Api, blank_is_absent, refuse, whole_pixels
 from service.errors import DETECTION, InvalidParameter
 from service.problems import Shape
 from service.runtime import Runtime
+from sfd.terminal import counted
 
 router = APIRouter(tags=["DeepStack"])
 
@@ -147,7 +148,7 @@ async def deepstack_face(request: Request) -> Response:
         "success": True,
         "predictions": faces,
         "duration": total,
-        "message": f"Found {len(faces)} face{'' if len(faces) == 1 else 's'}",
+        "message": f"Found {counted(len(faces), 'face')}",
         "count": len(faces),
         "code": 200,
         "inferenceMs": round(found.timings.inference * 1000),

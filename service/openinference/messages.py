@@ -19,6 +19,7 @@ from pydantic import (
 
 from service.errors import InvalidRequest, PayloadTooLarge
 from service.schemas import FaceParameters
+from sfd.validation import words
 
 MOST_VALUES = 2_000_000
 """In JSON. One image of 640 x 640 has 1.2 million values. More must be sent as binary data, because
@@ -29,13 +30,13 @@ MOST_PARAMETERS = 32
 Parameters = dict[str, Any]
 
 
-def _no_text(value: Any) -> Any:
+def _no_bool_or_text(value: Any) -> Any:
     if isinstance(value, bool | str):
         raise ValueError("must be a whole number")
     return value
 
 
-Dimension = Annotated[int, Field(ge=0, le=2**31), BeforeValidator(_no_text)]
+Dimension = Annotated[int, Field(ge=0, le=2**31), BeforeValidator(_no_bool_or_text)]
 
 
 class InputTensor(BaseModel):
@@ -213,9 +214,5 @@ def _invalid(error: ValidationError) -> InvalidRequest:
 def _first(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     where = ".".join(str(part)[:100] for part in first["loc"])
-    words = (
-        "unknown parameter"
-        if first["type"] == "extra_forbidden"
-        else first["msg"].removeprefix("Value error, ")
-    )
-    return f"{where}: {words}" if where else words
+    text = "unknown parameter" if first["type"] == "extra_forbidden" else words(first)
+    return f"{where}: {text}" if where else text

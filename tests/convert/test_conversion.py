@@ -377,7 +377,7 @@ def test_missing_weights_and_unknown_layers_are_reported_together(
     [
         (Options(mean=(1.0, 2.0)), UsageError, "--mean has 2 values, but the network takes 3"),
         (Options(channel_order=ChannelOrder.GRAY), UsageError, "does not fit a network of 3"),
-        (Options(scale=0), UsageError, "--scale 0 is 0 in float32, and it must not be 0"),
+        (Options(scale=0), UsageError, "--scale 0 is 0 in float32; it must not be 0"),
         (Options(scale=1e-60), UsageError, "--scale 1e-60 is 0 in float32"),
         (Options(mean=127.5), UsageError, r"mean 127.5 is not a tuple of numbers"),  # type: ignore[arg-type]
         (Options(mean="127"), UsageError, "mean '127' is not a tuple of numbers"),  # type: ignore[arg-type]

@@ -207,7 +207,7 @@ def test_a_missing_package_of_the_server_is_named_by_a_dry_run_too(
         ({"SFD_MODELS": "../x"}, "is not a model name"),
         (
             {"SFD_MODEL_STORE": "/nowhere"},
-            "the model store /nowhere (SFD_MODEL_STORE or --store) is not",
+            "the model store /nowhere does not exist; set SFD_MODEL_STORE",
         ),
         ({"SFD_PROVIDER": "cuda"}, "SFD_PROVIDER=cuda does not work: "),
         ({"SFD_HOST": "256.0.0.1", "SFD_PORT": "0"}, "cannot listen on 256.0.0.1:0: "),

@@ -47,7 +47,7 @@ def test_the_limit_is_counted_and_logged_once_while_it_lasts(
         descriptors.check()
     assert reached == [1]
     first, second = [record.getMessage() for record in caplog.records]
-    assert first.startswith(f"the limit of {soft} open files is reached")
+    assert first.startswith(f"the limit of {soft} open files is nearly reached")
     assert second == "new connections are accepted again"
 
 
@@ -93,7 +93,7 @@ def test_a_service_at_its_limit_of_open_files_says_so_and_recovers(
     with start_server(before) as server:
         files = limit_files(server, 10)
         connections: list[socket.socket] = [server.connect() for _ in range(40)]
-        wait_for_line(server, f"the limit of {files} open files is reached")
+        wait_for_line(server, f"the limit of {files} open files is nearly reached")
         for connection in connections:
             connection.close()
         assert httpx.get(f"{server.url}/livez", timeout=30).status_code == 200
@@ -118,7 +118,7 @@ def test_all_of_many_clients_at_once_are_answered_at_the_limit(
         statuses = Counter(receive_answer(each).split()[1] for each in connections)
         assert set(statuses) <= {b"200", b"503"}
         assert statuses[b"200"] >= 1
-        assert f"the limit of {files} open files is reached" in server.complete_log()
+        assert f"the limit of {files} open files is nearly reached" in server.complete_log()
         assert server.metrics()["sfd_file_limits_total"] >= 1
         connection = server.connect()
         connection.sendall(request + picture)
@@ -141,7 +141,7 @@ def test_waiting_connections_do_not_delay_the_end_of_a_service(
         files = limit_files(server, 10)
         for _ in range(40):
             server.connect()
-        wait_for_line(server, f"the limit of {files} open files is reached")
+        wait_for_line(server, f"the limit of {files} open files is nearly reached")
         server.process.terminate()
         assert server.process.wait(30) == 0
         assert "Traceback" not in server.log.read_text()

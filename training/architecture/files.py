@@ -6,6 +6,7 @@ from pathlib import Path
 from convert.caffe import prototxt
 from sfd.errors import SfdError, UsageError
 from sfd.files import write_atomically
+from sfd.terminal import is_utf8
 from training.architecture import networks
 from training.architecture.family import Architecture
 from training.architecture.solver import solver
@@ -40,12 +41,10 @@ def write(
     other content and `force` is not set. Nothing is written then.
     """
     for option, text in (("--output", str(folder)), ("--name", name)):
-        try:
-            text.encode()
-        except UnicodeEncodeError:
+        if not is_utf8(text):
             raise DesignError(
                 f"{option} {text}: is not UTF-8, as the text of the solver must be; choose another"
-            ) from None
+            )
     contents = {
         folder / file: text.encode()
         for file, text in texts(architecture, name, folder.as_posix()).items()
