@@ -40,12 +40,12 @@ import sfd.telemetry  # noqa: F401 - before any module imports onnxruntime
 if TYPE_CHECKING:
     from convert.conversion import (
         ConversionError,
-        Options,
         VerificationError,
         convert_bytes,
         convert_file,
         explain_file,
     )
+    from convert.options import Options
     from convert.outputs.kinds import Kind
     from convert.report import Report, Status, Verification
 
@@ -64,6 +64,7 @@ __all__ = [
 
 _MODULES = {
     "Kind": "convert.outputs.kinds",
+    "Options": "convert.options",
     "Report": "convert.report",
     "Status": "convert.report",
     "Verification": "convert.report",

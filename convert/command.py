@@ -6,13 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from convert.arguments import add_preprocessing
-from convert.conversion import (
-    STEPS,
-    Options,
-    VerificationError,
-    convert_file,
-    explain_file,
-)
+from convert.conversion import STEPS, VerificationError, convert_file, explain_file
+from convert.options import Options
 from convert.outputs.kinds import Kind
 from convert.report import Report
 from convert.storage import data_path

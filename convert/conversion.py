@@ -3,10 +3,9 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeVar
 
 import numpy as np
 import onnx
@@ -20,6 +19,7 @@ from convert.caffe.wire import release
 from convert.explanation import Explanation, explain
 from convert.files import check_output, check_source
 from convert.metadata import class_names, metadata
+from convert.options import DEFAULTS, Options, checked
 from convert.outputs.kinds import Built, Kind, build, default_kind, input_problems
 from convert.outputs.preprocessing import ChannelOrder, Preprocessing
 from convert.outputs.stated import differences, fractions
@@ -31,7 +31,6 @@ from convert.verify import verify
 from convert.verify.smaller_input import reduced
 from sfd.errors import SfdError, UsageError
 from sfd.files import sha256
-from sfd.terminal import is_utf8
 
 LARGEST_SIDE = 16_384
 """The longest side of an input in pixels, so that a damaged prototxt does not fill the memory."""
@@ -42,34 +41,6 @@ STEPS = (
 )  # fmt: skip
 """The step names that `progress` gets, in order. "simulating" occurs only without weights, and the
 steps from OpenCV to scene only with verification."""
-
-Choice = TypeVar("Choice", Kind, ChannelOrder)
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The options of a conversion. None stands for the prototxt's value, or Caffe's default."""
-
-    output: Kind | None = None
-    input_size: tuple[int, int] | None = None
-    """Height and width."""
-    channel_order: ChannelOrder | None = None
-    mean: tuple[float, ...] | None = None
-    """In the network's channel order; one value, or one for each channel."""
-    scale: float = 1.0
-    name: str | None = None
-    class_names: tuple[str, ...] | None = None
-    verify: bool = True
-    prune: bool = True
-    """Whether channels that change no output are removed."""
-    merge: bool = True
-    """Whether convolutions that read one value through the same window become one."""
-    widen: bool = True
-    """Whether convolutions with few outputs become a wide 1x1 convolution and a sum."""
-    partition: bool = False
-    """Whether wide values are computed in parts, for runtimes on a CPU."""
-    simulated_weights: int | None = None
-    """A seed for random weights instead of a caffemodel."""
 
 
 class ConversionError(SfdError):
@@ -93,7 +64,7 @@ def convert_file(
     prototxt: Path,
     caffemodel: Path | None,
     output: Path,
-    options: Options = Options(),
+    options: Options = DEFAULTS,
     progress: Callable[[str], object] = lambda _: None,
 ) -> Report:
     """Convert a Caffe model to one ONNX file at `output`, which appears whole or not at all.
@@ -106,7 +77,7 @@ def convert_file(
     options or paths that don't fit, ConversionError, VerificationError, and WriteError.
     """
     clock = _Clock(progress)
-    options = _checked(options)
+    options = checked(options)
     if caffemodel is None and options.simulated_weights is None:
         raise UsageError("the weights are missing: give the .caffemodel, or --simulate-weights 1")
     if caffemodel is not None and options.simulated_weights is not None:
@@ -139,7 +110,7 @@ def convert_file(
 def convert_bytes(
     prototxt: bytes,
     caffemodel: bytes | None,
-    options: Options = Options(),
+    options: Options = DEFAULTS,
     progress: Callable[[str], object] = lambda _: None,
 ) -> tuple[onnx.ModelProto, Report]:
     """Convert the contents of a prototxt and a caffemodel; see `convert_file`.
@@ -173,7 +144,7 @@ def explain_file(prototxt: Path, caffemodel: Path | None, options: Options) -> E
     Raises CaffeError only for a text that isn't a prototxt, and UsageError for options that don't
     fit the model.
     """
-    options = _checked(options)
+    options = checked(options)
     network, problems = _read(prototxt, caffemodel, options)
     kind, preprocessing = _frame(network, options)
     return explain(network, problems, kind, preprocessing, merging=options.merge)
@@ -287,41 +258,6 @@ def _build(
         pruning=options.prune, merging=options.merge, widening=options.widen,
         partitioning=options.partition, parts=parts,
     )  # fmt: skip
-
-
-def _checked(options: Options) -> Options:
-    """The options, of which Python code may give a choice by its name. Raises UsageError."""
-    if options.name is not None:
-        _check_text("--name", options.name)
-    for each in options.class_names or ():
-        if not each.strip():
-            raise UsageError("--class-names has an empty name")
-        _check_text("--class-names", each)
-    return replace(
-        options,
-        output=_choice("output", options.output, Kind),
-        channel_order=_choice("channel order", options.channel_order, ChannelOrder),
-        mean=_mean(options.mean),
-    )
-
-
-def _choice(what: str, given: Choice | None, choices: type[Choice]) -> Choice | None:
-    if given is not None and given not in list(choices):
-        raise UsageError(f"{what} {given!r} is not one of {', '.join(choices)}")
-    return None if given is None else choices(given)
-
-
-def _mean(given: Sequence[float] | None) -> tuple[float, ...] | None:
-    try:
-        return None if given is None else tuple(value + 0.0 for value in given)
-    except TypeError:
-        raise UsageError(f"mean {given!r} is not a tuple of numbers, such as (127.5,)") from None
-
-
-def _check_text(option: str, text: str) -> None:
-    """Refuse bytes that are not UTF-8, which the metadata can't hold."""
-    if not is_utf8(text):
-        raise UsageError(f"{option} {text!r} is not UTF-8")
 
 
 def _frame(network: Network, options: Options) -> tuple[Kind, Preprocessing | None]:

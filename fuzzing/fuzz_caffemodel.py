@@ -6,8 +6,9 @@ Every caffemodel is converted to a file that ONNX's own check accepts, or refuse
 from harness import instrumented, main
 
 with instrumented():
-    from convert.conversion import Options, convert_bytes
+    from convert.conversion import convert_bytes
     from convert.layers.registry import handlers
+    from convert.options import Options
     from sfd.errors import SfdError
 
     # They are imported when they are first asked for.

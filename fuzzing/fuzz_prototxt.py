@@ -9,8 +9,9 @@ from tempfile import TemporaryDirectory
 from harness import instrumented, main
 
 with instrumented():
-    from convert.conversion import Options, explain_file
+    from convert.conversion import explain_file
     from convert.layers.registry import handlers
+    from convert.options import Options
     from sfd.errors import SfdError
 
     # They are imported when they are first asked for.

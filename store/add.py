@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from convert.conversion import Options, convert_file
+from convert.conversion import convert_file
+from convert.options import Options
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ONLY_RAW
 from convert.report import Report

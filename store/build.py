@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from convert.conversion import Options, VerificationError, convert_file
+from convert.conversion import VerificationError, convert_file
+from convert.options import Options
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder
 from convert.report import Report

@@ -188,7 +188,7 @@ def _build(arguments: argparse.Namespace) -> None:
 
 
 def _add(arguments: argparse.Namespace) -> None:
-    from convert.conversion import Options
+    from convert.options import Options
     from convert.outputs.preprocessing import ChannelOrder
     from store.add import Card, add
 

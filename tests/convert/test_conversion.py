@@ -18,11 +18,11 @@ from convert.caffe.network import CaffeError
 from convert.conversion import (
     STEPS,
     ConversionError,
-    Options,
     VerificationError,
     convert_file,
     explain_file,
 )
+from convert.options import Options
 from convert.outputs.kinds import Built, Kind
 from convert.outputs.preprocessing import ChannelOrder
 from convert.report import Report, Status, Verification

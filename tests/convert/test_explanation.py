@@ -6,7 +6,8 @@ from typing import Protocol
 
 import pytest
 
-from convert.conversion import Options, explain_file
+from convert.conversion import explain_file
+from convert.options import Options
 from sfd.cli import run_command
 from tests.convert import networks
 

@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from convert.caffe import weights
-from convert.conversion import Options, convert_file
+from convert.conversion import convert_file
+from convert.options import Options
 from convert.outputs.kinds import Kind
 from convert.report import Status
 from geometry.arrays import F32

@@ -10,7 +10,8 @@ import pytest
 
 from convert.caffe import weights
 from convert.caffe.network import CaffeError
-from convert.conversion import Options, convert_file
+from convert.conversion import convert_file
+from convert.options import Options
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder
 from convert.report import Report, Status

@@ -12,8 +12,9 @@ import pytest
 
 from convert.caffe import network, weights, wire
 from convert.caffe.diagnostics import CaffeError
-from convert.conversion import Options, convert_file
+from convert.conversion import convert_file
 from convert.graph import MAX_FOLDED, GraphBuilder
+from convert.options import Options
 from convert.report import Status
 from convert.simulation import simulate
 from convert.verify import smaller_input

@@ -8,9 +8,10 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from convert.conversion import Options, convert_file
+from convert.conversion import convert_file
 from convert.graph import BATCH, GraphBuilder, Value
 from convert.merge import merge
+from convert.options import Options
 from convert.outputs.kinds import Kind
 from geometry.arrays import F32
 from sfd.cli import main

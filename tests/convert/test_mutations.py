@@ -9,7 +9,8 @@ from typing import Protocol
 
 import pytest
 
-from convert.conversion import Options, convert_file
+from convert.conversion import convert_file
+from convert.options import Options
 from sfd.cli import run_command
 from sfd.errors import SfdError
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from convert.caffe import weights
-from convert.conversion import Options, convert_file
+from convert.conversion import convert_file
+from convert.options import Options
 from convert.outputs.kinds import Kind
 from convert.report import Report, Status
 from geometry.arrays import F32, U8

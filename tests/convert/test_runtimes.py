@@ -12,7 +12,8 @@ import onnxruntime
 import pytest
 from numpy.typing import NDArray
 
-from convert.conversion import Options, convert_file
+from convert.conversion import convert_file
+from convert.options import Options
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import Preprocessing
 from convert.verify.inputs import pictures

@@ -9,7 +9,8 @@ import pytest
 
 from convert.caffe import network
 from convert.caffe.network import CaffeError
-from convert.conversion import Options, convert_file
+from convert.conversion import convert_file
+from convert.options import Options
 from convert.report import Status
 from convert.simulation import simulate
 from sfd.cli import run_command

@@ -11,8 +11,9 @@ import pytest
 from onnx import helper
 
 from convert import storage
-from convert.conversion import Options, convert_bytes, convert_file
+from convert.conversion import convert_bytes, convert_file
 from convert.graph import BATCH, GraphBuilder
+from convert.options import Options
 from convert.report import Status
 from convert.storage import stored
 from sfd.files import WriteError

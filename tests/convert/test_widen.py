@@ -9,8 +9,9 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from convert.conversion import Options, convert_file
+from convert.conversion import convert_file
 from convert.graph import BATCH, GraphBuilder
+from convert.options import Options
 from convert.outputs.kinds import Kind
 from convert.quantization import head_nodes
 from convert.widen import widen

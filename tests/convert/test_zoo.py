@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from convert.conversion import Options, convert_file
+from convert.conversion import convert_file
+from convert.options import Options
 from convert.report import Status
 from tests.convert.zoo import classification, dense, detection, sequences
 

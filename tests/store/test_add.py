@@ -4,7 +4,7 @@ from typing import Protocol
 
 import pytest
 
-from convert.conversion import Options
+from convert.options import Options
 from sfd.errors import SfdError
 from sfd.files import sha256
 from store import model

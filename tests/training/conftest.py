@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 from PIL import Image, ImageDraw
 
-from convert.conversion import Options
+from convert.options import Options
 from convert.outputs.kinds import Kind
 from service import runtime, settings
 from service.app import create_app

@@ -10,7 +10,8 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from convert.conversion import Options, convert_file
+from convert.conversion import convert_file
+from convert.options import Options
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder
 from detection.detector import Query, faces_of

@@ -242,7 +242,7 @@ def test_a_file_whose_download_was_interrupted_ends_with_zeros(
     for begin in (b"", encoded(small_blobs, "float").SerializeToString()):
         begin = begin.rstrip(b"\0")
         path.write_bytes(begin + bytes(3 << 20))
-        message = f"only zeros from byte {len(begin)} on, so the download is probably incomplete; get the file"
+        message = f"only zeros from byte {len(begin)} on, so the download is probably incomplete"
         with pytest.raises(CaffeError, match=message):
             weights.read(path)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from convert.conversion import Options
+from convert.options import Options
 from convert.outputs.kinds import Kind
 from sfd.cli import main
 from store.add import add

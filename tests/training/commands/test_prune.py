@@ -14,7 +14,8 @@ from PIL import Image
 from convert.caffe import weights
 from convert.caffe.diagnostics import Diagnostic
 from convert.caffe.weights import LayerWeights, Weights
-from convert.conversion import Options, convert_file
+from convert.conversion import convert_file
+from convert.options import Options
 from convert.outputs.kinds import Kind
 from geometry.arrays import F32
 from sfd.cli import main

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from convert.caffe import network, prototxt, weights
-from convert.conversion import Options
+from convert.options import Options
 from sfd.errors import SfdError
 from store.add import add
 from training.architecture import networks
