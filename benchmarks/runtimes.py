@@ -9,6 +9,7 @@ import onnxruntime
 
 from benchmarks.contest import Contestant
 from detection.network_file import network_file
+from detection.precision import processor_features
 from detection.providers import ProviderName
 from geometry.arrays import U8
 from sfd.errors import SfdError
@@ -30,7 +31,7 @@ def onnx_contestants(model: Model, batches: Sequence[int], threads: int) -> list
     """The converted file in onnxruntime's CPU provider, at several batch sizes."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    path = network_file(model, check(model), ProviderName.CPU, threads).path
+    path = network_file(model, check(model), ProviderName.CPU, threads, processor_features()).path
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     made = []
     for batch in batches:

@@ -1,5 +1,6 @@
 """The ONNX file of a model that a session opens."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +10,12 @@ from store import model as models
 from store.model import Build, Model
 
 MOST_THREADS_OF_PARTS = 2
-"""With one thread `model.cpu.onnx` takes 0.76 to 0.86 times as long as `model.onnx`, and with two
-0.89 to 0.95 times: each has less of a part to compute. More have not been measured."""
+"""On AVX2, `model.cpu.onnx` takes 0.76 to 0.86 times as long as `model.onnx` with one thread, and
+0.89 to 0.95 times with two: each has less of a part to compute. More have not been measured."""
+WIDE_REGISTERS = "avx512f"
+"""With this feature, onnxruntime reads a wide value only half as often: once for each block of 64
+outputs. On a Xeon with it, and 2 MiB of cache for each core, `model.cpu.onnx` took 1.01 to 1.11
+times as long with one thread, and 1.11 to 1.14 times with two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +27,18 @@ class NetworkFile:
 
 
 def network_file(
-    model: Model, build: Build, provider: ProviderName, threads: int, *, int8: bool = False
+    model: Model,
+    build: Build,
+    provider: ProviderName,
+    threads: int,
+    features: Set[str],
+    *,
+    int8: bool = False,
 ) -> NetworkFile:
     """The file that a provider runs with a number of threads, or the int8 file.
 
-    The CPU has a file of its own where that is faster. Raises StartError if there is no int8 file.
+    The CPU has a file of its own where that is faster: it depends on the threads and on the
+    processor's features. Raises StartError if there is no int8 file.
     """
     if int8:
         if build.int8 is None:
@@ -35,7 +47,7 @@ def network_file(
                 f"`{models.quantizing(model)}`"
             )
         return NetworkFile(model.int8, build.int8.sha256)
-    takes_parts = provider is ProviderName.CPU and threads <= MOST_THREADS_OF_PARTS
-    if takes_parts and build.cpu is not None:
+    takes_parts = threads <= MOST_THREADS_OF_PARTS and WIDE_REGISTERS not in features
+    if provider is ProviderName.CPU and takes_parts and build.cpu is not None:
         return NetworkFile(model.cpu_onnx, build.cpu)
     return NetworkFile(model.onnx, build.sha256)

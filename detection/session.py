@@ -203,7 +203,12 @@ def open_session(
     provider = check_precision(precision, provider, features)
     build = build or models.check(model)
     choose_file = partial(
-        network_file, model, build, threads=threads, int8=precision is Precision.INT8
+        network_file,
+        model,
+        build,
+        threads=threads,
+        features=features,
+        int8=precision is Precision.INT8,
     )
     if precision is Precision.INT8:
         choose_file(provider)

@@ -17,8 +17,8 @@ class Graph(StrEnum):
     """Which ONNX file a server runs."""
 
     MERGED = "merged"
-    """What the service runs on a CPU: useless channels are removed, convolutions joined and
-    widened, and wide values computed in parts."""
+    """What the service runs on this CPU: useless channels are removed, convolutions joined and
+    widened, and without AVX-512 wide values computed in parts."""
     UNMERGED = "unmerged"
     """What `sfd convert --no-prune --no-merge --no-widen` writes."""
 

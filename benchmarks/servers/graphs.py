@@ -6,6 +6,7 @@ from benchmarks.servers.contenders import ENVIRONMENTS, Graph
 from benchmarks.servers.peers.setup import Setup
 from convert.conversion import convert_file
 from detection.network_file import network_file
+from detection.precision import processor_features
 from detection.providers import ProviderName
 from sfd.files import sha256
 from store.build import conversion
@@ -17,7 +18,8 @@ def onnx(model: Model, graph: Graph) -> Path:
     built = check(model)
     if graph is Graph.MERGED:
         # Each process of the loop has one thread, and so has each worker of the service.
-        return network_file(model, built, ProviderName.CPU, threads=1).path
+        features = processor_features()
+        return network_file(model, built, ProviderName.CPU, threads=1, features=features).path
     folder = ENVIRONMENTS / "graphs"
     folder.mkdir(parents=True, exist_ok=True)
     # Another build may come from another converter.

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from detection.errors import StartError
-from detection.network_file import MOST_THREADS_OF_PARTS, network_file
+from detection.network_file import MOST_THREADS_OF_PARTS, WIDE_REGISTERS, network_file
 from detection.providers import ProviderName
 from store import model as models
 from store.model import Build, Model
@@ -25,28 +25,33 @@ def test_a_cpu_with_few_threads_runs_the_file_in_parts(
     built: tuple[Model, Build], threads: int
 ) -> None:
     model, build = built
-    file = network_file(model, build, ProviderName.CPU, threads)
+    file = network_file(model, build, ProviderName.CPU, threads, {"avx2"})
     assert (file.path, file.sha256) == (model.cpu_onnx, build.cpu)
 
 
 @pytest.mark.parametrize(
-    ("provider", "threads", "cpu"),
+    ("provider", "threads", "features", "cpu"),
     [
-        (ProviderName.CPU, MOST_THREADS_OF_PARTS + 1, "0" * 64),
-        (ProviderName.CUDA, 1, "0" * 64),
-        (ProviderName.OPENVINO, 1, "0" * 64),
-        (ProviderName.CPU, 1, None),
+        (ProviderName.CPU, MOST_THREADS_OF_PARTS + 1, {"avx2"}, "0" * 64),
+        (ProviderName.CPU, 1, {"avx2", WIDE_REGISTERS}, "0" * 64),
+        (ProviderName.CUDA, 1, {"avx2"}, "0" * 64),
+        (ProviderName.OPENVINO, 1, {"avx2"}, "0" * 64),
+        (ProviderName.CPU, 1, {"avx2"}, None),
     ],
 )
 def test_all_others_run_the_usual_file(
-    built: tuple[Model, Build], provider: ProviderName, threads: int, cpu: str | None
+    built: tuple[Model, Build],
+    provider: ProviderName,
+    threads: int,
+    features: set[str],
+    cpu: str | None,
 ) -> None:
     model, build = built
-    file = network_file(model, replace(build, cpu=cpu), provider, threads)
+    file = network_file(model, replace(build, cpu=cpu), provider, threads, features)
     assert (file.path, file.sha256) == (model.onnx, build.sha256)
 
 
 def test_without_an_int8_file_int8_is_refused(built: tuple[Model, Build]) -> None:
     model, build = built
     with pytest.raises(StartError, match="has no int8 file; run `sfd models quantize"):
-        network_file(model, build, ProviderName.CPU, 1, int8=True)
+        network_file(model, build, ProviderName.CPU, 1, set(), int8=True)

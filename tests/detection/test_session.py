@@ -268,7 +268,7 @@ def test_int8_runs_its_own_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     assert load(folder).sha256 != digest
 
 
-def test_one_or_two_threads_of_a_cpu_run_the_file_for_cpus_and_nothing_else_does(
+def test_one_or_two_threads_of_a_cpu_without_avx512_run_its_own_file(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = load(folder).sha256
@@ -281,12 +281,15 @@ def test_one_or_two_threads_of_a_cpu_run_the_file_for_cpus_and_nothing_else_does
         return opened(path, ProviderName.CPU, *given, **options)
 
     monkeypatch.setattr(session, "open_file", open_on_the_cpu)
+    monkeypatch.setattr(session, "processor_features", lambda: {"avx512f"})
+    assert load(folder).sha256 == whole
+    monkeypatch.setattr(session, "processor_features", lambda: {"avx2"})
     assert load(folder).sha256 == digest != whole
     assert load(folder, threads=3).sha256 == whole
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     on_cuda = load(folder, ProviderName.CUDA)
     assert (on_cuda.provider, on_cuda.sha256) == ("cuda", whole)
-    assert paths == ["model.cpu.onnx", "model.onnx", "model.onnx"]
+    assert paths == ["model.onnx", "model.cpu.onnx", "model.onnx", "model.onnx"]
 
 
 @pytest.mark.parametrize(
