@@ -24,7 +24,8 @@ BATCHES = (1, 2, 4, 8)
 instead, because a run could take minutes."""
 ACCELERATOR_BATCH = 8
 BUDGET_S = 0.4
-"""No measurement of a start begins after this time, except that of more workers."""
+"""No measurement of a start begins after this time, except that of more workers, and none of a
+larger batch whose first runs would end after it."""
 MOST_FOR_WORKERS = 0.5
 """More workers are measured even after BUDGET_S if an image takes less than this fraction of it."""
 LARGER_BATCH = 0.97
@@ -113,7 +114,8 @@ def tune(
     than LARGER_BATCH times. `before_measuring` is called when the model has run for the first
     times: it waits for other work of the start, which would disturb. Once undisturbed runs would
     have taken `budget` seconds, no new measurement begins, except that of more workers if an image
-    takes less than MOST_FOR_WORKERS of the budget.
+    takes less than MOST_FOR_WORKERS of the budget. A larger batch is not tried if its first runs
+    would end later.
     Raises StartError, with the reason, for a model that does not run.
 
     Without `measure`, or on an accelerator, "auto" is a rule: one worker, and batches of one image
@@ -212,7 +214,18 @@ class _Contest:
     winner: _Trial
     costs: list[Cost]
     """Of the choices."""
-    is_over: Callable[[], bool]
+    seconds_left: Callable[[], float]
+    """Of the time for measurements."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no measurement should begin any more."""
+        return self.seconds_left() < 0
+
+    def has_time_for(self, batch: int) -> bool:
+        """Whether the first runs of a batch size would end in time, at the cost of the winner."""
+        count = min(self.winner.workers, self.winner.threads) * batch
+        return ALLOCATING * count * self.best.seconds < self.seconds_left()
 
     @property
     def best(self) -> Cost:
@@ -239,7 +252,7 @@ class _Contest:
         latest = trial.settled(min(first, trial.cost(), key=_seconds), best)
         if workers > best.workers and not latest.at_most and latest.seconds >= _bound(latest, best):
             latest = min(latest, trial.cost(), key=_seconds)
-        if latest.seconds <= CLEAR * _bound(latest, best) and not self.is_over():
+        if latest.seconds <= CLEAR * _bound(latest, best) and not self.is_over:
             best = self._measure_again()
             latest = min(latest, trial.cost(), key=_seconds)
         elif latest.seconds < _bound(latest, best) and batch > best.batch:
@@ -251,7 +264,7 @@ class _Contest:
 
     def _has_won(self, first: Cost) -> bool:
         """Whether more workers are cheap enough in their first run, in which they allocate."""
-        if first.seconds < _bound(first, self.best) and not self.is_over():
+        if first.seconds < _bound(first, self.best) and not self.is_over:
             self._measure_again()
         return first.seconds < _bound(first, self.best)
 
@@ -299,12 +312,14 @@ def _measure(
         cost = trial.cost()
         # The runs before it took longer if they were disturbed; that must not count.
         end = started + budget - ALLOCATING * (clock() - started)
-        contest = _Contest(begin, trial, [cost], lambda: clock() > end)
+        contest = _Contest(begin, trial, [cost], lambda: end - clock())
         for workers in more:
-            if cost.seconds < MOST_FOR_WORKERS * budget or not contest.is_over():
+            if cost.seconds < MOST_FOR_WORKERS * budget or not contest.is_over:
                 contest.attempt(workers, batches[0])
         for batch in batches[1:]:
-            if contest.is_over() or not contest.attempt(contest.best.workers, batch):
+            if not contest.has_time_for(batch):
+                break
+            if not contest.attempt(contest.best.workers, batch):
                 break
     return contest.costs, contest.winner.session
 

@@ -1,7 +1,6 @@
 """Where this code is, in a checkout or an installed package, and its version."""
 
 import tomllib
-from importlib import metadata
 from pathlib import Path
 
 HOME = Path(__file__).resolve().parent.parent
@@ -22,6 +21,14 @@ _PROJECT = _project()
 CHECKOUT = HOME if _PROJECT else None
 """The checkout that contains this code; None for an installed package."""
 
+
+def _installed_version() -> str:
+    # Imported only here: it takes 0.03 s, and a checkout does not need it.
+    from importlib import metadata
+
+    return metadata.version("sfd")
+
+
 # In a checkout, the metadata of an editable install may be older than pyproject.toml.
-VERSION = _PROJECT["version"] if _PROJECT else metadata.version("sfd")
+VERSION = _PROJECT["version"] if _PROJECT else _installed_version()
 """The version of sfd in pyproject.toml."""

@@ -298,11 +298,23 @@ def test_runs_that_were_disturbed_take_none_of_the_time() -> None:
 
 
 def test_a_larger_batch_is_forgotten_if_there_is_no_time_to_confirm_its_gain() -> None:
-    machine = Machine(lambda threads, batch: 80 + 2 * batch)
+    machine = Machine(lambda threads, batch: 10 + 40 * batch)
     plan = machine.tune(workers=1)
     assert machine.runs == 3 + 3, "a batch of two was tried"
     assert plan.max_batch == 1
     assert "at batch 2" not in plan.reason
+
+
+@pytest.mark.parametrize(("factor", "tried"), [(1.01, False), (0.99, True)])
+@pytest.mark.parametrize(("workers", "threads"), [(1, 4), (2, 2), (3, 2)])
+def test_a_larger_batch_is_not_tried_if_its_first_runs_would_end_too_late(
+    workers: int, threads: int, factor: float, tried: bool
+) -> None:
+    # Three runs of one image, and then two runs of two images, would take the budget of 0.4 s.
+    machine = Machine(lambda _, batch: 400 / 7 * factor * batch)
+    plan = machine.tune(workers=workers, threads=threads)
+    assert (machine.runs > 3 * min(workers, threads)) == tried
+    assert plan.max_batch == 1
 
 
 @pytest.mark.parametrize(("first", "runs"), [(1, 1), (3, 3)])
