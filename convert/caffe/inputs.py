@@ -15,16 +15,33 @@ MAX_ELEMENTS = 1 << 31
 """Per item; beyond these a size is a mistake that would exhaust the memory."""
 
 
-def declared(parsed: Parsed[caffe_pb2.NetParameter]) -> tuple[dict[str, Shape], list[Diagnostic]]:
+def unsized(parsed: Parsed[caffe_pb2.NetParameter]) -> list[Entry]:
+    """The only top-level `input`, if it has no shape: an Input layer, as Caffe makes of them."""
+    net = parsed.message
+    if len(net.input) != 1 or net.input_shape or net.input_dim:
+        return []
+    layer = caffe_pb2.LayerParameter(type="Input", top=net.input)
+    return [Entry(layer, parsed.lines["input"][0])]
+
+
+def states_no_shape(layer: caffe_pb2.LayerParameter) -> bool:
+    """Whether an Input layer has one top, and no shape: then it is an image of any size."""
+    return len(layer.top) == 1 and not layer.input_param.shape
+
+
+def declared(
+    parsed: Parsed[caffe_pb2.NetParameter], size: Size | None
+) -> tuple[dict[str, Shape], list[Diagnostic]]:
     """What the top-level `input` fields declare, with `input_shape` or `input_dim`.
 
-    Source: UpgradeNetInput (src/caffe/util/upgrade_proto.cpp): shapes win over dims.
+    Source: UpgradeNetInput (src/caffe/util/upgrade_proto.cpp): shapes win over dims. In an image of
+    0×0 pixels, `size` (height, width) takes the place of the zeros.
     """
     net = parsed.message
     lines = parsed.lines.get("input", ())
     shapes: dict[str, Shape] = {}
     problems: list[Diagnostic] = []
-    if not net.input:
+    if not net.input or unsized(parsed):
         return shapes, problems
     if net.input_shape:
         given = [tuple(shape.dim) for shape in net.input_shape]
@@ -38,15 +55,18 @@ def declared(parsed: Parsed[caffe_pb2.NetParameter]) -> tuple[dict[str, Shape], 
     for name, shape, line in zip(net.input, given, lines, strict=True):
         if name in shapes:
             problems.append(Diagnostic(f"input {name} is declared twice", line))
-        problems += _check(name, shape, line, None)
-        shapes[name] = shape
+        shapes[name] = _sized(shape, size)
+        problems += _check(name, shapes[name], line, None)
     return shapes, problems
 
 
-def of_input_layer(entry: Entry) -> tuple[dict[str, Shape], list[Diagnostic]]:
-    """The tops of an Input layer: one shape for all, or one each (input_layer.cpp)."""
+def of_input_layer(entry: Entry, size: Size | None) -> tuple[dict[str, Shape], list[Diagnostic]]:
+    """The tops of an Input layer: one shape for all, or one each (input_layer.cpp).
+
+    `size` is as in `declared`.
+    """
     layer = entry.parameter
-    given = [tuple(shape.dim) for shape in layer.input_param.shape]
+    given = [_sized(tuple(shape.dim), size) for shape in layer.input_param.shape]
     if len(given) == 1:
         given *= len(layer.top)
     if len(given) != len(layer.top):
@@ -63,7 +83,8 @@ def of_data_layer(
 ) -> tuple[dict[str, Shape], list[Diagnostic]]:
     """The image that a data layer would feed, as an input; its labels are left out.
 
-    `size` is height and width, None where they are unknown.
+    It may also be an Input layer without a shape. `size` is height and width, None where they are
+    unknown.
     """
     layer = entry.parameter
     if not layer.top:
@@ -72,7 +93,7 @@ def of_data_layer(
         text = (
             "the prototxt doesn't state the size of its images: give the input size (--input-size)"
         )
-        return {}, [Diagnostic(text, entry.line, layer=layer.name)]
+        return {}, [Diagnostic(text, entry.line, layer=layer.name or None)]
     batch = layer.memory_data_param.batch_size or 1
     shape = (batch, channels, *size)
     return {layer.top[0]: shape}, _check(layer.top[0], shape, entry.line, layer.name)
@@ -117,12 +138,19 @@ def check_size(size: Size | None) -> list[Diagnostic]:
     return [Diagnostic(f"input size {size[0]}×{size[1]}: each side must be 1 to {MAX_SIDE} pixels")]
 
 
+def _sized(shape: Shape, size: Size | None) -> Shape:
+    """The shape, with the size instead of two zeros."""
+    return (*shape[:2], *size) if size is not None and shape[2:] == (0, 0) else shape
+
+
 def _check(name: str, shape: Sequence[int], line: int, layer: str | None) -> list[Diagnostic]:
     elements = 1
     for side in shape[1:]:
         elements *= side
     text = "×".join(map(str, shape)) or "nothing"
-    if not shape or min(shape) < 1:
+    if len(shape) == 4 and shape[2:] == (0, 0):
+        what = f"input {name} has the shape {text}: give the input size (--input-size)"
+    elif not shape or min(shape) < 1:
         what = f"input {name} has the shape {text}: every dimension must be at least 1"
     elif max(shape) > MAX_SIDE or elements > MAX_ELEMENTS:
         what = f"input {name} has the shape {text}: that is too large to run"

@@ -82,7 +82,8 @@ def load(
 
     `phase` is "TEST" or "TRAIN". `input_size`, a side or (height, width) in pixels, replaces that
     of the prototxt's image inputs. A data layer becomes the input that it would feed; `channels`
-    are those of its images where it doesn't state them (default: what the weights need, or 3).
+    are those of its images, and of an input without a shape, where the prototxt doesn't state them
+    (default: what the weights need, or 3).
     Layers of loss, accuracy and evaluation become `training_layers`. The weights may lack layers.
 
     Raises CaffeError with every problem of the prototxt's structure at once, and with those of the
@@ -162,7 +163,8 @@ def _assemble(
         return Network(net.name, {}, ()), [Diagnostic(what)]
     selected, more = phases.select(entries, state)
     problems += more
-    declared, more = inputs.declared(parsed)
+    selected = [*inputs.unsized(parsed), *selected]
+    declared, more = inputs.declared(parsed, size)
     problems += more
     blobs = {layer.name: layer.blobs for layer in stored.layers} if stored else {}
     cast = roles.assign(

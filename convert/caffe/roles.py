@@ -50,8 +50,10 @@ def assign(
         layer = entry.parameter
         if not layer.type and not entry.errors:
             roles.problems.append(Diagnostic("has no type", entry.line, layer=layer.name))
-        if layer.type == "Input":
-            _add_inputs(roles, entry, *inputs.of_input_layer(entry))
+        if layer.type == "Input" and inputs.states_no_shape(layer):
+            feeding.append(entry)
+        elif layer.type == "Input":
+            _add_inputs(roles, entry, *inputs.of_input_layer(entry, size))
         elif data_layers.is_data_layer(layer):
             feeding.append(entry)
             roles.absent.update(dict.fromkeys(layer.top[1:], layer.name))
@@ -123,7 +125,7 @@ def _fed(
     size: Size | None,
     channels: int | None,
 ) -> tuple[dict[str, Shape], list[Diagnostic]]:
-    """The input that a data layer stands for."""
+    """The input that a data layer, or an Input layer without a shape, stands for."""
     layer = entry.parameter
     size = size or data_layers.stated_size(layer)
     behind = [other.parameter for other in computing]

@@ -30,13 +30,15 @@ def entry(text: str) -> Entry:
 def test_inputs_are_declared_with_shapes_or_dims(
     text: str, shapes: dict[str, tuple[int, ...]]
 ) -> None:
-    assert inputs.declared(prototxt.parse("name: 'n' " + text, NetParameter)) == (shapes, [])
+    parsed = prototxt.parse("name: 'n' " + text, NetParameter)
+    assert inputs.declared(parsed, (5, 6)) == (shapes, [])
+    assert inputs.unsized(parsed) == []
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("input: 'a'", "0 input_dim for 1 input: give four each"),
+        ("input: ['a', 'b']", "0 input_dim for 2 input: give four each"),
         ("input: 'a' input_dim: [1, 3, 8]", "3 input_dim for 1 input"),
         ("input: 'a' input_dim: [1, 3, 8, 9, 9]", "5 input_dim for 1 input"),
         ("input: ['a', 'b'] input_dim: [1, 3, 8, 9]", "4 input_dim for 2 input"),
@@ -44,13 +46,14 @@ def test_inputs_are_declared_with_shapes_or_dims(
         ("input: ['a', 'a'] input_dim: [1,1,1,1,1,1,1,1]", "input a is declared twice"),
         ("input: 'a' input_dim: [1, 3, -8, 9]", "1×3×-8×9: every dimension must be at least 1"),
         ("input: 'a' input_dim: [0, 3, 8, 9]", "every dimension must be at least 1"),
+        ("input: 'a' input_dim: [1, 3, 0, 0]", "1×3×0×0: give the input size (--input-size)"),
         ("input: 'a' input_shape { }", "the shape nothing: every dimension"),
         ("input: 'a' input_dim: [1, 3, 8, 70000]", "too large to run"),
         ("input: 'a' input_dim: [1, 60000, 60000, 9]", "too large to run"),
     ],
 )
 def test_inputs_without_a_valid_shape_are_a_problem(text: str, message: str) -> None:
-    _, (problem,) = inputs.declared(prototxt.parse("\n" + text, NetParameter))
+    _, (problem,) = inputs.declared(prototxt.parse("\n" + text, NetParameter), None)
     assert message in problem.message
     assert problem.line == 2
 
@@ -69,19 +72,20 @@ def test_inputs_without_a_valid_shape_are_a_problem(text: str, message: str) -> 
 def test_an_input_layer_gives_one_shape_for_all_or_one_each(
     text: str, shapes: dict[str, tuple[int, ...]]
 ) -> None:
-    assert inputs.of_input_layer(entry("type: 'Input' " + text)) == (shapes, [])
+    assert inputs.of_input_layer(entry("type: 'Input' " + text), (5, 6)) == (shapes, [])
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "top: 'a'",
+        "top: 'a' top: 'b'",
         "top: 'a' input_param { shape { } }",
+        "top: 'a' input_param { shape { dim: [1, 3, 0, 0] } }",
         "top: 'a' input_param { shape { dim: [1] } shape { dim: [2] } }",
     ],
 )
 def test_an_input_layer_without_a_valid_shape_is_a_problem(text: str) -> None:
-    _, problems = inputs.of_input_layer(entry("name: 'i' type: 'Input' " + text))
+    _, problems = inputs.of_input_layer(entry("name: 'i' type: 'Input' " + text), None)
     assert [(problem.line, problem.layer) for problem in problems] == [(9, "i")]
 
 

@@ -83,6 +83,33 @@ def test_a_data_layer_has_the_channels_that_the_weights_need(
     assert found.inputs == {"data": (1, channels, 8, 8)}
 
 
+WITHOUT_A_SIZE = [
+    "input: 'data'\n",
+    "layer { name: 'i' type: 'Input' top: 'data' }\n",
+    "layer { name: 'i' type: 'Input' top: 'data' input_param { } }\n",
+    "input: 'data' input_dim: [1, 4, 0, 0]\n",
+    "input: 'data' input_shape { dim: [1, 4, 0, 0] }\n",
+    "layer { name: 'i' type: 'Input' top: 'data' input_param { shape { dim: [1, 4, 0, 0] } } }\n",
+]
+
+
+@pytest.mark.parametrize("image", WITHOUT_A_SIZE)
+def test_an_input_without_a_size_takes_the_given_one(read: Read, image: str) -> None:
+    found = read(image + CONV, {"c": (2, 4, 3, 3)}, size=28)
+    assert found.inputs == {"data": (1, 4, 28, 28)}
+    assert [layer.name for layer in found.layers] == ["c"]
+    assert found.training_layers == ()
+
+
+@pytest.mark.parametrize("image", WITHOUT_A_SIZE)
+def test_an_input_without_a_size_needs_one(read: Read, image: str) -> None:
+    with pytest.raises(CaffeError) as caught:
+        read(image + CONV, {"c": (2, 4, 3, 3)})
+    (problem,) = caught.value.diagnostics
+    assert problem.line == 1
+    assert "--input-size" in problem.message
+
+
 def test_features_from_a_file_need_no_size(read: Read) -> None:
     text = (
         'layer { name: "d" type: "HDF5Data" top: "data" top: "label" }\n'
