@@ -44,6 +44,8 @@ DEFAULTS = Options()
 def checked(options: Options) -> Options:
     """The options, of which Python code may give a choice by its name. Raises UsageError."""
     if options.name is not None:
+        if not options.name.strip():
+            raise UsageError("--name is empty")
         _check_text("--name", options.name)
     for each in options.class_names or ():
         if not each.strip():

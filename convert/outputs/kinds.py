@@ -232,9 +232,15 @@ def _own_names(kind: Kind) -> tuple[str, ...]:
 
 def _renamed(network: Network, taken: Sequence[str]) -> Network:
     """The network with other names for tops that are named like inputs or outputs of the file."""
+    tops = {top for layer in network.layers for top in layer.tops}
+    names: dict[str, str] = {}
+    for blob in tops.intersection(taken).difference(network.inputs):
+        names[blob] = f"caffe/{blob}"
+        while names[blob] in tops:
+            names[blob] = f"caffe/{names[blob]}"
 
     def name(blob: str) -> str:
-        return f"caffe/{blob}" if blob in taken and blob not in network.inputs else blob
+        return names.get(blob, blob)
 
     layers = tuple(
         replace(

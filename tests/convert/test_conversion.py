@@ -383,6 +383,7 @@ def test_missing_weights_and_unknown_layers_are_reported_together(
         (Options(mean="127"), UsageError, "mean '127' is not a tuple of numbers"),  # type: ignore[arg-type]
         (Options(class_names=("",)), UsageError, "--class-names has an empty name"),
         (Options(class_names=("\udcff",)), UsageError, r"--class-names '.udcff' is not UTF-8"),
+        (Options(name=" "), UsageError, "--name is empty"),
         (Options(name="\udcff"), UsageError, r"--name '.udcff' is not UTF-8"),
         (Options(output=Kind.RAW, mean=(1.0,)), UsageError, "don't go with raw output"),
         (Options(class_names=("a", "b")), UsageError, "has 2 names, but the network has 1"),

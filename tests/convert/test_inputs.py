@@ -322,3 +322,19 @@ layer { name: "x" type: "NoSuchType" bottom: "p" top: "x" }
         == "line 2, layer p: blob 0 of the weights file: 1 of its 100 values are infinite or NaN"
     )
     assert "layers of type NoSuchType" in second
+
+
+def test_a_top_named_like_the_files_input_gets_a_name_that_no_other_has(tmp_path: Path) -> None:
+    text = (
+        'input: "image" input_shape { dim: [1, 3, 8, 8] }\n'
+        'layer { name: "n" type: "Power" bottom: "image" top: "data" power_param { scale: -1 } }\n'
+        'layer { name: "d" type: "Power" bottom: "image" top: "caffe/data" '
+        "power_param { scale: 2 } }\n"
+    )
+    model = write_model(tmp_path, text, {})
+    report = run_conversion(model, tmp_path / "out.onnx", Options(output=Kind.RAW))
+    assert report.verification.status is Status.VERIFIED
+    session = onnxruntime.InferenceSession(tmp_path / "out.onnx")
+    image = random(1, 3, 8, 8)
+    found = session.run(["caffe/caffe/data", "caffe/data"], {"data": image})
+    np.testing.assert_array_equal(found, [-image, 2 * image])
