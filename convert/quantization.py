@@ -9,7 +9,6 @@ everything behind them stay in float32: int8 is too coarse for the coordinates o
 """
 
 import logging
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +26,7 @@ from onnxruntime.quantization import (
 from convert.widen import sum_weights
 from geometry.arrays import U8
 from sfd.errors import SfdError
+from sfd.files import scratch
 
 METHOD = (
     f"QDQ, MinMax, weights per channel, heads in float32, onnxruntime {onnxruntime.__version__}"
@@ -60,7 +60,7 @@ def quantize(source: Path, images: Iterable[U8]) -> bytes:
     kept = head_nodes(model.graph)
     if all(node.name in kept for node in model.graph.node if node.op_type == "Conv"):
         raise QuantizationError(f"{source}: has no convolution to quantize but its last ones")
-    with tempfile.TemporaryDirectory(prefix="sfd-quantize-") as folder, _quietly():
+    with scratch("quantize") as folder, _quietly():
         target = Path(folder) / "model.onnx"
         quantize_static(
             source,

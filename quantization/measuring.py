@@ -2,7 +2,6 @@
 
 import dataclasses
 import statistics
-import tempfile
 import time
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from detection.predictions import Predictions
 from detection.providers import ProviderName, Use
 from detection.session import INPUT, Session, open_file, open_session
 from quantization.images import Images, Progress, inputs
+from sfd.files import scratch
 from store.int8 import Agreement, Speed
 from store.model import INT8_FILE, Model, ModelError
 
@@ -29,7 +29,7 @@ def measured(
     """
     threads = available_cpus()
     reference = open_session(model, ProviderName.CPU, threads, 1)
-    with tempfile.TemporaryDirectory(prefix="sfd-quantize-") as folder:
+    with scratch("quantize") as folder:
         file = Path(folder) / INT8_FILE
         file.write_bytes(content)
         opened = open_file(file, ProviderName.CPU, Use(INPUT, "", 1, threads))

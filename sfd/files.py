@@ -76,6 +76,20 @@ def temporary_beside(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def scratch(purpose: str) -> "tempfile.TemporaryDirectory[str]":
+    """A temporary folder, which is removed at the end of the `with` block.
+
+    `purpose` is part of its name. Raises WriteError if it can't be made.
+    """
+    try:
+        return tempfile.TemporaryDirectory(prefix=f"sfd-{purpose}-")
+    except OSError as error:
+        raise WriteError(
+            f"can't make a temporary folder ({error.strerror}): set TMPDIR to a folder that can be "
+            "written"
+        ) from error
+
+
 def create_beside(path: Path) -> tuple[BinaryIO, Path]:
     """A new file under a temporary name in the folder of `path`."""
     # Not the whole name: with more it could become too long (NAME_MAX, 255 bytes).

@@ -8,7 +8,6 @@ import importlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
@@ -22,6 +21,7 @@ from convert.verify.opencv_copy import opencv_copy
 from convert.verify.rewrites.piece import Shapes
 from geometry.arrays import F32
 from sfd import extras
+from sfd.files import scratch
 from sfd.terminal import is_utf8
 
 Feed = Mapping[str, F32]
@@ -119,7 +119,7 @@ class OpenCVNetwork:
         read = self._cv2.dnn.readNetFromCaffe
         if isinstance(self._weights, Path):
             # From the file itself OpenCV needs less memory.
-            with TemporaryDirectory(prefix="sfd-opencv-") as folder:
+            with scratch("opencv") as folder:
                 prototxt = Path(folder) / "deploy.prototxt"
                 # It crashes on a path that is not UTF-8.
                 if is_utf8(prototxt) and is_utf8(self._weights):

@@ -4,12 +4,13 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sfd.files import WriteError, open_regular, sha256, write_atomically
+from sfd.files import WriteError, open_regular, scratch, sha256, write_atomically
 
 
 def test_an_interrupted_write_leaves_the_old_file(
@@ -118,6 +119,20 @@ def test_a_write_to_a_link_replaces_the_file_at_its_end(tmp_path: Path) -> None:
 def test_a_folder_is_refused_as_such(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         open_regular(tmp_path)
+
+
+def test_a_temporary_folder_is_removed_at_the_end() -> None:
+    with scratch("test") as name:
+        assert Path(name).is_dir()
+    assert not Path(name).exists()
+
+
+def test_without_a_temporary_folder_the_error_says_what_to_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "absent"))
+    with pytest.raises(WriteError, match=r"\(No such file or directory\): set TMPDIR to a folder"):
+        scratch("test")
 
 
 def test_a_link_to_a_file_is_opened(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Measures faces that fill the frame: photographs cut so that the face takes a share of them."""
 
 import random
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from geometry.arrays import F64
 from geometry.boxes import iou
 from sfd.errors import SfdError
+from sfd.files import scratch
 from training.data.dataset import read_json_lines, split
 from training.data.images import opened, upright
 from training.data.wider import GroundTruthError
@@ -77,7 +77,7 @@ def measure(faces: Sequence[Face], score: float, find: Find) -> list[dict[str, A
     `find` gives the detections of files; those with at least `score` count.
     """
     rows = []
-    with tempfile.TemporaryDirectory(prefix="sfd-closeup-") as folder:
+    with scratch("closeup") as folder:
         files, boxes, real = [], [], []
         for share in SHARES:
             for index, face in enumerate(faces):

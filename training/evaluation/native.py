@@ -1,6 +1,5 @@
 """The predictor that runs a model on images at their own resolution."""
 
-import tempfile
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from detection.detector import Query, faces_of
 from detection.predictions import Predictions
 from geometry.boxes import clip
 from geometry.letterbox import Letterbox
+from sfd.files import scratch
 from store import model as models
 from store.model import Model
 from store.places import locate
@@ -73,7 +73,7 @@ class NativePredictor:
         sizes = [_size(file) for file in files]
         order = sorted(range(len(files)), key=lambda index: (_padded(*sizes[index]), index))
         found: dict[int, Detections] = {}
-        with tempfile.TemporaryDirectory(prefix="sfd-native-") as folder:
+        with scratch("native") as folder:
             networks = _Networks(self.model, Path(folder))
             for index in order:
                 found[index] = self._one(files[index], networks, min_score)
