@@ -35,9 +35,11 @@ class Keys:
 
 
 def in_headers(headers: Headers) -> str | None:
-    """The key in `X-API-Key` or in `Authorization: Bearer`; None if there is neither."""
-    given = headers.get("x-api-key")
-    if given is not None:
+    """The key in `X-API-Key` or in `Authorization: Bearer`; None if there is neither.
+
+    An empty `X-API-Key` counts as none: clients send it if they take the key from an empty setting.
+    """
+    if given := headers.get("x-api-key"):
         return given
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     return credentials.strip() if scheme.lower() == "bearer" else None

@@ -125,21 +125,26 @@ class Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Shut down in order on SIGTERM and SIGINT, and at once on a second SIGINT.
+        """Shut down in order on SIGTERM, SIGINT and SIGHUP, and at once on a second SIGINT.
 
         uvicorn's own handler raises the signal again at the end, which would make the exit code
         143.
         """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        ending = [signal.SIGTERM, signal.SIGINT]
+        # A terminal that is closed sends it. Under `nohup` it is ignored.
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            ending.append(signal.SIGHUP)
+        for number in ending:
             loop.add_signal_handler(number, self.handle_exit, number, None)
         try:
             yield
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in ending:
                 loop.remove_signal_handler(number)
-            # All requests are answered: a second SIGTERM must not change the exit code.
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            # All requests are answered: a second signal must not change the exit code.
+            for number in {signal.SIGTERM, signal.SIGHUP}.intersection(ending):
+                signal.signal(number, signal.SIG_IGN)
 
     def handle_exit(self, sig: int, frame: object) -> None:
         """Become not ready at once; the event loop does the rest."""

@@ -82,6 +82,25 @@ def test_sigterm_finishes_accepted_requests_and_exits_0(
         assert server.process.wait(20) == 0
 
 
+def test_a_closed_terminal_ends_the_service_in_order(start_server: Any) -> None:
+    # The tests may run under `nohup` themselves.
+    plain = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)"
+    with start_server(plain) as server:
+        server.process.send_signal(signal.SIGHUP)
+        assert server.process.wait(20) == 0
+        assert "SIGHUP: finishing the accepted requests" in server.log.read_text()
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing(start_server: Any) -> None:
+    nohup = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)"
+    with start_server(nohup) as server:
+        server.process.send_signal(signal.SIGHUP)
+        assert httpx.get(f"{server.url}/readyz").status_code == 200
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+        assert "SIGHUP" not in server.log.read_text()
+
+
 def test_a_client_that_outlasts_the_grace_time_does_not_stop_the_exit(
     start_server: Any,
 ) -> None:

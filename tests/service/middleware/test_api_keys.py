@@ -19,6 +19,7 @@ def guarded(serve: Any) -> Iterator[TestClient]:
         {"X-API-Key": KEYS[0]},
         {"X-API-Key": KEYS[1]},
         {"Authorization": f"Bearer {KEYS[1]}"},
+        {"Authorization": f"Bearer {KEYS[1]}", "X-API-Key": ""},
         {"Authorization": f"bearer  {KEYS[1]}"},
     ],
 )
