@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sfd.cli import main
-from store.model import Model, ModelError
+from store.model import Model
 
 CATALOG = Path(__file__).resolve().parents[2] / "model_store/catalog.toml"
 
@@ -74,9 +74,12 @@ def test_options_of_models_may_stand_before_quantize(
     assert main(["models", *given, "--store", str(store), "--force"]) == 0
 
 
-def test_debug_may_stand_before_quantize(store: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError):
-        main(["models", "--debug", "--store", str(store), "quantize", "a", "--images", "."])
+def test_debug_may_stand_before_quantize(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["models", "--debug", "--store", str(store), "quantize", "a", "--images", "."]
+    assert main(given) == 1
+    traceback, end = capsys.readouterr().err.rsplit("sfd models quantize: ", 1)
+    assert "Traceback" in traceback
+    assert end.startswith("no model 'a'")
 
 
 def test_a_model_of_the_catalog_is_told_how_to_be_pulled(

@@ -1,18 +1,21 @@
 """`sfd serve --ray`: the first try."""
 
+import logging
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from service.log_writer import LogWriter
 from sfd.cli import main
 from tests.cells import NAME
 from tests.clusters import FRUGAL, PATIENCE_S
@@ -26,6 +29,18 @@ def small(monkeypatch: pytest.MonkeyPatch, store: Path) -> None:
     """The settings of the small model."""
     monkeypatch.setenv("SFD_MODEL_STORE", str(store))
     monkeypatch.setenv("SFD_MODELS", NAME)
+
+
+@pytest.fixture(autouse=True)
+def own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Takes back what the command does to the logging of this process."""
+    root, level = logging.getLogger(), logging.getLogger().level
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    yield
+    root.handlers = [each for each in root.handlers if not isinstance(each, LogWriter)]
+    root.setLevel(level)
+    logging.captureWarnings(False)
 
 
 def test_it_serves_with_several_replicas_and_ends_with_sigterm(
