@@ -159,7 +159,8 @@ def record(
 ) -> Build:
     """Write `build.json` for a `model.onnx`, and the networks beside it, just converted.
 
-    What it says about `model.int8.onnx` stays: `check_int8` finds out if that is out of date.
+    What it says about `model.int8.onnx` stays if there is one: `check_int8` finds out if that is
+    out of date.
     """
     made = Build(
         sha256=report.onnx_sha256,
@@ -186,6 +187,6 @@ def write(model: Model, build: Build) -> None:
 
 def _int8_before(model: Model) -> Int8 | None:
     try:
-        return read_build(model).int8
+        return read_build(model).int8 if model.int8.exists() else None
     except ModelError:
         return None

@@ -115,6 +115,12 @@ def test_another_float32_file_makes_the_int8_file_out_of_date(quantized: Model) 
     assert "was made from another model.onnx; run `sfd models quantize tiny" in row.problem
 
 
+def test_building_again_forgets_an_int8_file_that_was_deleted(quantized: Model) -> None:
+    quantized.int8.unlink()
+    build(quantized, verify=False)
+    assert models.read_build(quantized).int8 is None
+
+
 def test_building_the_same_file_again_keeps_the_int8_file(quantized: Model) -> None:
     build(quantized, verify=False)
     assert examine(quantized.folder).problem == ""
