@@ -109,7 +109,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         default=None,
         help="compute wide values between convolutions in parts, which a processor's caches hold "
-        "better; gives the same results faster on a CPU, up to rounding (default: no)",
+        "better; gives the same results, up to rounding, faster on a CPU without AVX-512 "
+        "(default: no)",
     )
     parser.add_argument(
         "--report", type=Path, metavar="REPORT.json", help="write every comparison to this file"

@@ -25,7 +25,7 @@ def unsized(parsed: Parsed[caffe_pb2.NetParameter]) -> list[Entry]:
 
 
 def states_no_shape(layer: caffe_pb2.LayerParameter) -> bool:
-    """Whether an Input layer has one top, and no shape: then it is an image of any size."""
+    """Whether an Input layer has one top, and no shape."""
     return len(layer.top) == 1 and not layer.input_param.shape
 
 
@@ -71,7 +71,7 @@ def of_input_layer(entry: Entry, size: Size | None) -> tuple[dict[str, Shape], l
         given *= len(layer.top)
     if len(given) != len(layer.top):
         text = f"{len(given)} shapes for {len(layer.top)} tops: give one, or one each"
-        return {}, [Diagnostic(text, entry.line, layer=layer.name)]
+        return {}, [Diagnostic(text, entry.line, layer=layer.name or None)]
     problems: list[Diagnostic] = []
     for name, shape in zip(layer.top, given, strict=True):
         problems += _check(name, shape, entry.line, layer.name)
@@ -96,13 +96,13 @@ def of_data_layer(
         return {}, [Diagnostic(text, entry.line, layer=layer.name or None)]
     batch = layer.memory_data_param.batch_size or 1
     shape = (batch, channels, *size)
-    return {layer.top[0]: shape}, _check(layer.top[0], shape, entry.line, layer.name)
+    return {layer.top[0]: shape}, _check(layer.top[0], shape, entry.line, layer.name or None)
 
 
-def of_dummy_layer(entry: Entry) -> tuple[dict[str, Shape], list[Diagnostic]]:
-    """The tops of a DummyData layer as inputs."""
+def of_dummy_layer(entry: Entry, size: Size | None) -> tuple[dict[str, Shape], list[Diagnostic]]:
+    """The tops of a DummyData layer as inputs; `size` is as in `declared`."""
     layer = entry.parameter
-    shapes = data_layers.dummy_shapes(layer)
+    shapes = [_sized(shape, size) for shape in data_layers.dummy_shapes(layer)]
     if not shapes:
         text = f"its shapes don't fit its {len(layer.top)} tops: give one, or one each"
         return {}, [Diagnostic(text, entry.line, layer=layer.name)]

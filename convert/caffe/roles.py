@@ -46,12 +46,13 @@ def assign(
     """
     roles = Roles(inputs=dict(declared))
     feeding: list[Entry] = []
+    shapeless: list[Entry] = []
     for entry in selected:
         layer = entry.parameter
         if not layer.type and not entry.errors:
             roles.problems.append(Diagnostic("has no type", entry.line, layer=layer.name))
         if layer.type == "Input" and inputs.states_no_shape(layer):
-            feeding.append(entry)
+            shapeless.append(entry)
         elif layer.type == "Input":
             _add_inputs(roles, entry, *inputs.of_input_layer(entry, size))
         elif data_layers.is_data_layer(layer):
@@ -63,11 +64,18 @@ def assign(
             roles.absent.update(dict.fromkeys(layer.top, layer.name))
         else:
             roles.computing.append(entry)
+    if len(shapeless) == 1 and not roles.inputs and not feeding:
+        # The only input: an image of any size.
+        feeding = shapeless
+    else:
+        for entry in shapeless:
+            _add_inputs(roles, entry, *inputs.of_input_layer(entry, size))
+            roles.unsized.update(set(entry.parameter.top) - set(roles.inputs))
     feeding += _of_other_phases(roles, entries, selected, feeding)
     for entry in feeding:
         _add_inputs(roles, entry, *_fed(entry, roles.computing, blobs, size, channels))
         roles.unsized.update(set(entry.parameter.top[:1]) - set(roles.inputs))
-    _settle_dummies(roles)
+    _settle_dummies(roles, size)
     _drop_labels(roles, blobs)
     makers = [entry for entry in selected if entry.parameter.type in ("Input", "DummyData")]
     _sort_errors(roles, entries, selected if training else [*roles.computing, *makers])
@@ -83,7 +91,9 @@ def _add_inputs(
 ) -> None:
     roles.problems += problems
     roles.problems += [
-        Diagnostic(f"top {name} is already an input", entry.line, layer=entry.parameter.name)
+        Diagnostic(
+            f"top {name} is already an input", entry.line, layer=entry.parameter.name or None
+        )
         for name in shapes
         if name in roles.inputs
     ]
@@ -139,7 +149,7 @@ def _fed(
     return inputs.of_data_layer(entry, size, count)
 
 
-def _settle_dummies(roles: Roles) -> None:
+def _settle_dummies(roles: Roles, size: Size | None) -> None:
     """Make a DummyData layer an input, unless it is a constant beside the network's inputs.
 
     Caffe's benchmarks feed a network from DummyData. A network with an input of its own takes
@@ -154,7 +164,7 @@ def _settle_dummies(roles: Roles) -> None:
     roles.computing = [entry for entry in roles.computing if id(entry.parameter) not in fed]
     read = {bottom for entry in roles.computing for bottom in entry.parameter.bottom}
     for entry in dummies:
-        shapes, problems = inputs.of_dummy_layer(entry)
+        shapes, problems = inputs.of_dummy_layer(entry, size)
         needed = {name: shape for name, shape in shapes.items() if name in read}
         labels = [top for top in entry.parameter.top if top not in needed]
         roles.absent.update(dict.fromkeys(labels, entry.parameter.name))

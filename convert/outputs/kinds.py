@@ -233,10 +233,11 @@ def _own_names(kind: Kind) -> tuple[str, ...]:
 def _renamed(network: Network, taken: Sequence[str]) -> Network:
     """The network with other names for tops that are named like inputs or outputs of the file."""
     tops = {top for layer in network.layers for top in layer.tops}
+    known = tops.union(network.inputs)
     names: dict[str, str] = {}
     for blob in tops.intersection(taken).difference(network.inputs):
         names[blob] = f"caffe/{blob}"
-        while names[blob] in tops:
+        while names[blob] in known:
             names[blob] = f"caffe/{names[blob]}"
 
     def name(blob: str) -> str:

@@ -324,17 +324,37 @@ layer { name: "x" type: "NoSuchType" bottom: "p" top: "x" }
     assert "layers of type NoSuchType" in second
 
 
-def test_a_top_named_like_the_files_input_gets_a_name_that_no_other_has(tmp_path: Path) -> None:
+@pytest.mark.parametrize("image", ["image", "caffe/caffe/data"])
+def test_a_top_named_like_the_files_input_gets_a_name_that_no_other_has(
+    tmp_path: Path, image: str
+) -> None:
     text = (
-        'input: "image" input_shape { dim: [1, 3, 8, 8] }\n'
-        'layer { name: "n" type: "Power" bottom: "image" top: "data" power_param { scale: -1 } }\n'
-        'layer { name: "d" type: "Power" bottom: "image" top: "caffe/data" '
+        f'input: "{image}" input_shape {{ dim: [1, 3, 8, 8] }}\n'
+        f'layer {{ name: "n" type: "Power" bottom: "{image}" top: "data" '
+        "power_param { scale: -1 } }\n"
+        f'layer {{ name: "d" type: "Power" bottom: "{image}" top: "caffe/data" '
         "power_param { scale: 2 } }\n"
     )
     model = write_model(tmp_path, text, {})
     report = run_conversion(model, tmp_path / "out.onnx", Options(output=Kind.RAW))
     assert report.verification.status is Status.VERIFIED
     session = onnxruntime.InferenceSession(tmp_path / "out.onnx")
-    image = random(1, 3, 8, 8)
-    found = session.run(["caffe/caffe/data", "caffe/data"], {"data": image})
-    np.testing.assert_array_equal(found, [-image, 2 * image])
+    pixels = random(1, 3, 8, 8)
+    prefix = "caffe/" * (2 if image == "image" else 3)
+    found = session.run([f"{prefix}data", "caffe/data"], {"data": pixels})
+    np.testing.assert_array_equal(found, [-pixels, 2 * pixels])
+
+
+def test_an_input_without_a_size_converts_at_the_given_one(tmp_path: Path) -> None:
+    text = (
+        'input: "data"\n'
+        'layer { name: "c" type: "Convolution" bottom: "data" top: "c" '
+        "convolution_param { num_output: 2 kernel_size: 3 bias_term: false } }\n"
+    )
+    model = write_model(tmp_path, text, {"c": (random(2, 4, 3, 3),)})
+    report = run_conversion(
+        model, tmp_path / "out.onnx", Options(output=Kind.RAW, input_size=(9, 11))
+    )
+    assert report.verification.status is Status.VERIFIED
+    (data,) = onnxruntime.InferenceSession(tmp_path / "out.onnx").get_inputs()
+    assert data.shape[1:] == [4, 9, 11]

@@ -101,6 +101,20 @@ def test_an_input_without_a_size_takes_the_given_one(read: Read, image: str) -> 
     assert found.training_layers == ()
 
 
+@pytest.mark.parametrize("other", ["input: 'info'\n", "layer { type: 'Input' top: 'info' }\n"])
+def test_beside_another_input_one_without_a_shape_is_no_image(read: Read, other: str) -> None:
+    data = "layer { type: 'Input' top: 'data' input_param { shape { dim: [1, 4, 9, 9] } } }\n"
+    with pytest.raises(CaffeError, match="0 shapes for 1 tops: give one, or one each"):
+        read(other + data + CONV, {"c": (2, 4, 3, 3)}, size=28)
+
+
+def test_dummy_data_of_no_size_takes_the_given_one(read: Read) -> None:
+    dummy = (
+        "layer { type: 'DummyData' top: 'data' dummy_data_param { shape { dim: [1, 4, 0, 0] } } }"
+    )
+    assert read(dummy + CONV, {"c": (2, 4, 3, 3)}, size=28).inputs == {"data": (1, 4, 28, 28)}
+
+
 @pytest.mark.parametrize("image", WITHOUT_A_SIZE)
 def test_an_input_without_a_size_needs_one(read: Read, image: str) -> None:
     with pytest.raises(CaffeError) as caught:
