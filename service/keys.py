@@ -37,12 +37,12 @@ class Keys:
 def in_headers(headers: Headers) -> str | None:
     """The key in `X-API-Key` or in `Authorization: Bearer`; None if there is neither.
 
-    An empty `X-API-Key` counts as none: clients send it if they take the key from an empty setting.
+    An empty one counts as none: clients send it if they take the key from an empty setting.
     """
     if given := headers.get("x-api-key"):
         return given
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
-    return credentials.strip() if scheme.lower() == "bearer" else None
+    return (credentials.strip() or None) if scheme.lower() == "bearer" else None
 
 
 def _digest(key: str) -> bytes:

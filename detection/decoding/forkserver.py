@@ -37,8 +37,8 @@ _PR_SET_PDEATHSIG = 1
 
 def serve(control: socket.socket, descriptor: int, limits: Limits) -> None:
     """Answer requests until the other side closes the socket; then end all workers."""
-    # Ctrl-C reaches the whole group of processes.
-    for each in (signal.SIGINT, signal.SIGTERM):
+    # Ctrl-C and a closed terminal reach the whole group of processes.
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, signal.SIG_IGN)
     pixels = mmap.mmap(descriptor, 0)
     server = os.getpid()

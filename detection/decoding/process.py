@@ -223,8 +223,9 @@ def _environment() -> dict[str, str]:
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """A process that starts here keeps Ctrl-C and SIGTERM blocked until it ignores them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    """A process that starts here keeps these signals blocked until it ignores them."""
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield
     finally:

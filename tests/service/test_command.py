@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 from service.settings import describe
 from sfd.files import sha256
@@ -83,10 +85,15 @@ def test_sigterm_finishes_accepted_requests_and_exits_0(
 
 
 def test_a_closed_terminal_ends_the_service_in_order(start_server: Any) -> None:
-    # The tests may run under `nohup` themselves.
-    plain = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)"
-    with start_server(plain) as server:
-        server.process.send_signal(signal.SIGHUP)
+    file = BytesIO()
+    Image.new("1", (7000, 7000)).save(file, "PNG")  # Decoding it takes a while.
+    # A group of processes of its own, as in a terminal. The tests may run under `nohup`.
+    group = "import os, signal; os.setsid(); signal.signal(signal.SIGHUP, signal.SIG_DFL)"
+    with start_server(group) as server, ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(httpx.post, f"{server.url}/detect", content=file.getvalue(), timeout=20)
+        server.wait_for("sfd_in_flight", 2)
+        os.killpg(server.process.pid, signal.SIGHUP)
+        assert asked.result().status_code == 200
         assert server.process.wait(20) == 0
         assert "SIGHUP: finishing the accepted requests" in server.log.read_text()
 

@@ -299,8 +299,7 @@ def test_sigterm_under_load_answers_each_accepted_request(
             with suppress(httpx.TransportError):  # as balancers see it a moment later
                 answer = httpx.get(f"{server.url}/readyz")
                 assert (answer.status_code, answer.json()["status"]) == (503, "draining")
-            # Its terminal is closed, too.
-            server.process.send_signal(signal.SIGHUP)
+            server.process.send_signal(signal.SIGTERM)
             for future in loads:
                 future.result()
         assert set(seen) <= {200, 503}
