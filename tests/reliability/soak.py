@@ -94,15 +94,17 @@ class Soak:
 
 
 async def fill(process: Process, clients: Clients) -> None:
-    """Send bursts until the service starts no more threads.
+    """Send bursts until two in a row start no more threads.
 
-    Its pools start a thread only while all others are busy. Once they are full, more threads are a
-    leak.
+    Its pools start a thread only while all others are busy, so a single burst on a busy machine may
+    start none. Once the pools are full, more threads are a leak.
     """
-    before = 0
-    while (threads := processes.held(process.pid).threads) > before:
-        before = threads
+    most = quiet = 0
+    while quiet < 2:
         await clients.measure(FILL_S, FILLING)
+        threads = processes.held(process.pid).threads
+        quiet = 0 if threads > most else quiet + 1
+        most = max(most, threads)
 
 
 async def live(process: Process, life: Life, clients: Clients, seconds: float) -> None:
