@@ -25,7 +25,7 @@ instead, because a run could take minutes."""
 ACCELERATOR_BATCH = 8
 BUDGET_S = 0.4
 """No measurement of a start begins after this time, except that of more workers, and none of a
-larger batch whose first runs would end after it."""
+larger batch whose first runs alone would take longer than what is left of it."""
 MOST_FOR_WORKERS = 0.5
 """More workers are measured even after BUDGET_S if an image takes less than this fraction of it."""
 LARGER_BATCH = 0.97
@@ -115,7 +115,7 @@ def tune(
     times: it waits for other work of the start, which would disturb. Once undisturbed runs would
     have taken `budget` seconds, no new measurement begins, except that of more workers if an image
     takes less than MOST_FOR_WORKERS of the budget. A larger batch is not tried if its first runs
-    would end later.
+    alone would take longer than what is left.
     Raises StartError, with the reason, for a model that does not run.
 
     Without `measure`, or on an accelerator, "auto" is a rule: one worker, and batches of one image
@@ -223,7 +223,10 @@ class _Contest:
         return self.seconds_left() < 0
 
     def has_time_for(self, batch: int) -> bool:
-        """Whether the first runs of a batch size would end in time, at the cost of the winner."""
+        """Whether what is left is enough for the first runs of a batch, at the winner's cost.
+
+        Opening the session is not counted.
+        """
         count = min(self.winner.workers, self.winner.threads) * batch
         return ALLOCATING * count * self.best.seconds < self.seconds_left()
 
