@@ -95,7 +95,9 @@ def test_a_closed_terminal_ends_the_service_in_order(start_server: Any) -> None:
         os.killpg(server.process.pid, signal.SIGHUP)
         assert asked.result().status_code == 200
         assert server.process.wait(20) == 0
-        assert "SIGHUP: finishing the accepted requests" in server.log.read_text()
+        log = server.log.read_text()
+        assert "SIGHUP: finishing the accepted requests" in log
+        assert "decod" not in log, "the signal stopped no decoder"
 
 
 def test_under_nohup_a_closed_terminal_ends_nothing(start_server: Any) -> None:
