@@ -2,14 +2,15 @@
 
 import argparse
 import errno
+import os
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
-from typing import Protocol, cast
+from typing import NoReturn, Protocol, cast
 
 from sfd import collector, extras, huge_pages
 from sfd.distribution import VERSION
@@ -162,9 +163,25 @@ def _ended_by_sigterm() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
+    except SystemExit as ended:
+        if _received and huge_pages.is_whole_process():
+            _exit_without_threads(ended)
+        raise
     finally:
         if signal.getsignal(signal.SIGTERM) is end:
             signal.signal(signal.SIGTERM, before)
+
+
+def _exit_without_threads(ended: SystemExit) -> NoReturn:
+    """Exit without waiting for other threads, once everything is cleaned up.
+
+    SIGTERM may have come just when this thread took a lock of a pool of threads. Nobody releases
+    it then, and those that wait for it never end.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
+    os._exit(ended.code if isinstance(ended.code, int) else 1)
 
 
 def _run(name: str, argv: Sequence[str] | None, given: argparse.Namespace | None = None) -> int:

@@ -47,7 +47,7 @@ def restart_to_ask() -> None:
     wanted = asking(before)
     if wanted == before or _RESTARTED in sys._xoptions or not can_be_asked_for():
         return
-    if not _is_whole_process():
+    if not is_whole_process():
         return
     # Without huge pages, everything works too.
     with suppress(OSError):
@@ -55,7 +55,7 @@ def restart_to_ask() -> None:
         os.execve(sys.executable, program, {**os.environ, VARIABLE: wanted})
 
 
-def _is_whole_process() -> bool:
+def is_whole_process() -> bool:
     """Whether the command line of this process is that of the command, and can run once more.
 
     A notebook or a program that calls the command has another one. A program that was read from

@@ -183,7 +183,12 @@ def test_a_job_ended_by_sigterm_goes_on_with_the_same_command(
     many_pictures(tmp_path / "pictures", 1500)
     options = ("--bulk", tmp_path / "pictures", "--out", tmp_path / "out", "--shard-size", 20)
     environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": "cells", "SFD_THREADS": "1"}
-    job = command(*options, **environment)
+    # As if the signal came while the main thread took a lock for which a pool's thread waits.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import threading\nfrom concurrent.futures import ThreadPoolExecutor\n"
+        "pool = ThreadPoolExecutor(1)\npool.submit(threading.Event().wait)\n"
+    )
+    job = command(*options, **environment, PYTHONPATH=str(tmp_path))
     give_up = time.monotonic() + 120
     while not list(tmp_path.glob("out/results/part-*")):
         assert job.poll() is None
