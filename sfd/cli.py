@@ -15,6 +15,7 @@ from typing import NoReturn, Protocol, cast
 from sfd import collector, extras, huge_pages
 from sfd.distribution import VERSION
 from sfd.errors import SfdError
+from sfd.process import is_whole_process
 from sfd.search_path import put_current_folder_last
 from sfd.streams import open_closed_streams
 from sfd.terminal import Parser, say
@@ -164,7 +165,7 @@ def _ended_by_sigterm() -> Iterator[None]:
     try:
         yield
     except SystemExit as ended:
-        if _received and huge_pages.is_whole_process():
+        if _received and is_whole_process():
             _exit_without_threads(ended)
         raise
     finally:

@@ -9,12 +9,12 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from sfd.process import is_whole_process
+
 VARIABLE = "GLIBC_TUNABLES"
 _TUNABLE = "glibc.malloc.hugetlb"
 _GIVEN = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 _OLDEST_GLIBC = (2, 35)
-_PROGRAMS = {"sfd", "service", "detection"}
-"""The script and the modules that run a command and nothing else."""
 _RESTARTED = "sfd_restarted"
 """The option -X of Python that the second start has: the variable may be removed on the way."""
 
@@ -53,18 +53,3 @@ def restart_to_ask() -> None:
     with suppress(OSError):
         program = [sys.executable, "-X", _RESTARTED, *sys.orig_argv[1:]]
         os.execve(sys.executable, program, {**os.environ, VARIABLE: wanted})
-
-
-def is_whole_process() -> bool:
-    """Whether the command line of this process is that of the command, and can run once more.
-
-    A notebook or a program that calls the command has another one. A program that was read from
-    standard input or a pipe can't be read again.
-    """
-    given, arguments = sys.orig_argv[1:], sys.argv[1:]
-    count = len(given) - len(arguments)
-    program, rest = given[:count], given[count:]
-    if rest != arguments or not program or os.path.basename(program[-1]) not in _PROGRAMS:
-        return False
-    is_module = program[-2:-1] == ["-m"]
-    return is_module or (program[-1] == sys.argv[0] and os.path.isfile(sys.argv[0]))

@@ -8,7 +8,7 @@ from pathlib import Path
 from detection.bulk import cluster, plan, sources, tables
 from detection.bulk.arguments import Part
 from detection.bulk.listing import SortedNames
-from detection.bulk.output import PLAN, Output, listing_name, part_name, scratch
+from detection.bulk.output import PLAN, Output, listing_name, part_name
 from detection.bulk.plan import Plan, SourcePlan
 from detection.bulk.progress import Progress
 from detection.bulk.settings import BulkSettings
@@ -16,6 +16,7 @@ from detection.bulk.worker import Advance, Report, Worker
 from detection.detector import Query
 from detection.opening import find_model
 from sfd.errors import UsageError
+from sfd.files import scratch
 from sfd.terminal import counted, say
 from store import model as models
 
@@ -112,7 +113,7 @@ def _listed(request: Request, output: Output, shard_size: int | None) -> SourceP
             key=source.key,
             files=files,
         )
-    with SortedNames(sources.names(source)) as names, scratch() as folder:
+    with SortedNames(sources.names(source)) as names, scratch("bulk") as folder:
         _check_some(request.source, names.count)
         if names.repeated:
             repeated = counted(names.repeated, "picture")

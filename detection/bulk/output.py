@@ -16,13 +16,11 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO
 
 from fsspec.implementations.local import LocalFileSystem
 
 from detection.bulk.errors import BulkError
-from detection.bulk.listing import explained
 from detection.bulk.names import file_system
 from detection.bulk.reading import reason
 from sfd.errors import UsageError
@@ -193,12 +191,6 @@ def part_name(shard: int, plan_id: str) -> str:
 def listing_name(fingerprint: str) -> str:
     """The file of the listing, relative to the folder."""
     return f"listing-{fingerprint[:8]}.arrow"
-
-
-def scratch() -> "TemporaryDirectory[str]":
-    """A temporary folder for a listing that is being made."""
-    with explained():
-        return TemporaryDirectory(prefix="sfd-bulk-")
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
