@@ -124,6 +124,7 @@ def open_detector(
         settings,
         open_model,
         measure=measure,
+        provider=choice.provider,
         budget=choice.rest_s,
         before_measuring=before_measuring,
     )

@@ -68,7 +68,13 @@ def _openvino(use: Use) -> dict[str, Any]:
         # Otherwise all processes of a machine would bind their threads to the same first cores.
         "ENABLE_CPU_PINNING": "NO",
     }
-    return {"device_type": "CPU", "load_config": json.dumps({"CPU": config})}
+    options = {"device_type": "CPU", "load_config": json.dumps({"CPU": config})}
+    if use.max_batch == 1:
+        # With a free batch size OpenVINO can plan less ahead, and takes 1.2 times as long in
+        # bfloat16.
+        sides = use.shape.replace("x", ",")
+        options["reshape_input"] = f"{use.input}[1,{sides}]"
+    return options
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 
-from detection.providers import PROVIDERS
+from detection.providers import PROVIDERS, ProviderName
 from detection.session import Session
 from detection.settings import DetectionSettings
 from sfd.terminal import counted
@@ -103,6 +103,7 @@ def tune(
     open_session: Open,
     *,
     measure: bool,
+    provider: ProviderName = ProviderName.AUTO,
     budget: float = BUDGET_S,
     before_measuring: Callable[[], object] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
@@ -123,14 +124,12 @@ def tune(
     """
     workers = 1 if settings.workers == "auto" else settings.workers
     is_fixed = settings.workers != "auto" and settings.max_batch != "auto"
-    first = open_session(_threads(settings, workers), ACCELERATOR_BATCH)
+    first = open_session(_threads(settings, workers), _first_batch(settings, provider))
     on_cpu = PROVIDERS[first.provider].on_cpu
     if is_fixed or not on_cpu or not measure:
-        batch = 1 if on_cpu else ACCELERATOR_BATCH
-        if settings.max_batch != "auto":
-            batch = settings.max_batch
-            if batch > ACCELERATOR_BATCH:
-                first = open_session(_threads(settings, workers), batch)
+        batch = settings.max_batch
+        if batch == "auto":
+            batch = 1 if on_cpu else ACCELERATOR_BATCH
         reason = "as set" if is_fixed else "not measured"
         session, plan = first, Plan(workers, _threads(settings, workers), batch, reason)
     else:
@@ -145,6 +144,17 @@ def tune(
     # If the number of workers was measured, the first session has all threads.
     lone = first if settings.workers == "auto" else open_session(settings.threads, 1)
     return replace(session, lone=lone), replace(plan, lone_threads=settings.threads)
+
+
+def _first_batch(settings: DetectionSettings, provider: ProviderName) -> int:
+    """The largest batch of the session that is opened first.
+
+    It is enough for an accelerator, unless `provider` is known to be none.
+    """
+    if settings.max_batch != "auto":
+        return settings.max_batch
+    is_cpu = provider is not ProviderName.AUTO and PROVIDERS[provider].on_cpu
+    return 1 if is_cpu else ACCELERATOR_BATCH
 
 
 def _bound(cost: Cost, best: Cost) -> float:

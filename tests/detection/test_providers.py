@@ -39,6 +39,12 @@ def test_tensorrt_builds_one_engine_for_all_sizes_of_batch() -> None:
     }
 
 
+def test_openvino_plans_ahead_for_an_input_of_one_image() -> None:
+    options = options_of(ProviderName.OPENVINO, max_batch=1)
+    assert options["reshape_input"] == "images[1,480,640,3]"
+    assert "reshape_input" not in options_of(ProviderName.OPENVINO, max_batch=2)
+
+
 def test_cuda_does_not_search_for_the_fastest_convolution() -> None:
     assert options_of(ProviderName.CUDA)["cudnn_conv_algo_search"] == "HEURISTIC"
 

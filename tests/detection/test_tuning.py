@@ -370,6 +370,25 @@ def test_an_accelerator_gets_batches_without_a_measurement(provider: ProviderNam
     assert (plan.workers, plan.max_batch, machine.runs) == (1, 8, 0)
 
 
+@pytest.mark.parametrize(
+    ("provider", "max_batch", "first"),
+    [
+        (ProviderName.OPENVINO, "auto", 1),
+        (ProviderName.OPENVINO, 4, 4),
+        (ProviderName.AUTO, "auto", 8),
+        (ProviderName.CUDA, 16, 16),
+    ],
+)
+def test_the_first_session_is_opened_for_the_batches_it_may_get(
+    provider: ProviderName, max_batch: int | str, first: int
+) -> None:
+    """OpenVINO takes longer with a session for larger batches."""
+    machine = Machine(linear)
+    settings = DetectionSettings.model_validate({"threads": 4, "max_batch": max_batch})
+    tune(settings, machine.open, measure=True, provider=provider, clock=machine.clock)
+    assert machine.opened[0] == (4, first)
+
+
 def test_a_process_that_ends_soon_does_not_measure() -> None:
     machine = Machine(linear)
     plan = machine.tune(measure=False)
