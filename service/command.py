@@ -21,8 +21,8 @@ from sfd.terminal import Parser
 
 DESCRIPTION = """\
 Serve POST /detect and the demo page over HTTP, and the Open Inference Protocol over gRPC if
-SFD_GRPC_PORT is set. On SIGTERM the service stops being ready, accepts no more requests, finishes
-those it has accepted, and exits with 0.
+SFD_GRPC_PORT is set. On SIGTERM, Ctrl-C or a closed terminal the service stops being ready, accepts
+no more requests, finishes those it has accepted, and exits with 0.
 
 All settings are environment variables:
 """

@@ -132,8 +132,9 @@ class Server(uvicorn.Server):
         """
         loop = asyncio.get_running_loop()
         ending = [signal.SIGTERM, signal.SIGINT]
-        # A terminal that is closed sends it. Under `nohup` it is ignored.
-        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        # A terminal that is closed sends it. Under `nohup` it is ignored, and process 1 of a
+        # container ignores it, too, without a handler.
+        if os.getpid() != 1 and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
             ending.append(signal.SIGHUP)
         for number in ending:
             loop.add_signal_handler(number, self.handle_exit, number, None)

@@ -57,6 +57,8 @@ COMMANDS = {
 The module of `models quantize` stands above that of `models`, which therefore does not import it.
 """
 
+CLEANING_S = 30
+"""After SIGTERM, the most time for cleaning up."""
 _NO_BUGS = (
     errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG,
     errno.ENAMETOOLONG, errno.ELOOP,
@@ -155,6 +157,10 @@ def _ended_by_sigterm() -> Iterator[None]:
 
     def end(*_: object) -> None:
         _received.append(signal.SIGTERM)
+        if is_whole_process():
+            # Cleaning up may wait for a thread that waits for a lock of this one.
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(CLEANING_S)
         sys.exit(128 + signal.SIGTERM)
 
     if threading.current_thread() is not threading.main_thread():

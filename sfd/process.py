@@ -3,7 +3,10 @@
 import os
 import sys
 
-_PROGRAMS = {"sfd", "service", "detection"}
+_PROGRAMS = {
+    *("sfd", "service", "detection", "convert", "store", "training", "training.architecture"),
+    *("benchmarks", "benchmarks.servers"),
+}
 """The script and the modules that run a command and nothing else."""
 
 

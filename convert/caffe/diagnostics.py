@@ -19,12 +19,13 @@ class Diagnostic:
     """The line of the prototxt, 1-based; None if it is about the weights or the whole file."""
     column: int | None = None
     layer: str | None = None
+    """Its name, which may be empty."""
 
     def __str__(self) -> str:
         place = [] if self.line is None else [f"line {self.line}"]
         if self.column is not None:
             place.append(f"column {self.column}")
-        if self.layer is not None:
+        if self.layer:
             place.append(f"layer {self.layer}")
         return _printable(f"{', '.join(place)}: {self.message}" if place else self.message)
 

@@ -13,6 +13,7 @@ Size = tuple[int, int]
 MAX_SIDE = 1 << 16
 MAX_ELEMENTS = 1 << 31
 """Per item; beyond these a size is a mistake that would exhaust the memory."""
+GIVE_SIZE = "give the input size, in the prototxt or by --input-size"
 
 
 def unsized(parsed: Parsed[caffe_pb2.NetParameter]) -> list[Entry]:
@@ -71,7 +72,7 @@ def of_input_layer(entry: Entry, size: Size | None) -> tuple[dict[str, Shape], l
         given *= len(layer.top)
     if len(given) != len(layer.top):
         text = f"{len(given)} shapes for {len(layer.top)} tops: give one, or one each"
-        return {}, [Diagnostic(text, entry.line, layer=layer.name or None)]
+        return {}, [Diagnostic(text, entry.line, layer=layer.name)]
     problems: list[Diagnostic] = []
     for name, shape in zip(layer.top, given, strict=True):
         problems += _check(name, shape, entry.line, layer.name)
@@ -90,13 +91,11 @@ def of_data_layer(
     if not layer.top:
         return {}, [Diagnostic("a data layer without a top", entry.line, layer=layer.name)]
     if size is None:
-        text = (
-            "the prototxt doesn't state the size of its images: give the input size (--input-size)"
-        )
-        return {}, [Diagnostic(text, entry.line, layer=layer.name or None)]
+        text = f"the prototxt doesn't state the size of its images: {GIVE_SIZE}"
+        return {}, [Diagnostic(text, entry.line, layer=layer.name)]
     batch = layer.memory_data_param.batch_size or 1
     shape = (batch, channels, *size)
-    return {layer.top[0]: shape}, _check(layer.top[0], shape, entry.line, layer.name or None)
+    return {layer.top[0]: shape}, _check(layer.top[0], shape, entry.line, layer.name)
 
 
 def of_dummy_layer(entry: Entry, size: Size | None) -> tuple[dict[str, Shape], list[Diagnostic]]:
@@ -148,8 +147,8 @@ def _check(name: str, shape: Sequence[int], line: int, layer: str | None) -> lis
     for side in shape[1:]:
         elements *= side
     text = "×".join(map(str, shape)) or "nothing"
-    if len(shape) == 4 and shape[2:] == (0, 0):
-        what = f"input {name} has the shape {text}: give the input size (--input-size)"
+    if len(shape) == 4 and shape[2:] == (0, 0) and min(shape[:2]) >= 1:
+        what = f"input {name} has the shape {text}: {GIVE_SIZE}"
     elif not shape or min(shape) < 1:
         what = f"input {name} has the shape {text}: every dimension must be at least 1"
     elif max(shape) > MAX_SIDE or elements > MAX_ELEMENTS:

@@ -260,6 +260,33 @@ def test_sigterm_lets_a_command_clean_up(tmp_path: Path) -> None:
     assert not (tmp_path / "half-written").exists()
 
 
+def test_sigterm_ends_a_command_whose_cleaning_up_never_ends(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sfd.cli\nsfd.cli.CLEANING_S = 1\nsfd.cli.COMMANDS['work'] = ('stuck', '')\n"
+    )
+    (tmp_path / "stuck.py").write_text(
+        "import threading, time\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "DESCRIPTION = ''\n"
+        "add_arguments = lambda parser: None\n"
+        "def run(_):\n"
+        "    with ThreadPoolExecutor(1) as pool:\n"
+        "        pool.submit(threading.Event().wait)\n"
+        "        print('waits', flush=True)\n"
+        "        time.sleep(60)\n"
+    )
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    with subprocess.Popen(
+        [sys.executable, "-m", "sfd", "work"],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"waits\n"
+        process.terminate()
+        assert process.wait(30) == -signal.SIGALRM
+
+
 def test_the_callers_sigterm_handler_is_restored(install: Install) -> None:
     before = signal.getsignal(signal.SIGTERM)
     during = []

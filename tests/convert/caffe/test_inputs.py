@@ -46,7 +46,10 @@ def test_inputs_are_declared_with_shapes_or_dims(
         ("input: ['a', 'a'] input_dim: [1,1,1,1,1,1,1,1]", "input a is declared twice"),
         ("input: 'a' input_dim: [1, 3, -8, 9]", "1×3×-8×9: every dimension must be at least 1"),
         ("input: 'a' input_dim: [0, 3, 8, 9]", "every dimension must be at least 1"),
-        ("input: 'a' input_dim: [1, 3, 0, 0]", "1×3×0×0: give the input size (--input-size)"),
+        (
+            "input: 'a' input_dim: [1, 3, 0, 0]",
+            "1×3×0×0: give the input size, in the prototxt or by --input-size",
+        ),
         ("input: 'a' input_shape { }", "the shape nothing: every dimension"),
         ("input: 'a' input_dim: [1, 3, 8, 70000]", "too large to run"),
         ("input: 'a' input_dim: [1, 60000, 60000, 9]", "too large to run"),

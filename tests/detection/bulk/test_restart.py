@@ -185,8 +185,10 @@ def test_a_job_ended_by_sigterm_goes_on_with_the_same_command(
     environment = {"SFD_MODEL_STORE": str(store), "SFD_MODELS": "cells", "SFD_THREADS": "1"}
     # As if the signal came while the main thread took a lock for which a pool's thread waits.
     (tmp_path / "sitecustomize.py").write_text(
-        "import threading\nfrom concurrent.futures import ThreadPoolExecutor\n"
-        "pool = ThreadPoolExecutor(1)\npool.submit(threading.Event().wait)\n"
+        "import sys, threading\nfrom concurrent.futures import ThreadPoolExecutor\n"
+        "if '--bulk' in sys.orig_argv:\n"
+        "    pool = ThreadPoolExecutor(1)\n"
+        "    pool.submit(threading.Event().wait)\n"
     )
     job = command(*options, **environment, PYTHONPATH=str(tmp_path))
     give_up = time.monotonic() + 120

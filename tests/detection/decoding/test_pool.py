@@ -369,7 +369,7 @@ def test_workers_ignore_the_signals_of_a_terminal(make: Make) -> None:
     decoder = make()
     decoder.prepare(SMALL, image(), Job())
     before = workers(decoder)
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(before[0], number)
         os.kill(decoder._server.number, number)
     decoder.prepare(SMALL, image(), Job())

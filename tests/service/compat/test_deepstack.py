@@ -276,9 +276,13 @@ def guarded(serve: Any) -> Any:
         yield client
 
 
-def test_the_key_comes_as_a_field_of_the_form(guarded: Any, bright_cells: Cells) -> None:
+@pytest.mark.parametrize("headers", [{}, {"X-API-Key": ""}, {"Authorization": "Bearer "}])
+def test_the_key_comes_as_a_field_of_the_form(
+    guarded: Any, bright_cells: Cells, headers: dict[str, str]
+) -> None:
     files = {"image": bright_cells(3)}
-    assert guarded.post(PATH, files=files, data={"api_key": KEY}).status_code == 200
+    sent = guarded.post(PATH, files=files, data={"api_key": KEY}, headers=headers)
+    assert sent.status_code == 200
 
 
 @pytest.mark.parametrize("headers", [{"X-API-Key": KEY}, {"Authorization": f"Bearer {KEY}"}])

@@ -34,7 +34,6 @@ def test_any_key_opens_in_either_header(
     [
         {},
         {"X-API-Key": ""},
-        {"Authorization": "Bearer "},
         {"X-API-Key": "first-long-ke"},
         {"X-API-Key": "first-long-key,second-long-key"},
         {"Authorization": f"Basic {KEYS[0]}"},
