@@ -6,7 +6,7 @@ from typing import Any
 
 import fastapi_offline
 from fastapi import APIRouter
-from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
@@ -48,22 +48,39 @@ def _whole(scope: Scope) -> Scope:
     return {**scope, "headers": [each for each in scope["headers"] if each[0] != b"range"]}
 
 
-class WholeFile(FileResponse):
-    """A file, always sent whole."""
-
-    def __init__(self, *positional: Any, **named: Any) -> None:
-        super().__init__(*positional, **named)
-        self.headers["Accept-Ranges"] = "none"
+class WholeFiles(StaticFiles):
+    """The files of a folder, always sent whole."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
+        """Send one."""
         await super().__call__(_whole(scope), receive, send)
+
+    def file_response(self, *positional: Any, **named: Any) -> Response:
+        """Like Starlette's, but without ranges."""
+        response = super().file_response(*positional, **named)
+        response.headers["Accept-Ranges"] = "none"
+        # Browsers cache a file for a tenth of its age, so a new page could run with old scripts.
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+_FILES = WholeFiles(directory=STATIC)
+
+
+class Page(Response):
+    """The demo page, sent like the files that it loads."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, or 304 to a browser that has it."""
+        scope = _whole(scope)
+        response = await _FILES.get_response("index.html", scope)
+        await response(scope, receive, send)
 
 
 @router.get("/")
-async def page() -> WholeFile:
+async def page() -> Page:
     """The demo page."""
-    return WholeFile(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
+    return Page()
 
 
 @router.get("/docs")
@@ -84,23 +101,7 @@ async def docs_start() -> Response:
     return Response(_DOCS_START, media_type="text/javascript")
 
 
-class WholeFiles(StaticFiles):
-    """The files of a folder, always sent whole."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send one."""
-        await super().__call__(_whole(scope), receive, send)
-
-    def file_response(self, *positional: Any, **named: Any) -> Response:
-        """Like Starlette's, but without ranges."""
-        response = super().file_response(*positional, **named)
-        response.headers["Accept-Ranges"] = "none"
-        # Browsers cache a file for a tenth of its age, so a new page could run with old scripts.
-        response.headers["Cache-Control"] = "no-cache"
-        return response
-
-
 MOUNTS = [
-    Mount("/static", WholeFiles(directory=STATIC), name="static"),
+    Mount("/static", _FILES, name="static"),
     Mount("/docs/assets", WholeFiles(directory=SWAGGER_UI), name="docs-assets"),
 ]

@@ -62,8 +62,17 @@ def test_a_file_is_sent_whole_even_if_a_part_is_requested(
     assert answer.headers["accept-ranges"] == "none"
 
 
-def test_a_file_that_the_browser_has_is_not_sent_again(client: TestClient) -> None:
+@pytest.mark.parametrize("path", ["/", "/static/app.js"])
+@pytest.mark.parametrize("weak", ["", "W/"])
+def test_a_file_that_the_browser_has_is_not_sent_again(
+    client: TestClient, path: str, weak: str
+) -> None:
     """The browser asks each time, so that a page and its scripts have the same version."""
-    assert client.get("/static/app.js").headers["cache-control"] == "no-cache"
-    tag = client.get("/static/app.js").headers["etag"]
-    assert client.get("/static/app.js", headers={"If-None-Match": tag}).status_code == 304
+    sent = client.get(path)
+    assert sent.headers["cache-control"] == "no-cache"
+    tag = sent.headers["etag"]
+    answer = client.get(path, headers={"If-None-Match": f'"other", {weak}{tag}'})
+    assert (answer.status_code, answer.content) == (304, b"")
+    assert (answer.headers["etag"], answer.headers["cache-control"]) == (tag, "no-cache")
+    assert "content-security-policy" in answer.headers
+    assert client.get(path, headers={"If-None-Match": '"other"'}).content == sent.content
