@@ -44,7 +44,8 @@ class Server(uvicorn.Server):
                 h11_max_incomplete_event_size=HEAD_BYTES,
                 ws="none",
                 timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=math.ceil(loaded.settings.shutdown_grace_s),
+                # uvicorn takes whole seconds. With 0 it reports an error, even without requests.
+                timeout_graceful_shutdown=max(1, math.ceil(loaded.settings.shutdown_grace_s)),
             )
         )
         self.runtime = loaded

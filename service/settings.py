@@ -77,7 +77,8 @@ class Settings(DetectionSettings):
     (docs/sizing.md)."""
 
     shutdown_grace_s: Annotated[float, Ge(0), Le(3600)] = 30.0
-    """How long accepted requests may take to finish after SIGTERM, in seconds."""
+    """How long accepted requests may take to finish after SIGTERM, in seconds; over HTTP rounded up
+    to whole seconds, at least 1."""
 
     max_bytes: Bytes = 20 * 2**20
     """Largest request body, in bytes."""

@@ -120,6 +120,15 @@ def test_a_client_that_outlasts_the_grace_time_does_not_stop_the_exit(
         assert server.process.wait(20) == 0
 
 
+def test_without_a_grace_time_an_idle_service_ends_quietly(start_server: Any) -> None:
+    with start_server(SHUTDOWN_GRACE_S=0) as server, httpx.Client(base_url=server.url) as client:
+        assert client.get("/livez").status_code == 200
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(20) == 0
+        for line in server.log.read_text().splitlines():
+            assert json.loads(line)["level"] == "info", line
+
+
 def test_a_client_that_sends_a_byte_a_second_is_timed_out(start_server: Any) -> None:
     with start_server(REQUEST_TIMEOUT_S=1) as server, connect(server.url) as slow:
         slow.sendall(b"POST /detect HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
