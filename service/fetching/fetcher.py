@@ -134,7 +134,7 @@ class Fetcher:
             try:
                 following = urls.parse(url.join(answer.location))
             except (InvalidParameter, ValueError):
-                raise FetchFailed("a redirect leads to a URL that is not http") from None
+                raise FetchFailed(f"a redirect must lead to {urls.FORM}") from None
             if url.scheme == "https" and following.scheme == "http":
                 raise FetchFailed("a redirect leads from https to http")
             url = following

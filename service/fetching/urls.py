@@ -9,6 +9,11 @@ from urllib.parse import urljoin
 from service.errors import HostNotAllowed, InvalidParameter
 
 LONGEST = 2048
+FORM = (
+    "http://HOST/PATH or https://HOST/PATH, in ASCII, without a user name, and not longer than "
+    f"{LONGEST} characters"
+)
+"""What a URL must be."""
 PORTS = {"http": 80, "https": 443}
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?"
 HOST = rf"{_LABEL}(?:\.{_LABEL})*"
@@ -44,8 +49,9 @@ class Url:
         return self.host if self.port == PORTS[self.scheme] else f"{self.host}:{self.port}"
 
     def join(self, location: str) -> str:
-        """The target of a redirect from here."""
-        return urljoin(f"{self.scheme}://{self.authority}{self.target}", location)
+        """The target of a redirect from here, with spaces encoded as browsers do."""
+        here = f"{self.scheme}://{self.authority}{self.target}"
+        return urljoin(here, location.replace(" ", "%20"))
 
 
 def parse(text: str) -> Url:
@@ -53,10 +59,7 @@ def parse(text: str) -> Url:
     plain = text.partition("#")[0]
     found = _URL.fullmatch(plain) if len(plain) <= LONGEST else None
     if found is None:
-        raise InvalidParameter(
-            "the URL must be http://HOST/PATH or https://HOST/PATH, in ASCII, without a user name, "
-            f"and not longer than {LONGEST} characters"
-        )
+        raise InvalidParameter(f"the URL must be {FORM}")
     scheme: Literal["http", "https"] = "https" if found["scheme"].lower() == "https" else "http"
     port = int(found["port"] or PORTS[scheme])
     if not 0 < port < 65536:

@@ -180,6 +180,15 @@ def test_redirects_within_the_list_are_followed(
         assert resolver(client).asked == [HOST] * 3
 
 
+def test_a_redirect_to_a_path_with_spaces_is_followed_as_browsers_do(
+    fetching: Any, site: Site, bright_cells: Cells
+) -> None:
+    site.answers |= {"/1": redirect("/my cats/2?a b"), "/my%20cats/2?a%20b": ok(bright_cells(3))}
+    with fetching() as client:
+        answer = client.post("/detect", json={"url": site.url("/1")})
+        assert answer.status_code == 200, answer.text
+
+
 def test_a_picture_can_be_drawn_of_a_url(fetching: Any, site: Site, bright_cells: Cells) -> None:
     site.answers["/a"] = ok(bright_cells(3))
     with fetching() as client:
@@ -285,14 +294,17 @@ def test_a_redirect_to_a_host_that_is_not_listed_is_refused(
 
 @pytest.mark.parametrize(
     "location",
-    ["file:///etc/passwd", "ftp://images.test/", "http://a@images.test/", "http://[::1]/", "http://["],
+    ["file:///etc/passwd", "ftp://images.test/", "http://a@images.test/", "http://[::1]/",
+     "http://[", f"http://{HOST} /", f"http://{HOST}/\xfc"],
 )  # fmt: skip
-def test_a_redirect_to_a_url_that_is_not_http_fails(
+def test_a_redirect_to_a_url_of_another_form_fails(
     fetching: Any, site: Site, location: str
 ) -> None:
     site.answers["/"] = redirect(location)
     with fetching() as client:
-        assert problem(client, site.url("/"))[:2] == (424, "fetch-failed")
+        status, kind, detail = problem(client, site.url("/"))
+        assert (status, kind) == (424, "fetch-failed")
+        assert detail.startswith("a redirect must lead to http://HOST/PATH or https://HOST/PATH, ")
 
 
 def test_a_loop_of_redirects_ends(fetching: Any, site: Site) -> None:
