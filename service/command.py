@@ -3,11 +3,13 @@
 import argparse
 import asyncio
 import logging
+import os
 import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
+from typing import NoReturn
 
 from detection.detector import Detection, Query
 from detection.errors import RequestError, StartError
@@ -17,6 +19,7 @@ from service.log_writer import LogWriter
 from service.settings import Settings
 from sfd import collector, extras
 from sfd.arguments import positive
+from sfd.process import is_whole_process
 from sfd.terminal import Parser
 
 DESCRIPTION = """\
@@ -84,8 +87,8 @@ def _run(arguments: argparse.Namespace, configured: Settings, writer: LogWriter)
 
         local.run(configured, arguments.ray)
         return
-    # Until the server installs its own handlers: a cancelled start is not a failure.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # Until the server installs its own handlers.
+    signal.signal(signal.SIGTERM, lambda *_: _cancel(writer))
     # Bind the port first, so that a port in use is reported before the models are loaded.
     with (
         listen(configured.host, configured.port) as listener,
@@ -102,6 +105,18 @@ def _run(arguments: argparse.Namespace, configured: Settings, writer: LogWriter)
         server = Server(loaded, writer)
         with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
             runner.run(server.run_until_signal(listener, grpc_listener))
+
+
+def _cancel(writer: LogWriter) -> NoReturn:
+    """Exit on SIGTERM during the start: that is not a failure, and there is nothing to clean up.
+
+    An exception may come just when this thread took a lock of a pool of threads. Nobody releases
+    it then, those that wait for it never end, and the exit waits for them.
+    """
+    if is_whole_process():
+        writer.flush()
+        os._exit(0)
+    sys.exit(0)
 
 
 def _import_server() -> None:

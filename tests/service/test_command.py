@@ -190,6 +190,39 @@ def test_sigterm_during_the_start_cancels_it(store: Path) -> None:
         assert process.wait(20) in (0, 143)
 
 
+_INTERRUPTED = """
+import os, signal, threading, time
+from concurrent.futures import ThreadPoolExecutor
+
+submit = ThreadPoolExecutor.submit
+
+def interrupted(pool, work, *arguments, **named):
+    if getattr(work, "__name__", "") != "_import_server":
+        return submit(pool, work, *arguments, **named)
+    lock = threading.Lock()
+    lock.acquire()
+    submit(pool, lock.acquire)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(60)
+
+ThreadPoolExecutor.submit = interrupted
+"""
+"""SIGTERM comes when the main thread has just taken a lock for which a pool's thread waits."""
+
+
+@pytest.mark.usefixtures("plain")
+def test_sigterm_during_the_start_waits_for_no_thread(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(_INTERRUPTED)
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-m", "service"],
+        env=os.environ | {"SFD_PORT": "0", "PYTHONPATH": path},
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0
+
+
 @pytest.mark.usefixtures("plain")
 def test_sigterm_during_the_warm_up_exits_0_at_once(tmp_path: Path) -> None:
     slow = (
