@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from detection.detector import Detection, Query
 from detection.errors import RequestError, StartError
-from service import logs, proxies, runtime, settings
+from service import descriptors, logs, proxies, runtime, settings
 from service.listening import listen, listen_for_grpc
 from service.log_writer import LogWriter
 from service.settings import Settings
@@ -78,6 +78,7 @@ def _run(arguments: argparse.Namespace, configured: Settings, writer: LogWriter)
             "the bits after the prefix are 0; * works only on its own",
             proxies.VARIABLE, item,
         )  # fmt: skip
+    descriptors.check_limit()
     check_grpc(configured)
     if arguments.dry_run:
         asyncio.run(dry_run(configured))

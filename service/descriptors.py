@@ -7,8 +7,12 @@ import resource
 import time
 from collections.abc import Callable
 
+from detection.errors import StartError
+
 log = logging.getLogger(__name__)
 
+LEAST = 64
+"""Fewest open files with which a start is tried: for models, libraries, decoders and clients."""
 EXHAUSTED = (errno.EMFILE, errno.ENFILE)
 RESERVE = 100
 """Most descriptors that connections leave to the rest of the service."""
@@ -56,6 +60,16 @@ class Descriptors:
                 limit, reserve,
             )  # fmt: skip
         return False
+
+
+def check_limit() -> None:
+    """Raise StartError if the process may open so few files that nothing would work."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit != resource.RLIM_INFINITY and limit < LEAST:
+        raise StartError(
+            f"the limit of open files is {limit}, and the service needs {LEAST} or more; raise it "
+            "(ulimit -n, nofile)"
+        )
 
 
 def _lowest_free(limit: int) -> int:

@@ -297,6 +297,24 @@ def test_a_start_that_fails_says_why_in_one_line(
 
 
 @pytest.mark.usefixtures("plain")
+@pytest.mark.parametrize("limit", [12, 16, 63])
+def test_too_few_open_files_stop_the_start_in_one_line(limit: int) -> None:
+    done = subprocess.run(
+        ["sh", "-c", f'ulimit -n {limit}; exec "$@"', "sh", sys.executable, "-m", "service"],
+        env=os.environ | {"SFD_PORT": "0"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"sfd serve: the limit of open files is {limit}, and the service needs 64 or more; raise "
+        "it (ulimit -n, nofile)"
+    )
+
+
+@pytest.mark.usefixtures("plain")
 @pytest.mark.parametrize("program", [["sfd", "serve"], ["service"]], ids=" ".join)
 def test_a_port_in_use_is_reported(program: list[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
