@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from service import signals
 from service.accepting import Acceptor
 from service.app import create_app
 from service.connections import HEAD_BYTES, Connection
@@ -132,11 +133,7 @@ class Server(uvicorn.Server):
         143.
         """
         loop = asyncio.get_running_loop()
-        ending = [signal.SIGTERM, signal.SIGINT]
-        # A terminal that is closed sends it. Under `nohup` it is ignored, and process 1 of a
-        # container ignores it, too, without a handler.
-        if os.getpid() != 1 and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-            ending.append(signal.SIGHUP)
+        ending = signals.ending()
         for number in ending:
             loop.add_signal_handler(number, self.handle_exit, number, None)
         try:

@@ -7,6 +7,7 @@ import threading
 
 from detection.errors import StartError
 from detection.opening import find_model
+from service import signals
 from service.cluster import refusals
 from service.cluster.limits import derive, threads_for
 from service.listening import KEEP_ALIVE_S, listen
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, replicas: int) -> None:
-    """Serve with `replicas` processes that share SFD_THREADS, until SIGTERM or SIGINT.
+    """Serve with `replicas` processes that share SFD_THREADS, until a signal ends it.
 
     Raises StartError if Ray or a replica does not start, ModelError for a model that is not there.
     """
@@ -48,6 +49,9 @@ def run(settings: Settings, replicas: int) -> None:
     share: dict[str, str | float] = {"SFD_THREADS": threads_for(num_cpus)}
     built = application(Arguments(replicas=replicas, num_cpus=num_cpus, settings=share))
     stop = threading.Event()
+    # A terminal that is closed sends SIGHUP to Ray's processes, too. They inherit the mask, and so
+    # they live until the requests are finished.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     ray.init(
         address="local",
         num_cpus=settings.threads,
@@ -56,8 +60,9 @@ def run(settings: Settings, replicas: int) -> None:
         log_to_driver=True,
     )
     # After Ray's own handlers.
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in signals.ending():
         signal.signal(number, lambda *_: stop.set())
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
     try:
         serve.start(
             http_options={

@@ -43,8 +43,9 @@ def own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     logging.captureWarnings(False)
 
 
-def test_it_serves_with_several_replicas_and_ends_with_sigterm(
-    has_ray: None, store: Path, tmp_path: Path, bright_cells: Cells
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
+def test_it_serves_with_several_replicas_and_ends_in_order(
+    has_ray: None, store: Path, tmp_path: Path, bright_cells: Cells, ending: signal.Signals
 ) -> None:
     port = free_port()
     environment = {
@@ -62,6 +63,9 @@ def test_it_serves_with_several_replicas_and_ends_with_sigterm(
             cwd=tmp_path,
             stdout=output,
             stderr=output,
+            # A closed terminal's SIGHUP reaches the whole group. The tests may run under `nohup`.
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
     try:
         give_up = time.monotonic() + PATIENCE_S
@@ -74,8 +78,12 @@ def test_it_serves_with_several_replicas_and_ends_with_sigterm(
         assert len(httpx.get(f"{found[1]}/metrics/targets", timeout=60).json()) == 2
         (threads,) = set(re.findall(r"workers \d+ with threads (\d+) each", log.read_text()))
         assert threads == "1"
-        process.send_signal(signal.SIGTERM)
+        if ending is signal.SIGHUP:
+            os.killpg(process.pid, ending)
+        else:
+            process.send_signal(ending)
         assert process.wait(PATIENCE_S) == 0
+        assert "stopping Ray" in log.read_text()
     finally:
         process.kill()
         process.wait()
