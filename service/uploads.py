@@ -169,12 +169,18 @@ def parse_json(kind: type[Body], body: bytes, *, max_images: int) -> Body:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"]))[:100] or "the JSON body"
         raise InvalidParameter(f"{where}: {words(first)}") from None
-    # Few bodies have more members than were read, so few are parsed again. The search ends with the
-    # first one more, because a body may have millions of these characters.
-    members = islice(_MEMBER.finditer(body), len(given.model_fields_set), None)
-    if next(members, None) is not None:
-        json.loads(body, object_pairs_hook=_once)
+    refuse_repeated(body, len(given.model_fields_set))
     return given
+
+
+def refuse_repeated(body: bytes, members: int) -> None:
+    """Raise InvalidParameter if valid JSON gives a member of an object two different values.
+
+    `members` of all objects were read. Few bodies have more, so few are parsed again. The search
+    ends with the first one more, because a body may have millions of these characters.
+    """
+    if next(islice(_MEMBER.finditer(body), members, None), None) is not None:
+        json.loads(body, object_pairs_hook=_once)
 
 
 def _once(members: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Open Inference Protocol, `inference_rest.md`; Triton's `extension_binary_data.md` and
 `extension_parameters.md`. Unknown members are ignored, as the protocol allows. An unknown request
-parameter is refused, because a misspelt threshold must not be ignored.
+parameter is refused, because a misspelt threshold must not be ignored. So is a member that has two
+different values.
 """
 
 from typing import Annotated, Any
@@ -17,7 +18,8 @@ from pydantic import (
     field_validator,
 )
 
-from service.errors import InvalidRequest, PayloadTooLarge
+from service import uploads
+from service.errors import InvalidParameter, InvalidRequest, PayloadTooLarge
 from service.schemas import FaceParameters
 from sfd.validation import words
 
@@ -176,16 +178,24 @@ class ModelMetadata(BaseModel):
 
 
 def parse(header: bytes) -> InferenceRequest:
-    """Parse the JSON of a request. Raises InvalidRequest if it is wrong.
+    """Parse the JSON of a request. Raises InvalidRequest if it is wrong, or ambiguous.
 
     Raises PayloadTooLarge, before parsing, for more values than a request can need.
     """
     if header.count(b",") > MOST_VALUES or header.count(b"[") + header.count(b"{") > MOST_LISTS:
         raise PayloadTooLarge("too many values for JSON; send the tensor as binary data")
     try:
-        return InferenceRequest.model_validate_json(header)
+        given = InferenceRequest.model_validate_json(header)
     except ValidationError as error:
         raise _invalid(error) from None
+    parts: list[InferenceRequest | InputTensor | WantedOutput]
+    parts = [given, *given.inputs, *given.outputs]
+    members = sum(len(part.model_fields_set) + len(part.parameters) for part in parts)
+    try:
+        uploads.refuse_repeated(header, members)
+    except InvalidParameter as error:
+        raise InvalidRequest(f"the inference request: {error}") from None
+    return given
 
 
 def validate(members: dict[str, Any]) -> InferenceRequest:

@@ -81,6 +81,33 @@ def test_json_that_is_not_a_request_is_invalid_in_one_line(header: bytes) -> Non
     assert "\n" not in str(caught.value)
 
 
+INPUT = b'{"name":"image","shape":[1],"datatype":"BYTES"}'
+
+
+@pytest.mark.parametrize(
+    ("header", "says"),
+    [
+        (b'{"inputs":[%b],"id":"a","id":"b"}' % INPUT, "id: is given twice, as 'a' and 'b'"),
+        (b'{"inputs":[{"name":"x"}],"inputs" :[%b]}' % INPUT, "inputs: is given twice, as "),
+        (b'{"inputs":[{"name":"x",%b]}' % INPUT[1:], "name: is given twice, as 'x' and 'image'"),
+        (
+            b'{"inputs":[%b],"parameters":{"min_score":0.9,"min_score":0.1}}' % INPUT,
+            "min_score: is given twice, as '0.9' and '0.1'",
+        ),
+    ],
+)
+def test_a_member_with_two_values_is_refused(header: bytes, says: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse(header)
+    assert str(caught.value).startswith(f"the inference request: {says}")
+
+
+def test_a_member_that_is_given_twice_with_one_value_is_read() -> None:
+    header = b'{"inputs":[%b],"id":"a","parameters":{"max_faces":3,"max_faces":3},"id":"a"}' % INPUT
+    asked = parse(header)
+    assert (asked.id, asked.parameters) == ("a", {"max_faces": 3})
+
+
 @pytest.mark.parametrize("size", [b"true", b"false", b'"1"', b'""'])
 def test_a_shape_has_only_numbers(size: bytes) -> None:
     with pytest.raises(InvalidRequest) as caught:
