@@ -9,17 +9,17 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 
-from service import compat, deadlines, openapi, problems, tracing
+from service import compat, openapi, problems, tracing
 from service.compat.api import Api
 from service.middleware import head_requests
 from service.middleware.api_keys import ApiKeys
 from service.middleware.closing import Closing
+from service.middleware.cors import Cors
 from service.middleware.failures import Failures
 from service.middleware.head_requests import HeadRequests
 from service.middleware.observations import Observations
-from service.middleware.request_ids import HEADER, RequestIds
+from service.middleware.request_ids import RequestIds
 from service.middleware.security_headers import SecurityHeaders
 from service.middleware.slashes import Slashes
 from service.middleware.targets import Targets
@@ -88,6 +88,8 @@ def routers(runtime: Runtime) -> list[APIRouter]:
 def middleware(runtime: Runtime, traces: tracing.Tracing | None) -> list[Middleware]:
     """The middleware of every request, outermost first."""
     settings = runtime.settings
+    others = apis(runtime)
+    shapes = (*(api.shape for api in others), *problems.SHAPES)
     stack = [
         Middleware(Targets),
         Middleware(RequestIds),
@@ -99,30 +101,12 @@ def middleware(runtime: Runtime, traces: tracing.Tracing | None) -> list[Middlew
     if settings.cors_origins:
         stack.append(
             Middleware(
-                CORSMiddleware,
-                allow_origins=list(settings.cors_origins),
-                allow_methods=["GET", "POST"],
-                allow_headers=[
-                    "Content-Type",
-                    "Content-Encoding",
-                    "X-API-Key",
-                    "Authorization",
-                    HEADER,
-                    "traceparent",
-                    deadlines.HEADER,
-                    inference.HEADER_LENGTH,
-                ],
-                expose_headers=[
-                    HEADER,
-                    "Server-Timing",
-                    "Retry-After",
-                    "X-Faces",
-                    inference.HEADER_LENGTH,
-                ],
+                Cors,
+                metrics=runtime.metrics,
+                shapes=shapes,
+                origins=settings.cors_origins,
             )
         )
-    others = apis(runtime)
-    shapes = (*(api.shape for api in others), *problems.SHAPES)
     key_in_body = {api.key_in_body for api in others if api.key_in_body}
     routes = [route for router in routers(runtime) for route in router.routes]
     # Inside CORS, so that a page of another origin can read why its request failed.

@@ -10,6 +10,8 @@
 `service.problems` renders them; routes never build an error body.
 """
 
+from collections.abc import Mapping
+
 from detection.errors import (
     InferenceFailed,
     InvalidImage,
@@ -29,6 +31,18 @@ class InvalidRequest(RequestError):
     status = 400
     slug = "invalid-request"
     title = "Invalid request"
+
+
+class PreflightRefused(RequestError):
+    """A page's origin is not in SFD_CORS_ORIGINS, or no page may send such a request."""
+
+    status = 400
+    slug = "preflight-refused"
+    title = "Preflight refused"
+
+    def __init__(self, detail: str, headers: Mapping[str, str]) -> None:
+        super().__init__(detail)
+        self.headers = headers
 
 
 class Unauthorized(RequestError):
@@ -127,6 +141,7 @@ class ClientGone(RequestError):
 DOCUMENTED: tuple[type[RequestError], ...] = (
     InvalidImage,
     InvalidRequest,
+    PreflightRefused,
     Unauthorized,
     HostNotAllowed,
     NotFound,

@@ -141,6 +141,7 @@ ONE_EXAMPLE: dict[str, Any] = {
 DETAILS = {
     "invalid-image": "the JPEG data is broken: image file is truncated (3 bytes not processed)",
     "invalid-request": "no input 'photo'; there is image and images",
+    "preflight-refused": "not allowed for a page of another origin: origin",
     "unauthorized": "an API key is needed, in X-API-Key or as Authorization: Bearer",
     "host-not-allowed": "example.org is not one of the allowed hosts for images",
     "not-found": "no /detekt here; /docs shows what there is",

@@ -14,7 +14,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 
 from detection.errors import OutOfMemory, Overloaded, RequestError
-from service.errors import InvalidParameter, MethodNotAllowed, NotFound, Unauthorized
+from service.errors import (
+    InvalidParameter,
+    MethodNotAllowed,
+    NotFound,
+    PreflightRefused,
+    Unauthorized,
+)
 from sfd.validation import words
 
 log = logging.getLogger(__name__)
@@ -42,6 +48,8 @@ def headers(error: RequestError) -> dict[str, str]:
         case MethodNotAllowed():
             # RFC 9110, section 15.5.6: a 405 says what is allowed.
             return {"Allow": error.allow}
+        case PreflightRefused():
+            return dict(error.headers)
     return {}
 
 

@@ -24,7 +24,7 @@ def test_the_middleware_is_in_the_right_order(settings: MakeSettings) -> None:
     runtime = runtimes.load(settings(cors_origins=("https://a.org",)))
     names = [each.cls.__name__ for each in middleware(runtime, None)]  # type: ignore[attr-defined]
     assert names == [
-        "Targets", "RequestIds", "Closing", "Observations", "SecurityHeaders", "CORSMiddleware",
+        "Targets", "RequestIds", "Closing", "Observations", "SecurityHeaders", "Cors",
         "Failures", "HeadRequests", "Slashes", "ApiKeys",
     ]  # fmt: skip
 

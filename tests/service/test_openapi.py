@@ -44,6 +44,7 @@ def test_every_error_is_described_with_an_example(document: dict[str, Any]) -> N
         errors.NotFound,
         errors.MethodNotAllowed,
         errors.InvalidRequest,
+        errors.PreflightRefused,
         errors.NotSupported,
     }
     expected = {(k.status, k.slug) for k in errors.DOCUMENTED if k not in elsewhere}

@@ -1,5 +1,6 @@
 from typing import Any
 
+import pytest
 from starlette.testclient import TestClient
 
 ORIGIN = {"Origin": "https://app.example.org"}
@@ -25,3 +26,31 @@ def test_a_set_origin_may_call_and_read_errors(serve: Any) -> None:
         assert "Server-Timing" in refused.headers["access-control-expose-headers"]
         other = client.get("/livez", headers={"Origin": "https://evil.example.org"})
         assert "access-control-allow-origin" not in other.headers
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "what"),
+    [
+        ("Origin", "https://evil.example.org", "origin"),
+        ("Access-Control-Request-Method", "DELETE", "method"),
+        ("Access-Control-Request-Headers", "x-other", "headers"),
+    ],
+)
+def test_a_refused_preflight_is_a_problem(serve: Any, header: str, value: str, what: str) -> None:
+    with serve(cors_origins=("https://app.example.org",), compat="deepstack") as client:
+        refused = client.options("/detect", headers=PREFLIGHT | {header: value})
+        assert refused.status_code == 400
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert refused.json() == {
+            "type": "preflight-refused",
+            "title": "Preflight refused",
+            "status": 400,
+            "detail": f"not allowed for a page of another origin: {what}",
+            "request_id": refused.headers["x-request-id"],
+        }
+        assert refused.headers["access-control-allow-methods"] == "GET, POST"
+        assert ("access-control-allow-origin" in refused.headers) == (what != "origin")
+        other = client.options("/v1/vision/face", headers=PREFLIGHT | {header: value})
+        assert other.json()["success"] is False
+        counts = client.get("/metrics").text
+        assert 'sfd_rejected_total{reason="preflight-refused"} 2.0' in counts
