@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from convert.caffe.wire import header
-from sfd.files import WriteError, create_beside, sha256, sync
+from sfd.files import WriteError, create_beside, put, sha256, sync
 from sfd.terminal import is_utf8
 
 MAX_INLINE = (1 << 31) - (1 << 24)
@@ -61,8 +61,8 @@ class StoredModel:
                 sync(file)
             digest = sha256(self.file)
             if self.data is not None:
-                self.data.replace(self.data_output)
-            self.file.replace(self.output)
+                put(self.data, self.data_output)
+            put(self.file, self.output)
         except OSError as error:
             raise WriteError(f"can't write {self.output}: {error.strerror or error}") from error
         return digest
@@ -196,7 +196,7 @@ def _relocated(model: onnx.ModelProto, location: str) -> onnx.ModelProto:
 
 def _create(path: Path, temporary: list[Path]) -> tuple[BinaryIO, Path]:
     # The name becomes text of a message, and not every name of a file is UTF-8.
-    file, name = create_beside(path.with_name("model"))
+    file, name = create_beside(path, "model")
     temporary.append(name)
     return file, name
 

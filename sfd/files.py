@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import secrets
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -31,7 +32,7 @@ def write_atomically(path: Path, content: bytes | Iterable[bytes]) -> None:
         with temporary.open("wb") as file:
             file.writelines([content] if isinstance(content, bytes) else content)
             sync(file)
-        temporary.replace(path)
+        put(temporary, path)
 
 
 def destination(path: Path) -> Path:
@@ -90,20 +91,30 @@ def scratch(purpose: str) -> "tempfile.TemporaryDirectory[str]":
         ) from error
 
 
-def create_beside(path: Path) -> tuple[BinaryIO, Path]:
-    """A new file under a temporary name in the folder of `path`."""
+def create_beside(path: Path, name: str | None = None) -> tuple[BinaryIO, Path]:
+    """A new file under a temporary name, which starts with `name`, in the folder of `path`.
+
+    Its mode is that of any new file, by the umask and the folder. If there is a file at `path`
+    already, which may be private, only its owner can read it until `put`.
+    """
     # Not the whole name: with more it could become too long (NAME_MAX, 255 bytes).
-    prefix = f".{path.name[:50]}."
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".tmp")
-    return os.fdopen(handle, "wb"), Path(name)
+    temporary = path.with_name(f".{(name or path.name)[:50]}.{secrets.token_hex(8)}.tmp")
+    mode = 0o600 if path.exists() else 0o666
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    return os.fdopen(handle, "wb"), temporary
 
 
 def sync(file: BinaryIO) -> None:
-    """Write a file through to the disk, readable by every user."""
+    """Write a file through to the disk."""
     file.flush()
     os.fsync(file.fileno())
-    # With mkstemp's mode 0600, a service that runs as another user couldn't read the file.
-    os.fchmod(file.fileno(), 0o644)
+
+
+def put(temporary: Path, path: Path) -> None:
+    """Rename a finished file to `path`. The mode of a file that it replaces stays."""
+    with suppress(FileNotFoundError):
+        temporary.chmod(path.stat().st_mode & 0o777)
+    temporary.replace(path)
 
 
 def open_regular(path: Path) -> BufferedReader:

@@ -13,7 +13,7 @@ from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder
 from convert.report import Report
 from sfd.distribution import VERSION
-from sfd.files import WriteError, write_atomically
+from sfd.files import WriteError, put, write_atomically
 from store.int8 import Int8
 from store.model import (
     BUILD_FILE,
@@ -115,7 +115,7 @@ def _moved_to(target: Path) -> Iterator[Path]:
         yield Path(name)
         try:
             for path in sorted(Path(name).iterdir()):
-                path.replace(target / path.name)
+                put(path, target / path.name)
         except OSError as error:
             raise _cannot_write(target, error) from error
 

@@ -66,8 +66,28 @@ def test_a_file_written_in_parts_is_what_protobuf_would_write(tmp_path: Path) ->
     helper.set_model_props(made, {"a": "1", "b": "2"})
     assert path.read_bytes() == made.SerializeToString(deterministic=True)
     assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert path.stat().st_mode & 0o777 == 0o644
     assert [each.name for each in tmp_path.iterdir()] == ["out.onnx"]
+
+
+def test_modes_follow_the_umask_and_stay_when_the_files_are_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "MAX_INLINE", 1000)
+    path = tmp_path / "out.onnx"
+
+    def modes() -> list[int]:
+        with stored(model(), path) as store:
+            store.finish([])
+        return [each.stat().st_mode & 0o777 for each in (path, storage.data_path(path))]
+
+    umask = os.umask(0o027)
+    try:
+        assert modes() == [0o640, 0o640]
+        path.chmod(0o600)
+        storage.data_path(path).chmod(0o604)
+        assert modes() == [0o600, 0o604]
+    finally:
+        os.umask(umask)
 
 
 def test_the_light_model_reads_its_large_tensors_from_the_file(tmp_path: Path) -> None:
@@ -104,7 +124,6 @@ def test_weights_beyond_the_limit_go_into_a_second_file(
     data = tmp_path / "split.onnx.data"
     assert split.stat().st_size < 20_000 < data.stat().st_size
     assert whole.stat().st_size < split.stat().st_size + data.stat().st_size
-    assert data.stat().st_mode & 0o777 == 0o644
     x = np.random.default_rng(2).normal(size=(2, 3, 32, 32)).astype(np.float32)
     one, other = (
         onnxruntime.InferenceSession(each).run(None, {"data": x}) for each in (whole, split)

@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,37 @@ def test_an_interrupted_write_leaves_the_old_file(
     assert path.read_bytes() == b"old"
 
 
-def test_a_written_file_can_be_read_by_others(tmp_path: Path) -> None:
-    write_atomically(tmp_path / "out.onnx", b"content")
-    assert stat.S_IMODE((tmp_path / "out.onnx").stat().st_mode) == 0o644
+@pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
+def test_the_umask_decides_who_may_read_a_new_file(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_atomically(tmp_path / "out.onnx", b"content")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "out.onnx").stat().st_mode) == 0o666 & ~umask
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o444, 0o664])
+def test_a_file_that_is_replaced_keeps_its_mode(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "out.onnx"
+    path.write_bytes(b"old")
+    path.chmod(mode)
+    write_atomically(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_what_replaces_a_private_file_is_private_while_it_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "out.onnx"
+    path.touch(mode=0o600)
+
+    def parts() -> Iterator[bytes]:
+        (temporary,) = set(tmp_path.iterdir()) - {path}
+        assert stat.S_IMODE(temporary.stat().st_mode) == 0o600
+        yield b"new"
+
+    write_atomically(path, parts())
+    assert path.read_bytes() == b"new"
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(

@@ -50,6 +50,14 @@ def test_two_builds_of_the_same_sources_are_the_same_file(built: Model) -> None:
     assert built.onnx.read_bytes() == first
 
 
+def test_a_file_that_is_built_again_keeps_its_mode(built: Model) -> None:
+    record = built.folder / "build.json"
+    for path in (built.onnx, record):
+        path.chmod(0o600)
+    build(built, verify=False)
+    assert [path.stat().st_mode & 0o777 for path in (built.onnx, record)] == [0o600, 0o600]
+
+
 def test_a_model_built_by_another_converter_is_built_again(built: Model) -> None:
     path = built.folder / "build.json"
     record = json.loads(path.read_text("utf-8"))
