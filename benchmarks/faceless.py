@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.ending import exit_code
+from sfd.arguments import new_file
 from sfd.errors import SfdError, UsageError
 from sfd.files import write_atomically
 from training.data.images import opened
@@ -86,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--images", type=Path, required=True, metavar="DIR", help="the folder that names start from"
     )
-    parser.add_argument("--output", type=Path, default=Path("faceless.jsonl"), metavar="FILE")
+    parser.add_argument("--output", type=new_file, default=Path("faceless.jsonl"), metavar="FILE")
     given = parser.parse_args(arguments)
     return exit_code("faceless", lambda: _run(given))
 

@@ -29,7 +29,7 @@ from geometry.arrays import F32
 from geometry.boxes import iou
 from geometry.nms import nms
 from geometry.voting import vote
-from sfd.arguments import threads
+from sfd.arguments import new_file, threads
 from sfd.errors import SfdError, UsageError
 from sfd.files import write_atomically
 from store.model import load
@@ -158,7 +158,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", required=True, metavar="NAME", help="a detector of the store")
     add("--store", type=Path, metavar="DIR")
     add("--threads", type=threads, default=1, metavar="N")
-    add("--output", type=Path, required=True, metavar="FILE", help="the list with the new boxes")
+    add(
+        "--output", type=new_file, required=True, metavar="FILE", help="the list with the new boxes"
+    )
     return parser
 
 

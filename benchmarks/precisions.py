@@ -19,7 +19,7 @@ from detection.precision import Precision, processor_name
 from detection.providers import PROVIDERS, ProviderName
 from detection.session import open_session
 from detection.settings import DEFAULT_MODEL
-from sfd.arguments import positive, threads
+from sfd.arguments import new_file, positive, threads
 from sfd.errors import UsageError
 from sfd.files import write_atomically
 from store.model import Model, load
@@ -87,7 +87,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--store", type=Path, metavar="DIR")
     parser.add_argument("--rounds", type=positive, default=30, metavar="N")
     parser.add_argument("--threads", type=threads, default=available_cpus(), metavar="N")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="also write JSON to a new file")
+    parser.add_argument(
+        "--out", type=new_file, metavar="FILE", help="also write JSON to a new file"
+    )
     parser.add_argument(
         "--evaluation",
         nargs=2,

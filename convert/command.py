@@ -11,7 +11,7 @@ from convert.options import Options
 from convert.outputs.kinds import Kind
 from convert.report import Report
 from convert.storage import data_path
-from sfd.arguments import one_of, size, words
+from sfd.arguments import new_file, one_of, size, words
 from sfd.errors import UsageError
 from sfd.files import destination, write_atomically
 from sfd.progress import Steps
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         dest="onnx",
-        type=Path,
+        type=new_file,
         metavar="OUT.onnx",
         help="the file to write; required unless --explain is given",
     )
@@ -113,7 +113,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "(default: no)",
     )
     parser.add_argument(
-        "--report", type=Path, metavar="REPORT.json", help="write every comparison to this file"
+        "--report",
+        type=new_file,
+        metavar="REPORT.json",
+        help="write every comparison to this file",
     )
     parser.add_argument(
         "--name", metavar="NAME", help="the model's name in the metadata (default: the prototxt's)"

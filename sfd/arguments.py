@@ -3,6 +3,7 @@
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterable
 from enum import Enum
+from pathlib import Path
 from typing import TypeVar
 
 MOST_THREADS = 1024
@@ -47,6 +48,13 @@ def one_of(choices: Iterable[Choice]) -> Callable[[str], Choice]:
         return known[text]
 
     return read
+
+
+def new_file(text: str) -> Path:
+    """The path of a file to write. A path drops a slash at the end, which means a folder."""
+    if text.endswith(("/", "/.")):
+        raise ArgumentTypeError(f"{text!r} is a folder: give the name of a file")
+    return Path(text)
 
 
 def positive(text: str) -> int:

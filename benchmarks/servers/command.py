@@ -13,7 +13,7 @@ from benchmarks.servers.results import Results
 from detection.agreement import PHOTOGRAPH
 from detection.cpu import available_cpus
 from detection.settings import DEFAULT_MODEL
-from sfd.arguments import nonnegative, one_of, positive, words
+from sfd.arguments import new_file, nonnegative, one_of, positive, words
 from sfd.distribution import CHECKOUT
 from sfd.errors import SfdError, UsageError
 from store.model import load
@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     run.add_argument(
         "--out",
-        type=Path,
+        type=new_file,
         default=OUT,
         metavar="FILE",
         help="default: build/benchmarks/results.json of the checkout",

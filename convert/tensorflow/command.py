@@ -5,7 +5,7 @@ from pathlib import Path
 
 from convert.outputs.preprocessing import ChannelOrder, Preprocessing
 from convert.tensorflow.transfer import transfer
-from sfd.arguments import number, numbers, one_of
+from sfd.arguments import new_file, number, numbers, one_of
 from sfd.terminal import say
 
 DESCRIPTION = """\
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o",
         dest="caffemodel",
-        type=Path,
+        type=new_file,
         metavar="OUT.caffemodel",
         required=True,
         help="the file to write",

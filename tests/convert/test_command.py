@@ -231,6 +231,22 @@ def test_a_report_that_cannot_be_written_is_explained_before_anything_is_done(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("option", ["-o", "--report"])
+def test_an_output_that_ends_with_a_slash_is_refused(
+    tiny: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    model = tiny()
+    outputs = {"-o": f"{tmp_path}/out.onnx", "--report": f"{tmp_path}/report.json"}
+    outputs[option] = f"{tmp_path}/new/"
+    words = [word for pair in outputs.items() for word in pair]
+    with pytest.raises(SystemExit) as caught:
+        run_command("convert", [str(model.prototxt), str(model.caffemodel), *words, "--no-verify"])
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert f"argument {option}: '{tmp_path}/new/' is a folder: give the name of a file" in said
+    assert not list(tmp_path.iterdir())
+
+
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         run_command("convert", ["--help"])

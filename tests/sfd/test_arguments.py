@@ -3,11 +3,13 @@
 from argparse import ArgumentTypeError
 from collections.abc import Callable
 from enum import StrEnum
+from pathlib import Path
 
 import pytest
 
 from sfd.arguments import (
     fraction,
+    new_file,
     number,
     numbers,
     one_of,
@@ -32,6 +34,7 @@ class Colour(StrEnum):
         (words, "face, hand", ("face", "hand")),
         (numbers, "104,117,123.5", (104.0, 117.0, 123.5)),
         (number, "1e-3", 0.001),
+        (new_file, "new/out.onnx", Path("new/out.onnx")),
         (positive, "1", 1),
         (threads, "1024", 1024),
         (fraction, "0", 0.0),
@@ -57,6 +60,8 @@ def test_arguments_are_parsed(kind: Callable[[str], object], text: str, value: o
         (numbers, "104;117;123"),
         (numbers, "104,,123"),
         (number, "one"),
+        (new_file, "new/"),
+        (new_file, "new/."),
         (positive, "0"),
         (positive, "1.5"),
         (fraction, "1.01"),

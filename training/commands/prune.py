@@ -11,7 +11,7 @@ from convert.caffe import weights
 from convert.caffe.network import CaffeError
 from convert.files import check_output, check_source
 from detection.cpu import available_cpus
-from sfd.arguments import positive, share, threads
+from sfd.arguments import new_file, positive, share, threads
 from sfd.errors import UsageError
 from sfd.terminal import counted, say
 from training.data.dataset import check_files, read, split
@@ -48,7 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the folder that image names start from (default: the folder of each list)",
     )
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="PRUNED.caffemodel", help="a new file"
+        "-o",
+        "--output",
+        type=new_file,
+        required=True,
+        metavar="PRUNED.caffemodel",
+        help="a new file",
     )
     parser.add_argument(
         "--held-out",
