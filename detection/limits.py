@@ -1,5 +1,7 @@
 """Limits that settings share with the metrics and the documentation."""
 
+MAX_PIXELS = 50_000_000
+"""Of an image, unless a setting says otherwise."""
 MAX_BATCH = 256
 """Most images in one inference; the largest bucket of the batch size histogram."""
 MAX_THREADS = 512

@@ -20,7 +20,14 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from detection.cpu import available_cpus
 from detection.errors import StartError
-from detection.limits import LEAST_DECODE_MEMORY, MAX_BATCH, MAX_QUEUE, MAX_THREADS, MAX_WORKERS
+from detection.limits import (
+    LEAST_DECODE_MEMORY,
+    MAX_BATCH,
+    MAX_PIXELS,
+    MAX_QUEUE,
+    MAX_THREADS,
+    MAX_WORKERS,
+)
 from detection.precision import Precision
 from detection.providers import ProviderName
 from sfd.validation import words
@@ -164,7 +171,7 @@ class DetectionSettings(BaseSettings):
     queue_limit: Annotated[int, Ge(1), Le(MAX_QUEUE)] = 128
     """Most images that may wait for inference; further requests are answered 503."""
 
-    max_pixels: PixelCount = 50_000_000
+    max_pixels: PixelCount = MAX_PIXELS
     """Largest image, in pixels."""
 
     reduced_decoding: ReducedDecoding = "auto"

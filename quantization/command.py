@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from detection import settings
+from detection.settings import DetectionSettings
 from quantization.images import divide
 from quantization.making import make
 from sfd.terminal import say
@@ -36,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Quantize a model. Raises SfdError if it fails."""
     model = load(folder_of(arguments.name, arguments))
-    images = divide(arguments.images)
+    limits = settings.load(DetectionSettings, models=(), default_model=model.name)
+    images = divide(arguments.images, limits.max_pixels)
     with progress_bar(model.name, images.steps) as progress:
         made = make(model, images, force=arguments.force, progress=progress)
     agreement, speed = made.agreement, made.speed

@@ -8,6 +8,7 @@ from pathlib import Path
 from detection.errors import RequestError
 from detection.images import decode
 from detection.letterbox import Pixels, letterbox
+from detection.limits import MAX_PIXELS
 from detection.sources import find
 from sfd.files import sha256
 from store.model import Model, ModelError
@@ -20,7 +21,6 @@ MINIMUM = 20
 """The fewest images: 15 for the calibration and 5 to measure."""
 MOST_CALIBRATING = 300
 MOST_MEASURED = 100
-MAX_PIXELS = 50_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class Images:
     held_back: Sequence[Path]
     sha256: str
     """Hash of the sorted hashes of the calibrating files."""
+    max_pixels: int = MAX_PIXELS
+    """An image with more is refused."""
 
     @property
     def steps(self) -> int:
@@ -38,7 +40,7 @@ class Images:
         return len(self.calibrating) + len(self.held_back) + 2
 
 
-def divide(folder: Path) -> Images:
+def divide(folder: Path, max_pixels: int = MAX_PIXELS) -> Images:
     """The images of a folder and of the folders in it; equal files count once.
 
     Raises UsageError for a folder without images, and ModelError if it is no folder or has too few.
@@ -59,10 +61,13 @@ def divide(folder: Path) -> Images:
         [files[digest] for digest in calibrating],
         [files[digest] for digest in held_back],
         hashlib.sha256("\n".join(calibrating).encode()).hexdigest(),
+        max_pixels,
     )
 
 
-def inputs(model: Model, files: Sequence[Path], progress: Progress) -> Iterator[Pixels]:
+def inputs(
+    model: Model, files: Sequence[Path], max_pixels: int, progress: Progress
+) -> Iterator[Pixels]:
     """The network's input of each file, as the service makes it: [H, W, C] uint8.
 
     Calls `progress` with the name of each file. Raises ModelError for one that can't be read.
@@ -71,7 +76,7 @@ def inputs(model: Model, files: Sequence[Path], progress: Progress) -> Iterator[
     for file in files:
         progress(file.name)
         try:
-            image = decode(file.read_bytes(), max_pixels=MAX_PIXELS, background=wanted.mean_rgb)
+            image = decode(file.read_bytes(), max_pixels=max_pixels, background=wanted.mean_rgb)
         except (RequestError, OSError) as error:
             raise ModelError(f"{file}: {error}; remove it from the folder") from None
         yield letterbox(image, wanted.width, wanted.height, wanted.channels, wanted.mean_rgb)[0]

@@ -29,7 +29,7 @@ def make(
     reason = lacking(Precision.INT8, processor_features())
     if reason is not None:
         raise ModelError(f"{model.name}: can't be measured here: {reason}")
-    content = quantize(model.onnx, inputs(model, images.calibrating, progress))
+    content = quantize(model.onnx, inputs(model, images.calibrating, images.max_pixels, progress))
     progress("quantizes")
     agreement, speed = measured(model, images, content, progress)
     made = Int8(

@@ -36,7 +36,7 @@ def measured(
         quantized = dataclasses.replace(reference, onnx=opened)
     expected: list[Predictions] = []
     found: list[Predictions] = []
-    for image in inputs(model, images.held_back, progress):
+    for image in inputs(model, images.held_back, images.max_pixels, progress):
         expected += reference.run([image])
         found += quantized.run([image])
     agreement = measure(model, expected, found)

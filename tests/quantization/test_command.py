@@ -56,6 +56,16 @@ def test_a_folder_that_does_not_suit_is_refused(
     assert not built.int8.exists()
 
 
+def test_the_setting_limits_the_pixels_of_an_image(
+    chosen: Path, built: Model, images: Path,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("SFD_MAX_PIXELS", "10000")
+    assert main(["models", "quantize", "tiny", "--images", str(images)]) == 1
+    assert "the limit is 10000 pixels; remove it from the folder" in capsys.readouterr().err
+    assert not built.int8.exists()
+
+
 def test_a_model_that_is_not_built_is_refused(
     chosen: Path, unbuilt: Model, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
