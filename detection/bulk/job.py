@@ -15,6 +15,7 @@ from detection.bulk.settings import BulkSettings
 from detection.bulk.worker import Advance, Report, Worker
 from detection.detector import Query
 from detection.opening import find_model
+from detection.precision import Precision
 from sfd.errors import UsageError
 from sfd.files import scratch
 from sfd.terminal import counted, say
@@ -71,12 +72,14 @@ def prepare(request: Request, output: Output, settings: BulkSettings) -> Plan:
     before = None if written is None else plan.read(written, output.name)
     model = find_model(settings, settings.served_models[0])
     build = models.check(model)
+    if settings.precision is Precision.INT8:
+        models.check_int8(model, build)
 
     def planned(source: SourcePlan) -> Plan:
         return Plan(
             source=source,
             shard_size=request.shard_size,
-            model=plan.model_plan(model, build),
+            model=plan.model_plan(model, build, settings),
             options=plan.options(request.query, model, settings),
         )
 

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from detection.bulk.settings import BulkSettings
 from detection.detector import Query
+from detection.precision import Precision
 from detection.settings import variable
 from sfd.errors import UsageError
 from store.model import Build, Model
@@ -57,6 +58,14 @@ class ModelPlan:
     """Of `model.onnx`."""
     top_k: int
     keep_top_k: int
+    int8_sha256: str | None = None
+    """Of `model.int8.onnx`, if the job runs it."""
+    second_look_sha256: str | None = None
+    """Of the second look's network and rules, if the job uses it."""
+
+
+_LATER = ("int8_sha256", "second_look_sha256")
+"""Fields of a ModelPlan that the first plans did not have."""
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -105,7 +114,11 @@ class Plan:
     @cached_property
     def id(self) -> str:
         """A hash of the plan, which is in the name of each result file."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        plan = asdict(self)
+        for name in _LATER:
+            if plan["model"][name] is None:
+                del plan["model"][name]  # as when there was no such field
+        return _hash(plan)
 
     @property
     def shards(self) -> int:
@@ -132,10 +145,26 @@ def read(content: bytes, folder: str) -> Plan:
         ) from None
 
 
-def model_plan(model: Model, build: Build) -> ModelPlan:
+def model_plan(model: Model, build: Build, settings: BulkSettings) -> ModelPlan:
     """The part of the plan that describes a model."""
     limits = model.thresholds
-    return ModelPlan(model.name, model.version, build.sha256, limits.top_k, limits.keep_top_k)
+    int8 = build.int8 if settings.precision is Precision.INT8 else None
+    look = model.second_look if settings.second_look else None
+    return ModelPlan(
+        name=model.name,
+        version=model.version,
+        sha256=build.sha256,
+        top_k=limits.top_k,
+        keep_top_k=limits.keep_top_k,
+        int8_sha256=int8.sha256 if int8 else None,
+        second_look_sha256=_hash([build.second_look, asdict(look)]) if look else None,
+    )
+
+
+def model_changes(before: ModelPlan, now: ModelPlan) -> list[str]:
+    """What is different, except what a job of an earlier sfd did not write down."""
+    unknown = tuple(name for name in _LATER if getattr(before, name) is None)
+    return _changes("model ", before, now, leave_out=unknown)
 
 
 def options(query: Query, model: Model, settings: BulkSettings) -> Options:
@@ -160,7 +189,7 @@ def check_same(before: Plan, now: Plan, folder: str) -> None:
     changes = [*_source_changes(before.source, now.source)]
     if before.shard_size != now.shard_size:
         changes.append(f"shard_size {before.shard_size} before, {now.shard_size} now")
-    changes += _changes("model ", before.model, now.model)
+    changes += model_changes(before.model, now.model)
     changes += _changes("", before.options, now.options)
     if changes:
         again = "choose another --out, or start it as before"
@@ -182,6 +211,10 @@ def _changes(whose: str, before: object, now: object, leave_out: tuple[str, ...]
         if field.name not in leave_out
         and (old := getattr(before, field.name)) != (new := getattr(now, field.name))
     ]
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _shown(name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Self
 
 from detection.bulk.errors import BulkError
 from detection.bulk.output import Output, part_name
-from detection.bulk.plan import Plan
+from detection.bulk.plan import Plan, model_changes, model_plan
 from detection.bulk.rows import Row, parquet
 from detection.bulk.settings import BulkSettings
 from detection.bulk.shards import Picture, shards_of
@@ -49,11 +49,11 @@ class Worker:
         self._shards = shards_of(plan, self._output)
         model = find_model(settings, plan.model.name)
         self._detector = open_detector(model, settings, measure=True)
-        found = self._detector.session.build.sha256
-        if found != plan.model.sha256:
+        here = model_plan(model, self._detector.session.build, settings)
+        if changes := model_changes(plan.model, here):
             raise BulkError(
-                f"the model {model.name} here has sha256 {found[:12]}, not the plan's "
-                f"{plan.model.sha256[:12]}: use the same model everywhere"
+                f"the model {model.name} here is not the plan's: {'; '.join(changes)}: use the "
+                "same model everywhere"
             )
         running = self._detector.plan
         # Frees what the measurement took.

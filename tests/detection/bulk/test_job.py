@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -19,9 +20,16 @@ import pyarrow.dataset as dataset
 import pyarrow.parquet as pq
 import pytest
 
+from detection import settings
+from detection.bulk.errors import BulkError
 from detection.bulk.job import _summary
+from detection.bulk.plan import read
+from detection.bulk.settings import BulkSettings
+from detection.bulk.worker import Worker
 from sfd.cli import main
 from sfd.files import sha256
+from store.build import build
+from store.model import load
 
 pytestmark = pytest.mark.usefixtures("_small_model")
 Rows = list[dict[str, Any]]
@@ -292,6 +300,37 @@ def test_another_option_is_refused_and_the_results_stay(
     assert says in said
     assert "choose another --out" in said
     assert rows_of(tmp_path / "out") == before
+
+
+def test_another_second_look_is_refused_here_and_by_a_worker(
+    pictures: Path, tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+) -> None:  # fmt: skip
+    store = shutil.copytree(tiny_store, tmp_path / "store")
+    monkeypatch.setenv("SFD_MODEL_STORE", str(store))
+    monkeypatch.setenv("SFD_MODELS", "tiny")
+    toml = store / "tiny/model.toml"
+    rules = "\n[second_look]\nside = 32\nscale = 0.5\nmin_side = 16\ntrigger = 0.2\n"
+    toml.write_text(toml.read_text("utf-8") + rules, "utf-8")
+    build(load(toml.parent), verify=False)
+    assert bulk(pictures, tmp_path / "out") == 0
+
+    toml.write_text(toml.read_text("utf-8").replace("trigger = 0.2", "trigger = 0.9"), "utf-8")
+    capsys.readouterr()
+    assert bulk(pictures, tmp_path / "out") == 2
+    assert re.search("model second_look_sha256 [0-9a-f]{12} before, ", capsys.readouterr().err)
+    plan = read((tmp_path / "out/plan.json").read_bytes(), "out")
+    with pytest.raises(BulkError, match="the model tiny here is not the plan's: model second_look_sha256"):
+        Worker(plan, str(tmp_path / "out"), settings.load(BulkSettings))
+
+
+def test_an_int8_job_without_its_file_is_refused_before_anything_is_written(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("SFD_PRECISION", "int8")
+    assert bulk(pictures, tmp_path / "out") == 1
+    assert "does not mention model.int8.onnx" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_changed_source_is_refused_unless_the_listing_is_kept(

@@ -1,3 +1,5 @@
+import hashlib
+import json
 from dataclasses import replace
 
 import pytest
@@ -16,7 +18,7 @@ from sfd.errors import UsageError
 PLAN = Plan(
     source=SourcePlan("folder", "/pictures", 10, "/pictures", "a" * 64),
     shard_size=4,
-    model=ModelPlan("cells", "7", "b" * 64, 5000, 750),
+    model=ModelPlan("cells", "7", "b" * 64, 5000, 750, "c" * 64, "e" * 64),
     options=Options(0.5, 0.3, None, 0.0, False, 1000, 2000, False, "float32"),
 )
 
@@ -58,8 +60,16 @@ def test_the_same_plan_goes_on() -> None:
             "SFD_REDUCED_DECODING false before, auto now",
         ),
         (
-            replace(PLAN, model=replace(PLAN.model, sha256="c" * 64)),
-            "model sha256 bbbbbbbbbbbb before, cccccccccccc now",
+            replace(PLAN, model=replace(PLAN.model, sha256="d" * 64)),
+            "model sha256 bbbbbbbbbbbb before, dddddddddddd now",
+        ),
+        (
+            replace(PLAN, model=replace(PLAN.model, int8_sha256="d" * 64)),
+            "model int8_sha256 cccccccccccc before, dddddddddddd now",
+        ),
+        (
+            replace(PLAN, model=replace(PLAN.model, second_look_sha256=None)),
+            "model second_look_sha256 eeeeeeeeeeee before, not set now",
         ),
         (
             replace(PLAN, source=replace(PLAN.source, pictures=11, fingerprint="c" * 64)),
@@ -81,3 +91,11 @@ def test_another_plan_is_refused_with_what_changed(now: Plan, says: str) -> None
         check_same(PLAN, now, "DIR")
     assert "choose another --out" in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_plan_from_before_these_files_were_written_down_goes_on_under_its_id() -> None:
+    first = json.loads(PLAN.to_json())
+    del first["model"]["int8_sha256"], first["model"]["second_look_sha256"]
+    before = read(json.dumps(first).encode(), "DIR")
+    check_same(before, PLAN, "DIR")
+    assert before.id == hashlib.sha256(json.dumps(first, sort_keys=True).encode()).hexdigest()
