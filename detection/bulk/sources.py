@@ -69,12 +69,15 @@ def find(name: str, column: str | None, key: str | None, out: str | None = None)
     except Exception as error:
         # Each file system has exceptions of its own.
         raise UsageError(f"--bulk {name}: {reason(error)}") from None
-    if where.endswith(TABLE):
+    file = where.removesuffix(archive_of(where))
+    if file.endswith(TABLE):
         raise UsageError(f"--bulk {name}: is a table; name its column with --column NAME")
     if not there:
         raise UsageError(f"--bulk {name}: there is no such folder, list or table")
-    if os.path.splitext(where)[1].lower() in ENDINGS:
-        raise UsageError(f"--bulk {name}: is one picture; leave --bulk out")
+    if os.path.splitext(file)[1].lower() in ENDINGS:
+        # Without --bulk, only paths are read.
+        instead = "name it in a list" if is_url(where) else "leave --bulk out"
+        raise UsageError(f"--bulk {name}: is one picture; {instead}")
     return Source("list", where, parent(where))
 
 

@@ -320,7 +320,9 @@ def test_another_second_look_is_refused_here_and_by_a_worker(
     assert bulk(pictures, tmp_path / "out") == 2
     assert re.search("model second_look_sha256 [0-9a-f]{12} before, ", capsys.readouterr().err)
     plan = read((tmp_path / "out/plan.json").read_bytes(), "out")
-    with pytest.raises(BulkError, match="the model tiny here is not the plan's: model second_look_sha256"):
+    with pytest.raises(
+        BulkError, match="the model tiny here is not the plan's: model second_look_sha256"
+    ):
         Worker(plan, str(tmp_path / "out"), settings.load(BulkSettings))
 
 

@@ -199,7 +199,9 @@ def test_a_remote_table_is_read() -> None:
     [
         ("absent", None, "there is no such folder, list or table"),
         ("in/a.png", None, "is one picture; leave --bulk out"),
+        ("zip://a.png::b.zip", None, "is one picture; name it in a list"),
         ("a.parquet", None, "is a table; name its column with --column NAME"),
+        ("zip://a.parquet::b.zip", None, "is a table; name its column with --column NAME"),
         ("absent.parquet", "path", "there is no Parquet file"),
         ("in", "path", "there is no Parquet file"),
         ("teapot://x", None, "teapot"),
@@ -210,5 +212,8 @@ def test_another_source_is_refused(
 ) -> None:
     monkeypatch.chdir(folder.parent)
     table(folder.parent / "a.parquet", path=["1.png"])
+    with ZipFile("b.zip", "w") as archive:
+        archive.write("in/a.png", "a.png")
+        archive.write("a.parquet")
     with pytest.raises(UsageError, match=says):
         found(name, column)
