@@ -9,9 +9,7 @@ from pathlib import Path
 from convert.conversion import convert_file
 from convert.options import Options
 from convert.outputs.kinds import Kind
-from convert.outputs.preprocessing import ONLY_RAW
 from convert.report import Report
-from sfd.errors import SfdError
 from sfd.files import sha256
 from store.build import Progress, convert_for_cpu, pass_on, record
 from store.model import (
@@ -28,7 +26,6 @@ from store.staging import staged, write_description
 
 DEPLOY_FILE = "deploy.prototxt"
 WEIGHTS_FILE = "weights.caffemodel"
-_ONLY_DETECTORS = "the service serves only detectors; use `sfd convert --output raw`"
 
 
 @dataclass(frozen=True)
@@ -63,13 +60,7 @@ def add(
     card = card or Card()
     with staged(store, name) as folder:
         made = replace(options or Options(), output=Kind.HEADS, name=name)
-        try:
-            report = convert_file(prototxt, caffemodel, folder / ONNX_FILE, made, progress)
-        except SfdError as error:
-            if ONLY_RAW not in str(error):
-                raise
-            # That is an option of `sfd convert`.
-            raise ModelError(str(error).replace(ONLY_RAW, _ONLY_DETECTORS)) from error
+        report = convert_file(prototxt, caffemodel, folder / ONNX_FILE, made, progress)
         pass_on(report, warn)
         names = json.loads(report.metadata["sfd.class_names"])
         if len(names) != 1:

@@ -11,8 +11,9 @@ from sfd.errors import UsageError
 from sfd.terminal import counted
 
 IMAGES = "images"
-ONLY_RAW = "convert with --output raw"
-"""What an error advises for a network that reads no images, or that is no detector."""
+ONLY_RAW = "only `sfd convert --output raw` takes it"
+"""What an error says of a network that reads no images, or that is no detector. It names the
+command, because `sfd models add` and `pull` have no such option."""
 CAFFE_MEAN = (104.0, 117.0, 123.0)
 """The mean colour, blue first, that SSD and SFD subtract."""
 

@@ -547,7 +547,7 @@ def test_a_network_of_two_detectors_can_only_be_raw(tiny: Make, tmp_path: Path) 
     for kind in (Kind.HEADS, Kind.DETECTIONS):
         message = (
             f"the network has several DetectionOutput layers, but {kind} need exactly one: "
-            "convert with --output raw"
+            "only `sfd convert --output raw` takes it"
         )
         with pytest.raises(UsageError, match=message):
             run_conversion(model, tmp_path / "out.onnx", Options(output=kind))

@@ -106,7 +106,7 @@ def test_heads_and_detections_need_one_image(tiny: Make, tmp_path: Path, kind: K
     first, second = map(str, caught.value.diagnostics)
     assert first == (
         f"{kind} need one input, the image, but the network has data, info: "
-        "convert with --output raw"
+        "only `sfd convert --output raw` takes it"
     )
     assert "layers of type NoSuchType can't be converted" in second
 

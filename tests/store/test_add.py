@@ -5,7 +5,7 @@ from typing import Protocol
 import pytest
 
 from convert.options import Options
-from sfd.errors import SfdError
+from sfd.errors import SfdError, UsageError
 from sfd.files import sha256
 from store import model
 from store.add import Card, add
@@ -66,12 +66,13 @@ def test_a_network_that_is_no_detector_is_not_added(
     classifier = tmp_path / "classifier.prototxt"
     classifier.write_text(text.replace('"DetectionOutput"', '"Silence"'))
     assert classifier.read_text() != text
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(UsageError) as caught:
         add(store, "mine", classifier, detector.caffemodel, options=UNVERIFIED)
     assert str(caught.value) == (
-        "the network has no DetectionOutput layer, but heads need exactly one: the service serves "
-        "only detectors; use `sfd convert --output raw`"
+        "the network has no DetectionOutput layer, but heads need exactly one: only `sfd "
+        "convert --output raw` takes it"
     )
+    assert list(store.iterdir()) == []
 
 
 def test_the_options_appear_in_the_description(store: Path, detector: Detector) -> None:
