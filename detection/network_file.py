@@ -7,7 +7,8 @@ from pathlib import Path
 from detection.errors import StartError
 from detection.providers import ProviderName
 from store import model as models
-from store.model import Build, Model
+from store.model import Model
+from store.record import Build
 
 MOST_THREADS_OF_PARTS = 2
 """On AVX2, `model.cpu.onnx` takes 0.76 to 0.86 times as long as `model.onnx` with one thread, and

@@ -112,6 +112,12 @@ def open_detector(
 
     choice = choose_provider(model, settings, measure=measure, before_measuring=before_measuring)
     build = models.check(model)
+    if not build.is_latest:
+        log.info(
+            "%s: an earlier or later sfd built its ONNX files, which may be slower than those of "
+            "this one: run `sfd models build %s`",
+            model.name, model.name,
+        )  # fmt: skip
 
     def open_model(threads: int, max_batch: int) -> Session:
         return open_session(

@@ -18,7 +18,8 @@ from detection.predictions import Predictions
 from detection.providers import PROVIDERS, ProviderName, Use, able
 from detection.second_look import Frame, is_wanted, join
 from store import model as models
-from store.model import Build, Model
+from store.model import Model
+from store.record import Build
 
 INPUT, OUTPUTS = "images", ["boxes", "scores"]
 

@@ -12,7 +12,6 @@ from convert.options import Options
 from convert.outputs.kinds import Kind
 from convert.outputs.preprocessing import ChannelOrder
 from convert.report import Report
-from sfd.distribution import VERSION
 from sfd.files import WriteError, put, write_atomically
 from store.int8 import Int8
 from store.model import (
@@ -20,7 +19,6 @@ from store.model import (
     CPU_FILE,
     ONNX_FILE,
     SECOND_LOOK_FILE,
-    Build,
     Model,
     ModelError,
     check,
@@ -28,14 +26,15 @@ from store.model import (
     read_build,
     recipe_hash,
 )
+from store.record import Build
 
 Progress = Callable[[str], object]
 
 
 def is_built(model: Model) -> bool:
-    """Whether `model.onnx` exists, matches the sources, and was made by this converter version."""
+    """Whether the ONNX files exist, match the sources, and are those of this converter version."""
     try:
-        return check(model).converter == VERSION
+        return check(model).is_latest
     except ModelError:
         return False
 
@@ -174,6 +173,7 @@ def record(
         int8=_int8_before(model),
         second_look=second_look.onnx_sha256 if second_look else None,
         cpu=cpu.onnx_sha256 if cpu else None,
+        wide=bool(report.wide),
     )
     write(model, made)
     return made

@@ -15,7 +15,6 @@ from store.model import (
     INT8_FILE,
     ONNX_FILE,
     SECOND_LOOK_FILE,
-    Build,
     Description,
     Model,
     ModelError,
@@ -23,6 +22,7 @@ from store.model import (
     check_int8,
     load,
 )
+from store.record import Build
 
 State = Literal["ready", "unusable", "available"]
 

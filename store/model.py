@@ -10,16 +10,16 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from sfd.errors import SfdError
 from sfd.files import may_be_file, open_regular, sha256
 from sfd.validation import words
 from store.fields import STRICT, Fraction, Sha256
-from store.int8 import Int8
+from store.record import Build
 
 MODEL_FILE = "model.toml"
 ONNX_FILE = "model.onnx"
@@ -148,36 +148,6 @@ class Description:
         look = self.second_look
         if look and max(self.input.height, self.input.width) * look.scale > look.side:
             raise ValueError("second_look: the copy of the image is larger than its side")
-
-
-@dataclass(frozen=True, config=ConfigDict(extra="ignore"))
-class Build:
-    """The contents of `build.json`: what `model.onnx` was built from, and by which version.
-
-    A later version may write further members.
-    """
-
-    sha256: Sha256
-    """Hash of `model.onnx`."""
-    sources: Mapping[str, Sha256]
-    """Hashes of the deploy prototxt and the weights, by role as in `Description.sources`."""
-    recipe: Sha256
-    """Hash of the other parts of `model.toml` that the conversion uses (`recipe_hash`)."""
-    converter: str
-    verification: str
-    """`verified`, or `unverified: ` and the reason."""
-    int8: Int8 | None = None
-    """How `model.int8.onnx` was made; None if there is none."""
-    second_look: Sha256 | None = None
-    """Hash of `model.second_look.onnx`; None for a model without a second look."""
-    cpu: Sha256 | None = None
-    """Hash of `model.cpu.onnx`; None for a network without wide values, and for builds of
-    version 0.2.0."""
-
-    def json(self) -> dict[str, Any]:
-        """The members of `build.json`, without those of files that the model does not have."""
-        found: dict[str, Any] = TypeAdapter(Build).dump_python(self, mode="json")
-        return {key: value for key, value in found.items() if value is not None}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from pydantic import TypeAdapter
 
+from sfd.distribution import VERSION
 from sfd.files import sha256
 from store import model as models
+from store.record import Build
 
 NAME = "cells"
 SIZE = 64
@@ -106,15 +108,16 @@ keep_top_k = 750
     (folder / "model.toml").write_text(text)
     onnx.save(cells_onnx(), folder / "model.onnx")
     described = models.load(folder)
-    build = models.Build(
+    build = Build(
         sha256=sha256(folder / "model.onnx"),
         sources={role: described.sources[role].sha256 for role in sources},
         recipe=models.recipe_hash(described),
-        converter="the tests",
+        converter=VERSION,
         verification="unverified",
+        wide=False,
     )
     (folder / "build.json").write_text(
-        json.dumps(TypeAdapter(models.Build).dump_python(build, mode="json"))
+        json.dumps(TypeAdapter(Build).dump_python(build, mode="json"))
     )
     return folder
 

@@ -14,7 +14,8 @@ from detection.detector import Query
 from detection.precision import Precision
 from detection.settings import variable
 from sfd.errors import UsageError
-from store.model import Build, Model
+from store.model import Model
+from store.record import Build
 
 _STRICT = ConfigDict(extra="forbid")
 

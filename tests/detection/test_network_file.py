@@ -9,7 +9,8 @@ from detection.errors import StartError
 from detection.network_file import MOST_THREADS_OF_PARTS, WIDE_REGISTERS, network_file
 from detection.providers import ProviderName
 from store import model as models
-from store.model import Build, Model
+from store.model import Model
+from store.record import Build
 from tests.cells import NAME
 
 

@@ -1,8 +1,10 @@
 """From a model folder to a detector, and the threads that it starts and ends."""
 
 import asyncio
+import json
 import logging
 import math
+import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -52,6 +54,19 @@ def test_a_model_is_found_by_its_name(store: Path) -> None:
     assert find_model(settings(store), "others").title == "The same again"
     with pytest.raises(ModelError, match="no model 'nobody'"):
         find_model(settings(store), "nobody")
+
+
+def test_the_log_says_that_another_version_built_a_model(
+    store: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(store / "cells", tmp_path / "cells")
+    record = tmp_path / "cells/build.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "wide": None}))
+    with caplog.at_level(logging.INFO, "detection.opening"):
+        asyncio.run(opened(store).close())
+        assert "sfd models build" not in caplog.text
+        asyncio.run(opened(tmp_path).close())
+        assert "run `sfd models build cells`" in caplog.text
 
 
 def test_a_closed_detector_has_ended_its_own_threads(store: Path, bright_cells: Cells) -> None:

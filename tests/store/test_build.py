@@ -65,6 +65,22 @@ def test_a_model_built_by_another_converter_is_built_again(built: Model) -> None
     assert not is_built(built)
 
 
+@pytest.mark.parametrize("cpu", [False, True])
+def test_a_model_from_before_there_was_a_file_for_cpus_is_built_again(
+    built: Model, cpu: bool
+) -> None:
+    path = built.folder / "build.json"
+    record = json.loads(path.read_text("utf-8"))
+    assert record.pop("wide") is False
+    if cpu:
+        built.cpu_onnx.write_bytes(built.onnx.read_bytes())
+        record["cpu"] = sha256(built.cpu_onnx)
+    path.write_text(json.dumps(record), "utf-8")
+    assert is_built(built) is cpu
+    build(built, verify=False)
+    assert is_built(built)
+
+
 def test_a_model_with_changed_sources_is_not_built(unbuilt: Model) -> None:
     with unbuilt.weights.open("ab") as file:
         file.write(b"\0")
