@@ -36,6 +36,15 @@ def test_a_detector_killed_by_the_kernel_restarts_by_itself(
     assert len(answer.json()["faces"]) == 1
 
 
+def test_sighup_does_not_stop_a_container(stack: "Stack", photo: Path) -> None:
+    """It reloads Prometheus' rules. Without a service's name it goes to the detector, too."""
+    before = stack.inspect("detector")
+    os.kill(before["State"]["Pid"], signal.SIGHUP)
+    answer = httpx.post(f"{stack.detector}/detect", content=photo.read_bytes(), timeout=60)
+    assert len(answer.json()["faces"]) == 1
+    assert stack.inspect("detector")["State"]["Pid"] == before["State"]["Pid"]
+
+
 def test_a_detector_with_a_corrupt_model_serves_once_the_file_is_restored(
     image: str, run: Run, tmp_path: Path, eventually: Eventually
 ) -> None:
