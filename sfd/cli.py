@@ -57,8 +57,13 @@ COMMANDS = {
 The module of `models quantize` stands above that of `models`, which therefore does not import it.
 """
 
-CLEANING_S = 30
-"""After SIGTERM, the most time for cleaning up."""
+ENDED = 128 + signal.SIGTERM
+"""The exit code after SIGTERM."""
+AGAIN_S = 10
+"""Seconds after SIGTERM at which the command is made to exit again: something may have swallowed
+the first exit, or it cleans up and waits for a thread that waits for a lock of this one."""
+LAST_S = 30
+"""Seconds after SIGTERM at which the system ends the process."""
 _NO_BUGS = (
     errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG,
     errno.ENAMETOOLONG, errno.ELOOP,
@@ -158,10 +163,14 @@ def _ended_by_sigterm() -> Iterator[None]:
     def end(*_: object) -> None:
         _received.append(signal.SIGTERM)
         if is_whole_process():
-            # Cleaning up may wait for a thread that waits for a lock of this one.
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(CLEANING_S)
-        sys.exit(128 + signal.SIGTERM)
+            signal.signal(signal.SIGALRM, again)
+            signal.alarm(AGAIN_S)
+        sys.exit(ENDED)
+
+    def again(*_: object) -> None:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(LAST_S - AGAIN_S)
+        sys.exit(ENDED)
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -170,25 +179,24 @@ def _ended_by_sigterm() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, end)
     try:
         yield
-    except SystemExit as ended:
-        if _received and is_whole_process():
-            _exit_without_threads(ended)
-        raise
     finally:
+        if _received and is_whole_process():
+            _exit_without_threads()
         if signal.getsignal(signal.SIGTERM) is end:
             signal.signal(signal.SIGTERM, before)
 
 
-def _exit_without_threads(ended: SystemExit) -> NoReturn:
+def _exit_without_threads() -> NoReturn:
     """Exit without waiting for other threads, once everything is cleaned up.
 
     SIGTERM may have come just when this thread took a lock of a pool of threads. Nobody releases
-    it then, and those that wait for it never end.
+    it then, and those that wait for it never end. And the command may have ended in another way,
+    because an exception in a callback of the garbage collector is only reported.
     """
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
-    os._exit(ended.code if isinstance(ended.code, int) else 1)
+    os._exit(ENDED)
 
 
 def _run(name: str, argv: Sequence[str] | None, given: argparse.Namespace | None = None) -> int:
@@ -213,7 +221,7 @@ def _is_interrupt(error: BaseException | None) -> bool:
 def _exit_after_sigterm() -> None:
     """Exit if SIGTERM has come. A library in C may make an error of the exit, or swallow it."""
     if _received:
-        sys.exit(128 + signal.SIGTERM)
+        sys.exit(ENDED)
 
 
 def _run_module(name: str, argv: Sequence[str] | None, given: argparse.Namespace | None) -> int:

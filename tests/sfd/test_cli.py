@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from argparse import ArgumentParser, Namespace
@@ -260,20 +261,57 @@ def test_sigterm_lets_a_command_clean_up(tmp_path: Path) -> None:
     assert not (tmp_path / "half-written").exists()
 
 
-def test_sigterm_ends_a_command_whose_cleaning_up_never_ends(tmp_path: Path) -> None:
+POOL = """
+with ThreadPoolExecutor(1) as pool:
+    pool.submit(Event().wait)
+    ready()
+    sleep(60)
+"""
+ONCE = """
+with suppress(SystemExit):
+    ready()
+    sleep(60)
+sleep(60)
+"""
+AT_LAST = """
+pool = ThreadPoolExecutor(1)
+pool.submit(Event().wait)
+with suppress(SystemExit):
+    ready()
+    sleep(60)
+"""
+ALWAYS = """
+ready()
+while True:
+    with suppress(SystemExit):
+        sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("run", "code"),
+    [
+        (POOL, 128 + signal.SIGTERM),
+        (ONCE, 128 + signal.SIGTERM),
+        (AT_LAST, 128 + signal.SIGTERM),
+        (ALWAYS, -signal.SIGALRM),
+    ],
+    ids=["a thread is waited for", "swallowed once", "swallowed at the end", "always swallowed"],
+)
+def test_sigterm_ends_a_command_that_would_go_on(run: str, code: int, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(
-        "import sfd.cli\nsfd.cli.CLEANING_S = 1\nsfd.cli.COMMANDS['work'] = ('stuck', '')\n"
+        "import sfd.cli as cli\ncli.AGAIN_S, cli.LAST_S = 1, 2\n"
+        "cli.COMMANDS['work'] = ('work', '')\n"
     )
-    (tmp_path / "stuck.py").write_text(
-        "import threading, time\n"
+    (tmp_path / "work.py").write_text(
         "from concurrent.futures import ThreadPoolExecutor\n"
+        "from contextlib import suppress\n"
+        "from threading import Event\n"
+        "from time import sleep\n"
         "DESCRIPTION = ''\n"
         "add_arguments = lambda parser: None\n"
-        "def run(_):\n"
-        "    with ThreadPoolExecutor(1) as pool:\n"
-        "        pool.submit(threading.Event().wait)\n"
-        "        print('waits', flush=True)\n"
-        "        time.sleep(60)\n"
+        "ready = lambda: print('ready', flush=True)\n"
+        "def run(_):\n" + textwrap.indent(run, "    ")
     )
     path = os.pathsep.join([str(tmp_path), str(ROOT)])
     with subprocess.Popen(
@@ -282,9 +320,9 @@ def test_sigterm_ends_a_command_whose_cleaning_up_never_ends(tmp_path: Path) -> 
         stdout=subprocess.PIPE,
     ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == b"waits\n"
+        assert process.stdout.readline() == b"ready\n"
         process.terminate()
-        assert process.wait(30) == -signal.SIGALRM
+        assert process.wait(30) == code
 
 
 def test_the_callers_sigterm_handler_is_restored(install: Install) -> None:
