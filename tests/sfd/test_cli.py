@@ -281,9 +281,9 @@ with suppress(SystemExit):
     sleep(60)
 """
 ALWAYS = """
-ready()
 while True:
     with suppress(SystemExit):
+        ready()
         sleep(60)
 """
 
