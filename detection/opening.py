@@ -23,9 +23,17 @@ from detection.decoding.pool import (
 from detection.detector import Detector
 from detection.observer import Observer
 from detection.overload import Overload
+from detection.precision import processor_features
 from detection.predictions import Predictions
 from detection.provider_choice import choose_provider
-from detection.session import Picture, Session, has_cuda, open_second_look, open_session
+from detection.session import (
+    Picture,
+    Session,
+    check_precision,
+    has_cuda,
+    open_second_look,
+    open_session,
+)
 from detection.settings import DetectionSettings
 from detection.tiles import MOST
 from detection.tuning import Plan, tune
@@ -130,7 +138,7 @@ def open_detector(
         settings,
         open_model,
         measure=measure,
-        provider=choice.provider,
+        provider=check_precision(settings.precision, choice.provider, processor_features()),
         budget=choice.rest_s,
         before_measuring=before_measuring,
     )

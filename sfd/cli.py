@@ -161,8 +161,9 @@ def _ended_by_sigterm() -> Iterator[None]:
     """
 
     def end(*_: object) -> None:
+        is_first = not _received
         _received.append(signal.SIGTERM)
-        if is_whole_process():
+        if is_first and is_whole_process():
             signal.signal(signal.SIGALRM, again)
             signal.alarm(AGAIN_S)
         sys.exit(ENDED)
@@ -193,6 +194,7 @@ def _exit_without_threads() -> NoReturn:
     it then, and those that wait for it never end. And the command may have ended in another way,
     because an exception in a callback of the garbage collector is only reported.
     """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()

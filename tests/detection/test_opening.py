@@ -9,17 +9,18 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from detection import opening, session
 from detection.clock import LoopClock
 from detection.detector import Detection, Detector, Query
-from detection.errors import Overloaded
+from detection.errors import Overloaded, StartError
 from detection.observer import Observer
 from detection.opening import Pools, find_model, open_detector
 from detection.predictions import Predictions
+from detection.providers import ProviderName
 from detection.session import Picture
 from detection.settings import DetectionSettings
 from store.model import ModelError
@@ -67,6 +68,23 @@ def test_the_log_says_that_another_version_built_a_model(
         assert "sfd models build" not in caplog.text
         asyncio.run(opened(tmp_path).close())
         assert "run `sfd models build cells`" in caplog.text
+
+
+def test_a_command_in_bfloat16_opens_openvino_for_one_image(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The precision decides what `auto` is, also where nothing is measured."""
+    providers: list[ProviderName] = []
+
+    def tune(*_: object, provider: ProviderName, **__: object) -> NoReturn:
+        providers.append(provider)
+        raise StartError("enough")
+
+    monkeypatch.setattr(opening, "tune", tune)
+    monkeypatch.setattr(opening, "processor_features", lambda: {"avx512_bf16"})
+    with pytest.raises(StartError, match="enough"):
+        opened(store, provider="auto", precision="bfloat16")
+    assert providers == [ProviderName.OPENVINO]
 
 
 def test_a_closed_detector_has_ended_its_own_threads(store: Path, bright_cells: Cells) -> None:
