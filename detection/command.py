@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--draw",
-        type=Path,
+        type=_drawing,
         metavar="OUT",
         help="write the picture with its boxes: a file for one image (PNG, JPEG or WebP by its "
         "ending), or a folder",
@@ -125,6 +126,16 @@ def run(arguments: argparse.Namespace) -> None:
     failed = asyncio.run(detect_files(files, drawings, arguments))
     if failed:
         raise SfdError(f"{failed} of {len(files)} images failed")
+
+
+def _drawing(text: str) -> Path:
+    """The path of a drawing, or of a folder of drawings."""
+    path = Path(text)
+    if text.endswith("/") and _can_write(path.suffix.lower()) and not os.path.isdir(path):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} means a folder, but none is there: make it first, or remove the slash"
+        )
+    return path
 
 
 def _can_write(suffix: str) -> bool:

@@ -2,12 +2,10 @@
 
 import argparse
 import json
-import signal
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 from sfd.arguments import fraction, number, numbers, size, words
 from sfd.cli import add_subcommands
@@ -208,7 +206,7 @@ def _add(arguments: argparse.Namespace) -> None:
         default_score=arguments.score,
     )
     sources = arguments.prototxt, arguments.caffemodel
-    with _terminable(), _warnings(arguments.name) as warn, progress_bar(arguments.name) as progress:
+    with _warnings(arguments.name) as warn, progress_bar(arguments.name) as progress:
         model = add(
             store_for(arguments.name, arguments.store),
             arguments.name,
@@ -225,7 +223,7 @@ def _pull(arguments: argparse.Namespace) -> None:
     from store.pull import pull
 
     path = arguments.catalog or default_catalog(arguments.store)
-    with _terminable(), _warnings(arguments.name) as warn, progress_bar(arguments.name) as progress:
+    with _warnings(arguments.name) as warn, progress_bar(arguments.name) as progress:
         model = pull(
             store_for(arguments.name, arguments.store),
             arguments.name,
@@ -280,20 +278,6 @@ def _warnings(name: str) -> Iterator[Callable[[str], object]]:
     finally:
         for warning in warnings:
             say(f"sfd models: warning: {name}: {warning}", error=True)
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Make SIGTERM clean up as SIGINT does, so that no half-made folder is left behind."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service import deadlines, problems
 from service.errors import PreflightRefused
 from service.metrics import Metrics
+from service.middleware.refusal import refusal
 from service.middleware.request_ids import HEADER
 from service.routes.inference import HEADER_LENGTH
 
@@ -54,10 +55,7 @@ class Cors(CORSMiddleware):
         try:
             await super().__call__(scope, receive, send)
         except PreflightRefused as problem:
-            self.metrics.rejected.labels(problem.slug).inc()
-            scope["state"]["log_fields"] = {"problem": problem.slug, "detail": str(problem)}
-            request_id, path = scope["state"]["request_id"], scope["path"]
-            answer = problems.response(problem, request_id, path, self.shapes)
+            answer = refusal(problem, scope, self.metrics, self.shapes)
             await answer(scope, receive, send)
 
     def preflight_response(self, request_headers: Headers) -> Response:

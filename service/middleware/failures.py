@@ -10,6 +10,7 @@ from detection.errors import Overloaded
 from service import deadlines, problems
 from service.errors import ClientGone
 from service.metrics import Metrics
+from service.middleware.refusal import refusal
 from service.pace import Pace
 
 DEADLINE = deadlines.HEADER.lower().encode()
@@ -68,13 +69,9 @@ class Failures:
             problem = problems.of_exception(error)
             if started:
                 raise
-            self.metrics.rejected.labels(problem.slug).inc()
-            scope["state"]["log_fields"] = {"problem": problem.slug, "detail": str(problem)}
+            answer = refusal(problem, scope, self.metrics, self.shapes)
             if isinstance(problem, ClientGone):
                 return
-            answer = problems.response(
-                problem, scope["state"]["request_id"], scope["path"], self.shapes
-            )
             at_once = isinstance(error, asyncio.CancelledError)
             is_paced = self._is_paced(problem, scope)
             # Its traceback holds the body, whose memory counts as free by now.

@@ -186,6 +186,20 @@ def test_several_drawings_do_not_go_into_a_folder_that_is_named_like_a_picture(
     assert not out.exists()
 
 
+def test_a_slash_behind_a_drawing_means_a_folder(
+    one: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.jpg"
+    with pytest.raises(SystemExit) as stopped:
+        main(["detect", str(one), "--draw", f"{out}/"])
+    assert stopped.value.code == 2
+    assert "means a folder, but none is there: make it first" in capsys.readouterr().err
+    assert not out.exists()
+    out.mkdir()
+    assert main(["detect", str(one), "--draw", f"{out}/"]) == 0
+    assert [each.suffix for each in out.iterdir()] == [".png"]
+
+
 def test_several_drawings_go_into_a_folder(one: Path, two: Path, tmp_path: Path) -> None:
     out = tmp_path / "drawn"
     assert main(["detect", str(one), str(two), "--draw", str(out)]) == 0

@@ -339,9 +339,18 @@ def test_an_unknown_name_lists_the_known_ones(store: Path, offered: Catalog) -> 
         pull(store, "huge", offered)
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("stop", "code", "message"),
+    [(signal.SIGINT, 1, "sfd models: interrupted\n"), (signal.SIGTERM, 143, "")],
+)
 def test_an_interrupted_pull_leaves_nothing(
-    store: Path, offered: Catalog, server: Server, tmp_path: Path, stop: signal.Signals
+    store: Path,
+    offered: Catalog,
+    server: Server,
+    tmp_path: Path,
+    stop: signal.Signals,
+    code: int,
+    message: str,
 ) -> None:
     def hang(request: BaseHTTPRequestHandler, body: bytes) -> None:
         short(request, body)
@@ -360,8 +369,8 @@ def test_an_interrupted_pull_leaves_nothing(
         time.sleep(0.02)
     process.send_signal(stop)
     _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 1
-    assert stderr.decode() == "sfd models: interrupted\n"
+    assert process.returncode == code
+    assert stderr.decode() == message
     assert list(store.iterdir()) == []
 
 
