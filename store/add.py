@@ -9,6 +9,7 @@ from pathlib import Path
 from convert.conversion import convert_file
 from convert.options import Options
 from convert.outputs.kinds import Kind
+from convert.outputs.preprocessing import OnlyRawError
 from convert.report import Report
 from sfd.files import sha256
 from store.build import Progress, convert_for_cpu, pass_on, record
@@ -60,7 +61,11 @@ def add(
     card = card or Card()
     with staged(store, name) as folder:
         made = replace(options or Options(), output=Kind.HEADS, name=name)
-        report = convert_file(prototxt, caffemodel, folder / ONNX_FILE, made, progress)
+        try:
+            report = convert_file(prototxt, caffemodel, folder / ONNX_FILE, made, progress)
+        except OnlyRawError as error:
+            # In `sfd convert` another option helps. Here the file is wrong.
+            raise ModelError(f"{prototxt}: {error}") from error
         pass_on(report, warn)
         names = json.loads(report.metadata["sfd.class_names"])
         if len(names) != 1:

@@ -16,14 +16,14 @@ from convert.layers.registry import Handler, LayerError, handlers
 from convert.merge import merge
 from convert.outputs.decoding import decode_values, predictions
 from convert.outputs.detection_output import DetectionOutput, read
-from convert.outputs.preprocessing import IMAGES, ONLY_RAW, Preprocessing
+from convert.outputs.preprocessing import IMAGES, ONLY_RAW, OnlyRawError, Preprocessing
 from convert.outputs.suppression import suppress
 from convert.partition import partition, wide_values
 from convert.prune import prune
 from convert.translate import TranslationError, build_graph, input_shapes, problems_of
 from convert.widen import widen
 from geometry.arrays import F32
-from sfd.errors import SfdError, UsageError
+from sfd.errors import SfdError
 
 DATA = "data"
 BOXES, SCORES, DETECTIONS = "boxes", "scores", "detections"
@@ -140,7 +140,7 @@ def frame(
     detectors = _detectors(network)
     if kind is not Kind.RAW and len(detectors) != 1:
         ends = "several DetectionOutput layers" if detectors else "no DetectionOutput layer"
-        raise UsageError(f"the network has {ends}, but {kind} need exactly one: {ONLY_RAW}")
+        raise OnlyRawError(f"the network has {ends}, but {kind} need exactly one: {ONLY_RAW}")
     network = _renamed(network, _own_names(kind))
     overrides = {name: wrap(handler) for name, handler in handlers().items()}
     blob, shape = next(iter(network.inputs.items()))

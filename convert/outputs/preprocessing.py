@@ -18,6 +18,10 @@ CAFFE_MEAN = (104.0, 117.0, 123.0)
 """The mean colour, blue first, that SSD and SFD subtract."""
 
 
+class OnlyRawError(UsageError):
+    """The network is no detector of pictures, so only one kind of output suits it."""
+
+
 class ChannelOrder(StrEnum):
     """The order in which a network takes the colours of a pixel."""
 
@@ -45,7 +49,7 @@ class Preprocessing:
     ) -> "Preprocessing":
         """The given values, checked against the network, with defaults for those that are None."""
         if channels not in (1, 3):
-            raise UsageError(
+            raise OnlyRawError(
                 f"the network takes {channels} channels, but images have 1 or 3: {ONLY_RAW}"
             )
         order = channel_order or (ChannelOrder.GRAY if channels == 1 else ChannelOrder.BGR)

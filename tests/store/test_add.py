@@ -5,7 +5,7 @@ from typing import Protocol
 import pytest
 
 from convert.options import Options
-from sfd.errors import SfdError, UsageError
+from sfd.errors import SfdError
 from sfd.files import sha256
 from store import model
 from store.add import Card, add
@@ -66,11 +66,12 @@ def test_a_network_that_is_no_detector_is_not_added(
     classifier = tmp_path / "classifier.prototxt"
     classifier.write_text(text.replace('"DetectionOutput"', '"Silence"'))
     assert classifier.read_text() != text
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(ModelError) as caught:
         add(store, "mine", classifier, detector.caffemodel, options=UNVERIFIED)
+    assert caught.value.exit_code == 1
     assert str(caught.value) == (
-        "the network has no DetectionOutput layer, but heads need exactly one: only `sfd "
-        "convert --output raw` takes it"
+        f"{classifier}: the network has no DetectionOutput layer, but heads need exactly one: "
+        "only `sfd convert --output raw` takes it"
     )
     assert list(store.iterdir()) == []
 
