@@ -70,7 +70,9 @@ def detect_enlarged(
     `recipe.enlarged_min`. A face smaller than the smallest prior fits one in the enlarged scene,
     and its box is more accurate there.
     """
-    larger = functional.interpolate(data, scale_factor=2, mode="bicubic", align_corners=False)
+    # For channels_last data, PyTorch takes 1.5 times as long, with the same result.
+    planes = data.contiguous()
+    larger = functional.interpolate(planes, scale_factor=2, mode="bicubic", align_corners=False)
     codes, probabilities, priors = ensemble(teachers, larger)
     found = []
     for code, probability in zip(codes, probabilities[..., 1], strict=True):
