@@ -112,7 +112,10 @@ def explain(
     far as its layers can be translated.
     """
     graph, record = GraphBuilder(), _Record()
-    found = [*problems, *input_problems(network, kind)]
+    found = list(problems)
+    # If reading found why there is no input, that is enough.
+    if network.inputs or not problems:
+        found += input_problems(network, kind)
     framed = Kind.RAW if found else kind
     try:
         if network.inputs:

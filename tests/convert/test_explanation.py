@@ -148,6 +148,13 @@ def test_a_prototxt_without_layers_is_explained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write(tmp_path, 'name: "empty"\ninput: "data"\ninput_dim: 1\n')
-    assert run_command("convert", [str(path), "--explain"]) in (0, 1)
-    said = capsys.readouterr()
-    assert "it has no layers" in said.out + said.err
+    assert run_command("convert", [str(path), "--explain"]) == 0
+    assert "It can't be converted: 1 problem\n  it has no layers\n" in capsys.readouterr().out
+
+
+def test_an_input_without_a_size_is_one_problem(tmp_path: Path) -> None:
+    text = (
+        'name: "sizeless"\ninput: "data"\nlayer { name: "r" type: "ReLU" bottom: "data" top: "r" }'
+    )
+    said = str(explain_file(write(tmp_path, text), None, Options()))
+    assert "It can't be converted: 1 problem\n  line 2: the prototxt doesn't state" in said
