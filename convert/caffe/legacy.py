@@ -139,6 +139,8 @@ class Entry(NamedTuple):
     parameter: caffe_pb2.LayerParameter
     line: int
     errors: tuple[Diagnostic, ...] = ()
+    old: bool = False
+    """Whether the text has it in the V0 or V1 form, as `layers`."""
 
 
 class _Old(NamedTuple):
@@ -172,7 +174,8 @@ def entries(
         for index, (layer, line) in enumerate(zip(net.layers, lines["layers"], strict=True))
     ]
     upgraded = [
-        Entry(upgrade(layer), line, errors) for layer, line, errors in _fold_padding(old, problems)
+        Entry(upgrade(layer), line, errors, old=True)
+        for layer, line, errors in _fold_padding(old, problems)
     ]
     return upgraded + current, problems
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from convert.caffe import (
+    alignment,
     attach,
     caffe_pb2,
     inputs,
@@ -175,20 +176,22 @@ def _assemble(
     problems += inputs.check_size(size)
     resolved = values.resolve(cast.computing, [*cast.inputs, *cast.unsized], cast.absent)
     problems += resolved.problems
+    aligned, more = alignment.align(cast.computing, resolved.bottoms, resolved.tops)
+    problems += more
     attached, odd_weights, odd_blobs = attach.attach(cast.computing, stored)
     problems += odd_blobs
     warnings += odd_weights
     layers = tuple(
         Layer(
-            entry.parameter.name,
-            entry.parameter.type,
+            layer.name,
+            layer.type,
             entry.line,
             bottoms,
             tops,
-            *nvidia.current(entry.parameter, stored_blobs),
+            *nvidia.current(layer, stored_blobs),
         )
-        for entry, bottoms, tops, stored_blobs in zip(
-            cast.computing, resolved.bottoms, resolved.tops, attached, strict=True
+        for entry, layer, bottoms, tops, stored_blobs in zip(
+            cast.computing, aligned, resolved.bottoms, resolved.tops, attached, strict=True
         )
     )
     training_layers = tuple(

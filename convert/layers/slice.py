@@ -45,7 +45,9 @@ def slice_layer(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> l
 def crop(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """The first bottom cropped at `offset` to the second's size on every axis from `axis` on.
 
-    There is one `offset` for all axes, or one for each. Caffe: src/caffe/layers/crop_layer.cpp.
+    There is one `offset` for all axes, or one for each. In files of FCN's and HED's Caffe, which
+    state none, it is computed when they are read: convert.caffe.alignment. Caffe:
+    src/caffe/layers/crop_layer.cpp.
     """
     x, reference = inputs
     parameter = layer.parameter.crop_param
