@@ -42,10 +42,12 @@ def normalize(layer: Layer, bottoms: Sequence[F64]) -> F64:
     Source: normalize_layer.cpp of SSD's Caffe.
     """
     (x,) = bottoms
-    parameter = layer.parameter.norm_param
-    axes = (1, 2, 3) if parameter.across_spatial else (1,)
+    own = layer.parameter.HasField("normalize_bbox_param")
+    parameter = layer.parameter.normalize_bbox_param if own else layer.parameter.norm_param
+    axes = tuple(range(1, x.ndim)) if parameter.across_spatial else (1,)
     norm = np.sqrt((x**2).sum(axis=axes, keepdims=True) + parameter.eps)
-    return np.asarray(x / norm * layer.blobs[0].astype(np.float64).reshape(-1, 1, 1))
+    scale = layer.blobs[0].astype(np.float64).reshape(-1, *[1] * (x.ndim - 2))
+    return np.asarray(x / norm * scale)
 
 
 @formula("Softmax")

@@ -86,3 +86,32 @@ def test_normalize_bbox_is_normalize(
     total = (x.astype(np.float64) ** 2).sum((1, 2, 3) if across_spatial else 1, keepdims=True)
     expected = x / np.sqrt(total) * scale.reshape(-1, 1, 1)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 3)])
+@pytest.mark.parametrize("across_spatial", [True, False])
+def test_normalize_takes_features_without_pixels(
+    run: Run,
+    images: Callable[..., F32],
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    across_spatial: bool,
+) -> None:
+    """Such as the features of a face after InnerProduct."""
+    x = images(*shape)
+    scale = rng.uniform(1, 20, size=5).astype(np.float32)
+    parameter = f"across_spatial: {str(across_spatial).lower()} channel_shared: false"
+    text = layer("Normalize", f"norm_param {{ {parameter} }}")
+    found = run(text, x, {"norm": [scale]})["norm"]
+    axes = tuple(range(1, x.ndim)) if across_spatial else 1
+    unit = x / np.sqrt((x.astype(float) ** 2).sum(axes, keepdims=True))
+    expected = unit * scale.reshape(5, *[1] * (x.ndim - 2))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_normalize_takes_no_volume(
+    problems: Callable[..., list[str]], images: Callable[..., F32]
+) -> None:
+    """Caffe's layer counts at most four dimensions."""
+    (found,) = problems(layer("Normalize"), images(5, 2, 3, 4), {"norm": [np.ones(1)]})
+    assert "expected a bottom of 2 to 4 dimensions" in found
