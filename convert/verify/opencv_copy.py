@@ -160,6 +160,7 @@ REWRITES: Mapping[str, Rewrite] = {
     "Deconvolution": convolution.deconvolution,
     "DetectionOutput": detection.detection_output,
     "Dropout": activations.dropout,
+    "Eltwise": affine.eltwise,
     "InnerProduct": affine.inner_product,
     "Interp": rearranging.interp,
     "LRN": affine.lrn,

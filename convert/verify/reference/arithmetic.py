@@ -1,5 +1,6 @@
 """Layers that combine elements: Eltwise, Reduction, ArgMax."""
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,18 +13,14 @@ from geometry.arrays import F64
 
 @formula("Eltwise")
 def eltwise(layer: Layer, bottoms: Sequence[F64]) -> F64:
-    """Σ coeff · x, the product, or the maximum (eltwise_layer.cpp)."""
+    """Σ coeff · x, the product, or the maximum; only the sum reads `coeff` (eltwise_layer.cpp)."""
     parameter = layer.parameter.eltwise_param
-    coefficients = list(parameter.coeff) or [1.0] * len(bottoms)
-    result = bottoms[0] * coefficients[0]
-    for x, coefficient in zip(bottoms[1:], coefficients[1:], strict=True):
-        if parameter.operation == caffe_pb2.EltwiseParameter.SUM:
-            result = result + coefficient * x
-        elif parameter.operation == caffe_pb2.EltwiseParameter.PROD:
-            result = result * x
-        else:
-            result = np.maximum(result, x)
-    return result
+    kinds = caffe_pb2.EltwiseParameter
+    if parameter.operation == kinds.SUM:
+        coefficients = list(parameter.coeff) or [1.0] * len(bottoms)
+        bottoms = [scale * x for scale, x in zip(coefficients, bottoms, strict=True)]
+    combined = {kinds.SUM: np.add, kinds.PROD: np.multiply, kinds.MAX: np.maximum}
+    return np.asarray(functools.reduce(combined[parameter.operation], bottoms))
 
 
 @formula("Reduction")

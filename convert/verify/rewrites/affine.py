@@ -57,6 +57,14 @@ def bias(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> lis
     return _on_its_axis(Piece(message, ones + layer.blobs), shapes[layer.bottoms[0]])
 
 
+def eltwise(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
+    """OpenCV refuses `coeff` beside a maximum, where Caffe ignores it."""
+    eltwise = message.eltwise_param
+    if eltwise.operation != caffe_pb2.EltwiseParameter.SUM:
+        eltwise.ClearField("coeff")
+    return [Piece(message)]
+
+
 def batch_norm(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) -> list[Piece]:
     """OpenCV reads NVIDIA Caffe's blobs in the order of version 0.16 alone."""
     blobs = layer.blobs if message.batch_norm_param.scale_bias else ()

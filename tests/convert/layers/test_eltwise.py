@@ -33,6 +33,14 @@ def test_eltwise_agrees_with_opencv(agree: Run, images: Callable[..., F32], para
     agree(layer("Eltwise", parameter), three(images, 3, 4, 5))
 
 
+def test_the_maximum_ignores_coefficients(run: Run, images: Callable[..., F32]) -> None:
+    """As Caffe does."""
+    x = three(images, 3, 4, 5)
+    text = layer("Eltwise", "eltwise_param { operation: MAX coeff: 2 coeff: -1 coeff: 3 }")
+    found = run(text, x)["joined"]
+    np.testing.assert_array_equal(found, np.maximum.reduce(list(x.values())))
+
+
 def test_eltwise_may_name_a_bottom_twice(run: Run, images: Callable[..., F32]) -> None:
     x = images(3, 4, 5)
     found = run(layer("Eltwise", "eltwise_param { operation: PROD }", "data data"), x)["joined"]

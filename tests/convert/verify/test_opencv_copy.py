@@ -51,6 +51,11 @@ CASES: dict[str, tuple[str, Blobs]] = {
         layer("InnerProduct", "inner_product_param { num_output: 5 transpose: true }"),
         {"x": [normal(6 * 9 * 8, 5), normal(5)]},
     ),
+    "coefficients beside a maximum": (
+        'layer { name: "n" type: "Power" bottom: "c" top: "n" power_param { scale: -1 } }'
+        + layer("Eltwise", "eltwise_param { operation: MAX coeff: 2 coeff: 3 }", bottoms="c n"),
+        {},
+    ),
     "log": (POSITIVE + layer("Log", "log_param { shift: 1 }"), {}),
     "log_base": (POSITIVE + layer("Log", "log_param { base: 10 scale: 2 shift: 0.5 }"), {}),
     "dilated deconvolution": (
