@@ -42,6 +42,8 @@ class Axis:
 def pooling(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list[Value]:
     """The maximum or the average of each window, out = ⌈(in + 2·pad − kernel) / stride⌉ + 1.
 
+    `pool: STOCHASTIC` is random in training only; else it gives Σ x² / Σ x, or 0 where Σ x ≤ 0.
+
     `round_mode: FLOOR`, `ceil_mode: false` and `torch_pooling: true` round down. With padding, a
     last window that would start past the input and its front padding is left out. An average is
     divided by the part of the window that lies in the input and its padding, not beyond. A second
@@ -60,7 +62,7 @@ def pooled(
 ) -> Value:
     """Pool x as Caffe's Pooling layer with these parameters does."""
     if parameter.pool == caffe_pb2.PoolingParameter.STOCHASTIC:
-        raise LayerError("pool STOCHASTIC gives random results; use MAX or AVE")
+        return _expected(graph, x, parameter, name)
     average = parameter.pool == caffe_pb2.PoolingParameter.AVE
     height, width = image_size(x)
     if parameter.global_pooling:
@@ -85,6 +87,29 @@ def pooled(
     correction = axes[0].kernel * axes[1].kernel / counted
     constant = graph.constant(correction, f"{name or x.name}/clipped")
     return graph.node("Mul", [averages, constant], shape, name=name)
+
+
+def _expected(
+    graph: GraphBuilder, x: Value, parameter: caffe_pb2.PoolingParameter, name: str | None
+) -> Value:
+    """The mean of each window, weighted by the numbers themselves.
+
+    Training draws one number with that weight. Caffe: StoPoolForwardTest in pooling_layer.cu.
+    """
+    if any(read_pair(parameter, "pad", "pad_h", "pad_w")):
+        raise LayerError("pool STOCHASTIC allows no padding; set pad to 0")
+    average = caffe_pb2.PoolingParameter()
+    average.CopyFrom(parameter)
+    average.pool = caffe_pb2.PoolingParameter.AVE
+    squares = pooled(graph, graph.node("Mul", [x, x], x.shape), average, None)
+    means = pooled(graph, x, average, None)
+    shape = means.shape
+    zero = graph.constant(0.0, f"{name or x.name}/zero")
+    one = graph.constant(1.0, f"{name or x.name}/one")
+    positive = graph.node("Greater", [means, zero], shape, dtype=np.bool_)
+    divisor = graph.node("Where", [positive, means, one], shape)
+    quotient = graph.node("Div", [squares, divisor], shape)
+    return graph.node("Where", [positive, quotient, zero], shape, name=name)
 
 
 def _with_mask(layer: Layer, graph: GraphBuilder, x: Value) -> list[Value]:

@@ -31,7 +31,7 @@ def pooling3d(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Val
             f"{text(x.shape)}"
         )
     if parameter.pool == caffe_pb2.PoolingParameter.STOCHASTIC:
-        raise LayerError("pool STOCHASTIC gives random results; use MAX or AVE")
+        raise LayerError("C3D can't compute pool STOCHASTIC; use MAX or AVE")
     average = parameter.pool == caffe_pb2.PoolingParameter.AVE
     if parameter.pad and not average:
         raise LayerError("C3D supports padding only for AVE; set pad to 0")

@@ -11,7 +11,13 @@ from convert.verify.reference.registry import formula
 from geometry.arrays import F64, I64, Bools
 
 
-@formula("Pooling", jumps=lambda layer: len(layer.tops) == 2)
+@formula(
+    "Pooling",
+    jumps=lambda layer: (
+        len(layer.tops) == 2
+        or layer.parameter.pooling_param.pool == caffe_pb2.PoolingParameter.STOCHASTIC
+    ),
+)
 def pooling(layer: Layer, bottoms: Sequence[F64]) -> list[F64]:
     """The maximum or the mean of each window, as pooling_layer.cpp cuts the windows.
 
@@ -23,7 +29,17 @@ def pooling(layer: Layer, bottoms: Sequence[F64]) -> list[F64]:
 
 
 def pooled(x: F64, parameter: caffe_pb2.PoolingParameter) -> list[F64]:
-    """The maximum or mean of each window, and the places of the maxima in the image."""
+    """The maximum or mean of each window, and the places of the maxima in the image.
+
+    STOCHASTIC gives Σ x² / Σ x, or 0 where Σ x is not positive (pooling_layer.cu, without TRAIN).
+    """
+    if parameter.pool == caffe_pb2.PoolingParameter.STOCHASTIC:
+        means = caffe_pb2.PoolingParameter()
+        means.CopyFrom(parameter)
+        means.pool = caffe_pb2.PoolingParameter.AVE
+        squares, total = pooled(x**2, means)[0], pooled(x, means)[0]
+        safe = np.where(total > 0, total, 1)
+        return [np.where(total > 0, squares / safe, 0)]
     average = parameter.pool == caffe_pb2.PoolingParameter.AVE
     rows, columns = _windows(parameter, x.shape[2], 0), _windows(parameter, x.shape[3], 1)
     shape = (*x.shape[:2], len(rows), len(columns))

@@ -115,9 +115,35 @@ def test_a_kernel_larger_than_the_input_takes_what_there_is(
 
 
 @pytest.mark.parametrize(
+    ("parameter", "windows"),
+    [
+        ("kernel_size: 2 stride: 2", [(0, 2), (2, 4), (4, 5)]),
+        ("kernel_size: 3 stride: 2 round_mode: FLOOR", [(0, 3), (2, 5)]),
+        ("global_pooling: true", [(0, 5)]),
+    ],
+)
+def test_stochastic_pooling_weights_each_number_by_itself(
+    run: Run, images: Callable[..., F32], parameter: str, windows: list[tuple[int, int]]
+) -> None:
+    """Only training draws one. A window whose sum is not positive gives 0."""
+    x = np.abs(images(2, 5, 5))
+    x[:, 0, :2, :2] = 0
+    x[:, 1, 2:, 2:] *= -1
+    found = run(layer(f"pool: STOCHASTIC {parameter}"), x)["pool"]
+    expected = np.zeros_like(found)
+    for row, (top, bottom) in enumerate(windows):
+        for column, (left, right) in enumerate(windows):
+            seen = x[:, :, top:bottom, left:right].astype(float)
+            total = seen.sum((2, 3))
+            weighted = (seen**2).sum((2, 3)) / np.where(total > 0, total, 1)
+            expected[:, :, row, column] = np.where(total > 0, weighted, 0)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
     ("parameter", "message"),
     [
-        ("pool: STOCHASTIC kernel_size: 2", "STOCHASTIC"),
+        ("pool: STOCHASTIC kernel_size: 2 pad: 1", "STOCHASTIC allows no padding"),
         ("pool: MAX", "kernel_size is missing"),
         ("kernel_size: 2 stride: 0", "stride"),
         ("kernel_size: 2 kernel_h: 3 kernel_w: 3", "both given"),

@@ -80,7 +80,7 @@ def test_is_c3ds_formula(
         ("kernel_size: 2 kernel_depth: 2 pad: 1", "C3D supports padding only for AVE"),
         ("kernel_size: 2 kernel_depth: 2 temporal_pad: 1", "no padding in time"),
         ("kernel_size: 9 kernel_depth: 2", "use another input size"),
-        ("pool: STOCHASTIC kernel_size: 2 kernel_depth: 2", "random results"),
+        ("pool: STOCHASTIC kernel_size: 2 kernel_depth: 2", "C3D can't compute"),
         ("pool: AVE kernel_size: 2 kernel_depth: 2 pad: 2", "must be smaller than the kernel"),
     ],
 )
