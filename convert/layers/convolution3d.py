@@ -1,4 +1,4 @@
-"""Convolutions over one axis or three, and C3D's Convolution3D."""
+"""Convolutions and deconvolutions over one axis or three, and C3D's Convolution3D."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +20,14 @@ class Volume:
     outputs: int
     groups: int
     bias: bool
+
+    @property
+    def extents(self) -> tuple[int, ...]:
+        """The numbers of elements that the dilated kernel spans."""
+        return tuple(
+            dilation * (kernel - 1) + 1
+            for kernel, dilation in zip(self.kernel, self.dilation, strict=True)
+        )
 
 
 @handler("Convolution3D", weights=True)
@@ -55,7 +63,29 @@ def convolution3d(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) ->
 
 
 def spatial(layer: Layer, graph: GraphBuilder, x: Value, top: str) -> Value:
-    """A Convolution whose bottom does not have exactly two spatial axes.
+    """A Convolution whose bottom does not have exactly two spatial axes."""
+    return convolve(layer, graph, x, top, read_volume(layer, x))
+
+
+def spatial_transpose(layer: Layer, graph: GraphBuilder, x: Value, top: str) -> Value:
+    """A Deconvolution whose bottom does not have exactly two spatial axes."""
+    volume = read_volume(layer, x)
+    channels = check_volume(volume, x)
+    shape = (channels, volume.outputs // volume.groups, *volume.kernel)
+    check_blobs(layer, [shape, *_bias_shapes(layer, volume)])
+    size = [
+        stride * (x.static(axis) - 1) + extent - 2 * pad
+        for axis, (stride, extent, pad) in enumerate(
+            zip(volume.stride, volume.extents, volume.pad, strict=True), start=2
+        )
+    ]
+    if min(size) < 1:
+        raise LayerError(f"pad {text(volume.pad)} leaves nothing of the output; use a smaller pad")
+    return _node("ConvTranspose", layer, graph, x, (top, size), volume, shape)
+
+
+def read_volume(layer: Layer, x: Value) -> Volume:
+    """The numbers of a convolution_param for the axes of x.
 
     `kernel_size`, `stride`, `pad` and `dilation` are given once, or once for each axis
     (base_conv_layer.cpp); the names in _h and _w are for two axes only.
@@ -72,7 +102,7 @@ def spatial(layer: Layer, graph: GraphBuilder, x: Value, top: str) -> Value:
     named = ("kernel_h", "kernel_w", "stride_h", "stride_w", "pad_h", "pad_w")
     if any(parameter.HasField(name) for name in named):
         raise LayerError(f"kernel_h, kernel_w and the like need 2 spatial axes, found {axes}")
-    volume = Volume(
+    return Volume(
         kernel=_each("kernel_size", parameter.kernel_size, axes, None),
         stride=_each("stride", parameter.stride, axes, 1),
         pad=_each("pad", parameter.pad, axes, 0),
@@ -81,11 +111,10 @@ def spatial(layer: Layer, graph: GraphBuilder, x: Value, top: str) -> Value:
         groups=parameter.group,
         bias=parameter.bias_term,
     )
-    return convolve(layer, graph, x, top, volume)
 
 
-def convolve(layer: Layer, graph: GraphBuilder, x: Value, top: str, volume: Volume) -> Value:
-    """Check the numbers of a volume and add its Conv node."""
+def check_volume(volume: Volume, x: Value) -> int:
+    """The channels of x, which must fit the numbers of the volume."""
     channels = x.static(1)
     if min(*volume.kernel, *volume.stride, *volume.dilation) < 1:
         raise LayerError("the kernel's sizes, the strides and the dilations must be at least 1")
@@ -96,29 +125,45 @@ def convolve(layer: Layer, graph: GraphBuilder, x: Value, top: str, volume: Volu
             f"group is {volume.groups}, which must divide the {channels} channels of the bottom "
             f"and num_output {volume.outputs}"
         )
+    return channels
+
+
+def convolve(layer: Layer, graph: GraphBuilder, x: Value, top: str, volume: Volume) -> Value:
+    """Check the numbers of a volume and add its Conv node."""
+    channels = check_volume(volume, x)
     shape = (volume.outputs, channels // volume.groups, *volume.kernel)
     check_blobs(layer, [shape, *_bias_shapes(layer, volume)])
     lengths = [x.static(axis) for axis in range(2, x.rank)]
-    extents = [
-        dilation * (kernel - 1) + 1
-        for kernel, dilation in zip(volume.kernel, volume.dilation, strict=True)
-    ]
     size = [
         (length + 2 * pad - extent) // stride + 1
         for length, pad, extent, stride in zip(
-            lengths, volume.pad, extents, volume.stride, strict=True
+            lengths, volume.pad, volume.extents, volume.stride, strict=True
         )
     ]
     if min(size) < 1:
         raise LayerError(
-            f"the kernel spans {text(tuple(extents))}, more than the padded input of "
+            f"the kernel spans {text(volume.extents)}, more than the padded input of "
             f"{text(tuple(lengths))}; use a larger input size"
         )
+    return _node("Conv", layer, graph, x, (top, size), volume, shape)
+
+
+def _node(
+    operator: str,
+    layer: Layer,
+    graph: GraphBuilder,
+    x: Value,
+    made: tuple[str, Sequence[int]],
+    volume: Volume,
+    shape: tuple[int, ...],
+) -> Value:
+    """The node, with weights of a `shape`, that makes a top of a name and a size."""
+    top, size = made
     blobs = [graph.constant(layer.blobs[0].reshape(shape), f"{layer.name}/weight")]
     if volume.bias:
         blobs.append(graph.constant(layer.blobs[1].reshape(-1), f"{layer.name}/bias"))
     return graph.node(
-        "Conv",
+        operator,
         [x, *blobs],
         (x.shape[0], volume.outputs, *size),
         name=top,

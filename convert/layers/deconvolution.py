@@ -6,6 +6,7 @@ from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Value
 from convert.layers.blobs import check_blobs, image_size
 from convert.layers.convolution import check_pairing, constants, has_bias, read_outputs, read_window
+from convert.layers.convolution3d import spatial_transpose
 from convert.layers.registry import LayerError, handler
 
 
@@ -17,6 +18,11 @@ def deconvolution(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) ->
     Caffe: src/caffe/layers/deconv_layer.cpp.
     """
     check_pairing(layer)
+    if any(x.rank != 4 for x in inputs):
+        return [
+            spatial_transpose(layer, graph, x, top)
+            for x, top in zip(inputs, layer.tops, strict=True)
+        ]
     window = read_window(layer)
     values: list[Value] = []
     for x, top in zip(inputs, layer.tops, strict=True):

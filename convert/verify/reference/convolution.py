@@ -75,35 +75,29 @@ def deconvolution(layer: Layer, bottoms: Sequence[F64]) -> list[F64]:
 
     Source: deconv_layer.cpp, which runs a convolution backwards.
     """
-    kernel, stride, pad, dilation = window_of(layer.parameter.convolution_param, 2)
-    groups = layer.parameter.convolution_param.group
-    outputs = layer.parameter.convolution_param.num_output
+    parameter = layer.parameter.convolution_param
+    groups, outputs = parameter.group, parameter.num_output
     tops: list[F64] = []
     for x in bottoms:
-        batch, channels, height, width = x.shape
+        batch, channels, *size = x.shape
+        kernel, stride, pad, dilation = window_of(parameter, len(size))
         weight = layer.blobs[0].astype(np.float64)
-        weight = weight.reshape(groups, channels // groups, outputs // groups, *kernel)
-        full = np.zeros(
-            (
-                batch,
-                outputs,
-                stride[0] * (height - 1) + dilation[0] * (kernel[0] - 1) + 1,
-                stride[1] * (width - 1) + dilation[1] * (kernel[1] - 1) + 1,
-            )
-        )
-        pixels = x.reshape(batch, groups, channels // groups, height * width)
-        for down in range(kernel[0]):
-            for across in range(kernel[1]):
-                top, left = down * dilation[0], across * dilation[1]
-                parts = weight[:, :, :, down, across].transpose(0, 2, 1) @ pixels
-                full[
-                    :,
-                    :,
-                    top : top + stride[0] * (height - 1) + 1 : stride[0],
-                    left : left + stride[1] * (width - 1) + 1 : stride[1],
-                ] += parts.reshape(batch, outputs, height, width)
-        rows, columns = full.shape[2] - pad[0], full.shape[3] - pad[1]
-        tops.append(biased(layer, full[:, :, pad[0] : rows, pad[1] : columns]))
+        weight = weight.reshape(groups, channels // groups, outputs // groups, -1)
+        spans = [step * (length - 1) + 1 for step, length in zip(stride, size, strict=True)]
+        whole = [
+            span + gap * (side - 1) for span, gap, side in zip(spans, dilation, kernel, strict=True)
+        ]
+        full = np.zeros((batch, outputs, *whole))
+        pixels = x.reshape(batch, groups, channels // groups, -1)
+        for index, place in enumerate(itertools.product(*map(range, kernel))):
+            parts = weight[..., index].transpose(0, 2, 1) @ pixels
+            cuts = [
+                slice(at * gap, at * gap + span, step)
+                for at, gap, span, step in zip(place, dilation, spans, stride, strict=True)
+            ]
+            full[(slice(None), slice(None), *cuts)] += parts.reshape(batch, outputs, *size)
+        inside = [slice(side, length - side) for side, length in zip(pad, whole, strict=True)]
+        tops.append(biased(layer, full[(slice(None), slice(None), *inside)]))
     return tops
 
 

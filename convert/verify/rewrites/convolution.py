@@ -74,7 +74,7 @@ def deconvolution(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shape
         single.CopyFrom(message)
         single.bottom[:], single.top[:] = [bottom], [top]
         blobs = layer.blobs if index else ()
-        if layer.blobs:
+        if layer.blobs and len(shapes[bottom]) == 4:
             parameter = single.convolution_param
             _, _, pads, dilation = window_of(parameter, 2)
             weight = _spread(layer.blobs[0], dilation)
@@ -87,18 +87,18 @@ def deconvolution(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shape
                 parameter.kernel_h, parameter.kernel_w = weight.shape[-2:]
                 parameter.pad_h, parameter.pad_w = pads
                 blobs = (weight, *layer.blobs[1:])
-        pieces += _unmerged(Piece(single, blobs))
+        pieces += _unmerged(Piece(single, blobs), len(shapes[bottom]))
     return pieces
 
 
-def _unmerged(deconvolution: Piece) -> list[Piece]:
+def _unmerged(deconvolution: Piece, rank: int) -> list[Piece]:
     """A Deconvolution that OpenCV merges with no layer after it, if it has groups."""
     message = deconvolution.layer
     if message.convolution_param.group == 1:
         return [deconvolution]
     (top,) = message.top
     message.top[:] = [f"{top}/merged"]
-    return [deconvolution, apart(f"{top}/apart", message.top[0], top, 4)]
+    return [deconvolution, apart(f"{top}/apart", message.top[0], top, rank)]
 
 
 def _spread(weight: F32, dilation: Sequence[int]) -> F32:
@@ -123,4 +123,4 @@ def upsample(layer: Layer, message: caffe_pb2.LayerParameter, shapes: Shapes) ->
     parameter.num_output = parameter.group = channels
     parameter.bias_term = False
     parameter.kernel_h, parameter.kernel_w = parameter.stride_h, parameter.stride_w = steps
-    return _unmerged(Piece(message, (np.ones((channels, 1, *steps), np.float32),)))
+    return _unmerged(Piece(message, (np.ones((channels, 1, *steps), np.float32),)), 4)

@@ -5,7 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from convert.verify.reference.registry import formulas
 from geometry.arrays import F32
+from tests.convert.layers.conftest import parse
 
 Run = Callable[..., dict[str, F32]]
 
@@ -85,4 +87,48 @@ def test_what_does_not_fit_is_explained(
 ) -> None:
     blobs = {"up": [np.zeros(shape) for shape in shapes]}
     (found,) = problems(layer(parameter), images(4, 8, 8), blobs)
+    assert message in found
+
+
+@pytest.mark.parametrize(
+    ("parameter", "shape", "kernel"),
+    [
+        ("kernel_size: 4 stride: 2 pad: 1", (7,), (4,)),
+        ("kernel_size: 3 dilation: 2 group: 2", (7,), (3,)),
+        ("kernel_size: 4 stride: 2 pad: 1", (3, 4, 5), (4, 4, 4)),
+        ("kernel_size: [2, 3, 4] stride: [1, 2, 3] pad: [0, 1, 2]", (3, 4, 5), (2, 3, 4)),
+    ],
+)
+def test_signals_and_volumes_agree_with_the_formula(
+    run: Run,
+    images: Callable[..., F32],
+    rng: np.random.Generator,
+    parameter: str,
+    shape: tuple[int, ...],
+    kernel: tuple[int, ...],
+) -> None:
+    groups = 2 if "group" in parameter else 1
+    x = images(4, *shape)
+    blobs = [rng.normal(size=(4, 6 // groups, *kernel)), rng.normal(size=6)]
+    text = layer(f"num_output: 6 {parameter}")
+    found = run(text, x, {"up": blobs})["up"]
+    (parsed,) = parse(text, {"data": x}, {"up": blobs}).layers
+    (expected,) = formulas()["Deconvolution"].compute(parsed, [x.astype(np.float64)])
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "message"),
+    [
+        ("kernel_size: 3 pad: 9", "pad [9] leaves nothing"),
+        ("kernel_size: 3 group: 4", "group is 4"),
+        ("kernel_h: 3 kernel_w: 3", "need 2 spatial axes, found 1"),
+    ],
+)
+def test_what_does_not_fit_a_signal_is_explained(
+    problems: Callable[..., list[str]], images: Callable[..., F32], parameter: str, message: str
+) -> None:
+    blobs = {"up": [np.zeros((4, 6, 3)), np.zeros(6)]}
+    (found,) = problems(layer(f"num_output: 6 {parameter}"), images(4, 7), blobs)
     assert message in found
