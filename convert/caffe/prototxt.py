@@ -270,10 +270,12 @@ class _Reader:
 
     def _scalar(self, field: Any) -> Any:
         tokens, kind = self._tokens, field.cpp_type
-        if kind in _INTEGERS:
-            return tokens.ConsumeInteger()
-        if kind in _FLOATS:
-            return tokens.ConsumeFloat()
+        if kind in _INTEGERS or kind in _FLOATS:
+            # The C++ parser, which Caffe uses, allows a space after the sign.
+            sign = -1 if tokens.TryConsume("-") else 1
+            if sign < 0 and tokens.token.startswith("-"):
+                raise self._failure("expected a number after the sign, found another sign")
+            return sign * (tokens.ConsumeInteger() if kind in _INTEGERS else tokens.ConsumeFloat())
         if kind == FieldDescriptor.CPPTYPE_BOOL:
             return tokens.ConsumeBool()
         if kind == FieldDescriptor.CPPTYPE_ENUM:

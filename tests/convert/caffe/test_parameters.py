@@ -11,6 +11,8 @@ from convert.caffe.caffe_pb2 import NetParameter
         ("power_param { power: nan scale: inf shift: -inf }", ["power", "scale", "shift"]),
         ("eltwise_param { coeff: [1, nan, inf] }", ["coeff", "coeff"]),
         ("prior_box_param { min_size: 1e39 }", ["min_size"]),
+        ("clip_param { min: -inf max: inf }", []),
+        ("clip_param { min: nan max: nan }", ["min", "max"]),
         ("convolution_param { weight_filler { value: nan } }", ["weight_filler.value"]),
     ],
 )

@@ -56,6 +56,32 @@ def test_integers_are_decimal_hexadecimal_or_octal(text: str, value: int) -> Non
     assert net.layer[0].convolution_param.num_output == value
 
 
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("loss_weight: - 1.5", "loss_weight", [-1.5]),
+        ("loss_weight: [-\t2, - 3]", "loss_weight", [-2, -3]),
+        ("loss_weight: - inf", "loss_weight", [-math.inf]),
+        ("propagate_down: true power_param { shift: - 0.5 }", "power_param.shift", -0.5),
+        ("softmax_param { axis: - 1 }", "softmax_param.axis", -1),
+    ],
+)
+def test_a_space_may_follow_a_sign(text: str, name: str, value: object) -> None:
+    """Protobuf's C++ parser, which Caffe uses, reads it. That of Python does not."""
+    found: object = layer(text)
+    for part in name.split("."):
+        found = getattr(found, part)
+    assert found == value
+
+
+@pytest.mark.parametrize(
+    "text", ["loss_weight: - -1", "loss_weight: - x", "pooling_param { kernel_size: - 1 }"]
+)
+def test_a_sign_alone_makes_no_number(text: str) -> None:
+    with pytest.raises(CaffeError):
+        layer(text)
+
+
 @pytest.mark.parametrize("text", ["inf", "-inf", "infinity", "Inf", "nan", "NaN", "-nan"])
 def test_floats_may_be_infinite_or_nan(text: str) -> None:
     (value,) = layer(f"loss_weight: {text}").loss_weight

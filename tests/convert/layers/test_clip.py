@@ -39,3 +39,14 @@ def test_limits_that_caffe_refuses_are_refused(
 ) -> None:
     (found,) = problems(layer(parameter), images(3, 4))
     assert expected in found
+
+
+@pytest.mark.parametrize(
+    ("parameter", "low", "high"),
+    [("min: 0 max: inf", 0, np.inf), ("min: -inf max: 0.5", -np.inf, 0.5)],
+)
+def test_a_limit_may_be_infinite(
+    run: Run, images: Callable[..., F32], parameter: str, low: float, high: float
+) -> None:
+    x = images(2, 3, 4)
+    np.testing.assert_array_equal(run(layer(parameter), x)["c"], np.clip(x, low, high))
