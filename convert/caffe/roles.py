@@ -24,7 +24,7 @@ class Roles:
     computing: list[Entry] = field(default_factory=list)
     training_only: list[Entry] = field(default_factory=list)
     """Data layers, metrics and losses, and layers that only work on labels."""
-    absent: dict[str, str] = field(default_factory=dict)
+    absent: dict[str, Entry] = field(default_factory=dict)
     """Blobs that exist only in training, such as `label`, and the layer that makes each."""
     problems: list[Diagnostic] = field(default_factory=list)
     warnings: list[Diagnostic] = field(default_factory=list)
@@ -57,11 +57,14 @@ def assign(
             _add_inputs(roles, entry, *inputs.of_input_layer(entry, size))
         elif data_layers.is_data_layer(layer):
             feeding.append(entry)
-            roles.absent.update(dict.fromkeys(layer.top[1:], layer.name))
+            roles.absent.update(dict.fromkeys(layer.top[1:], entry))
             roles.training_only.append(entry)
         elif _is_metric(layer) or (layer.bottom and set(layer.bottom) <= set(roles.absent)):
+            softmax = _softmax_of(entry, selected)
+            made = layer.top[:1] if softmax else layer.top
+            roles.computing += softmax
             roles.training_only.append(entry)
-            roles.absent.update(dict.fromkeys(layer.top, layer.name))
+            roles.absent.update(dict.fromkeys(made, entry))
         else:
             roles.computing.append(entry)
     if len(shapeless) == 1 and not roles.inputs and not feeding:
@@ -84,6 +87,25 @@ def assign(
 
 def _is_metric(layer: caffe_pb2.LayerParameter) -> bool:
     return layer.type in _METRICS or any(word in layer.type for word in _METRIC_WORDS)
+
+
+def _softmax_of(entry: Entry, selected: Sequence[Entry]) -> list[Entry]:
+    """The Softmax layer within a SoftmaxWithLoss, if a layer other than a metric reads its result.
+
+    The second top of the loss is the softmax of its first bottom (softmax_loss_layer.cpp).
+    """
+    loss = entry.parameter
+    if loss.type != "SoftmaxWithLoss" or len(loss.top) < 2 or not loss.bottom:
+        return []
+    readers = (each.parameter for each in selected if loss.top[1] in each.parameter.bottom)
+    if all(map(_is_metric, readers)):
+        return []
+    softmax = caffe_pb2.LayerParameter(
+        name=loss.name, type="Softmax", bottom=loss.bottom[:1], top=loss.top[1:2]
+    )
+    if loss.HasField("softmax_param"):
+        softmax.softmax_param.CopyFrom(loss.softmax_param)
+    return [entry._replace(parameter=softmax, errors=())]
 
 
 def _add_inputs(
@@ -118,9 +140,7 @@ def _of_other_phases(
             continue
         if layer.top[0] in read - made:
             made.add(layer.top[0])
-            roles.absent.update(
-                {top: layer.name for top in layer.top[1:] if top not in roles.absent}
-            )
+            roles.absent.update({top: entry for top in layer.top[1:] if top not in roles.absent})
             text = f"input {layer.top[0]} is what this layer of the other phase would read"
             roles.warnings.append(Diagnostic(text, entry.line, layer=layer.name))
             roles.training_only.append(entry)
@@ -167,7 +187,7 @@ def _settle_dummies(roles: Roles, size: Size | None) -> None:
         shapes, problems = inputs.of_dummy_layer(entry, size)
         needed = {name: shape for name, shape in shapes.items() if name in read}
         labels = [top for top in entry.parameter.top if top not in needed]
-        roles.absent.update(dict.fromkeys(labels, entry.parameter.name))
+        roles.absent.update(dict.fromkeys(labels, entry))
         roles.training_only.append(entry)
         _add_inputs(roles, entry, needed, problems)
 

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from convert.caffe import data_layers
 from convert.caffe.diagnostics import Diagnostic
 from convert.caffe.legacy import Entry
 
@@ -33,7 +34,9 @@ class _Value:
     name: str = ""
 
 
-def resolve(entries: Sequence[Entry], inputs: Iterable[str], absent: Mapping[str, str]) -> Resolved:
+def resolve(
+    entries: Sequence[Entry], inputs: Iterable[str], absent: Mapping[str, Entry]
+) -> Resolved:
     """Give every version of every blob a name of its own.
 
     A layer is in place where its n-th top has the name of its n-th bottom. The last version of a
@@ -98,10 +101,14 @@ def _undefined(
     blob: str,
     versions: Mapping[str, object],
     later: Mapping[str, Entry],
-    absent: Mapping[str, str],
+    absent: Mapping[str, Entry],
 ) -> str:
     if blob in absent:
-        return f"bottom {blob} exists only in training, where layer {absent[blob]} makes it"
+        layer = absent[blob].parameter
+        text = f"bottom {blob} exists only in training, where layer {layer.name} makes it"
+        if data_layers.is_data_layer(layer):
+            text += "; if the network needs it later, put an Input layer for each top in its place"
+        return text
     if blob in later:
         maker = later[blob]
         where = f"layer {maker.parameter.name} on line {maker.line}"

@@ -287,6 +287,44 @@ def test_the_metrics_of_forks_serve_training_only(read: Read, kind: str) -> None
     assert found.outputs == ("c",)
 
 
+READER = 'layer { name: "s" type: "Scale" bottom: "p" top: "s" scale_param { num_axes: 0 } }\n'
+TWO_TOPS = LOSS.replace('top: "l" ', 'top: "l" top: "p" softmax_param { axis: 2 } ')
+
+
+def test_the_softmax_within_a_loss_computes_where_the_network_reads_it(read: Read) -> None:
+    """SoftmaxWithLoss can also give the probabilities, for a region proposal network."""
+    text = 'input: ["data", "label"] input_shape { dim: [1, 3, 8, 8] } input_shape { dim: 1 }\n'
+    found = read(text + CONV + TWO_TOPS + READER)
+    _, softmax, _ = found.layers
+    assert (softmax.name, softmax.type) == ("l", "Softmax")
+    assert (softmax.bottoms, softmax.tops) == (("c",), ("p",))
+    assert softmax.parameter.softmax_param.axis == 2
+    assert found.outputs == ("s",)
+    assert [layer.name for layer in found.training_layers] == ["l"]
+
+
+@pytest.mark.parametrize("reader", ["", READER.replace("Scale", "Accuracy")])
+def test_the_softmax_within_a_loss_serves_training_where_no_layer_reads_it(
+    read: Read, reader: str
+) -> None:
+    text = 'input: ["data", "label"] input_shape { dim: [1, 3, 8, 8] } input_shape { dim: 1 }\n'
+    found = read(text + CONV + TWO_TOPS + reader)
+    assert [layer.name for layer in found.layers] == ["c"]
+    assert found.outputs == ("c",)
+
+
+def test_a_second_top_of_a_data_layer_can_be_an_input(read: Read) -> None:
+    """Such as the flags of a recurrent network, in an HDF5 file."""
+    data = 'layer { name: "d" type: "HDF5Data" top: "data" top: "cont" }\n'
+    cut = 'layer { name: "x" type: "Eltwise" bottom: "c" bottom: "cont" top: "x" }\n'
+    with pytest.raises(CaffeError) as caught:
+        read(data + CONV + cut, size=8)
+    (problem,) = caught.value.diagnostics
+    assert problem.layer == "x"
+    assert "where layer d makes it; if the network needs it" in problem.message
+    assert "put an Input layer for each top in its place" in problem.message
+
+
 def test_the_image_comes_first_whatever_the_order_of_the_prototxt(read: Read) -> None:
     text = (
         'input: ["rois", "data"] input_shape { dim: [1, 5, 1, 1] } '

@@ -7,7 +7,10 @@ from convert.caffe.values import Resolved, resolve
 Row = tuple[str, list[str], list[str]]
 
 
-def run(rows: list[Row], inputs: list[str], absent: dict[str, str] | None = None) -> Resolved:
+LABELS = Entry(LayerParameter(name="d", type="SoftmaxWithLoss"), 0)
+
+
+def run(rows: list[Row], inputs: list[str], absent: dict[str, Entry] | None = None) -> Resolved:
     entries = [
         Entry(LayerParameter(name=name, bottom=bottoms, top=tops), index)
         for index, (name, bottoms, tops) in enumerate(rows, 1)
@@ -106,7 +109,7 @@ def test_every_value_is_made_once(
     ],
 )
 def test_an_impossible_blob_is_a_problem(rows: list[Row], line: int, message: str) -> None:
-    (problem,) = run(rows, ["data"], {"label": "d"}).problems
+    (problem,) = run(rows, ["data"], {"label": LABELS}).problems
     assert (problem.line, problem.layer) == (line, rows[line - 1][0])
     assert message in problem.message
 
