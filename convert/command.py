@@ -69,6 +69,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N | HxW",
         help="height and width of the input in pixels (default: the prototxt's)",
     )
+    parser.add_argument(
+        "--stage",
+        type=words,
+        action="extend",
+        default=[],
+        metavar="A,B",
+        help="include the layers of these stages, such as deploy (`include { stage: ... }`); can "
+        "be repeated",
+    )
+    parser.add_argument(
+        "--level",
+        type=int,
+        metavar="N",
+        help="the level for the layers' min_level and max_level (default: the prototxt's, or 0)",
+    )
     add_preprocessing(parser)
     parser.add_argument(
         "--output",
@@ -145,6 +160,8 @@ def run(arguments: argparse.Namespace) -> None:
         merge=arguments.merge is not False,
         widen=arguments.widen is not False,
         partition=arguments.partition is True,
+        stages=tuple(arguments.stage),
+        level=arguments.level,
         simulated_weights=arguments.simulate_weights,
     )
     if arguments.explain:

@@ -157,6 +157,8 @@ def _read(
         caffemodel,
         input_size=options.input_size,
         channels=_channels(options),
+        stages=options.stages,
+        level=options.level,
     )
 
 

@@ -34,6 +34,10 @@ class Options:
     """Whether convolutions with few outputs become a wide 1x1 convolution and a sum."""
     partition: bool = False
     """Whether wide values are computed in parts, for runtimes on a CPU."""
+    stages: tuple[str, ...] = ()
+    """The stages whose layers are part of the network, as the `include` rules name them."""
+    level: int | None = None
+    """The level that the layers' rules compare with."""
     simulated_weights: int | None = None
     """A seed for random weights instead of a caffemodel."""
 

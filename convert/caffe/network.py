@@ -77,11 +77,12 @@ def load(
     input_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
     stages: Sequence[str] = (),
-    level: int = 0,
+    level: int | None = None,
 ) -> Network:
     """Read a network and its weights; without a caffemodel the layers have no blobs.
 
-    `phase` is "TEST" or "TRAIN". `input_size`, a side or (height, width) in pixels, replaces that
+    `phase` is "TEST" or "TRAIN". `stages` are added to those that the prototxt's `state` names, and
+    `level` replaces its level. `input_size`, a side or (height, width) in pixels, replaces that
     of the prototxt's image inputs. A data layer becomes the input that it would feed; `channels`
     are those of its images, and of an input without a shape, where the prototxt doesn't state them
     (default: what the weights need, or 3).
@@ -112,7 +113,7 @@ def read(
     input_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
     stages: Sequence[str] = (),
-    level: int = 0,
+    level: int | None = None,
 ) -> tuple[Network, list[Diagnostic]]:
     """What `load` reads, and the problems that it would raise.
 
@@ -131,7 +132,8 @@ def read(
     state.CopyFrom(parsed.message.state)
     state.phase = _PHASES[phase]
     state.stage.extend(stages)
-    state.level = level or state.level
+    if level is not None:
+        state.level = level
     network, problems = _assemble(parsed, state, size, channels, stored)
     if isinstance(failure, weights.NoWeightsError):
         # Some networks need none: the translation knows.
@@ -164,6 +166,9 @@ def _assemble(
         return Network(net.name, {}, ()), [Diagnostic(what)]
     selected, more = phases.select(entries, state)
     problems += more
+    warnings += phases.left_out(
+        [entry for entry in entries if not roles.serves_training(entry.parameter)], state
+    )
     selected = [*inputs.unsized(parsed), *selected]
     declared, more = inputs.declared(parsed, size)
     problems += more

@@ -9,6 +9,8 @@ from convert.caffe import caffe_pb2
 from convert.caffe.diagnostics import Diagnostic
 from convert.caffe.legacy import Entry
 
+NAMES_SHOWN = 5
+
 
 def select(
     entries: Iterable[Entry], state: caffe_pb2.NetState
@@ -27,6 +29,30 @@ def select(
         elif not any(meets(state, rule) for rule in layer.exclude):
             kept.append(entry)
     return kept, problems
+
+
+def left_out(entries: Iterable[Entry], state: caffe_pb2.NetState) -> list[Diagnostic]:
+    """A warning for each set of stages that `state` lacks, with the layers that need it."""
+    lacking: dict[str, list[str]] = {}
+    for entry in entries:
+        layer = entry.parameter
+        if any(meets(state, rule) for rule in layer.include):
+            continue
+        for rule in layer.include:
+            wider = caffe_pb2.NetState()
+            wider.CopyFrom(state)
+            wider.stage.extend(rule.stage)
+            if rule.stage and meets(wider, rule):
+                missing = sorted(set(rule.stage) - set(state.stage))
+                lacking.setdefault(",".join(missing), []).append(layer.name)
+                break
+    return [
+        Diagnostic(
+            f"layers left out because of their stage: {', '.join(names[:NAMES_SHOWN])}"
+            f"{', …' * (len(names) > NAMES_SHOWN)}; --stage {stages} includes them"
+        )
+        for stages, names in lacking.items()
+    ]
 
 
 def meets(state: caffe_pb2.NetState, rule: caffe_pb2.NetStateRule) -> bool:

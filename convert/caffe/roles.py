@@ -85,6 +85,11 @@ def assign(
     return roles
 
 
+def serves_training(layer: caffe_pb2.LayerParameter) -> bool:
+    """Whether the layer only reads data, or is a loss or a metric."""
+    return data_layers.is_data_layer(layer) or _is_metric(layer)
+
+
 def _is_metric(layer: caffe_pb2.LayerParameter) -> bool:
     return layer.type in _METRICS or any(word in layer.type for word in _METRIC_WORDS)
 

@@ -334,3 +334,43 @@ def test_a_missing_caffemodel_is_named_alone(
     assert capsys.readouterr().err == (
         f"sfd convert: {absent}: can't read it: No such file or directory\n"
     )
+
+
+DIGITS = """\
+layer { name: "train-data" type: "Data" top: "data" top: "label" include { stage: "train" } }
+layer { name: "data" type: "Input" top: "data" include { stage: "deploy" }
+        input_param { shape { dim: [1, 1, 8, 8] } } }
+layer { name: "fc" type: "InnerProduct" bottom: "data" top: "fc"
+        inner_product_param { num_output: 3 } }
+layer { name: "sure" type: "ReLU" bottom: "fc" top: "sure" include { min_level: 2 } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "fc" bottom: "label" top: "loss"
+        exclude { stage: "deploy" } }
+layer { name: "prob" type: "Softmax" bottom: "fc" top: "prob" include { stage: "deploy" } }
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "outputs"),
+    [
+        (["--input-size", "8"], {"fc"}),
+        (["--stage", "deploy"], {"prob"}),
+        (["--stage", "x", "--stage", "y,deploy"], {"prob"}),
+        (["--stage", "deploy", "--level", "2"], {"prob", "sure"}),
+    ],
+)
+def test_stages_and_a_level_choose_layers_as_in_caffes_own_tool(
+    tmp_path: Path, options: list[str], outputs: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    prototxt, onnx_file = tmp_path / "all.prototxt", tmp_path / "net.onnx"
+    prototxt.write_text(DIGITS)
+    arguments = [str(prototxt), "--simulate-weights", "1", "-o", str(onnx_file), *options]
+    assert run_command("convert", arguments) == 0
+    assert {output.name for output in onnx.load(onnx_file).graph.output} == outputs
+    hint = "because of their stage: data, prob; --stage deploy includes them"
+    assert (hint in capsys.readouterr().err) == ("--stage" not in options)
+
+
+def test_an_empty_stage_is_refused(tiny: Make, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        sfd(tiny(), tmp_path / "out.onnx", "--stage", "a,")
+    assert stopped.value.code == 2

@@ -90,7 +90,8 @@ def test_a_test_phase_has_the_image_as_input_and_no_metrics(prototxt_file: Write
     assert [layer.name for layer in net.layers] == ["relu"]
     assert net.outputs == ("x",)
     assert [layer.name for layer in net.training_layers] == ["data", "silent", "acc", "loss"]
-    assert not net.warnings
+    (warning,) = net.warnings
+    assert "because of their stage: drop; --stage full includes them" in str(warning)
 
 
 def test_a_train_phase_has_its_own_data_and_stages(prototxt_file: Write) -> None:

@@ -3,7 +3,7 @@ import pytest
 from convert.caffe import prototxt
 from convert.caffe.caffe_pb2 import TEST, TRAIN, NetParameter, NetState
 from convert.caffe.legacy import entries
-from convert.caffe.phases import select
+from convert.caffe.phases import left_out, select
 
 
 def names(rules: str, state: NetState) -> list[str]:
@@ -52,3 +52,32 @@ def test_both_kinds_of_rules_are_a_problem() -> None:
     found, problems = select(entries(parsed)[0], NetState())
     assert found == []
     assert [(problem.line, problem.layer) for problem in problems] == [(2, "a")]
+
+
+@pytest.mark.parametrize(
+    ("rules", "stages"),
+    [
+        ("include { stage: 'deploy' }", "deploy"),
+        ("include { phase: TRAIN stage: 'deploy' } include { stage: 'b' stage: 'a' }", "a,b"),
+        ("include { stage: 'on' stage: 'more' }", "more"),
+        ("include { stage: 'on' }", None),
+        ("include { phase: TRAIN stage: 'deploy' }", None),
+        ("include { stage: 'deploy' not_stage: 'on' }", None),
+        ("exclude { stage: 'on' }", None),
+        ("", None),
+    ],
+)
+def test_a_layer_that_another_stage_includes_is_named(rules: str, stages: str | None) -> None:
+    parsed = prototxt.parse(f'layer {{ name: "a" {rules} }}', NetParameter)
+    found = left_out(entries(parsed)[0], NetState(phase=TEST, stage=["on"]))
+    assert [each.message for each in found] == (
+        [f"layers left out because of their stage: a; --stage {stages} includes them"]
+        if stages
+        else []
+    )
+
+
+def test_many_layers_that_are_left_out_are_one_warning() -> None:
+    text = "".join(f'layer {{ name: "{n}" include {{ stage: "s" }} }}' for n in "abcdefg")
+    (found,) = left_out(entries(prototxt.parse(text, NetParameter))[0], NetState())
+    assert "stage: a, b, c, d, e, …; --stage s" in found.message
