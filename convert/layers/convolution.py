@@ -50,24 +50,14 @@ def convolution(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> l
     window = read_window(layer)
     values: list[Value] = []
     for x, top in zip(inputs, layer.tops, strict=True):
-        height, width = image_size(x)
+        lengths = image_size(x)
         channels = x.static(1)
         outputs, groups = read_outputs(layer, channels)
         check_blobs(
             layer,
             [(outputs, channels // groups, *window.kernel)] + [(outputs,)] * has_bias(layer),
         )
-        size = [
-            (length + 2 * pad - extent) // stride + 1
-            for length, pad, extent, stride in zip(
-                (height, width), window.pad, window.extent, window.stride, strict=True
-            )
-        ]
-        if min(size) < 1:
-            raise LayerError(
-                f"the kernel spans {window.extent} pixels, more than the padded input of "
-                f"{height} by {width}; use a larger input size"
-            )
+        size = window_counts(window, lengths)
         weight = layer.blobs[0].reshape(outputs, channels // groups, *window.kernel)
         values.append(
             graph.node(
@@ -101,6 +91,22 @@ def read_window(layer: Layer) -> Window:
     if min(*window.kernel, *window.stride, *window.dilation) < 1:
         raise LayerError("kernel_size, stride and dilation must be at least 1")
     return window
+
+
+def window_counts(window: Window, lengths: tuple[int, int]) -> list[int]:
+    """How many windows fit along height and width of a padded input of these lengths."""
+    counts = [
+        (length + 2 * pad - extent) // stride + 1
+        for length, pad, extent, stride in zip(
+            lengths, window.pad, window.extent, window.stride, strict=True
+        )
+    ]
+    if min(counts) < 1:
+        raise LayerError(
+            f"the kernel spans {window.extent} pixels, more than the padded input of "
+            f"{lengths[0]} by {lengths[1]}; use a larger input size"
+        )
+    return counts
 
 
 def read_outputs(layer: Layer, channels: int) -> tuple[int, int]:

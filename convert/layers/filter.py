@@ -1,4 +1,4 @@
-"""Filter, BatchReindex, Nms, Im2col and Embed: refused, with the reason."""
+"""Filter, BatchReindex, Nms and Embed: refused, with the reason."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,6 @@ REASONS = {
     "Embed": "it takes words by number, not images; make its top an input of the network",
     "Filter": "it drops images from the batch",
     "Nms": "a program sets the number of peaks; end the network before it",
-    "Im2col": "only Caffe's own convolution needs its columns; end the network before it",
 }
 
 
@@ -19,7 +18,7 @@ REASONS = {
 def refused(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """Layers that mix images or have no standard operator: can't be converted.
 
-    Caffe: src/caffe/layers/filter_layer.cpp, batch_reindex_layer.cpp, im2col_layer.cpp,
+    Caffe: src/caffe/layers/filter_layer.cpp, batch_reindex_layer.cpp,
     embed_layer.cpp; OpenPose: nms_layer.cpp.
     """
     raise LayerError(f"layers of type {layer.type} can't be converted: {REASONS[layer.type]}")

@@ -69,6 +69,24 @@ def biased(layer: Layer, y: F64) -> F64:
     return y + layer.blobs[1].astype(np.float64).reshape(-1, *[1] * (y.ndim - 2))
 
 
+@formula("Im2col")
+def im2col(layer: Layer, bottoms: Sequence[F64]) -> F64:
+    """y[i·pixels + u·width + v, r, c] = x[i, r·stride + u·dilation - pad, …] (im2col.cpp)."""
+    (x,) = bottoms
+    kernel, stride, pad, dilation = window_of(layer.parameter.convolution_param, 2)
+    padded = np.pad(x, [(0, 0), (0, 0), *((side, side) for side in pad)])
+    size = [
+        (length - gap * (side - 1) - 1) // step + 1
+        for length, side, step, gap in zip(padded.shape[2:], kernel, stride, dilation, strict=True)
+    ]
+    rows, columns = (
+        gap * np.arange(side)[:, None] + step * np.arange(count)
+        for gap, side, step, count in zip(dilation, kernel, stride, size, strict=True)
+    )
+    seen = padded[:, :, rows[:, None, :, None], columns[None, :, None, :]]
+    return seen.reshape(len(x), -1, *size)
+
+
 @formula("Deconvolution")
 def deconvolution(layer: Layer, bottoms: Sequence[F64]) -> list[F64]:
     """Each x[i, r, c] adds weight[i, o, u, v] · x at (r·stride + u·dilation - pad, …) of y[o].
