@@ -70,6 +70,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="height and width of the input in pixels (default: the prototxt's)",
     )
     parser.add_argument(
+        "--fixed-batch",
+        action="store_true",
+        help="take one image at a time, for networks that mix the images of a batch; with --output "
+        "raw only (default: any number of images)",
+    )
+    parser.add_argument(
         "--stage",
         type=words,
         action="extend",
@@ -160,6 +166,7 @@ def run(arguments: argparse.Namespace) -> None:
         merge=arguments.merge is not False,
         widen=arguments.widen is not False,
         partition=arguments.partition is True,
+        fixed_batch=arguments.fixed_batch,
         stages=tuple(arguments.stage),
         level=arguments.level,
         simulated_weights=arguments.simulate_weights,

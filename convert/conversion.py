@@ -152,7 +152,7 @@ def explain_file(prototxt: Path, caffemodel: Path | None, options: Options) -> E
 def _read(
     prototxt: Path, caffemodel: Path | None, options: Options
 ) -> tuple[Network, list[Diagnostic]]:
-    return caffe_network.read(
+    network, problems = caffe_network.read(
         prototxt,
         caffemodel,
         input_size=options.input_size,
@@ -160,6 +160,7 @@ def _read(
         stages=options.stages,
         level=options.level,
     )
+    return replace(network, fixed_batch=options.fixed_batch), problems
 
 
 def _preprocessing(network: Network, options: Options) -> Preprocessing:
@@ -269,18 +270,29 @@ def _frame(network: Network, options: Options) -> tuple[Kind, Preprocessing | No
     kind = default_kind(network) if options.output is None else options.output
     if kind is Kind.RAW:
         _check_raw(network, options)
+    elif options.fixed_batch:
+        raise UsageError("--fixed-batch goes with --output raw only: add it, or leave both out")
     elif not input_problems(network, kind):
         return kind, _preprocessing(network, options)
     return kind, None
 
 
 def _check_raw(network: Network, options: Options) -> None:
-    """Refuse options about images, except the channel order `gray`, which gives the channels."""
+    """Refuse options about images, except the channel order `gray`, which gives the channels.
+
+    A fixed batch must be one image, as the references compute one image at a time.
+    """
     order = options.channel_order
     if options.mean is not None or order not in (None, ChannelOrder.GRAY) or options.scale != 1:
         raise UsageError(
             "--mean, --scale and --channel-order bgr or rgb don't go with raw output, whose input "
             "is what Caffe was fed: leave them out, or choose --output heads or detections"
+        )
+    batch = next((shape[0] for shape in network.inputs.values() if shape), 1)
+    if options.fixed_batch and batch != 1:
+        raise UsageError(
+            f"--fixed-batch is for one image at a time, but the prototxt states {batch}: write 1 "
+            "for the first dimension of its inputs"
         )
     for blob, shape in network.inputs.items():
         if order is not None and len(shape) == 4 and shape[1] != 1:

@@ -34,6 +34,8 @@ class Options:
     """Whether convolutions with few outputs become a wide 1x1 convolution and a sum."""
     partition: bool = False
     """Whether wide values are computed in parts, for runtimes on a CPU."""
+    fixed_batch: bool = False
+    """Whether the file takes one image at a time, for networks that mix the images of a batch."""
     stages: tuple[str, ...] = ()
     """The stages whose layers are part of the network, as the `include` rules name them."""
     level: int | None = None

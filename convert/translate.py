@@ -8,12 +8,14 @@ from convert.caffe.diagnostics import CaffeError, Diagnostic
 from convert.caffe.network import Layer, Network
 from convert.graph import BATCH, GraphBuilder, OpenDimensionError, Shape, Value
 from convert.layers.blobs import NO_WEIGHTS, text
-from convert.layers.registry import Handler, LayerError, handlers
+from convert.layers.registry import BatchError, Handler, LayerError, handlers
 from convert.layers.weights import repeated
 
 MAX_ELEMENTS = 2**31 - 1
 """The most elements in one image's blob, which Caffe counts in an int."""
 
+ONE_IMAGE = "; or convert it for one image at a time: --output raw --fixed-batch"
+"""What to do about a layer that mixes the images of a batch."""
 _POOLS_ROIS = frozenset(["PSROIAlign", "PSROIPooling", "ROIAlign", "ROIPooling"])
 """Layers whose second bottom has one row for each region, for any number of images."""
 TIME = "time"
@@ -54,9 +56,12 @@ def build_graph(
         try:
             _translate(layer, graph, known)
         except LayerError as error:
-            problems += [Diagnostic(text, layer.line, layer=layer.name) for text in error.messages]
+            hint = ONE_IMAGE if isinstance(error, BatchError) else ""
+            problems += [
+                Diagnostic(f"{text}{hint}", layer.line, layer=layer.name) for text in error.messages
+            ]
         except OpenDimensionError as error:
-            problems.append(Diagnostic(str(error), layer.line, layer=layer.name))
+            problems.append(Diagnostic(f"{error}{ONE_IMAGE}", layer.line, layer=layer.name))
     if problems:
         raise TranslationError(problems)
 
@@ -89,7 +94,8 @@ def input_shapes(network: Network) -> dict[str, Shape]:
     The first dimension of the first input is the batch. So is that of any other input for which
     the prototxt writes the same number. There are two exceptions. Regions of interest, as
     ROIPooling reads them, have an open number of their own, named after the input. A sequence, as
-    LSTM reads it, is open in time. Every other dimension is fixed.
+    LSTM reads it, is open in time. Every other dimension is fixed, and with `fixed_batch` so is the
+    batch.
     """
     shapes: dict[str, Shape] = {}
     batch = next((shape[0] for shape in network.inputs.values() if shape), None)
@@ -99,7 +105,7 @@ def input_shapes(network: Network) -> dict[str, Shape]:
             shapes[name] = (name, *rest)
         elif _reaches(network, name, _RECURRENT, slice(0, 2)):
             shapes[name] = (TIME, *rest)
-        elif first == (batch,):
+        elif first == (batch,) and not network.fixed_batch:
             shapes[name] = (BATCH, *rest)
         else:
             shapes[name] = shape

@@ -67,6 +67,8 @@ class Network:
 
     Their bottoms and tops are blob names, such as `label`.
     """
+    fixed_batch: bool = False
+    """Whether the first dimension of the inputs keeps its size, instead of any number of images."""
 
 
 def load(

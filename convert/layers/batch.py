@@ -11,7 +11,7 @@ import numpy as np
 
 from convert.graph import BATCH, GraphBuilder, Shape, Value
 from convert.layers.blobs import reshaped, text
-from convert.layers.registry import LayerError
+from convert.layers.registry import BatchError, LayerError
 
 Sizes = tuple[int, ...]
 
@@ -51,7 +51,7 @@ def batch_kept(graph: GraphBuilder, x: Value, sizes: Sizes, name: str) -> Value:
         x = _moved(graph, x, old, 0)
     else:
         what = f"leaves no axis for the {dim}" if batch == 1 else f"mixes what the {dim} numbers"
-        raise LayerError(
+        raise BatchError(
             f"the shape {text(sizes)} {what}: the bottom is {text(x.shape)}; "
             f"write 0 for the {dim} axis"
         )
@@ -81,7 +81,7 @@ def aligned(graph: GraphBuilder, inputs: Sequence[Value], bottoms: Sequence[str]
             result.append(value)
             continue
         if (constant != constant[:1]).any():
-            raise LayerError(
+            raise BatchError(
                 f"bottom {bottom} holds different constants for each image of the batch; "
                 "use the same row for all"
             )

@@ -7,7 +7,7 @@ import numpy as np
 from convert.caffe.network import Layer
 from convert.graph import BATCH, GraphBuilder, Value
 from convert.layers.blobs import canonical_axis, image_size
-from convert.layers.registry import LayerError, handler
+from convert.layers.registry import BatchError, LayerError, handler
 
 LAST = -(2**63)
 """The end of a backward Slice: before the first element."""
@@ -38,7 +38,7 @@ def reverse(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value
     parameter = layer.parameter.reverse_param
     axis = canonical_axis(parameter.axis, x.rank)
     if x.shape[axis] == BATCH:
-        raise LayerError(f"axis is {parameter.axis}, the batch: images would be reordered")
+        raise BatchError(f"axis is {parameter.axis}, the batch: images would be reordered")
     return backwards(graph, x, [axis], layer.tops[0])
 
 

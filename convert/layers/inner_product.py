@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from convert.caffe.network import Layer
 from convert.graph import BATCH, GraphBuilder, Value
 from convert.layers.blobs import canonical_axis, check_blobs, reshaped
-from convert.layers.registry import LayerError, handler
+from convert.layers.registry import BatchError, LayerError, handler
 
 
 @handler("InnerProduct", weights=True)
@@ -20,7 +20,7 @@ def inner_product(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) ->
     parameter = layer.parameter.inner_product_param
     axis = canonical_axis(parameter.axis, x.rank)
     if BATCH in x.shape[axis:]:
-        raise LayerError(f"axis is {parameter.axis}, which mixes images; use the axis after it")
+        raise BatchError(f"axis is {parameter.axis}, which mixes images; use the axis after it")
     outputs = parameter.num_output
     if outputs < 1:
         raise LayerError("num_output is missing; state how many outputs the layer makes")

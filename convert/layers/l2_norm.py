@@ -8,7 +8,7 @@ import numpy as np
 from convert.caffe.network import Layer
 from convert.graph import BATCH, GraphBuilder, Value
 from convert.layers.blobs import canonical_axis, text
-from convert.layers.registry import LayerError, handler
+from convert.layers.registry import BatchError, LayerError, handler
 
 
 @handler("L2Norm")
@@ -31,7 +31,7 @@ def l2_norm(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value
             "of each pixel and others over the whole image; state axis: 1 or across_spatial: true"
         )
     if x.shape[axis] == BATCH:
-        raise LayerError(f"axis is {parameter.axis}, which mixes images; use axis 1 or higher")
+        raise BatchError(f"axis is {parameter.axis}, which mixes images; use axis 1 or higher")
     sum_axes = list(range(1, x.rank)) if parameter.across_spatial else [axis]
     one = tuple(1 if index in sum_axes else dim for index, dim in enumerate(x.shape))
     axes = graph.constant(np.array(sum_axes, np.int64), f"{layer.name}/axes")

@@ -8,7 +8,7 @@ from convert.caffe import caffe_pb2
 from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Value
 from convert.layers.blobs import canonical_axis
-from convert.layers.registry import LayerError, handler
+from convert.layers.registry import BatchError, handler
 
 OPERATORS = {
     caffe_pb2.ReductionParameter.SUM: "ReduceSum",
@@ -28,7 +28,7 @@ def reduction(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Val
     parameter = layer.parameter.reduction_param
     axis = canonical_axis(parameter.axis, x.rank)
     if any(isinstance(dim, str) for dim in x.shape[axis:]):
-        raise LayerError(f"axis is {parameter.axis}, which mixes images; use axis 1 or higher")
+        raise BatchError(f"axis is {parameter.axis}, which mixes images; use axis 1 or higher")
     axes = list(range(axis, x.rank))
     shape = x.shape[:axis]
     operator = OPERATORS[parameter.operation]

@@ -35,6 +35,10 @@ class LayerError(Exception):
         self.messages = messages
 
 
+class BatchError(LayerError):
+    """A layer mixes the images of a batch, so it can only be translated for one image at a time."""
+
+
 @dataclass(frozen=True)
 class Handler:
     """How one layer type is translated, and how many bottoms and tops it may have."""

@@ -9,7 +9,7 @@ from convert.graph import BATCH, GraphBuilder, Shape, Value
 from convert.layers.affine import affine
 from convert.layers.batch import aligned, one_row
 from convert.layers.blobs import canonical_axis, check_blobs, text
-from convert.layers.registry import LayerError, handler
+from convert.layers.registry import BatchError, LayerError, handler
 from geometry.arrays import F32
 
 
@@ -35,7 +35,7 @@ def scale(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
         return _combine(graph, "Mul", x, inputs[1], axis, top)
     other = inputs[1].shape
     if BATCH in other:
-        raise LayerError("the bias would span the batch; use an axis after the batch")
+        raise BatchError("the bias would span the batch; use an axis after the batch")
     shape = tuple(inputs[1].static(each) for each in range(inputs[1].rank))
     check_blobs(layer, [shape])
     product = _combine(graph, "Mul", x, inputs[1], axis, None)
@@ -75,7 +75,7 @@ def _weights_shape(x: Value, axis: int, num_axes: int) -> tuple[int, tuple[int, 
         )
     dims = x.shape[start:end]
     if BATCH in dims:
-        raise LayerError("the weights would span the batch; use an axis after the batch")
+        raise BatchError("the weights would span the batch; use an axis after the batch")
     return start, tuple(x.static(each) for each in range(start, end))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from convert.caffe.network import Layer
 from convert.graph import GraphBuilder, Value
 from convert.layers.blobs import canonical_axis
-from convert.layers.registry import LayerError, handler
+from convert.layers.registry import BatchError, handler
 
 
 @handler("Softmax")
@@ -17,5 +17,5 @@ def softmax(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value
     (x,) = inputs
     axis = canonical_axis(layer.parameter.softmax_param.axis, x.rank)
     if isinstance(x.shape[axis], str):
-        raise LayerError("the softmax would mix images; use an axis after the batch")
+        raise BatchError("the softmax would mix images; use an axis after the batch")
     return graph.node("Softmax", [x], x.shape, name=layer.tops[0], axis=axis)

@@ -105,7 +105,7 @@ def _try(
     file = ConvertedFile(model, list(regions.values()), folder=folder)
     singles = {name: file.run(sample.arrays) for name, sample in inputs.items()}
     batch: Mapping[str, F32] = {}
-    if not is_sequence(built):
+    if not is_sequence(built) and not built.network.fixed_batch:
         progress("batch")
         batch = file.run(together(built, [inputs[name] for name in BATCHED]))
     has_all = set(names) <= {output.name for output in model.graph.output}
