@@ -21,7 +21,7 @@ _POOLS_ROIS = frozenset(["PSROIAlign", "PSROIPooling", "ROIAlign", "ROIPooling"]
 TIME = "time"
 """The name of the open first dimension of a sequence input."""
 _RECURRENT = frozenset(["LSTM", "Lstm", "RNN"])
-_KEEPS_ROWS = frozenset(["Flatten", "Power", "Reshape", "Scale", "Split"])
+_KEEPS_ROWS = frozenset(["Embed", "Flatten", "Power", "Reshape", "Scale", "Split"])
 
 
 class TranslationError(CaffeError):

@@ -1,4 +1,4 @@
-"""Filter, BatchReindex, Nms and Embed: refused, with the reason."""
+"""Filter, BatchReindex and Nms: refused, with the reason."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,6 @@ from convert.layers.registry import LayerError, handler
 
 REASONS = {
     "BatchReindex": "it selects images of the batch by index",
-    "Embed": "it takes words by number, not images; make its top an input of the network",
     "Filter": "it drops images from the batch",
     "Nms": "a program sets the number of peaks; end the network before it",
 }
@@ -18,7 +17,7 @@ REASONS = {
 def refused(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """Layers that mix images or have no standard operator: can't be converted.
 
-    Caffe: src/caffe/layers/filter_layer.cpp, batch_reindex_layer.cpp,
-    embed_layer.cpp; OpenPose: nms_layer.cpp.
+    Caffe: src/caffe/layers/filter_layer.cpp, batch_reindex_layer.cpp;
+    OpenPose: nms_layer.cpp.
     """
     raise LayerError(f"layers of type {layer.type} can't be converted: {REASONS[layer.type]}")

@@ -48,7 +48,7 @@ def samples(built: Built) -> Mapping[str, Sample]:
         if name != first
     }
     shape = network.inputs[first]
-    if len(shape) != 4:
+    if len(shape) != 4 or _vocabulary(built, first):
         features = {kind: _values(random, built, first, shape) for kind in pictures(1, 2, 2)}
         return {kind: _raw({first: array, **others}) for kind, array in features.items()}
     found: dict[str, Sample] = {}
@@ -111,10 +111,25 @@ def _values(random: np.random.Generator, built: Built, name: str, image: Sequenc
         continues = np.ones(shape, np.float32)
         continues[0] = 0
         return continues
+    words = _vocabulary(built, name)
+    if words:
+        return random.integers(words, size=shape).astype(np.float32)
     if any(layer.type == "Proposal" for layer in readers):
         sizes = [*image[2:], *[1] * 4][: int(np.prod(shape))]
         return np.asarray(sizes, np.float32).reshape(shape)
     return random.normal(size=shape).astype(np.float32)
+
+
+def _vocabulary(built: Built, name: str) -> int:
+    """How many words an input of word numbers has; 0 for any other input."""
+    return min(
+        (
+            layer.parameter.embed_param.input_dim
+            for layer in built.network.layers
+            if layer.type == "Embed" and name in layer.bottoms
+        ),
+        default=0,
+    )
 
 
 def _caffe_input(preprocessing: Preprocessing | None, image: U8) -> F32:
