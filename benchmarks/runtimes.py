@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime
 
 from benchmarks.contest import Contestant
+from detection.cpu import core_cache
 from detection.network_file import network_file
 from detection.precision import processor_features
 from detection.providers import ProviderName
@@ -31,8 +32,12 @@ def onnx_contestants(model: Model, batches: Sequence[int], threads: int) -> list
     """The converted file in onnxruntime's CPU provider, at several batch sizes."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    path = network_file(model, check(model), ProviderName.CPU, threads, processor_features()).path
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    file = network_file(
+        model, check(model), ProviderName.CPU, threads, processor_features(), core_cache()
+    )
+    session = onnxruntime.InferenceSession(
+        str(file.path), options, providers=["CPUExecutionProvider"]
+    )
     made = []
     for batch in batches:
         feed = {"images": pictures(model, batch)}

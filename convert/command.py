@@ -131,7 +131,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="compute wide values between convolutions in parts, which a processor's caches hold "
         "better; gives the same results, up to rounding, faster on a CPU without AVX-512 "
-        "(default: no)",
+        "or with little cache (default: no)",
     )
     parser.add_argument(
         "--report",

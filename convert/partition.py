@@ -11,8 +11,8 @@ over channels. In MobileNet-V2's inverted residuals `wide` has several megabytes
 writes to its memory and reads back once for each block of outputs. The sums have another order, so
 results differ by rounding.
 
-This is for processors with caches, and without AVX-512 (docs/convert.md). An accelerator would run
-many small convolutions instead of a few large ones.
+This is for processors with caches, and without AVX-512 or with a small cache for each core
+(docs/convert.md). An accelerator would run many small convolutions instead of a few large ones.
 """
 
 import math

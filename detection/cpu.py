@@ -1,4 +1,4 @@
-"""How many CPUs this process may use, given the container's quota."""
+"""How many CPUs this process may use, given the container's quota, and the cache of each."""
 
 import math
 import os
@@ -15,6 +15,15 @@ def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     )
     quota = _quota_v2(cgroup / "cpu.max") or _quota_v1(cgroup / "cpu")
     return max(1, affinity if quota is None else min(affinity, math.ceil(quota)))
+
+
+def core_cache(caches: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> int | None:
+    """The bytes of the second-level cache, which belongs to one core; None if Linux names none."""
+    for index in sorted(caches.glob("index*")):
+        match _words(index / "level"), _words(index / "size"):
+            case [["2"], [size]] if size.endswith("K") and size[:-1].isdecimal():
+                return int(size[:-1]) * 1024
+    return None
 
 
 def _quota_v2(path: Path) -> float | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from detection.cpu import core_cache
 from detection.errors import StartError
 from detection.letterbox import Pixels
 from detection.network_file import NetworkFile, network_file
@@ -209,6 +210,7 @@ def open_session(
         build,
         threads=threads,
         features=features,
+        cache=core_cache(),
         int8=precision is Precision.INT8,
     )
     if precision is Precision.INT8:

@@ -18,7 +18,7 @@ class Graph(StrEnum):
 
     MERGED = "merged"
     """What the service runs on this CPU: useless channels are removed, convolutions joined and
-    widened, and without AVX-512 wide values computed in parts."""
+    widened, and on some CPUs wide values computed in parts."""
     UNMERGED = "unmerged"
     """What `sfd convert --no-prune --no-merge --no-widen` writes."""
 

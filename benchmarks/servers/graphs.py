@@ -5,6 +5,7 @@ from pathlib import Path
 from benchmarks.servers.contenders import ENVIRONMENTS, Graph
 from benchmarks.servers.peers.setup import Setup
 from convert.conversion import convert_file
+from detection.cpu import core_cache
 from detection.network_file import network_file
 from detection.precision import processor_features
 from detection.providers import ProviderName
@@ -18,8 +19,8 @@ def onnx(model: Model, graph: Graph) -> Path:
     built = check(model)
     if graph is Graph.MERGED:
         # Each process of the loop has one thread, and so has each worker of the service.
-        features = processor_features()
-        return network_file(model, built, ProviderName.CPU, threads=1, features=features).path
+        file = network_file(model, built, ProviderName.CPU, 1, processor_features(), core_cache())
+        return file.path
     folder = ENVIRONMENTS / "graphs"
     folder.mkdir(parents=True, exist_ok=True)
     # Another build may come from another converter.

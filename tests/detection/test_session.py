@@ -268,7 +268,7 @@ def test_int8_runs_its_own_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     assert load(folder).sha256 != digest
 
 
-def test_one_or_two_threads_of_a_cpu_without_avx512_run_its_own_file(
+def test_few_threads_of_a_cpu_run_its_own_file_where_that_is_faster(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = load(folder).sha256
@@ -282,14 +282,18 @@ def test_one_or_two_threads_of_a_cpu_without_avx512_run_its_own_file(
 
     monkeypatch.setattr(session, "open_file", open_on_the_cpu)
     monkeypatch.setattr(session, "processor_features", lambda: {"avx512f"})
+    monkeypatch.setattr(session, "core_cache", lambda: 2 << 20)
     assert load(folder).sha256 == whole
+    monkeypatch.setattr(session, "core_cache", lambda: 1 << 20)
+    assert load(folder).sha256 == digest
     monkeypatch.setattr(session, "processor_features", lambda: {"avx2"})
     assert load(folder).sha256 == digest != whole
     assert load(folder, threads=3).sha256 == whole
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     on_cuda = load(folder, ProviderName.CUDA)
     assert (on_cuda.provider, on_cuda.sha256) == ("cuda", whole)
-    assert paths == ["model.onnx", "model.cpu.onnx", "model.onnx", "model.onnx"]
+    files = ["model.onnx", "model.cpu.onnx", "model.cpu.onnx", "model.onnx", "model.onnx"]
+    assert paths == files
 
 
 @pytest.mark.parametrize(
