@@ -64,7 +64,7 @@ SAME: Pair = (Map(), Map())
 
 
 class _Unknown(Exception):
-    """Why the offset can't be computed."""
+    """Why the offset can't be computed; empty if a layer before is wrong, which is reported."""
 
 
 class _Step(NamedTuple):
@@ -93,7 +93,7 @@ def align(
             try:
                 offset = _offset(read[0], read[1], steps)
             except _Unknown as error:
-                if entry.old:
+                if entry.old and str(error):
                     text = (
                         f"the offset can't be computed from the layers before it, because {error}; "
                         "state crop_param { offset: N }"
@@ -137,7 +137,7 @@ def _offset(cropped: str, like: str, steps: Mapping[str, _Step]) -> tuple[int, i
     ancestors = set(_back(cropped, steps))
     common = next((blob for blob in _back(like, steps) if blob in ancestors), None)
     if common is None:
-        raise _Unknown("they have no blob in common")
+        raise _Unknown("the bottoms have no blob in common")
     first, second = _maps(cropped, common, steps), _maps(like, common, steps)
     offset = []
     for to_cropped, to_like in zip(first, second, strict=True):
@@ -214,8 +214,8 @@ def _windows(parameter: Parameters) -> Pair:
         Map(Fraction(stride), Fraction(dilation * (kernel - 1), 2) - pad)
         for kernel, stride, pad, dilation in zip(kernels, strides, pads, dilations, strict=True)
     )
-    if not height.scale or not width.scale:
-        raise _Unknown("a stride is 0")
+    if not (min(kernels) and min(strides)):
+        raise _Unknown
     return height, width
 
 

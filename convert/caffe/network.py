@@ -184,7 +184,8 @@ def _assemble(
     resolved = values.resolve(cast.computing, [*cast.inputs, *cast.unsized], cast.absent)
     problems += resolved.problems
     aligned, more = alignment.align(cast.computing, resolved.bottoms, resolved.tops)
-    problems += more
+    # A blob that nothing makes leads nowhere.
+    problems += [] if resolved.problems else more
     attached, odd_weights, odd_blobs = attach.attach(cast.computing, stored)
     problems += odd_blobs
     warnings += odd_weights

@@ -164,12 +164,7 @@ def test_a_crop_before_counts(load: Callable[[str], Network]) -> None:
             PADDED
             + "layers { name: 'const' type: DUMMY_DATA top: 'const' dummy_data_param { num: 1 "
             "channels: 1 height: 4 width: 4 } }" + old("cut", "CROP", "conv const"),
-            "they have no blob in common",
-        ),
-        (
-            old("conv", "CONVOLUTION", "data", window(kernel_size=3, stride=0))
-            + old("cut", "CROP", "conv data"),
-            "a stride is 0",
+            "the bottoms have no blob in common",
         ),
     ],
 )
@@ -182,6 +177,24 @@ def test_an_offset_that_does_not_follow_is_explained(
     assert problem.layer == "cut"
     assert reason in problem.message
     assert "state crop_param { offset: N }" in problem.message
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        old("conv", "CONVOLUTION", "data", window(kernel_size=3, stride=0))
+        + old("cut", "CROP", "conv data"),
+        old("conv", "CONVOLUTION", "data", "convolution_param { num_output: 1 }")
+        + old("cut", "CROP", "conv data"),
+        PADDED + old("cut", "CROP", "conv nothing"),
+    ],
+    ids=["stride", "kernel", "bottom"],
+)
+def test_what_is_wrong_before_a_crop_is_the_only_problem(tmp_path: Path, layers: str) -> None:
+    with pytest.raises(CaffeError) as failure:
+        convert_bytes((INPUT + layers).encode(), None, Options(simulated_weights=1))
+    (problem,) = failure.value.diagnostics
+    assert "offset" not in problem.message
 
 
 def test_the_current_form_must_say_which_caffe_it_is_for(
