@@ -17,6 +17,7 @@ from convert.caffe.network import CaffeError, Diagnostic, Network
 from convert.caffe.wire import release
 from convert.explanation import Explanation, explain
 from convert.files import check_output, check_source
+from convert.graph import BATCH
 from convert.metadata import class_names, metadata
 from convert.options import DEFAULTS, Options, checked
 from convert.outputs.kinds import Built, Kind, build, default_kind, input_problems
@@ -25,7 +26,7 @@ from convert.outputs.stated import differences, fractions
 from convert.report import NOT_ASKED, Report, Status, Verification
 from convert.simulation import simulate
 from convert.storage import stored
-from convert.translate import problems_of
+from convert.translate import input_shapes, problems_of
 from convert.verify import verify
 from convert.verify.smaller_input import reduced
 from sfd.errors import SfdError, UsageError
@@ -288,11 +289,12 @@ def _check_raw(network: Network, options: Options) -> None:
             "--mean, --scale and --channel-order bgr or rgb don't go with raw output, whose input "
             "is what Caffe was fed: leave them out, or choose --output heads or detections"
         )
-    batch = next((shape[0] for shape in network.inputs.values() if shape), 1)
-    if options.fixed_batch and batch != 1:
+    is_open = input_shapes(replace(network, fixed_batch=False))
+    batches = [network.inputs[name][0] for name, shape in is_open.items() if shape[:1] == (BATCH,)]
+    if options.fixed_batch and max(batches, default=1) > 1:
         raise UsageError(
-            f"--fixed-batch is for one image at a time, but the prototxt states {batch}: write 1 "
-            "for the first dimension of its inputs"
+            f"--fixed-batch is for one image at a time, but the prototxt states {max(batches)}: "
+            "write 1 for the first dimension of its inputs"
         )
     for blob, shape in network.inputs.items():
         if order is not None and len(shape) == 4 and shape[1] != 1:

@@ -117,7 +117,8 @@ class NumpyReference:
             except (IndexError, ValueError) as error:
                 # Such as a Reshape to the prototxt's own batch, where a picture has batch 1.
                 raise NumpyError(f"layer {layer.name}: {error}") from error
-            tops = [made] if isinstance(made, np.ndarray) else made
+            # NumPy makes a number of an array without axes.
+            tops = [np.asarray(made)] if isinstance(made, np.ndarray | np.floating) else made
             for top, value in zip(layer.tops, tops, strict=True):
                 if rounded and formula.inner:
                     value = rounded.top(value, formula.inner(layer, bottoms))

@@ -31,6 +31,8 @@ MIXING = {
     + layer("Slice", 'slice_param { axis: 0 } top: "y"', "x", "t"),
     "scale": layer("Scale", "scale_param { axis: 0 num_axes: 2 bias_term: true }"),
     "sum": layer("Reduction"),
+    "one number": layer("Reduction", "", "s")
+    + layer("Power", "power_param { scale: 3 }", "x", "s"),
     "norm": layer("L2Norm", "l2norm_param { axis: 0 }"),
     "largest": layer("ArgMax", "argmax_param { axis: 0 }"),
     "order": layer("Reverse", "reverse_param { axis: 0 }"),
@@ -77,6 +79,17 @@ def test_regions_stay_open() -> None:
     _, report = convert_bytes(text.encode(), None, ONE)
     assert report.verification.status == "verified"
     assert report.inputs == {"data": [1, 4, 6, 6], "rois": ["rois", 5]}
+
+
+def test_a_sequence_has_no_batch_in_front() -> None:
+    text = (
+        'input: ["data", "cont"] input_shape { dim: [5, 1, 4] } input_shape { dim: [5, 1] }\n'
+        'layer { name: "l" type: "LSTM" bottom: "data" bottom: "cont" top: "l" '
+        "recurrent_param { num_output: 3 } }\n"
+    )
+    _, report = convert_bytes(text.encode(), None, ONE)
+    assert report.verification.status == "verified"
+    assert report.inputs["data"] == ["time", 1, 4]
 
 
 def test_a_prototxt_for_more_images_is_refused() -> None:
