@@ -8,6 +8,7 @@ import contextvars
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -26,10 +27,14 @@ from detection.session import Picture, Session
 from detection.tiles import MOST, gather
 from detection.timings import Timings
 from detection.tuning import Plan
+from detection.turns import Turn, Turns
 from geometry.arrays import I64, Floats
 from geometry.boxes import clip
 from geometry.nms import nms
 from store.model import Thresholds
+
+SLOW_S = 0.5
+"""An image that takes longer to decode does not keep others from being decoded."""
 
 T = TypeVar("T")
 Work = TypeVar("Work", Prepare, Draw | Crop)
@@ -97,6 +102,9 @@ class Detector:
     plan: Plan
     """How the model is run, and why."""
     batcher: Batcher[Picture, Predictions]
+    ahead: Turns
+    """Of the images that are being decoded, are ready, or are in inference. The others wait as
+    files: decoded, each would take a megabyte or more, and be in vain if its client leaves."""
     max_pixels: int
     oversampling: int | None
     """See `Prepare`."""
@@ -127,19 +135,25 @@ class Detector:
         siblings, Timeout, InferenceFailed.
         """
         started = time.perf_counter()
-        try:
-            prepared = await self.prepare(data, most_tiles, deadline)
-            places.extend(len(prepared.pictures) - 1, deadline)
-        except BaseException:
-            places.give_up()
-            raise
-        waited = time.perf_counter() - started - prepared.decode - prepared.preprocess
-        # Of tiles, only the whole image: a face that fills a tile is smaller in a coarser one.
-        pictures = [
-            Picture(pixels, second_look=index == 0)
-            for index, pixels in enumerate(prepared.pictures)
-        ]
-        answers = await places.submit_all(pictures, deadline)
+        async with AsyncExitStack() as until_inferred:
+            try:
+                if most_tiles == 1:
+                    turn = await until_inferred.enter_async_context(self.ahead.turn(deadline))
+                    prepared = await self._prepare_within(turn, data, deadline)
+                else:
+                    # The batcher holds tiles back.
+                    prepared = await self.prepare(data, most_tiles, deadline)
+                places.extend(len(prepared.pictures) - 1, deadline)
+            except BaseException:
+                places.give_up()
+                raise
+            waited = time.perf_counter() - started - prepared.decode - prepared.preprocess
+            # Of tiles, only the whole image: a face that fills a tile is smaller in a coarser one.
+            pictures = [
+                Picture(pixels, second_look=index == 0)
+                for index, pixels in enumerate(prepared.pictures)
+            ]
+            answers = await places.submit_all(pictures, deadline)
 
         selecting = time.perf_counter()
         boxes, scores = await self._in(
@@ -225,6 +239,15 @@ class Detector:
             self.oversampling,
         )
         return await self._decode(self.decoder.prepare, task, data, deadline)
+
+    async def _prepare_within(self, turn: Turn, data: bytes, deadline: float) -> Prepared:
+        """`prepare`, without tiles. The turn is passed on if that takes long."""
+        clock = self.batcher.clock
+        overdue = clock.call_at(clock.time() + SLOW_S, turn.pass_on)
+        try:
+            return await self.prepare(data, 1, deadline)
+        finally:
+            overdue.cancel()
 
     async def draw(
         self, data: bytes, found: Detection, style: Style, kind: str, deadline: float

@@ -37,6 +37,7 @@ from detection.session import (
 from detection.settings import DetectionSettings
 from detection.tiles import MOST
 from detection.tuning import Plan, tune
+from detection.turns import Turns
 from store import model as models
 from store.model import Model
 from store.places import locate
@@ -161,6 +162,7 @@ def open_detector(
         session=session,
         plan=plan,
         batcher=_batcher(session, plan, settings, observer, inferring, target_wait),
+        ahead=Turns(_ahead(plan, settings.threads), LoopClock()),
         max_pixels=settings.max_pixels,
         oversampling=settings.oversampling,
         decoder=used.decoder,
@@ -170,6 +172,15 @@ def open_detector(
         observer=observer,
         close_pools=used.close if pools is None else lambda: None,
     )
+
+
+def _ahead(plan: Plan, decoders: int) -> int:
+    """How many images may be decoded before their inference ends.
+
+    As many as are in inference, as many for the next batches, and two for each decoder, so that
+    neither decoders nor workers are idle.
+    """
+    return 2 * plan.workers * plan.max_batch + 2 * decoders
 
 
 def _batcher(

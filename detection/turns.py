@@ -10,6 +10,20 @@ from detection.clock import Clock
 from detection.errors import Timeout
 
 
+@dataclass(eq=False, slots=True)
+class Turn:
+    """One turn, until it is passed on."""
+
+    _turns: "Turns"
+    _is_over: bool = False
+
+    def pass_on(self) -> None:
+        """Let the next one go, if not done before."""
+        if not self._is_over:
+            self._is_over = True
+            self._turns._pass_on()
+
+
 @dataclass(eq=False)
 class Turns:
     """A semaphore with a deadline by the clock. It may be used in one event loop after another."""
@@ -19,16 +33,17 @@ class Turns:
     _waiting: deque["asyncio.Future[None]"] = field(default_factory=deque, init=False)
 
     @asynccontextmanager
-    async def turn(self, deadline: float) -> AsyncIterator[None]:
-        """Wait for a turn, and have it until the block ends. Raises Timeout."""
+    async def turn(self, deadline: float) -> AsyncIterator[Turn]:
+        """Wait for a turn, and have it until the block ends or passes it on. Raises Timeout."""
         if self.free:
             self.free -= 1
         else:
             await self._wait(deadline)
+        turn = Turn(self)
         try:
-            yield
+            yield turn
         finally:
-            self._pass_on()
+            turn.pass_on()
 
     async def _wait(self, deadline: float) -> None:
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()

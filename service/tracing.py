@@ -148,7 +148,7 @@ def record(timings: Timings, waited: float, attributes: Attributes) -> None:
     if tracing is None:
         return
     stages = [
-        *([("queue for a thread", waited)] if waited >= 0.0005 else []),
+        *([("queue to be decoded", waited)] if waited >= 0.0005 else []),
         ("decode", timings.decode),
         ("preprocess", timings.preprocess),
         ("queue", timings.queue - waited),
