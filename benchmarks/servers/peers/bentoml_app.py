@@ -1,6 +1,9 @@
-"""BentoML, as its documentation advises for a CPU: one worker for each core.
+"""BentoML, with one worker that has a thread for each core.
 
-https://docs.bentoml.com/en/latest/build-with-bentoml/parallelize-requests.html
+Its documentation advises one worker for each core, see
+https://docs.bentoml.com/en/latest/build-with-bentoml/parallelize-requests.html. But those share a
+socket, and with connections that are kept alive one of them often got all requests. onnxruntime's
+session may be used by several threads, and does not hold Python's lock.
 """
 
 from pathlib import Path
@@ -13,7 +16,7 @@ from benchmarks.servers.peers import setup as setups
 from benchmarks.servers.peers.work import Detector
 
 
-@bentoml.service(workers=setups.read().workers)
+@bentoml.service(workers=1, threads=setups.read().workers)
 class Faces:
     """Finds the faces of the file in the request's body."""
 
