@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
-MIN_SCORE, MAX_IOU = 0.7, 0.3  # as in the model's model.toml
+MIN_SCORE, MAX_IOU = 0.65, 0.3  # as in the model's model.toml
 MEAN_RGB = (123, 117, 104)  # after the mean is subtracted, this padding is zero
 
 session = onnxruntime.InferenceSession(sys.argv[1], providers=["CPUExecutionProvider"])

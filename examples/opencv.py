@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 SIZE = 640  # height and width of the model's input
-MIN_SCORE, MAX_IOU = 0.7, 0.3  # as in the model's model.toml
+MIN_SCORE, MAX_IOU = 0.65, 0.3  # as in the model's model.toml
 MEAN_BGR = (104, 117, 123)  # after the mean is subtracted, this padding is zero
 
 network = cv2.dnn.readNetFromONNX(sys.argv[1])

@@ -14,8 +14,8 @@ from training.hyperparameters import Range, chance, check, value
 class Recipe:
     """How to distil. Raises UsageError for a value outside its limits."""
 
-    # The run. The last run, part 13 of the weights' history, also froze BatchNorm, with seed 31.
-    hours: float = value(1.08, "hours to train", above=0)
+    # The run. The last run, part 18 of the weights' history, also froze BatchNorm, with seed 71.
+    hours: float = value(1.4, "hours to train", above=0)
     seed: int = value(1, "seed of the batches, and of weights that start at random (use --seed)")
     save_minutes: float = value(4.0, "minutes between two saved states")
     frozen: bool = value(False, "keep BatchNorm's statistics as they are in --weights")
@@ -25,10 +25,10 @@ class Recipe:
     large_size: int = value(640, "side of a large scene, in pixels", 64)
     large_share: float = chance(0.2, "share of batches with large scenes")
     large_divisor: int = value(4, "a batch of large scenes has batch / large_divisor of them", 1)
-    echoes: int = value(1, "earlier batches repeated after each new one, augmented anew")
+    echoes: int = value(2, "earlier batches repeated after each new one, augmented anew")
     remembered: int = value(48, "latest batches from which echoes are drawn (6 MB each)", 1)
     # Optimizers: Muon for pointwise convolutions, AdamW for the rest.
-    rate: float = value(4e-4, "highest learning rate", above=0)
+    rate: float = value(3e-4, "highest learning rate", above=0)
     warmup: int = value(50, "steps until the highest rate", 1)
     final_rate: float = chance(0.02, "rate at the end of the cosine, as a share of the highest")
     weight_decay: float = value(1e-4, "decoupled weight decay; 0 for vectors")
@@ -54,11 +54,14 @@ class Recipe:
     detected_min: float = chance(0.6, "teacher probability from which a face counts as detected")
     match_iou: float = chance(0.4, "IoU from which two boxes are the same face")
     best_prior_iou: float = chance(0.2, "IoU above which a face always gets its best prior")
+    label_boxes: bool = value(True, "labelled faces get their label's box, not the teachers'")
     vote_min: float = chance(0.1, "probability above which priors take part in box voting")
-    refine_min: float = chance(0.3, "probability above which the enlarged look moves a box")
+    refine_min: float = chance(
+        0.3, "probability above which the enlarged look or a label moves a box"
+    )
     nms_iou: float = chance(0.3, "IoU of NMS before box voting")
     max_faces: int = value(750, "maximum number of faces in a scene after NMS", 1)
-    enlarged: float = chance(0.5, "share of scenes that teachers also see at twice their size")
+    enlarged: float = chance(1.0, "share of scenes that teachers also see at twice their size")
     enlarged_min: float = chance(0.7, "probability from which a face of the enlarged look counts")
     enlarged_side: float = value(96.0, "longest side of such a face in it, in pixels")
     enlarged_max_faces: int = value(400, "maximum number of faces in an enlarged scene", 1)

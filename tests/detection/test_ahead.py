@@ -26,6 +26,13 @@ AHEAD = 4
 """For one worker, batches of one image, and one decoder."""
 
 
+async def until(is_true: Callable[[], bool]) -> None:
+    ends = time.monotonic() + 20
+    while not is_true():
+        assert time.monotonic() < ends
+        await asyncio.sleep(0.01)
+
+
 class Gates:
     """A detector whose inference waits for a test, and that counts what was decoded."""
 
@@ -62,10 +69,7 @@ class Gates:
 
     async def until_decoded(self, count: int) -> None:
         """Wait until so many files were decoded, and see that no more are."""
-        ends = time.monotonic() + 20
-        while len(self.decoded) < count:
-            assert time.monotonic() < ends, len(self.decoded)
-            await asyncio.sleep(0.01)
+        await until(lambda: len(self.decoded) >= count)
         await asyncio.sleep(0.1)
         assert len(self.decoded) == count
 
@@ -87,7 +91,8 @@ def test_few_images_are_decoded_before_inference_takes_them(
     async def run() -> None:
         tasks = [asyncio.create_task(gates.detect(bright_cells(1, 2))) for _ in range(20)]
         await gates.until_decoded(AHEAD)
-        assert gates.detector.batcher.depth == 20 - 1
+        # All but the one whose inference waits.
+        await until(lambda: gates.detector.batcher.depth == 20 - 1)
         gates.inference.set()
         answers = await asyncio.gather(*tasks)
         assert [len(answer.scores) for answer in answers] == [2] * 20

@@ -26,7 +26,8 @@ def make_targets(
 
     Labelled faces that the teachers miss are added. So are faces that the teachers detect only
     when a scene is enlarged, which is done for the first `enlarged` scenes. Faces that only the
-    teachers detect are kept, because labels are incomplete.
+    teachers detect are kept, because labels are incomplete. With `recipe.label_boxes`, a labelled
+    face has its label's box, whatever box the teachers draw.
     """
     codes, probabilities, priors = ensemble(teachers, data)
     for index in range(len(scenes)):
@@ -39,6 +40,10 @@ def make_targets(
     for index, (boxes, scores) in enumerate(closer):
         refine_boxes(boxes, codes[index], probabilities[index], priors, recipe)
         add_faces(boxes, scores, codes[index], probabilities[index], priors, recipe)
+    if recipe.label_boxes:
+        for index, scene in enumerate(scenes):
+            labelled = torch.from_numpy(scene.boxes)
+            refine_boxes(labelled, codes[index], probabilities[index], priors, recipe)
     for index, scene in enumerate(scenes):
         clear_empty(scene, probabilities[index], priors)
     return codes, probabilities
@@ -119,7 +124,7 @@ def _decode(codes: Tensor, priors: Tensor) -> Tensor:
 def refine_boxes(
     boxes: Tensor, codes: Tensor, probabilities: Tensor, priors: Tensor, recipe: Recipe
 ) -> None:
-    """Move the targets of known faces to the `boxes` [F, 4] of the enlarged look. Changes `codes`.
+    """Move the targets of known faces to `boxes` [F, 4], which are more accurate. Changes `codes`.
 
     Probabilities stay as they are. If only those of small faces rose, false small faces would rank
     before true large ones.

@@ -198,6 +198,25 @@ def test_boxes_are_voted_on_and_then_refined_by_the_enlarged_look(
             assert box.tolist() == pytest.approx([0.2, top, 0.4, top + 0.2], abs=1e-5)
 
 
+@pytest.mark.parametrize(("label_boxes", "top"), [(True, 0.19), (False, 0.23)])
+def test_a_labelled_face_has_the_box_of_its_label(
+    monkeypatch: pytest.MonkeyPatch, label_boxes: bool, top: float
+) -> None:
+    prior = priors([0.2, 0.2, 0.4, 0.4], [0.6, 0.6, 0.8, 0.8])
+    seen = torch.zeros(1, 2, 4), torch.tensor([[[0.4, 0.6], [0.4, 0.6]]]), prior
+    monkeypatch.setattr("training.distillation.targets.ensemble", lambda *_: seen)
+    closer = [(torch.tensor([[0.2, 0.23, 0.4, 0.43]]), torch.tensor([0.9]))]
+    monkeypatch.setattr("training.distillation.targets.detect_enlarged", lambda *_: closer)
+    label = [0.2, 0.19, 0.4, 0.39]
+    recipe = Recipe(label_boxes=label_boxes)
+    codes, target = make_targets([], [scene([label])], torch.zeros(1, 3, 8, 8), 1, recipe)
+    assert target[0, :, 1].tolist() == pytest.approx([0.6, 0.6])
+    expected = encode(torch.tensor([[0.2, top, 0.4, top + 0.2]]), prior[:1])
+    assert torch.allclose(codes[0, :1], expected, atol=1e-5)
+    # Nobody labelled the other face, so it keeps the teachers' box.
+    assert torch.allclose(codes[0, 1], torch.zeros(4), atol=1e-5)
+
+
 def test_a_labelled_face_keeps_its_probability_if_the_enlarged_look_is_less_sure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
