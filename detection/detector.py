@@ -34,7 +34,7 @@ from geometry.nms import nms
 from store.model import Thresholds
 
 SLOW_S = 0.5
-"""An image that takes longer to decode does not keep others from being decoded."""
+"""An image that takes longer than this to decode passes its turn on."""
 
 T = TypeVar("T")
 Work = TypeVar("Work", Prepare, Draw | Crop)
@@ -103,8 +103,8 @@ class Detector:
     """How the model is run, and why."""
     batcher: Batcher[Picture, Predictions]
     ahead: Turns
-    """Of the images that are being decoded, are ready, or are in inference. The others wait as
-    files: decoded, each would take a megabyte or more, and be in vain if its client leaves."""
+    """The turns of images without tiles, from before decoding to the end of inference. The others
+    wait as files: a decoded one takes a megabyte or more, and is useless if its client leaves."""
     max_pixels: int
     oversampling: int | None
     """See `Prepare`."""

@@ -67,6 +67,12 @@ class Gates:
         (found,) = await self.detector.detect_all([data], Query(), deadline=deadline)
         return found
 
+    async def fill(self, data: bytes) -> list[asyncio.Task[Any]]:
+        """Send a file as often as images are decoded ahead; no other is decoded after that."""
+        tasks = [asyncio.create_task(self.detect(data)) for _ in range(AHEAD)]
+        await self.until_decoded(AHEAD)
+        return tasks
+
     async def until_decoded(self, count: int) -> None:
         """Wait until so many files were decoded, and see that no more are."""
         await until(lambda: len(self.decoded) >= count)
@@ -122,8 +128,7 @@ def test_an_image_that_misses_its_deadline_is_never_decoded(
     late = bright_cells(9)
 
     async def run() -> None:
-        tasks = [asyncio.create_task(gates.detect(bright_cells(1))) for _ in range(AHEAD)]
-        await gates.until_decoded(AHEAD)
+        tasks = await gates.fill(bright_cells(1))
         with pytest.raises(Timeout):
             await gates.detect(late, deadline=asyncio.get_running_loop().time() + 0.1)
         gates.inference.set()
@@ -138,8 +143,7 @@ def test_an_image_whose_client_leaves_is_never_decoded(gates: Gates, bright_cell
     left = bright_cells(9)
 
     async def run() -> None:
-        tasks = [asyncio.create_task(gates.detect(bright_cells(1))) for _ in range(AHEAD)]
-        await gates.until_decoded(AHEAD)
+        tasks = await gates.fill(bright_cells(1))
         leaving = asyncio.create_task(gates.detect(left))
         await asyncio.sleep(0.05)
         leaving.cancel()
