@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.drawing import OURS, figure, svg
 from benchmarks.markdown import table
-from benchmarks.servers.plots import OURS, figure, svg
 from benchmarks.servers.results import PUBLISHED
 from benchmarks.servers.tables import number
 from sfd.files import write_atomically

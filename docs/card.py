@@ -1,6 +1,6 @@
-"""Writes the tables of the default model's card from its evaluation.json.
+"""Writes the tables and the plot of the default model's card from its evaluation.json.
 
-    python docs/card.py                                  rewrite the tables in README.md
+    python docs/card.py                                  rewrite README.md and detectors.svg
     python docs/card.py --check                          change nothing; exit with 1 if out of date
     python docs/card.py --take evaluation/results.json detectors/detectors.json ...
                                                          first put these results into the JSON
@@ -22,6 +22,7 @@ from typing import Any
 
 from benchmarks import corruptions, detectors
 from benchmarks.markdown import table
+from sfd.files import write_atomically
 
 FOLDER = Path(__file__).parent.parent / "model_store" / "sfd-640-mobilenetv2-mod2"
 MARK = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
@@ -125,6 +126,7 @@ def main(arguments: Sequence[str] | None = None, folder: Path = FOLDER) -> int:
     parser.add_argument("--take", type=Path, nargs="+", default=[], metavar="FILE")
     given = parser.parse_args(arguments)
     source, page = folder / "evaluation.json", folder / "README.md"
+    picture = folder / "detectors.svg"
     results = json.loads(source.read_text("utf-8")) if source.is_file() else {}
     for path in given.take:
         try:
@@ -140,15 +142,21 @@ def main(arguments: Sequence[str] | None = None, folder: Path = FOLDER) -> int:
             f"{source}: has no results for the table {error}; add them by --take", file=sys.stderr
         )
         return 1
+    # Another version of matplotlib draws other bytes, but the hash in the picture stays.
+    drawn = picture.is_file() and detectors.digest(results["detectors"]) in picture.read_text()
     if given.check:
-        if fresh != card:
-            print(f"out of date: {page}")
-        return int(fresh != card)
+        for path, current in ((page, fresh == card), (picture, drawn)):
+            if not current:
+                print(f"out of date: {path}")
+        return int(fresh != card or not drawn)
     if given.take:
         source.write_text(json.dumps(results, indent=1) + "\n", "utf-8")
     if fresh != card:
         page.write_text(fresh, "utf-8")
         print(f"rewritten: {page}")
+    if not drawn:
+        write_atomically(picture, detectors.plot(results["detectors"]))
+        print(f"rewritten: {picture}")
     return 0
 
 

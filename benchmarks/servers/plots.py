@@ -1,19 +1,15 @@
-"""The pictures of a comparison, as SVG by matplotlib."""
+"""The pictures of a comparison."""
 
 import hashlib
 from collections.abc import Callable
-from io import BytesIO
 
-import matplotlib
-from matplotlib.figure import Figure
-
+from benchmarks.drawing import OURS, THEIRS, figure, svg
 from benchmarks.servers.comparison import CLIENTS, LOADS
 from benchmarks.servers.contenders import CONTENDERS, Kind
 from benchmarks.servers.measurements import median, peak, rounds
 from benchmarks.servers.results import Results
 
-OURS, THEIRS, LOOP = "#0072b2", "#e69f00", "#999999"
-"""Of the palette of Okabe and Ito, made for all kinds of colour vision."""
+LOOP = "#999999"
 
 
 def digest(results: Results) -> str:
@@ -79,21 +75,6 @@ def overload(results: Results) -> bytes:
     axes.set_xlabel("images per second answered within 1 s, at 3 times the ceiling")
     axes.margins(x=0.1)
     return svg(drawn, digest(results))
-
-
-def figure(height: float) -> tuple[Figure, "matplotlib.axes.Axes"]:
-    """An empty picture, `height` inches high, and its axes."""
-    made = Figure(figsize=(8, height), layout="constrained")
-    return made, made.subplots()
-
-
-def svg(drawn: Figure, hashed: str) -> bytes:
-    """The picture as SVG, the same bytes each time; `hashed` is the hash of what it shows."""
-    data = BytesIO()
-    metadata = {"Date": None, "Creator": "matplotlib", "Description": hashed}
-    with matplotlib.rc_context({"svg.hashsalt": "sfd", "svg.fonttype": "none"}):
-        drawn.savefig(data, format="svg", metadata=metadata)
-    return data.getvalue()
 
 
 PLOTS: dict[str, Callable[[Results], bytes]] = {

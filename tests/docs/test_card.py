@@ -25,7 +25,7 @@ def card() -> ModuleType:
 
 @pytest.fixture
 def folder(card: ModuleType, tmp_path: Path) -> Path:
-    for name in ("README.md", "evaluation.json"):
+    for name in ("README.md", "evaluation.json", "detectors.svg"):
         shutil.copy(card.FOLDER / name, tmp_path / name)
     return tmp_path
 
@@ -54,6 +54,20 @@ def test_a_changed_number_makes_the_card_out_of_date(
     assert card.main([], folder) == 0
     assert "| 0.12 |" in (folder / "README.md").read_text("utf-8")
     assert card.main(["--check"], folder) == 0
+
+
+def test_a_changed_detector_makes_the_plot_out_of_date(
+    card: ModuleType, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, plot = folder / "evaluation.json", folder / "detectors.svg"
+    results = json.loads(source.read_text("utf-8"))
+    results["detectors"][0]["name"] = "renamed"
+    source.write_text(json.dumps(results), "utf-8")
+    assert card.main([], folder) == 0
+    assert "renamed" in plot.read_text("utf-8")
+    plot.unlink()
+    assert card.main(["--check"], folder) == 1
+    assert f"out of date: {plot}" in capsys.readouterr().out
 
 
 def test_results_are_taken_from_the_files_of_the_commands(

@@ -1,4 +1,4 @@
-"""Plots precision-recall curves, and points, with Pillow alone."""
+"""Plots precision-recall curves, with Pillow alone."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -43,41 +43,6 @@ def draw(curves: Sequence[Curve], title: str) -> bytes:
         y = bottom - 24 * (len(curves) - index)
         pen.line([(left + 12, y + 8), (left + 40, y + 8)], colour, 3)
         pen.text((left + 48, y + 8), label, "black", font, anchor="lm")
-    return _png(picture)
-
-
-def scatter(points: Sequence[tuple[str, float, float]], x_title: str, y_title: str) -> bytes:
-    """A PNG of named points (name, x, y): x from 0, y over the range of the points."""
-    picture = Image.new("RGB", SIZE, "white")
-    pen = ImageDraw.Draw(picture)
-    font = ImageFont.load_default(16)
-    left, top, right, bottom = PLOT
-    most = max(x for _, x, _ in points) * 1.3 or 1.0
-    low = np.floor(min(y for _, _, y in points) * 20 - 0.5) / 20
-    high = np.ceil(max(y for _, _, y in points) * 20 + 0.5) / 20
-    for tick in np.linspace(0, 1, 6):
-        x, y = left + tick * (right - left), bottom - tick * (bottom - top)
-        pen.line([(x, top), (x, bottom)], "#dddddd")
-        pen.line([(left, y), (right, y)], "#dddddd")
-        pen.text((x, bottom + 8), f"{tick * most:.0f}", "black", font, anchor="mt")
-        pen.text((left - 8, y), f"{low + tick * (high - low):.2f}", "black", font, anchor="rm")
-    pen.rectangle(PLOT, outline="black")
-    pen.text(((left + right) / 2, bottom + 34), x_title, "black", font, anchor="mt")
-    pen.text((8, top - 14), y_title, "black", font, anchor="ls")
-    for index, (name, across, up) in enumerate(points):
-        colour = _COLOURS[index % len(_COLOURS)]
-        x = left + across / most * (right - left)
-        y = bottom - (up - low) / (high - low) * (bottom - top)
-        pen.ellipse([(x - 5, y - 5), (x + 5, y + 5)], colour)
-        # On the right half the name stands before its point, so that it does not leave the plot.
-        if x < (left + right) / 2:
-            pen.text((x + 9, y), name, colour, font, anchor="lm")
-        else:
-            pen.text((x - 9, y), name, colour, font, anchor="rm")
-    return _png(picture)
-
-
-def _png(picture: Image.Image) -> bytes:
     png = BytesIO()
     picture.save(png, "PNG")
     return png.getvalue()

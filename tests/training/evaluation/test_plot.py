@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from training.evaluation.curves import Curve
-from training.evaluation.plot import draw, scatter
+from training.evaluation.plot import draw
 
 
 def curve(name: str) -> Curve:
@@ -48,17 +48,3 @@ def test_a_curve_without_points_is_only_named() -> None:
     named = draw([Curve("hard", none, none, none, 0.0, 0)], "none")
     assert named != empty
     assert (0, 114, 178) in colours(named)
-
-
-def test_points_stand_where_their_values_are() -> None:
-    """The faster and better one is left of the other, and above it; no name leaves the plot."""
-    png = scatter([("fast", 10, 0.9), ("slow-with-a-long-name", 100, 0.7)], "ms", "AP")
-    with Image.open(BytesIO(png)) as opened:
-        pixels = np.asarray(opened.convert("RGB"))
-    places = []
-    for colour in ((0, 114, 178), (213, 94, 0)):
-        rows, columns = (pixels == colour).all(2).nonzero()
-        places.append((columns.mean(), rows.mean()))
-        assert columns.max() < 870
-    assert places[0][0] < places[1][0]
-    assert places[0][1] < places[1][1]
