@@ -1,5 +1,6 @@
 """LSTM and Lstm."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -51,9 +52,10 @@ def lstm(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> list[Val
 def lstm_of_rows(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
     """LSTM's formula over rows [time · batch_size, ...], one row for each sequence and step.
 
-    The blobs are W, U and b. A second bottom, clip [time], is 0 where the sequence begins.
-    Caffe, junhyukoh's: src/caffe/layers/lstm_layer.cpp, whose first version has no batch_size and
-    takes num_output from inner_product_param.
+    The blobs are W, U and b. A second bottom, clip [time], is 0 where the sequence begins. In the
+    Caffe of CTPN the bottom is [time, rows, ...] without a batch_size, and so is the top.
+    Caffe, junhyukoh's and tianzhi0549's (CTPN): src/caffe/layers/lstm_layer.cpp. Its first version
+    has no batch_size and takes num_output from inner_product_param.
     """
     x = inputs[0]
     parameter, old = layer.parameter.lstm_param, layer.parameter.inner_product_param
@@ -63,23 +65,27 @@ def lstm_of_rows(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> 
         raise LayerError("num_output is missing; state how many outputs the layer makes")
     if batch < 1:
         raise LayerError("batch_size must be at least 1")
-    x = _by_step(layer, graph, x, batch)
     count = GATES * outputs
+    apart = _has_rows_apart(layer, x, count)
+    x = recurrent.flattened(graph, x, 2) if apart else _by_step(layer, graph, x, batch)
     inputs_count = x.static(2)
     shapes = [(count, inputs_count), (count, outputs), (count,)][: 3 if old.bias_term else 2]
     check_blobs(layer, [_as_written(layer, index, shape) for index, shape in enumerate(shapes)])
     blobs = [blob.reshape(shape) for blob, shape in zip(layer.blobs, shapes, strict=True)]
     weight, hidden = blobs[:2]
     bias = blobs[2] if len(blobs) > 2 else np.zeros(count, np.float32)
-    clip = _clip(layer, graph, x, inputs[1], batch) if len(inputs) > 1 else None
+    clip = _clip(layer, graph, x, inputs[1]) if len(inputs) > 1 else None
     steps = Steps(x, clip, None, ())
     if steps.whole:
-        found = _sequence(layer, graph, steps, (weight, hidden, bias), None)
+        name = layer.tops[0] if apart else None
+        found = _sequence(layer, graph, steps, (weight, hidden, bias), name)
     else:
         gates = recurrent.transformed(layer, graph, steps, weight, bias, None)
         *_, found = recurrent.scan(
             layer, graph, steps, gates, _step(), {"weight": hidden.T}, STATES, outputs
         )
+    if apart:
+        return found
     rows: Dim = _product(x.shape[0], x.shape[1])
     target = graph.constant(np.array([-1, outputs], np.int64), f"{layer.name}/rows")
     return graph.node("Reshape", [found, target], (rows, outputs), name=layer.tops[0])
@@ -131,6 +137,17 @@ def _step() -> list[NodeProto]:
     ]
 
 
+def _has_rows_apart(layer: Layer, x: Value, count: int) -> bool:
+    """Whether the bottom is CTPN's [time, rows, ...], which the weights tell, if there are any."""
+    if layer.parameter.lstm_param.HasField("batch_size"):
+        return False
+    if x.rank < 3 or x.shape[1] in (1, BATCH):
+        return False
+    if not layer.blobs:
+        return x.rank == 3
+    return layer.blobs[0].size == count * math.prod(x.static(axis) for axis in range(2, x.rank))
+
+
 def _by_step(layer: Layer, graph: GraphBuilder, x: Value, batch: int) -> Value:
     """Rows as [time, batch, inputs]; a bottom [time, batch, ...] already is."""
     if batch == 1 and x.rank > 2 and x.shape[1] in (1, BATCH):
@@ -146,12 +163,12 @@ def _by_step(layer: Layer, graph: GraphBuilder, x: Value, batch: int) -> Value:
     return graph.node("Reshape", [x, target], (time, batch, inputs))
 
 
-def _clip(layer: Layer, graph: GraphBuilder, x: Value, clip: Value, batch: int) -> Value:
+def _clip(layer: Layer, graph: GraphBuilder, x: Value, clip: Value) -> Value:
     """The second bottom as cont [time, 1]: 0 where it is 0, else 1."""
-    if batch > 1:
+    if x.shape[1] not in (1, BATCH):
         raise LayerError(
-            f"batch_size is {batch}, for which Caffe's layer reads clip at the wrong offset; "
-            "leave clip out to begin every sequence at the first step"
+            f"the bottom has {x.shape[1]} sequences, for which Caffe's layer reads clip at the "
+            "wrong offset; leave clip out to begin every sequence at the first step"
         )
     if any(dim != 1 for dim in clip.shape[1:]) or clip.rank == 0:
         raise LayerError(f"expected clip of shape {text(x.shape[:1])}, found {text(clip.shape)}")

@@ -92,6 +92,34 @@ def test_a_sequence_has_no_batch_in_front() -> None:
     assert report.inputs["data"] == ["time", 1, 4]
 
 
+def test_a_text_detector_reads_its_columns_from_both_sides() -> None:
+    """The recurrent part of CTPN: each row of the features is a sequence, of windows of 3 x 3."""
+    lstm = "lstm_param { num_output: 3 }"
+    text = (
+        INPUT
+        + layer("Im2col", "convolution_param { pad: 1 kernel_size: 3 }", "windows")
+        + layer("Transpose", "transpose_param { dim: [3, 2, 0, 1] }", "columns", "windows")
+        + layer(
+            "Reshape", "reshape_param { shape { dim: -1 } axis: 1 num_axes: 2 }", "in", "columns"
+        )
+        + layer("Lstm", lstm, "right", "in")
+        + layer("Reverse", "reverse_param { axis: 0 }", "turned", "in")
+        + layer("Lstm", lstm, "turned_left", "turned")
+        + layer("Reverse", "reverse_param { axis: 0 }", "left", "turned_left")
+        + layer("Concat", 'concat_param { axis: 2 } bottom: "left"', "both", "right")
+        + layer(
+            "Reshape",
+            "reshape_param { shape { dim: -1 dim: 1 } axis: 1 num_axes: 1 }",
+            "apart",
+            "both",
+        )
+        + layer("Transpose", "transpose_param { dim: [2, 3, 1, 0] }", "image", "apart")
+    )
+    _, report = convert_bytes(text.encode(), None, ONE)
+    assert report.verification.status == "verified"
+    assert report.outputs == {"image": [1, 6, 3, 5]}
+
+
 def test_a_prototxt_for_more_images_is_refused() -> None:
     text = INPUT.replace("dim: 1 ", "dim: 10 ", 1) + layer("ReLU")
     with pytest.raises(UsageError, match="the prototxt states 10: write 1"):

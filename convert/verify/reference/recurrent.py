@@ -29,7 +29,10 @@ def lstm(layer: Layer, bottoms: Sequence[F64]) -> list[F64]:
 
 @formula("Lstm")
 def lstm_of_rows(layer: Layer, bottoms: Sequence[F64]) -> F64:
-    """The same over rows [time · batch_size, ...]; blobs W, U, b (junhyukoh's lstm_layer.cpp)."""
+    """The same over rows [time · batch_size, ...]; blobs W, U, b (junhyukoh's lstm_layer.cpp).
+
+    In CTPN's Caffe, bottom and top are [time, rows, ...] and there is no batch_size.
+    """
     parameter, old = layer.parameter.lstm_param, layer.parameter.inner_product_param
     outputs = parameter.num_output or old.num_output
     weight, hidden, *bias = (blob.astype(np.float64) for blob in layer.blobs)
@@ -42,7 +45,10 @@ def lstm_of_rows(layer: Layer, bottoms: Sequence[F64]) -> F64:
     if bias:
         gates = gates + bias[0].ravel()
     start = np.zeros((batch, outputs))
-    return np.concatenate(_unrolled(gates, cont, hidden, start, start)[0])
+    found = _unrolled(gates, cont, hidden, start, start)[0]
+    # One row at a time has the same values in both, but junhyukoh's shape.
+    apart = not parameter.HasField("batch_size") and x.shape[:2] == bottoms[0].shape[:2]
+    return found if apart and batch > 1 else np.concatenate(found)
 
 
 @formula("RNN")

@@ -291,6 +291,38 @@ def test_lstm_of_rows_takes_a_batch_on_the_second_axis(
     close(found, lstm(x, blobs)[0].reshape(-1, OUTPUTS))
 
 
+@pytest.mark.parametrize("more", [(INPUTS,), (2, 3)])
+def test_lstm_of_ctpn_keeps_the_axes_of_time_and_rows(
+    infer: Run, sequences: Callable[[int], F32], blobs: list[F32], more: tuple[int, ...]
+) -> None:
+    x = sequences(3)
+    own = [blobs[0], blobs[2], blobs[1]]
+    shape = (TIME, 3, *more)
+    found = infer(rows_layer(), x.reshape(shape), {"lstm": own}, {"data": shape})["h"]
+    close(found, lstm(x, blobs)[0])
+
+
+def test_a_row_of_several_axes_is_not_of_ctpn(
+    infer: Run, sequences: Callable[[int], F32], blobs: list[F32]
+) -> None:
+    """The weights have a column for each of the 2 x 3 numbers of a row."""
+    x = sequences(1)
+    own = [blobs[0], blobs[2], blobs[1]]
+    found = infer(rows_layer(), x.reshape(TIME, 2, 3), {"lstm": own}, {"data": (TIME, 2, 3)})["h"]
+    close(found, lstm(x, blobs)[0].reshape(-1, OUTPUTS))
+
+
+def test_a_clip_for_several_rows_of_ctpn_is_refused(
+    problems: Callable[..., list[str]], sequences: Callable[[int], F32], blobs: list[F32]
+) -> None:
+    inputs = {"data": sequences(3), "clip": np.ones(TIME, np.float32)}
+    own = [blobs[0], blobs[2], blobs[1]]
+    shapes = {"data": (TIME, 3, INPUTS), "clip": (TIME,)}
+    (found,) = problems(rows_layer("data clip"), inputs, {"lstm": own}, shapes)
+    assert found.startswith("the bottom has 3 sequences")
+    assert "leave clip out" in found
+
+
 def test_the_first_version_has_its_parameters_in_another_field(
     infer: Run, sequences: Callable[[int], F32], blobs: list[F32]
 ) -> None:
