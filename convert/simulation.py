@@ -114,6 +114,10 @@ def _blobs(
         made += [random.normal(0, 0.1, shape) for shape in shapes[1:]]
     elif layer.type == "PReLU":
         made = [random.uniform(0, 0.3, shape) for shape in shapes]
+    elif layer.type == "DataAugmentation":
+        batches = float(layer.parameter.augmentation_param.recompute_mean)
+        made = [np.full(shapes[0], batches)]
+        made += [random.uniform(0, 1, shape) for shape in shapes[1:]]
     elif layer.type == "Normalize":
         scale = layer.parameter.norm_param.scale_filler.value or 1.0
         made = [scale * random.uniform(0.9, 1.1, shape) for shape in shapes]

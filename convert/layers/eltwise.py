@@ -10,12 +10,12 @@ from convert.layers.blobs import text
 from convert.layers.registry import LayerError, handler
 
 
-@handler("Eltwise", bottoms=(2, None))
+@handler("Eltwise", bottoms=(1, None))
 def eltwise(layer: Layer, graph: GraphBuilder, inputs: Sequence[Value]) -> Value:
-    """The sum Σ coeff · x, the product, or the maximum of two or more bottoms of one shape.
+    """The sum Σ coeff · x, the product, or the maximum of bottoms of one shape.
 
-    As in OpenCV and some forks, a bottom [batch, channels, 1, 1] stands for a whole image.
-    Caffe: src/caffe/layers/eltwise_layer.cpp.
+    As in OpenCV and some forks, a bottom [batch, channels, 1, 1] stands for a whole image. FlowNet
+    2 scales its images by a sum of one bottom. Caffe: src/caffe/layers/eltwise_layer.cpp.
     """
     parameter = layer.parameter.eltwise_param
     inputs = aligned(graph, inputs, layer.bottoms)
@@ -66,6 +66,8 @@ def _chain(
 ) -> Value:
     """Apply a binary operator from left to right, as Caffe does."""
     result = terms[0]
+    if len(terms) == 1:
+        return graph.node("Identity", [result], shape, name=layer.tops[0])
     for position, term in enumerate(terms[1:], start=2):
         name = layer.tops[0] if position == len(terms) else None
         between = shape if position == len(terms) else _joined(result.shape, term.shape)

@@ -76,9 +76,16 @@ def _reorg(layer: Layer, shapes: Shapes) -> str | None:
     return "OpenCV takes every stride for 2" if stride != 2 else None
 
 
+def _data_augmentation(layer: Layer, shapes: Shapes) -> str | None:
+    """Caffe subtracts the mean that training stored."""
+    stored = layer.parameter.augmentation_param.recompute_mean
+    return "OpenCV subtracts the mean of the image itself" if stored else None
+
+
 DEVIATIONS: Mapping[str, Callable[[Layer, Shapes], str | None]] = {
     "BNLL": _bnll,
     "Correlation": _correlation,
+    "DataAugmentation": _data_augmentation,
     "Interp": _interp,
     "LRN": _lrn,
     "MVN": _mvn,

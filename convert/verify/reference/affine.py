@@ -1,4 +1,4 @@
-"""Layers that multiply and add along axes: BatchNorm, Scale, Bias."""
+"""Layers that multiply and add along axes: BatchNorm, Scale, Bias, DataAugmentation."""
 
 from collections.abc import Sequence
 
@@ -23,6 +23,22 @@ def batch_norm(layer: Layer, bottoms: Sequence[F64]) -> F64:
     if layer.parameter.batch_norm_param.scale_bias and len(rest) == 2:
         y = y * _along(rest[0], x, 1) + _along(rest[1], x, 1)
     return y
+
+
+@formula("DataAugmentation")
+def data_augmentation(layer: Layer, bottoms: Sequence[F64]) -> F64:
+    """The images minus the mean of each channel or pixel (FlowNet 2's data_augmentation_layer)."""
+    (x,) = bottoms
+    parameter = layer.parameter.augmentation_param
+    if parameter.recompute_mean == 0:
+        stated = len(parameter.mean) == 3 and not parameter.mean_per_pixel
+        return x - _along(np.asarray(parameter.mean, np.float64), x, 1) if stated else x
+    pixels, channels = (blob.astype(np.float64) for blob in layer.blobs[1:])
+    if not parameter.mean_per_pixel:
+        return x - channels.reshape(1, -1, 1, 1)
+    if pixels.size != x[0].size or pixels.shape[-2:] != x.shape[-2:]:
+        pixels = pixels.mean(axis=(-2, -1), keepdims=True)
+    return x - pixels
 
 
 @formula("Scale")

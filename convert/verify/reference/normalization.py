@@ -1,4 +1,4 @@
-"""LRN, Normalize and Softmax."""
+"""LRN, Normalize, ChannelNorm and Softmax."""
 
 from collections.abc import Sequence
 
@@ -48,6 +48,13 @@ def normalize(layer: Layer, bottoms: Sequence[F64]) -> F64:
     norm = np.sqrt((x**2).sum(axis=axes, keepdims=True) + parameter.eps)
     scale = layer.blobs[0].astype(np.float64).reshape(-1, *[1] * (x.ndim - 2))
     return np.asarray(x / norm * scale)
+
+
+@formula("ChannelNorm")
+def channel_norm(layer: Layer, bottoms: Sequence[F64]) -> F64:
+    """√(Σ x²) over the channels of each pixel (FlowNet 2's channel_norm_layer.cu)."""
+    (x,) = bottoms
+    return np.asarray(np.sqrt(np.einsum("nchw,nchw->nhw", x, x)))[:, None]
 
 
 @formula("Softmax")

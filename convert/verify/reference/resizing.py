@@ -1,9 +1,11 @@
-"""Interp and Upsample."""
+"""Interp, Upsample and Resample."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from convert.caffe import caffe_pb2
 from convert.caffe.network import Layer
 from convert.verify.reference.registry import formula
 from geometry.arrays import F64
@@ -108,3 +110,53 @@ def _stretched(x: F64, size: int) -> F64:
     high = np.minimum(low + 1, last)
     share = places - low
     return np.asarray(x[..., low] * (1 - share) + x[..., high] * share)
+
+
+@formula("Resample")
+def resample(layer: Layer, bottoms: Sequence[F64]) -> F64:
+    """A weighted mean of the pixels around each place of the result.
+
+    The half pixel of each axis is that of the other one, as in FlowNet 2's resample_layer.cu.
+    """
+    x = bottoms[0]
+    parameter = layer.parameter.resample_param
+    target = bottoms[1].shape[2:] if len(bottoms) == 2 else (parameter.height, parameter.width)
+    fy, fx = (np.float32(a) / np.float32(b) for a, b in zip(x.shape[2:], target, strict=True))
+    two, half = np.float32(2), np.float32(0.5)
+    smooth = parameter.antialias and bool(max(fx, fy) > 1)
+    y = np.zeros((*x.shape[:2], *target))
+    for row, column in np.ndindex(*target):
+        y_in = np.float32(row) * fy + fx / two - half
+        x_in = np.float32(column) * fx + fy / two - half
+        if parameter.type == caffe_pb2.ResampleParameter.NEAREST:
+            y[:, :, row, column] = x[:, :, _round(y_in), _round(x_in)]
+            continue
+        down = _window(y_in, float(fy), smooth, parameter.type, x.shape[2])
+        across = _window(x_in, float(fx), smooth, parameter.type, x.shape[3])
+        total = down.sum() * across.sum()
+        if total:
+            y[:, :, row, column] = np.einsum("nchw,h,w->nc", x, down, across) / total
+    return y
+
+
+def _round(place: np.float32) -> int:
+    """C's round: halves away from 0."""
+    return int(math.copysign(math.floor(abs(float(place)) + 0.5), place))
+
+
+def _window(place: np.float32, ratio: float, smooth: bool, kind: int, length: int) -> F64:
+    """The weight of each pixel along an axis."""
+    cubic = kind == caffe_pb2.ResampleParameter.CUBIC
+    scale = 1 / ratio if smooth else 1.0
+    reach = 2 if ratio < 1 else math.ceil((4 if cubic else 2) / scale)
+    weights = np.zeros(length)
+    for pixel in range(_round(place) - reach, _round(place) + reach + 1):
+        if 0 <= pixel < length:
+            distance = abs(scale * (float(place) - pixel))
+            if not cubic:
+                weights[pixel] = max(0.0, 1 - distance)
+            elif distance <= 1:
+                weights[pixel] = 1.5 * distance**3 - 2.5 * distance**2 + 1
+            elif distance < 2:
+                weights[pixel] = -0.5 * distance**3 + 2.5 * distance**2 - 4 * distance + 2
+    return weights

@@ -88,3 +88,18 @@ def test_coefficients_and_pixels_go_together(run: Run, images: Callable[..., F32
     text = layer("Eltwise", "eltwise_param { coeff: 2 coeff: -1 coeff: 0.5 }")
     expected = 2 * inputs["a"] - inputs["b"] + inputs["c"] / 2
     np.testing.assert_allclose(run(text, inputs)["joined"], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "factor"),
+    [("operation: SUM coeff: 0.25", 0.25), ("operation: SUM", 1), ("operation: PROD", 1),
+     ("operation: MAX", 1)],
+)  # fmt: skip
+def test_one_bottom_is_scaled_or_stays_as_it_is(
+    run: Callable[..., dict[str, F32]], images: Callable[..., F32], parameter: str, factor: float
+) -> None:
+    """FlowNet 2 scales its images so."""
+    x = images(3, 4, 5)
+    text = f"""layer {{ name: "e" type: "Eltwise" bottom: "data" top: "e"
+                       eltwise_param {{ {parameter} }} }}"""
+    np.testing.assert_array_equal(run(text, x)["e"], x * np.float32(factor))

@@ -105,6 +105,19 @@ CASES: dict[str, tuple[str | None, str, Blobs]] = {
         ),
         {},
     ),
+    "ChannelNorm": (None, layer("ChannelNorm"), {}),
+    "Resample": (None, layer("Resample", "resample_param { height: 5 width: 9 }"), {}),
+    "DataAugmentation": (
+        None,
+        layer("DataAugmentation", "augmentation_param { recompute_mean: 9 mean_per_pixel: false }"),
+        {"x": [np.full((1, 1, 1, 1), 9, np.float32), normal(1, 6, 2, 2), normal(1, 6, 1, 1)]},
+    ),
+    "DataAugmentation of pixels": (
+        None,
+        layer("DataAugmentation", "augmentation_param { recompute_mean: 9 }"),
+        {"x": [np.full((1, 1, 1, 1), 9, np.float32), normal(1, 6, 9, 8), normal(1, 6, 1, 1)]},
+    ),
+    "DataAugmentation without a stored mean": (None, layer("DataAugmentation"), {}),
     "ROIPooling": (
         declared(data=IMAGE, rois=(4, 5)),
         layer("ROIPooling", "roi_pooling_param { pooled_h: 2 pooled_w: 3 }", "c rois"),
