@@ -34,7 +34,7 @@ class InvalidRequest(RequestError):
 
 
 class PreflightRefused(RequestError):
-    """A page's origin is not in SFD_CORS_ORIGINS, or no page may send such a request."""
+    """The page's origin is not in SFD_CORS_ORIGINS, or no page may send this request."""
 
     status = 400
     slug = "preflight-refused"

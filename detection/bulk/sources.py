@@ -59,7 +59,7 @@ def find(name: str, column: str | None, key: str | None, out: str | None = None)
         if column is not None:
             files = tuple(_table_files(fs, path, where, out))
             kind = tables.kind_of(files, column, key)
-            base = where.rstrip("/") if fs.isdir(path) else parent(where)
+            base = where.rstrip("/") if fs.isdir(path) else _fixed(parent(where), fs)
             return Source(kind, where, base, column, key, files)
         if fs.isdir(path):
             return Source("folder", where.rstrip("/") or "/", where)
@@ -79,6 +79,13 @@ def find(name: str, column: str | None, key: str | None, out: str | None = None)
         instead = "name it in a list" if is_url(where) else "leave --bulk out"
         raise UsageError(f"--bulk {name}: is one picture; {instead}")
     return Source("list", where, parent(where))
+
+
+def _fixed(folder: str, fs: Any) -> str:
+    """The folder itself, or of a pattern of folders the part before the first wildcard."""
+    while glob.has_magic(folder) and not fs.exists(folder):
+        folder = parent(folder)
+    return folder
 
 
 def names(source: Source) -> Iterator[str]:

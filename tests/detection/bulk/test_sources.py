@@ -155,6 +155,19 @@ def test_tables_are_files_patterns_and_folders(tmp_path: Path) -> None:
     assert found(tmp_path / "t/*.parquet", "path") == ["1.png", "2.png"]
 
 
+@pytest.mark.parametrize("pattern", ["t/*/b.parquet", "t/[cd]*/b*", "t/**/b.parquet"])
+def test_names_of_a_pattern_begin_before_its_first_wildcard(tmp_path: Path, pattern: str) -> None:
+    table(tmp_path / "t/deep/b.parquet", path=["3.png"])
+    source = find(str(tmp_path / pattern), "path", None)
+    assert list(names(source)) == ["3.png"]
+    assert source.base == str(tmp_path / "t")
+
+
+def test_a_folder_with_wildcards_in_its_name_is_one(tmp_path: Path) -> None:
+    one = table(tmp_path / "t[1]/a.parquet", path=["1.png"])
+    assert find(str(one), "path", None).base == str(tmp_path / "t[1]")
+
+
 def test_results_among_the_tables_are_left_out(tmp_path: Path) -> None:
     one = table(tmp_path / "t/a.parquet", path=["1.png"])
     two = table(tmp_path / "t/out-2/b.parquet", path=["2.png"])
